@@ -1,0 +1,1 @@
+"""napari_uda: unsupervised domain adaptation for medical image segmentation."""

@@ -1,0 +1,1 @@
+"""Volumes, data folders, slices, augmentation and phantoms."""

@@ -1,0 +1,11 @@
+"""The two exceptions every part of the package shares."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Input that cannot be used: one sentence naming the thing, the value and the remedy."""
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Work stopped because its stop event was set; nothing partial was left behind."""

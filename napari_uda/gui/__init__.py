@@ -1,0 +1,1 @@
+"""The viewer: the only place that imports napari, Qt, magicgui and pyqtgraph."""

@@ -1,0 +1,1 @@
+"""From a run and a volume to labels, entropy and reliability."""

@@ -1,0 +1,1 @@
+"""Segmentors and discriminators."""
