@@ -1,0 +1,156 @@
+"""Random appearance: source intensity augmentation (gamma, Bezier, GIN) and SE-ASA's colour views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+IntensityAugmentation = Literal["none", "gamma", "bezier", "gin"]
+_BEZIER_POINTS = 64
+
+
+def augment_intensity(
+    image: Tensor, kind: IntensityAugmentation, generators: Sequence[np.random.Generator]
+) -> Tensor:
+    """Change intensities at random without moving anatomy: what makes "source only" an honest bound.
+
+    Args:
+        image: `(B, K, H, W)` float in [-1, 1].
+        kind: none; gamma (gamma, contrast, brightness); bezier (monotone cubic map, half of them
+            inverted; Zhou et al. 2019, SLAug); gin (random shallow convolutions; Ouyang et al. 2022).
+        generators: one per sample.
+
+    Returns:
+        `(B, K, H, W)` float32 in [-1, 1].
+    """
+    if kind == "none":
+        return image
+    if kind == "gamma":
+        return _gamma(image, generators)
+    if kind == "bezier":
+        return _bezier(image, generators)
+    return _gin(image, generators)
+
+
+def _per_sample(values: Sequence[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device=like.device).view(-1, 1, 1, 1)
+
+
+def _gamma(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    gamma = _per_sample([float(np.exp(g.uniform(-0.7, 0.7))) for g in generators], image)
+    contrast = _per_sample([float(g.uniform(0.6, 1.4)) for g in generators], image)
+    brightness = _per_sample([float(g.uniform(-0.2, 0.2)) for g in generators], image)
+    grey = ((image.float() + 1) / 2).clamp(0, 1) ** gamma
+    return ((grey - 0.5) * contrast + 0.5 + brightness).clamp(0, 1) * 2 - 1
+
+
+def _bezier(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Cubic Bezier map from [0, 1] to [0, 1] with two random control points, by table look-up."""
+    time = np.linspace(0, 1, 4 * _BEZIER_POINTS)
+    basis = np.stack([3 * time * (1 - time) ** 2, 3 * time**2 * (1 - time)])  # (2, T)
+    knots = np.linspace(0, 1, _BEZIER_POINTS)
+    tables = np.empty((len(generators), _BEZIER_POINTS), dtype=np.float32)
+    for table, rng in zip(tables, generators, strict=True):
+        points = rng.uniform(0, 1, size=(2, 2))
+        x, y = points[:, 0] @ basis + time**3, points[:, 1] @ basis + time**3
+        curve = np.interp(knots, np.maximum.accumulate(x), y)
+        table[:] = 1 - curve if rng.random() < 0.5 else curve
+    lookup = torch.from_numpy(tables).to(image.device)
+    place = ((image.float() + 1) / 2).clamp(0, 1) * (_BEZIER_POINTS - 1)
+    left = place.floor().clamp(max=_BEZIER_POINTS - 2)
+    flat = left.long().flatten(1)
+    low, high = lookup.gather(1, flat), lookup.gather(1, flat + 1)
+    mapped = torch.lerp(low, high, (place - left).flatten(1)).view_as(place)
+    return mapped * 2 - 1
+
+
+def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Four random 1x1 or 3x3 convolutions with leaky ReLU, blended with the image, same norm."""
+    batch, channels, height, width = image.shape
+    layers, hidden = 4, 2
+    current = image.float()
+    weights = []
+    for layer in range(layers):
+        inputs = channels if layer == 0 else hidden
+        outputs = channels if layer == layers - 1 else hidden
+        kernels = np.zeros((batch, outputs, inputs, 3, 3), dtype=np.float32)
+        shifts = np.empty((batch, outputs), dtype=np.float32)
+        for kernel, shift, rng in zip(kernels, shifts, generators, strict=True):
+            if rng.random() < 0.5:
+                kernel[..., 1, 1] = rng.standard_normal((outputs, inputs))  # a 1x1 kernel, padded
+            else:
+                kernel[...] = rng.standard_normal(kernel.shape)
+            shift[:] = rng.standard_normal(outputs)
+        weights.append((kernels, shifts))
+    for layer, (kernels, shifts) in enumerate(weights):
+        outputs = kernels.shape[1]
+        # one group per sample: every image goes through a network of its own
+        grouped = torch.from_numpy(kernels.reshape(batch * outputs, -1, 3, 3)).to(image.device)
+        bias = torch.from_numpy(shifts.reshape(-1)).to(image.device)
+        current = F.conv2d(
+            current.reshape(1, -1, height, width), grouped, bias, padding=1, groups=batch
+        )
+        if layer < layers - 1:
+            current = F.leaky_relu(current)
+        current = current.reshape(batch, outputs, height, width)
+    blend = _per_sample([float(g.uniform(0, 1)) for g in generators], image)
+    mixed = blend * image.float() + (1 - blend) * current
+    norm = image.float().flatten(1).norm(dim=1) / mixed.flatten(1).norm(dim=1).clamp_min(1e-6)
+    return (mixed * norm.view(-1, 1, 1, 1)).clamp(-1, 1)
+
+
+def jitter_and_blur(
+    image: Tensor,
+    generators: Sequence[np.random.Generator],
+    *,
+    strength: float = 0.9,
+    blur_probability: float = 0.5,
+    blur_sigma: tuple[float, float] = (0.1, 2.0),
+) -> Tensor:
+    """SE-ASA's random transform: brightness, contrast and Gaussian blur (hue and saturation do
+    nothing on grey images, SE-D8).
+
+    Args:
+        image: `(B, K, H, W)` float in [-1, 1].
+        generators: one per sample.
+        strength: brightness and contrast factors come from `1 - strength` to `1 + strength`.
+        blur_probability: share of blurred samples, 0 switches blurring off.
+        blur_sigma: smallest and largest standard deviation of the blur, in pixels.
+
+    Returns:
+        `(B, K, H, W)` float32 in [-1, 1], clipped (no wrap-around, SE-D8).
+    """
+    low = max(0.0, 1 - strength)
+    brightness = _per_sample([float(g.uniform(low, 1 + strength)) for g in generators], image)
+    contrast = _per_sample([float(g.uniform(low, 1 + strength)) for g in generators], image)
+    sigmas = [
+        float(g.uniform(*blur_sigma)) if g.random() < blur_probability else 0.0 for g in generators
+    ]
+    grey = (((image.float() + 1) / 2) * brightness).clamp(0, 1)
+    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+    grey = ((grey - mean) * contrast + mean).clamp(0, 1)
+    if any(sigmas):
+        grey = _gaussian_blur(grey, sigmas)
+    return grey * 2 - 1
+
+
+def _gaussian_blur(image: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Separable blur with one width per sample (0 leaves the sample as it is)."""
+    batch, channels, height, width = image.shape
+    radius = min(max(1, int(np.ceil(3 * max(sigmas)))), 11, height - 1, width - 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
+    sigma = torch.tensor(sigmas, dtype=torch.float32, device=image.device).clamp_min(1e-3)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma[:, None] ** 2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # (B*K, taps)
+    flat = image.reshape(1, batch * channels, height, width)
+    padded = F.pad(flat, (radius, radius, radius, radius), mode="reflect")
+    rows = F.conv2d(padded, kernel[:, None, :, None], groups=batch * channels)
+    both = F.conv2d(rows, kernel[:, None, None, :], groups=batch * channels)
+    return both.reshape(image.shape)

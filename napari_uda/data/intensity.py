@@ -1,0 +1,112 @@
+"""Intensities to [-1, 1]: fixed CT windows, percentile clip or z-score; fitted once, stored in the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_uda.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+CT_BODY_HU = -300.0
+"""Voxels below this are air or lung and do not take part when a CT window is fitted."""
+
+_MAX_SAMPLES = 400_000
+
+
+class IntensityConfig(Config):
+    """How raw intensities become [-1, 1]."""
+
+    mode: Literal["auto", "window", "percentile", "zscore"] = "auto"
+    """auto: a window fitted on the training volumes for CT, percentiles of each volume otherwise."""
+    window: tuple[float, float] = (0.0, 0.0)
+    """Lower and upper bound in raw units (HU for CT) for mode window; (0, 0) fits them."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """Lower and upper percentile (0 to 100) at which intensities are clipped."""
+    z_range: tuple[float, float] = (-2.8, 3.2)
+    """z-scores mapped to -1 and 1 for mode zscore (SIFA's pairs: CT -2.8, 3.2; MR -1.8, 4.4)."""
+
+
+class Intensity(Config):
+    """Fitted intensity mapping: the numbers a run stores and uses again at prediction."""
+
+    mode: Literal["window", "percentile", "zscore"]
+    """window: `bounds` are raw values; percentile: percentiles; zscore: z-scores."""
+    bounds: tuple[float, float]
+    """What maps to -1 and to 1, in the unit that `mode` names."""
+    clip_percentile: float = Field(default=98.0, ge=50, le=100)
+    """For zscore only: intensities above this percentile of the volume are clipped first."""
+
+    def raw_bounds(self, array: NDArray[np.generic]) -> tuple[float, float]:
+        """Raw intensities of one volume that map to -1 and 1.
+
+        Args:
+            array: any shape, raw intensities.
+
+        Returns:
+            `(low, high)` with `high > low` (a constant volume gets a width of 1).
+        """
+        low, high = self.bounds
+        if self.mode == "percentile":
+            low, high = (float(v) for v in np.percentile(_subsample(array), self.bounds))
+        elif self.mode == "zscore":
+            values = _subsample(array).astype(np.float64)
+            values = np.minimum(values, np.percentile(values, self.clip_percentile))
+            mean, deviation = float(values.mean()), float(values.std()) or 1.0
+            low, high = mean + low * deviation, mean + high * deviation
+        return (low, high) if high > low else (low, low + 1.0)
+
+    def apply(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Map raw intensities of one volume to [-1, 1], clipped.
+
+        Args:
+            array: any shape, raw intensities of one whole volume.
+
+        Returns:
+            float32, same shape.
+        """
+        low, high = self.raw_bounds(array)
+        scaled = array.astype(np.float32)
+        scaled -= np.float32((low + high) / 2)
+        scaled *= np.float32(2 / (high - low))
+        return np.clip(scaled, -1, 1, out=scaled)
+
+
+def fit_intensity(
+    config: IntensityConfig, arrays: Sequence[NDArray[np.generic]], modality: str = ""
+) -> Intensity:
+    """Turn the settings into fitted numbers.
+
+    Args:
+        config: the user's choice.
+        arrays: some training volumes, raw intensities.
+        modality: `dataset.json`'s modality; "CT" makes mode auto a fixed window.
+
+    Returns:
+        The mapping to store in the run.
+    """
+    mode = config.mode
+    if mode == "auto":
+        is_ct = modality.strip().upper().startswith("CT")
+        mode = "window" if is_ct else "percentile"
+    if mode == "percentile":
+        return Intensity(mode=mode, bounds=config.percentiles)
+    if mode == "zscore":
+        return Intensity(mode=mode, bounds=config.z_range)
+    if config.window != (0.0, 0.0):
+        return Intensity(mode=mode, bounds=config.window)
+    body = np.concatenate([_subsample(array) for array in arrays])
+    body = body[body > CT_BODY_HU] if (body > CT_BODY_HU).any() else body
+    low, high = (float(v) for v in np.percentile(body, config.percentiles))
+    return Intensity(mode=mode, bounds=(low, high))
+
+
+def _subsample(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    flat = np.ravel(array, order="K")  # a view for any contiguous order
+    return flat[:: max(1, flat.size // _MAX_SAMPLES)]

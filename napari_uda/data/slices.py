@@ -1,0 +1,241 @@
+"""Volumes as stacks of 2-D slices on a common pixel grid, with the exactly known way back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_uda.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_uda.data.intensity import Intensity
+    from napari_uda.data.volume import Volume
+
+SliceAxis = Literal["auto", "z", "y", "x"]
+_AXES = "zyx"
+
+
+class SliceGrid(Config):
+    """How a volume becomes slices: axis, pixel size, window and neighbours; stored in the run."""
+
+    axis: int = Field(ge=0, le=2)
+    """Canonical array axis (0 superior, 1 anterior, 2 right) across which slices are cut."""
+    pixel_mm: float = Field(gt=0)
+    """Side of a pixel in millimetres, in both directions of the slice plane."""
+    size: int = Field(ge=8)
+    """Side of the training window in pixels."""
+    neighbours: int = Field(default=1, ge=1)
+    """Slices given to the network as channels (odd); the middle one is segmented."""
+
+    def plane_shape(self, volume: Volume) -> tuple[int, int]:
+        """Pixels of a resampled slice of `volume` (any orientation): height, width."""
+        canonical = volume.canonical()
+        inside = [i for i in range(3) if i != self.axis]
+        height, width = (
+            max(1, round(canonical.array.shape[i] * canonical.spacing_mm[i] / self.pixel_mm))
+            for i in inside
+        )
+        return height, width
+
+    def cut(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Canonical `(Z, Y, X)` to `(N, h, w)` slices, a view."""
+        return np.moveaxis(array, self.axis, 0)
+
+    def stack(self, slices: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Inverse of `cut`, also for arrays with more leading axes on the slices' last three."""
+        return np.moveaxis(slices, 0, self.axis)
+
+
+def choose_axis(axis: SliceAxis, spacings_mm: Sequence[tuple[float, float, float]]) -> int:
+    """Canonical axis to cut across: the one named, or the one with the coarsest median spacing."""
+    if axis != "auto":
+        return _AXES.index(axis)
+    return int(np.argmax(np.median(np.asarray(spacings_mm), axis=0)))
+
+
+def choose_pixel_mm(
+    axis: int,
+    shapes: Sequence[tuple[int, int, int]],
+    spacings_mm: Sequence[tuple[float, float, float]],
+    size: int,
+) -> float:
+    """Pixel size with which the median slice just fits the window, never below the median spacing.
+
+    Args:
+        axis: canonical slice axis.
+        shapes: canonical voxel counts of the training volumes.
+        spacings_mm: their canonical spacings.
+        size: side of the window in pixels.
+
+    Returns:
+        Millimetres, rounded to a hundredth.
+    """
+    inside = [i for i in range(3) if i != axis]
+    spacing = np.asarray(spacings_mm, dtype=float)[:, inside]
+    extent = (np.asarray(shapes, dtype=float)[:, inside] * spacing).max(axis=1)
+    pixel = max(float(np.median(spacing)), float(np.median(extent)) / size)
+    return math.ceil(pixel * 100 - 1e-6) / 100
+
+
+def resample_plane(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resample `(N, K, h, w)` images over the same field of view to `shape` pixels.
+
+    The corners of the field of view stay where they are, so resampling back to the original
+    shape is the exact inverse of the geometry, whatever the rounding of the pixel count.
+
+    Returns:
+        `(N, K, *shape)`; the input itself when the shape does not change.
+    """
+    if tuple(image.shape[-2:]) == shape:
+        return image
+    shrinks = shape[0] < image.shape[-2] or shape[1] < image.shape[-1]
+    return F.interpolate(image, shape, mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def resample_labels(label: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Nearest-neighbour version of `resample_plane` for `(N, h, w)` label slices."""
+    if tuple(label.shape[-2:]) == shape:
+        return label
+    resampled = F.interpolate(label[:, None].float(), shape, mode="nearest-exact")[:, 0]
+    return resampled.to(label.dtype)
+
+
+def fit_window(image: Tensor, shape: tuple[int, int], fill: float) -> Tensor:
+    """Crop or pad the last two axes about the centre.
+
+    Applied again with the original shape it is the exact inverse wherever nothing was cropped.
+
+    Args:
+        image: `(..., h, w)`.
+        shape: wanted height and width.
+        fill: value of the padding.
+
+    Returns:
+        `(..., *shape)`.
+    """
+    pads: list[int] = []
+    for have, want in zip(reversed(image.shape[-2:]), reversed(shape), strict=True):
+        # floor division puts the odd pixel on opposite sides for cropping and padding: an inverse
+        before = -((have - want) // 2) if have >= want else (want - have) // 2
+        pads += [before, want - have - before]
+    return F.pad(image, pads, value=fill)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStore:
+    """All slices of some cases, ready to be drawn: float16 images, uint8 labels, in memory or mapped.
+
+    Attributes:
+        images: `(N, size, size)` float16 in [-1, 1].
+        labels: `(N, size, size)` uint8, or None for a domain without labels.
+        case_of: `(N,)` index into `cases`.
+        cases: case names.
+        neighbours: slices per sample.
+    """
+
+    images: NDArray[np.float16]
+    labels: NDArray[np.uint8] | None
+    case_of: NDArray[np.int64]
+    cases: tuple[str, ...]
+    neighbours: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, indices: NDArray[np.int64]) -> Tensor:
+        """Slices with their neighbours as channels; at a volume's end the last slice repeats.
+
+        Returns:
+            `(B, neighbours, size, size)` float32 on the CPU.
+        """
+        reach = self.neighbours // 2
+        planes = indices[:, None] + np.arange(-reach, reach + 1)
+        first = np.searchsorted(self.case_of, self.case_of[indices], side="left")
+        last = np.searchsorted(self.case_of, self.case_of[indices], side="right") - 1
+        planes = np.clip(planes, first[:, None], last[:, None])
+        return torch.from_numpy(self.images[planes].astype(np.float32))
+
+    def label(self, indices: NDArray[np.int64]) -> Tensor:
+        """Labels of the middle slices, `(B, size, size)` int64 on the CPU."""
+        if self.labels is None:
+            raise ValueError("this domain was loaded without labels")
+        return torch.from_numpy(self.labels[indices].astype(np.int64))
+
+
+def window_slices(volume: Volume, intensity: Intensity, grid: SliceGrid) -> NDArray[np.float16]:
+    """One volume as training slices.
+
+    Returns:
+        `(N, size, size)` float16 in [-1, 1]; padding is -1.
+    """
+    planes = grid.cut(intensity.apply(volume.canonical().array))
+    image = torch.from_numpy(np.ascontiguousarray(planes))[:, None]
+    image = resample_plane(image, grid.plane_shape(volume))[:, 0]
+    return fit_window(image, (grid.size, grid.size), -1.0).numpy().astype(np.float16)
+
+
+def window_labels(labels: Volume, grid: SliceGrid) -> NDArray[np.uint8]:
+    """The labels that belong to `window_slices`, `(N, size, size)` uint8; padding is background."""
+    planes = torch.from_numpy(np.ascontiguousarray(grid.cut(labels.canonical().array)))
+    planes = resample_labels(planes, grid.plane_shape(labels))
+    return fit_window(planes, (grid.size, grid.size), 0).numpy()
+
+
+def fill_store(
+    items: Iterable[tuple[str, Volume, Volume | None]],
+    counts: Sequence[int],
+    grid: SliceGrid,
+    intensity: Intensity,
+    *,
+    with_labels: bool,
+    cache_folder: Path | None = None,
+) -> SliceStore:
+    """Read volumes one by one into a store.
+
+    Args:
+        items: case name, image, labels (None for a domain without labels); read lazily.
+        counts: number of slices of each item.
+        grid: the run's slice grid.
+        intensity: the domain's fitted intensities.
+        with_labels: whether labels are kept; without it they are not even looked at.
+        cache_folder: where to map the arrays when they do not fit into memory; None keeps them in
+            memory.
+    """
+    total, side = int(sum(counts)), grid.size
+    images = _array("images", (total, side, side), np.float16, cache_folder)
+    labels = _array("labels", (total, side, side), np.uint8, cache_folder) if with_labels else None
+    case_of = np.repeat(np.arange(len(counts)), counts)
+    names: list[str] = []
+    start = 0
+    for name, image, label in items:
+        slices = window_slices(image, intensity, grid)
+        stop = start + len(slices)
+        images[start:stop] = slices
+        if labels is not None:
+            if label is None:
+                raise ValueError(f"{name}: no labels given")
+            labels[start:stop] = window_labels(label, grid)
+        names.append(name)
+        start = stop
+    return SliceStore(images, labels, case_of, tuple(names), grid.neighbours)
+
+
+def _array(
+    name: str, shape: tuple[int, ...], dtype: type[np.generic], folder: Path | None
+) -> NDArray[np.generic]:
+    if folder is None:
+        return np.empty(shape, dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)

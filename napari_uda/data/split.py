@@ -1,0 +1,64 @@
+"""Train / validation split by patient: no patient on both sides, the same split for the same seed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from napari_uda.config import Config
+from napari_uda.data.sampling import generator
+from napari_uda.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Split(Config):
+    """Case names on each side; stored in the run."""
+
+    train: tuple[str, ...]
+    """Cases the method learns from."""
+    validation: tuple[str, ...] = ()
+    """Labelled cases kept out of training, for watching or an explicit selection rule."""
+
+
+def patient_of(case: str, pattern: str) -> str:
+    """Patient a case belongs to: the first group of `pattern`, or the case itself without one."""
+    if not pattern:
+        return case
+    found = re.search(pattern, case)
+    if found is None:
+        raise InputError(f"patient pattern {pattern!r} does not match case {case!r}; mend the pattern")
+    return found.group(1) if found.groups() else found.group(0)
+
+
+def split_cases(
+    cases: Sequence[str], *, validation_fraction: float, seed: int, patient_pattern: str = ""
+) -> Split:
+    """Split cases by patient.
+
+    Args:
+        cases: case names.
+        validation_fraction: share of patients kept out of training, 0 to below 1; 0 keeps none.
+        seed: the run's seed.
+        patient_pattern: regular expression that finds the patient in a case name; empty means that
+            every case is a patient of its own.
+
+    Raises:
+        InputError: if the fraction leaves no patient to train on.
+    """
+    patients = sorted({patient_of(case, patient_pattern) for case in cases})
+    count = round(validation_fraction * len(patients))
+    if validation_fraction > 0:
+        count = max(count, 1)
+    if count >= len(patients):
+        raise InputError(
+            f"validation_fraction {validation_fraction} leaves none of {len(patients)} patients "
+            "for training; lower it or add cases"
+        )
+    order = generator(seed, "split").permutation(len(patients))
+    held_out = {patients[i] for i in order[:count]}
+    return Split(
+        train=tuple(c for c in cases if patient_of(c, patient_pattern) not in held_out),
+        validation=tuple(c for c in cases if patient_of(c, patient_pattern) in held_out),
+    )
