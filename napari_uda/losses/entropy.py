@@ -1,0 +1,98 @@
+"""Entropy of predictions: maps, and losses that lower it, or lower it here and raise it there.
+
+Everything comes from log-softmax in float32; the logarithm of a probability is never taken.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def self_information(logits: Tensor) -> Tensor:
+    """Weighted self-information of softmax predictions, `I_c = -p_c log p_c / log C`.
+
+    Args:
+        logits: `(B, C, H, W)`, any float, finite.
+
+    Returns:
+        `(B, C, H, W)` in [0, 1], float32; its sum over C is the normalised entropy.
+
+    Raises:
+        ValueError: if C < 2. Reference: Vu et al., CVPR 2019, sec. 3.2; the value of the authors'
+            `prob_2_entropy`, which adds 1e-30 to p instead.
+    """
+    return _information(logits) / math.log(_num_classes(logits))
+
+
+def entropy_map(logits: Tensor) -> Tensor:
+    """Normalised entropy per pixel, `E = -sum_c p_c log p_c / log C`.
+
+    Args:
+        logits: `(B, C, H, W)`, any float, finite.
+
+    Returns:
+        `(B, H, W)` in [0, 1], float32: 0 for certainty, 1 for a uniform prediction.
+
+    Raises:
+        ValueError: if C < 2.
+    """
+    return self_information(logits).sum(dim=1).clamp(0.0, 1.0)
+
+
+def minimum_entropy_loss(logits: Tensor) -> Tensor:
+    """Mean normalised entropy of all pixels, the MinEnt loss.
+
+    Args:
+        logits: `(B, C, H, W)`, any float, finite.
+
+    Returns:
+        Scalar in [0, 1], float32. Reference: Vu et al., CVPR 2019, Eq. (2) and (3), divided by the
+        number of pixels as in the authors' code.
+
+    Raises:
+        ValueError: if C < 2.
+    """
+    return self_information(logits).sum(dim=1).mean()
+
+
+def selective_entropy(
+    logits_reliable: Tensor, logits_unreliable: Tensor, reliable: Tensor, unreliable: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Selective entropy constraint: lower the entropy of reliable pixels, raise it elsewhere.
+
+    `L_sent = 1/(B H W) [sum_{j in R} H(q+_j) - sum_{j in U} H(q-_j)]`, `H(q) = -sum_c q_c ln q_c`
+    (natural logarithm, not divided by ln C). Reference: SE-ASA Eq. (6), read from the authors' code,
+    which follows SENTRY (Prabhu et al., ICCV 2021). The two terms come apart so that each can have a
+    weight of its own; their plain sum is `L_sent`.
+
+    Args:
+        logits_reliable: `(B, C, H, W)`, logits of q+, any float, finite.
+        logits_unreliable: `(B, C, H, W)`, logits of q-; may be the same tensor.
+        reliable: `(B, H, W)` bool, R.
+        unreliable: `(B, H, W)` bool, U.
+
+    Returns:
+        The term of R, in [0, ln C], and the term of U, in [-ln C, 0] (it carries its minus sign);
+        scalars, float32. An empty set gives 0 and a gradient of 0.
+    """
+    lowered = (_information(logits_reliable).sum(dim=1) * reliable).mean()
+    if logits_unreliable is logits_reliable:
+        raised = (_information(logits_reliable).sum(dim=1) * unreliable).mean()
+    else:
+        raised = (_information(logits_unreliable).sum(dim=1) * unreliable).mean()
+    return lowered, -raised
+
+
+def _information(logits: Tensor) -> Tensor:
+    log_probabilities = F.log_softmax(logits.float(), dim=1)
+    return -log_probabilities.exp() * log_probabilities
+
+
+def _num_classes(logits: Tensor) -> int:
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError(f"entropy needs at least 2 classes, the logits have {classes}")
+    return classes

@@ -1,0 +1,36 @@
+"""How weights start: the two rules of the papers, and the one of our U-Net."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def initialise_normal(module: nn.Module, std: float, *, norm_std: float = 0.0) -> None:
+    """Draw convolution weights from N(0, std) and set their biases to 0, in place.
+
+    Args:
+        module: the network; every `Conv2d` and every batch normalisation inside is set.
+        std: standard deviation of the convolution weights: 0.01 for DeepLab-v2, 0.02 for PatchGAN.
+        norm_std: batch normalisation weights are drawn from N(1, norm_std); 0 sets them to 1.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, 0.0, std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, _BatchNorm) and layer.affine:
+            nn.init.normal_(layer.weight, 1.0, norm_std)
+            nn.init.zeros_(layer.bias)
+
+
+def initialise_kaiming(module: nn.Module, negative_slope: float) -> None:
+    """He initialisation (fan in, leaky ReLU) of every `Conv2d`, biases 0, in place.
+
+    Reference: He et al., ICCV 2015, Eq. (15).
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=negative_slope, nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

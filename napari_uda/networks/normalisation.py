@@ -1,0 +1,110 @@
+"""Batch normalisation that sees all ranks, and passes that leave its running statistics alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from napari_uda.engine.distributed import all_sum, is_distributed
+
+NormName = Literal["batch", "instance"]
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the batch of all ranks together.
+
+    On one rank, and in evaluation mode, it is `torch.nn.BatchNorm2d` itself. In training on several
+    ranks mean and variance are taken over the images of all ranks (two passes, float32,
+    differentiable), so that two ranks compute what one rank computes with the doubled batch. Unlike
+    `torch.nn.SyncBatchNorm` it also runs on a CPU.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise `image` `(B, C, H, W)`; same shape and dtype come back."""
+        if not (self.training and is_distributed()):
+            normalised: Tensor = super().forward(image)
+            return normalised
+        self._check_input_dim(image)
+        return self._normalise_over_ranks(image)
+
+    def _normalise_over_ranks(self, image: Tensor) -> Tensor:
+        values = image.float()
+        size = values.new_tensor([float(values.numel() // values.shape[1])])
+        sums = all_sum(torch.cat([values.sum((0, 2, 3)), size]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = values - mean[:, None, None]
+        variance = all_sum(centred.square().sum((0, 2, 3))) / count
+        self._update_running_statistics(mean.detach(), variance.detach(), count)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.affine:
+            scale = scale * self.weight
+        normalised = centred * scale[:, None, None]
+        if self.affine:
+            normalised = normalised + self.bias[:, None, None]
+        return normalised.to(image.dtype)
+
+    @torch.no_grad()
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
+            return
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        momentum = self.momentum
+        if momentum is None:  # torch's cumulative average
+            momentum = 1.0 / float(self.num_batches_tracked or 1)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * count / (count - 1), momentum)
+
+
+def normalisation(name: NormName, channels: int) -> nn.Module:
+    """A normalisation layer with affine parameters: over the batch, or per image."""
+    if name == "batch":
+        return BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+def over_all_ranks(module: nn.Module) -> nn.Module:
+    """Replace every `torch.nn.BatchNorm2d` in a foreign network by our `BatchNorm2d`, in place."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            ours = BatchNorm2d(
+                child.num_features,
+                child.eps,
+                child.momentum,
+                child.affine,
+                child.track_running_stats,
+            )
+            ours.load_state_dict(child.state_dict())
+            setattr(module, name, ours)
+        else:
+            over_all_ranks(child)
+    return module
+
+
+@contextmanager
+def batch_statistics_only(module: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use batch statistics without remembering them.
+
+    For passes on augmented views: layers in training mode normalise with the statistics of the view,
+    and running mean, running variance and batch counter stay as they are, bit for bit. Layers in
+    evaluation mode are not changed. The released SE-ASA code updates them on every view, so that the
+    network is evaluated with the statistics of jittered images (our decision SE-D6).
+
+    Args:
+        module: any network; every batch normalisation layer inside is meant.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    tracked = [layer.track_running_stats for layer in layers]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer, was_tracked in zip(layers, tracked, strict=True):
+            layer.track_running_stats = was_tracked

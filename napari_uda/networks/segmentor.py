@@ -1,0 +1,171 @@
+"""Segmentor: what every segmentation network of the package offers, and how one is built by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Literal, NamedTuple, TypedDict
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from napari_uda.config import Config
+from napari_uda.errors import InputError
+from napari_uda.networks.normalisation import NormName
+
+
+class SegmentorOutput(NamedTuple):
+    """What a segmentor computes from `(B, K, H, W)` images."""
+
+    logits: Tensor
+    """`(B, C, H, W)`, main head, at the size of the input."""
+    aux_logits: Tensor | None
+    """`(B, C, H, W)`, auxiliary head on earlier features, at input size; None without such a head."""
+    features: Tensor
+    """`(B, F, h, w)`, the features whose class means are the prototypes."""
+
+
+class SegmentorConfig(Config):
+    """Which segmentation network, and how large."""
+
+    name: str = "unet"
+    """Network: unet (small, made for a CPU), deeplabv2_resnet101 (the papers' network, needs a GPU) or monai:CLASS, for instance monai:AttentionUnet."""
+    width: int = Field(16, ge=1, le=512)
+    """Channels at full resolution (unet, monai); twice as wide is about four times as slow."""
+    depth: int = Field(4, ge=1, le=8)
+    """How often the image is halved (unet, monai); image sides must be multiples of 2^depth."""
+    norm: NormName = "batch"
+    """Normalisation (unet, monai): over the batch, or per image (instance)."""
+    weights: Path | None = None
+    """File with ImageNet weights of ResNet-101 (.pth or .safetensors); empty starts from random weights."""
+    weights_layout: Literal["caffe", "torchvision"] = "caffe"
+    """Where the ImageNet weights come from: caffe (the papers' file) or torchvision; it fixes where ResNet strides sit and how grey values are scaled."""
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that share a learning rate: one entry for a torch optimiser."""
+
+    params: list[nn.Parameter]
+    lr: float
+
+
+class Segmentor(nn.Module, ABC):
+    """A 2-D segmentation network.
+
+    Args:
+        in_channels: K, slices given as channels.
+        num_classes: C, background included.
+        feature_channels: F of `SegmentorOutput.features`.
+        stride: sides of the input must be multiples of it; whoever predicts pads.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, feature_channels: int, stride: int
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.feature_channels = feature_channels
+        self.stride = stride
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> SegmentorOutput:
+        """Segment images.
+
+        Args:
+            image: `(B, K, H, W)` float in [-1, 1]; H and W multiples of `stride`.
+
+        Returns:
+            Logits at input size, auxiliary logits and features.
+
+        Raises:
+            ValueError: when the channels or sides do not fit.
+        """
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Parameters that learn ten times as fast as the others; none unless a network says so."""
+        return []
+
+    def parameter_groups(self, lr: float, backbone_multiplier: float = 1.0) -> list[ParameterGroup]:
+        """Trainable parameters for the optimiser, each exactly once.
+
+        The authors' code (AdaptSegNet and its descendants, SE-ASA and AttENT included) lists a
+        backbone weight three to four times, which old PyTorch turned into about three times the
+        learning rate; `backbone_multiplier=3` mimics it.
+
+        Args:
+            lr: learning rate of the backbone; the heads of a pretrained backbone get 10 lr.
+            backbone_multiplier: multiplies the backbone's rate only; 1 is the papers' text.
+
+        Returns:
+            One or two groups; frozen parameters are left out.
+        """
+        heads = [parameter for parameter in self.head_parameters() if parameter.requires_grad]
+        known = {id(parameter) for parameter in heads}
+        backbone = [
+            parameter
+            for parameter in self.parameters()
+            if parameter.requires_grad and id(parameter) not in known
+        ]
+        groups = [ParameterGroup(params=backbone, lr=lr * backbone_multiplier)]
+        if heads:
+            groups.append(ParameterGroup(params=heads, lr=10 * lr))
+        return groups
+
+    def check_input(self, image: Tensor) -> None:
+        """Raise a ValueError when `image` is not `(B, in_channels, n stride, m stride)`."""
+        if image.ndim != 4 or image.shape[1] != self.in_channels:
+            raise ValueError(
+                f"images of shape {tuple(image.shape)} do not fit a network made for "
+                f"(B, {self.in_channels}, H, W)"
+            )
+        height, width = image.shape[2:]
+        if height % self.stride or width % self.stride or not height or not width:
+            raise ValueError(
+                f"images of {height} x {width} pixels do not fit: both sides must be multiples "
+                f"of {self.stride}; pad them"
+            )
+
+
+def build_segmentor(
+    config: SegmentorConfig, in_channels: int, num_classes: int, *, pretrained: bool = True
+) -> Segmentor:
+    """Build a segmentor by name.
+
+    Args:
+        config: which network.
+        in_channels: K, slices given as channels.
+        num_classes: C, background included, at least 2.
+        pretrained: read `config.weights`; False when a run's own weights are loaded afterwards, so
+            that a run opens on a machine without the ImageNet file.
+
+    Returns:
+        The network on the CPU, in training mode.
+
+    Raises:
+        InputError: for an unknown name, or settings or a weights file that do not fit.
+    """
+    if num_classes < 2:
+        raise InputError(
+            f"{num_classes} class is not enough to segment: give the background and at least one structure"
+        )
+    family, _, monai_class = config.name.partition(":")
+    if config.weights is not None and family != "deeplabv2_resnet101":
+        raise InputError(
+            f"weights {config.weights} cannot be used: only deeplabv2_resnet101 reads ImageNet weights, not {config.name}"
+        )
+    if config.name == "unet":
+        from napari_uda.networks.unet import UNet
+
+        return UNet(in_channels, num_classes, config.width, config.depth, config.norm)
+    if config.name == "deeplabv2_resnet101":
+        from napari_uda.networks.deeplab import build_deeplab
+
+        return build_deeplab(config, in_channels, num_classes, pretrained=pretrained)
+    if family == "monai" and monai_class:
+        from napari_uda.networks.monai import MonaiSegmentor
+
+        return MonaiSegmentor(monai_class, config, in_channels, num_classes)
+    raise InputError(
+        f"unknown network {config.name!r}; choose unet, deeplabv2_resnet101 or monai:CLASS, for instance monai:UNet"
+    )
