@@ -1,0 +1,82 @@
+"""Files of volumes: how they are named, shown in messages and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from napari_uda.errors import InputError
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+
+
+def volume_suffix(path: str | os.PathLike[str]) -> str:
+    """The lower-case suffix out of `VOLUME_SUFFIXES` that `path` ends in, or ""."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in VOLUME_SUFFIXES if name.endswith(suffix)), "")
+
+
+def case_name(path: str | os.PathLike[str]) -> str:
+    """The case a volume file holds: its file name without the suffix of its format."""
+    name = Path(path).name or Path(path).resolve().name
+    return name[: len(name) - len(volume_suffix(path))]
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """The file name as it stands in a message: one line, printable, no folders (they name patients)."""
+    name = Path(path).name or Path(path).resolve().name
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def reason(error: OSError) -> str:
+    """What the system says about `error`, in lower case: 'no space left on device'."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open `path` for writing so that it appears whole or not at all.
+
+    The bytes go to a hidden temporary file in the same folder, which is flushed to the disk and then
+    renamed over `path`. On any failure the temporary file is removed and an older `path` stays as it
+    was. Missing folders are created; a link is followed; permissions are those of any new file.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {shown(path)} to {target.parent}: {reason(error)}; "
+            "free space there or choose a folder that can be written"
+        ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Ask the disk to keep the new directory entry; not every file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

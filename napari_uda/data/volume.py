@@ -1,0 +1,280 @@
+"""Volume: a 3-D image or label map with its place in space; reading, writing and orientation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from napari_uda.data.files import (
+    NIFTI_SUFFIXES,
+    VOLUME_SUFFIXES,
+    case_name,
+    reason,
+    shown,
+    volume_suffix,
+)
+from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm
+from napari_uda.data.itk import read_dicom_series, read_itk_image
+from napari_uda.data.nifti import read_nifti, write_nifti
+from napari_uda.errors import InputError
+
+__all__ = [
+    "Orientation",
+    "Volume",
+    "read_volume",
+    "read_labels",
+    "write_volume",
+    "describe_grid_difference",
+    "case_name",
+]
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """A signed permutation of array axes: how to turn a file's grid into the canonical one.
+
+    Canonical is (S, A, R): indices grow to the head, the front and the patient's right.
+    """
+
+    permutation: tuple[int, int, int]
+    """`permutation[k]` is the axis of the file's (Z, Y, X) array that becomes canonical axis `k`."""
+    flips: tuple[bool, bool, bool]
+    """Whether canonical axis `k` runs against the file's axis."""
+
+    @classmethod
+    def of(cls, affine: Affine) -> Orientation:
+        """The orientation closest to the axes of an affine (nibabel's `io_orientation`)."""
+        permutation, flips = [0, 0, 0], [False, False, False]
+        for axis, (world, sign) in enumerate(nib.io_orientation(affine)):
+            permutation[2 - int(world)] = 2 - axis
+            flips[2 - int(world)] = bool(sign < 0)
+        return cls((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Turn an array (..., Z, Y, X) on the file's grid to (..., S, A, R), as a view."""
+        lead = array.ndim - 3
+        turned = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
+        return turned[(..., *self._steps())]
+
+    def invert(self, array: np.ndarray) -> np.ndarray:
+        """Turn an array (..., S, A, R) back to (..., Z, Y, X) on the file's grid, as a view."""
+        lead = array.ndim - 3
+        back = (lead + self.permutation.index(axis) for axis in range(3))
+        return array[(..., *self._steps())].transpose(*range(lead), *back)
+
+    def _steps(self) -> tuple[slice, slice, slice]:
+        first, second, third = (slice(None, None, -1 if flip else None) for flip in self.flips)
+        return first, second, third
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D array with its place in space.
+
+    Raises:
+        InputError: the array is not 3-D or the affine is not a finite, invertible (4, 4) matrix.
+    """
+
+    array: np.ndarray
+    """Voxels (Z, Y, X): the file's (i, j, k) array transposed, `array[z, y, x] == file[x, y, z]`."""
+    affine: Affine
+    """(4, 4) float64: voxel indices (x, y, z, 1) to RAS+ millimetres."""
+    name: str = ""
+    """Name of the case."""
+
+    def __post_init__(self) -> None:
+        name = self.name or "volume"
+        affine = np.array(self.affine, np.float64)
+        if self.array.ndim != 3:
+            raise InputError(
+                f"{name}: its array has shape {self.array.shape}; give a 3-D array (Z, Y, X)"
+            )
+        if affine.shape != (4, 4):
+            raise InputError(f"{name}: its affine has shape {affine.shape}; give a (4, 4) matrix")
+        check_affine(affine, name)
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels in millimetres, (z, y, x)."""
+        return spacing_mm(self.affine)
+
+    @property
+    def orientation(self) -> Orientation:
+        """How to reach the closest canonical orientation."""
+        return Orientation.of(self.affine)
+
+    def canonical(self) -> Volume:
+        """The same volume with array axes (S, A, R), as a view, and the affine to match."""
+        orientation = self.orientation
+        affine = np.eye(4)
+        affine[:3, 3] = self.affine[:3, 3]
+        for world, (axis, flip) in enumerate(
+            zip(orientation.permutation, orientation.flips, strict=True)
+        ):
+            column = self.affine[:3, 2 - axis]
+            affine[:3, 2 - world] = -column if flip else column
+            if flip:
+                affine[:3, 3] += column * (self.array.shape[axis] - 1)
+        return Volume(orientation.apply(self.array), affine, self.name)
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """Other values on the same grid.
+
+        Raises:
+            InputError: the shape differs.
+        """
+        if array.shape != self.array.shape:
+            raise InputError(
+                f"{self.name or 'volume'}: values of shape {array.shape} do not fit its grid {self.array.shape}; "
+                "resample them onto the grid"
+            )
+        return replace(self, array=array)
+
+
+def read_volume(path: str | os.PathLike[str]) -> Volume:
+    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or the folder of a DICOM series.
+
+    Args:
+        path: the file or the folder.
+
+    Returns:
+        The volume in the file's own voxel type; float32 where a header scales its voxels.
+
+    Raises:
+        InputError: the file is missing, damaged, not a finite grey-value volume or without a sound place
+            in space; one sentence with the file, the value and the remedy.
+    """
+    path = Path(path)
+    name = shown(path)
+    try:
+        if path.is_dir():
+            array, affine = read_dicom_series(path)
+        else:
+            array, affine = _read_file(path, name)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
+    _check_finite(array, name)
+    return Volume(array, affine, case_name(path))
+
+
+def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
+    if not path.exists():
+        raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
+    if not path.is_file():
+        raise InputError(f"{name}: is neither a file nor a folder; give a volume file")
+    suffix = volume_suffix(path)
+    if suffix in NIFTI_SUFFIXES:
+        return read_nifti(path)
+    if suffix:
+        return read_itk_image(path)
+    raise InputError(
+        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or the folder of a DICOM series"
+    )
+
+
+def _check_finite(array: np.ndarray, name: str) -> None:
+    """Refuse NaN and infinite voxels; a finite sum proves there are none, without a second array."""
+    if array.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum(dtype=np.float64)):
+            return
+    bad = sum(int(plane.size - np.isfinite(plane).sum()) for plane in array)
+    if bad:
+        raise InputError(
+            f"{name}: {bad} of its {array.size} voxels are NaN or infinite; replace them, for example by the background"
+        )
+
+
+def read_labels(path: str | os.PathLike[str]) -> Volume:
+    """Read a label map; whole numbers stored in any voxel type are accepted.
+
+    Args:
+        path: as for `read_volume`.
+
+    Returns:
+        The volume with a uint8 array.
+
+    Raises:
+        InputError: as for `read_volume`; or a value that is not a whole number in 0 to 255.
+    """
+    volume = read_volume(path)
+    array, name = volume.array, shown(path)
+    if array.dtype == np.uint8:
+        return volume
+    low, high = array.min(), array.max()
+    if low < 0 or high > 255:
+        raise InputError(
+            f"{name}: label {low if low < 0 else high:g} is outside 0 to 255; remap the labels to small numbers"
+        )
+    labels = array.astype(np.uint8)
+    wrong = labels != array
+    if wrong.any():
+        raise InputError(
+            f"{name}: label {array[wrong].flat[0]:g} is not a whole number; "
+            "give a label map, resampled with nearest neighbour"
+        )
+    return volume.with_array(labels)
+
+
+def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
+    """Write a volume as `.nii` or `.nii.gz`, whole or not at all, with nothing but voxels and geometry.
+
+    Args:
+        path: the file; missing folders are created.
+        volume: bool is stored as uint8, float16 as float32. The affine of a NIfTI file comes back bit
+            for bit; others are rounded to float32 (about 1e-5 mm).
+
+    Raises:
+        InputError: another suffix, a voxel type NIfTI lacks, or a folder that cannot be written.
+    """
+    path = Path(path)
+    if volume_suffix(path) not in NIFTI_SUFFIXES:
+        raise InputError(
+            f"{shown(path)}: volumes are written as NIfTI; end the name in .nii.gz or .nii"
+        )
+    write_nifti(path, volume.array, volume.affine)
+
+
+def describe_grid_difference(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> str:
+    """Say how the grids of two volumes differ.
+
+    Args:
+        a: one volume.
+        b: the other.
+        tolerance_mm: largest distance between the two places of any voxel that still counts as equal.
+
+    Returns:
+        "" when the shapes are equal and no voxel moves by more than the tolerance, else one sentence.
+    """
+    pair = (
+        f"{a.name or 'the first volume'} and {b.name or 'the second volume'} lie on different grids"
+    )
+    remedy = "resample one onto the grid of the other"
+    if a.array.shape != b.array.shape:
+        return f"{pair}: shape (z, y, x) {a.array.shape} against {b.array.shape}; {remedy}"
+    offsets = corners_mm(a.affine, a.array.shape) - corners_mm(b.affine, b.array.shape)
+    apart_mm = float(np.linalg.norm(offsets, axis=1).max())
+    if apart_mm <= tolerance_mm:
+        return ""
+    parts = []
+    if not np.allclose(a.spacing_mm, b.spacing_mm, rtol=0, atol=tolerance_mm):
+        parts.append(f"spacing (z, y, x) {_mm(a.spacing_mm)} against {_mm(b.spacing_mm)} mm")
+    if not np.allclose(a.affine[:3, 3], b.affine[:3, 3], rtol=0, atol=tolerance_mm):
+        parts.append(f"origin {_mm(a.affine[:3, 3])} against {_mm(b.affine[:3, 3])} mm")
+    codes = ["".join(nib.aff2axcodes(volume.affine)) for volume in (a, b)]
+    if codes[0] != codes[1]:
+        parts.append(f"axes {codes[0]} against {codes[1]}")
+    detail = ", ".join([*parts, f"voxels up to {apart_mm:.4g} mm apart"])
+    return f"{pair}: {detail}; {remedy}"
+
+
+def _mm(values: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
