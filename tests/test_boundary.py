@@ -1,0 +1,117 @@
+"""The engine knows neither napari nor Qt, and importing the package costs next to nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import napari_uda
+
+GUI_LIBRARIES = {
+    "napari", "qtpy", "magicgui", "pyqtgraph", "superqt", "vispy", "PyQt5", "PyQt6", "PySide6",
+}  # fmt: skip
+OPTIONAL_LIBRARIES = {"monai", "medpy", "surface_distance", "submitit", "skimage", "pytest"}
+HEAVY_LIBRARIES = {"torch", "scipy", "nibabel", "SimpleITK", "pydantic", "tyro", "numpy"}
+PACKAGE = Path(napari_uda.__file__).parent
+
+
+def engine_modules() -> list[str]:
+    """Every importable module outside `napari_uda.gui`; `__main__` is the command itself."""
+    found = [
+        f"napari_uda.{path.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in {"gui", "__main__.py"}
+    ]
+    return sorted(name.removesuffix(".__init__") for name in found)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that a fresh process without a display has loaded after `code`."""
+    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DISPLAY", "WAYLAND_DISPLAY", "QT_API", "PYTEST_QT_API"}
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.fixture(scope="module")
+def engine() -> set[str]:
+    """What is loaded after importing the whole engine."""
+    modules = engine_modules()
+    assert {"napari_uda", "napari_uda.config", "napari_uda.methods.base"} <= set(modules)
+    return loaded_after("\n".join(f"import {name}" for name in modules))
+
+
+def test_engine_loads_no_gui_library(engine: set[str]) -> None:
+    assert "torch" in engine  # the probe sees what is imported
+    assert engine & GUI_LIBRARIES == set()
+
+
+def test_engine_loads_no_optional_library(engine: set[str]) -> None:
+    assert engine & OPTIONAL_LIBRARIES == set()
+
+
+def test_import_of_the_package_is_lazy() -> None:
+    loaded = loaded_after("import napari_uda")
+    assert loaded & (GUI_LIBRARIES | OPTIONAL_LIBRARIES | HEAVY_LIBRARIES) == set()
+
+
+def test_public_names_resolve_without_gui() -> None:
+    names = ["train", "predict", "evaluate", "methods", "Run", "Volume", "Prediction", "Scores"]
+    loaded = loaded_after("import napari_uda as uda\n" + "\n".join(f"uda.{name}" for name in names))
+    assert loaded & GUI_LIBRARIES == set()
+
+
+def test_dir_lists_the_public_names() -> None:
+    names = {"train", "predict", "evaluate", "show", "methods", "Run", "Volume", "Prediction"}
+    assert names | {"Scores", "__version__"} <= set(dir(napari_uda))
+
+
+def test_only_gui_mentions_gui_libraries() -> None:
+    """Also inside functions, where the import of a whole module does not reach."""
+    offenders = []
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] == "gui":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            else:
+                continue
+            offenders += [
+                f"{path.name}:{node.lineno} {name}"
+                for name in names
+                if name.partition(".")[0] in GUI_LIBRARIES
+            ]
+    assert offenders == []
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """A folder without __init__.py would be missing from the wheel."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    packages = {
+        PACKAGE.joinpath(*info.name.split(".")[1:])
+        for info in pkgutil.walk_packages([str(PACKAGE)], "napari_uda.", onerror=lambda _: None)
+        if info.ispkg
+    }
+    assert folders - {PACKAGE} <= packages
