@@ -1,0 +1,109 @@
+"""Fixed colours: a structure looks the same in every layer, legend and curve, in every session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+import numpy as np
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+
+RELIABLE, UNRELIABLE = 1, 2
+RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})
+"""Values of a reliability map; blue and orange stay apart under every colour blindness."""
+_RELIABILITY = {RELIABLE: "#0072B250", UNRELIABLE: "#E69F00"}
+_CLEAR_ENTROPY = 0.25
+
+_STRUCTURES = {
+    # heart: as in Fig. 3 of the SE-ASA paper
+    "aa": "#2F7BFF",
+    "lac": "#1FB45A",
+    "lvc": "#FFD43B",
+    "myo": "#E5383B",
+    "lv": "#FFD43B",
+    "rv": "#2F7BFF",
+    # abdomen
+    "liver": "#D55E00",
+    "right_kidney": "#56B4E9",
+    "left_kidney": "#009E73",
+    "spleen": "#CC79A7",
+}
+_ALIASES = {
+    "ascending_aorta": "aa",
+    "left_atrium": "lac",
+    "left_atrium_blood_cavity": "lac",
+    "la": "lac",
+    "left_ventricle": "lvc",
+    "left_ventricle_blood_cavity": "lvc",
+    "right_ventricle": "rv",
+    "myocardium": "myo",
+    "left_ventricle_myocardium": "myo",
+    "kidney_right": "right_kidney",
+    "kidney_left": "left_kidney",
+}
+# Okabe and Ito 2008, apart for every common colour blindness, without their black
+_PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#999999")
+
+
+def structure_colour(name: str, value: int) -> str:
+    """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
+    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    known = _STRUCTURES.get(_ALIASES.get(key, key))
+    return known or _PALETTE[(value - 1) % len(_PALETTE)]
+
+
+def structure_colormap(names: Mapping[int, str]) -> DirectLabelColormap:
+    """Label colours of structures; background and unnamed values are transparent or palette colours.
+
+    Args:
+        names: label value to structure name, without background.
+    """
+    return _colormap(tuple((value, structure_colour(name, value)) for value, name in names.items()))
+
+
+def reliability_colormap() -> DirectLabelColormap:
+    """Thin blue where the network agrees with itself, orange where it contradicts itself."""
+    return _colormap(tuple(_RELIABILITY.items()))
+
+
+@cache
+def entropy_colormap() -> Colormap:
+    """Inferno that lets the image through where entropy is below 0.25, the more the lower it is."""
+    colours = np.array(ensure_colormap("inferno").map(np.linspace(0, 1, 256)))
+    colours[:, 3] = np.clip(np.linspace(0, 1 / _CLEAR_ENTROPY, 256), 0, 1)
+    return Colormap(colours, name="entropy", display_name="entropy")
+
+
+def unnamed(values: Iterable[int]) -> dict[int, str]:
+    """Names for label values without one."""
+    return {int(value): f"label {int(value)}" for value in values if value}
+
+
+def readable(colour: str, background: str, least_contrast: float = 2.0) -> str:
+    """`colour`, moved towards black or white until it stands out against `background` (WCAG ratio)."""
+    rgb, behind = _rgb(colour), _rgb(background)
+    anchor = np.zeros(3) if _luminance(behind) > 0.18 else np.ones(3)
+    for share in np.linspace(0, 1, 11):
+        mixed = rgb * (1 - share) + anchor * share
+        lighter, darker = sorted((_luminance(mixed), _luminance(behind)), reverse=True)
+        if (lighter + 0.05) / (darker + 0.05) >= least_contrast:
+            break
+    return "#" + "".join(f"{round(channel * 255):02X}" for channel in mixed)
+
+
+@cache
+def _colormap(colours: tuple[tuple[int, str], ...]) -> DirectLabelColormap:
+    """Built once per set of colours and shared: changing one is slow in napari."""
+    table: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    table.update(dict(colours))
+    return DirectLabelColormap(color_dict=table)
+
+
+def _rgb(colour: str) -> np.ndarray:
+    return np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+
+
+def _luminance(rgb: np.ndarray) -> float:
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
