@@ -78,11 +78,10 @@ def selective_entropy(
         The term of R, in [0, ln C], and the term of U, in [-ln C, 0] (it carries its minus sign);
         scalars, float32. An empty set gives 0 and a gradient of 0.
     """
-    lowered = (_information(logits_reliable).sum(dim=1) * reliable).mean()
-    if logits_unreliable is logits_reliable:
-        raised = (_information(logits_reliable).sum(dim=1) * unreliable).mean()
-    else:
-        raised = (_information(logits_unreliable).sum(dim=1) * unreliable).mean()
+    agreeing = _information(logits_reliable).sum(dim=1)
+    same = logits_unreliable is logits_reliable
+    disagreeing = agreeing if same else _information(logits_unreliable).sum(dim=1)
+    lowered, raised = (agreeing * reliable).mean(), (disagreeing * unreliable).mean()
     return lowered, -raised
 
 

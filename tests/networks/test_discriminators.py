@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from napari_uda.losses.adversarial import domain_loss
+from napari_uda.networks.discriminator import build_discriminator
+
+
+@pytest.mark.parametrize(("name", "side"), [("fc", 8), ("patch_bn", 30), ("patch_in", 30)])
+def test_scores_for_256(name: str, side: int) -> None:
+    with torch.device("meta"):
+        discriminator = build_discriminator(name, 5)
+        scores = discriminator(torch.empty(2, 5, 256, 256))
+        assert scores.shape == (2, 1, side, side)
+        count = sum(p.numel() for p in discriminator.parameters())
+    assert count / 1e6 == pytest.approx(2.77, abs=0.01)
+
+
+def test_layers_of_the_papers() -> None:
+    fc, bn, instance = (build_discriminator(name, 5, 8) for name in ("fc", "patch_bn", "patch_in"))
+
+    def convolutions(network: nn.Module) -> list[nn.Conv2d]:
+        return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+    for network in (fc, bn, instance):
+        assert [c.out_channels for c in convolutions(network)] == [8, 16, 32, 64, 1]
+        assert {c.kernel_size for c in convolutions(network)} == {(4, 4)}
+        assert {c.padding for c in convolutions(network)} == {(1, 1)}
+        slopes = {m.negative_slope for m in network.modules() if isinstance(m, nn.LeakyReLU)}
+        assert slopes == {0.2}
+    assert [c.stride[0] for c in convolutions(fc)] == [2, 2, 2, 2, 2]
+    assert all(c.bias is not None for c in convolutions(fc))
+    for network in (bn, instance):
+        assert [c.stride[0] for c in convolutions(network)] == [2, 2, 2, 1, 1]
+        biased = [c.bias is not None for c in convolutions(network)]
+        assert biased == [True, False, False, False, True]
+    norms = [m for m in bn.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m.num_features for m in norms] == [16, 32, 64]
+    assert sum(isinstance(m, nn.InstanceNorm2d) for m in instance.modules()) == 3
+
+
+def test_patch_weights_start_as_published() -> None:
+    torch.manual_seed(0)
+    discriminator = build_discriminator("patch_bn", 5)
+    for layer in discriminator.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert layer.bias is None or layer.bias.abs().sum() == 0
+        elif isinstance(layer, nn.BatchNorm2d):
+            assert layer.weight.mean().item() == pytest.approx(1.0, abs=0.01)
+            assert layer.weight.std().item() == pytest.approx(0.02, rel=0.3)
+            assert layer.bias.abs().sum() == 0
+
+
+def test_learns_to_tell_two_constant_maps_apart() -> None:
+    torch.manual_seed(0)
+    discriminator = build_discriminator("fc", 2, 4)
+    optimiser = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
+    source, target = torch.zeros(2, 2, 32, 32), torch.ones(2, 2, 32, 32)
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss = domain_loss(discriminator(source), True) + domain_loss(discriminator(target), False)
+        loss.backward()
+        optimiser.step()
+    assert discriminator(source).min() > 1
+    assert discriminator(target).max() < -1
+
+
+def test_wrong_name_and_small_maps_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown discriminator 'patch'; choose fc"):
+        build_discriminator("patch", 5)
+    for name, side in (("fc", 32), ("patch_bn", 24)):
+        discriminator = build_discriminator(name, 1, 2)
+        assert discriminator(torch.rand(2, 1, side, side)).numel() > 0
+        with pytest.raises(ValueError, match="too small"):
+            discriminator(torch.rand(2, 1, side - 1, side))
