@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         try:
             with temporary.open("xb") as stream:
                 yield stream
@@ -70,6 +71,13 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             f"cannot write {shown(path)} to {target.parent}: {reason(error)}; "
             "free space there or choose a folder that can be written"
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
 def _flush_folder(folder: Path) -> None:

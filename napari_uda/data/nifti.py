@@ -139,7 +139,7 @@ class _GzipStream(io.RawIOBase):
                 buffer[: len(output)] = output
                 return len(output)
             if not data and not self._decoder.eof:
-                return 0  # truncated: the caller misses bytes
+                raise zlib.error("it ends too early")
 
 
 def _fill(stream: io.RawIOBase, buffer: memoryview) -> int:
@@ -170,11 +170,12 @@ def _read_stream(
     count += _fill(stream, memoryview(skipped))
     declared = layout.offset + layout.voxel_bytes
     array = np.empty(layout.sides[::-1], layout.dtype)
+    present = most_bytes
     if declared <= most_bytes:
-        count += _fill(stream, array.reshape(-1).view(np.uint8).data)
-    if count < declared:
+        present = count + _fill(stream, array.reshape(-1).view(np.uint8).data)
+    if present < declared:
         raise InputError(
-            f"{name}: is truncated or its header is wrong (at most {min(count, most_bytes)} of the declared "
+            f"{name}: is truncated or its header is wrong (at most {present} of the declared "
             f"{declared} bytes are there); copy or export the file again"
         )
     trailing = _fill(stream, memoryview(bytearray(_MAX_TRAILING_BYTES + 1)))
@@ -229,7 +230,9 @@ def _check_header(block: bytes, name: str) -> _Layout:
             f"{len(block) + 4} and {_MAX_EXTENSION_BYTES}; the header is damaged, export the file again"
         )
     slope, intercept = _scaling(header, name)
-    return _Layout(sides, dtype, int(offset), slope, intercept, _best_affine(header, sides, name))
+    with np.errstate(invalid="ignore"):  # NaN geometry is refused below
+        affine = _best_affine(header, sides, name)
+    return _Layout(sides, dtype, int(offset), slope, intercept, affine)
 
 
 def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
