@@ -205,3 +205,13 @@ def test_build_by_name_reads_weights_only_when_pretrained(tmp_path: Path) -> Non
         build_segmentor(config, 3, 5)
     with torch.device("meta"), pytest.raises(InputError, match="1 slice or 3"):
         build_segmentor(config, 5, 5, pretrained=False)
+
+
+def test_logits_are_enlarged_with_aligned_corners() -> None:
+    torch.manual_seed(0)
+    network = DeepLabV2(1, 3, backbone=ResNet(blocks=SHALLOW)).eval()
+    with torch.no_grad():
+        output = network(torch.rand(1, 1, 41, 41))
+        small = network.head(output.features)
+    assert small.shape == (1, 3, 6, 6)  # 40 / 5: every eighth pixel is one of the small map
+    torch.testing.assert_close(output.logits[..., ::8, ::8], small)
