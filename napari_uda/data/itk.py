@@ -17,6 +17,12 @@ from napari_uda.errors import InputError
 _POSITION_TAG = "0020|0032"
 _GAP_TOLERANCE = 0.02  # of the slice distance; positions are often rounded to 0.01 mm
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+_META_HEADER_BYTES = 2**16
+_META_LINE_BYTES = 1024
+_META_VECTORS = {
+    b"DimSize", b"ElementSpacing", b"ElementSize", b"Offset", b"Position", b"Origin", b"CenterOfRotation",
+}  # fmt: skip
+_META_MATRICES = {b"TransformMatrix", b"Rotation", b"Orientation"}
 _ITEM_BYTES = {
     sitk.sitkUInt8: 1, sitk.sitkInt8: 1, sitk.sitkUInt16: 2, sitk.sitkInt16: 2,
     sitk.sitkUInt32: 4, sitk.sitkInt32: 4, sitk.sitkUInt64: 8, sitk.sitkInt64: 8,
@@ -37,6 +43,8 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
         InputError: damaged, not a grey-value volume, too large, or without a place in space.
     """
     name = shown(path)
+    if path.name.lower().endswith((".mha", ".mhd")):
+        _check_meta_header(path, name)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with _itk_failures(
@@ -99,6 +107,35 @@ def _itk_failures(name: str, sentence: str) -> Iterator[None]:
         raise InputError(f"{name}: {sentence}") from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(warned)
+
+
+def _check_meta_header(path: Path, name: str) -> None:
+    """Check the text header of a MetaImage: ITK 5.4 overruns its buffers on a damaged one.
+
+    Every array must have as many numbers as the axes declared before it ask for.
+    """
+    axes = 0
+    with path.open("rb") as file:
+        for line in file.read(_META_HEADER_BYTES).split(b"\n"):
+            key, _, text = line.replace(b":", b"=", 1).partition(b"=")
+            key, values = key.strip(), text.split()
+            sound = len(line) <= _META_LINE_BYTES and line.isascii() and b"\0" not in line
+            if key == b"NDims":
+                sound = sound and not axes and values in ([b"2"], [b"3"], [b"4"])
+                axes = int(values[0]) if sound else 0
+            elif key in _META_VECTORS:
+                sound = sound and 0 < axes == len(values)
+            elif key in _META_MATRICES:
+                sound = sound and 0 < axes**2 == len(values)
+            if not sound:
+                raise InputError(
+                    f"{name}: its MetaImage header is damaged at {line[:40].decode(errors='replace')!r}; export it again"
+                )
+            if key == b"ElementDataFile":
+                return
+    raise InputError(
+        f"{name}: its MetaImage header does not end in ElementDataFile; export it again"
+    )
 
 
 def _check_information(reader: sitk.ImageFileReader, sizes: tuple[int, ...], name: str) -> None:

@@ -305,15 +305,38 @@ def test_itk_files_are_refused_in_one_sentence(tmp_path: Path, suffix: str) -> N
     assert "its spacing (z, y, x) is (80, 1, 1) mm" in refused(path)
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((30, 40, 50), "i2")), str(path))
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:20], b"", b"NRRD nonsense"):
-        assert "is damaged, truncated or not of the type" in said_of(tmp_path, content, path.name)
+    assert "is damaged, truncated or not of the type" in said_of(tmp_path, whole[:9000], path.name)
+    for content in (whole[:20], b"", b"NRRD nonsense", bytes(1000)):
+        assert "export it again" in said_of(tmp_path, content, path.name)
 
 
 def test_absurd_itk_headers(tmp_path: Path) -> None:
     nrrd = "NRRD0004\ntype: short\ndimension: 3\nsizes: 4000 4000 4000\nencoding: raw\nendian: little\n\n"
     assert "119.2 GiB of voxels" in said_of(tmp_path, nrrd.encode(), "a.nrrd")
-    mha = "NDims = 3\nDimSize = 60000 4 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    mha = "ObjectType = Image\nNDims = 3\nDimSize = 60000 4 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     assert "60000 lies outside 1 to 4096" in said_of(tmp_path, mha.encode(), "a.mha")
+
+
+@pytest.mark.parametrize(
+    ("line", "damaged"),
+    [
+        ("NDims = 3", "NDims = 133"),
+        ("NDims = 3", "NDims = -3"),
+        ("NDims = 3", "NDims = 3\nNDims = 4"),
+        ("DimSize = 5 4 3", "DimSize = 5 4 3 2 2 2 2 2 2 2 2 2 2"),
+        ("Offset = 0 0 0", "Offset = 0 0"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "TransformMatrix = 1 0 0"),
+        ("AnatomicalOrientation = RAI", "AnatomicalOrientation = " + 2000 * "R"),
+    ],
+)
+def test_damaged_meta_headers_never_reach_itk(tmp_path: Path, line: str, damaged: str) -> None:
+    """ITK ends the whole process on some of these."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), "i2")), str(tmp_path / "a.mha"))
+    whole = (tmp_path / "a.mha").read_bytes()
+    assert line.encode() in whole
+    content = whole.replace(line.encode(), damaged.encode())
+    assert "its MetaImage header is damaged at '" in said_of(tmp_path, content, "b.mha")
+    assert "does not end in ElementDataFile" in said_of(tmp_path, whole[:50] + b"\n", "b.mha")
 
 
 def test_a_header_without_its_data_file(tmp_path: Path) -> None:
