@@ -13,7 +13,7 @@ from pydantic import Field
 
 from napari_uda.config import Config
 from napari_uda.errors import InputError
-from napari_uda.metrics.surface import HD95Rule
+from napari_uda.metrics.surface import Connectivity, HD95Rule
 
 State = Literal["both", "missed", "invented", "absent"]
 
@@ -35,8 +35,8 @@ _EMPTY_WORDS = {
         " than any distance inside it, so a total miss never improves a mean"
     ),
     "nan": (
-        "a missed or invented structure has no distance and is left out of the mean of the distances;"
-        " read those means together with n and n_missing"
+        "a missed or invented structure has no distance and is left out of the mean of the distances,"
+        " which a total miss can improve: read it together with n and n_missing"
     ),
     "one_voxel": (
         "a missed or invented structure gets a distance of 1 voxel (millimetre columns: the diagonal of"
@@ -44,6 +44,7 @@ _EMPTY_WORDS = {
         " with published numbers"
     ),
 }
+_NEIGHBOURS = {1: "a face", 2: "a face or an edge", 3: "a face, an edge or a corner"}
 
 
 class Protocol(Config):
@@ -57,6 +58,8 @@ class Protocol(Config):
     """Columns to show first, the ones a paper using this protocol prints."""
     scope: Literal["volume", "slice"] = "volume"
     """`volume` scores each volume in 3-D; `slice` scores every 2-D slice and averages over slices."""
+    connectivity: Connectivity = 1
+    """Border voxels have a neighbour outside that shares a face (1), an edge (2) or a corner (3)."""
     assd_rule: Literal["pooled", "directed"] = "pooled"
     """`pooled` is ASSD; `directed` fills the ASSD columns with the mean from prediction to reference only."""
     hd95_rule: HD95Rule = "pooled"
@@ -94,8 +97,12 @@ class Protocol(Config):
 
     @property
     def rewards_missing(self) -> bool:
-        """Whether a missed organ can improve a mean; true only for rules kept to compare with papers."""
-        return self.empty == "one_voxel"
+        """Whether a total miss can improve a mean; true only for rules kept to compare with papers.
+
+        Distances that are small or left out do it; so does Dice 1 for every slice without the
+        structure, which an empty prediction collects wherever it invented something before.
+        """
+        return self.empty != "diagonal" or (self.scope == "slice" and self.dice_smoothing > 0)
 
     @property
     def empty_policy(self) -> str:
@@ -142,8 +149,8 @@ class Protocol(Config):
         shown = "; ".join(f"{column}: {definitions[column]}" for column in self.headline)
         return (
             f"{self.name}: {self.purpose} It scores {scope}. {shown}. Surface: voxels of the mask with a"
-            " face neighbour outside it, the edge of the array counting as outside. Empty structures:"
-            f" {self.empty_policy} Mean and standard deviation are over {unit}, ddof {self.ddof}."
+            f" neighbour outside it that shares {_NEIGHBOURS[self.connectivity]}, the edge of the array"
+            f" counting as outside. Empty structures: {self.empty_policy} Mean and standard deviation are over {unit}, ddof {self.ddof}."
         )
 
     def _tolerances(self) -> str:

@@ -42,6 +42,10 @@ class Structure:
         """Voxels in each of the volume's `length` slices along `axis`."""
         return slice_counts(self.prediction, self.reference, axis, self.box[axis].start, length)
 
+    def surfaces(self, rules: Protocol, slice_axis: int | None = None) -> Surfaces:
+        """Border voxels in 3-D, or those of every slice along `slice_axis`."""
+        return Surfaces.of(self.prediction, self.reference, slice_axis, rules.connectivity)
+
 
 def find_structures(
     prediction: Labels, reference: Labels, names: Mapping[int, str]
@@ -105,7 +109,7 @@ def score_structure(
 def _volume_metrics(
     structure: Structure, pair: Pair, rules: Protocol, counts: SliceCounts
 ) -> dict[str, float]:
-    surfaces = Surfaces.of(structure.prediction, structure.reference)
+    surfaces = structure.surfaces(rules)
     millimetres, voxels = _distances(surfaces, pair.spacing_mm)
     totals = counts.total()
     return _metrics(
@@ -124,7 +128,7 @@ def _slice_metrics(
 ) -> list[dict[str, float]]:
     """Every metric of every slice, measured in 2-D."""
     length = pair.reference.shape[axis]
-    surfaces = Surfaces.of(structure.prediction, structure.reference, slice_axis=axis)
+    surfaces = structure.surfaces(rules, axis)
     start = structure.box[axis].start
     millimetres, voxels = (
         surfaces.by_slice(distances, start, length)
@@ -190,7 +194,7 @@ def score_slices(
     """
     length = pair.reference.shape[axis]
     counts = structure.counts(axis, length)
-    surfaces = Surfaces.of(structure.prediction, structure.reference, slice_axis=axis)
+    surfaces = structure.surfaces(rules, axis)
     distances = surfaces.by_slice(
         surfaces.distances(pair.spacing_mm), structure.box[axis].start, length
     )

@@ -1,7 +1,7 @@
 """Surface distances: ASSD, MASD, HD95 and NSD from border voxels.
 
-A border voxel belongs to the mask and has a face neighbour outside it; what lies beyond the array is
-outside (medpy, MONAI and MetricsReloaded agree on this). Distances run between border voxel centres.
+A border voxel belongs to the mask and has a neighbour outside it; what lies beyond the array is outside.
+With face neighbours, the default, this is the surface of medpy, MONAI and MetricsReloaded. Distances run between border voxel centres.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 HD95Rule = Literal["pooled", "max"]
+Connectivity = Literal[1, 2, 3]
 
 # Below this many border voxels a k-d tree alone is faster than trying the near offsets first.
 _FEW_POINTS = 2000
@@ -113,11 +115,17 @@ class Surfaces:
     slice_axis: int | None
 
     @classmethod
-    def of(cls, prediction: Mask, reference: Mask, slice_axis: int | None = None) -> Self:
-        """Find the borders of two masks of the same shape (2-D or 3-D)."""
+    def of(
+        cls,
+        prediction: Mask,
+        reference: Mask,
+        slice_axis: int | None = None,
+        connectivity: Connectivity = 1,
+    ) -> Self:
+        """Find the borders of two masks of the same shape (2-D or 3-D), see `border`."""
         borders = (
-            np.pad(border(prediction, slice_axis), _PADDING),
-            np.pad(border(reference, slice_axis), _PADDING),
+            np.pad(border(prediction, slice_axis, connectivity), _PADDING),
+            np.pad(border(reference, slice_axis, connectivity), _PADDING),
         )
         indices = (np.flatnonzero(borders[0]), np.flatnonzero(borders[1]))
         return cls(borders[0].shape, borders, indices, slice_axis)
@@ -214,16 +222,24 @@ class Surfaces:
         return np.asarray(coordinates * np.array(scale), np.float64)
 
 
-def border(mask: Mask, slice_axis: int | None = None) -> Mask:
-    """Border voxels of a mask: inside, with a face neighbour outside; the array's edge is outside.
+def border(mask: Mask, slice_axis: int | None = None, connectivity: Connectivity = 1) -> Mask:
+    """Border voxels of a mask: inside, with a neighbour outside; the array's edge is outside.
 
     Args:
         mask: bool, any number of axes.
         slice_axis: an axis along which neighbours do not count, so that every slice has its own outline.
+        connectivity: which neighbours count: 1 those that share a face (the rule of medpy, MONAI and
+            MetricsReloaded), 2 also an edge, 3 also a corner (thicker borders, smaller means).
 
     Returns:
         Bool, same shape.
     """
+    if connectivity > 1:
+        element = ndimage.generate_binary_structure(mask.ndim, connectivity)
+        if slice_axis is not None:
+            np.moveaxis(element, slice_axis, 0)[[0, 2]] = False
+        eroded: Mask = ndimage.binary_erosion(mask, element)
+        return mask ^ eroded
     inside = mask.copy()
     for axis in range(mask.ndim):
         if axis == slice_axis:
@@ -237,7 +253,11 @@ def border(mask: Mask, slice_axis: int | None = None) -> Mask:
 
 
 def surface_distances(
-    prediction: Mask, reference: Mask, spacing: tuple[float, ...], slice_axis: int | None = None
+    prediction: Mask,
+    reference: Mask,
+    spacing: tuple[float, ...],
+    slice_axis: int | None = None,
+    connectivity: Connectivity = 1,
 ) -> SurfaceDistances:
     """Distances between the borders of two masks.
 
@@ -246,6 +266,7 @@ def surface_distances(
         reference: bool, same shape.
         spacing: size of a voxel along every axis, in the unit the distances shall have.
         slice_axis: measure inside every slice along this axis; None measures in all axes.
+        connectivity: which voxels form the border, see `border`.
 
     Returns:
         The distances in both directions; empty or NaN for empty masks.
@@ -257,7 +278,7 @@ def surface_distances(
         raise ValueError(
             f"shapes {prediction.shape} and {reference.shape} and spacing {spacing} do not fit together"
         )
-    return Surfaces.of(prediction, reference, slice_axis).distances(spacing)
+    return Surfaces.of(prediction, reference, slice_axis, connectivity).distances(spacing)
 
 
 @lru_cache(maxsize=32)
