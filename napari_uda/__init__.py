@@ -1,1 +1,57 @@
-"""napari_uda: unsupervised domain adaptation for medical image segmentation."""
+"""napari_uda: unsupervised domain adaptation for medical image segmentation.
+
+Train a network on one kind of image, adapt it to another without labels, see where it is unsure:
+
+    import napari_uda as uda
+    run = uda.train("se_asa", source="ct", target="mr", run_dir="runs/ct2mr")
+    prediction = uda.predict(run, "mr.nii.gz")
+    scores = uda.evaluate(prediction, "mr_label.nii.gz")
+
+Names are imported when they are first used: `import napari_uda` loads neither torch nor napari.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "train": "api",
+    "list_methods": "api",
+    "list_recipes": "api",
+    "build_config": "api",
+    "predict": "inference.predict",
+    "Prediction": "inference.predict",
+    "evaluate": "metrics.report",
+    "Scores": "metrics.report",
+    "Run": "runs",
+    "Volume": "data.volume",
+    "read_volume": "data.volume",
+    "InputError": "errors",
+    "show": "gui.layers",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+if TYPE_CHECKING:
+    from napari_uda.api import build_config, list_methods, list_recipes, train
+    from napari_uda.data.volume import Volume, read_volume
+    from napari_uda.errors import InputError
+    from napari_uda.gui.layers import show
+    from napari_uda.inference.predict import Prediction, predict
+    from napari_uda.metrics.report import Scores, evaluate
+    from napari_uda.runs import Run
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,5 +7,5 @@ class InputError(ValueError):
     """Input that cannot be used: one sentence naming the thing, the value and the remedy."""
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+class Cancelled(Exception):
     """Work stopped because its stop event was set; nothing partial was left behind."""

@@ -27,7 +27,7 @@ class DataConfig(Config):
     """Data folder of the labelled source domain."""
     target: Path | None = None
     """Data folder of the target domain; its labels are never read, except by target_supervised."""
-    labels: dict[str, int] = {}
+    labels: dict[str, int] = Field(default_factory=dict)
     """Structure names and values; empty takes them from dataset.json or from the labels."""
     source_intensity: IntensityConfig = IntensityConfig()
     """Intensity mapping of the source domain."""
@@ -86,8 +86,8 @@ class RunConfig(Config):
     """Run folder whose weights this run starts from."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first GPU when there is one."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes convolutions in bfloat16; losses stay in float32 either way."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """bf16 convolves in bfloat16 (losses stay in float32); auto does where the device is made for it."""
     clip_norm: float = Field(default=0.0, ge=0)
     """Largest gradient norm per player; 0 switches clipping off."""
     deterministic: bool = False

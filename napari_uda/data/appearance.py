@@ -103,7 +103,8 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     blend = _per_sample([float(g.uniform(0, 1)) for g in generators], image)
     mixed = blend * image.float() + (1 - blend) * current
     norm = image.float().flatten(1).norm(dim=1) / mixed.flatten(1).norm(dim=1).clamp_min(1e-6)
-    return (mixed * norm.view(-1, 1, 1, 1)).clamp(-1, 1)
+    rescaled: Tensor = (mixed * norm.view(-1, 1, 1, 1)).clamp(-1, 1)
+    return rescaled
 
 
 def jitter_and_blur(

@@ -25,7 +25,8 @@ def low_frequency_amplitude(image: Tensor, half_width: int) -> Tensor:
     """
     spectrum = torch.fft.fft2(image.float(), norm="forward")
     rows, columns = _window(image.shape, half_width, image.device)
-    return spectrum[..., rows[:, None], columns].abs()
+    amplitude: Tensor = spectrum[..., rows[:, None], columns].abs()
+    return amplitude
 
 
 def mix_amplitude(
@@ -61,7 +62,8 @@ def mix_amplitude(
     mixed = torch.polar(kept * low.abs() + share * amplitude.float(), low.angle())
     rest = spectrum * (1 - mu) if mode == "literal" else spectrum.clone()
     rest[..., rows[:, None], columns] = mixed
-    return (torch.fft.ifft2(rest, norm="forward").real * 2 - 1).clamp(-1, 1)
+    grey_view: Tensor = torch.fft.ifft2(rest, norm="forward").real
+    return (grey_view * 2 - 1).clamp(-1, 1)
 
 
 def grey_amplitude(image: Tensor, half_width: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -107,6 +107,6 @@ def fit_intensity(
     return Intensity(mode=mode, bounds=(low, high))
 
 
-def _subsample(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _subsample(array: NDArray[Any]) -> NDArray[Any]:
     flat = np.ravel(array, order="K")  # a view for any contiguous order
     return flat[:: max(1, flat.size // _MAX_SAMPLES)]

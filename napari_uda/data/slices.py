@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -49,11 +49,11 @@ class SliceGrid(Config):
         )
         return height, width
 
-    def cut(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def cut(self, array: NDArray[Any]) -> NDArray[Any]:
         """Canonical `(Z, Y, X)` to `(N, h, w)` slices, a view."""
         return np.moveaxis(array, self.axis, 0)
 
-    def stack(self, slices: NDArray[np.generic]) -> NDArray[np.generic]:
+    def stack(self, slices: NDArray[Any]) -> NDArray[Any]:
         """Inverse of `cut`, also for arrays with more leading axes on the slices' last three."""
         return np.moveaxis(slices, 0, self.axis)
 
@@ -127,8 +127,8 @@ def fit_window(image: Tensor, shape: tuple[int, int], fill: float) -> Tensor:
     """
     pads: list[int] = []
     for have, want in zip(reversed(image.shape[-2:]), reversed(shape), strict=True):
-        # floor division puts the odd pixel on opposite sides for cropping and padding: an inverse
-        before = -((have - want) // 2) if have >= want else (want - have) // 2
+        # the odd pixel goes to the end both when padding and when cropping: exact inverses
+        before = (want - have) // 2 if want >= have else -((have - want) // 2)
         pads += [before, want - have - before]
     return F.pad(image, pads, value=fill)
 
@@ -234,7 +234,7 @@ def fill_store(
 
 def _array(
     name: str, shape: tuple[int, ...], dtype: type[np.generic], folder: Path | None
-) -> NDArray[np.generic]:
+) -> NDArray[Any]:
     if folder is None:
         return np.empty(shape, dtype)
     folder.mkdir(parents=True, exist_ok=True)

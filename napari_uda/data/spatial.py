@@ -53,9 +53,7 @@ def random_affine_matrices(
     return torch.from_numpy(matrices)
 
 
-def move(
-    image: Tensor, label: Tensor | None, matrices: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def move(image: Tensor, label: Tensor | None, matrices: Tensor) -> tuple[Tensor, Tensor | None]:
     """Apply one affine move per sample; what comes from outside mirrors the border.
 
     Args:

@@ -28,7 +28,9 @@ def patient_of(case: str, pattern: str) -> str:
         return case
     found = re.search(pattern, case)
     if found is None:
-        raise InputError(f"patient pattern {pattern!r} does not match case {case!r}; mend the pattern")
+        raise InputError(
+            f"patient pattern {pattern!r} does not match case {case!r}; mend the pattern"
+        )
     return found.group(1) if found.groups() else found.group(0)
 
 

@@ -8,6 +8,7 @@ complete, some of it perhaps still under its `.next` name, and `load` takes the 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_uda.errors import InputError
-from napari_uda.files import sync, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def save_weights(path: Path, module: torch.nn.Module, step: int) -> None:
     temporary = path.with_name(path.name + _NEXT)
     _write(temporary, module.state_dict(), {"step": str(step)})
     temporary.replace(path)
-    sync_folder(path.parent)
+    _sync(path.parent)
 
 
 def save(
@@ -54,7 +54,7 @@ def save(
         _write(folder / (STATE + _NEXT), tensors, {**header, "optimizers": json.dumps(plain)})
         for name in (WEIGHTS, STATE):
             (folder / (name + _NEXT)).replace(folder / name)
-        sync_folder(folder)
+        _sync(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"checkpoint of step {step} cannot be written to {folder} ({error}); free space there "
@@ -117,7 +117,18 @@ def resume(
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(whole, path, metadata=metadata)
-    sync(path)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or a folder's entries, to the disk."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _step_of(path: Path) -> int | None:

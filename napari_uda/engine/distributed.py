@@ -57,5 +57,5 @@ def all_sum(tensor: Tensor) -> Tensor:
     """
     if not is_distributed():
         return tensor
-    summed: Tensor = _AllSum.apply(tensor)
+    summed: Tensor = _AllSum.apply(tensor)  # type: ignore[no-untyped-call]
     return summed

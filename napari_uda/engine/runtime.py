@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.distributed as dist
@@ -39,6 +39,16 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def choose_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:
+    """bf16 when asked for, or when `auto` meets a device with bfloat16 arithmetic of its own."""
+    if name != "auto":
+        return "bf16" if name == "bf16" else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return "bf16" if able else "fp32"
+
+
 class Runtime:
     """What a method's step may know of the machine.
 
@@ -53,7 +63,7 @@ class Runtime:
         self.seed = config.seed
         self.steps = config.steps
         self.step = 0
-        self._precision = config.precision
+        self._precision = choose_precision(config.precision, self.device)
         self._clip_norm = config.clip_norm
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
         if config.deterministic and self.device.type == "cuda":
@@ -67,9 +77,7 @@ class Runtime:
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """bfloat16 for convolutions when the run asks for it."""
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"
-        ):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             yield
 
     def sample_generators(self, stream: str, count: int) -> list[np.random.Generator]:

@@ -6,46 +6,34 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn, optim
 
 from napari_uda.config import Config
 from napari_uda.errors import InputError
 from napari_uda.inference.reliability import ReliabilityConfig
+from napari_uda.losses.segmentation import segmentation_loss
+from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
+from napari_uda.optimizers import OptimizerConfig
 
 if TYPE_CHECKING:
     from napari_uda.engine.dataset import TrainingData
     from napari_uda.engine.runtime import Runtime
-    from napari_uda.networks.segmentor import Segmentor
 
 Need = Literal["source", "target", "target_labels"]
-
-
-class OptimizerConfig(Config):
-    """One player's optimiser."""
-
-    kind: Literal["sgd", "adam", "adamw"] = "sgd"
-    """sgd (with momentum), adam or adamw."""
-    lr: float = Field(default=2.5e-4, gt=0)
-    """Learning rate at the start."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of sgd, first beta of adam."""
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Second beta of adam."""
-    weight_decay: float = Field(default=5e-4, ge=0)
-    """Weight decay; 0 is off."""
-
-    def build(self, parameters: Any) -> optim.Optimizer:
-        """The optimiser over parameters or parameter groups (each parameter listed once)."""
-        if self.kind == "sgd":
-            return optim.SGD(
-                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-            )
-        betas = (self.momentum, self.beta2)
-        kind = optim.Adam if self.kind == "adam" else optim.AdamW
-        return kind(parameters, lr=self.lr, betas=betas, weight_decay=self.weight_decay)
 
 
 class MethodConfig(Config):
@@ -143,6 +131,11 @@ class Method(nn.Module, Generic[C]):
         self.register_buffer("amplitude_bank", bank)
         self.amplitude_bank: Tensor
 
+    def place(self, device: torch.device) -> Self:
+        """Move to the device, convolution weights channels last: the fastest layout everywhere."""
+        self.to(device)
+        return self.to(memory_format=torch.channels_last)
+
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
         """Name of each player to its optimiser; called once, before the first step."""
         return {"segmentor": self.build_segmentor_optimizer()}
@@ -151,6 +144,16 @@ class Method(nn.Module, Generic[C]):
         """The segmentor's optimiser with its parameter groups."""
         settings = self.config.segmentor_optimizer
         return settings.build(self.segmentor.parameter_groups(settings.lr))
+
+    def supervised_loss(self, output: SegmentorOutput, label: Tensor) -> Tensor:
+        """Cross-entropy and Dice of both heads with the config's weights (`losses.segmentation`)."""
+        return segmentation_loss(
+            output,
+            label,
+            aux_weight=self.config.aux_weight,
+            ce_weight=self.config.ce_weight,
+            dice_weight=self.config.dice_weight,
+        )
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         """One training step: compute losses, call `runtime.minimise` once per player.
@@ -171,6 +174,10 @@ class Method(nn.Module, Generic[C]):
         """
         logits: Tensor = self.segmentor(image).logits
         return logits
+
+    def loads_from_init(self, name: str) -> bool:
+        """Whether the parameter or buffer `name` is taken from the run this one starts from."""
+        return True
 
     def prepare(self, data: TrainingData, runtime: Runtime) -> None:
         """Called once before the first step of a new run, weights of `init` already loaded."""

@@ -1,0 +1,260 @@
+"""The training loop: an iterator of `Progress` that the CLI, the viewer and the tests all drive."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from napari_uda.data.fourier import grey_amplitude
+from napari_uda.engine import checkpoint, distributed
+from napari_uda.engine.build import build_method
+from napari_uda.engine.dataset import DataFacts, TrainingData, load_training_data
+from napari_uda.engine.runtime import Runtime
+from napari_uda.engine.schedule import poly
+from napari_uda.errors import InputError
+from napari_uda.methods.base import Method, method_class
+from napari_uda.runs import Run
+
+if TYPE_CHECKING:
+    import threading
+
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a run after a step.
+
+    Attributes:
+        step: steps done.
+        total: steps of the run.
+        seconds: training time so far, earlier sessions included.
+        scalars: losses of the last logged step by name.
+        stopped: whether this is the last word because the stop event was set.
+    """
+
+    step: int
+    total: int
+    seconds: float
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    stopped: bool = False
+
+
+def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Progress]:
+    """Train a new run, or continue one from its newest checkpoint.
+
+    Batch, augmentation and views of a step depend on (settings, seed, step) alone, so a run that
+    was stopped or killed ends with the same weights, bit for bit, as one that was not.
+
+    Args:
+        run: the run folder with its settings.
+        stop: when set, the loop saves and returns after the current step.
+
+    Yields:
+        One `Progress` per step.
+
+    Raises:
+        InputError: for data or settings that cannot be used.
+        FloatingPointError: when a loss is not finite; the last checkpoint is kept.
+    """
+    leader = distributed.rank() == 0
+    handler = run.log_handler() if leader else logging.NullHandler()
+    package_logger = logging.getLogger("napari_uda")
+    package_logger.addHandler(handler)
+    try:
+        yield from _train(run, stop, leader)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        if leader:
+            run.event("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        package_logger.removeHandler(handler)
+        handler.close()
+        if leader:
+            shutil.rmtree(run.cache, ignore_errors=True)
+
+
+def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Progress]:
+    config = run.config
+    runtime = Runtime(config)
+    data = _load_data(run, leader)
+    method = build_method(config, data.facts)
+    pair = checkpoint.newest(run.checkpoints)
+    if pair is None:
+        _start(method, config.init, data)
+    method.place(runtime.device).train()
+    optimizers = method.optimizers()
+    runtime.attach(optimizers)
+    done = checkpoint.resume(run.checkpoints, method, optimizers) if pair else 0
+    _wait_for_all()  # nobody rewinds or saves while another rank still reads the checkpoint
+    if leader:
+        run.rewind(done)
+        run.event("resumed" if done else "started", step=done)
+    logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
+    before, began = run.seconds(), time.monotonic()
+    best = -1.0
+    if done == 0:
+        method.prepare(data, runtime)
+
+    scalars: dict[str, float] = {}
+    while done < config.steps:
+        runtime.step = done
+        runtime.set_learning_rates(poly(done, config.steps, config.method.lr_power))
+        if method.refresh_due(done):
+            method.refresh(data, runtime)
+        losses = method.step(data.batch(done, runtime.device), runtime)
+        done += 1
+        seconds = before + time.monotonic() - began
+        stopping = _anyone(stop is not None and stop.is_set())
+        ending = stopping or done == config.steps
+        if ending or done % config.log_every == 0:
+            scalars = {name: float(value) for name, value in losses.items()}
+        if leader:
+            if ending or done % config.log_every == 0:
+                run.log(done, seconds, scalars)
+            if config.preview_every and done % config.preview_every == 0:
+                run.save_preview(done, _preview(method, data, runtime))
+            if config.validate_every and (ending or done % config.validate_every == 0):
+                best = _validate(run, method, data, done, seconds, best, runtime)
+            if ending or done % config.save_every == 0:
+                checkpoint.save(run.checkpoints, method, optimizers, done)
+        if stopping:
+            if leader:
+                run.event("stopped", step=done)
+            yield Progress(done, config.steps, seconds, scalars, stopped=True)
+            return
+        yield Progress(done, config.steps, seconds, scalars)
+    if leader:
+        run.event("finished", step=done)
+    _wait_for_all()
+
+
+def _load_data(run: Run, leader: bool) -> TrainingData:
+    config = run.config
+    known = run.known_facts()
+    if known is None and config.init is not None:
+        known = Run.open(config.init).facts
+    _wait_for_all()  # every rank looks for data.json before rank 0 writes it
+    data = load_training_data(
+        config, method_class(config.method.name), cache=run.cache, known=known
+    )
+    if leader:
+        run.write_facts(data.facts)
+    return data
+
+
+def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
+    """First weights of a new run: those of `init` where they fit, and the amplitude bank."""
+    if init is not None:
+        given = checkpoint.load_weights(Run.open(init).weights_file())
+        own = method.state_dict()
+        fitting = {
+            name: tensor
+            for name, tensor in given.items()
+            if name in own and own[name].shape == tensor.shape and method.loads_from_init(name)
+        }
+        if not any(name.startswith("segmentor.") for name in fitting):
+            raise InputError(
+                f"no weight of {init} fits this run's network; give both the same segmentor settings"
+            )
+        method.load_state_dict({**own, **fitting})
+        logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
+    settings = method.config.reliability
+    if data.source is not None:
+        slices = data.source_slices(settings.bank_size, data.config.seed)
+        method.amplitude_bank.copy_(grey_amplitude(slices, settings.fourier_half_width))
+
+
+def _preview(method: Method[Any], data: TrainingData, runtime: Runtime) -> dict[str, Any]:
+    """Input, prediction and entropy of one target (else source) slice."""
+    from napari_uda.losses.entropy import entropy_map
+
+    store = data.target or data.source
+    assert store is not None
+    middle = len(store) // 2
+    import numpy as np
+
+    image = store.image(np.array([middle])).to(runtime.device)
+    method.eval()
+    try:
+        with torch.no_grad(), runtime.autocast():
+            logits: Tensor = method.predict(image)
+    finally:
+        method.train()
+    return {
+        "input": image[0, image.shape[1] // 2].cpu().numpy(),
+        "prediction": logits[0].argmax(0).to(torch.uint8).cpu().numpy(),
+        "entropy": entropy_map(logits)[0].cpu().numpy(),
+    }
+
+
+def _validate(
+    run: Run,
+    method: Method[Any],
+    data: TrainingData,
+    step: int,
+    seconds: float,
+    best: float,
+    runtime: Runtime,
+) -> float:
+    """Mean Dice on the held-out labelled cases, for watching; keeps the best weights if selected."""
+    from napari_uda.data.volume import read_labels, read_volume
+    from napari_uda.inference.predict import segment_volume
+    from napari_uda.metrics import evaluate
+
+    if not data.held_out:
+        raise InputError(
+            "validate_every needs held-out cases; set data.validation_fraction above 0"
+        )
+    intensity = data.facts.source_intensity
+    assert intensity is not None
+    values = []
+    for case in data.held_out:
+        assert case.label is not None
+        labels = segment_volume(
+            method, data.facts, read_volume(case.image), intensity, runtime.device
+        ).labels
+        scores = evaluate(labels, read_labels(case.label).array, names=data.facts.names())
+        values += [float(row["dice"]) for row in scores.rows if row["state"] != "absent"]
+    dice = sum(values) / max(1, len(values))
+    run.log(step, seconds, {"source_validation_dice": dice})
+    earlier = max(
+        (
+            float(m["source_validation_dice"])
+            for m in run.metrics()
+            if "source_validation_dice" in m and m["step"] < step
+        ),
+        default=-1.0,
+    )
+    if run.config.select == "source_validation" and dice > max(best, earlier):
+        checkpoint.save_weights(run.checkpoints / checkpoint.BEST, method, step)
+    return max(best, dice)
+
+
+def _anyone(flag: bool) -> bool:
+    """Whether any rank says so: all ranks stop after the same step."""
+    if not distributed.is_distributed():
+        return flag
+    votes = torch.tensor([float(flag)])
+    dist.all_reduce(votes)
+    return bool(votes.item() > 0)
+
+
+def _wait_for_all() -> None:
+    if distributed.is_distributed():
+        dist.barrier()
+
+
+__all__ = ["DataFacts", "Progress", "train_run"]

@@ -1,0 +1,273 @@
+"""From a run and a volume to labels, entropy and reliability on the volume's own grid."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_uda.data.sampling import generator
+from napari_uda.data.slices import fit_window, resample_plane
+from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.errors import Cancelled, InputError
+from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, fourier_views, random_views, vote
+from napari_uda.inference.tiles import predict_in_tiles
+from napari_uda.losses.entropy import entropy_map
+from napari_uda.runs import Run
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_uda.data.intensity import Intensity
+    from napari_uda.engine.dataset import DataFacts
+    from napari_uda.methods.base import Method
+
+logger = logging.getLogger(__name__)
+
+_PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256}
+"""Pixels of one forward pass; smaller when memory runs out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A segmented volume, on the grid of its input.
+
+    Attributes:
+        labels: `(Z, Y, X)` uint8, label values of the run's structures, 0 background.
+        entropy: `(Z, Y, X)` float32, normalised to [0, 1].
+        reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable.
+        names: label value to structure name.
+        volume: the image that was segmented.
+        case: its name.
+        run: name of the run folder that segmented it.
+    """
+
+    labels: NDArray[np.uint8]
+    entropy: NDArray[np.float32]
+    reliability: NDArray[np.uint8]
+    names: dict[int, str]
+    volume: Volume
+    case: str
+    run: str
+
+    def save(self, out: str | os.PathLike[str]) -> list[Path]:
+        """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.
+
+        Raises:
+            InputError: if the folder cannot be written; no half file is left.
+        """
+        folder = Path(out)
+        written = []
+        for role in ("labels", "entropy", "reliability"):
+            path = folder / f"{self.case}_{role}.nii.gz"
+            write_volume(path, self.volume.with_array(getattr(self, role)))
+            written.append(path)
+        return written
+
+
+@dataclass(frozen=True, eq=False)
+class _Maps:
+    labels: NDArray[np.uint8]
+    entropy: NDArray[np.float32]
+    reliability: NDArray[np.uint8]
+
+
+def predict(
+    run: Run | str | os.PathLike[str],
+    image: Volume | str | os.PathLike[str],
+    *,
+    batch_size: int = 0,
+    device: str = "auto",
+    reliability: bool = True,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Prediction:
+    """Segment one volume.
+
+    Args:
+        run: run folder, or an opened run.
+        image: a volume, or a file or DICOM folder to read.
+        batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
+            so, whenever memory runs out.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
+            voxel reliable.
+        on_progress: called with slices done and slices in all.
+        stop: when set, `Cancelled` is raised before the next batch.
+
+    Returns:
+        Labels, entropy and reliability on the image's grid.
+
+    Raises:
+        InputError: for a folder that is no trained run, or an image that cannot be read.
+        Cancelled: when `stop` was set.
+    """
+    from napari_uda.engine.runtime import choose_device, choose_precision
+
+    opened = run if isinstance(run, Run) else Run.open(run)
+    volume = image if isinstance(image, Volume) else read_volume(Path(image))
+    where = choose_device(device)
+    method = opened.load_method().place(where)
+    maps = segment_volume(
+        method,
+        opened.facts,
+        volume,
+        opened.facts.prediction_intensity,
+        where,
+        batch_size=batch_size,
+        bf16=choose_precision(opened.config.precision, where) == "bf16",
+        reliability=reliability,
+        on_progress=on_progress,
+        stop=stop,
+    )
+    return Prediction(
+        labels=maps.labels,
+        entropy=maps.entropy,
+        reliability=maps.reliability,
+        names=opened.facts.names(),
+        volume=volume,
+        case=volume.name or "volume",
+        run=opened.path.resolve().name,
+    )
+
+
+def segment_volume(
+    method: Method[Any],
+    facts: DataFacts,
+    volume: Volume,
+    intensity: Intensity,
+    device: torch.device,
+    *,
+    batch_size: int = 0,
+    bf16: bool = False,
+    reliability: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> _Maps:
+    """Segment a volume with a method that is already in memory; see `predict`.
+
+    The whole slice is segmented, not only the training window: it is resampled to the run's pixel
+    size, padded to what the network accepts, and probabilities are resampled back.
+    """
+    grid = facts.grid
+    planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
+    shape = grid.plane_shape(volume)
+    count = len(planes)
+    labels = np.empty(planes.shape, np.uint8)
+    entropy = np.empty(planes.shape, np.float32)
+    reliable = np.full(planes.shape, RELIABLE, np.uint8)
+    size = batch_size or max(1, _PIXELS_PER_BATCH.get(device.type, 1) // (shape[0] * shape[1]))
+    value_of_class = facts.value_of_class()
+    training = method.training
+    method.eval()
+    start = 0
+    try:
+        while start < count:
+            if stop is not None and stop.is_set():
+                raise Cancelled
+            batch = np.arange(start, min(start + size, count))
+            image = _with_neighbours(planes, batch, grid.neighbours)
+            try:
+                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    image = resample_plane(image.to(device), shape)
+                    logits, votes = _segment_slices(
+                        method, image, batch, grid.size, reliability=reliability
+                    )
+                    # probabilities, not logits: they stay probabilities between the pixels
+                    fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
+            except RuntimeError as error:
+                size = _smaller_batch(error, len(batch), volume.name)
+                continue
+            labels[batch] = value_of_class[fine.argmax(1).cpu().numpy()]
+            entropy[batch] = entropy_map(fine.clamp_min(1e-12).log()).cpu().numpy()
+            if votes is not None:
+                nearest = F.interpolate(
+                    votes[:, None].float(), planes.shape[1:], mode="nearest-exact"
+                )
+                reliable[batch] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
+            start = int(batch[-1]) + 1
+            if on_progress is not None:
+                on_progress(start, count)
+    finally:
+        method.train(training)
+
+    def to_file_grid(slices: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(volume.orientation.invert(grid.stack(slices)))
+
+    return _Maps(to_file_grid(labels), to_file_grid(entropy), to_file_grid(reliable))
+
+
+def _smaller_batch(error: RuntimeError, size: int, case: str) -> int:
+    """Half the batch when memory ran out; any other error goes on.
+
+    Raises:
+        InputError: when not even one slice fits.
+    """
+    text = str(error)
+    exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text
+    if not exhausted:
+        raise error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if size == 1:
+        raise InputError(
+            f"{case}: one slice does not fit into memory; use another device or a larger pixel size"
+        ) from error
+    logger.warning("memory ran out with %d slices at once; going on with %d", size, size // 2)
+    return size // 2
+
+
+def _with_neighbours(
+    planes: NDArray[np.float32], batch: NDArray[np.int64], neighbours: int
+) -> Tensor:
+    reach = neighbours // 2
+    indices = np.clip(batch[:, None] + np.arange(-reach, reach + 1), 0, len(planes) - 1)
+    return torch.from_numpy(np.ascontiguousarray(planes[indices]))
+
+
+def _segment_slices(
+    method: Method[Any],
+    image: Tensor,
+    indices: NDArray[np.int64],
+    window: int,
+    *,
+    reliability: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices."""
+    logits = _padded(method, image, window)
+    if not reliability:
+        return logits, None
+    settings = method.config.reliability
+    label = logits.argmax(1)
+    # per slice, so that the map does not depend on how slices are batched
+    generators = [generator(0, "views", int(index)) for index in indices]
+    fourier = fourier_views(image, method.amplitude_bank, settings, generators)
+    random = random_views(image, settings, generators)
+    agreements = []
+    for views in (random, fourier):
+        agrees = [
+            _padded(method, view, window).argmax(1) == label for view in views.chunk(settings.views)
+        ]
+        agreements.append(torch.stack(agrees))
+    return logits, vote(*agreements).reliable
+
+
+def _padded(method: Method[Any], image: Tensor, window: int) -> Tensor:
+    """Logits of images of any size: padded to the network's stride, tiled when very large."""
+    height, width = image.shape[-2:]
+    if max(height, width) > 4 * window:
+        return predict_in_tiles(method.predict, image, method.num_classes, window)
+    stride = method.segmentor.stride
+    padded_shape = tuple(max(-(-side // stride) * stride, stride) for side in (height, width))
+    padded = fit_window(image, (padded_shape[0], padded_shape[1]), -1.0)
+    return fit_window(method.predict(padded), (height, width), 0.0)

@@ -1,0 +1,63 @@
+"""AdaptSegNet (AdaOutput): adversarial alignment of predictions on two levels (Tsai et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor, optim
+
+from napari_uda.engine.runtime import Runtime
+from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.networks.segmentor import Segmentor
+from napari_uda.optimizers import OptimizerConfig
+
+
+class AdaptSegNetConfig(MethodConfig):
+    """Settings of adaptsegnet; the weights are those of its medical re-implementations."""
+
+    name: Literal["adaptsegnet"] = "adaptsegnet"
+    adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
+    """Discriminators on softmax probabilities."""
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
+    )
+    """Optimiser of each discriminator."""
+
+
+class AdaptSegNet(Method[AdaptSegNetConfig]):
+    """Source supervision, while target probability maps learn to pass for source ones."""
+
+    family = "output space"
+    paper = "Tsai et al., CVPR 2018"
+    summary = "makes target predictions look like source predictions to a discriminator"
+    needs = frozenset({"source", "target"})
+
+    def __init__(self, config: AdaptSegNetConfig, segmentor: Segmentor, num_classes: int) -> None:
+        super().__init__(config, segmentor, num_classes)
+        self.adversary = OutputAdversary(config.adversary, num_classes, "probability")
+
+    def optimizers(self) -> Mapping[str, optim.Optimizer]:
+        return {
+            "segmentor": self.build_segmentor_optimizer(),
+            **self.adversary.optimizers(self.config.discriminator_optimizer),
+        }
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source, target = batch.labelled(), batch.unlabelled()
+        with runtime.autocast():
+            source_output = self.segmentor(source.image)
+            target_output = self.segmentor(target.image)
+
+        segmentation = self.supervised_loss(source_output, source.label)
+        logs = {"segmentation": segmentation.detach()}
+        loss = segmentation
+        with runtime.autocast():
+            for head, adversarial in self.adversary.fooling_losses(target_output).items():
+                loss = loss + adversarial
+                logs[f"adversarial_{head}"] = adversarial.detach()
+        runtime.minimise(loss, "segmentor")
+
+        logs |= self.adversary.learn(source_output, target_output, runtime)
+        return logs

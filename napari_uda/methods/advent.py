@@ -1,0 +1,77 @@
+"""ADVENT: adversarial or direct entropy minimisation of target predictions (Vu et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, optim
+
+from napari_uda.engine.runtime import Runtime
+from napari_uda.losses.entropy import minimum_entropy_loss
+from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.networks.segmentor import Segmentor
+from napari_uda.optimizers import OptimizerConfig
+
+
+class AdventConfig(MethodConfig):
+    """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4."""
+
+    name: Literal["advent"] = "advent"
+    adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
+    """Discriminators on weighted self-information maps."""
+    entropy_weight: float = Field(default=0.0, ge=0)
+    """MinEnt: weight of the mean normalised target entropy of the main head; 0 is off."""
+    entropy_aux_weight: float = Field(default=0.0, ge=0)
+    """MinEnt: the same for the auxiliary head; 0 is off."""
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
+    )
+    """Optimiser of each discriminator."""
+
+
+class Advent(Method[AdventConfig]):
+    """Source supervision, while target self-information maps learn to pass for source ones."""
+
+    family = "output space"
+    paper = "Vu et al., CVPR 2019"
+    summary = "aligns the entropy maps of both domains, or minimises target entropy (MinEnt)"
+    needs = frozenset({"source", "target"})
+
+    def __init__(self, config: AdventConfig, segmentor: Segmentor, num_classes: int) -> None:
+        super().__init__(config, segmentor, num_classes)
+        self.adversary = OutputAdversary(config.adversary, num_classes, "self_information")
+
+    def optimizers(self) -> Mapping[str, optim.Optimizer]:
+        return {
+            "segmentor": self.build_segmentor_optimizer(),
+            **self.adversary.optimizers(self.config.discriminator_optimizer),
+        }
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source, target = batch.labelled(), batch.unlabelled()
+        with runtime.autocast():
+            source_output = self.segmentor(source.image)
+            target_output = self.segmentor(target.image)
+
+        segmentation = self.supervised_loss(source_output, source.label)
+        logs = {"segmentation": segmentation.detach()}
+        loss = segmentation
+        with runtime.autocast():
+            for head, adversarial in self.adversary.fooling_losses(target_output).items():
+                loss = loss + adversarial
+                logs[f"adversarial_{head}"] = adversarial.detach()
+        for head, weight, logits in (
+            ("main", self.config.entropy_weight, target_output.logits),
+            ("aux", self.config.entropy_aux_weight, target_output.aux_logits),
+        ):
+            if weight and logits is not None:
+                entropy = weight * minimum_entropy_loss(logits)
+                loss = loss + entropy
+                logs[f"entropy_{head}"] = entropy.detach()
+        runtime.minimise(loss, "segmentor")
+
+        logs |= self.adversary.learn(source_output, target_output, runtime)
+        return logs

@@ -1,0 +1,300 @@
+"""SE-ASA: selective entropy constraints and adaptive semantic alignment (Feng et al., AAAI 2023).
+
+Equation numbers are the paper's; SE-Dn are the decisions taken where paper and released code differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, optim
+
+from napari_uda.data.fourier import grey_amplitude
+from napari_uda.engine.dataset import TrainingData
+from napari_uda.engine.runtime import Runtime
+from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote
+from napari_uda.losses.entropy import selective_entropy
+from napari_uda.losses.prototype import (
+    class_means,
+    prototype_distance,
+    resize_nearest,
+    update_prototypes,
+)
+from napari_uda.methods.base import Batch, Labelled, Method, MethodConfig, Unlabelled
+from napari_uda.networks.normalisation import batch_statistics_only
+from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
+from napari_uda.optimizers import OptimizerConfig
+
+
+class SEASAConfig(MethodConfig):
+    """Settings of se_asa; the defaults are the paper's, or the stated decision where it is silent."""
+
+    name: Literal["se_asa"] = "se_asa"
+    adversary: AdversaryConfig = AdversaryConfig()
+    """Adversarial alignment on two levels, lambda_1 (0.003 and 2e-5)."""
+    adversary_input: Literal["self_information", "probability"] = "self_information"
+    """What the discriminators see: self-information as in the code, or probabilities as printed."""
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
+    )
+    """Optimiser of each discriminator."""
+    entropy_minimisation_weight: float = Field(default=1.0, ge=0)
+    """lambda_3 on reliable pixels, whose entropy falls; 0 is off."""
+    entropy_maximisation_weight: float = Field(default=1.0, ge=0)
+    """lambda_3 on unreliable pixels, whose entropy rises; 0 is off."""
+    entropy_minimisation_on: Literal["reliable", "all"] = "reliable"
+    """all minimises entropy everywhere: the first row of Table 3."""
+    entropy_view: Literal["last_random", "original"] = "last_random"
+    """Prediction in the entropy term: last (dis)agreeing random view, or the slice itself (SE-D2)."""
+    prototype_weight: float = Field(default=1.0, ge=0)
+    """lambda_2, with the mean over feature channels (SE-D5); 0 is off."""
+    prototype_momentum: float = Field(default=0.01, ge=0, lt=1)
+    """alpha of Eq. 9, the weight of the OLD prototype."""
+    prototype_mask: bool = True
+    """Build target prototypes from reliable pixels only (SE-D1); off is the first row of Table 4."""
+    prototype_batches: int = Field(default=200, ge=0)
+    """Batches whose mean starts the prototypes; 0 starts from the first batch."""
+    view_statistics: Literal["batch_only", "update"] = "batch_only"
+    """Whether views move BatchNorm's running statistics: no (SE-D6), or as in the released code."""
+    keep_discriminators: bool = True
+    """Take the discriminators of `init` over too; off starts with new ones (SE-D9)."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps with segmentation and adversarial loss only; 0 when the run starts from an ADVENT run."""
+
+
+class SEASA(Method[SEASAConfig]):
+    """ADVENT, plus entropy down where views agree and up where not, plus prototype alignment."""
+
+    family = "self-training"
+    paper = "Feng et al., AAAI 2023"
+    summary = (
+        "lowers entropy where views agree, raises it where they contradict, aligns class prototypes"
+    )
+    needs = frozenset({"source", "target"})
+
+    def __init__(self, config: SEASAConfig, segmentor: Segmentor, num_classes: int) -> None:
+        super().__init__(config, segmentor, num_classes)
+        self.adversary = OutputAdversary(config.adversary, num_classes, config.adversary_input)
+        shape = (num_classes, segmentor.feature_channels)
+        self.source_prototypes: Tensor
+        self.target_prototypes: Tensor
+        self.source_seen: Tensor
+        self.target_seen: Tensor
+        for domain in ("source", "target"):
+            self.register_buffer(f"{domain}_prototypes", torch.zeros(shape))
+            self.register_buffer(f"{domain}_seen", torch.zeros(num_classes, dtype=torch.bool))
+
+    def optimizers(self) -> Mapping[str, optim.Optimizer]:
+        return {
+            "segmentor": self.build_segmentor_optimizer(),
+            **self.adversary.optimizers(self.config.discriminator_optimizer),
+        }
+
+    def loads_from_init(self, name: str) -> bool:
+        return self.config.keep_discriminators or not name.startswith("adversary.")
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source, target = batch.labelled(), batch.unlabelled()
+        config = self.config
+
+        # 1. Supervised loss on the source, Eq. 11.
+        with runtime.autocast():
+            source_output = self.segmentor(source.image)
+            target_output = self.segmentor(target.image)
+        segmentation = self.supervised_loss(source_output, source.label)
+        logs = {"segmentation": segmentation.detach()}
+        loss = segmentation
+
+        # 2. Target maps that pass for source maps, Eq. 2.
+        with runtime.autocast():
+            for head, adversarial in self.adversary.fooling_losses(target_output).items():
+                loss = loss + adversarial
+                logs[f"adversarial_{head}"] = adversarial.detach()
+
+        if runtime.step >= config.warmup_steps and self._needs_views():
+            # 3. and 4. Views of the target and their vote.
+            label = target_output.logits.detach().argmax(1)  # (B, H, W)
+            random_logits, reliability = self._vote(source, target, label, runtime)
+            logs["reliable_share"] = reliability.reliable.float().mean()
+
+            # 5. Selective entropy, Eq. 6.
+            for name, term in self._entropy_terms(
+                target_output.logits, random_logits, label, reliability
+            ).items():
+                loss = loss + term
+                logs[name] = term.detach()
+
+            # 6. Adaptive semantic alignment, Eqs. 7 to 10.
+            if config.prototype_weight:
+                mask = reliability.reliable if config.prototype_mask else None
+                alignment = config.prototype_weight * self._align(
+                    source_output, source.label, target_output, label, mask
+                )
+                loss = loss + alignment
+                logs["prototype"] = alignment.detach()
+
+        # 7. One step of the segmentor on the whole loss.
+        runtime.minimise(loss, "segmentor")
+
+        # 8. and 9. One step of each discriminator, Eq. 1.
+        logs |= self.adversary.learn(source_output, target_output, runtime)
+        return logs
+
+    def refresh_due(self, step: int) -> bool:
+        return step == self.config.warmup_steps and bool(
+            self.config.prototype_weight and self.config.prototype_batches
+        )
+
+    @torch.no_grad()
+    def refresh(self, data: TrainingData, runtime: Runtime) -> None:
+        """Start the prototypes as means over the data, target ones from reliable pseudo-labels."""
+        sums = {d: torch.zeros_like(self.source_prototypes) for d in ("source", "target")}
+        counts = {d: torch.zeros_like(self.source_seen, dtype=torch.float) for d in sums}
+        for index in range(self.config.prototype_batches):
+            batch = data.batch(index, runtime.device, stream="-prototypes")
+            source, target = batch.labelled(), batch.unlabelled()
+            with runtime.autocast(), batch_statistics_only(self.segmentor):
+                source_output = self.segmentor(source.image)
+                target_output = self.segmentor(target.image)
+            label = target_output.logits.argmax(1)
+            _, reliability = self._vote(source, target, label, runtime)
+            mask = reliability.reliable if self.config.prototype_mask else None
+            for domain, output, labels, chosen in (
+                ("source", source_output, source.label, None),
+                ("target", target_output, label, mask),
+            ):
+                means, present = self._means(output.features, labels, chosen)
+                sums[domain] += means * present[:, None]
+                counts[domain] += present
+        for domain, total in sums.items():
+            seen = counts[domain] > 0
+            getattr(self, f"{domain}_prototypes").copy_(
+                total / counts[domain].clamp(min=1)[:, None]
+            )
+            getattr(self, f"{domain}_seen").copy_(seen)
+
+    def _needs_views(self) -> bool:
+        config = self.config
+        return bool(
+            config.entropy_minimisation_weight
+            or config.entropy_maximisation_weight
+            or config.prototype_weight
+        )
+
+    def _vote(
+        self, source: Labelled, target: Unlabelled, label: Tensor, runtime: Runtime
+    ) -> tuple[Tensor | None, Reliability]:
+        """Logits of the random views, `(N, B, C, H, W)` with gradient if needed, and the vote.
+
+        Fourier views only vote. Each set is one batch through the network.
+        """
+        config = self.config.reliability
+        count = len(target.image)
+        generators = runtime.sample_generators("views", count)
+        bank = grey_amplitude(source.image, config.fourier_half_width)
+        fourier = fourier_views(target.image, bank, config, generators)
+        random = random_views(target.image, config, generators)
+        with_gradient = torch.is_grad_enabled() and self.config.entropy_view == "last_random"
+        with runtime.autocast():
+            with torch.no_grad():
+                fourier_labels = self._view_logits(fourier).argmax(1)
+            with torch.set_grad_enabled(with_gradient):
+                random_logits = self._view_logits(random)
+        per_view = (config.views, count, *label.shape[1:])
+        agrees_random = random_logits.detach().argmax(1).view(per_view) == label
+        agrees_fourier = fourier_labels.view(per_view) == label
+        kept = (
+            random_logits.view(config.views, count, *random_logits.shape[1:])
+            if with_gradient
+            else None
+        )
+        return kept, vote(agrees_random, agrees_fourier)
+
+    def _view_logits(self, views: Tensor) -> Tensor:
+        if self.config.view_statistics == "update":
+            logits: Tensor = self.segmentor(views).logits
+        else:
+            with batch_statistics_only(self.segmentor):
+                logits = self.segmentor(views).logits
+        return logits
+
+    def _entropy_terms(
+        self,
+        logits: Tensor,
+        random_logits: Tensor | None,
+        label: Tensor,
+        reliability: Reliability,
+    ) -> dict[str, Tensor]:
+        """Weighted terms of Eq. 6: falling entropy on R, rising entropy on U."""
+        config = self.config
+        reliable, unreliable = reliability
+        if config.entropy_minimisation_on == "all":
+            reliable = torch.ones_like(reliable)
+        lower = upper = logits
+        if random_logits is not None:
+            agrees = random_logits.detach().argmax(2) == label  # (N, B, H, W)
+            lower = _last_view(random_logits, agrees, logits)
+            upper = _last_view(random_logits, ~agrees, logits)
+        falling, rising = selective_entropy(lower, upper, reliable, unreliable)
+        terms = {}
+        if config.entropy_minimisation_weight:
+            terms["entropy_reliable"] = config.entropy_minimisation_weight * falling
+        if config.entropy_maximisation_weight:
+            terms["entropy_unreliable"] = config.entropy_maximisation_weight * rising
+        return terms
+
+    def _align(
+        self,
+        source_output: SegmentorOutput,
+        source_label: Tensor,
+        target_output: SegmentorOutput,
+        target_label: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Move both domains' prototypes, Eq. 9, and return their distance, Eq. 10."""
+        prototypes = []
+        for domain, output, label, chosen in (
+            ("source", source_output, source_label, None),
+            ("target", target_output, target_label, mask),
+        ):
+            old: Tensor = getattr(self, f"{domain}_prototypes")
+            seen: Tensor = getattr(self, f"{domain}_seen")
+            means, present = self._means(output.features, label, chosen)
+            # a class met for the first time has no old prototype to average with
+            old = torch.where(seen[:, None], old, means.detach())
+            new = update_prototypes(old, means, present, self.config.prototype_momentum)
+            getattr(self, f"{domain}_prototypes").copy_(new.detach())
+            seen |= present
+            prototypes.append(new)
+        both = self.source_seen & self.target_seen
+        return prototype_distance(prototypes[0], prototypes[1], both)
+
+    def _means(self, features: Tensor, label: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Class means on the features' grid, Eqs. 7 and 8."""
+        height, width = features.shape[-2:]
+        small_mask = None if mask is None else resize_nearest(mask, (height, width))
+        return class_means(
+            features, resize_nearest(label, (height, width)), self.num_classes, small_mask
+        )
+
+
+def _last_view(view_logits: Tensor, chosen: Tensor, fallback: Tensor) -> Tensor:
+    """Per pixel the logits of the last view in which `chosen` holds, else those of `fallback`.
+
+    A pixel is unreliable through Fourier views alone when no random view contradicts it; the
+    released code then takes a constant, we take the slice's own prediction (SE-D2).
+
+    Args:
+        view_logits: `(N, B, C, H, W)`.
+        chosen: `(N, B, H, W)` bool.
+        fallback: `(B, C, H, W)`.
+    """
+    order = torch.arange(1, len(chosen) + 1, device=chosen.device).view(-1, 1, 1, 1)
+    last = (chosen * order).amax(0)  # (B, H, W), 0 where no view is chosen
+    index = (last - 1).clamp(min=0)[None, :, None].expand(1, *view_logits.shape[1:])
+    picked = view_logits.gather(0, index)[0]
+    return torch.where(last[:, None] > 0, picked, fallback.to(picked.dtype))

@@ -1,0 +1,33 @@
+"""Source only: the lower bound, trained on labelled source slices and never adapted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from napari_uda.engine.runtime import Runtime
+from napari_uda.methods.base import Batch, Method, MethodConfig
+
+
+class SourceOnlyConfig(MethodConfig):
+    """Settings of source_only; with `--augment.intensity` it is the augmented lower bound."""
+
+    name: Literal["source_only"] = "source_only"
+
+
+class SourceOnly(Method[SourceOnlyConfig]):
+    """Cross-entropy and Dice on the source. Its Dice on the target is what adaptation has to beat."""
+
+    family = "bounds"
+    paper = "lower bound"
+    summary = "trains on the labelled source alone"
+    needs = frozenset({"source"})
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source = batch.labelled()
+        with runtime.autocast():
+            output = self.segmentor(source.image)
+        loss = self.supervised_loss(output, source.label)
+        runtime.minimise(loss, "segmentor")
+        return {"segmentation": loss.detach()}

@@ -1,0 +1,37 @@
+"""Target supervised: the upper bound, trained on the labels of the target that adaptation must not see."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from napari_uda.engine.runtime import Runtime
+from napari_uda.methods.base import Batch, Method, MethodConfig
+
+
+class TargetSupervisedConfig(MethodConfig):
+    """Settings of target_supervised."""
+
+    name: Literal["target_supervised"] = "target_supervised"
+
+
+class SourceOnly(Method[TargetSupervisedConfig]):
+    """Cross-entropy and Dice on the target, the only method that reads target labels.
+
+    Its batches are labelled slices of `data.target`; the trainer puts them where other methods find
+    the source.
+    """
+
+    family = "bounds"
+    paper = "upper bound"
+    summary = "trains on the target with its labels"
+    needs = frozenset({"target_labels"})
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        target = batch.labelled()
+        with runtime.autocast():
+            output = self.segmentor(target.image)
+        loss = self.supervised_loss(output, target.label)
+        runtime.minimise(loss, "segmentor")
+        return {"segmentation": loss.detach()}

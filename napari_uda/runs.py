@@ -1,0 +1,299 @@
+"""Run: a folder with settings, weights, logs and predictions; the only module that knows its names."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from napari_uda.data.files import atomic_file
+from napari_uda.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_uda.engine.dataset import DataFacts
+    from napari_uda.methods.base import Method
+    from napari_uda.run_config import RunConfig
+
+_PREVIEWS_KEPT = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        path: the folder.
+        config: its resolved settings.
+    """
+
+    path: Path
+    config: RunConfig
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: RunConfig) -> Run:
+        """Make a new run folder.
+
+        Raises:
+            InputError: if the folder holds a run already or cannot be written.
+        """
+        folder = Path(path)
+        if (folder / "config.yaml").exists():
+            raise InputError(
+                f"{folder} holds a run already; choose another --run-dir or continue it with --resume"
+            )
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; choose a folder for the run")
+        run = cls(folder, config)
+        write_text(run.config_file, dump_config(config))
+        write_text(folder / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open an existing run folder.
+
+        Raises:
+            InputError: if it is none, or its settings cannot be read by this version.
+        """
+        folder = Path(path)
+        file = folder / "config.yaml"
+        if not file.is_file():
+            raise InputError(
+                f"{folder} is not a run folder (it has no config.yaml); give one that is"
+            )
+        return cls(folder, read_config(file))
+
+    @staticmethod
+    def list(folder: str | os.PathLike[str]) -> list[Path]:
+        """Run folders directly inside `folder`, newest first."""
+        found = [file.parent for file in Path(folder).glob("*/config.yaml")]
+        return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    @property
+    def config_file(self) -> Path:
+        """`config.yaml`."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_file(self) -> Path:
+        """`metrics.jsonl`: one object a line with step, seconds and scalars."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of predictions."""
+        return self.path / "predictions"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of memory-mapped slices while training."""
+        return self.path / "cache"
+
+    @cached_property
+    def facts(self) -> DataFacts:
+        """What the run measured on its data.
+
+        Raises:
+            InputError: if training has not begun.
+        """
+        from napari_uda.engine.dataset import DataFacts
+
+        file = self.path / "data.json"
+        try:
+            return DataFacts.model_validate_json(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path} has no data.json; train the run first") from error
+        except ValidationError as error:
+            raise InputError(
+                f"{file} is not readable by this version ({first_problem(error)}); retrain the run"
+            ) from error
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Structure names and label values."""
+        return self.facts.labels
+
+    def write_facts(self, facts: DataFacts) -> None:
+        """Store what was measured on the data."""
+        write_text(self.path / "data.json", facts.model_dump_json(indent=2) + "\n")
+
+    def known_facts(self) -> DataFacts | None:
+        """`facts`, or None before training has begun."""
+        return self.facts if (self.path / "data.json").exists() else None
+
+    def weights_file(self) -> Path:
+        """Weights that predict: the best ones when the run's settings select them, else the last.
+
+        Raises:
+            InputError: if there are none yet.
+        """
+        from napari_uda.engine import checkpoint
+
+        best = self.checkpoints / checkpoint.BEST
+        if self.config.select != "last" and best.exists():
+            return best
+        pair = checkpoint.newest(self.checkpoints)
+        last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
+        if not last.exists():
+            raise InputError(f"{self.path} has no weights; train the run first")
+        return last
+
+    def load_method(self) -> Method[Any]:
+        """The trained method on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: if the weights are missing or do not fit the settings.
+        """
+        from napari_uda.engine.build import build_method
+        from napari_uda.engine.checkpoint import load_weights
+
+        method = build_method(self.config, self.facts, pretrained=False)
+        file = self.weights_file()
+        try:
+            method.load_state_dict(load_weights(file))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{file} does not fit the run's settings ({reason}); use the version that trained it"
+            ) from error
+        return method.eval()
+
+    def log(self, step: int, seconds: float, scalars: Mapping[str, float]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        line = {"step": step, "seconds": round(seconds, 3), **scalars}
+        _append(self.metrics_file, json.dumps(line))
+
+    def event(self, kind: str, **details: Any) -> None:
+        """Append one line to `events.jsonl`: started, resumed, stopped, finished, failed."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        _append(self.path / "events.jsonl", json.dumps({"time": now, "event": kind, **details}))
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Lines of `metrics.jsonl`; an unfinished last line is left out."""
+        if not self.metrics_file.exists():
+            return
+        with self.metrics_file.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def rewind(self, step: int) -> None:
+        """Drop what a resumed run will write again: lines of steps after `step`, partial files."""
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if self.metrics_file.exists():
+            kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
+            write_text(self.metrics_file, "".join(f"{line}\n" for line in kept))
+
+    def seconds(self) -> float:
+        """Training time logged so far."""
+        return max((float(line["seconds"]) for line in self.metrics()), default=0.0)
+
+    def save_preview(self, step: int, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Write `previews/<step>.npz` and keep the newest few."""
+        import numpy as np
+
+        folder = self.path / "previews"
+
+        with atomic_file(folder / f"{step:06d}.npz") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        for old in sorted(folder.glob("*.npz"))[:-_PREVIEWS_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def log_handler(self) -> logging.Handler:
+        """A handler that writes to `log.txt`."""
+        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        return handler
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def dump_config(config: RunConfig) -> str:
+    """The settings as YAML, every field written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_config(file: Path) -> RunConfig:
+    """Read a complete `config.yaml`.
+
+    Raises:
+        InputError: naming the first field that does not fit.
+    """
+    from napari_uda.run_config import RunConfig
+
+    return parse_config(read_yaml(file), RunConfig, str(file))
+
+
+def parse_config(values: Any, kind: type[RunConfig], where: str) -> RunConfig:
+    """Validate plain values as settings, with one sentence when they do not fit."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_problem(error)}; correct or remove it") from error
+
+
+def read_yaml(file: Path) -> Any:
+    """Plain values of a YAML file, no tags, no objects."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file} is not valid YAML ({reason}); mend it") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); check the path") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Field and message of the first problem of a validation."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "settings"
+    value = problem.get("input")
+    shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
+    return f"{field}: {problem['msg']}{shown}"
+
+
+def _append(file: Path, line: str) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+def _environment() -> dict[str, str]:
+    import numpy as np
+    import torch
+
+    from napari_uda import __version__
+
+    return {
+        "napari_uda": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.system(),
+        "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
