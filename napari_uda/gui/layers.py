@@ -255,9 +255,19 @@ def _put(viewer: ViewerModel, new: Layer) -> Layer:
     old = find(viewer, **{key: own[key] for key in ("role", "source", "run")})
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
         viewer.add_layer(new)
+        if own["role"] == "prediction":
+            _outline_references(viewer, own["case"])
         return new
     old.data = new.data
     old.metadata = {**old.metadata, METADATA: own}
     if isinstance(new, Labels):
         old.features, old.colormap = new.features, new.colormap
     return old
+
+
+def _outline_references(viewer: ViewerModel, case: str) -> None:
+    """Draw references of the case as outlines, so that a prediction and its errors stay visible."""
+    for layer in viewer.layers:
+        own = tag(layer)
+        if isinstance(layer, Labels) and (own.get("role"), own.get("case")) == ("reference", case):
+            layer.contour, layer.opacity = 1, 1.0

@@ -1,0 +1,99 @@
+"""Combo boxes that follow the layer list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+
+
+class LayerChooser(QComboBox):
+    """Chooses one layer of the viewer; follows additions, removals and new names.
+
+    A choice made by the user is kept as long as its layer lives. Until then the best layer is chosen:
+    the one with the highest `rank`, the newest among equals.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        accepts: Callable[[Layer], bool],
+        rank: Callable[[Layer], int],
+        *,
+        optional: bool = False,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Build.
+
+        Args:
+            viewer: whose layers to list.
+            accepts: which layers.
+            rank: how well a layer fits.
+            optional: whether "none" can be chosen.
+            parent: owner.
+        """
+        super().__init__(parent)
+        self._viewer, self._accepts, self._rank = viewer, accepts, rank
+        self._optional = optional
+        self._chosen_by_user = False
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.activated.connect(self._on_activated)
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.connect(self._refresh)
+        self.destroyed.connect(_disconnector(viewer, self._refresh))
+        self._refresh()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The chosen layer."""
+        layer: Layer | None = self.currentData()
+        return layer
+
+    def choose(self, layer: Layer) -> None:
+        """Choose a layer as a user would."""
+        index = self._index_of(layer)
+        if index >= 0:
+            self._chosen_by_user = True
+            self.setCurrentIndex(index)
+
+    def _on_activated(self) -> None:
+        self._chosen_by_user = True
+
+    def _index_of(self, layer: Layer | None) -> int:
+        return next((i for i in range(self.count()) if self.itemData(i) is layer), -1)
+
+    def _refresh(self) -> None:
+        """List the layers anew, without a signal unless the choice changes."""
+        before, was_none = self.layer, self.currentIndex() >= 0 and self.currentData() is None
+        layers = [layer for layer in self._viewer.layers if self._accepts(layer)]
+        self.blockSignals(True)
+        self.clear()
+        if self._optional:
+            self.addItem("none", None)
+        for layer in reversed(layers):
+            self.addItem(layer.name, layer)
+        kept = self._index_of(before) if before is not None or was_none else -1
+        if not self._chosen_by_user or kept < 0:
+            self._chosen_by_user = False
+            # max keeps the first of equals; the newest layer comes first
+            best = max(reversed(layers), key=self._rank, default=None)
+            kept = self._index_of(best) if best is not None else self.count() - 1
+        self.setCurrentIndex(kept)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+
+def _disconnector(viewer: ViewerModel, callback: Callable[[], None]) -> Callable[[], None]:
+    """Disconnects `callback` once its Qt object is gone, so that no event reaches a dead widget."""
+    events = viewer.layers.events
+
+    def disconnect() -> None:
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
+            event.disconnect(callback)
+
+    return disconnect

@@ -1,0 +1,75 @@
+"""The models a dock offers: the shipped one, those used before, and run folders beside the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from qtpy.QtCore import QSettings
+
+from napari_uda.gui.samples import MODEL, SAMPLES
+from napari_uda.gui.worker import load_torch
+
+_RECENT = "segment/recent_models"
+_MOST_RECENT = 5
+_MOST_FOUND = 10
+
+
+def known_models() -> list[tuple[str, Path]]:
+    """Title and run folder of every model to offer; the shipped one first."""
+    from napari_uda.runs import Run
+
+    found: list[tuple[str, Path]] = []
+    if MODEL in Run.list(SAMPLES):
+        found.append(("Shipped model (cardiac phantom)", MODEL))
+    runs = Run.list(Path("runs"))[:_MOST_FOUND] if Path("runs").is_dir() else []
+    seen = {path for _, path in found}
+    for path in (*recent_models(), *(run.resolve() for run in runs)):
+        if path not in seen:
+            seen.add(path)
+            found.append((_title(path), path))
+    return found
+
+
+def recent_models() -> list[Path]:
+    """Run folders the user chose before and that still exist, newest first."""
+    stored = _settings().value(_RECENT) or []
+    paths = [stored] if isinstance(stored, str) else list(stored)
+    return [Path(path) for path in paths if Path(path).is_dir()]
+
+
+def remember_model(path: Path) -> None:
+    """Put a run folder at the head of the recent ones."""
+    if path == MODEL:
+        return
+    kept = [other for other in recent_models() if other != path]
+    _settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
+
+
+def describe_model(path: Path) -> str:
+    """What a model is, in two lines: method and domains; structures. Slow at first: loads torch.
+
+    Raises:
+        InputError: if the folder is no trained run.
+    """
+    load_torch()
+    from napari_uda.runs import Run
+
+    run = Run.open(path)
+    config = run.config
+    source, target = config.data.source, config.data.target
+    domains = " → ".join(folder.name for folder in (source, target) if folder is not None)
+    first = [config.method.name, domains, f"{config.steps} steps"]
+    return f"{_dotted(first)}\n{_dotted(run.labels)}"
+
+
+def _dotted(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _title(path: Path) -> str:
+    return f"{path.name} ({path.parent.name})"
+
+
+def _settings() -> QSettings:
+    return QSettings("napari_uda", "napari_uda")

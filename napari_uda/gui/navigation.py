@@ -1,0 +1,46 @@
+"""Go to a slice of a layer, and know which one is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+
+AXIS_NAMES = ("z · axial", "y · coronal", "x · sagittal")
+"""Cuts across the axes of a layer as `geometry.displayed` lays them out."""
+
+
+def go_to_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
+    """Show slice `index` across `axis` of a 3-D layer, turning the view when it lies along that axis.
+
+    Args:
+        viewer: the viewer.
+        layer: the layer whose slice is meant.
+        axis: 0, 1 or 2 of the layer.
+        index: the slice.
+    """
+    dims = viewer.dims
+    position = np.zeros(3)
+    position[axis] = index
+    target = _viewer_axis(viewer, axis)
+    if dims.ndisplay != 2:
+        dims.ndisplay = 2
+    if target in dims.displayed:
+        volume = [_viewer_axis(viewer, other) for other in range(3)]
+        extra = [other for other in dims.order if other not in volume]
+        dims.order = (*extra, target, *(other for other in volume if other != target))
+    dims.set_point(target, float(layer.data_to_world(position)[axis]))
+
+
+def current_slice(viewer: ViewerModel, layer: Layer, axis: int) -> int | None:
+    """The slice of a 3-D layer that is shown; None when the view lies along `axis` or beside the layer."""
+    if _viewer_axis(viewer, axis) in viewer.dims.displayed:
+        return None
+    index = round(float(layer.world_to_data(viewer.dims.point[-3:])[axis]))
+    return index if 0 <= index < layer.data.shape[axis] else None
+
+
+def _viewer_axis(viewer: ViewerModel, axis: int) -> int:
+    """A viewer may have more axes than a volume; the volume's are the last ones."""
+    ndim: int = viewer.dims.ndim
+    return ndim - 3 + axis

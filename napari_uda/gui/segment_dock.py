@@ -1,0 +1,363 @@
+"""Dock `Segment`: a model, an image, Run; the result comes as layers with a legend."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari.viewer
+import numpy as np
+from napari.layers import Image, Layer
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_uda.gui.choosers import LayerChooser
+from napari_uda.gui.geometry import layer_volume, tag
+from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
+from napari_uda.gui.legend import Legend
+from napari_uda.gui.models import describe_model, known_models, remember_model
+from napari_uda.gui.worker import Job, Report, guarded, load_torch
+
+if TYPE_CHECKING:
+    from napari_uda.inference.predict import Prediction
+
+_NOT_IMAGES = ("entropy", "background")
+
+
+@dataclass(frozen=True)
+class _Result:
+    prediction: "Prediction"
+    volumes_ml: dict[int, float]
+    unreliable: float  # share of the voxels
+    seconds: float
+
+
+class SegmentDock(QWidget):
+    """Segments an image layer with a trained run, in a thread, and shows the result."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._job: Job | None = None
+        self._side_by_side: SideBySide | None = None
+        self._shown: list[Layer] = []
+        self._showing = False  # layers are still being added
+        self._model_problem = ""
+        self._message = ""
+        self._build()
+        self._list_models()
+        self._update_buttons()
+
+    # -- construction -----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.models = QComboBox()
+        self.models.setObjectName("models")
+        self.models.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.models.setMinimumContentsLength(12)
+        self.models.setToolTip("Run folder of a trained network")
+        self.models.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.browse = QPushButton("Browse…")
+        self.browse.setToolTip("Choose a run folder (it holds a config.yaml)")
+        self.about = QLabel()
+        self.about.setObjectName("about")
+        self.about.setWordWrap(True)
+        self.images = LayerChooser(self._viewer, _is_image, _image_rank)
+        self.images.setObjectName("images")
+        self.images.setToolTip("Image layer to segment: one grey 3-D volume")
+        self.reliability = QCheckBox("Reliability map")
+        self.reliability.setChecked(True)
+        self.reliability.setToolTip(
+            "Also vote over changed copies of each slice: shows where the network contradicts itself.\n"
+            "Takes about seven times as long."
+        )
+        self.views = QCheckBox("Side by side")
+        self.views.setToolTip("Structures, entropy and reliability in three linked views")
+        self.run = QPushButton("Run")
+        self.run.setObjectName("run")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setObjectName("cancel")
+        self.cancel.setToolTip("Stop; nothing is changed")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        self.status = QLabel()
+        self.status.setObjectName("status")
+        self.status.setWordWrap(True)
+        self.legend = Legend()
+        self._lay_out()
+        self._connect()
+
+    def _lay_out(self) -> None:
+        model = QHBoxLayout()
+        model.addWidget(self.models, 1)
+        model.addWidget(self.browse)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Model", model)
+        form.addRow("", self.about)
+        form.addRow("Image", self.images)
+        options = QHBoxLayout()
+        options.addWidget(self.reliability)
+        options.addWidget(self.views)
+        options.addStretch(1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run, 2)
+        buttons.addWidget(self.cancel, 1)
+        outer = QVBoxLayout(self)
+        outer.addLayout(form)
+        outer.addLayout(options)
+        outer.addLayout(buttons)
+        outer.addWidget(self.bar)
+        outer.addWidget(self.status)
+        outer.addWidget(self.legend, 1)
+        self.setMinimumWidth(300)
+
+    def _connect(self) -> None:
+        self.models.currentIndexChanged.connect(self._on_model_changed)
+        self.browse.clicked.connect(self._on_browse)
+        self.images.currentIndexChanged.connect(self._on_image_changed)
+        self.run.clicked.connect(self._on_run)
+        self.cancel.clicked.connect(self._on_cancel)
+        self.views.toggled.connect(self._on_views_toggled)
+
+    # -- models -----------------------------------------------------------------------------------
+
+    def add_model(self, path: Path) -> None:
+        """Choose a run folder, listed or not."""
+        path = Path(path).resolve()
+        index = self.models.findData(str(path))
+        if index < 0:
+            self.models.addItem(f"{path.name} ({path.parent.name})", str(path))
+            index = self.models.count() - 1
+        self.models.setCurrentIndex(index)
+
+    def _model(self) -> Path | None:
+        data = self.models.currentData()
+        return Path(data) if data else None
+
+    def _list_models(self) -> None:
+        self.models.blockSignals(True)
+        for title, path in known_models():
+            self.models.addItem(title, str(path))
+        self.models.blockSignals(False)
+
+    @guarded
+    def _on_browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Run folder of a trained network")
+        if chosen:
+            self.add_model(Path(chosen))
+
+    @guarded
+    def _on_model_changed(self) -> None:
+        self._describe()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Describe the chosen model, which also loads torch before it is needed."""
+        super().showEvent(event)
+        if not self.about.text():
+            self._describe()
+
+    def _describe(self) -> None:
+        path = self._model()
+        self._model_problem = ""
+        self._update_buttons()
+        if path is None:
+            return
+        self.about.setText("Reading the model…")
+        job = Job("Read the model", lambda report, stop: describe_model(path), self, quiet=True)
+        job.succeeded.connect(lambda text: self._on_described(path, text, ""))
+        job.failed.connect(lambda problem: self._on_described(path, "", problem))
+        job.start()
+
+    @guarded
+    def _on_described(self, path: Path, text: str, problem: str) -> None:
+        if path == self._model():  # not another one by now
+            self.about.setText(text)
+            self._model_problem = problem
+            self._update_buttons()
+
+    # -- running ----------------------------------------------------------------------------------
+
+    @guarded
+    def _on_image_changed(self) -> None:
+        self._update_buttons()
+
+    def _obstacle(self) -> str:
+        """Why Run is not available; empty when it is."""
+        if self._job is not None:
+            return "Segmenting…"
+        if self._showing:
+            return "Showing the result…"
+        if self._model() is None:
+            return "No model: choose a run folder with Browse…"
+        if self._model_problem:
+            return self._model_problem
+        if self.images.layer is None:
+            return "No image: open a 3-D volume, for example from File > Open Sample."
+        return ""
+
+    def _update_buttons(self) -> None:
+        obstacle = self._obstacle()
+        running = self._job is not None
+        self.run.setEnabled(not obstacle)
+        self.run.setToolTip(obstacle or "Segment the image")
+        self.cancel.setEnabled(running)
+        self.views.setEnabled(bool(self._shown) and not running and not self._showing)
+        self.status.setText(obstacle or self._message)
+        self.bar.setVisible(running)
+
+    @guarded
+    def _on_run(self) -> None:
+        path, layer = self._model(), self.images.layer
+        if self._obstacle() or path is None or layer is None:
+            return
+        remember_model(path)
+        self._message = ""
+        vote = self.reliability.isChecked()
+        job = Job(
+            f"Segment {layer.name}",
+            lambda report, stop: _segment(path, layer, vote, report, stop),
+            self,
+        )
+        job.progressed.connect(self._on_progress)
+        job.succeeded.connect(lambda result: self._on_succeeded(layer, vote, result))
+        job.failed.connect(self._on_failed)
+        job.cancelled.connect(self._on_cancelled)
+        job.ended.connect(self._on_ended)
+        self._job = job
+        self.bar.setRange(0, 0)
+        self._update_buttons()
+        job.start()
+
+    @guarded
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self.cancel.setEnabled(False)
+            self.status.setText("Cancelling…")
+            self._job.cancel()
+
+    @guarded
+    def _on_progress(self, done: int, total: int) -> None:
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        if self.cancel.isEnabled():
+            self.status.setText(f"Slice {done} of {total}")
+
+    @guarded
+    def _on_succeeded(self, layer: Image, vote: bool, result: _Result) -> None:
+        self._showing = True
+        self._finish("")
+        self.views.setChecked(False)
+        roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
+        steps = show_steps(self._viewer, result.prediction, layer, roles)
+        self._shown = []
+        self._add_next(steps, result)
+
+    def _add_next(self, steps: Any, result: _Result) -> None:
+        """One layer per turn of the event loop, so that the window stays alive in between."""
+        step = next(steps, None)
+        if step is None:
+            self._on_shown(result)
+            return
+        try:
+            self._shown.append(step())
+        except Exception:
+            self._showing = False
+            raise
+        QTimer.singleShot(0, lambda: self._continue(steps, result))
+
+    @guarded
+    def _continue(self, steps: Any, result: _Result) -> None:
+        self._add_next(steps, result)
+
+    def _on_shown(self, result: _Result) -> None:
+        self._showing = False
+        prediction = result.prediction
+        self.legend.show_structures(prediction.names, result.volumes_ml)
+        share = f"; {result.unreliable:.1%} of the voxels unreliable" if result.unreliable else ""
+        self._message = f"{prediction.case}: segmented in {result.seconds:.1f} s{share}."
+        self._update_buttons()
+        prediction_layer = next(
+            layer for layer in self._shown if tag(layer).get("role") == "prediction"
+        )
+        if prediction_layer in self._viewer.layers:
+            self._viewer.layers.selection.active = prediction_layer
+
+    @guarded
+    def _on_failed(self, problem: str) -> None:
+        self._finish(problem)
+
+    @guarded
+    def _on_cancelled(self) -> None:
+        self._finish("Cancelled; nothing was changed.")
+
+    @guarded
+    def _on_ended(self) -> None:
+        if self._job is not None:  # napari withheld the result: it is closing
+            self._finish("")
+
+    def _finish(self, message: str) -> None:
+        self._job = None
+        self._message = message
+        self._update_buttons()
+
+    @guarded
+    def _on_views_toggled(self, wanted: bool) -> None:
+        if self._side_by_side is not None:
+            self._side_by_side.leave()
+            self._side_by_side = None
+        image, *results = self._shown or [None]
+        alive = [layer for layer in results if layer in self._viewer.layers]
+        if wanted and alive and image in self._viewer.layers:
+            self._side_by_side = SideBySide(self._viewer, image, alive)
+
+
+def _segment(
+    model: Path, layer: Image, vote: bool, report: Report, stop: threading.Event
+) -> _Result:
+    """In the thread: segment and count."""
+    load_torch()
+    from napari_uda.inference.predict import predict
+
+    start = time.perf_counter()
+    volume = layer_volume(layer)
+    prediction = predict(model, volume, reliability=vote, on_progress=report, stop=stop)
+    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
+    counts = np.bincount(prediction.labels.ravel(), minlength=256)
+    return _Result(
+        prediction=prediction,
+        volumes_ml={value: float(counts[value]) * voxel_ml for value in prediction.names},
+        unreliable=float(np.mean(prediction.reliability == 2)) if vote else 0.0,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _is_image(layer: Layer) -> bool:
+    return (
+        isinstance(layer, Image)
+        and layer.ndim == 3
+        and not layer.rgb
+        and not layer.multiscale
+        and tag(layer).get("role") not in _NOT_IMAGES
+    )
+
+
+def _image_rank(layer: Layer) -> int:
+    return 1 if tag(layer).get("role") == "image" else 0

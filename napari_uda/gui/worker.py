@@ -1,0 +1,221 @@
+"""Work off the main thread: progress and Cancel in the activity dock, every error as one sentence.
+
+Work runs in napari's *function* worker: its generator worker swallows `RuntimeError`, and most errors
+of torch are one. Nothing but this module's signals crosses the threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from napari.qt.threading import FunctionWorker, create_worker
+from napari.utils import cancelable_progress
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_uda.errors import Cancelled, InputError
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[int, int], None]
+Work = Callable[[Report, threading.Event], Any]
+
+_POLL_MS = 100
+_SECONDS_BETWEEN_REPORTS = 0.1
+_running: set[Job] = set()  # keeps signal objects alive until their thread has ended
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    value: Any = None
+    error: str = ""
+    cancelled: bool = False
+
+
+class Job(QObject):
+    """One piece of work in a thread, started once.
+
+    Signals, all in the main thread: `progressed(done, total)`; then exactly one of `succeeded(value)`,
+    `failed(sentence)`, `cancelled()`; and `ended()` last, also when napari closed meanwhile.
+    """
+
+    progressed = Signal(int, int)
+    succeeded = Signal(object)
+    failed = Signal(str)
+    cancelled = Signal()
+    ended = Signal()
+
+    def __init__(self, title: str, work: Work, owner: QObject, *, quiet: bool = False) -> None:
+        """Prepare.
+
+        Args:
+            title: what the activity dock shows.
+            work: called in the thread with a progress callback `(done, total)` and the stop event. It
+                must touch no widget and no layer list.
+            owner: the widget that listens; when it is destroyed the work is abandoned.
+            quiet: no progress bar, and no notification of errors.
+        """
+        super().__init__()
+        self._title, self._quiet = title, quiet
+        self._work = work
+        self._stop = threading.Event()
+        self._bar: cancelable_progress | None = None
+        self._worker: FunctionWorker | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(_POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self._last_report = 0.0
+        self._abandoned = False
+        self.progressed.connect(self._move_bar)
+        owner.destroyed.connect(self.abandon)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is at work."""
+        return self in _running
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        _running.add(self)
+        if not self._quiet:
+            self._bar = cancelable_progress(desc=self._title, total=0)
+        self._worker = create_worker(self._run, _ignore_errors=True)
+        self._worker.returned.connect(self._on_returned)
+        self._worker.finished.connect(self._on_finished)
+        self._timer.start()
+        self._worker.start()
+
+    def abandon(self) -> None:
+        """Stop, and tell nobody any more: whoever listened is gone."""
+        self._stop.set()
+        self._abandoned = True
+
+    def cancel(self) -> None:
+        """Ask the work to end; `cancelled` follows when it has."""
+        self._stop.set()
+
+    def _run(self) -> _Outcome:
+        """In the thread: the work, with whatever it raises turned into a sentence."""
+        try:
+            return _Outcome(self._work(self._report, self._stop))
+        except Cancelled:
+            return _Outcome(cancelled=True)
+        except Exception as error:
+            if not isinstance(error, InputError):
+                logger.exception("%s failed", self._title)
+            return _Outcome(error=sentence(error))
+
+    def _report(self, done: int, total: int) -> None:
+        """In the thread: tell the main thread, ten times a second at most."""
+        if self._worker is not None and self._worker.abort_requested:  # napari is closing
+            self._stop.set()
+        now = time.monotonic()
+        if done >= total or now - self._last_report >= _SECONDS_BETWEEN_REPORTS:
+            self._last_report = now
+            self.progressed.emit(done, total)
+
+    def _poll(self) -> None:
+        closing = self._worker is not None and self._worker.abort_requested
+        if closing or (self._bar is not None and self._bar.is_canceled):
+            self.cancel()
+
+    def _move_bar(self, done: int, total: int) -> None:
+        if self._bar is not None and not self._abandoned:
+            if self._bar.total != total:
+                self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def _on_returned(self, outcome: _Outcome) -> None:
+        self._close_bar()
+        if self._abandoned:
+            return
+        if outcome.cancelled:
+            self.cancelled.emit()
+        elif outcome.error:
+            if not self._quiet:
+                show_error(outcome.error)
+            self.failed.emit(outcome.error)
+        else:
+            self.succeeded.emit(outcome.value)
+
+    def _on_finished(self) -> None:
+        self._timer.stop()
+        self._close_bar()
+        _running.discard(self)
+        self._worker = None
+        if not self._abandoned:
+            self.ended.emit()
+
+    def _close_bar(self) -> None:
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            try:
+                bar.close()
+            except RuntimeError:  # the window and its activity dock are gone
+                logger.debug("progress bar of a closed window")
+
+
+def sentence(error: Exception) -> str:
+    """One sentence for the user about any error."""
+    if isinstance(error, InputError):
+        return str(error)
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
+        return "Memory ran out; close other programs, or crop the volume or switch to the CPU."
+    first = text.split(". ")[0][:300]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def guarded(slot: Callable[..., Any]) -> Callable[..., None]:
+    """A method safe to connect: an error becomes a notification, not the end of the process.
+
+    PyQt5 aborts on an exception in a slot unless napari's own loop runs. Arguments of the signal that
+    the method does not take are dropped.
+    """
+    count = len(inspect.signature(slot).parameters) - 1
+
+    @functools.wraps(slot)
+    def safe(self: Any, *arguments: Any) -> None:
+        try:
+            slot(self, *arguments[:count])
+        except Exception as error:
+            if not isinstance(error, InputError):
+                logger.exception("%s failed", slot.__qualname__)
+            show_error(sentence(error))
+
+    return safe
+
+
+def load_torch() -> None:
+    """Import torch from a worker thread without freezing the window.
+
+    Importing maps several hundred megabytes of libraries while Python's lock is held: the window stood
+    still for 0.2 to 1.3 s. Mapping them first through a foreign call, which releases the lock, leaves
+    gaps of about 75 ms.
+    """
+    spec = find_spec("torch")
+    if spec is not None and spec.origin is not None:
+        _map_libraries(Path(spec.origin).parent / "lib")
+    import torch  # noqa: F401
+
+
+def _map_libraries(folder: Path) -> None:
+    try:
+        load = ctypes.CDLL(None).dlopen
+    except (AttributeError, OSError, TypeError):  # Windows: no dlopen
+        return
+    load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
+    now = 2
+    for name in ("libtorch_global_deps", "libtorch_python"):
+        for path in folder.glob(f"{name}.*"):
+            load(str(path).encode(), now)
