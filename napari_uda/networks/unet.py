@@ -1,7 +1,9 @@
 """U-Net: the small default segmentor, laid out to be fast on a CPU.
 
 Reference: Ronneberger et al., MICCAI 2015. Ours differs in batch normalisation, zero padding, a
-width that stops growing at eight times the first, upsampling by interpolation, and a second head.
+width that stops growing at eight times the first, bilinear upsampling after a 1x1 convolution, and a
+second head. Measured on cardiac MR (250 steps, mean Dice, two seeds each): skips that are added instead of
+concatenated make a step a quarter faster and cost 2.5 points on the source, 6 on the unseen target.
 """
 
 from __future__ import annotations

@@ -66,6 +66,14 @@ def test_channels_last_and_bfloat16_agree_with_float32() -> None:
     assert (rounded.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+def test_built_networks_are_channels_last() -> None:
+    network = build_segmentor(SegmentorConfig(width=4, depth=2), 1, 2)
+    weights = [p for p in network.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    features = network(torch.rand(2, 1, 16, 16)).features
+    assert features.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_images_that_do_not_fit_are_named() -> None:
     network = UNet(1, 2, width=2, depth=3)
     with pytest.raises(ValueError, match=r"20 x 16 pixels.*multiples of 8; pad"):
