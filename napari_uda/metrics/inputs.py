@@ -152,7 +152,9 @@ def label_map(array: NDArray[np.generic], what: str) -> Labels:
     wrong = np.flatnonzero(labels.ravel() != array.ravel())
     if wrong.size:
         value = array.ravel()[wrong[0]]
-        raise InputError(f"{what}: value {value:g} is not a label; labels are whole numbers 0 to 255")
+        raise InputError(
+            f"{what}: value {value:g} is not a label; labels are whole numbers 0 to 255"
+        )
     return labels
 
 
