@@ -26,7 +26,7 @@ from napari_uda.data.phantom.shapes import (
 from napari_uda.data.phantom.trunk import Trunk, paint_body, paint_lungs, paint_ribs, paint_spine
 
 FIELD_OF_VIEW_MM = 370.0
-SLICES = 30
+SLICES = 32
 SLICE_MM = 6.2
 MIDDLE_MM = 16.0  # height of the middle slice
 SPINE_Y = -44.0
@@ -44,11 +44,11 @@ def build_abdominal(size: int, random: np.random.Generator) -> Scene:
         fat_mm=float(random.uniform(6, 26)),
     )
     outer = trunk.half_width + trunk.wall_mm + trunk.fat_mm
-    pixel = np.float32(max(2.12 * outer, 0.86 * FIELD_OF_VIEW_MM) * random.uniform(1, 1.06) / size)
+    pixel = np.float32(max(2.12 * outer, 0.86 * FIELD_OF_VIEW_MM) * random.uniform(1, 1.14) / size)
     thick = np.float32(SLICE_MM * random.uniform(0.95, 1.05))
     spacing = (float(thick), float(pixel), float(pixel))
     scene = Scene((SLICES, size, size), spacing)
-    place = [float(random.normal(0, s)) for s in (5, 4, 5)]
+    place = [float(random.normal(0, s)) for s in (9, 7, 8)]
     points = Points.grid(scene.shape, spacing).moved((place[0], place[1] - 8, place[2] - MIDDLE_MM))
     points = deformed(points, random, spacing, 3.5, 85.0)
     organs = deformed(points, random, spacing, 2.5, 50.0)

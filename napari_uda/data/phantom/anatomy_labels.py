@@ -259,8 +259,9 @@ def _paint(
 
 def _depth(share: Field, spacing_mm: tuple[float, float, float]) -> Field:
     """Distance to the surface of an organ, in mm, 0 outside it."""
-    depth = distance_transform_edt(share > 0.5, sampling=spacing_mm)
-    return np.asarray(depth, np.float32)
+    depth = np.empty(share.shape, np.float64)
+    distance_transform_edt(share > 0.5, sampling=spacing_mm, distances=depth)
+    return depth.astype(np.float32)
 
 
 def _paint_chest(
@@ -283,7 +284,7 @@ def _paint_chest(
     wide = 18.0 / scene.spacing_mm[1]
     weight = gaussian_filter(known, wide) + np.float32(1e-3)
     floor = gaussian_filter(top, wide) / weight + np.float32(1e-3 * frame.dome) / weight
-    chest = (np.maximum(floor, np.float32(frame.dome - 95)) + 3 - p.z).astype(np.float32)
+    chest = np.asarray(np.maximum(floor, np.float32(frame.dome - 95)) + 3 - p.z, np.float32)
     paint_lungs(
         scene,
         p,

@@ -71,7 +71,7 @@ def _render_mr(
     scene: Scene, table: dict[str, Look], random: np.random.Generator, *, cardiac: bool
 ) -> NDArray[np.int16]:
     coil = _Coil(
-        bias=float(random.uniform(0.18, 0.3)),
+        bias=float(random.uniform(0.14, 0.24)),
         noise=float(random.uniform(16, 26)),
         ghost=float(random.uniform(0.03, 0.06)),
     )

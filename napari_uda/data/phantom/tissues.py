@@ -79,8 +79,8 @@ _CT_CARDIAC = {
 _BSSFP = {
     "air": Look(0),
     "skin": Look(380, 40, 20),
-    "fat": Look(900, 60, 35),
-    "visceral_fat": Look(860, 70, 45),
+    "fat": Look(800, 70, 35),
+    "visceral_fat": Look(660, 90, 45),
     "muscle": Look(190, 20, 18),
     "ligament": Look(120, 20, 10),
     "lung": Look(55, 12, 18),
