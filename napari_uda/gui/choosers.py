@@ -55,8 +55,8 @@ class LayerChooser(QComboBox):
         return layer
 
     def choose(self, layer: Layer) -> None:
-        """Choose a layer as a user would."""
-        index = self._index_of(layer)
+        """Choose a layer as a user would; napari's proxies of layers are taken too."""
+        index = self._index_of(getattr(layer, "__wrapped__", layer))
         if index >= 0:
             self._chosen_by_user = True
             self.setCurrentIndex(index)

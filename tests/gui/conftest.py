@@ -1,0 +1,92 @@
+"""Fixtures of the viewer's tests: they need a display, and a tiny run made by the real engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gui_cases import LABELS, ball_case
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QSettings
+
+import napari_uda as uda
+from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.volume import write_volume
+from napari_uda.gui import models, worker
+from napari_uda.inference.predict import Prediction
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here as gui; skip where there is no display to draw on."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.gui)
+            if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+                item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings, runs or notifications of this machine or of another test."""
+    settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
+    monkeypatch.setattr(models, "_settings", lambda: settings)
+    monkeypatch.chdir(tmp_path)
+    notification_manager.records.clear()
+    yield
+    assert not worker._running, "a job outlived its test"
+
+
+@pytest.fixture
+def notifications() -> Callable[[], list[str]]:
+    """Messages shown to the user since the test began."""
+    return lambda: [record.message for record in notification_manager.records]
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases in the contract's layout."""
+    folder = tmp_path_factory.mktemp("data") / "mr"
+    for index in range(2):
+        image, labels = ball_case(f"case_{index}", index)
+        write_volume(folder / "images" / f"case_{index}.nii.gz", image)
+        write_volume(folder / "labels" / f"case_{index}.nii.gz", labels)
+    write_dataset_json(folder, LABELS, "MR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a very small network after two steps."""
+    run = uda.train(
+        "source_only",
+        source=data_folder,
+        target=data_folder,
+        run_dir=tmp_path_factory.mktemp("runs") / "tiny",
+        steps=2,
+        batch_size=2,
+        data={"size": 32},
+        segmentor={"name": "unet", "width": 4, "depth": 2},
+    )
+    return run.path
+
+
+@pytest.fixture
+def made_prediction() -> Prediction:
+    """A prediction without a network: the labels one voxel off, entropy high at their border."""
+    image, labels = ball_case("case_0", 0)
+    predicted = np.roll(labels.array, 1, axis=2)
+    entropy = (predicted != labels.array).astype(np.float32) * 0.75
+    return Prediction(
+        labels=predicted,
+        entropy=entropy,
+        reliability=np.where(entropy > 0.5, 2, 1).astype(np.uint8),
+        names={value: name for name, value in LABELS.items()},
+        volume=image,
+        case="case_0",
+        run="tiny",
+    )

@@ -1,0 +1,30 @@
+"""Small volumes for the viewer's tests."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+
+from napari_uda.data.volume import Volume
+
+LABELS = {"MYO": 1, "LVC": 2}
+SHAPE = (6, 32, 40)
+
+
+def ball_case(name: str, seed: int, affine: np.ndarray | None = None) -> tuple[Volume, Volume]:
+    """An image and its labels: a bright ball in a ring, off centre."""
+    z, y, x = np.indices(SHAPE)
+    radius = np.hypot(y - 14, x - 18) + 0.5 * np.abs(z - 2)
+    labels = np.select([radius < 5, radius < 9], [2, 1], 0).astype(np.uint8)
+    noise = np.random.default_rng(seed).normal(0, 3, SHAPE)
+    image = (40 + 60 * (labels == 1) + 120 * (labels == 2) + noise).astype(np.int16)
+    affine = np.diag([-1.5, -1.5, 8.0, 1.0]) if affine is None else affine
+    return Volume(image, affine, name), Volume(labels, affine, name)
+
+
+def oblique(affine: np.ndarray) -> np.ndarray:
+    """The affine turned by 11 degrees about two axes, rounded to float32 as NIfTI stores it."""
+    turn = nib.eulerangles.euler2mat(0.2, 0.0, 0.15)
+    tilted = affine.copy()
+    tilted[:3, :3] = turn @ affine[:3, :3]
+    return tilted.astype(np.float32).astype(np.float64)

@@ -1,0 +1,113 @@
+"""Files and samples become layers of the right kind, with names and fixed colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gui_cases import LABELS
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_uda.data.volume import Volume, write_volume
+from napari_uda.errors import InputError
+from napari_uda.gui import samples
+from napari_uda.gui.colours import readable, structure_colour
+from napari_uda.gui.geometry import METADATA
+from napari_uda.gui.layers import structure_names
+from napari_uda.gui.reader import get_reader, read_layers
+from napari_uda.inference.predict import Prediction
+
+
+def test_reference_of_a_data_folder_knows_its_structures(data_folder: Path) -> None:
+    data, arguments, kind = read_layers(data_folder / "labels" / "case_0.nii.gz")
+    layer = Labels(data, **arguments)
+    assert kind == "labels"
+    assert data.dtype == np.uint8
+    assert layer.metadata[METADATA]["role"] == "reference"
+    assert structure_names(layer) == {value: name for name, value in LABELS.items()}
+    np.testing.assert_allclose(layer.get_color(1), _rgba("#E5383B"), atol=1e-2)  # MYO is red
+    np.testing.assert_allclose(layer.colormap.map(0), (0, 0, 0, 0))
+
+
+def test_saved_prediction_comes_back_as_three_kinds_of_layers(
+    made_prediction: Prediction, tmp_path: Path
+) -> None:
+    found = {}
+    for path in made_prediction.save(tmp_path / "predictions"):
+        _, arguments, kind = read_layers(path)
+        found[arguments["metadata"][METADATA]["role"]] = (kind, arguments)
+    assert {role: kind for role, (kind, _) in found.items()} == {
+        "prediction": "labels",
+        "entropy": "image",
+        "reliability": "labels",
+    }
+    assert found["entropy"][1]["contrast_limits"] == (0.0, 1.0)
+    assert found["reliability"][1]["features"]["structure"] == [
+        "background",
+        "reliable",
+        "unreliable",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [((0, 1, 4), "labels"), ((-3, 0, 4), "image"), ((0.5, 0, 1), "image")]
+)
+def test_unnamed_file_is_judged_by_its_values(
+    values: tuple[float, ...], kind: str, tmp_path: Path
+) -> None:
+    array = np.resize(np.array(values, np.float32), (8, 8, 8)).copy()
+    array[0, 0, 0], array[4, 4, 4], array[0, 4, 4] = values
+    write_volume(tmp_path / "scan.nii", Volume(array, np.eye(4)))
+    assert read_layers(tmp_path / "scan.nii")[2] == kind
+
+
+def test_labels_that_are_no_whole_numbers_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a_labels.nii", Volume(np.full((2, 2, 2), 0.5, np.float32), np.eye(4)))
+    with pytest.raises(InputError, match="whole numbers"):
+        read_layers(tmp_path / "a_labels.nii")
+
+
+def test_folder_is_taken_only_when_it_holds_dicom(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    assert get_reader(str(tmp_path / "series")) is None
+    (tmp_path / "series" / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    assert get_reader(str(tmp_path / "series")) is not None
+    assert get_reader([str(tmp_path / "a.nii"), str(tmp_path / "b.csv")]) is None
+
+
+def test_samples_open_as_image_and_labels(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (samples.SAMPLES / "mr" / "images").is_dir():
+        monkeypatch.setattr(samples, "SAMPLES", data_folder.parent)
+    viewer = ViewerModel()
+    for data in samples.mr_labelled():
+        viewer._add_layer_from_data(*data)
+    image, reference = viewer.layers
+    assert (image._type_string, reference._type_string) == ("image", "labels")
+    assert image.data.shape == reference.data.shape
+    np.testing.assert_array_equal(image.scale, reference.scale)
+    assert len(samples.mr()) == 1
+
+
+def test_structures_have_the_colours_of_the_paper() -> None:
+    assert [structure_colour(name, 9) for name in ("AA", "lac", "LVC", "Myo")] == [
+        "#2F7BFF",
+        "#1FB45A",
+        "#FFD43B",
+        "#E5383B",
+    ]
+    others = {structure_colour("tumour", value) for value in range(1, 9)}
+    assert len(others) == 8  # as many unknown structures stay apart
+
+
+def test_yellow_is_darkened_on_a_light_background_and_kept_on_a_dark_one() -> None:
+    assert readable("#FFD43B", "#262930") == "#FFD43B"
+    darker = readable("#FFD43B", "#FFFFFF")
+    assert int(darker[1:3], 16) < 0xFF
+
+
+def _rgba(colour: str) -> tuple[float, ...]:
+    return (*(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)), 1.0)

@@ -1,0 +1,158 @@
+"""`uda.show`: where the layers lie, what they carry, and that a second run changes them in place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gui_cases import ball_case
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+import napari_uda as uda
+from napari_uda.data.volume import Volume, read_volume
+from napari_uda.gui.geometry import METADATA, layer_volume
+from napari_uda.gui.layers import SideBySide, show
+from napari_uda.gui.reader import layer_data
+from napari_uda.gui.writer import write_layer
+from napari_uda.inference.predict import Prediction
+
+GEOMETRY = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+
+
+def assert_same_place(layer: Image | Labels, source: Image | Labels) -> None:
+    for name in GEOMETRY:
+        np.testing.assert_array_equal(getattr(layer, name), getattr(source, name))
+    np.testing.assert_array_equal(layer.affine.affine_matrix, source.affine.affine_matrix)
+
+
+def test_show_is_part_of_the_python_interface() -> None:
+    assert uda.show is show
+
+
+def test_four_layers_in_one_place_with_their_roles(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    layers = show(viewer, made_prediction)
+    assert list(viewer.layers) == layers
+    roles = [layer.metadata[METADATA]["role"] for layer in layers]
+    assert roles == ["image", "prediction", "entropy", "reliability"]
+    for layer in layers:
+        assert_same_place(layer, layers[0])
+    assert [str(unit) for unit in layers[0].units] == ["millimeter"] * 3
+    assert [layer.visible for layer in layers] == [True, True, False, False]
+    np.testing.assert_allclose(layers[0].scale, (8, 1.5, 1.5))
+
+
+def test_values_names_and_colours(made_prediction: Prediction) -> None:
+    _, prediction, entropy, reliability = show(ViewerModel(), made_prediction)
+    for layer, array in (
+        (prediction, made_prediction.labels),
+        (entropy, made_prediction.entropy),
+        (reliability, made_prediction.reliability),
+    ):
+        np.testing.assert_array_equal(layer_volume(layer).array, array)
+    assert list(prediction.features["structure"]) == ["background", "MYO", "LVC"]
+    assert tuple(entropy.contrast_limits) == (0, 1)
+    assert entropy.colorbar.visible
+    assert list(reliability.features["structure"]) == ["background", "reliable", "unreliable"]
+    blue, orange = reliability.get_color(1), reliability.get_color(2)
+    np.testing.assert_allclose(blue[:3], (0, 0x72 / 255, 0xB2 / 255), atol=1e-2)
+    np.testing.assert_allclose(orange[:3], (0xE6 / 255, 0x9F / 255, 0), atol=1e-2)
+
+
+def test_name_under_the_cursor(made_prediction: Prediction) -> None:
+    prediction = show(ViewerModel(), made_prediction)[1]
+    where = np.argwhere(prediction.data == 2)[0]
+    status = prediction.get_status(prediction.data_to_world(where), world=True)
+    assert "LVC" in status["coordinates"]
+
+
+def test_second_prediction_updates_the_layers_in_place(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    first = show(viewer, made_prediction)
+    first[1].name = "renamed by the user"
+    again = replace(made_prediction, labels=np.zeros_like(made_prediction.labels))
+    second = show(viewer, again)
+    assert [new is old for new, old in zip(second, first, strict=True)] == [True] * 4
+    assert len(viewer.layers) == 4
+    assert not second[1].data.any()
+    other_run = show(viewer, replace(made_prediction, run="other"))
+    assert len(viewer.layers) == 7
+    assert other_run[0] is first[0]
+
+
+def test_image_that_is_open_already_is_used(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    (opened,) = viewer._add_layer_from_data(*layer_data(made_prediction.volume, "image", {}))
+    assert show(viewer, made_prediction)[0] is opened
+    assert len(viewer.layers) == 4
+
+
+def test_results_follow_a_source_layer_of_others(
+    made_prediction: Prediction, tmp_path: Path
+) -> None:
+    viewer = ViewerModel()
+    turned = np.eye(4)
+    turned[1:3, 1:3] = [[0.8, -0.6], [0.6, 0.8]]
+    data = made_prediction.volume.array
+    source = viewer.add_image(
+        data, name="foreign", scale=(3, 1, 1), translate=(5, 6, 7), affine=turned
+    )
+    volume = layer_volume(source)
+    prediction = replace(made_prediction, volume=volume, case=volume.name)
+    layers = show(viewer, prediction, source)
+    assert layers[0] is source
+    for layer in layers[1:]:
+        assert_same_place(layer, source)
+        np.testing.assert_allclose(layer_volume(layer).affine, volume.affine)
+    np.testing.assert_array_equal(layers[1].data, made_prediction.labels)
+    (path,) = write_layer(tmp_path / "foreign.nii.gz", layers[1])
+    np.testing.assert_allclose(read_volume(path).affine, volume.affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("diagonal", [(-1.5, -1.5, 8.0), (1.5, -1.5, -8.0), (1.5, 1.5, 8.0)])
+def test_saved_prediction_lies_on_the_grid_of_the_image(
+    diagonal: tuple[float, ...], made_prediction: Prediction, tmp_path: Path
+) -> None:
+    affine = np.diag([*diagonal, 1.0])
+    image, labels = ball_case("case_0", 0, affine)
+    prediction = replace(made_prediction, volume=image, labels=labels.array)
+    layer = show(ViewerModel(), prediction)[1]
+    (path,) = write_layer(tmp_path / "out.nii.gz", layer)
+    saved = read_volume(path)
+    np.testing.assert_array_equal(saved.array, labels.array)
+    np.testing.assert_array_equal(saved.affine, affine)
+    assert saved.array.dtype == np.uint8
+
+
+def test_reference_becomes_an_outline_beside_a_prediction(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    reference = Volume(made_prediction.labels, made_prediction.volume.affine, "case_0")
+    (layer,) = viewer._add_layer_from_data(*layer_data(reference, "reference", {1: "MYO"}))
+    assert layer.contour == 0
+    show(viewer, made_prediction)
+    assert layer.contour == 1
+
+
+def test_side_by_side_and_back(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    other = viewer.add_image(np.zeros((2, 2, 2)), name="other")
+    image, *results = show(viewer, made_prediction)
+    before = [(layer, layer.visible) for layer in viewer.layers]
+    views = SideBySide(viewer, image, results)
+    grid = viewer.canvas.grid
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 2, (1, 3))
+    assert [layer for layer in viewer.layers if layer in results] == results
+    assert not other.visible
+    copies = [
+        layer
+        for layer in viewer.layers
+        if layer.metadata.get(METADATA, {}).get("role") == "background"
+    ]
+    image.contrast_limits = (10, 90)
+    assert [tuple(copy.contrast_limits) for copy in copies] == [(10, 90), (10, 90)]
+    views.leave()
+    assert [(layer, layer.visible) for layer in viewer.layers] == before
+    assert not grid.enabled

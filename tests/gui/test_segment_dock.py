@@ -1,0 +1,234 @@
+"""The Segment dock, driven by clicks, with the real engine and a tiny run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils import progress
+from napari.viewer import Viewer
+from pytestqt.qtbot import QtBot
+
+import napari_uda as uda
+from napari_uda.errors import Cancelled
+from napari_uda.gui.geometry import METADATA
+from napari_uda.gui.models import recent_models
+from napari_uda.gui.segment_dock import SegmentDock
+from napari_uda.inference import predict as predict_module
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[SegmentDock]:
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
+    yield widget
+    qtbot.waitUntil(lambda: widget._job is None and not widget._showing, timeout=WAIT_MS)
+
+
+@pytest.fixture
+def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) -> SegmentDock:
+    """A dock with model and image chosen, the model's description read."""
+    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.add_model(tiny_run)
+    qtbot.waitUntil(lambda: "source_only" in dock.about.text(), timeout=WAIT_MS)
+    return dock
+
+
+def run(dock: SegmentDock, qtbot: QtBot) -> None:
+    dock.run.click()
+    assert not dock.run.isEnabled()
+    assert dock.cancel.isEnabled()
+    qtbot.waitUntil(lambda: dock._job is None and not dock._showing, timeout=WAIT_MS)
+
+
+def roles(dock: SegmentDock) -> list[str]:
+    return [layer.metadata[METADATA]["role"] for layer in dock._viewer.layers]
+
+
+def test_says_what_is_missing(
+    dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot
+) -> None:
+    while dock.models.count():
+        dock.models.removeItem(0)
+    dock._update_buttons()
+    assert not dock.run.isEnabled()
+    assert "No model" in dock.status.text()
+    dock.add_model(tiny_run)
+    assert not dock.run.isEnabled()
+    assert "No image" in dock.status.text()
+    assert "No image" in dock.run.toolTip()
+    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    assert dock.run.isEnabled()
+    assert dock.status.text() == ""
+    qtbot.waitUntil(lambda: "MYO" in dock.about.text(), timeout=WAIT_MS)
+
+
+def test_folder_that_is_no_run_is_named(
+    dock: SegmentDock, tmp_path: Path, data_folder: Path, qtbot: QtBot
+) -> None:
+    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.add_model(tmp_path)
+    qtbot.waitUntil(lambda: "is not a run folder" in dock.status.text(), timeout=WAIT_MS)
+    assert not dock.run.isEnabled()
+
+
+def test_run_gives_the_layers_of_predict(
+    ready: SegmentDock, qtbot: QtBot, tiny_run: Path, data_folder: Path
+) -> None:
+    run(ready, qtbot)
+    assert roles(ready) == ["image", "prediction", "entropy", "reliability"]
+    expected = uda.predict(tiny_run, data_folder / "images" / "case_0.nii.gz")
+    _, prediction, entropy, reliability = ready._viewer.layers
+    # the file's x and y run to the left and back already, its z from foot to head
+    np.testing.assert_array_equal(prediction.data, expected.labels[::-1])
+    np.testing.assert_array_equal(reliability.data, expected.reliability[::-1])
+    np.testing.assert_allclose(entropy.data, expected.entropy[::-1], atol=1e-6)
+    assert not progress._all_instances
+    assert ready.status.text().startswith("case_0: segmented in ")
+    assert recent_models() == [tiny_run]
+
+
+def test_legend_names_structures_with_their_volume(
+    ready: SegmentDock, qtbot: QtBot, data_folder: Path
+) -> None:
+    run(ready, qtbot)
+    labels = ready._viewer.layers[1].data
+    legend = ready.legend
+    rows = [[legend.item(row, column).text() for column in (0, 1)] for row in range(2)]
+    voxel_ml = 1.5 * 1.5 * 8 / 1000
+    assert rows == [
+        [name, f"{(labels == value).sum() * voxel_ml:.1f}"]
+        for value, name in ((1, "MYO"), (2, "LVC"))
+    ]
+    colour = legend.item(0, 0).icon().pixmap(14, 14).toImage().pixelColor(7, 7).name()
+    assert colour.upper() == "#E5383B"
+
+
+def test_second_run_updates_renamed_layers_in_place(ready: SegmentDock, qtbot: QtBot) -> None:
+    run(ready, qtbot)
+    before = list(ready._viewer.layers)
+    before[1].name = "mine"
+    run(ready, qtbot)
+    assert list(ready._viewer.layers) == before
+
+
+def test_without_reliability_no_such_layer(ready: SegmentDock, qtbot: QtBot) -> None:
+    ready.reliability.setChecked(False)
+    run(ready, qtbot)
+    assert roles(ready) == ["image", "prediction", "entropy"]
+
+
+def test_source_removed_while_running(ready: SegmentDock, qtbot: QtBot) -> None:
+    ready.run.click()
+    ready._viewer.layers.clear()
+    qtbot.waitUntil(lambda: ready._job is None and not ready._showing, timeout=WAIT_MS)
+    assert roles(ready) == ["prediction", "entropy", "reliability"]
+    assert ready._viewer.layers[0].scale[0] == 8
+
+
+def test_cancel_button_stops_and_changes_nothing(
+    ready: SegmentDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_module, "predict", endless)
+    ready.run.click()
+    qtbot.waitUntil(lambda: ready.status.text().startswith("Slice"), timeout=WAIT_MS)
+    ready.cancel.click()
+    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    assert roles(ready) == ["image"]
+    assert "Cancelled" in ready.status.text()
+    assert ready.run.isEnabled()
+    assert not progress._all_instances
+
+
+def test_error_of_torch_reaches_the_user(
+    ready: SegmentDock,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+) -> None:
+    def fail(*arguments: Any, **settings: Any) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(predict_module, "predict", fail)
+    run(ready, qtbot)
+    assert notifications() == ["RuntimeError: CUDA error: device-side assert triggered"]
+    assert ready.status.text() == notifications()[0]
+    assert ready.run.isEnabled()
+    assert not progress._all_instances
+
+
+def test_viewer_closed_while_running(
+    make_napari_viewer: Callable[[], Viewer],
+    qtbot: QtBot,
+    tiny_run: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predict_module, "predict", endless)
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
+    dock.add_model(tiny_run)
+    viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    qtbot.waitUntil(lambda: "source_only" in dock.about.text(), timeout=WAIT_MS)
+    dock.run.click()
+    job = dock._job
+    qtbot.waitUntil(lambda: dock.status.text().startswith("Slice"), timeout=WAIT_MS)
+    viewer.close()
+    qtbot.waitUntil(lambda: not job.is_running, timeout=5_000)
+
+
+def test_side_by_side_box(ready: SegmentDock, qtbot: QtBot) -> None:
+    assert not ready.views.isEnabled()
+    run(ready, qtbot)
+    ready.views.setChecked(True)
+    assert ready._viewer.canvas.grid.enabled
+    assert len(ready._viewer.layers) == 6
+    run(ready, qtbot)  # a new run goes back to one view first
+    assert not ready.views.isChecked()
+    assert len(ready._viewer.layers) == 4
+
+
+def test_image_chooser_follows_the_layer_list(ready: SegmentDock) -> None:
+    viewer, images = ready._viewer.__wrapped__, ready.images
+    (opened,) = viewer.layers
+    viewer.add_image(np.zeros((8, 8)), name="flat")
+    viewer.add_labels(np.zeros((2, 8, 8), int))
+    assert images.count() == 1
+    assert images.currentText() == "case_0"
+    plain = viewer.add_image(np.zeros((2, 8, 8)), name="plain")
+    assert images.layer is opened  # an image read by us fits better
+    images.choose(plain)
+    plain.name = "renamed"
+    assert (images.layer, images.currentText()) == (plain, "renamed")
+    viewer.layers.remove(plain)
+    assert images.layer is opened
+
+
+def test_dock_opens_fast(make_napari_viewer: Callable[[], Viewer]) -> None:
+    viewer = make_napari_viewer()
+    SegmentDock(viewer).deleteLater()  # imports are done
+    start = time.thread_time()
+    dock = SegmentDock(viewer)
+    assert time.thread_time() - start < 0.5  # 20 ms where measured; not the place for a tight limit
+    dock.deleteLater()
+
+
+def endless(
+    *arguments: Any,
+    on_progress: Callable[[int, int], None],
+    stop: threading.Event,
+    **settings: Any,
+) -> None:
+    """Stands in for a long segmentation: ends only when it is told to, as `predict` does."""
+    done = 0
+    while not stop.wait(0.02):
+        done += 1
+        on_progress(min(done, 9), 10)
+    raise Cancelled

@@ -1,0 +1,143 @@
+"""Work in threads: every error reaches the user, every bar closes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from napari.utils import progress
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_uda.errors import Cancelled, InputError
+from napari_uda.gui.worker import Job, Report, guarded, sentence
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch.cuda.OutOfMemoryError, which is a RuntimeError too."""
+
+
+@pytest.fixture
+def owner(qtbot: QtBot) -> QWidget:
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
+
+
+def finish(qtbot: QtBot, job: Job) -> list[Any]:
+    """Start a job, wait for its end, and return what it said."""
+    said: list[Any] = []
+    job.succeeded.connect(lambda value: said.append(("succeeded", value)))
+    job.failed.connect(lambda text: said.append(("failed", text)))
+    job.cancelled.connect(lambda: said.append(("cancelled", None)))
+    with qtbot.waitSignal(job.ended, timeout=10_000):
+        job.start()
+    return said
+
+
+def test_result_and_progress_arrive(qtbot: QtBot, owner: QWidget) -> None:
+    main = threading.get_ident()
+    seen = []
+
+    def work(report: Report, stop: threading.Event) -> bool:
+        report(1, 2)
+        report(2, 2)
+        return threading.get_ident() != main
+
+    job = Job("count", work, owner)
+    job.progressed.connect(lambda done, total: seen.append((done, total, threading.get_ident())))
+    assert finish(qtbot, job) == [("succeeded", True)]
+    assert seen[-1] == (2, 2, main)
+    assert not progress._all_instances
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("shapes differ"), "RuntimeError: shapes differ"),
+        (OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), "Memory ran out"),
+        (InputError("a.nii: is empty; copy it again"), "a.nii: is empty; copy it again"),
+        (ValueError(""), "ValueError"),
+    ],
+)
+def test_error_is_one_sentence_and_closes_the_bar(
+    error: Exception,
+    words: str,
+    qtbot: QtBot,
+    owner: QWidget,
+    notifications: Callable[[], list[str]],
+) -> None:
+    def work(report: Report, stop: threading.Event) -> None:
+        raise error
+
+    ((kind, text),) = finish(qtbot, Job("fail", work, owner))
+    assert kind == "failed"
+    assert text.startswith(words)
+    assert notifications() == [text]
+    assert "\n" not in text
+    assert not progress._all_instances
+
+
+def wait_for_stop(report: Report, stop: threading.Event) -> None:
+    report(0, 10)
+    assert stop.wait(10)
+    raise Cancelled
+
+
+def test_cancel_from_the_dock(qtbot: QtBot, owner: QWidget) -> None:
+    job = Job("wait", wait_for_stop, owner)
+    job.progressed.connect(job.cancel)
+    assert finish(qtbot, job) == [("cancelled", None)]
+    assert not progress._all_instances
+
+
+def test_cancel_from_the_activity_dock(qtbot: QtBot, owner: QWidget) -> None:
+    job = Job("wait", wait_for_stop, owner)
+    job.progressed.connect(lambda: next(iter(progress._all_instances)).cancel())
+    assert finish(qtbot, job) == [("cancelled", None)]
+
+
+def test_job_of_a_destroyed_widget_stops_and_stays_silent(
+    qtbot: QtBot, notifications: Callable[[], list[str]]
+) -> None:
+    owner = QWidget()
+    job = Job("wait", wait_for_stop, owner)
+    said = []
+    job.cancelled.connect(lambda: said.append("cancelled"))
+    with qtbot.waitSignal(job.progressed, timeout=10_000):
+        job.start()
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: not job.is_running, timeout=10_000)
+    assert said == []
+    assert notifications() == []
+
+
+def test_guarded_slot_turns_errors_into_notifications(
+    notifications: Callable[[], list[str]],
+) -> None:
+    class Sender(QObject):
+        sent = Signal(int, str)
+
+    class Receiver:
+        def __init__(self) -> None:
+            self.got: list[int] = []
+
+        @guarded
+        def slot(self, number: int) -> None:
+            self.got.append(number)
+            if number == 2:
+                raise KeyError("x")
+
+    sender, receiver = Sender(), Receiver()
+    sender.sent.connect(receiver.slot)
+    sender.sent.emit(1, "dropped")
+    sender.sent.emit(2, "dropped")
+    assert receiver.got == [1, 2]
+    assert notifications() == ["KeyError: 'x'"]
+
+
+def test_sentence_is_short() -> None:
+    assert sentence(RuntimeError("a" * 1000)) == "RuntimeError: " + "a" * 300
