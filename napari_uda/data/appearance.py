@@ -115,8 +115,9 @@ def jitter_and_blur(
     blur_probability: float = 0.5,
     blur_sigma: tuple[float, float] = (0.1, 2.0),
 ) -> Tensor:
-    """SE-ASA's random transform: brightness, contrast and Gaussian blur (hue and saturation do
-    nothing on grey images, SE-D8).
+    """SE-ASA's random transform: brightness, contrast and Gaussian blur.
+
+    Hue and saturation do nothing on grey images (SE-D8).
 
     Args:
         image: `(B, K, H, W)` float in [-1, 1].

@@ -81,6 +81,31 @@ class DataFolder:
         return cls(folder, cases, values, modality)
 
 
+def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Volume files among `paths`: files as they are, folders of volumes opened up.
+
+    A folder with `images/` gives those images; a folder without any volume file is taken for a DICOM
+    series.
+
+    Raises:
+        InputError: a path does not exist, or nothing was given.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
+        if not path.is_dir():
+            found.append(path)
+        elif (path / "images").is_dir() or (path / "imagesTr").is_dir():
+            found += [case.image for case in DataFolder.open(path).cases]
+        else:
+            files = [file for file in _volumes(path) if volume_suffix(file)]
+            found += files or [path]
+    if not found:
+        raise InputError("no volume given; name files or folders")
+    return found
+
+
 def _subfolders(folder: Path) -> tuple[Path, Path, bool]:
     """Folder of images, folder of labels, and whether the layout is nnU-Net's."""
     if not folder.exists():

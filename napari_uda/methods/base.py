@@ -134,7 +134,8 @@ class Method(nn.Module, Generic[C]):
     def place(self, device: torch.device) -> Self:
         """Move to the device, convolution weights channels last: the fastest layout everywhere."""
         self.to(device)
-        return self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
 
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
         """Name of each player to its optimiser; called once, before the first step."""

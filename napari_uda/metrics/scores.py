@@ -129,6 +129,15 @@ class Scores:
         structures = [self._structure(label) for label in labels]
         return [*structures, self._overall(structures)]
 
+    def means(self, column: str) -> dict[str, float]:
+        """Mean of one numeric column by structure name, then, as "mean", over the structures."""
+        found = {}
+        for summary in self.summary():
+            entry = summary[column]
+            assert isinstance(entry, dict), f"{column} is not a numeric column"
+            found[str(summary["name"])] = entry["mean"]
+        return found
+
     def table(self) -> str:
         """The headline columns as text: mean and standard deviation per structure."""
         columns = self.protocol.headline

@@ -1,0 +1,121 @@
+"""The demo: adapt the sample CT to the sample MR, score three networks on unseen MR, show the result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_uda import api
+from napari_uda.data.folder import DataFolder
+from napari_uda.errors import InputError
+from napari_uda.runs import Run
+
+if TYPE_CHECKING:
+    from napari_uda.metrics.report import Scores
+
+METHODS = ("source_only", "se_asa", "target_supervised")
+_UNSEEN = 2
+"""MR subjects that no network trains on."""
+
+
+def run_demo(
+    out: Path, *, drive: Callable[[Run, str], None], with_viewer: bool, recipe: str = "demo"
+) -> dict[str, Scores]:
+    """Train, predict, score and show.
+
+    Args:
+        out: new folder for everything.
+        drive: trains a run and shows its progress: `drive(run, title)`.
+        with_viewer: whether napari opens at the end, or a screenshot is saved without a display.
+        recipe: settings of the three runs.
+
+    Returns:
+        Scores on the unseen MR subjects by method.
+
+    Raises:
+        InputError: if `out` holds something already.
+    """
+    from napari_uda.inference.predict import predict
+    from napari_uda.metrics.report import evaluate_folders
+
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty; remove it or choose another --out")
+    samples = Path(str(resources.files("napari_uda") / "sample_data"))
+    training, unseen = _split_subjects(samples / "mr", out / "data")
+    scores = {}
+    for method in METHODS:
+        config = api.build_config(
+            method, recipe=recipe, data={"source": str(samples / "ct"), "target": str(training)}
+        )
+        run = Run.create(out / "runs" / method, config)
+        drive(run, method)
+        for case in DataFolder.open(unseen).cases:
+            predict(run, case.image).save(run.predictions)
+        scores[method] = evaluate_folders(run.predictions, unseen / "labels")
+        scores[method].write(run.path)
+    _say(_table(scores))
+    (out / "scores.txt").write_text(_table(scores) + "\n", encoding="utf-8")
+    if with_viewer:
+        first = DataFolder.open(unseen).cases[0]
+        _show(out, first.image, sorted((out / "runs/se_asa/predictions").glob(f"{first.name}_*")))
+    return scores
+
+
+def _split_subjects(folder: Path, out: Path) -> tuple[Path, Path]:
+    """Copies of the MR sample as two data folders: subjects to adapt to, subjects to score on."""
+    cases = DataFolder.open(folder).cases
+    parts = {"mr": cases[:-_UNSEEN], "mr_unseen": cases[-_UNSEEN:]}
+    for name, part in parts.items():
+        for kind in ("images", "labels"):
+            (out / name / kind).mkdir(parents=True)
+        shutil.copy(folder / "dataset.json", out / name)
+        for case in part:
+            shutil.copy(case.image, out / name / "images")
+            if case.label is not None:
+                shutil.copy(case.label, out / name / "labels")
+    return out / "mr", out / "mr_unseen"
+
+
+def _table(scores: dict[str, Scores]) -> str:
+    """Dice and ASSD per structure, a row per method."""
+    names = list(next(iter(scores.values())).means("dice"))
+    lines = [
+        f"{_UNSEEN} unseen MR phantoms: Dice (0 to 1) / ASSD (mm), mean over subjects",
+        f"{'':<18}" + "".join(f"{name:>16}" for name in names),
+    ]
+    for method, score in scores.items():
+        dice, assd = score.means("dice"), score.means("assd_mm")
+        cells = (f"{dice[name]:.2f} / {assd[name]:5.1f}" for name in names)
+        lines.append(f"{method:<18}" + "".join(f"{cell:>16}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _show(out: Path, image: Path, results: list[Path]) -> None:
+    """Open the viewer; without a display draw it under Xvfb and say where the picture is."""
+    command = [sys.executable, "-m", "napari_uda", "show", str(image), *map(str, results)]
+    has_display = sys.platform != "linux" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if has_display:
+        _say("opening napari; close its window to end the demo")
+        subprocess.run(command, check=True)
+        return
+    xvfb = shutil.which("xvfb-run")
+    if xvfb is None:
+        _say("no display and no xvfb-run: install the package xvfb for a screenshot")
+        return
+    picture = out / "viewer.png"
+    screen = ["-a", "-s", "-screen 0 1600x1000x24"]
+    subprocess.run([xvfb, *screen, *command, "--screenshot", str(picture)], check=True)
+    _say(f"no display: the viewer was drawn under Xvfb, its picture is {picture}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,111 @@
+"""Open napari from the shell: volumes, predictions or a run, arranged to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from napari_uda.data.folder import DataFolder, find_volumes
+from napari_uda.data.volume import case_name
+from napari_uda.errors import InputError
+from napari_uda.gui import layers
+from napari_uda.gui.geometry import tag
+from napari_uda.gui.reader import read_layers
+
+WINDOW = (1500, 900)
+"""Size of the window, and of its picture, in pixels."""
+
+
+def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> None:
+    """Show everything `paths` name in one napari window; returns when the window is closed.
+
+    Args:
+        paths: volumes, folders of volumes, data folders or run folders.
+        screenshot: save a picture of the window there instead of waiting for the user.
+
+    Raises:
+        InputError: if napari is not installed or nothing can be read.
+    """
+    try:
+        import napari
+    except ImportError as error:
+        raise InputError(
+            "napari is not installed; pip install 'napari_uda[all]' brings it"
+        ) from error
+    files = _files(paths)
+    contents = [read_layers(file) for file in files]
+    viewer = napari.Viewer(title="napari_uda")
+    viewer.window.resize(*WINDOW)
+    fill_viewer(viewer, contents)
+    if screenshot is None:
+        napari.run()
+        return
+    from qtpy.QtWidgets import QApplication
+
+    for _ in range(3):
+        QApplication.processEvents()
+    screenshot.parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
+    """Add layer data to a viewer; the first case is seen, a whole result of it side by side."""
+    from napari.layers import Layer
+
+    added = [Layer.create(*content) for content in contents]
+    added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
+    for layer in added:
+        viewer.add_layer(layer)
+    first = _case(added[0])
+    for layer in added:
+        layer.visible = _case(layer) == first and tag(layer).get("role") not in _CHECKING
+    shown = {tag(layer).get("role"): layer for layer in reversed(added) if _case(layer) == first}
+    results = [shown[role] for role in layers.RESULT_ROLES if role in shown]
+    if "image" in shown and len(results) == len(layers.RESULT_ROLES):
+        shown["entropy"].colorbar.visible = True
+        layers.SideBySide(viewer, shown["image"], results)
+        middle = shown["image"].data.shape[0] // 2
+        viewer.dims.set_current_step(0, middle)
+
+
+_ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
+_CHECKING = ("entropy", "reliability")
+
+
+def _case(layer: Any) -> str:
+    own = tag(layer)
+    name = str(own.get("case") or layer.name)
+    for ending in ("_labels", "_entropy", "_reliability"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """Volume files of all paths; a run gives its predictions and the images they belong to."""
+    from napari_uda.runs import Run
+
+    files: list[Path] = []
+    for path in paths:
+        if not (path / "config.yaml").is_file():
+            files += find_volumes([path])
+            continue
+        run = Run.open(path)
+        predictions = find_volumes([run.predictions]) if run.predictions.is_dir() else []
+        if not predictions:
+            raise InputError(
+                f"{path.name} has no predictions; write some with napari-uda predict "
+                f"{path} IMAGE --out {run.predictions}"
+            )
+        files += _images_of(run.config.data.target or run.config.data.source, predictions)
+        files += predictions
+    return files
+
+
+def _images_of(folder: Path | None, predictions: list[Path]) -> list[Path]:
+    """Images of the run's own data folder whose case has a prediction."""
+    if folder is None or not folder.is_dir():
+        return []
+    names = {case_name(file).rpartition("_")[0] for file in predictions}
+    return [case.image for case in DataFolder.open(folder).cases if case.name in names]
