@@ -178,8 +178,8 @@ def test_ct_and_mr_show_different_people(phantom) -> None:
     [
         ({"anatomy": "brain"}, "anatomy 'brain' is unknown; choose one of cardiac, abdominal"),
         ({"subjects": 0}, "subjects is 0; ask for at least 1"),
-        ({"size": 32}, "size is 32 pixels; choose 64 to 1024"),
-        ({"size": 5000}, "size is 5000 pixels; choose 64 to 1024"),
+        ({"size": 32}, "size is 32 pixels; choose 64 to 512"),
+        ({"size": 5000}, "size is 5000 pixels; choose 64 to 512"),
         ({"seed": -1}, "seed is -1; choose 0"),
         ({"from_labels": Path("nowhere")}, "nowhere: there is no such folder"),
     ],

@@ -17,7 +17,7 @@ from napari_uda.data.phantom.scene import LABELS, Anatomy, Scene
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.errors import InputError
 
-SMALLEST, LARGEST = 64, 1024
+SMALLEST, LARGEST = 64, 512
 
 _BUILD = {"cardiac": build_cardiac, "abdominal": build_abdominal}
 

@@ -35,9 +35,10 @@ def _compose(scene: Scene, table: dict[str, Look], random: np.random.Generator) 
     patchy = smooth_noise(random, scene.shape, scene.spacing_mm, 22.0)
     texture = 0.8 * grain + 0.6 * patchy
     image = np.full(scene.shape, table["air"].value, np.float32)
-    for tissue, share in scene.layers:
-        look = table[tissue]
-        image += share * (np.float32(look.value) + np.float32(look.texture) * texture - image)
+    for tissue, box, share in scene.layers:
+        look, below = table[tissue], image[box]
+        own = np.float32(look.value) + np.float32(look.texture) * texture[box]
+        below += share * (own - below)
     return image
 
 

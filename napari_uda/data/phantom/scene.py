@@ -12,6 +12,8 @@ from napari_uda.data.phantom.shapes import Field, Reals, coverage
 
 Anatomy = Literal["cardiac", "abdominal"]
 
+Box = tuple[slice, slice, slice]
+
 LABELS: dict[Anatomy, dict[str, int]] = {
     "cardiac": {"MYO": 1, "LAC": 2, "LVC": 3, "AA": 4},
     "abdominal": {"liver": 1, "right_kidney": 2, "left_kidney": 3, "spleen": 4},
@@ -26,13 +28,13 @@ class Scene:
     Attributes:
         shape: `(Z, Y, X)`.
         spacing_mm: `(z, y, x)`.
-        layers: tissue name and coverage in [0, 1], first painted first.
+        layers: tissue name, index box and coverage in [0, 1] inside the box, first painted first.
         labels: `(Z, Y, X)` uint8, the topmost structure of each voxel.
     """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    layers: list[tuple[str, Field]] = field(default_factory=list)
+    layers: list[tuple[str, Box, Field]] = field(default_factory=list)
     labels: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,5 +51,16 @@ class Scene:
 
     def cover(self, tissue: str, share: Field, label: int = 0) -> None:
         """Like `paint`, from the share of each voxel that is covered, in [0, 1]."""
-        self.layers.append((tissue, share))
+        box = _box(share)
+        self.layers.append((tissue, box, share[box].copy()))
         self.labels[share > 0.5] = label
+
+
+def _box(share: Field) -> Box:
+    """Smallest index box that holds all of a layer: most layers fill a small part of the volume."""
+    spans = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(share.any(axis=others))
+        spans.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0))
+    return spans[0], spans[1], spans[2]
