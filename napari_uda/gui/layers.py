@@ -122,6 +122,12 @@ def structure_names(layer: Labels) -> dict[int, str]:
     return {int(value): str(name) for value, name in pairs if int(value) != 0}
 
 
+def preload() -> None:
+    """Import what napari needs for its first Labels layer (up to a second); for a worker thread."""
+    names = {1: "structure"}
+    Labels(np.zeros((1, 1, 1), np.uint8), **labels_arguments("preload", names))
+
+
 def find(viewer: ViewerModel, **entries: Any) -> Layer | None:
     """The newest layer whose tag has all these entries."""
     for layer in reversed(viewer.layers):

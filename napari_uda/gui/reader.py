@@ -58,12 +58,13 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
+    for suffix, result in _RESULT_SUFFIXES.items():
+        if role == result:
+            own["case"] = case.removesuffix(suffix)
     if role in ("image", "entropy"):
         kind = "image"
         make = layers.image_arguments if role == "image" else layers.entropy_arguments
         return array, {**make(case), **arguments}, kind
-    if role in _RESULT_SUFFIXES.values():
-        own["case"] = case.removesuffix("_labels").removesuffix("_reliability")
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return array, {**layers.reliability_arguments(case), **arguments}, kind
@@ -123,9 +124,18 @@ def _as_labels(array: np.ndarray) -> np.ndarray:
 
 
 def _names_beside(path: Path) -> dict[int, str]:
-    """Structure names of the data folder the file lies in; empty when it lies in none."""
+    """Structure names of the run or data folder the file lies in; empty when it lies in none."""
+    folder = path.parent.parent
     try:
-        labels = DataFolder.open(path.parent.parent).labels
+        labels = _run_labels(folder) if path.parent.name == "predictions" else {}
+        labels = labels or DataFolder.open(folder).labels
     except InputError:
         return {}
     return {value: name for name, value in labels.items()}
+
+
+def _run_labels(folder: Path) -> dict[str, int]:
+    """Structures of a run; empty when the folder is none."""
+    from napari_uda.runs import Run
+
+    return Run.open(folder).labels if folder in Run.list(folder.parent) else {}

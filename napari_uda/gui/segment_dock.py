@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
+from napari_uda.gui.layers import RESULT_ROLES, SideBySide, preload, show_steps
 from napari_uda.gui.legend import Legend
 from napari_uda.gui.models import describe_model, known_models, remember_model
 from napari_uda.gui.worker import Job, Report, guarded, load_torch
@@ -181,7 +181,7 @@ class SegmentDock(QWidget):
         if path is None:
             return
         self.about.setText("Reading the model…")
-        job = Job("Read the model", lambda report, stop: describe_model(path), self, quiet=True)
+        job = Job("Read the model", lambda report, stop: _read_model(path), self, quiet=True)
         job.succeeded.connect(lambda text: self._on_described(path, text, ""))
         job.failed.connect(lambda problem: self._on_described(path, "", problem))
         job.start()
@@ -327,6 +327,12 @@ class SegmentDock(QWidget):
         alive = [layer for layer in results if layer in self._viewer.layers]
         if wanted and alive and image in self._viewer.layers:
             self._side_by_side = SideBySide(self._viewer, image, alive)
+
+
+def _read_model(path: Path) -> str:
+    """In the thread: describe, and import early what the first run would wait for."""
+    preload()
+    return describe_model(path)
 
 
 def _segment(

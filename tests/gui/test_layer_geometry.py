@@ -128,7 +128,7 @@ def test_layer_moved_in_the_viewer_is_saved_where_it_is() -> None:
     array, arguments = displayed(Volume(np.zeros((4, 5, 6)), affine))
     layer = Image(array, **arguments)
     np.testing.assert_array_equal(layer_volume(layer).affine, affine)
-    layer.translate = np.asarray(layer.translate) + (5.0, 0.0, -2.0)
+    layer.translate = np.add(layer.translate, (5.0, 0.0, -2.0))
     moved = affine.copy()
     moved[:3, 3] += (2.0, 0.0, -5.0)  # RAS+: two to the right, five towards the foot
     np.testing.assert_allclose(layer_volume(layer).affine, moved, atol=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from gui_cases import LABELS
 from napari.components import ViewerModel
 from napari.layers import Labels
+from napari.viewer import Viewer
 
-from napari_uda.data.volume import Volume, write_volume
+import napari_uda as uda
+from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.errors import InputError
 from napari_uda.gui import samples
 from napari_uda.gui.colours import readable, structure_colour
@@ -43,12 +46,23 @@ def test_saved_prediction_comes_back_as_three_kinds_of_layers(
         "entropy": "image",
         "reliability": "labels",
     }
+    cases = {arguments["metadata"][METADATA]["case"] for _, arguments in found.values()}
+    assert cases == {"case_0"}
     assert found["entropy"][1]["contrast_limits"] == (0.0, 1.0)
     assert found["reliability"][1]["features"]["structure"] == [
         "background",
         "reliable",
         "unreliable",
     ]
+
+
+def test_prediction_in_a_run_folder_takes_the_names_of_the_run(
+    tiny_run: Path, data_folder: Path
+) -> None:
+    prediction = uda.predict(tiny_run, data_folder / "images" / "case_0.nii.gz")
+    labels = prediction.save(tiny_run / "predictions")[0]
+    own = read_layers(labels)[1]["metadata"][METADATA]
+    assert own["names"] == {value: name for name, value in LABELS.items()}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +104,21 @@ def test_samples_open_as_image_and_labels(
     assert image.data.shape == reference.data.shape
     np.testing.assert_array_equal(image.scale, reference.scale)
     assert len(samples.mr()) == 1
+
+
+def test_layers_are_saved_through_the_viewer(
+    make_napari_viewer: Callable[[], Viewer], data_folder: Path, tmp_path: Path
+) -> None:
+    """File > Save Selected Layers finds our writers by the ending of the name."""
+    viewer = make_napari_viewer()
+    for folder in ("images", "labels"):
+        source = data_folder / folder / "case_0.nii.gz"
+        viewer.open(str(source), plugin="napari_uda")
+        viewer.layers.selection = {viewer.layers[-1]}
+        target = tmp_path / f"{folder}.nii.gz"
+        assert viewer.layers.save(str(target), selected=True) == [str(target)]
+        np.testing.assert_array_equal(read_volume(target).array, read_volume(source).array)
+        np.testing.assert_array_equal(read_volume(target).affine, read_volume(source).affine)
 
 
 def test_structures_have_the_colours_of_the_paper() -> None:
