@@ -156,31 +156,40 @@ class SideBySide:
         self._before = [(layer, layer.visible) for layer in viewer.layers]
         self._copies = [_copy(image) for _ in results[1:]]
         link_layers([image, *self._copies], ("contrast_limits", "gamma", "colormap"))
-        for layer in viewer.layers:
-            layer.visible = False
         for copy in self._copies:
             viewer.add_layer(copy)
         views = zip([image, *self._copies], results, strict=True)
-        for index, layer in enumerate(layer for view in views for layer in view):
-            viewer.layers.move(viewer.layers.index(layer), index)
-            layer.visible = True
-        grid = viewer.canvas.grid
-        grid.stride, grid.shape, grid.enabled = 2, (1, len(results)), True
+        shown = [layer for view in views for layer in view]
+        _arrange(viewer, shown)
+        for layer in viewer.layers:
+            _set_visible(layer, layer in shown)
+        viewer.canvas.grid.update({"stride": 2, "shape": (1, len(results)), "enabled": True})
         viewer.reset_view()
 
     def leave(self) -> None:
         """Back to one view."""
         viewer = self._viewer
-        grid = viewer.canvas.grid
-        grid.enabled, grid.stride, grid.shape = False, 1, (-1, -1)
+        viewer.canvas.grid.update({"enabled": False, "stride": 1, "shape": (-1, -1)})
         for copy in self._copies:
             if copy in viewer.layers:
                 viewer.layers.remove(copy)
         kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
-        for index, (layer, visible) in enumerate(kept):
-            viewer.layers.move(viewer.layers.index(layer), index)
-            layer.visible = visible
+        _arrange(viewer, [layer for layer, _ in kept])
+        for layer, visible in kept:
+            _set_visible(layer, visible)
         viewer.reset_view()
+
+
+def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:
+    """Put layers at the bottom of the list in this order; every move makes napari sort its scene."""
+    for index, layer in enumerate(first):
+        if viewer.layers[index] is not layer:
+            viewer.layers.move(viewer.layers.index(layer), index)
+
+
+def _set_visible(layer: Layer, visible: bool) -> None:
+    if layer.visible != visible:
+        layer.visible = visible
 
 
 def _copy(image: Image) -> Image:
