@@ -31,6 +31,7 @@ _STATE_TIPS = {
     "absent": "in neither",
 }
 _DASH = "–"
+_SPARE_PIXELS = 8  # what napari's style adds to scroll bars
 
 
 class ScoreTable(QTableWidget):
@@ -89,7 +90,9 @@ class ScoreTable(QTableWidget):
         """Pixels that show every row without scrolling."""
         scroll = self.horizontalScrollBar().sizeHint().height()
         rows = self.rowCount() * self.verticalHeader().defaultSectionSize()
-        return int(self.horizontalHeader().height() + rows + scroll + 2 * self.frameWidth())
+        header = self.horizontalHeader()
+        head = max(header.height(), header.sizeHint().height())
+        return int(head + rows + scroll + 2 * self.frameWidth() + _SPARE_PIXELS)
 
     def _fill(self, index: int, row: Mapping[str, Any], state: str) -> None:
         cells = [_text(row[key], decimals) for key, _, decimals, _ in _NUMBERS]
