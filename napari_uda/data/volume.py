@@ -19,7 +19,6 @@ from napari_uda.data.files import (
     volume_suffix,
 )
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm
-from napari_uda.data.itk import read_dicom_series, read_itk_image
 from napari_uda.data.nifti import read_nifti, write_nifti
 from napari_uda.errors import InputError
 
@@ -155,6 +154,8 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     name = shown(path)
     try:
         if path.is_dir():
+            from napari_uda.data.itk import read_dicom_series  # NIfTI users need no SimpleITK
+
             array, affine = read_dicom_series(path)
         else:
             array, affine = _read_file(path, name)
@@ -173,6 +174,8 @@ def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
     if suffix in NIFTI_SUFFIXES:
         return read_nifti(path)
     if suffix:
+        from napari_uda.data.itk import read_itk_image
+
         return read_itk_image(path)
     raise InputError(
         f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or the folder of a DICOM series"
