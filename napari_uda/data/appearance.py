@@ -139,14 +139,18 @@ def jitter_and_blur(
     mean = grey.mean(dim=(1, 2, 3), keepdim=True)
     grey = ((grey - mean) * contrast + mean).clamp(0, 1)
     if any(sigmas):
-        grey = _gaussian_blur(grey, sigmas)
+        grey = _gaussian_blur(grey, sigmas, max(blur_sigma))
     return grey * 2 - 1
 
 
-def _gaussian_blur(image: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Separable blur with one width per sample (0 leaves the sample as it is)."""
+def _gaussian_blur(image: Tensor, sigmas: Sequence[float], largest: float) -> Tensor:
+    """Separable blur with one width per sample (0 leaves the sample as it is).
+
+    The kernel reaches three times the largest width that can be drawn, not that was drawn, so that a
+    sample does not depend on its neighbours in the batch.
+    """
     batch, channels, height, width = image.shape
-    radius = min(max(1, int(np.ceil(3 * max(sigmas)))), 11, height - 1, width - 1)
+    radius = min(max(1, int(np.ceil(3 * largest))), 11, height - 1, width - 1)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
     sigma = torch.tensor(sigmas, dtype=torch.float32, device=image.device).clamp_min(1e-3)
     kernel = torch.exp(-(offsets**2) / (2 * sigma[:, None] ** 2))

@@ -43,6 +43,22 @@ class _AllSum(torch.autograd.Function):
         return total
 
 
+def gather(tensor: Tensor) -> Tensor:
+    """The tensors of all ranks joined along the first axis, in the order of ranks; no gradient.
+
+    Args:
+        tensor: `(B, ...)`, the same shape on every rank.
+
+    Returns:
+        `(world_size * B, ...)`, what one rank with the whole batch would hold; `tensor` on one rank.
+    """
+    if not is_distributed():
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    return torch.cat(parts)
+
+
 def all_sum(tensor: Tensor) -> Tensor:
     """Sum of `tensor` over all ranks, differentiable.
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, optim
 
 from napari_uda.data.fourier import grey_amplitude
+from napari_uda.engine import distributed
 from napari_uda.engine.dataset import TrainingData
 from napari_uda.engine.runtime import Runtime
 from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote
@@ -195,7 +196,8 @@ class SEASA(Method[SEASAConfig]):
         config = self.config.reliability
         count = len(target.image)
         generators = runtime.sample_generators("views", count)
-        bank = grey_amplitude(source.image, config.fourier_half_width)
+        # every rank draws from the source slices of all of them, as one rank with the whole batch
+        bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
         fourier = fourier_views(target.image, bank, config, generators)
         random = random_views(target.image, config, generators)
         with_gradient = torch.is_grad_enabled() and self.config.entropy_view == "last_random"
