@@ -6,7 +6,9 @@ import datetime
 import json
 import logging
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +52,19 @@ class Run:
         Raises:
             InputError: if the folder holds a run already or cannot be written.
         """
+        cls.check_new(path)
+        run = cls(Path(path), config)
+        write_text(run.config_file, dump_config(config))
+        write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        return run
+
+    @staticmethod
+    def check_new(path: str | os.PathLike[str]) -> None:
+        """Refuse a folder in which `create` could not make a run.
+
+        Raises:
+            InputError: if it holds a run already or is a file.
+        """
         folder = Path(path)
         if (folder / "config.yaml").exists():
             raise InputError(
@@ -57,10 +72,19 @@ class Run:
             )
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder for the run")
-        run = cls(folder, config)
-        write_text(run.config_file, dump_config(config))
-        write_text(folder / "environment.json", json.dumps(_environment(), indent=2) + "\n")
-        return run
+
+    def take_back(self) -> None:
+        """Remove a run that has not trained a step; one that has is left alone.
+
+        Only files of the run go, and the folder if nothing else is in it.
+        """
+        if self.metrics_file.exists() or self.checkpoints.exists():
+            return
+        shutil.rmtree(self.cache, ignore_errors=True)
+        for name in ("config.yaml", "environment.json", "data.json", "events.jsonl", "log.txt"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -97,6 +121,11 @@ class Run:
     def metrics_file(self) -> Path:
         """`metrics.jsonl`: one object a line with step, seconds and scalars."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def events_file(self) -> Path:
+        """`events.jsonl`: one object a line with time and event."""
+        return self.path / "events.jsonl"
 
     @property
     def predictions(self) -> Path:
@@ -164,16 +193,16 @@ class Run:
             InputError: if the weights are missing or do not fit the settings.
         """
         from napari_uda.engine.build import build_method
-        from napari_uda.engine.checkpoint import load_weights
+        from napari_uda.engine.checkpoint import first_misfit, load_weights
 
         method = build_method(self.config, self.facts, pretrained=False)
         file = self.weights_file()
         try:
             method.load_state_dict(load_weights(file))
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"{file} does not fit the run's settings ({reason}); use the version that trained it"
+                f"{file} does not fit the run's settings ({first_misfit(error)}); use the version that "
+                "trained it"
             ) from error
         return method.eval()
 
@@ -185,7 +214,7 @@ class Run:
     def event(self, kind: str, **details: Any) -> None:
         """Append one line to `events.jsonl`: started, resumed, stopped, finished, failed."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        _append(self.path / "events.jsonl", json.dumps({"time": now, "event": kind, **details}))
+        _append(self.events_file, json.dumps({"time": now, "event": kind, **details}))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of `metrics.jsonl`; an unfinished last line is left out."""
@@ -203,6 +232,9 @@ class Run:
         if self.metrics_file.exists():
             kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
             write_text(self.metrics_file, "".join(f"{line}\n" for line in kept))
+        if self.events_file.exists():
+            whole = self.events_file.read_text(encoding="utf-8").rpartition("\n")
+            write_text(self.events_file, whole[0] + whole[1])
 
     def seconds(self) -> float:
         """Training time logged so far."""
@@ -260,11 +292,16 @@ def read_yaml(file: Path) -> Any:
     """Plain values of a YAML file, no tags, no objects."""
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file} is not valid YAML ({reason}); mend it") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is not valid YAML ({_yaml_problem(error)}); mend it") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); check the path") from error
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def first_problem(error: ValidationError) -> str:
@@ -273,7 +310,7 @@ def first_problem(error: ValidationError) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "settings"
     value = problem.get("input")
     shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
-    return f"{field}: {problem['msg']}{shown}"
+    return f"{field}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _append(file: Path, line: str) -> None:

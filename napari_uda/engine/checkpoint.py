@@ -2,7 +2,9 @@
 
 Two files cannot be renamed at once. Both are first written whole under a `.next` name and carry their
 step; only then are they renamed. Whatever the moment of a kill, either the old pair or the new pair is
-complete, some of it perhaps still under its `.next` name, and `load` takes the newest complete pair.
+complete, some of it perhaps still under its `.next` name, and `resume` takes the newest complete pair.
+What a kill left half renamed is renamed first by the next `save`: a `.next` file that is part of the
+newest pair is never written over.
 """
 
 from __future__ import annotations
@@ -49,12 +51,12 @@ def save(
     tensors, plain = _split_optimizers(optimizers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _finish_renaming(folder)
         header = {"step": str(step)}
         _write(folder / (WEIGHTS + _NEXT), module.state_dict(), header)
         _write(folder / (STATE + _NEXT), tensors, {**header, "optimizers": json.dumps(plain)})
-        for name in (WEIGHTS, STATE):
-            (folder / (name + _NEXT)).replace(folder / name)
         _sync(folder)
+        _finish_renaming(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"checkpoint of step {step} cannot be written to {folder} ({error}); free space there "
@@ -77,6 +79,12 @@ def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged ({error}); resume or retrain the run") from error
 
 
+def first_misfit(error: Exception) -> str:
+    """The first of torch's complaints about tensors that do not fit, without its heading."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), type(error).__name__)
+
+
 def newest(folder: Path) -> tuple[int, Path, Path] | None:
     """Step, weights and state file of the newest complete pair; None when there is none."""
     steps = {
@@ -94,6 +102,22 @@ def newest(folder: Path) -> tuple[int, Path, Path] | None:
     return max(pairs, key=lambda pair: pair[0]) if pairs else None
 
 
+def refuse_damaged(folder: Path) -> None:
+    """Do not begin again where files of a finished save lie that cannot be read any more.
+
+    A kill never leaves this: before the first save is complete no file has its final name.
+
+    Raises:
+        InputError: if `newest` finds nothing although there was a checkpoint.
+    """
+    left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+    if left and newest(folder) is None:
+        raise InputError(
+            f"the checkpoint in {folder} is damaged ({' and '.join(left)} is no readable pair); remove "
+            "that folder to train the run again from its first step"
+        )
+
+
 def resume(
     folder: Path, module: torch.nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> int:
@@ -101,17 +125,38 @@ def resume(
 
     Returns:
         Number of steps done; 0 when there is no checkpoint and nothing was restored.
+
+    Raises:
+        InputError: if the pair does not fit the networks that the settings describe.
     """
     pair = newest(folder)
     if pair is None:
         return 0
     step, weights, state = pair
-    module.load_state_dict(load_weights(weights))
-    with safe_open(state, framework="pt") as file:
-        plain = json.loads(file.metadata()["optimizers"])
-        for name, optimizer in optimizers.items():
-            _restore_optimizer(optimizer, plain[name], name, file)
+    try:
+        module.load_state_dict(load_weights(weights))
+        with safe_open(state, framework="pt") as file:
+            plain = json.loads(file.metadata()["optimizers"])
+            for name, optimizer in optimizers.items():
+                _restore_optimizer(optimizer, plain[name], name, file)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{weights} does not fit the run's settings ({first_misfit(error)}); take back what was "
+            "changed in config.yaml"
+        ) from error
     return step
+
+
+def _finish_renaming(folder: Path) -> None:
+    """Give the newest complete pair its final names; without effect when it has them."""
+    _, weights, state = newest(folder) or (0, folder / WEIGHTS, folder / STATE)
+    moved = False
+    for path, name in ((weights, WEIGHTS), (state, STATE)):
+        if path.name != name:
+            path.replace(folder / name)
+            moved = True
+    if moved:
+        _sync(folder)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -368,7 +368,7 @@ def _read_cases(
             difference = describe_grid_difference(image, raw)
             if difference:
                 raise InputError(
-                    f"labels of {case.name} do not lie on the image's grid: {difference}; resample them"
+                    f"labels of {case.name} do not lie on the image's grid: {difference}"
                 )
             label = raw.with_array(table[raw.array])
         yield case.name, image, label

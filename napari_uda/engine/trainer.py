@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_uda.run_config import RunConfig
+
 logger = logging.getLogger(__name__)
 
 
@@ -90,9 +92,16 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
     config = run.config
     runtime = Runtime(config)
     data = _load_data(run, leader)
+    _check_validation(config, data)
     method = build_method(config, data.facts)
+    if data.facts.grid.size % method.segmentor.stride:
+        raise InputError(
+            f"slices of {data.facts.grid.size} pixels do not fit this network; choose a data.size that "
+            f"is a multiple of {method.segmentor.stride}"
+        )
     pair = checkpoint.newest(run.checkpoints)
     if pair is None:
+        checkpoint.refuse_damaged(run.checkpoints)
         _start(method, config.init, data)
     method.place(runtime.device).train()
     optimizers = method.optimizers()
@@ -117,10 +126,11 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
         losses = method.step(data.batch(done, runtime.device), runtime)
         done += 1
         seconds = before + time.monotonic() - began
-        stopping = _anyone(stop is not None and stop.is_set())
-        ending = stopping or done == config.steps
+        last = done == config.steps
+        stopping = _anyone(stop is not None and stop.is_set()) and not last
+        ending = stopping or last
         if ending or done % config.log_every == 0:
-            scalars = {name: float(value) for name, value in losses.items()}
+            scalars = _mean_over_ranks(losses)
         if leader:
             if ending or done % config.log_every == 0:
                 run.log(done, seconds, scalars)
@@ -143,16 +153,30 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
 
 def _load_data(run: Run, leader: bool) -> TrainingData:
     config = run.config
-    known = run.known_facts()
+    run_known = known = run.known_facts()
     if known is None and config.init is not None:
         known = Run.open(config.init).facts
     _wait_for_all()  # every rank looks for data.json before rank 0 writes it
     data = load_training_data(
         config, method_class(config.method.name), cache=run.cache, known=known
     )
+    if run_known and run_known.fingerprint != data.facts.fingerprint:
+        raise InputError(
+            f"the volumes of {run.path} are not those that it began with (names or sizes of files "
+            "have changed); restore them or train a new run"
+        )
     if leader:
         run.write_facts(data.facts)
     return data
+
+
+def _check_validation(config: RunConfig, data: TrainingData) -> None:
+    if config.validate_every and not data.held_out:
+        raise InputError(
+            "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
+        )
+    if config.select == "source_validation" and not config.validate_every:
+        raise InputError("select source_validation needs scores; set validate_every above 0")
 
 
 def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
@@ -165,9 +189,11 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
             for name, tensor in given.items()
             if name in own and own[name].shape == tensor.shape and method.loads_from_init(name)
         }
-        if not any(name.startswith("segmentor.") for name in fitting):
+        foreign = [n for n in own if n.startswith("segmentor.") and n not in fitting]
+        if foreign:
             raise InputError(
-                f"no weight of {init} fits this run's network; give both the same segmentor settings"
+                f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
+                "the same segmentor settings"
             )
         method.load_state_dict({**own, **fitting})
         logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
@@ -214,10 +240,6 @@ def _validate(
     from napari_uda.inference.predict import segment_volume
     from napari_uda.metrics import evaluate
 
-    if not data.held_out:
-        raise InputError(
-            "validate_every needs held-out cases; set data.validation_fraction above 0"
-        )
     intensity = data.facts.source_intensity
     assert intensity is not None
     values = []
@@ -250,6 +272,15 @@ def _anyone(flag: bool) -> bool:
     votes = torch.tensor([float(flag)])
     dist.all_reduce(votes)
     return bool(votes.item() > 0)
+
+
+def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """The logged scalars as of the whole batch."""
+    if not distributed.is_distributed():
+        return {name: float(value) for name, value in losses.items()}
+    values = torch.stack([value.detach().float().reshape(()) for value in losses.values()])
+    dist.all_reduce(values)
+    return dict(zip(losses, (values / distributed.world_size()).tolist(), strict=True))
 
 
 def _wait_for_all() -> None:

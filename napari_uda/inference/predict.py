@@ -114,6 +114,8 @@ def predict(
     """
     from napari_uda.engine.runtime import choose_device, choose_precision
 
+    if batch_size < 0:
+        raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     opened = run if isinstance(run, Run) else Run.open(run)
     volume = image if isinstance(image, Volume) else read_volume(Path(image))
     where = choose_device(device)
