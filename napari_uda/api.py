@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,46 +45,39 @@ def list_recipes() -> dict[str, Path]:
 def build_config(
     method: str = "", /, *, recipe: str | os.PathLike[str] | None = None, **settings: Any
 ) -> RunConfig:
-    """Settings of a run: the method's defaults, then the recipe, then `settings`.
+    """Settings of a run: the method's defaults, then the recipes in their order, then `settings`.
 
     A recipe is a YAML file with any part of the settings tree; `per_method` in it holds parts for
-    single methods. It may name the method itself, or leave it to the caller.
+    single methods. It may name the method itself, or leave it to the caller. Several are joined with
+    commas, later ones win: `cpu_small,table3_entmin_all` is a row of an ablation on a CPU.
 
     Args:
         method: method name; empty takes the recipe's.
-        recipe: name of a shipped preset or path of a YAML file.
+        recipe: name of a shipped preset or path of a YAML file, or several with commas between.
         settings: parts of the tree, nested mappings merge: `data={"size": 128}`.
 
     Raises:
         InputError: for an unknown method, recipe or setting, or a value out of range.
     """
-    from napari_uda.methods.base import method_class
+    from napari_uda.methods.base import method_name
     from napari_uda.run_config import RunConfig
 
-    layers: list[Mapping[str, Any]] = []
-    if recipe is not None:
-        file = _recipe_file(recipe)
-        content = read_yaml(file)
-        if not isinstance(content, dict):
-            raise InputError(f"{file} holds no settings; write them as `name: value`")
-        per_method = content.pop("per_method", {})
-        named = str(content.get("method", {}).get("name", ""))
-        if method and named and method_class(method) is not method_class(named):
+    recipes = [_read_recipe(file) for file in _recipe_files(recipe)]
+    for each in recipes:
+        if method and each.method and method_name(method) != method_name(each.method):
             raise InputError(
-                f"recipe {file.stem} is for {named}, not {method}; choose another recipe"
+                f"recipe {each.name} is for {each.method}, not {method}; choose another recipe"
             )
-        method = method or named
-        layers = [content, per_method.get(method.replace("-", "_"), {})]
+        method = method or each.method
     if not method:
         raise InputError("no method given; name one, or a recipe that does")
+    name = method_name(method)
     merged: dict[str, Any] = {}
-    for layer in (
-        *layers,
-        settings,
-        {"method": {"name": method_class(method).config_class.model_fields["name"].default}},
-    ):
-        merged = _merge(merged, layer)
-    return parse_config(merged, RunConfig, f"settings of {method}")
+    for each in recipes:
+        merged = _merge(_merge(merged, each.settings), each.per_method.get(name, {}))
+    merged = _merge(_merge(merged, settings), {"method": {"name": name}})
+    where = " and ".join(str(each.file) for each in recipes) or f"settings of {name}"
+    return parse_config(merged, RunConfig, where)
 
 
 def train(
@@ -103,7 +98,7 @@ def train(
         source: labelled data folder.
         target: data folder of the target domain.
         run_dir: new folder for the run.
-        recipe: preset or YAML file.
+        recipe: presets or YAML files, as for `build_config`.
         stop: when set, training saves and returns after the current step.
         settings: anything of `RunConfig`: `steps=500, seed=1, data={"size": 128}`.
 
@@ -111,10 +106,21 @@ def train(
         InputError: for data or settings that cannot be used.
     """
     config = build_config(method, recipe=recipe, **_with_data(settings, source, target))
-    run = Run.create(run_dir, config)
-    for _ in iterate(run, stop=stop):
-        pass
+    with new_run(run_dir, config) as run:
+        for _ in iterate(run, stop=stop):
+            pass
     return run
+
+
+@contextmanager
+def new_run(run_dir: str | os.PathLike[str], config: RunConfig) -> Iterator[Run]:
+    """Make a run folder that is taken back when bad input keeps training from its first step."""
+    run = Run.create(run_dir, config)
+    try:
+        yield run
+    except InputError:
+        run.take_back()
+        raise
 
 
 def iterate(run: Run, *, stop: threading.Event | None = None) -> Iterator[Progress]:
@@ -134,16 +140,54 @@ def _with_data(
     return _merge({"data": data}, settings)
 
 
-def _recipe_file(recipe: str | os.PathLike[str]) -> Path:
+@dataclass(frozen=True)
+class _Recipe:
+    """One recipe file: its method ("" for any), settings, and settings for single methods."""
+
+    file: Path
+    method: str
+    settings: Mapping[str, Any]
+    per_method: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return self.file.stem
+
+
+def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:
+    """Files of a recipe, or of several with commas between."""
+    if recipe is None:
+        return []
     known = list_recipes()
-    if str(recipe) in known:
-        return known[str(recipe)]
-    file = Path(recipe)
-    if not file.is_file():
-        raise InputError(
-            f"no recipe {str(recipe)!r}; give a YAML file or one of {', '.join(known)}"
-        )
-    return file
+    if str(recipe) not in known and Path(recipe).is_file():
+        return [Path(recipe)]
+    files = []
+    for name in str(recipe).split(","):
+        file = known.get(name, Path(name))
+        if not file.is_file():
+            raise InputError(f"no recipe {name!r}; give a YAML file or one of {', '.join(known)}")
+        files.append(file)
+    return files
+
+
+def _read_recipe(file: Path) -> _Recipe:
+    from napari_uda.methods.base import method_name
+
+    content = read_yaml(file)
+    if not isinstance(content, dict):
+        raise InputError(f"{file} holds no settings; write them as `name: value`")
+    per_method = content.pop("per_method", {})
+    if not isinstance(per_method, dict) or not all(
+        isinstance(part, dict) for part in per_method.values()
+    ):
+        raise InputError(f"per_method in {file} is no settings; write the parts as `method: ...`")
+    method = content.get("method", {})
+    if isinstance(method, str):
+        content["method"] = method = {"name": method}
+    if not isinstance(method, dict):
+        raise InputError(f"method in {file} is {method!r}; write `method: {{name: NAME}}`")
+    parts = {method_name(str(name)): part for name, part in per_method.items()}
+    return _Recipe(file, str(method.get("name", "")), content, parts)
 
 
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,21 +5,26 @@ Exit codes: 0 done, 1 internal error, 2 bad input or usage, 130 interrupted.
 
 from __future__ import annotations
 
+import functools
+import io
 import logging
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from pydantic import ValidationError
 from tqdm import tqdm
-from tyro.conf import Positional
 
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.runs import first_problem
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -27,7 +32,9 @@ if TYPE_CHECKING:
     from napari_uda.run_config import RunConfig
     from napari_uda.runs import Run
 
-Paths = Annotated[tuple[Path, ...], tyro.conf.Positional]
+RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,17 +44,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _dispatch(given)
     except InputError as error:
-        print(f"napari-uda: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(2)
     except FloatingPointError as error:
-        print(f"napari-uda: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(1)
-    except (KeyboardInterrupt, Cancelled):
-        print("napari-uda: interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, Cancelled) as interrupt:
+        _complain(str(interrupt) or "interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _complain(sentence: str) -> None:
+    """Say it once, whatever the number of processes under torchrun."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"napari-uda: {sentence}", file=sys.stderr)
 
 
 def _dispatch(given: list[str]) -> None:
@@ -63,7 +76,7 @@ def _dispatch(given: list[str]) -> None:
     if name == "train":
         _train(rest)
     elif name in _COMMANDS:
-        tyro.cli(_COMMANDS[name], args=rest, prog=f"napari-uda {name}")
+        _parse(_deferred(_COMMANDS[name]), rest, f"napari-uda {name}")()
     else:
         known = ", ".join(("train", *_COMMANDS))
         raise InputError(f"unknown command {name!r}; choose one of {known}")
@@ -75,6 +88,64 @@ def _overview() -> str:
     entries |= {name: (run.__doc__ or "").splitlines()[0] for name, run in _COMMANDS.items()}
     lines += [f"  {name:<10} {text}" for name, text in entries.items()]
     return "\n".join(lines)
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """A function with the command's options that returns the call instead of making it."""
+
+    @functools.wraps(command)
+    def bind(*arguments: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *arguments, **options)
+
+    return bind
+
+
+def _parse(kind: Callable[..., Any], given: list[str], program: str, **settings: Any) -> Any:
+    """Options as values; what does not fit is said in one sentence instead of tyro's box.
+
+    Raises:
+        InputError: for an unknown option, a missing one, or a value out of range.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(kind, args=given, prog=program, **settings)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        reason = _reason(said.getvalue(), end)
+        raise InputError(f"{reason}; see {program} --help") from end
+
+
+def _reason(box: str, end: SystemExit) -> str:
+    """The sentence in tyro's message, or in the validation error it was made from."""
+    lines = [line.strip("│╭╮╰╯").rstrip() for line in box.splitlines()]
+    lines = [line for line in lines[1:] if line.strip("─ ")] if len(lines) > 1 else lines
+    ends = [i for i, line in enumerate(box.splitlines()[1:]) if re.fullmatch(r"│ ─+ │", line)]
+    if ends:
+        lines = lines[: ends[0]]
+    if lines and "Missing from" in lines[0]:  # names stand four columns in, their help deeper
+        names = [line.split(" (required)")[0].strip() for line in lines if _indent(line) == 5]
+        return f"{', '.join(names)} must be given"
+    text = " ".join(" ".join(lines).split()).removeprefix("Error parsing ").rstrip(".")
+    invalid = _cause(end)
+    if invalid is None:
+        return text
+    section = re.match(r"([a-z_.]+):", text)
+    return f"{section[1] + '.' if section else ''}{first_problem(invalid)}"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _cause(error: BaseException | None) -> ValidationError | None:
+    while error is not None and not isinstance(error, ValidationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 # --- train ----------------------------------------------------------------------------------------
@@ -101,7 +172,7 @@ def _train(given: list[str]) -> None:
         names = ", ".join(entry["name"] for entry in api.list_methods())
         print(
             "usage: napari-uda train METHOD --data.source DIR --data.target DIR --run-dir RUN "
-            "[--recipe NAME|FILE] [options]\n       napari-uda train --resume RUN\n\n"
+            "[--recipe NAME|FILE[,...]] [options]\n       napari-uda train --resume RUN\n\n"
             f"methods: {names}\nrecipes: {', '.join(api.list_recipes())}\n"
             "napari-uda train METHOD --help lists the options"
         )
@@ -111,10 +182,11 @@ def _train(given: list[str]) -> None:
     if run_dir is None:
         raise InputError("no run folder given; add --run-dir with a new folder")
     with _process_group() as leader:
-        if leader:
-            Run.create(run_dir, config)
-        _wait_for_leader()
-        _drive(Run.open(run_dir))
+        Run.check_new(run_dir)
+        _wait_for_all()  # every process has looked before the first one makes the folder
+        with api.new_run(run_dir, config) if leader else nullcontext():
+            _wait_for_all()
+            _drive(Run.open(run_dir))
 
 
 def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
@@ -122,16 +194,13 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
 
     name = default.method.name
     description = (
-        f"{RunConfig.__doc__}\n\n--run-dir RUN (a new folder) is needed; --recipe NAME|FILE starts "
-        "from a preset, whose values are the defaults shown here."
+        f"{RunConfig.__doc__}\n\n--run-dir RUN (a new folder) is needed; --recipe NAME|FILE[,...] "
+        "starts from presets, whose values are the defaults shown here."
     )
-    return tyro.cli(
-        RunConfig,
-        args=rest,
-        default=default,
-        prog=f"napari-uda train {name}",
-        description=description,
-    )
+    program = f"napari-uda train {name}"
+    config = _parse(RunConfig, rest, program, default=default, description=description)
+    assert isinstance(config, RunConfig)
+    return config
 
 
 def _take_option(given: list[str], option: str) -> tuple[str | None, list[str]]:
@@ -169,7 +238,7 @@ def _process_group() -> Iterator[bool]:
         dist.destroy_process_group()
 
 
-def _wait_for_leader() -> None:
+def _wait_for_all() -> None:
     from napari_uda.engine import distributed
 
     if distributed.is_distributed():
@@ -192,18 +261,19 @@ def _drive(run: Run, title: str = "") -> None:
             unit="step",
             disable=distributed.rank() != 0,
             mininterval=0.5,
+            delay=1e-3,  # nothing before the first step, so that bad data leaves one sentence
         ) as bar,
     ):
+        stopped = False
         for progress in api.iterate(run, stop=stop):
+            stopped = progress.stopped
             bar.update(progress.step - bar.n)
             if "segmentation" in progress.scalars:
                 bar.set_postfix(loss=f"{sum(_losses(progress.scalars)):.3f}", refresh=False)
-    if stop.is_set():
-        print(
-            f"stopped and saved; continue with: napari-uda train --resume {run.path}",
-            file=sys.stderr,
+    if stopped:
+        raise KeyboardInterrupt(
+            f"stopped and saved; continue with: napari-uda train --resume {shlex.quote(str(run.path))}"
         )
-        raise KeyboardInterrupt
 
 
 def _losses(scalars: object) -> list[float]:
@@ -236,7 +306,7 @@ def _stop_on_signal(stop: threading.Event) -> Iterator[None]:
 
 
 def predict(
-    run: Positional[Path],
+    run: RunFolder,
     images: Paths,
     out: Path,
     device: str = "auto",
@@ -267,28 +337,30 @@ def predict(
     failed: list[str] = []
     stop = threading.Event()
     with _stop_on_signal(stop):
-        for file in tqdm(files, desc="predict", unit="volume"):
+        for file in tqdm(files, desc="predict", unit="volume", delay=1e-3):
             try:
-                segment(
+                prediction = segment(
                     opened,
                     file,
                     device=device,
                     batch_size=batch_size,
                     reliability=reliability,
                     stop=stop,
-                ).save(out)
+                )
             except InputError as error:
                 if len(files) == 1:
                     raise
                 failed.append(str(error))
+                continue
+            prediction.save(out)
     if failed:
-        listed = "; ".join(failed)
+        listed = "; ".join(dict.fromkeys(failed))  # what is wrong with the run is said once
         raise InputError(f"{len(failed)} of {len(files)} volumes could not be segmented: {listed}")
 
 
 def evaluate(
-    predictions: Positional[Path],
-    labels: Positional[Path],
+    predictions: Folder,
+    labels: Folder,
     out: Path,
     protocol: str = "recommended",
 ) -> None:
@@ -308,7 +380,7 @@ def evaluate(
 
 
 def phantom(
-    out: Positional[Path],
+    out: Folder,
     anatomy: Literal["cardiac", "abdominal"] = "cardiac",
     from_labels: Path | None = None,
     subjects: int = 8,
@@ -327,7 +399,7 @@ def phantom(
     """
     from napari_uda.data.phantom import write_phantom
 
-    with tqdm(desc="phantom", unit="volume") as bar:
+    with tqdm(desc="phantom", unit="volume", delay=1e-3) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -364,6 +436,13 @@ def show(paths: Paths, screenshot: Path | None = None) -> None:
         paths: volumes, prediction files, folders of them, or run folders.
         screenshot: save a picture of the window there and close it again.
     """
+    if not paths:
+        raise InputError("nothing to show; give volumes, predictions, or a run folder")
+    windows = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
+        raise InputError(
+            "there is no display; set DISPLAY, or run it under xvfb-run with --screenshot FILE"
+        )
     from napari_uda.gui.launch import open_viewer
 
     open_viewer(paths, screenshot=screenshot)

@@ -241,7 +241,16 @@ def method_class(name: str) -> type[Method[Any]]:
     Raises:
         InputError: if there is none, naming the ones there are.
     """
+    return METHODS[method_name(name)]
+
+
+def method_name(name: str) -> str:
+    """The name as METHODS has it; `-` and `_` are equal.
+
+    Raises:
+        InputError: if there is none, naming the ones there are.
+    """
     key = name.strip().replace("-", "_")
     if key not in METHODS:
         raise InputError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return METHODS[key]
+    return key
