@@ -1,0 +1,31 @@
+"""Data that several parts' tests share: two tiny domains on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
+
+import pytest
+from tiny_cases import LABELS, blob_case
+
+from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.volume import write_volume
+
+
+@pytest.fixture(scope="session")
+def two_domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source and a target data folder, three labelled cases each, in the contract's layout."""
+    root = tmp_path_factory.mktemp("domains")
+    folders = []
+    for domain, modality, bright in (("source", "CT", True), ("target", "MR", False)):
+        folder = root / domain
+        for index in range(3):
+            name = f"{domain}_{index}"
+            image, labels = blob_case(name, 10 * index + bright, bright=bright)
+            write_volume(folder / "images" / f"{name}.nii.gz", image)
+            write_volume(folder / "labels" / f"{name}.nii.gz", labels)
+        write_dataset_json(folder, LABELS, modality)
+        folders.append(folder)
+    return folders[0], folders[1]

@@ -1,0 +1,117 @@
+"""Tiny volumes, settings and runs for the tests of the engine."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from napari_uda.api import build_config
+from napari_uda.data.volume import Volume
+from napari_uda.run_config import RunConfig
+from napari_uda.runs import Run
+
+LABELS = {"inner": 1, "outer": 3}  # values with a gap: classes 0, 1, 2
+SHAPE = (6, 40, 40)
+SPACING_MM = (4.0, 1.5, 1.5)
+
+SMALL: dict[str, Any] = {
+    "data": {"size": 32},
+    "segmentor": {"width": 4, "depth": 2},
+    "batch_size": 2,
+    "log_every": 1,
+    "device": "cpu",
+}
+SMALL_METHOD: dict[str, Any] = {"segmentor_optimizer": {"kind": "adam", "lr": 1e-3}}
+
+
+def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
+    """A ball in a shell, its place by seed; the grey values of the two domains are reversed."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.indices(SHAPE)
+    row, column = rng.uniform(15, 24, 2)
+    radius = np.hypot(y - row, x - column) + 0.7 * np.abs(z - 2.5)
+    labels = np.select([radius < 6, radius < 11], [1, 3], 0).astype(np.uint8)
+    level = 300 * (labels == 1) + 120 * (labels == 3)
+    grey = (level if bright else 400 - level) + rng.normal(0, 15, SHAPE)
+    affine = np.diag([*reversed(SPACING_MM), 1.0])
+    affine[:3, 3] = rng.uniform(-20, 20, 3).round(1)
+    return Volume(grey.astype(np.int16), affine, name), Volume(labels, affine, name)
+
+
+def small_config(method: str, source: Path, target: Path, **settings: Any) -> RunConfig:
+    """The settings of a run that takes well under a second; nested parts are merged."""
+    own: dict[str, Any] = dict(SMALL_METHOD)
+    if method in ("adaptsegnet", "advent", "se_asa"):
+        own["adversary"] = {"width": 4}
+    if method == "se_asa":
+        own["prototype_batches"] = 1
+    base = {**SMALL, "method": own}
+    base = merge(base, {"data": {"source": str(source), "target": str(target)}})
+    return build_config(method, **merge(base, settings))
+
+
+def merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """Both trees of settings, `layer` over `base`."""
+    merged = dict(base)
+    for key, value in layer.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value
+    return merged
+
+
+def metric_lines(run: Run) -> list[dict[str, Any]]:
+    """`metrics.jsonl` without the seconds, which no two runs share."""
+    lines = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def events(run: Run) -> list[str]:
+    """Kinds of the run's events in their order."""
+    return [json.loads(line)["event"] for line in run.events_file.read_text().splitlines()]
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all parameters and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
+    """Names of parameters and buffers that are no longer what they were, bit for bit."""
+    return {n for n, tensor in module.state_dict().items() if not torch.equal(before[n], tensor)}
+
+
+def assert_same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """The same names with the same values, bit for bit."""
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, different
+
+
+def all_orientations() -> list[tuple[tuple[int, int, int], tuple[bool, bool, bool]]]:
+    """The 48 orders and flips of three axes."""
+    return [(p, f) for p in permutations(range(3)) for f in product([False, True], repeat=3)]
+
+
+def reoriented(
+    volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> Volume:
+    """The same voxels in space stored in another axis order: every voxel keeps its place in mm.
+
+    Worked out from the definition, voxel index to millimetres, without our `Orientation`.
+    """
+    array = volume.array.transpose(order)[tuple(slice(None, None, -1 if f else 1) for f in flips)]
+    affine = np.eye(4)
+    affine[:3, 3] = volume.affine[:3, 3]
+    for new_axis, (old_axis, flip) in enumerate(zip(order, flips, strict=True)):
+        column = volume.affine[:3, 2 - old_axis]  # array axis a is column 2 - a
+        affine[:3, 2 - new_axis] = -column if flip else column
+        if flip:
+            affine[:3, 3] += column * (volume.array.shape[old_axis] - 1)
+    return Volume(np.ascontiguousarray(array), affine, volume.name)
