@@ -18,7 +18,7 @@ def low_frequency_amplitude(image: Tensor, half_width: int) -> Tensor:
         half_width: `b`; the window is the `(2b+1) x (2b+1)` bins round zero frequency.
 
     Returns:
-        `(B, K, 2b+1, 2b+1)`, zero frequency first (`torch.fft` order, not shifted).
+        `(B, K, 2b+1, 2b+1)`, frequencies -b to b: zero frequency, the mean, is in the middle.
 
     Raises:
         ValueError: if the image is smaller than the window.
