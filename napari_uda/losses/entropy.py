@@ -71,8 +71,8 @@ def selective_entropy(
     Args:
         logits_reliable: `(B, C, H, W)`, logits of q+, any float, finite.
         logits_unreliable: `(B, C, H, W)`, logits of q-; may be the same tensor.
-        reliable: `(B, H, W)` bool, R.
-        unreliable: `(B, H, W)` bool, U.
+        reliable: `(B, H, W)`, R: bool, or float weights that are 0 outside R.
+        unreliable: `(B, H, W)`, U: the same.
 
     Returns:
         The term of R, in [0, ln C], and the term of U, in [-ln C, 0] (it carries its minus sign);

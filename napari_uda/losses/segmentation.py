@@ -34,6 +34,25 @@ def class_weights(label: Tensor, num_classes: int) -> Tensor:
     return 1.0 - (counts + 1) / counts.sum()
 
 
+@torch.no_grad()
+def pixel_weights(label: Tensor, num_classes: int) -> Tensor:
+    """`class_weights` of every pixel's class, scaled to a mean of 1 over the batch of all ranks.
+
+    Args:
+        label: `(B, H, W)`, integers in [0, num_classes).
+        num_classes: C, background included.
+
+    Returns:
+        `(B, H, W)` float32, constants; ones when the batch holds a single class.
+    """
+    weights = class_weights(label, num_classes).clamp(min=0)
+    counts = all_sum(_class_counts(label, num_classes)).float()
+    mean = (weights * counts).sum() / counts.sum()
+    if mean <= 0:
+        return torch.ones_like(label, dtype=torch.float32)
+    return weights[label] / mean
+
+
 def weighted_cross_entropy(logits: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
     """Softmax cross-entropy, weighted mean: `sum_j w_{y_j} (-log p_{y_j}) / sum_j w_{y_j}`.
 

@@ -24,6 +24,7 @@ from napari_uda.losses.prototype import (
     resize_nearest,
     update_prototypes,
 )
+from napari_uda.losses.segmentation import pixel_weights
 from napari_uda.methods.base import Batch, Labelled, Method, MethodConfig, Unlabelled
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
@@ -51,6 +52,8 @@ class SEASAConfig(MethodConfig):
     """all minimises entropy everywhere: the first row of Table 3."""
     entropy_view: Literal["last_random", "original"] = "last_random"
     """Prediction in the entropy term: last (dis)agreeing random view, or the slice itself (SE-D2)."""
+    entropy_class_weights: bool = False
+    """Weigh pixels by the rarity of their pseudo-label, as cross-entropy does; off is the paper's sum."""
     prototype_weight: float = Field(default=1.0, ge=0)
     """lambda_2, with the mean over feature channels (SE-D5); 0 is off."""
     prototype_momentum: float = Field(default=0.01, ge=0, lt=1)
@@ -236,6 +239,9 @@ class SEASA(Method[SEASAConfig]):
         reliable, unreliable = reliability
         if config.entropy_minimisation_on == "all":
             reliable = torch.ones_like(reliable)
+        if config.entropy_class_weights:
+            weights = pixel_weights(label, self.num_classes)
+            reliable, unreliable = reliable * weights, unreliable * weights
         lower = upper = logits
         if random_logits is not None:
             agrees = random_logits.detach().argmax(2) == label  # (N, B, H, W)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from napari_uda.losses.segmentation import (
     class_weights,
+    pixel_weights,
     segmentation_loss,
     soft_dice_loss,
     weighted_cross_entropy,
@@ -156,3 +157,18 @@ def test_gradients_by_finite_differences() -> None:
             )
         slope = (up - down).item() / (2 * step)
         assert logits.grad[index].item() == pytest.approx(slope, rel=1e-2, abs=1e-4)
+
+
+def test_pixel_weights_are_class_weights_with_mean_one() -> None:
+    label = torch.tensor([[[0, 0, 0], [0, 0, 0], [0, 1, 1]]])  # 7 and 2 of 9 pixels
+    weights = pixel_weights(label, 3)
+    rare, common = weights[0, 2, 1], weights[0, 0, 0]
+    # w_0 = 1 - 8/9, w_1 = 1 - 3/9: a pixel of the rare class counts six times as much
+    torch.testing.assert_close(rare / common, torch.tensor(6.0))
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+
+
+def test_pixel_weights_of_a_single_class_are_one() -> None:
+    assert torch.equal(
+        pixel_weights(torch.zeros(1, 4, 4, dtype=torch.long), 3), torch.ones(1, 4, 4)
+    )
