@@ -164,6 +164,8 @@ def segment_volume(
     grid = facts.grid
     planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
     shape = grid.plane_shape(volume)
+    if reliability:
+        _check_vote_fits(method, shape, volume.name)
     count = len(planes)
     labels = np.empty(planes.shape, np.uint8)
     entropy = np.empty(planes.shape, np.float32)
@@ -207,6 +209,20 @@ def segment_volume(
         return np.ascontiguousarray(volume.orientation.invert(grid.stack(slices)))
 
     return _Maps(to_file_grid(labels), to_file_grid(entropy), to_file_grid(reliable))
+
+
+def _check_vote_fits(method: Method[Any], shape: tuple[int, int], case: str) -> None:
+    """Refuse slices with fewer pixels than the Fourier window of the views.
+
+    Raises:
+        InputError: naming both sizes.
+    """
+    bins = 2 * method.config.reliability.fourier_half_width + 1
+    if min(shape) < bins:
+        raise InputError(
+            f"{case or 'volume'}: its slices have {shape[0]} x {shape[1]} pixels where the vote on "
+            f"reliability needs {bins} x {bins}; give a larger volume or leave the vote out"
+        )
 
 
 def _smaller_batch(error: RuntimeError, size: int, case: str) -> int:
