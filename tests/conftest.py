@@ -8,10 +8,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
 
 import pytest
-from tiny_cases import LABELS, blob_case
+from tiny_cases import LABELS, blob_case, small_config
 
+from napari_uda.api import iterate
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
+from napari_uda.runs import Run
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,13 @@ def two_domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         write_dataset_json(folder, LABELS, modality)
         folders.append(folder)
     return folders[0], folders[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(two_domains: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished se_asa run of a few steps. Tests must leave its folder as it is."""
+    config = small_config("se_asa", *two_domains, steps=4)
+    run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", config)
+    for _ in iterate(run):
+        pass
+    return run
