@@ -30,11 +30,22 @@ _NEXT = ".next"
 
 
 def save_weights(path: Path, module: torch.nn.Module, step: int) -> None:
-    """Write parameters and buffers of `module` to `path`, whole or not at all."""
+    """Write parameters and buffers of `module` to `path`, whole or not at all.
+
+    Raises:
+        InputError: if the disk is full or the folder cannot be written; older weights are kept.
+    """
     temporary = path.with_name(path.name + _NEXT)
-    _write(temporary, module.state_dict(), {"step": str(step)})
-    temporary.replace(path)
-    _sync(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(temporary, module.state_dict(), {"step": str(step)})
+        temporary.replace(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written ({error}); free space there and resume: the previous "
+            "checkpoint is kept"
+        ) from error
 
 
 def save(
