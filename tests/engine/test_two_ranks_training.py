@@ -1,0 +1,145 @@
+"""Two processes under torchrun train what one process trains with the doubled batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_uda.api import train
+from napari_uda.cli import main
+
+# plain SGD for the discriminators as well: Adam turns the rounding of a gradient near zero into a step
+_ADVERSARY = [
+    "--method.adversary.discriminator",
+    "patch_bn",
+    "--method.adversary.width",
+    "8",
+    "--method.discriminator-optimizer.kind",
+    "sgd",
+    "--method.discriminator-optimizer.lr",
+    "0.01",
+]
+_METHODS = {
+    "source_only": ["--augment.intensity", "gin", "--augment.spatial.rotation-deg", "10"],
+    "advent": ["--method.adversary.main-weight", "0.1", *_ADVERSARY],
+    "se_asa": ["--method.prototype-batches", "2", "--save-every", "2", *_ADVERSARY],
+}
+_SEVERAL = """
+import json, sys
+import torch.distributed as dist
+from napari_uda.cli import main
+dist.init_process_group("gloo")
+for arguments in json.loads(sys.argv[1]):
+    main(arguments)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def decided(two_domains: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained network: its votes are no ties, which the order of a sum could decide."""
+    run = train(
+        "source_only",
+        source=two_domains[0],
+        run_dir=tmp_path_factory.mktemp("decided") / "run",
+        steps=60,
+        batch_size=4,
+        data={"size": 32},
+        segmentor={"width": 4, "depth": 2},
+        method={"segmentor_optimizer": {"kind": "adam", "lr": 2e-2}},
+        device="cpu",
+    )
+    return run.path
+
+
+def _arguments(
+    method: str, two_domains: tuple[Path, Path], run_dir: Path, batch_size: int, init: Path
+) -> list[str]:
+    source, target = two_domains
+    return [
+        *("train", method, "--data.source", str(source), "--data.target", str(target)),
+        *("--run-dir", str(run_dir), "--batch-size", str(batch_size), "--steps", "4"),
+        *("--data.size", "32", "--segmentor.width", "4", "--segmentor.depth", "2"),
+        *("--log-every", "1", "--device", "cpu", "--init", str(init), *_METHODS[method]),
+    ]
+
+
+def _torchrun(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*(sys.executable, "-m", "torch.distributed.run", "--standalone"), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def runs(
+    two_domains: tuple[Path, Path], decided: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Folders of the runs of one rank (batches of 4) and of two ranks (batches of 2 each)."""
+    one, two = tmp_path_factory.mktemp("one_rank"), tmp_path_factory.mktemp("two_ranks")
+    for method in _METHODS:
+        main(_arguments(method, two_domains, one / method, 4, decided))
+    script = two / "several.py"
+    script.write_text(_SEVERAL, encoding="utf-8")
+    several = [_arguments(m, two_domains, two / m, 2, decided) for m in ("source_only", "advent")]
+    _torchrun(["--nproc-per-node", "2", str(script), json.dumps(several)])
+    _torchrun(
+        [
+            *("--nproc-per-node", "2", "-m", "napari_uda"),
+            *_arguments("se_asa", two_domains, two / "se_asa", 2, decided),
+        ]
+    )
+    return one, two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", _METHODS)
+def test_two_ranks_end_with_the_weights_of_the_doubled_batch(
+    method: str, runs: tuple[Path, Path]
+) -> None:
+    one, two = (load_file(run / method / "checkpoints" / "last.safetensors") for run in runs)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(
+            two[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", _METHODS)
+def test_two_ranks_log_the_losses_of_the_doubled_batch_once(
+    method: str, runs: tuple[Path, Path]
+) -> None:
+    one, two = (
+        [json.loads(line) for line in (run / method / "metrics.jsonl").read_text().splitlines()]
+        for run in runs
+    )
+    assert [line["step"] for line in two] == [1, 2, 3, 4]
+    for expected, found in zip(one, two, strict=True):
+        del expected["seconds"], found["seconds"]
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_two_ranks_write_one_run_folder(runs: tuple[Path, Path]) -> None:
+    one, two = (
+        {file.relative_to(run / "se_asa").as_posix() for file in (run / "se_asa").rglob("*")}
+        for run in runs
+    )
+    assert two == one
+    events = (runs[1] / "se_asa" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in events] == ["started", "finished"]
