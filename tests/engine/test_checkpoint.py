@@ -145,8 +145,8 @@ def test_kills_while_finishing_the_renames_of_a_kill(
 def test_a_kill_in_the_first_save_begins_again_or_has_it_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment
 ) -> None:
+    Killer(monkeypatch).after(moment[0], torn=moment[1])
     with pytest.raises(Killed):
-        Killer(monkeypatch).after(moment[0], torn=moment[1])
         _save(tmp_path, 7)
     checkpoint.refuse_damaged(tmp_path)
     assert _resumed_step(tmp_path) == (7 if moment[0] >= 2 else 0)
@@ -227,7 +227,7 @@ def test_damaged_weights_are_named_when_read(
 ) -> None:
     _save(tmp_path, 1)
     damage(tmp_path / checkpoint.WEIGHTS)
-    with pytest.raises(InputError, match="last.safetensors is damaged") as caught:
+    with pytest.raises(InputError, match=r"last\.safetensors is damaged") as caught:
         checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="does not exist"):
@@ -287,7 +287,7 @@ def test_a_full_disk_keeps_the_old_best_weights(
         raise SafetensorError("I/O error: No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(InputError, match="best.safetensors cannot be written"):
+    with pytest.raises(InputError, match=r"best\.safetensors cannot be written"):
         checkpoint.save_weights(best, _pair(2)[0], 2)
     assert (checkpoint.load_weights(best)["weight"] == 1).all()
 
