@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,8 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
         raise
     except BaseException as error:
         if leader:
-            run.event("failed", reason=f"{type(error).__name__}: {error}")
+            with suppress(OSError):  # on a full disk, say what failed first
+                run.event("failed", reason=f"{type(error).__name__}: {error}")
         raise
     finally:
         package_logger.removeHandler(handler)
@@ -128,17 +130,17 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
         seconds = before + time.monotonic() - began
         last = done == config.steps
         stopping = _anyone(stop is not None and stop.is_set()) and not last
-        ending = stopping or last
-        if ending or done % config.log_every == 0:
+        logging_now = last or done % config.log_every == 0
+        if stopping or logging_now:
             scalars = _mean_over_ranks(losses)
-        if leader:
-            if ending or done % config.log_every == 0:
+        if leader:  # a stop adds no line and no score, or a resumed run would differ
+            if logging_now:
                 run.log(done, seconds, scalars)
             if config.preview_every and done % config.preview_every == 0:
                 run.save_preview(done, _preview(method, data, runtime))
-            if config.validate_every and (ending or done % config.validate_every == 0):
+            if config.validate_every and (last or done % config.validate_every == 0):
                 best = _validate(run, method, data, done, seconds, best, runtime)
-            if ending or done % config.save_every == 0:
+            if stopping or last or done % config.save_every == 0:
                 checkpoint.save(run.checkpoints, method, optimizers, done)
         if stopping:
             if leader:
@@ -245,10 +247,10 @@ def _validate(
     values = []
     for case in data.held_out:
         assert case.label is not None
-        labels = segment_volume(
-            method, data.facts, read_volume(case.image), intensity, runtime.device
-        ).labels
-        scores = evaluate(labels, read_labels(case.label).array, names=data.facts.names())
+        image = read_volume(case.image)
+        maps = segment_volume(method, data.facts, image, intensity, runtime.device)
+        prediction = image.with_array(maps.labels)
+        scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
         values += [float(row["dice"]) for row in scores.rows if row["state"] != "absent"]
     dice = sum(values) / max(1, len(values))
     run.log(step, seconds, {"source_validation_dice": dice})
