@@ -44,7 +44,7 @@ def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
     return Volume(grey.astype(np.int16), affine, name), Volume(labels, affine, name)
 
 
-def small_config(method: str, source: Path, target: Path, **settings: Any) -> RunConfig:
+def small_config(method: str, source: Path, target: Path, /, **settings: Any) -> RunConfig:
     """The settings of a run that takes well under a second; nested parts are merged."""
     own: dict[str, Any] = dict(SMALL_METHOD)
     if method in ("adaptsegnet", "advent", "se_asa"):
