@@ -16,7 +16,7 @@ class TargetSupervisedConfig(MethodConfig):
     name: Literal["target_supervised"] = "target_supervised"
 
 
-class SourceOnly(Method[TargetSupervisedConfig]):
+class TargetSupervised(Method[TargetSupervisedConfig]):
     """Cross-entropy and Dice on the target, the only method that reads target labels.
 
     Its batches are labelled slices of `data.target`; the trainer puts them where other methods find
