@@ -251,7 +251,11 @@ def _validate(
         maps = segment_volume(method, data.facts, image, intensity, runtime.device)
         prediction = image.with_array(maps.labels)
         scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
-        values += [float(row["dice"]) for row in scores.rows if row["state"] != "absent"]
+        values += [
+            float(row["dice"])
+            for row in scores.rows
+            if row["state"] != "absent" and row["name"] in data.facts.labels
+        ]
     dice = sum(values) / max(1, len(values))
     run.log(step, seconds, {"source_validation_dice": dice})
     earlier = max(
