@@ -25,7 +25,7 @@ from tiny_cases import (
 
 import napari_uda as uda
 from napari_uda.api import iterate
-from napari_uda.data.volume import write_volume
+from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.engine import checkpoint, dataset
 from napari_uda.engine.build import build_method
 from napari_uda.engine.dataset import load_training_data
@@ -364,6 +364,22 @@ def test_held_out_cases_are_scored_and_select_the_weights(
     )
     scores = uda.evaluate(prediction, two_domains[0] / "labels" / f"{case}.nii.gz")
     assert np.mean([row["dice"] for row in scores.rows]) == pytest.approx(dice[best], abs=1e-6)
+
+
+def test_values_that_are_no_structure_of_the_run_are_not_scored(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    settings = {"data": {"validation_fraction": 0.34, "labels": {"shell": 3}}, "validate_every": 2}
+    run = _new(tmp_path / "run", small_config("source_only", *two_domains, steps=2, **settings))
+    _train(run)
+    assert run.facts.num_classes == 2
+    assert run.facts.source is not None
+    name = f"{run.facts.source.validation[0]}.nii.gz"
+    prediction = uda.predict(run, two_domains[0] / "images" / name, device="cpu", reliability=False)
+    shell = read_volume(two_domains[0] / "labels" / name).array == 3
+    predicted = prediction.labels == 3
+    dice = 2 * (shell & predicted).sum() / (shell.sum() + predicted.sum())
+    assert metric_lines(run)[-1]["source_validation_dice"] == pytest.approx(dice, abs=1e-6)
 
 
 def test_scoring_changes_no_weight(two_domains: Domains, tmp_path: Path) -> None:
