@@ -1,0 +1,202 @@
+"""Shipped recipes: valid, with the papers' values, and ablations that change what they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_uda.api import build_config, list_recipes
+from napari_uda.errors import InputError
+from napari_uda.methods.base import METHODS
+from napari_uda.runs import read_yaml
+
+RECIPES = list_recipes()
+DIRECTIONS = ("ct2mr", "mr2ct")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "table2_adv": {
+        "entropy_minimisation_weight": 0,
+        "entropy_maximisation_weight": 0,
+        "prototype_weight": 0,
+    },
+    "table2_adv_sent": {"prototype_weight": 0},
+    "table2_adv_pro": {"entropy_minimisation_weight": 0, "entropy_maximisation_weight": 0},
+    "table2_all": {},
+    "table3_entmin_all": {"entropy_minimisation_on": "all", "entropy_maximisation_weight": 0},
+    "table3_entmin_reliable": {"entropy_maximisation_weight": 0},
+    "table3_entmin_entmax": {},
+    "table4_all_pixels": {"prototype_mask": False},
+    "table4_reliable": {},
+}
+PAPER = sorted(
+    name
+    for name in RECIPES
+    if name.startswith(("se_asa_", "advent_warmup_")) or name.endswith("_paper")
+)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _settings(recipe: str, method: str = "") -> dict[str, Any]:
+    return _flat(build_config(method, recipe=recipe).model_dump(mode="json"))
+
+
+def _methods_of(recipe: str) -> list[str]:
+    named = read_yaml(RECIPES[recipe]).get("method", {}).get("name")
+    return [named] if named else list(METHODS)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_valid_for_its_methods(recipe: str) -> None:
+    for method in _methods_of(recipe):
+        config = build_config(method, recipe=recipe)
+        assert config.method.name == method
+        if set(_methods_of(recipe)) == {method}:
+            assert build_config(recipe=recipe) == config
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.keys() - {"cpu_small", "demo"}))
+def test_every_recipe_sets_what_it_says(recipe: str) -> None:
+    """Not so the two whose parts for single methods overrule their common part."""
+    said = _flat(read_yaml(RECIPES[recipe]))
+    settings = _settings(recipe, _methods_of(recipe)[0])
+    assert {name: settings[name] for name in said} == said
+
+
+@pytest.mark.parametrize("recipe", PAPER)
+def test_paper_recipes_share_network_optimiser_and_batch(recipe: str) -> None:
+    config = build_config(recipe=recipe)
+    optimizer = config.method.segmentor_optimizer
+    assert config.segmentor.name == "deeplabv2_resnet101"
+    assert config.data.size == 256
+    assert config.batch_size == 4
+    assert (optimizer.kind, optimizer.lr, optimizer.momentum) == ("sgd", 2.5e-4, 0.9)
+    assert optimizer.weight_decay == 5e-4
+    assert config.method.lr_power == 0.9
+    assert (config.method.aux_weight, config.method.ce_weight, config.method.dice_weight) == (
+        0.1,
+        1.0,
+        1.0,
+    )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_se_asa_has_the_values_of_the_paper(direction: str) -> None:
+    settings = _settings(f"se_asa_{direction}")
+    expected = {
+        "steps": 50_000,
+        "data.axis": "y",
+        "data.neighbours": 1,
+        "method.adversary.main_weight": 0.003,
+        "method.adversary.aux_weight": 2e-5,
+        "method.adversary.discriminator": "patch_bn",
+        "method.adversary.width": 64,
+        "method.adversary_input": "self_information",
+        "method.discriminator_optimizer.kind": "adam",
+        "method.discriminator_optimizer.lr": 1e-4,
+        "method.discriminator_optimizer.momentum": 0.9,
+        "method.discriminator_optimizer.beta2": 0.99,
+        "method.entropy_minimisation_weight": 1.0,
+        "method.entropy_maximisation_weight": 1.0,
+        "method.entropy_minimisation_on": "reliable",
+        "method.entropy_view": "last_random",
+        "method.prototype_weight": 1.0,
+        "method.prototype_momentum": 0.01,
+        "method.prototype_mask": True,
+        "method.reliability.views": 3,
+        "method.reliability.fourier_mu": 0.8,
+        "method.reliability.fourier_half_width": 2,
+        "method.reliability.fourier_mode": "mix",
+        "method.warmup_steps": 0,
+    }
+    assert {name: settings[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_intensities_follow_the_direction(direction: str) -> None:
+    ranges = {"ct": [-2.8, 3.2], "mr": [-1.8, 4.4]}
+    source, target = direction.split("2")
+    for recipe in (f"se_asa_{direction}", f"advent_warmup_{direction}", f"mmwhs_{direction}"):
+        settings = _settings(recipe, "" if recipe in PAPER else "advent")
+        assert settings["data.source_intensity.mode"] == "zscore"
+        assert settings["data.source_intensity.z_range"] == ranges[source]
+        assert settings["data.target_intensity.z_range"] == ranges[target]
+
+
+@pytest.mark.parametrize(("direction", "steps"), [("ct2mr", 30_000), ("mr2ct", 5_000)])
+def test_the_warm_up_hands_its_discriminators_to_se_asa(direction: str, steps: int) -> None:
+    warmup, main = _settings(f"advent_warmup_{direction}"), _settings(f"se_asa_{direction}")
+    assert warmup["steps"] == steps
+    assert warmup["method.entropy_weight"] == 0
+    shared = {
+        name
+        for name in warmup.keys() & main.keys()
+        if name.startswith(("method.adversary", "method.disc", "data", "segmentor", "augment"))
+    }
+    assert "method.adversary.discriminator" in shared
+    assert {name: warmup[name] for name in shared} == {name: main[name] for name in shared}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "adversary", "entropy", "steps"),
+    [
+        ("adaptsegnet_paper", (1e-3, 2e-4), None, 50_000),
+        ("advent_paper", (1e-3, 2e-4), (0, 0), 50_000),
+        ("minent_paper", (0, 0), (1e-3, 2e-4), 50_000),
+        ("source_only_paper", None, None, 5_000),
+        ("target_supervised_paper", None, None, 5_000),
+    ],
+)
+def test_baselines_have_the_weights_of_their_papers(
+    recipe: str,
+    adversary: tuple[float, float] | None,
+    entropy: tuple[float, float] | None,
+    steps: int,
+) -> None:
+    settings = _settings(recipe)
+    assert settings["steps"] == steps
+    for wanted, names in (
+        (adversary, ("method.adversary.main_weight", "method.adversary.aux_weight")),
+        (entropy, ("method.entropy_weight", "method.entropy_aux_weight")),
+    ):
+        found = tuple(settings.get(name) for name in names)
+        assert found == (wanted if wanted is not None else (None, None))
+
+
+def test_every_row_of_the_tables_has_a_recipe() -> None:
+    assert {name for name in RECIPES if name.startswith("table")} == ABLATIONS.keys()
+
+
+@pytest.mark.parametrize("base", ["se_asa_ct2mr", "se_asa_mr2ct", "cpu_small"])
+@pytest.mark.parametrize("row", ABLATIONS)
+def test_a_table_row_differs_from_the_full_method_in_the_named_fields_only(
+    row: str, base: str
+) -> None:
+    full, ablated = _settings(base, "se_asa"), _settings(f"{base},{row}")
+    named = {f"method.{name}": value for name, value in ABLATIONS[row].items()}
+    assert ablated == full | named
+    assert all(full[name] != value for name, value in named.items())
+
+
+def test_later_recipes_win_and_settings_win_over_them(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("steps: 7\nper_method: {se-asa: {seed: 3, batch_size: 5}}\n")
+    second.write_text("method: se_asa\nbatch_size: 6\n")
+    config = build_config(recipe=f"{first},{second}", data={"size": 64})
+    assert (config.steps, config.seed, config.batch_size, config.data.size) == (7, 3, 6, 64)
+    turned = build_config(recipe=f"{second},{first}")
+    assert turned.batch_size == 5
+
+
+def test_recipes_of_two_methods_do_not_combine() -> None:
+    with pytest.raises(InputError, match="is for advent, not se_asa"):
+        build_config(recipe="se_asa_ct2mr,advent_warmup_ct2mr")
