@@ -230,6 +230,9 @@ def _process_group() -> Iterator[bool]:
     import torch
     import torch.distributed as dist
 
+    if dist.is_initialized():  # by a script that trains several runs
+        yield dist.get_rank() == 0
+        return
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank() == 0

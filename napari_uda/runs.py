@@ -47,14 +47,14 @@ class Run:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: RunConfig) -> Run:
-        """Make a new run folder.
+        """Make a new run folder; its settings name data by absolute paths, to resume from anywhere.
 
         Raises:
             InputError: if the folder holds a run already or cannot be written.
         """
         cls.check_new(path)
-        run = cls(Path(path), config)
-        write_text(run.config_file, dump_config(config))
+        run = cls(Path(path), _with_absolute_paths(config))
+        write_text(run.config_file, dump_config(run.config))
         write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
         return run
 
@@ -267,6 +267,20 @@ def write_text(path: Path, text: str) -> None:
 def dump_config(config: RunConfig) -> str:
     """The settings as YAML, every field written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    data, segmentor = config.data, config.segmentor
+    folders = {"source": absolute(data.source), "target": absolute(data.target)}
+    changes: dict[str, object] = {
+        "data": data.model_copy(update=folders),
+        "segmentor": segmentor.model_copy(update={"weights": absolute(segmentor.weights)}),
+        "init": absolute(config.init),
+    }
+    return config.model_copy(update=changes)
 
 
 def read_config(file: Path) -> RunConfig:
