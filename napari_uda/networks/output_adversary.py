@@ -56,12 +56,12 @@ class OutputAdversary(nn.Module):
         self.input_map = input_map
         weights = {"main": config.main_weight, "aux": config.aux_weight}
         self.weights = {head: weight for head, weight in weights.items() if weight}
-        self.discriminators = nn.ModuleDict(
-            {
-                head: build_discriminator(config.discriminator, num_classes, config.width)
-                for head in self.weights
-            }
-        )
+        # both draw their first weights, so that leaving one out does not change the other
+        networks = {
+            head: build_discriminator(config.discriminator, num_classes, config.width)
+            for head in weights
+        }
+        self.discriminators = nn.ModuleDict({head: networks[head] for head in self.weights})
 
     def fooling_losses(self, target: SegmentorOutput) -> dict[str, Tensor]:
         """Weighted losses by which the segmentor makes target maps look like source (L_adv).
