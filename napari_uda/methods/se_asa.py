@@ -36,6 +36,7 @@ class SEASAConfig(MethodConfig):
     """Settings of se_asa; the defaults are the paper's, or the stated decision where it is silent."""
 
     name: Literal["se_asa"] = "se_asa"
+    """The method."""
     adversary: AdversaryConfig = AdversaryConfig()
     """Adversarial alignment on two levels, lambda_1 (0.003 and 2e-5)."""
     adversary_input: Literal["self_information", "probability"] = "self_information"
@@ -119,22 +120,25 @@ class SEASA(Method[SEASAConfig]):
                 loss = loss + adversarial
                 logs[f"adversarial_{head}"] = adversarial.detach()
 
-        if runtime.step >= config.warmup_steps and self._needs_views():
-            # 3. and 4. Views of the target and their vote.
+        if runtime.step >= config.warmup_steps:
             label = target_output.logits.detach().argmax(1)  # (B, H, W)
-            random_logits, reliability = self._vote(source, target, label, runtime)
-            logs["reliable_share"] = reliability.reliable.float().mean()
+            mask = None
+            if self._needs_vote():
+                # 3. and 4. Views of the target and their vote.
+                generators = runtime.sample_generators("views", len(label))
+                random_logits, reliability = self._vote(source, target, label, generators, runtime)
+                logs["reliable_share"] = reliability.reliable.float().mean()
+                mask = reliability.reliable if config.prototype_mask else None
 
-            # 5. Selective entropy, Eq. 6.
-            for name, term in self._entropy_terms(
-                target_output.logits, random_logits, label, reliability
-            ).items():
-                loss = loss + term
-                logs[name] = term.detach()
+                # 5. Selective entropy, Eq. 6.
+                for name, term in self._entropy_terms(
+                    target_output.logits, random_logits, label, reliability
+                ).items():
+                    loss = loss + term
+                    logs[name] = term.detach()
 
             # 6. Adaptive semantic alignment, Eqs. 7 to 10.
             if config.prototype_weight:
-                mask = reliability.reliable if config.prototype_mask else None
                 alignment = config.prototype_weight * self._align(
                     source_output, source.label, target_output, label, mask
                 )
@@ -189,6 +193,11 @@ class SEASA(Method[SEASAConfig]):
             or config.prototype_weight
         )
 
+    def _entropy_of_views(self) -> bool:
+        config = self.config
+        weighted = config.entropy_minimisation_weight or config.entropy_maximisation_weight
+        return bool(weighted) and config.entropy_view == "last_random"
+
     def _vote(
         self, source: Labelled, target: Unlabelled, label: Tensor, runtime: Runtime
     ) -> tuple[Tensor | None, Reliability]:
@@ -203,7 +212,7 @@ class SEASA(Method[SEASAConfig]):
         bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
         fourier = fourier_views(target.image, bank, config, generators)
         random = random_views(target.image, config, generators)
-        with_gradient = torch.is_grad_enabled() and self.config.entropy_view == "last_random"
+        with_gradient = torch.is_grad_enabled() and self._entropy_of_views()
         with runtime.autocast():
             with torch.no_grad():
                 fourier_labels = self._view_logits(fourier).argmax(1)
