@@ -18,6 +18,7 @@ class AdaptSegNetConfig(MethodConfig):
     """Settings of adaptsegnet; the weights are those of its medical re-implementations."""
 
     name: Literal["adaptsegnet"] = "adaptsegnet"
+    """The method."""
     adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
     """Discriminators on softmax probabilities."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(

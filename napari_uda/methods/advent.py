@@ -20,6 +20,7 @@ class AdventConfig(MethodConfig):
     """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4."""
 
     name: Literal["advent"] = "advent"
+    """The method."""
     adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
     """Discriminators on weighted self-information maps."""
     entropy_weight: float = Field(default=0.0, ge=0)

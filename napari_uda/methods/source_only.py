@@ -14,6 +14,7 @@ class SourceOnlyConfig(MethodConfig):
     """Settings of source_only; with `--augment.intensity` it is the augmented lower bound."""
 
     name: Literal["source_only"] = "source_only"
+    """The method."""
 
 
 class SourceOnly(Method[SourceOnlyConfig]):

@@ -14,6 +14,7 @@ class TargetSupervisedConfig(MethodConfig):
     """Settings of target_supervised."""
 
     name: Literal["target_supervised"] = "target_supervised"
+    """The method."""
 
 
 class TargetSupervised(Method[TargetSupervisedConfig]):
