@@ -1,0 +1,53 @@
+"""A method with its data and runtime, ready to take steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_cases import small_config
+from torch import Tensor
+
+from napari_uda.engine.build import build_method
+from napari_uda.engine.dataset import TrainingData, load_training_data
+from napari_uda.engine.runtime import Runtime
+from napari_uda.methods.base import Method, method_class
+from napari_uda.run_config import RunConfig
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Bench:
+    """What the training loop holds between two steps."""
+
+    config: RunConfig
+    data: TrainingData
+    method: Method[Any]
+    runtime: Runtime
+
+    def step(self) -> dict[str, Tensor]:
+        """The next step, as the loop takes it."""
+        if self.method.refresh_due(self.runtime.step):
+            self.method.refresh(self.data, self.runtime)
+        logs = self.method.step(self.data.batch(self.runtime.step, CPU), self.runtime)
+        self.runtime.step += 1
+        return logs
+
+    def parameters_of(self, player: str) -> set[str]:
+        """Names of the parameters that a player's optimiser moves."""
+        groups = self.runtime._optimizers[player].param_groups
+        ids = {id(p) for group in groups for p in group["params"]}
+        return {n for n, p in self.method.named_parameters() if id(p) in ids}
+
+
+def bench(name: str, domains: tuple[Path, Path], cache: Path, **settings: Any) -> Bench:
+    """A freshly built method before its first step."""
+    config = small_config(name, *domains, **settings)
+    data = load_training_data(config, method_class(name), cache=cache)
+    method = build_method(config, data.facts).place(CPU).train()
+    runtime = Runtime(config)
+    runtime.attach(method.optimizers())
+    return Bench(config, data, method, runtime)
