@@ -122,14 +122,13 @@ def _parse(kind: Callable[..., Any], given: list[str], program: str, **settings:
 
 def _reason(box: str, end: SystemExit) -> str:
     """The sentence in tyro's message, or in the validation error it was made from."""
-    lines = [line.strip("│╭╮╰╯").rstrip() for line in box.splitlines()]
-    lines = [line for line in lines[1:] if line.strip("─ ")] if len(lines) > 1 else lines
-    ends = [i for i, line in enumerate(box.splitlines()[1:]) if re.fullmatch(r"│ ─+ │", line)]
-    if ends:
-        lines = lines[: ends[0]]
-    if lines and "Missing from" in lines[0]:  # names stand four columns in, their help deeper
-        names = [line.split(" (required)")[0].strip() for line in lines if _indent(line) == 5]
-        return f"{', '.join(names)} must be given"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [re.sub(r"^[│|]|[│|]$", "", line).rstrip() for line in plain.splitlines()[1:]]
+    sections = "\n".join(row if row.strip(" ─-╰╯") else "" for row in rows).strip("\n")
+    lines = sections.partition("\n\n")[0].splitlines()
+    if len(lines) > 1 and "Missing from" in lines[0]:  # names stand one step in, their help two
+        names = [line for line in lines if _indent(line) == _indent(lines[1])]
+        return f"{', '.join(n.split(' (required)')[0].strip() for n in names)} must be given"
     text = " ".join(" ".join(lines).split()).removeprefix("Error parsing ").rstrip(".")
     invalid = _cause(end)
     if invalid is None:
@@ -233,7 +232,11 @@ def _process_group() -> Iterator[bool]:
     if dist.is_initialized():  # by a script that trains several runs
         yield dist.get_rank() == 0
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
     try:
         yield dist.get_rank() == 0
         dist.barrier()  # gloo aborts when one process leaves while another still talks

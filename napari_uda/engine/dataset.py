@@ -187,8 +187,14 @@ def load_training_data(
     """
     labelled, unlabelled = _folders(config.data, method)
     splits = _split(config, labelled, unlabelled)
-    scans = {folder.path: _scan(folder) for folder in (labelled, unlabelled) if folder is not None}
-    facts = _facts(config.data, labelled, unlabelled, scans, splits, known)
+    # a method that does not train on the target is told its intensities all the same: what it
+    # predicts must not depend on reading MR with a CT window
+    appearance = unlabelled
+    if appearance is None and config.data.target is not None and "source" in method.needs:
+        appearance = DataFolder.open(config.data.target)
+    folders = (labelled, appearance)
+    scans = {folder.path: _scan(folder) for folder in folders if folder is not None}
+    facts = _facts(config.data, labelled, appearance, scans, splits, known)
     budget = config.data.cache_gib * 2**30
     source = target = None
     held_out: tuple[Case, ...] = ()
@@ -275,20 +281,22 @@ def _scan(folder: DataFolder) -> _Scan:
 def _facts(
     data: DataConfig,
     labelled: DataFolder | None,
-    unlabelled: DataFolder | None,
+    appearance: DataFolder | None,
     scans: dict[Path, _Scan],
     splits: tuple[Split | None, Split | None],
     known: DataFacts | None,
 ) -> DataFacts:
     source, target = splits
-    fingerprint = _fingerprint([f for f in (labelled, unlabelled) if f is not None])
+    fingerprint = _fingerprint(labelled, appearance)
     changes: dict[str, object] = {"source": source, "target": target, "fingerprint": fingerprint}
     if known is not None:
         grid, labels = known.grid, known.labels
-        changes["source_intensity"] = known.source_intensity
+        _check_known(data, labelled, known)
+        same_domain = labelled is None or labelled.path != data.target
+        changes["source_intensity"] = known.source_intensity if same_domain else None
         changes["target_intensity"] = known.target_intensity
     else:
-        reference = scans[(labelled or unlabelled).path]  # type: ignore[union-attr]
+        reference = scans[(labelled or appearance).path]  # type: ignore[union-attr]
         axis = choose_axis(data.axis, reference.spacings_mm)
         pixel = data.pixel_mm or choose_pixel_mm(
             axis, list(reference.shapes.values()), reference.spacings_mm, data.size
@@ -297,7 +305,7 @@ def _facts(
         labels = _labels(data, labelled)
     for folder, side, setting in (
         (labelled, "source", data.source_intensity),
-        (unlabelled, "target", data.target_intensity),
+        (appearance, "target", data.target_intensity),
     ):
         if folder is None:
             continue
@@ -308,6 +316,29 @@ def _facts(
             fitted = fit_intensity(setting, scans[folder.path].samples, folder.modality)
             changes[f"{side}_intensity"] = fitted
     return DataFacts(labels=labels, grid=grid, **changes)
+
+
+def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts) -> None:
+    """A run that starts from another one sees slices as that one did; settings must not say otherwise."""
+    axis_differs = data.axis != "auto" and choose_axis(data.axis, []) != known.grid.axis
+    for name, wanted, given, differs in (
+        ("data.size", data.size, known.grid.size, data.size != known.grid.size),
+        ("data.neighbours", data.neighbours, known.grid.neighbours,
+         data.neighbours != known.grid.neighbours),
+        ("data.pixel_mm", data.pixel_mm, known.grid.pixel_mm,
+         data.pixel_mm not in (0, known.grid.pixel_mm)),
+        ("data.axis", data.axis, "zyx"[known.grid.axis], axis_differs),
+    ):  # fmt: skip
+        if differs:
+            raise InputError(
+                f"{name} is {wanted} here and {given} in the run it starts from; give both the same"
+            )
+    named = data.labels or (labelled.labels if labelled is not None else {})
+    if named and {k: v for k, v in named.items() if v} != known.labels:
+        raise InputError(
+            f"structures {named} are not those of the run it starts from, {known.labels}; "
+            "give both the same"
+        )
 
 
 def _labels(data: DataConfig, labelled: DataFolder | None) -> dict[str, int]:
@@ -374,9 +405,12 @@ def _read_cases(
         yield case.name, image, label
 
 
-def _fingerprint(folders: list[DataFolder]) -> str:
+def _fingerprint(labelled: DataFolder | None, appearance: DataFolder | None) -> str:
+    """Hash of names and sizes of all files that training reads; target labels are not among them."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for case in folder.cases:
+    for folder in (labelled, appearance):
+        for case in folder.cases if folder is not None else ():
             digest.update(f"{case.name}:{case.image.stat().st_size};".encode())
+            if folder is labelled and case.label is not None:
+                digest.update(f"{case.label.stat().st_size};".encode())
     return digest.hexdigest()[:16]

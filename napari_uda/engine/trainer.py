@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,12 +197,26 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
                 f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
                 "the same segmentor settings"
             )
+        for part in _discriminators(own):
+            missing = [name for name in own if name.startswith(part) and name not in fitting]
+            if missing:  # half of a discriminator is none
+                fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
+                logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
         method.load_state_dict({**own, **fitting})
         logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
     settings = method.config.reliability
     if data.source is not None:
         slices = data.source_slices(settings.bank_size, data.config.seed)
         method.amplitude_bank.copy_(grey_amplitude(slices, settings.fourier_half_width))
+
+
+def _discriminators(names: Iterable[str]) -> list[str]:
+    """Prefixes of the discriminators among parameter names."""
+    kind = "discriminators."
+    found = {
+        name[: name.index(".", name.index(kind) + len(kind)) + 1] for name in names if kind in name
+    }
+    return sorted(found)
 
 
 def _preview(method: Method[Any], data: TrainingData, runtime: Runtime) -> dict[str, Any]:
@@ -275,7 +289,7 @@ def _anyone(flag: bool) -> bool:
     """Whether any rank says so: all ranks stop after the same step."""
     if not distributed.is_distributed():
         return flag
-    votes = torch.tensor([float(flag)])
+    votes = torch.tensor([float(flag)])  # on the CPU: gloo talks there beside nccl
     dist.all_reduce(votes)
     return bool(votes.item() > 0)
 

@@ -170,7 +170,8 @@ def segment_volume(
     labels = np.empty(planes.shape, np.uint8)
     entropy = np.empty(planes.shape, np.float32)
     reliable = np.full(planes.shape, RELIABLE, np.uint8)
-    size = batch_size or max(1, _PIXELS_PER_BATCH.get(device.type, 1) // (shape[0] * shape[1]))
+    pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
+    size = batch_size or max(1, _PIXELS_PER_BATCH.get(device.type, 1) // pixels)
     value_of_class = facts.value_of_class()
     training = method.training
     method.eval()

@@ -43,6 +43,8 @@ class MethodConfig(Config):
     """The method."""
     segmentor_optimizer: OptimizerConfig = OptimizerConfig()
     """Optimiser of the segmentor."""
+    backbone_lr_multiplier: float = Field(default=1.0, gt=0)
+    """Backbone learning rate over the nominal one; 3 mimics released code that lists weights 3 times."""
     lr_power: float = Field(default=0.9, ge=0)
     """Learning rates fall as (1 - step/steps) to this power; 0 keeps them constant."""
     aux_weight: float = Field(default=0.1, ge=0)
@@ -144,7 +146,9 @@ class Method(nn.Module, Generic[C]):
     def build_segmentor_optimizer(self) -> optim.Optimizer:
         """The segmentor's optimiser with its parameter groups."""
         settings = self.config.segmentor_optimizer
-        return settings.build(self.segmentor.parameter_groups(settings.lr))
+        return settings.build(
+            self.segmentor.parameter_groups(settings.lr, self.config.backbone_lr_multiplier)
+        )
 
     def supervised_loss(self, output: SegmentorOutput, label: Tensor) -> Tensor:
         """Cross-entropy and Dice of both heads with the config's weights (`losses.segmentation`)."""

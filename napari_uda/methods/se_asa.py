@@ -5,9 +5,10 @@ Equation numbers are the paper's; SE-Dn are the decisions taken where paper and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, optim
@@ -165,12 +166,16 @@ class SEASA(Method[SEASAConfig]):
         for index in range(self.config.prototype_batches):
             batch = data.batch(index, runtime.device, stream="-prototypes")
             source, target = batch.labelled(), batch.unlabelled()
-            with runtime.autocast(), batch_statistics_only(self.segmentor):
-                source_output = self.segmentor(source.image)
-                target_output = self.segmentor(target.image)
-            label = target_output.logits.argmax(1)
-            _, reliability = self._vote(source, target, label, runtime)
-            mask = reliability.reliable if self.config.prototype_mask else None
+            mask = None
+            with batch_statistics_only(self.segmentor):
+                with runtime.autocast():
+                    source_output = self.segmentor(source.image)
+                    target_output = self.segmentor(target.image)
+                label = target_output.logits.argmax(1)
+                if self.config.prototype_mask:
+                    stream = f"views-prototypes-{index}"
+                    generators = runtime.sample_generators(stream, len(label))
+                    mask = self._vote(source, target, label, generators, runtime)[1].reliable
             for domain, output, labels, chosen in (
                 ("source", source_output, source.label, None),
                 ("target", target_output, label, mask),
@@ -185,21 +190,22 @@ class SEASA(Method[SEASAConfig]):
             )
             getattr(self, f"{domain}_seen").copy_(seen)
 
-    def _needs_views(self) -> bool:
+    def _has_entropy_terms(self) -> bool:
         config = self.config
-        return bool(
-            config.entropy_minimisation_weight
-            or config.entropy_maximisation_weight
-            or config.prototype_weight
-        )
+        return bool(config.entropy_minimisation_weight or config.entropy_maximisation_weight)
 
-    def _entropy_of_views(self) -> bool:
+    def _needs_vote(self) -> bool:
+        """Whether any term looks at reliability; otherwise no view is made at all."""
         config = self.config
-        weighted = config.entropy_minimisation_weight or config.entropy_maximisation_weight
-        return bool(weighted) and config.entropy_view == "last_random"
+        return self._has_entropy_terms() or bool(config.prototype_weight and config.prototype_mask)
 
     def _vote(
-        self, source: Labelled, target: Unlabelled, label: Tensor, runtime: Runtime
+        self,
+        source: Labelled,
+        target: Unlabelled,
+        label: Tensor,
+        generators: Sequence[np.random.Generator],
+        runtime: Runtime,
     ) -> tuple[Tensor | None, Reliability]:
         """Logits of the random views, `(N, B, C, H, W)` with gradient if needed, and the vote.
 
@@ -207,12 +213,15 @@ class SEASA(Method[SEASAConfig]):
         """
         config = self.config.reliability
         count = len(target.image)
-        generators = runtime.sample_generators("views", count)
         # every rank draws from the source slices of all of them, as one rank with the whole batch
         bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
         fourier = fourier_views(target.image, bank, config, generators)
         random = random_views(target.image, config, generators)
-        with_gradient = torch.is_grad_enabled() and self._entropy_of_views()
+        with_gradient = (
+            torch.is_grad_enabled()
+            and self.config.entropy_view == "last_random"
+            and self._has_entropy_terms()
+        )
         with runtime.autocast():
             with torch.no_grad():
                 fourier_labels = self._view_logits(fourier).argmax(1)
@@ -245,6 +254,8 @@ class SEASA(Method[SEASAConfig]):
     ) -> dict[str, Tensor]:
         """Weighted terms of Eq. 6: falling entropy on R, rising entropy on U."""
         config = self.config
+        if not self._has_entropy_terms():
+            return {}
         reliable, unreliable = reliability
         if config.entropy_minimisation_on == "all":
             reliable = torch.ones_like(reliable)
