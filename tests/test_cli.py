@@ -1,0 +1,489 @@
+"""The commands as a user meets them: what they print, write and return."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from napari_uda import __version__
+from napari_uda.cli import main
+from napari_uda.engine import checkpoint
+from napari_uda.runs import Run
+
+TINY = [
+    *("--data.size", "32", "--segmentor.width", "4", "--segmentor.depth", "2"),
+    *("--batch-size", "2", "--steps", "3", "--device", "cpu"),
+]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Exit code and output of one command."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command in this process."""
+
+    def run(*arguments: object) -> Said:
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def folders(two_domains: tuple[Path, Path]) -> list[str]:
+    source, target = two_domains
+    return ["--data.source", str(source), "--data.target", str(target)]
+
+
+@pytest.fixture
+def source_copy(two_domains: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A source folder that a test may damage."""
+    return Path(shutil.copytree(two_domains[0], tmp_path / "own_source"))
+
+
+def _assert_bad_input(said: Said, *words: str) -> None:
+    """Exit code 2 and one sentence on stderr that has these words."""
+    assert said.code == 2
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("napari-uda: ")
+    for word in words:
+        assert word in lines[0]
+
+
+# --- what works -----------------------------------------------------------------------------------
+
+
+def test_version_and_overview(command: Command) -> None:
+    assert command("--version").out.strip() == __version__
+    for said in (command(), command("--help")):
+        assert said.code == 0
+        for name in ("train", "predict", "evaluate", "phantom", "methods", "show", "demo"):
+            assert f"\n  {name} " in said.out
+
+
+def test_methods_lists_what_each_needs(command: Command) -> None:
+    rows = command("methods").out.splitlines()
+    assert rows[0].split() == ["name", "family", "paper", "needs"]
+    se_asa = next(row for row in rows if row.startswith("se_asa "))
+    assert "Feng et al., AAAI 2023" in se_asa
+    assert se_asa.endswith("source, target")
+
+
+def test_train_takes_dashes_for_underscores(
+    command: Command, folders: list[str], tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    said = command(
+        *("train", "se-asa", *folders, *TINY, "--run_dir", run_dir),
+        *("--method.prototype_batches", "1", "--method.prototype-momentum", "0.02"),
+    )
+    assert said.code == 0, said.err
+    assert "3/3" in said.err
+    run = Run.open(run_dir)
+    assert run.config.method.name == "se_asa"
+    assert run.config.method.model_dump()["prototype_momentum"] == 0.02
+    assert [line["step"] for line in run.metrics()] == [3]
+    again = command("train", "--resume", run_dir)
+    assert again.code == 0
+    _assert_bad_input(
+        command("train", "source_only", *folders, *TINY, "--run-dir", run_dir),
+        "holds a run already",
+        "--resume",
+    )
+
+
+def test_train_with_recipe_names_and_files(
+    command: Command,
+    two_domains: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(two_domains[0].parent)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "method: source_only\nsteps: 2\nsegmentor: {width: 4, depth: 2}\nbatch_size: 2\n"
+        "data: {source: source, size: 32}\n"
+    )
+    assert command("train", f"--recipe={recipe}", "--run-dir", tmp_path / "a").code == 0
+    said = command(
+        *("train", "source_only", "--recipe", f"cpu_small,{recipe}", "--run-dir", tmp_path / "b"),
+        *("--steps", "1"),
+    )
+    assert said.code == 0, said.err
+    first, second = Run.open(tmp_path / "a").config, Run.open(tmp_path / "b").config
+    assert (first.steps, second.steps) == (2, 1)
+    assert second.clip_norm == 10  # from cpu_small
+    assert first.data.source == second.data.source == two_domains[0]  # absolute: resumes anywhere
+
+
+def test_predict_and_evaluate(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = two_domains[1]
+    one = target / "images" / "target_0.nii.gz"
+    for given, cases in (([one], 1), ([target / "images"], 3), ([target], 3)):
+        out = tmp_path / f"out_{len(list(tmp_path.iterdir()))}"
+        said = command("predict", tiny_run.path, *given, "--out", out)
+        assert said.code == 0, said.err
+        assert len(list(out.iterdir())) == 3 * cases
+    image, labels = nib.load(one), nib.load(out / "target_0_labels.nii.gz")
+    assert np.array_equal(image.affine, labels.affine)
+    assert set(np.unique(labels.dataobj)) <= {0, 1, 3}
+    said = command("evaluate", out, target / "labels", "--out", tmp_path / "scores")
+    assert said.code == 0, said.err
+    assert "inner" in said.out
+    header = (tmp_path / "scores" / "scores.csv").read_text().splitlines()[0]
+    assert header.startswith("case,label,name,state,dice,assd_mm")
+
+
+def test_predict_goes_on_after_a_bad_volume_and_says_so(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(two_domains[1] / "images", tmp_path / "images"))
+    bad = images / "target_0.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:-200])
+    said = command("predict", tiny_run.path, images, "--out", tmp_path / "out", "--no-reliability")
+    assert said.code == 2
+    assert "1 of 3 volumes could not be segmented: target_0.nii.gz" in said.err.splitlines()[-1]
+    assert len(list((tmp_path / "out").iterdir())) == 6
+
+
+def test_phantom_writes_data_folders(command: Command, tmp_path: Path) -> None:
+    said = command("phantom", tmp_path / "made", "--subjects", "1", "--size", "64")
+    assert said.code == 0, said.err
+    assert said.out.split() == [str(tmp_path / "made" / side) for side in ("ct", "mr")]
+    _assert_bad_input(command("phantom", tmp_path / "made"), "is not empty")
+
+
+@pytest.mark.parametrize("name", ["train source_only", "predict", "show", "evaluate", "phantom"])
+def test_help_of_every_command(name: str, command: Command) -> None:
+    said = command(*name.split(), "--help")
+    assert said.code == 0
+    assert "usage: napari-uda" in said.out
+
+
+def test_help_does_not_load_the_window() -> None:
+    code = (
+        "import sys; from napari_uda.cli import main\n"
+        "try: main(['show', '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit(any(m.split('.')[0] in ('napari', 'qtpy', 'PyQt5', 'torch') for m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+# --- what does not --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nonsense", ("unknown command 'nonsense'", "choose one of train")),
+        ("train nope --run-dir RUN", ("unknown method 'nope'", "se_asa")),
+        ("train se_asa --recipe nope --run-dir RUN", ("no recipe 'nope'", "cpu_small")),
+        ("train se_asa --run-dir RUN --bogus 2", ("--bogus", "--help")),
+        ("train se_asa --run-dir RUN --steps", ("--steps", "Missing value")),
+        ("train se_asa --run-dir RUN --steps abc", ("--steps", "abc")),
+        ("train se_asa --run-dir RUN --steps 0", ("steps", "greater than or equal to 1", "got 0")),
+        ("train se_asa --run-dir RUN --data.neighbours 2", ("data.neighbours", "odd", "got 2")),
+        ("train se_asa --run-dir RUN --segmentor.norm no", ("--segmentor.norm", "'no'", "batch")),
+        (
+            "train se_asa --run-dir RUN --method.adversary.width 1",
+            ("method.adversary.width", "greater than or equal to 4", "got 1"),
+        ),
+        ("train se_asa", ("no run folder given", "--run-dir")),
+        ("train se_asa --run-dir", ("--run-dir needs a value",)),
+        ("train se_asa --run-dir RUN", ("se_asa needs --data.source",)),
+        ("train source_only --run-dir RUN --data.source nowhere", ("nowhere", "no such folder")),
+        ("train --resume nowhere", ("nowhere is not a run folder",)),
+        ("train --resume nowhere --steps 9", ("leave --steps 9 out",)),
+        ("predict", ("RUN, --out PATH must be given",)),
+        ("predict nowhere volume.nii.gz --out OUT", ("nowhere is not a run folder",)),
+        ("evaluate nowhere nowhere --out OUT", ("nowhere", "is not a folder")),
+        ("evaluate nowhere", ("DIR, --out PATH must be given",)),
+        ("phantom OUT --size 5", ("size is 5 pixels", "64 to 512")),
+        ("phantom OUT --anatomy brain", ("'brain'", "cardiac")),
+        ("methods more", ("more",)),
+        ("show", ("nothing to show",)),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_leaves_nothing(
+    arguments: str,
+    words: tuple[str, ...],
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = command(*arguments.split())
+    _assert_bad_input(said, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show_without_a_display(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    _assert_bad_input(command("show", tmp_path), "no display", "xvfb-run")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("steps: [1\n", ("not valid YAML", "line 2")),
+        ("steps: !mine 3\n", ("not valid YAML", "line 1", "!mine")),
+        ('steps: !!python/object/apply:os.system ["touch pwned"]\n', ("python/object",)),
+        ("bogus: 2\n", ("bogus", "not permitted", "got 2")),
+        ("method: {name: se_asa, bogus: 2}\n", ("method.bogus", "not permitted")),
+        ("method: {name: se_asa, prototype_momentum: 2}\n", ("method.prototype_momentum", "got 2")),
+        ("method: {name: nope}\n", ("unknown method 'nope'",)),
+        ("method: {name: advent}\n", ("mine is for advent, not se_asa",)),
+        ("method: [1]\n", ("method in", "[1]")),
+        ("per_method: 3\n", ("per_method in",)),
+        ("just text\n", ("holds no settings",)),
+        ("", ("holds no settings",)),
+        ("\x00", ("not valid YAML",)),
+    ],
+)
+def test_bad_recipes(
+    content: str,
+    words: tuple[str, ...],
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(content)
+    _assert_bad_input(command("train", "se_asa", "--recipe", recipe, "--run-dir", "run"), *words)
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def _other_grid(folder: Path) -> None:
+    file = folder / "labels" / "source_0.nii.gz"
+    labels = nib.load(file)
+    nib.save(nib.Nifti1Image(np.asarray(labels.dataobj)[:-2], labels.affine), file)
+
+
+def _too_large(folder: Path) -> None:
+    file = folder / "labels" / "source_0.nii.gz"
+    labels = nib.load(file)
+    values = np.asarray(labels.dataobj).astype(np.int16)
+    values[0, 0, 0] = 300
+    nib.save(nib.Nifti1Image(values, labels.affine), file)
+
+
+def _no_labels(folder: Path) -> None:
+    shutil.rmtree(folder / "labels")
+
+
+def _torn(folder: Path) -> None:
+    file = folder / "images" / "source_0.nii.gz"
+    file.write_bytes(file.read_bytes()[:-200])
+
+
+def _no_images(folder: Path) -> None:
+    for file in (folder / "images").iterdir():
+        file.unlink()
+
+
+def _bad_json(folder: Path) -> None:
+    (folder / "dataset.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_other_grid, ("labels of source_0", "grid", "(6, 40, 38)")),
+        (_too_large, ("source_0.nii.gz", "300")),
+        (_no_labels, ("has no labels, which source_only needs",)),
+        (_torn, ("source_0.nii.gz", "damaged")),
+        (_no_images, ("holds no volume",)),
+        (_bad_json, ("dataset.json", "not valid JSON")),
+    ],
+)
+def test_bad_data_leaves_no_run(
+    damage: Callable[[Path], None],
+    words: tuple[str, ...],
+    command: Command,
+    source_copy: Path,
+    tmp_path: Path,
+) -> None:
+    damage(source_copy)
+    said = command(
+        "train", "source_only", "--data.source", source_copy, *TINY, "--run-dir", tmp_path / "run"
+    )
+    _assert_bad_input(said, *words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--segmentor.depth", "8"), ("slices of 32 pixels", "multiple of 256")),
+        (("--segmentor.name", "nope"), ("unknown network 'nope'",)),
+        (("--device", "cuda:99"), ("device 'cuda:99'", "auto or cpu")),
+        (("--validate-every", "1"), ("data.validation_fraction",)),
+        (("--select", "source_validation"), ("validate_every",)),
+        (("--init", "nowhere"), ("nowhere is not a run folder",)),
+    ],
+)
+def test_settings_that_do_not_go_together_leave_no_run(
+    options: tuple[str, ...],
+    words: tuple[str, ...],
+    command: Command,
+    folders: list[str],
+    tmp_path: Path,
+) -> None:
+    run_dir = tmp_path / "mine"
+    run_dir.mkdir()
+    (run_dir / "notes.txt").write_text("the user's own")
+    said = command("train", "source_only", *folders, *TINY, *options, "--run-dir", run_dir)
+    _assert_bad_input(said, *words)
+    assert [file.name for file in run_dir.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_cannot_start_from_another_network(
+    command: Command, tiny_run: Run, folders: list[str], tmp_path: Path
+) -> None:
+    options = [*TINY, "--segmentor.width", "6", "--init", tiny_run.path]
+    said = command("train", "source_only", *folders, *options, "--run-dir", tmp_path / "run")
+    _assert_bad_input(said, "is another one", "segmentor.")
+
+
+def _truncate(run: Path) -> None:
+    file = run / "checkpoints" / checkpoint.WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _wider(run: Path) -> None:
+    file = run / "config.yaml"
+    file.write_text(file.read_text().replace("width: 4\n  depth", "width: 8\n  depth"))
+
+
+def _no_weights(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def _bad_facts(run: Path) -> None:
+    (run / "data.json").write_text("{")
+
+
+def _bad_config(run: Path) -> None:
+    (run / "config.yaml").write_text('a: !!python/object/apply:os.system ["touch pwned"]\n')
+
+
+@pytest.mark.parametrize(
+    ("damage", "predicting", "resuming"),
+    [
+        (_truncate, "last.safetensors is damaged", "the checkpoint in"),
+        (_wider, "does not fit the run's settings", "take back what was changed"),
+        (_no_weights, "has no weights", ""),
+        (_bad_facts, "data.json is not readable", "data.json is not readable"),
+        (_bad_config, "config.yaml is not valid YAML", "config.yaml is not valid YAML"),
+    ],
+)
+def test_damaged_runs(
+    damage: Callable[[Path], None],
+    predicting: str,
+    resuming: str,
+    command: Command,
+    tiny_run: Run,
+    two_domains: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    run = Path(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    damage(run)
+    image = two_domains[1] / "images" / "target_0.nii.gz"
+    _assert_bad_input(command("predict", run, image, "--out", tmp_path / "out"), predicting)
+    assert not (tmp_path / "out").exists()
+    if resuming:
+        _assert_bad_input(command("train", "--resume", run), resuming)
+        assert run.exists()
+
+
+def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    given = ["--data.source", source_copy, *TINY, "--run-dir", run_dir]
+    assert command("train", "source_only", *given).code == 0
+    for part in ("images", "labels"):
+        (source_copy / part / "source_2.nii.gz").unlink()
+    _assert_bad_input(command("train", "--resume", run_dir), "not those that it began with")
+
+
+def test_a_loss_that_is_not_finite_ends_with_code_1(
+    command: Command, folders: list[str], tmp_path: Path
+) -> None:
+    said = command(
+        *("train", "source_only", *folders, *TINY, "--steps", "30", "--run-dir", tmp_path / "run"),
+        *("--method.segmentor-optimizer.lr", "1e38"),
+    )
+    assert said.code == 1
+    assert "lower the learning rate" in said.err.splitlines()[-1]
+    events = Run.open(tmp_path / "run").events_file.read_text().splitlines()
+    assert json.loads(events[-1])["event"] == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_resume_completes(
+    number: signal.Signals, command: Command, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = ["train", "source_only", "--data.source", str(two_domains[0]), *TINY]
+    given += ["--steps", "40", "--log-every", "1"]
+    run_dir = tmp_path / "interrupted"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "napari_uda", *given, "--run-dir", str(run_dir)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (run_dir / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(number)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130, said
+    assert f"continue with: napari-uda train --resume {run_dir}" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    pair = checkpoint.newest(run_dir / "checkpoints")
+    assert pair is not None
+    assert 1 <= pair[0] < 40
+    assert command("train", "--resume", run_dir).code == 0
+    assert command(*given, "--run-dir", tmp_path / "whole").code == 0
+    ended, whole = (
+        checkpoint.load_weights(folder / "checkpoints" / checkpoint.WEIGHTS)
+        for folder in (run_dir, tmp_path / "whole")
+    )
+    assert all(torch.equal(ended[name], whole[name]) for name in whole)
