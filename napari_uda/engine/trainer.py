@@ -192,6 +192,7 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
             if name in own and own[name].shape == tensor.shape and method.loads_from_init(name)
         }
         foreign = [n for n in own if n.startswith("segmentor.") and n not in fitting]
+        foreign += [n for n in given if n.startswith("segmentor.") and n not in own]
         if foreign:
             raise InputError(
                 f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
