@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -314,7 +315,8 @@ def test_batches_hold_no_target_labels(method: str, two_domains: Domains, tmp_pa
 def test_methods_read_no_folder_that_they_do_not_need(two_domains: Domains, tmp_path: Path) -> None:
     source, target = two_domains
     nowhere = tmp_path / "nowhere"
-    _train(_new(tmp_path / "a", small_config("source_only", source, nowhere, steps=1)))
+    alone = small_config("source_only", source, nowhere, steps=1, data={"target": None})
+    _train(_new(tmp_path / "a", alone))
     run = _new(tmp_path / "b", small_config("target_supervised", nowhere, target, steps=1))
     _train(run)
     assert run.facts.source_intensity is not None
@@ -336,7 +338,7 @@ def test_held_out_cases_are_scored_and_select_the_weights(
         steps=6,
         validate_every=2,
         select="source_validation",
-        data={"validation_fraction": 0.34},
+        data={"validation_fraction": 0.34, "target": None},  # so that predict maps as the source
         method={"segmentor_optimizer": {"lr": 3e-2}},
     )
     run = _new(tmp_path / "run", config)
@@ -369,7 +371,8 @@ def test_held_out_cases_are_scored_and_select_the_weights(
 def test_values_that_are_no_structure_of_the_run_are_not_scored(
     two_domains: Domains, tmp_path: Path
 ) -> None:
-    settings = {"data": {"validation_fraction": 0.34, "labels": {"shell": 3}}, "validate_every": 2}
+    data = {"validation_fraction": 0.34, "labels": {"shell": 3}, "target": None}
+    settings = {"data": data, "validate_every": 2}
     run = _new(tmp_path / "run", small_config("source_only", *two_domains, steps=2, **settings))
     _train(run)
     assert run.facts.num_classes == 2
@@ -499,30 +502,49 @@ def test_the_amplitude_bank_is_the_new_runs_source(
     assert (_weights(advent_run)["amplitude_bank"].flatten(1).amax(1) > 0).all()
 
 
-def test_init_from_a_network_that_does_not_fit_is_refused(
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"segmentor": {"width": 8}}, "is another one"),
+        ({"segmentor": {"norm": "instance"}}, "is another one"),
+        ({"data": {"size": 64}}, "data.size is 64 here and 32 in the run it starts from"),
+        ({"data": {"neighbours": 3}}, "data.neighbours is 3 here and 1"),
+        ({"data": {"axis": "y"}}, "data.axis is y here and z"),
+        ({"data": {"labels": {"heart": 1}}}, "are not those of the run it starts from"),
+    ],
+)
+def test_init_from_a_run_that_does_not_fit_is_refused(
+    settings: dict[str, Any],
+    sentence: str,
+    advent_run: Run,
+    two_domains: Domains,
+    tmp_path: Path,
+) -> None:
+    config = small_config("se_asa", *two_domains, steps=1, init=str(advent_run.path), **settings)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        _train(_new(tmp_path / "run", config))
+
+
+def test_init_from_no_run_is_refused(two_domains: Domains, tmp_path: Path) -> None:
+    config = small_config("source_only", *two_domains, steps=1, init=str(tmp_path))
+    with pytest.raises(InputError, match="is not a run folder"):
+        _train(_new(tmp_path / "run", config))
+
+
+def test_discriminators_that_do_not_fit_start_anew(
     advent_run: Run, two_domains: Domains, tmp_path: Path
 ) -> None:
-    config = small_config(
-        "source_only",
-        *two_domains,
-        steps=1,
-        init=str(advent_run.path),
-        segmentor={"name": "deeplabv2_resnet101"},
-    )
-    data = load_training_data(
-        config, method_class("source_only"), cache=tmp_path, known=advent_run.facts
-    )
-    names = set(_weights(advent_run))
-    with torch.device("meta"):  # names alone: the network itself would be large
-        fresh = build_method(config, data.facts)
-    assert not {n for n in fresh.state_dict() if n.startswith("segmentor.")} & names
-    with pytest.raises(InputError, match="is not a run folder"):
-        _train(
-            _new(
-                tmp_path / "run",
-                small_config("source_only", *two_domains, steps=1, init=str(tmp_path)),
-            )
-        )
+    """Half of a discriminator is none: no tensor is taken where any does not fit."""
+    run = _next_run(tmp_path / "run", advent_run, two_domains, adversary={"width": 8})
+    config = run.config.model_copy(update={"init": None})
+    fresh = snapshot(build_method(config, run.facts))
+    taken = _weights(run)
+    names = [n for n in _parameters(fresh, "adversary.") if "weight" in n or "bias" in n]
+    assert names
+    for name in names:  # biases of 0 move by 1e-31
+        torch.testing.assert_close(taken[name], fresh[name], atol=1e-20, rtol=0)
+    given = _weights(advent_run)
+    assert_same_tensors(_parameters(given, "segmentor."), _parameters(taken, "segmentor."))
 
 
 # --- large data, changed data ---------------------------------------------------------------------
