@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_uda.data.fourier import grey_amplitude
 from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote
-from napari_uda.methods.base import Labelled
+from napari_uda.methods.base import Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA, _last_view
 from napari_uda.networks.normalisation import batch_statistics_only
 
@@ -43,6 +43,14 @@ def _entropy(logits: Tensor) -> np.ndarray:
     return np.asarray(-(p * np.log(p)).sum(1))
 
 
+def _vote(
+    stand: Bench, method: SEASA, source: Labelled, target: Unlabelled, label: Tensor
+) -> tuple[Tensor | None, Reliability]:
+    """The vote of the bench's current step."""
+    generators = stand.runtime.sample_generators("views", len(label))
+    return method._vote(source, target, label, generators, stand.runtime)
+
+
 def _statistics(method: SEASA) -> dict[str, Tensor]:
     return {n: t for n, t in snapshot(method.segmentor).items() if n.endswith(STATISTICS)}
 
@@ -55,9 +63,9 @@ def test_views_vote_against_the_label_of_the_slice_itself(make) -> None:
     batch = stand.data.batch(0, CPU)
     source, target = batch.labelled(), batch.unlabelled()
     label = method.segmentor(target.image).logits.argmax(1)
-    _, agreed = method._vote(source, target, label, stand.runtime)
+    _, agreed = _vote(stand, method, source, target, label)
     assert agreed.reliable.all()  # views equal to the slice agree with it everywhere
-    _, contradicted = method._vote(source, target, (label + 1) % 3, stand.runtime)
+    _, contradicted = _vote(stand, method, source, target, (label + 1) % 3)
     assert contradicted.unreliable.all()
     assert stand.step()["reliable_share"] == 1
 
@@ -71,7 +79,7 @@ def test_the_vote_by_an_independent_loop(make) -> None:
     settings = method.config.reliability
     with torch.no_grad():
         label = method.segmentor(target.image).logits.argmax(1)
-        logits, (reliable, unreliable) = method._vote(source, target, label, stand.runtime)
+        logits, (reliable, unreliable) = _vote(stand, method, source, target, label)
         assert logits is None  # nothing is differentiated here
         generators = stand.runtime.sample_generators("views", 2)
         bank = grey_amplitude(source.image, 2)
@@ -96,7 +104,7 @@ def test_views_change_from_step_to_step_and_are_drawn_again_on_resume(make) -> N
     drawn = []
     for step in (5, 6, 5):
         stand.runtime.step = step
-        logits, _ = method._vote(batch.labelled(), batch.unlabelled(), label, stand.runtime)
+        logits, _ = _vote(stand, method, batch.labelled(), batch.unlabelled(), label)
         assert logits is not None
         drawn.append(logits.detach())
     assert drawn[0].shape == (3, 2, 3, 32, 32)
@@ -220,7 +228,7 @@ def test_views_are_differentiated_only_where_a_term_needs_it(make, settings, kep
     stand, method = make(1, **settings)
     batch = stand.data.batch(1, CPU)
     label = torch.zeros(2, 32, 32, dtype=torch.int64)
-    logits, _ = method._vote(batch.labelled(), batch.unlabelled(), label, stand.runtime)
+    logits, _ = _vote(stand, method, batch.labelled(), batch.unlabelled(), label)
     assert (logits is not None) == kept
     if logits is not None:
         assert logits.requires_grad
@@ -243,7 +251,7 @@ def test_views_leave_the_running_statistics_alone(make, statistics: str, passes:
     batch = stand.data.batch(1, CPU)
     label = torch.zeros(2, 32, 32, dtype=torch.int64)
     before = _statistics(method)
-    method._vote(batch.labelled(), batch.unlabelled(), label, stand.runtime)
+    _vote(stand, method, batch.labelled(), batch.unlabelled(), label)
     moved = {n for n, t in _statistics(method).items() if not torch.equal(t, before[n])}
     assert moved == (set() if statistics == "batch_only" else set(before))
     # over a whole step: source and target, and the two sets of views if they count
@@ -318,7 +326,7 @@ def test_alignment_by_hand(make, masked: bool) -> None:
             )
             np.testing.assert_array_equal(getattr(method, f"{domain}_seen").numpy(), present)
         squared = np.square(expected["source"] - expected["target"]).mean(1)
-        assert float(distance) == pytest.approx(np.nansum(squared), rel=1e-4)
+        assert float(distance.detach()) == pytest.approx(np.nansum(squared), rel=1e-4)
         assert distance.requires_grad
 
 
@@ -384,6 +392,34 @@ def test_refresh_starts_the_prototypes_as_means_over_batches(make) -> None:
         assert not stored[~present].any()
 
 
+def test_every_batch_of_refresh_has_views_of_its_own(make, monkeypatch) -> None:
+    stand, _ = make(prototype_batches=3)
+    streams: list[str] = []
+    sample_generators = stand.runtime.sample_generators
+
+    def watched(stream: str, count: int) -> Any:
+        streams.append(stream)
+        return sample_generators(stream, count)
+
+    monkeypatch.setattr(stand.runtime, "sample_generators", watched)
+    stand.step()
+    assert len(streams) == len(set(streams)) == 4
+
+
+def test_classes_weigh_the_entropy_by_their_rarity(make) -> None:
+    _, method = make(entropy_view="original", entropy_class_weights=True)
+    logits, _, label, reliability = _case()
+    counts = np.bincount(label.flatten().numpy(), minlength=3)
+    weights = (1 - (counts + 1) / 72)[label.numpy()]
+    weights /= weights.mean()
+    entropy = _entropy(logits) * weights
+    terms = method._entropy_terms(logits, None, label, reliability)
+    falling = entropy[reliability.reliable].sum() / 72
+    rising = entropy[reliability.unreliable].sum() / 72
+    assert float(terms["entropy_reliable"]) == pytest.approx(falling, rel=1e-5)
+    assert float(terms["entropy_unreliable"]) == pytest.approx(-rising, rel=1e-5)
+
+
 def test_refresh_is_due_once_and_only_when_needed(make) -> None:
     _, method = make(warmup_steps=3)
     assert [step for step in range(10) if method.refresh_due(step)] == [3]
@@ -425,6 +461,15 @@ def test_views_are_not_drawn_when_no_term_needs_them(make) -> None:
     off = {"entropy_minimisation_weight": 0, "entropy_maximisation_weight": 0}
     stand, _ = make(**off, prototype_weight=0)
     assert stand.step().keys() == {"segmentation"} | ADVERSARIAL
+
+
+def test_without_mask_and_entropy_the_prototypes_need_no_views(make) -> None:
+    off = {"entropy_minimisation_weight": 0, "entropy_maximisation_weight": 0}
+    stand, method = make(**off, prototype_mask=False, prototype_batches=2)
+    passes: list[int] = []
+    method.segmentor.register_forward_hook(lambda *_: passes.append(1))
+    assert stand.step().keys() == {"segmentation", "prototype"} | ADVERSARIAL
+    assert len(passes) == 2 * 2 + 2  # source and target: two batches of refresh and the step
 
 
 def test_the_discriminators_step_leaves_the_segmentor_alone(make) -> None:
@@ -485,7 +530,7 @@ def test_views_take_amplitudes_from_the_source_of_the_batch(make) -> None:
     method.eval()
     label = method.segmentor(target.image).logits.argmax(1)
     other = Labelled(-batch.labelled().image, batch.labelled().label)
-    results = [method._vote(s, target, label, stand.runtime) for s in (batch.labelled(), other)]
+    results = [_vote(stand, method, s, target, label) for s in (batch.labelled(), other)]
     assert results[0][0] is not None
     assert results[1][0] is not None
     assert torch.equal(results[0][0], results[1][0])
