@@ -40,6 +40,7 @@ class Row:
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
+    recipe: str = ""
 
 
 ROWS = (
@@ -53,16 +54,9 @@ ROWS = (
     Row("se_asa + augmentation", "se_asa", AUGMENTED, seeds=2),
     Row("target_supervised", "target_supervised", seeds=2),
 )
-NO_MAXIMUM = {"entropy_maximisation_weight": 0}
-ABLATION = (
-    Row("table 2: adv", "se_asa", {"method": {"prototype_weight": 0, "entropy_minimisation_weight": 0, **NO_MAXIMUM}}),
-    Row("table 2: adv + sent", "se_asa", {"method": {"prototype_weight": 0}}),
-    Row("table 2: adv + pro", "se_asa", {"method": {"entropy_minimisation_weight": 0, **NO_MAXIMUM}}),
-    Row("tables 2-4: all", "se_asa"),
-    Row("table 3: min on all, no max", "se_asa", {"method": {"entropy_minimisation_on": "all", **NO_MAXIMUM}}),
-    Row("table 3: min on reliable, no max", "se_asa", {"method": NO_MAXIMUM}),
-    Row("table 4: prototypes from all", "se_asa", {"method": {"prototype_mask": False}}),
-)  # fmt: skip
+ABLATION = tuple(
+    Row(name, "se_asa", recipe=name) for name in api.list_recipes() if name.startswith("table")
+)
 
 
 def main() -> None:
@@ -111,11 +105,12 @@ def _result(row: Row, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     }
     if given.augment:
         settings["augment"] = {"intensity": given.augment}
+    recipe = ",".join(name for name in (given.recipe, row.recipe) if name)
     resumed = (path / "config.yaml").exists()
     if resumed:
         run = Run.open(path)
     else:
-        run = Run.create(path, api.build_config(row.method, recipe=given.recipe, **settings))
+        run = Run.create(path, api.build_config(row.method, recipe=recipe, **settings))
     with tqdm(desc=f"{row.name}, seed {seed}", total=run.config.steps, mininterval=5) as bar:
         for progress in api.iterate(run):
             bar.update(progress.step - bar.n)

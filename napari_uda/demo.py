@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from napari_uda.runs import Run
 
 if TYPE_CHECKING:
     from napari_uda.metrics.report import Scores
+    from napari_uda.run_config import RunConfig
 
 METHODS = ("source_only", "se_asa", "target_supervised")
+_CONTENTS = {"data", "runs", "scores.txt", "viewer.png"}
 _UNSEEN = 2
 """MR subjects that no network trains on."""
 
@@ -27,7 +30,7 @@ _UNSEEN = 2
 def run_demo(
     out: Path, *, drive: Callable[[Run, str], None], with_viewer: bool, recipe: str = "demo"
 ) -> dict[str, Scores]:
-    """Train, predict, score and show.
+    """Train, predict, score and show; an interrupted demo goes on, a finished one is shown again.
 
     Args:
         out: new folder for everything.
@@ -39,13 +42,16 @@ def run_demo(
         Scores on the unseen MR subjects by method.
 
     Raises:
-        InputError: if `out` holds something already.
+        InputError: if `out` holds something else than an earlier demo, or napari is missing.
     """
     from napari_uda.inference.predict import predict
     from napari_uda.metrics.report import evaluate_folders
 
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; remove it or choose another --out")
+    out = out.absolute()
+    if out.exists() and {item.name for item in out.iterdir()} - _CONTENTS:
+        raise InputError(f"{out} holds other files; remove it or choose another --out")
+    if with_viewer and find_spec("napari") is None:
+        raise InputError("napari is not installed; install napari_uda[all] or add --no-viewer")
     samples = Path(str(resources.files("napari_uda") / "sample_data"))
     training, unseen = _split_subjects(samples / "mr", out / "data")
     scores = {}
@@ -53,8 +59,8 @@ def run_demo(
         config = api.build_config(
             method, recipe=recipe, data={"source": str(samples / "ct"), "target": str(training)}
         )
-        run = Run.create(out / "runs" / method, config)
-        drive(run, method)
+        drive(_run(out / "runs" / method, config), method)
+        run = Run.open(out / "runs" / method)
         for case in DataFolder.open(unseen).cases:
             predict(run, case.image).save(run.predictions)
         scores[method] = evaluate_folders(run.predictions, unseen / "labels")
@@ -67,13 +73,23 @@ def run_demo(
     return scores
 
 
+def _run(path: Path, config: RunConfig) -> Run:
+    """A new run, or the one an earlier demo began: it goes on where it stopped."""
+    if not (path / "config.yaml").exists():
+        return Run.create(path, config)
+    run = Run.open(path)
+    if run.config != config:
+        raise InputError(f"{path} was made with other settings; remove the demo's folder first")
+    return run
+
+
 def _split_subjects(folder: Path, out: Path) -> tuple[Path, Path]:
     """Copies of the MR sample as two data folders: subjects to adapt to, subjects to score on."""
     cases = DataFolder.open(folder).cases
     parts = {"mr": cases[:-_UNSEEN], "mr_unseen": cases[-_UNSEEN:]}
     for name, part in parts.items():
         for kind in ("images", "labels"):
-            (out / name / kind).mkdir(parents=True)
+            (out / name / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "dataset.json", out / name)
         for case in part:
             shutil.copy(case.image, out / name / "images")

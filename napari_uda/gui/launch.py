@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
 
+_NOTICE_SECONDS = 8.0  # napari's own notices cover the canvas for a while
 WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
 
@@ -43,8 +45,10 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         return
     from qtpy.QtWidgets import QApplication
 
-    for _ in range(3):
+    end = time.monotonic() + _NOTICE_SECONDS
+    while time.monotonic() < end:
         QApplication.processEvents()
+        time.sleep(0.01)
     screenshot.parent.mkdir(parents=True, exist_ok=True)
     viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
     viewer.close()
