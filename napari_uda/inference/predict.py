@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,17 @@ class Prediction:
             InputError: if the folder cannot be written; no half file is left.
         """
         folder = Path(out)
-        written = []
-        for role in ("labels", "entropy", "reliability"):
-            path = folder / f"{self.case}_{role}.nii.gz"
-            write_volume(path, self.volume.with_array(getattr(self, role)))
-            written.append(path)
-        return written
+        names = {r: f"{self.case}_{r}.nii.gz" for r in ("labels", "entropy", "reliability")}
+        # all three or none: written aside first, in the same file system
+        aside = folder / f".{self.case}.{os.getpid()}.tmp"
+        try:
+            for role, name in names.items():
+                write_volume(aside / name, self.volume.with_array(getattr(self, role)))
+            for name in names.values():
+                (aside / name).replace(folder / name)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return [folder / name for name in names.values()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +268,12 @@ def _segment_slices(
     *,
     reliability: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices."""
+    """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices.
+
+    The vote is training's, with amplitudes of un-augmented source slices from the run's bank. Fourier
+    bins count from the slice's own size: where it is not the training window's, the mixed window
+    covers slightly other wavelengths.
+    """
     logits = _padded(method, image, window)
     if not reliability:
         return logits, None

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn, optim
 
 from napari_uda.config import Config
-from napari_uda.losses.adversarial import AdversarialMode, domain_loss
+from napari_uda.losses.adversarial import domain_loss
 from napari_uda.losses.entropy import self_information
 from napari_uda.networks.discriminator import DiscriminatorName, build_discriminator
 from napari_uda.networks.segmentor import SegmentorOutput
@@ -29,8 +29,8 @@ class AdversaryConfig(Config):
     """fc (fully convolutional), patch_bn or patch_in (PatchGAN with batch or instance norm)."""
     width: int = Field(default=64, ge=4, le=512)
     """Channels of the discriminator's first layer."""
-    loss: AdversarialMode = "bce"
-    """bce (cross-entropy), ls (least squares) or wgan."""
+    loss: Literal["bce", "ls"] = "bce"
+    """bce (cross-entropy) or ls (least squares)."""
 
 
 class OutputAdversary(nn.Module):
