@@ -29,8 +29,6 @@ from napari_uda.inference.predict import predict
 from napari_uda.metrics.report import evaluate_folders
 from napari_uda.runs import Run
 
-AUGMENTED: Mapping[str, Any] = {"augment": {"intensity": "gin"}}
-
 
 @dataclass(frozen=True)
 class Row:
@@ -41,21 +39,24 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 1
     recipe: str = ""
+    augmented: bool = False
 
 
 ROWS = (
     Row("source_only", "source_only", seeds=2),
-    Row("source_only + augmentation", "source_only", AUGMENTED, seeds=2),
+    Row("source_only + augmentation", "source_only", seeds=2, augmented=True),
     Row("adaptsegnet", "adaptsegnet"),
-    Row("adaptsegnet + augmentation", "adaptsegnet", AUGMENTED),
+    Row("adaptsegnet + augmentation", "adaptsegnet", augmented=True),
     Row("advent", "advent"),
-    Row("advent + augmentation", "advent", AUGMENTED),
+    Row("advent + augmentation", "advent", augmented=True),
     Row("se_asa", "se_asa", seeds=2),
-    Row("se_asa + augmentation", "se_asa", AUGMENTED, seeds=2),
+    Row("se_asa + augmentation", "se_asa", seeds=2, augmented=True),
     Row("target_supervised", "target_supervised", seeds=2),
 )
 ABLATION = tuple(
-    Row(name, "se_asa", recipe=name) for name in api.list_recipes() if name.startswith("table")
+    Row(name, "se_asa", recipe=name, augmented=True)
+    for name in api.list_recipes()
+    if name.startswith("table")
 )
 
 
@@ -68,7 +69,12 @@ def main() -> None:
     parser.add_argument("--recipe", default="cpu_small")
     parser.add_argument("--rows", default="", help="comma-separated parts of row names; all")
     parser.add_argument("--ablation", action="store_true", help="the rows of Tables 2 to 4")
-    parser.add_argument("--augment", default="", help="source augmentation of every ablation row")
+    parser.add_argument(
+        "--augmentation",
+        default="gin",
+        choices=("gamma", "bezier", "gin"),
+        help="source augmentation of the rows that have it, the ablation's among them",
+    )
     parser.add_argument("--seeds", type=int, default=0, help="seeds per row; 0: as listed")
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
@@ -103,8 +109,8 @@ def _result(row: Row, seed: int, given: argparse.Namespace) -> dict[str, Any]:
         "data": {"source": str(given.source), "target": str(given.target)},
         **row.settings,
     }
-    if given.augment:
-        settings["augment"] = {"intensity": given.augment}
+    if row.augmented:
+        settings["augment"] = {"intensity": given.augmentation}
     recipe = ",".join(name for name in (given.recipe, row.recipe) if name)
     resumed = (path / "config.yaml").exists()
     if resumed:

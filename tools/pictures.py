@@ -16,9 +16,9 @@ import napari
 from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_uda.gui.geometry import tag
+from napari_uda.gui.launch import close_notices
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-TOAST_SECONDS = 8.0
 
 
 def main() -> None:
@@ -26,9 +26,8 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(1500, 900)
-    wait(TOAST_SECONDS)  # napari's notice about PyQt5 covers the canvas for a while
     viewer.open_sample("napari_uda", "mr_labelled")
-    _, segment = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
+    segment_dock, segment = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
     press(segment, "run")
     wait_until(lambda: layer_of(viewer, "reliability") is not None)
     wait(1.0)
@@ -37,6 +36,7 @@ def main() -> None:
     viewer.dims.set_current_step(0, viewer.dims.nsteps[0] // 2)
     picture(viewer, "segment.png")
     segment.views.click()
+    viewer.window.remove_dock_widget(segment_dock)
     _, score = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
     press(score, "score")
     wait_until(lambda: score.table.rowCount() > 0)
@@ -78,6 +78,7 @@ def wait_until(ready: Callable[[], bool], seconds: float = 120.0) -> None:
 def picture(viewer: napari.Viewer, name: str) -> None:
     """Save the whole window."""
     wait(1.0)
+    close_notices()
     viewer.screenshot(str(IMAGES / name), canvas_only=False, flash=False)
 
 

@@ -14,7 +14,7 @@ from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
 
-_NOTICE_SECONDS = 8.0  # napari's own notices cover the canvas for a while
+_SETTLING_SECONDS = 2.0
 WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
 
@@ -45,13 +45,23 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         return
     from qtpy.QtWidgets import QApplication
 
-    end = time.monotonic() + _NOTICE_SECONDS
+    end = time.monotonic() + _SETTLING_SECONDS
     while time.monotonic() < end:
         QApplication.processEvents()
         time.sleep(0.01)
+    close_notices()
     screenshot.parent.mkdir(parents=True, exist_ok=True)
     viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
     viewer.close()
+
+
+def close_notices() -> None:
+    """Close napari's notices, which would cover a picture of the window."""
+    from qtpy.QtWidgets import QApplication
+
+    for widget in QApplication.allWidgets():
+        if type(widget).__name__ == "NapariQtNotification":
+            widget.close()
 
 
 def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
