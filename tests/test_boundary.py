@@ -44,6 +44,8 @@ def loaded_after(code: str) -> set[str]:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
         timeout=120,
         check=False,

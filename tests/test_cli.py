@@ -468,6 +468,8 @@ def test_an_interrupt_saves_and_resume_completes(
         [sys.executable, "-m", "napari_uda", *given, "--run-dir", str(run_dir)],
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     deadline = time.monotonic() + 120
     while not (run_dir / "metrics.jsonl").exists() and time.monotonic() < deadline:

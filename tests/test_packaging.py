@@ -51,6 +51,8 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=240,
         check=False,
     )

@@ -21,6 +21,8 @@ def test_method_table_is_up_to_date() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=120,
         check=False,
     )
@@ -57,6 +59,8 @@ def test_commands_exist() -> None:
             [sys.executable, "-m", "napari_uda", command, "--help"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=120,
             check=False,
         )

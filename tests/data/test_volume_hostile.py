@@ -408,6 +408,8 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         check=True,
         cwd=Path(__file__).parents[2],
     )

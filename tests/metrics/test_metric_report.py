@@ -381,5 +381,12 @@ def test_importing_the_package_is_light():
         "print(sorted({'torch', 'scipy', 'numpy', 'nibabel', 'pydantic'} & set(sys.modules))); "
         "m.evaluate; print(sorted({'torch', 'nibabel', 'SimpleITK'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+    )
     assert run.stdout.split("\n")[:2] == ["[]", "[]"]
