@@ -103,7 +103,6 @@ def _table(scores: dict[str, Scores]) -> str:
     names = list(next(iter(scores.values())).means("dice"))
     lines = [
         f"{_UNSEEN} unseen MR phantoms: Dice (0 to 1) / ASSD (mm), mean over subjects",
-        "(se_asa trains with Bezier augmentation of the source, the two bounds without)",
         f"{'':<18}" + "".join(f"{name:>16}" for name in names),
     ]
     for method, score in scores.items():
