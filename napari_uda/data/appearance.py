@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 IntensityAugmentation = Literal["none", "gamma", "bezier", "gin"]
 _BEZIER_POINTS = 64
+_GIN_PERCENTILES = (0.5, 99.5)
+_FLAT = 1e-4
+"""Least spread that is stretched: an image of one value stays one value."""
 
 
 def augment_intensity(
@@ -72,10 +75,18 @@ def _bezier(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
 
 
 def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
-    """Four random 1x1 or 3x3 convolutions with leaky ReLU, blended with the image, same norm."""
+    """Four random 1x1 or 3x3 convolutions with leaky ReLU, blended with the image.
+
+    The paper works on z-scored images and restores their norm. Ours lie in [-1, 1], where the norm of
+    a windowed CT is mostly air: the image is z-scored first, and the blend is stretched so that its
+    0.5th and 99.5th percentile become -1 and 1, as a volume of unknown scale would be read.
+    """
     batch, channels, height, width = image.shape
     layers, hidden = 4, 2
-    current = image.float()
+    flat = image.float().flatten(1)
+    spread = flat.std(1, correction=0, keepdim=True).clamp_min(_FLAT)
+    standardised = ((flat - flat.mean(1, keepdim=True)) / spread).view_as(image)
+    current = standardised
     weights = []
     for layer in range(layers):
         inputs = channels if layer == 0 else hidden
@@ -101,10 +112,11 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
             current = F.leaky_relu(current)
         current = current.reshape(batch, outputs, height, width)
     blend = _per_sample([float(g.uniform(0, 1)) for g in generators], image)
-    mixed = blend * image.float() + (1 - blend) * current
-    norm = image.float().flatten(1).norm(dim=1) / mixed.flatten(1).norm(dim=1).clamp_min(1e-6)
-    rescaled: Tensor = (mixed * norm.view(-1, 1, 1, 1)).clamp(-1, 1)
-    return rescaled
+    mixed = (blend * standardised + (1 - blend) * current).flatten(1)
+    limits = torch.tensor(_GIN_PERCENTILES, device=image.device) / 100
+    low, high = torch.quantile(mixed, limits, dim=1).unsqueeze(2)
+    stretched = (mixed - low) / (high - low).clamp_min(_FLAT) * 2 - 1
+    return stretched.clamp(-1, 1).view_as(image)
 
 
 def jitter_and_blur(

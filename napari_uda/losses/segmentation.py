@@ -92,6 +92,7 @@ def segmentation_loss(
     *,
     aux_weight: float = 0.1,
     ce_weight: float = 1.0,
+    ce_class_weights: bool = True,
     dice_weight: float = 1.0,
 ) -> Tensor:
     """Cross-entropy and Dice of the main head, plus `aux_weight` times those of the auxiliary head.
@@ -104,12 +105,15 @@ def segmentation_loss(
         label: `(B, H, W)`, integers in [0, C).
         aux_weight: of the auxiliary head.
         ce_weight: of both cross-entropies.
+        ce_class_weights: weigh each pixel by the rarity of its class (`class_weights`).
         dice_weight: of both Dice terms.
 
     Returns:
         Scalar, float32.
     """
-    weights = class_weights(label, output.logits.shape[1]) if ce_weight else None
+    weights = None
+    if ce_weight and ce_class_weights:
+        weights = class_weights(label, output.logits.shape[1])
     heads = [(1.0, output.logits)]
     if output.aux_logits is not None and aux_weight:
         heads.append((aux_weight, output.aux_logits))

@@ -19,7 +19,7 @@ from typing import (
 )
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
 from napari_uda.config import Config
@@ -50,11 +50,22 @@ class MethodConfig(Config):
     aux_weight: float = Field(default=0.1, ge=0)
     """Weight of the supervised loss of the auxiliary head; 0 is off."""
     ce_weight: float = Field(default=1.0, ge=0)
-    """Weight of the class-weighted cross-entropy; 0 is off."""
+    """Weight of the cross-entropy; 0 is off."""
+    ce_class_weights: bool = True
+    """Weigh cross-entropy by class rarity, as SE-ASA's code; off draws thin structures less thick."""
     dice_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft Dice loss; 0 is off."""
     reliability: ReliabilityConfig = ReliabilityConfig()
     """The vote that calls a pixel reliable: in training where the method uses it, and in predict."""
+
+    @model_validator(mode="after")
+    def _learns_from_labels(self) -> Self:
+        if not self.ce_weight and not self.dice_weight:
+            raise ValueError(
+                "ce_weight and dice_weight are both 0, so nothing is learnt from labels; "
+                "give one a weight above 0"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,7 @@ class Method(nn.Module, Generic[C]):
             label,
             aux_weight=self.config.aux_weight,
             ce_weight=self.config.ce_weight,
+            ce_class_weights=self.config.ce_class_weights,
             dice_weight=self.config.dice_weight,
         )
 

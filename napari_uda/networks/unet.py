@@ -2,8 +2,7 @@
 
 Reference: Ronneberger et al., MICCAI 2015. Ours differs in batch normalisation, zero padding, a
 width that stops growing at eight times the first, bilinear upsampling after a 1x1 convolution, and a
-second head. Measured on cardiac MR (250 steps, mean Dice, two seeds each): skips that are added instead of
-concatenated make a step a quarter faster and cost 2.5 points on the source, 6 on the unseen target.
+second head.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_uda.networks.init import initialise_kaiming, initialise_normal
+from napari_uda.networks.init import initialise_kaiming
 from napari_uda.networks.normalisation import NormName, normalisation
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 
@@ -66,9 +65,8 @@ class UNet(Segmentor):
         )
         self.head = nn.Conv2d(channels[0], num_classes, 1)
         self.aux_head = nn.Conv2d(channels[self.aux_level], num_classes, 1)
+        # the heads too: from DeepLab's N(0, 0.01) logits take hundreds of steps to leave 0
         initialise_kaiming(self, NEGATIVE_SLOPE)
-        initialise_normal(self.head, 0.01)
-        initialise_normal(self.aux_head, 0.01)
 
     def forward(self, image: Tensor) -> SegmentorOutput:
         """Segment `(B, K, H, W)` images; see `Segmentor.forward`."""

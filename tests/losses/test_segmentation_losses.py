@@ -116,6 +116,8 @@ def test_segmentation_loss_is_the_weighted_sum_of_its_terms() -> None:
     close(segmentation_loss(output._replace(aux_logits=None), LABEL), ce + dice)
     close(segmentation_loss(output, LABEL, ce_weight=0, dice_weight=2), 2 * dice + 0.2 * aux_dice)
     close(segmentation_loss(output, LABEL, dice_weight=0, aux_weight=1), ce + aux_ce)
+    plain = F.cross_entropy(main, LABEL) + 0.1 * F.cross_entropy(aux, LABEL)
+    close(segmentation_loss(output, LABEL, dice_weight=0, ce_class_weights=False), plain)
 
 
 def test_a_head_of_weight_zero_gets_no_gradient() -> None:

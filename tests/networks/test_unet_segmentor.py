@@ -134,3 +134,13 @@ def test_monai_refusals_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(__import__("sys").modules, "monai.networks.nets", None)
     with pytest.raises(InputError, match=r"pip install napari_uda\[monai\]"):
         build_segmentor(SegmentorConfig(name="monai:UNet"), 1, 2)
+
+
+def test_logits_start_neither_at_zero_nor_sure() -> None:
+    """Small structures are learnt late when all logits start near 0: the heads must not be tiny."""
+    torch.manual_seed(0)
+    network = UNet(1, 5, width=16, depth=4).train()
+    output = network(torch.randn(4, 1, 64, 64))
+    assert output.aux_logits is not None
+    for logits in (output.logits, output.aux_logits):
+        assert 0.2 < logits.std().item() < 3
