@@ -116,7 +116,8 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     limits = torch.tensor(_GIN_PERCENTILES, device=image.device) / 100
     low, high = torch.quantile(mixed, limits, dim=1).unsqueeze(2)
     stretched = (mixed - low) / (high - low).clamp_min(_FLAT) * 2 - 1
-    return stretched.clamp(-1, 1).view_as(image)
+    augmented: Tensor = stretched.clamp(-1, 1).view_as(image)
+    return augmented
 
 
 def jitter_and_blur(
