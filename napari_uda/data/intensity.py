@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -54,9 +55,9 @@ class Intensity(Config):
         """
         low, high = self.bounds
         if self.mode == "percentile":
-            low, high = (float(v) for v in np.percentile(_subsample(array), self.bounds))
+            low, high = (float(v) for v in np.percentile(thinned(array, _MAX_SAMPLES), self.bounds))
         elif self.mode == "zscore":
-            values = _subsample(array).astype(np.float64)
+            values = thinned(array, _MAX_SAMPLES).astype(np.float64)
             values = np.minimum(values, np.percentile(values, self.clip_percentile))
             mean, deviation = float(values.mean()), float(values.std()) or 1.0
             low, high = mean + low * deviation, mean + high * deviation
@@ -101,12 +102,22 @@ def fit_intensity(
         return Intensity(mode=mode, bounds=config.z_range)
     if config.window != (0.0, 0.0):
         return Intensity(mode=mode, bounds=config.window)
-    body = np.concatenate([_subsample(array) for array in arrays])
+    body = np.concatenate([thinned(array, _MAX_SAMPLES) for array in arrays])
     body = body[body > CT_BODY_HU] if (body > CT_BODY_HU).any() else body
     low, high = (float(v) for v in np.percentile(body, config.percentiles))
     return Intensity(mode=mode, bounds=(low, high))
 
 
-def _subsample(array: NDArray[Any]) -> NDArray[Any]:
-    flat = np.ravel(array, order="K")  # a view for any contiguous order
-    return flat[:: max(1, flat.size // _MAX_SAMPLES)]
+def thinned(array: NDArray[Any], most: int) -> NDArray[Any]:
+    """About `most` voxels of a regular grid along the two longest axes, flat; all when there are fewer.
+
+    The grid follows the axes, not the memory, so that a volume read in RAS+ order gives the same
+    voxels however its file was stored.
+    """
+    step = math.ceil(math.sqrt(array.size / most))
+    if step <= 1:
+        return np.ravel(array, order="K")  # a view for any contiguous order
+    longest = sorted(range(array.ndim), key=lambda axis: (-array.shape[axis], axis))[:2]
+    return array[
+        tuple(slice(None, None, step if axis in longest else None) for axis in range(array.ndim))
+    ].ravel()

@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_uda.config import Config
 from napari_uda.data.appearance import augment_intensity
 from napari_uda.data.folder import Case, DataFolder
-from napari_uda.data.intensity import Intensity, fit_intensity
+from napari_uda.data.intensity import Intensity, fit_intensity, thinned
 from napari_uda.data.sampling import batch_indices, generator
 from napari_uda.data.slices import (
     SliceGrid,
@@ -273,8 +273,7 @@ def _scan(folder: DataFolder) -> _Scan:
         z, y, x = volume.array.shape
         shapes[case.name] = (z, y, x)
         spacings.append(volume.spacing_mm)
-        flat = np.ravel(volume.array, order="K")
-        samples.append(flat[:: max(1, flat.size // _FIT_VOXELS)].copy())
+        samples.append(thinned(volume.array, _FIT_VOXELS).copy())
     return _Scan(shapes, spacings, samples)
 
 

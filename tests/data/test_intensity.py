@@ -90,3 +90,14 @@ def test_fitted_numbers_survive_the_file() -> None:
     fitted = fit_intensity(IntensityConfig(), [np.random.default_rng(0).normal(100, 30, 999)], "CT")
     again = Intensity.model_validate_json(fitted.model_dump_json())
     assert again == fitted  # bit for bit: JSON writes the shortest number that reads back the same
+
+
+def test_how_a_large_volume_lies_in_memory_does_not_change_its_bounds() -> None:
+    canonical = np.random.default_rng(0).gamma(2, 100, (30, 180, 160)).astype(np.int16)
+    expected = Intensity(mode="percentile", bounds=(0.5, 99.5)).raw_bounds(canonical)
+    stored_otherwise = np.ascontiguousarray(canonical.transpose(2, 0, 1)[:, ::-1])
+    view = stored_otherwise[:, ::-1].transpose(1, 2, 0)
+    assert np.array_equal(view, canonical)
+    assert Intensity(mode="percentile", bounds=(0.5, 99.5)).raw_bounds(view) == expected
+    exact = np.percentile(canonical, (0.5, 99.5))
+    np.testing.assert_allclose(expected, exact, rtol=0.05)
