@@ -60,7 +60,7 @@ class AugmentConfig(Config):
     """Random changes of the training slices."""
 
     intensity: IntensityAugmentation = "none"
-    """none, gamma (with contrast), bezier, or gin (random convolutions: for MR; for CT take bezier)."""
+    """none, gamma (with contrast), bezier, gin (random convolutions), gin_ipa (two of them by place)."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
     """Affine moves of source and target slices."""
 

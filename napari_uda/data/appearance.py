@@ -1,4 +1,4 @@
-"""Random appearance: source intensity augmentation (gamma, Bezier, GIN) and SE-ASA's colour views."""
+"""Random appearance: source intensity augmentation (gamma, Bezier, GIN, IPA) and SE-ASA's colour views."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IntensityAugmentation = Literal["none", "gamma", "bezier", "gin"]
+IntensityAugmentation = Literal["none", "gamma", "bezier", "gin", "gin_ipa"]
 _BEZIER_POINTS = 64
 _GIN_PERCENTILES = (0.5, 99.5)
+_MASK_KNOTS = (5, 9)
+_MASK_CONTRAST = 3.0
 _FLAT = 1e-4
 """Least spread that is stretched: an image of one value stays one value."""
 
@@ -27,7 +29,8 @@ def augment_intensity(
     Args:
         image: `(B, K, H, W)` float in [-1, 1].
         kind: none; gamma (gamma, contrast, brightness); bezier (monotone cubic map, half of them
-            inverted; Zhou et al. 2019, SLAug); gin (random shallow convolutions; Ouyang et al. 2022).
+            inverted; Zhou et al. 2019, SLAug); gin (random shallow convolutions); gin_ipa (two of them,
+            blended from place to place). Both: Ouyang et al., TMI 2022.
         generators: one per sample.
 
     Returns:
@@ -39,7 +42,9 @@ def augment_intensity(
         return _gamma(image, generators)
     if kind == "bezier":
         return _bezier(image, generators)
-    return _gin(image, generators)
+    if kind == "gin":
+        return _gin(image, generators)
+    return _gin_ipa(image, generators)
 
 
 def _per_sample(values: Sequence[float], like: Tensor) -> Tensor:
@@ -118,6 +123,28 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     stretched = (mixed - low) / (high - low).clamp_min(_FLAT) * 2 - 1
     augmented: Tensor = stretched.clamp(-1, 1).view_as(image)
     return augmented
+
+
+def _gin_ipa(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Two looks of GIN blended by a smooth random mask, so that contrast between places changes too.
+
+    No map of grey values gives the right heart of a CT the brightness of the left one; this does. The
+    paper draws the mask as cubic B-splines, we enlarge a few random numbers bicubically.
+    """
+    looks = _gin(torch.cat([image, image]), [*generators, *generators])
+    first, second = looks.chunk(2)
+    return torch.lerp(first, second, _smooth_masks(image, generators))
+
+
+def _smooth_masks(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
+    """`(B, 1, H, W)` in (0, 1), half of it above 0.5; a few soft patches per side."""
+    masks = []
+    for rng in generators:
+        side = int(rng.integers(*_MASK_KNOTS, endpoint=True))
+        knots = torch.from_numpy(rng.standard_normal((1, 1, side, side), dtype=np.float32))
+        noise = F.interpolate(knots, image.shape[2:], mode="bicubic", align_corners=True)
+        masks.append((noise - noise.mean()) / noise.std())
+    return torch.sigmoid(_MASK_CONTRAST * torch.cat(masks).to(image.device))
 
 
 def jitter_and_blur(

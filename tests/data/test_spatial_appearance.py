@@ -11,7 +11,7 @@ from napari_uda.data.appearance import augment_intensity, jitter_and_blur
 from napari_uda.data.sampling import generator
 from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
 
-KINDS = ("gamma", "bezier", "gin")
+KINDS = ("gamma", "bezier", "gin", "gin_ipa")
 IDENTITY = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]])
 
 
@@ -165,6 +165,19 @@ def test_gin_fills_the_range_and_does_not_see_the_scale_of_its_input() -> None:
         torch.testing.assert_close(share, torch.full((8,), 0.005), atol=0.002, rtol=0)
     rescaled = augment_intensity(0.3 * image - 0.7, "gin", _generators(8))
     torch.testing.assert_close(rescaled, augmented, atol=1e-3, rtol=0)
+
+
+def test_ipa_shows_one_tissue_in_two_brightnesses() -> None:
+    """A map of grey values, convolved or not, keeps equal places equal; the smooth mask does not."""
+    stripes = (torch.arange(64) % 8 < 4).float() * 2 - 1
+    image = stripes.expand(16, 1, 64, 64)
+    spread = {}
+    for kind in ("gin", "gin_ipa"):
+        inner = augment_intensity(image, kind, _generators(16))[..., 9:57, 9:57]  # off the border
+        rows = inner[:, 0, :, ::8]  # the same place of every stripe
+        spread[kind] = rows.flatten(1).std(1)
+    assert spread["gin"].max() < 1e-3
+    assert spread["gin_ipa"].median() > 0.1
 
 
 # --- SE-ASA's views -------------------------------------------------------------------------------
