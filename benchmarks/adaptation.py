@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="the rows of Tables 2 to 4")
     parser.add_argument(
         "--augmentation",
-        default="gin",
-        choices=("gamma", "bezier", "gin"),
+        default="gin_ipa",
+        choices=("gamma", "bezier", "gin", "gin_ipa"),
         help="source augmentation of the rows that have it, the ablation's among them",
     )
     parser.add_argument("--seeds", type=int, default=0, help="seeds per row; 0: as listed")
