@@ -17,6 +17,7 @@ from napari_uda.data.appearance import augment_intensity
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
 from napari_uda.data.sampling import batch_indices, generator
+from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
     SliceStore,
@@ -30,6 +31,7 @@ from napari_uda.data.volume import Volume, describe_grid_difference, read_labels
 from napari_uda.engine import distributed
 from napari_uda.errors import InputError
 from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled
+from napari_uda.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +64,11 @@ class DataFacts(Config):
     """Modality of the target domain."""
     fingerprint: str = Field(default="")
     """Hash of case names and file sizes of both domains."""
+    sizes: dict[str, StructureSize] = Field(default_factory=dict)
+    """Size of each structure in the labelled training slices, or in those of the run that this one
+    starts from; empty in runs made before it was stored."""
+    target_supervision: str = "none"
+    """What the method was told of the target's labels, from none over tags of slices to all."""
 
     @property
     def num_classes(self) -> int:
@@ -134,16 +141,22 @@ class TrainingData:
             source = Labelled(image, label)
         if self.target is not None:
             image, _ = self._draw(self.target, f"target{stream}", step, device, labelled=False)
-            target = Unlabelled(image)
+            places = self._places(self.target, f"target{stream}", step)
+            target = Unlabelled(image, torch.from_numpy(places).to(device))
         return Batch(source, target)
+
+    def _places(self, store: SliceStore, stream: str, step: int) -> NDArray[np.int64]:
+        """Which slices of the store this rank's part of the batch is."""
+        size, rank = self.config.batch_size, distributed.rank()
+        world = distributed.world_size()
+        indices = batch_indices(self.config.seed, stream, step, len(store), size * world)
+        return indices[rank * size : (rank + 1) * size]
 
     def _draw(
         self, store: SliceStore, stream: str, step: int, device: torch.device, *, labelled: bool
     ) -> tuple[Tensor, Tensor | None]:
         size, rank = self.config.batch_size, distributed.rank()
-        indices = batch_indices(
-            self.config.seed, stream, step, len(store), size * distributed.world_size()
-        )[rank * size : (rank + 1) * size]
+        indices = self._places(store, stream, step)
         generators = [
             generator(self.config.seed, f"augment-{stream}", step, rank * size + i)
             for i in range(size)
@@ -178,13 +191,19 @@ def load_training_data(
         config: the run's settings.
         method: its `needs` decide which folder is read, and whether with labels.
         cache: folder for memory-mapped slices of large data.
-        known: facts to reuse instead of fitting: those of the run itself when it is resumed, or of
-            the run it starts from.
+        known: facts to reuse instead of fitting: those of the run itself when it is resumed; without
+            them those of the run it starts from, if there is one.
 
     Raises:
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
-            not fit its images.
+            not fit its images, or if the method needs a run to start from and there is none.
     """
+    if known is None and config.init is not None:
+        known = Run.open(config.init).facts
+    if known is None and method.needs_init:
+        raise InputError(
+            f"{config.method.name} starts from a trained run; give it one with --init RUN"
+        )
     labelled, unlabelled = _folders(config.data, method)
     splits = _split(config, labelled, unlabelled)
     # a method that does not train on the target is told its intensities all the same: what it
@@ -195,6 +214,8 @@ def load_training_data(
     folders = (labelled, appearance)
     scans = {folder.path: _scan(folder) for folder in folders if folder is not None}
     facts = _facts(config.data, labelled, appearance, scans, splits, known)
+    told = "all" if "target_labels" in method.needs else config.method.target_supervision
+    facts = facts.model_copy(update={"target_supervision": told})
     budget = config.data.cache_gib * 2**30
     source = target = None
     held_out: tuple[Case, ...] = ()
@@ -211,6 +232,7 @@ def load_training_data(
             budget,
             with_labels=True,
         )
+        facts = facts.model_copy(update={"sizes": _sizes(source, facts)})
     if unlabelled is not None and facts.target_intensity is not None:
         target = _store(
             list(unlabelled.cases),
@@ -222,6 +244,13 @@ def load_training_data(
             with_labels=False,
         )
     return TrainingData(facts, config, source, target, held_out)
+
+
+def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
+    """Sizes of the structures, in the order of their classes."""
+    assert store.labels is not None
+    names = list(facts.names().values())
+    return structure_sizes(store.labels, names, facts.grid.pixel_mm)
 
 
 def _folders(
@@ -294,6 +323,7 @@ def _facts(
         same_domain = labelled is None or labelled.path != data.target
         changes["source_intensity"] = known.source_intensity if same_domain else None
         changes["target_intensity"] = known.target_intensity
+        changes["sizes"] = known.sizes
     else:
         reference = scans[(labelled or appearance).path]  # type: ignore[union-attr]
         axis = choose_axis(data.axis, reference.spacings_mm)

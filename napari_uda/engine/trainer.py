@@ -114,6 +114,7 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
         run.rewind(done)
         run.event("resumed" if done else "started", step=done)
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
+    logger.info("labels of the target that it was told: %s", data.facts.target_supervision)
     before, began = run.seconds(), time.monotonic()
     best = -1.0
     if done == 0:
@@ -155,12 +156,10 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
 
 def _load_data(run: Run, leader: bool) -> TrainingData:
     config = run.config
-    run_known = known = run.known_facts()
-    if known is None and config.init is not None:
-        known = Run.open(config.init).facts
+    run_known = run.known_facts()
     _wait_for_all()  # every rank looks for data.json before rank 0 writes it
     data = load_training_data(
-        config, method_class(config.method.name), cache=run.cache, known=known
+        config, method_class(config.method.name), cache=run.cache, known=run_known
     )
     if run_known and run_known.fingerprint != data.facts.fingerprint:
         raise InputError(

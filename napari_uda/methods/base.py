@@ -58,6 +58,11 @@ class MethodConfig(Config):
     reliability: ReliabilityConfig = ReliabilityConfig()
     """The vote that calls a pixel reliable: in training where the method uses it, and in predict."""
 
+    @property
+    def target_supervision(self) -> str:
+        """What these settings tell the method of the target's labels; kept in the run's facts."""
+        return "none"
+
     @model_validator(mode="after")
     def _learns_from_labels(self) -> Self:
         if not self.ce_weight and not self.dice_weight:
@@ -78,9 +83,13 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Slices of the target domain: `image` (B, K, H, W) float32 in [-1, 1]. There is no label field."""
+    """Slices of the target domain: `image` (B, K, H, W) float32 in [-1, 1]. There is no label field.
+
+    `index` (B,) int64 says which of the target slices they are, for what a method keeps per slice.
+    """
 
     image: Tensor
+    index: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,8 @@ class Method(nn.Module, Generic[C]):
     """One sentence for the method table."""
     needs: ClassVar[frozenset[Need]]
     """Data without which the method cannot train."""
+    needs_init: ClassVar[bool] = False
+    """Whether it can only start from a trained run."""
     config_class: ClassVar[type[MethodConfig]]
 
     config: C

@@ -200,6 +200,39 @@ def test_facts_say_what_was_measured(tiny_run: Run) -> None:
     assert facts.source.train == ("source_0", "source_1", "source_2")
     assert facts.class_of_value()[[0, 1, 2, 3]].tolist() == [0, 1, 0, 2]
     assert facts.value_of_class().tolist() == [0, 1, 3]
+    assert facts.target_supervision == "none"
+
+
+def test_facts_hold_the_sizes_of_the_source_labels(
+    tiny_run: Run, two_domains: Domains, tmp_path: Path
+) -> None:
+    data = load_training_data(
+        small_config("source_only", *two_domains), METHODS["source_only"], cache=tmp_path
+    )
+    assert data.source is not None
+    assert data.source.labels is not None
+    sizes = tiny_run.facts.sizes
+    assert list(sizes) == ["inner", "outer"]
+    for index, name in enumerate(sizes, start=1):
+        pixels = (data.source.labels == index).sum((1, 2))
+        assert sizes[name].slice_share == np.mean(pixels > 0)
+        assert sizes[name].area_mm2 == pytest.approx(pixels[pixels > 0].mean() * 1.88**2)
+    # in millimetres they are those of the files: the grid's pixels are larger than the files'
+    files = [read_volume(f).array for f in sorted((two_domains[0] / "labels").iterdir())]
+    outer = np.concatenate([(array == 3).sum((1, 2)) * 1.5**2 for array in files])
+    assert sizes["outer"].area_mm2 == pytest.approx(outer[outer > 0].mean(), rel=0.05)
+
+
+def test_a_run_from_before_sizes_were_stored_still_opens(tiny_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.path, tmp_path / "old")
+    file = tmp_path / "old" / "data.json"
+    stored = json.loads(file.read_text())
+    del stored["sizes"], stored["target_supervision"]
+    file.write_text(json.dumps(stored))
+    facts = Run.open(tmp_path / "old").facts
+    assert facts.sizes == {}
+    assert facts.labels == tiny_run.facts.labels
+    Run.open(tmp_path / "old").load_method()
 
 
 def test_only_the_newest_previews_stay(two_domains: Domains, tmp_path: Path) -> None:
@@ -296,7 +329,7 @@ def test_batches_hold_no_target_labels(method: str, two_domains: Domains, tmp_pa
     data = load_training_data(config, METHODS[method], cache=tmp_path)
     batch = data.batch(0, torch.device("cpu"))
     needs = METHODS[method].needs
-    assert [field.name for field in dataclasses.fields(Unlabelled)] == ["image"]
+    assert [field.name for field in dataclasses.fields(Unlabelled)] == ["image", "index"]
     assert (batch.target is not None) == ("target" in needs)
     if data.target is not None:
         assert data.target.labels is None
@@ -486,6 +519,7 @@ def test_the_second_stage_keeps_grid_labels_and_intensities(
     first, second = advent_run.facts, run.facts
     assert second.grid == first.grid
     assert second.labels == first.labels
+    assert second.sizes != first.sizes  # its own source's
     assert second.source_intensity == first.source_intensity
     assert second.target_intensity == first.target_intensity
     assert second.source is not None
