@@ -1,4 +1,4 @@
-"""Discriminators: which domain does a map of predictions come from?"""
+"""Discriminators: which domain does a map of predictions, or an image, come from?"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_uda.networks.init import initialise_normal
 from napari_uda.networks.normalisation import BatchNorm2d
 
 DiscriminatorName = Literal["fc", "patch_bn", "patch_in"]
+ImageDiscriminatorName = Literal["patch_in", "patch_in_mean"]
 
 
 class Discriminator(nn.Module):
@@ -22,12 +23,14 @@ class Discriminator(nn.Module):
     Args:
         layers: the whole stack, in order.
         smallest: smallest side of the input.
+        averaged: give one score per image, the mean over its patches.
     """
 
-    def __init__(self, layers: nn.Sequential, smallest: int) -> None:
+    def __init__(self, layers: nn.Sequential, smallest: int, *, averaged: bool = False) -> None:
         super().__init__()
         self.layers = layers
         self.smallest = smallest
+        self.averaged = averaged
 
     def forward(self, maps: Tensor) -> Tensor:
         """Score maps.
@@ -36,7 +39,8 @@ class Discriminator(nn.Module):
             maps: `(B, in_channels, H, W)`, probabilities, self-information or images.
 
         Returns:
-            `(B, 1, h, w)` logits, positive for what the discriminator takes for source.
+            `(B, 1, h, w)` logits, `(B, 1)` when averaged; positive for what the discriminator takes
+            for source, or for a real image.
 
         Raises:
             ValueError: when a side is too small for the stack.
@@ -47,11 +51,11 @@ class Discriminator(nn.Module):
                 f"discriminator; it needs {self.smallest} x {self.smallest}"
             )
         scores: Tensor = self.layers(maps)
-        return scores
+        return scores.mean((2, 3)) if self.averaged else scores
 
 
 def build_discriminator(
-    name: DiscriminatorName, in_channels: int, width: int = 64
+    name: DiscriminatorName | ImageDiscriminatorName, in_channels: int, width: int = 64
 ) -> Discriminator:
     """Build a discriminator by name.
 
@@ -61,6 +65,7 @@ def build_discriminator(
       for 256 x 256; weights N(0, 0.02), normalisation N(1, 0.02) (SE-ASA).
     - `patch_in`: the same with instance normalisation without affine parameters (CycleGAN). Its inner
       convolutions have no bias: the normalisation would remove it.
+    - `patch_in_mean`: the same, its scores averaged to one per image (AttENT's CycleGAN).
 
     Args:
         name: which one.
@@ -75,11 +80,13 @@ def build_discriminator(
     """
     if name == "fc":
         return Discriminator(_fully_convolutional(in_channels, width), smallest=32)
-    if name in ("patch_bn", "patch_in"):
-        layers = _patch(in_channels, width, instance=name == "patch_in")
+    if name in ("patch_bn", "patch_in", "patch_in_mean"):
+        layers = _patch(in_channels, width, instance=name != "patch_bn")
         initialise_normal(layers, 0.02, norm_std=0.02)
-        return Discriminator(layers, smallest=24)
-    raise ValueError(f"unknown discriminator {name!r}; choose fc, patch_bn or patch_in")
+        return Discriminator(layers, smallest=24, averaged=name == "patch_in_mean")
+    raise ValueError(
+        f"unknown discriminator {name!r}; choose fc, patch_bn, patch_in or patch_in_mean"
+    )
 
 
 def _fully_convolutional(in_channels: int, width: int) -> nn.Sequential:

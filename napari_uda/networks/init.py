@@ -10,12 +10,12 @@ def initialise_normal(module: nn.Module, std: float, *, norm_std: float = 0.0) -
     """Draw convolution weights from N(0, std) and set their biases to 0, in place.
 
     Args:
-        module: the network; every `Conv2d` and every batch normalisation inside is set.
+        module: the network; every `Conv2d`, `ConvTranspose2d` and batch normalisation inside is set.
         std: standard deviation of the convolution weights: 0.01 for DeepLab-v2, 0.02 for PatchGAN.
         norm_std: batch normalisation weights are drawn from N(1, norm_std); 0 sets them to 1.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -18,6 +18,18 @@ def test_scores_for_256(name: str, side: int) -> None:
     assert count / 1e6 == pytest.approx(2.77, abs=0.01)
 
 
+def test_one_score_per_image() -> None:
+    torch.manual_seed(0)
+    patches = build_discriminator("patch_in", 1, 4)
+    averaged = build_discriminator("patch_in_mean", 1, 4)
+    averaged.load_state_dict(patches.state_dict())
+    images = torch.rand(3, 1, 40, 48)
+    assert averaged(images).shape == (3, 1)
+    torch.testing.assert_close(averaged(images), patches(images).mean((2, 3)))
+    with torch.device("meta"):
+        assert build_discriminator("patch_in_mean", 1)(torch.empty(2, 1, 256, 256)).shape == (2, 1)
+
+
 def test_layers_of_the_papers() -> None:
     fc, bn, instance = (build_discriminator(name, 5, 8) for name in ("fc", "patch_bn", "patch_in"))
 
