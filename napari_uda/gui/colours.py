@@ -1,4 +1,4 @@
-"""Fixed colours: a structure looks the same in every layer, legend and curve, in every session."""
+"""Fixed colours as napari's colour maps, and colours that can be read against a background."""
 
 from __future__ import annotations
 
@@ -9,48 +9,13 @@ from types import MappingProxyType
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
+from napari_uda.colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
+
 RELIABLE, UNRELIABLE = 1, 2
 RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})
 """Values of a reliability map; blue and orange stay apart under every colour blindness."""
-_RELIABILITY = {RELIABLE: "#0072B250", UNRELIABLE: "#E69F00"}
+_RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
 _CLEAR_ENTROPY = 0.25
-
-_STRUCTURES = {
-    # heart: as in Fig. 3 of the SE-ASA paper
-    "aa": "#2F7BFF",
-    "lac": "#1FB45A",
-    "lvc": "#FFD43B",
-    "myo": "#E5383B",
-    "lv": "#FFD43B",
-    "rv": "#2F7BFF",
-    # abdomen
-    "liver": "#D55E00",
-    "right_kidney": "#56B4E9",
-    "left_kidney": "#009E73",
-    "spleen": "#CC79A7",
-}
-_ALIASES = {
-    "ascending_aorta": "aa",
-    "left_atrium": "lac",
-    "left_atrium_blood_cavity": "lac",
-    "la": "lac",
-    "left_ventricle": "lvc",
-    "left_ventricle_blood_cavity": "lvc",
-    "right_ventricle": "rv",
-    "myocardium": "myo",
-    "left_ventricle_myocardium": "myo",
-    "kidney_right": "right_kidney",
-    "kidney_left": "left_kidney",
-}
-# Okabe and Ito 2008, apart for every common colour blindness, without their black
-_PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#999999")
-
-
-def structure_colour(name: str, value: int) -> str:
-    """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
-    key = name.strip().lower().replace(" ", "_").replace("-", "_")
-    known = _STRUCTURES.get(_ALIASES.get(key, key))
-    return known or _PALETTE[(value - 1) % len(_PALETTE)]
 
 
 def structure_colormap(names: Mapping[int, str]) -> DirectLabelColormap:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from napari_uda.gui.colours import structure_colour
+from napari_uda.colours import structure_colour
 
 _SWATCH_PIXELS = 14
 

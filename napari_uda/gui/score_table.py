@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from napari_uda.gui.colours import structure_colour
+from napari_uda.colours import structure_colour
 from napari_uda.gui.legend import swatch
 
 # column of scores.csv, header, decimals, explanation

@@ -13,10 +13,11 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 
 import napari_uda as uda
+from napari_uda.colours import structure_colour
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.errors import InputError
 from napari_uda.gui import samples
-from napari_uda.gui.colours import readable, structure_colour
+from napari_uda.gui.colours import readable
 from napari_uda.gui.geometry import METADATA
 from napari_uda.gui.layers import structure_names
 from napari_uda.gui.reader import get_reader, read_layers
