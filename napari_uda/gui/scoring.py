@@ -9,8 +9,8 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_uda.errors import InputError
 from napari_uda.colours import structure_colour
+from napari_uda.errors import InputError
 from napari_uda.gui.geometry import Placement, layer_volume, placement, tag
 from napari_uda.gui.layers import structure_names
 
