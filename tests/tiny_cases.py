@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from itertools import permutations, product
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_uda.api import build_config
+from napari_uda.api import build_config, iterate
 from napari_uda.data.volume import Volume
+from napari_uda.methods.base import METHODS
 from napari_uda.run_config import RunConfig
 from napari_uda.runs import Run
 
@@ -49,11 +51,35 @@ def small_config(method: str, source: Path, target: Path, /, **settings: Any) ->
     own: dict[str, Any] = dict(SMALL_METHOD)
     if method in ("adaptsegnet", "advent", "se_asa"):
         own["adversary"] = {"width": 4}
+    if method in ("cyclegan", "attent"):
+        own["translator"] = {
+            "generator": {"width": 4, "blocks": 1},
+            "discriminator_width": 4,
+            "pool_size": 3,
+            "structure_every": 1,
+        }
+    if method == "attent":  # both stages in every step
+        own |= {"adversary": {"width": 4, "discriminator": "fc"}, "joint": True}
     if method == "se_asa":
         own["prototype_batches"] = 1
     base = {**SMALL, "method": own}
     base = merge(base, {"data": {"source": str(source), "target": str(target)}})
-    return build_config(method, **merge(base, settings))
+    merged = merge(base, settings)
+    if METHODS[method].needs_init and "init" not in merged:
+        merged["init"] = str(_started_run(source, target, merged))
+    return build_config(method, **merged)
+
+
+def _started_run(source: Path, target: Path, settings: dict[str, Any]) -> Path:
+    """A source run of one step with the same network and slices, made once beside the data."""
+    parts = {name: settings[name] for name in ("data", "segmentor")}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    path = source.parent / f"started_{digest}"
+    if not path.exists():
+        config = small_config("source_only", source, target, steps=1, **parts)
+        for _ in iterate(Run.create(path, config)):
+            pass
+    return path
 
 
 def merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:

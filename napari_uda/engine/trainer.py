@@ -190,16 +190,17 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
             for name, tensor in given.items()
             if name in own and own[name].shape == tensor.shape and method.loads_from_init(name)
         }
-        foreign = [n for n in own if n.startswith("segmentor.") and n not in fitting]
-        foreign += [n for n in given if n.startswith("segmentor.") and n not in own]
+        foreign = [n for n in own if n not in fitting]
+        foreign += [n for n in given if n not in own]
+        foreign = [n for n in foreign if n.startswith("segmentor.") and method.loads_from_init(n)]
         if foreign:
             raise InputError(
                 f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
                 "the same segmentor settings"
             )
-        for part in _discriminators(own):
-            missing = [name for name in own if name.startswith(part) and name not in fitting]
-            if missing:  # half of a discriminator is none
+        for part in _whole_parts(own):
+            misfits = [n for n in own if n not in fitting] + [n for n in given if n not in own]
+            if any(n.startswith(part) for n in misfits):  # half of a network is none
                 fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
                 logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
         method.load_state_dict({**own, **fitting})
@@ -210,12 +211,13 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
         method.amplitude_bank.copy_(grey_amplitude(slices, settings.fourier_half_width))
 
 
-def _discriminators(names: Iterable[str]) -> list[str]:
-    """Prefixes of the discriminators among parameter names."""
-    kind = "discriminators."
-    found = {
-        name[: name.index(".", name.index(kind) + len(kind)) + 1] for name in names if kind in name
-    }
+def _whole_parts(names: Iterable[str]) -> list[str]:
+    """Prefixes of the discriminators and generators among the names of parameters and buffers."""
+    found = set()
+    for kind in ("discriminators.", "generators."):
+        for name in names:
+            if kind in name:
+                found.add(name[: name.index(".", name.index(kind) + len(kind)) + 1])
     return sorted(found)
 
 

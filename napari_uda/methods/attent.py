@@ -1,0 +1,133 @@
+"""AttENT: attention-gated translation, then entropy alignment (Li et al., BIBM 2021).
+
+Equation numbers are the paper's; AT-Dn are the decisions taken where paper and released code differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, optim
+
+from napari_uda.engine.dataset import TrainingData
+from napari_uda.engine.runtime import Runtime
+from napari_uda.errors import InputError
+from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.networks.segmentor import Segmentor
+from napari_uda.networks.translator import GatedTranslatorConfig, Translator
+from napari_uda.optimizers import OptimizerConfig
+
+
+class AttENTConfig(MethodConfig):
+    """Settings of attent."""
+
+    name: Literal["attent"] = "attent"
+    """The method."""
+    translator: GatedTranslatorConfig = GatedTranslatorConfig()
+    """Stage A: generators with attention gates and image discriminators."""
+    translation_steps: int = Field(default=10_000, ge=0)
+    """Steps of stage A, the first of the run; 0 takes trained generators from the run `init`."""
+    joint: bool = False
+    """Run stage B from the first step, while the generators still learn; off is the paper's order."""
+    keep_segmentor: bool = True
+    """Take the segmentor of `init` over too; off starts with a new one, as the paper's stage B does."""
+    adversary: AdversaryConfig = AdversaryConfig(
+        discriminator="fc", main_weight=1e-3, aux_weight=2e-4
+    )
+    """Stage B: discriminators on weighted self-information maps, and their weights."""
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig(
+        kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
+    )
+    """Optimiser of each discriminator of stage B."""
+
+
+class AttENT(Method[AttENTConfig]):
+    """Target slices take the source's look, then their entropy maps learn to pass for source ones.
+
+    The segmentor learns from source labels in stage A too, which the paper does not say: the structure
+    check needs it, and stage B then starts from it. The paper's order to the letter is two runs: stage
+    A with `cyclegan`, then this method with `init`, `translation_steps` 0 and `keep_segmentor` off.
+    """
+
+    family = "translation"
+    paper = "Li et al., BIBM 2021"
+    summary = "gives the target the source's look with attention gates, then aligns entropy maps"
+    needs = frozenset({"source", "target"})
+
+    def __init__(self, config: AttENTConfig, segmentor: Segmentor, num_classes: int) -> None:
+        super().__init__(config, segmentor, num_classes)
+        self.translator = Translator(config.translator)
+        self.adversary = OutputAdversary(config.adversary, num_classes, "self_information")
+        if not config.translation_steps:
+            self.translator.requires_grad_(False)
+
+    def optimizers(self) -> Mapping[str, optim.Optimizer]:
+        translating = self.translator.optimizers() if self.config.translation_steps else {}
+        return {
+            "segmentor": self.build_segmentor_optimizer(),
+            **translating,
+            **self.adversary.optimizers(self.config.discriminator_optimizer),
+        }
+
+    def loads_from_init(self, name: str) -> bool:
+        return self.config.keep_segmentor or not name.startswith("segmentor.")
+
+    def prepare(self, data: TrainingData, runtime: Runtime) -> None:
+        """Refuse to begin what cannot become a model.
+
+        Raises:
+            InputError: without trained generators, or without a step for stage B.
+        """
+        stage_a = self.config.translation_steps
+        if not stage_a and not self.translator.trained_steps:
+            raise InputError(
+                "translation_steps is 0 and no trained generators of these settings are given; give "
+                "--init with a run of cyclegan or attent, or translation_steps above 0"
+            )
+        if stage_a >= runtime.steps and not self.config.joint:
+            raise InputError(
+                f"translation_steps is {stage_a} of {runtime.steps} steps and leaves none for the "
+                "alignment of entropy maps; give fewer, or more --steps"
+            )
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source, target = batch.labelled(), batch.unlabelled()
+        translating = runtime.step < self.config.translation_steps
+        aligning = self.config.joint or not translating
+        # all of it with the generators as they stand before this step
+        logs = self.translator.structure_check(self.segmentor, source.image, source.label, runtime)
+        if aligning:
+            with torch.no_grad(), runtime.autocast():
+                translated = self.translator.translate(target.image, "target_to_source")
+
+        # Stage A: Eqs. 2 to 4.
+        if translating:
+            logs |= self.translator.learn(source.image, target.image, runtime)
+
+        # Stage B: the supervised loss, Eq. 5, and maps of translated slices that pass for source
+        # maps, Eqs. 6 and 8.
+        with runtime.autocast():
+            source_output = self.segmentor(source.image)
+        segmentation = self.supervised_loss(source_output, source.label)
+        logs["segmentation"] = segmentation.detach()
+        loss = segmentation
+        if aligning:
+            with runtime.autocast():
+                target_output = self.segmentor(translated)
+                for head, adversarial in self.adversary.fooling_losses(target_output).items():
+                    loss = loss + adversarial
+                    logs[f"adversarial_{head}"] = adversarial.detach()
+        runtime.minimise(loss, "segmentor")
+
+        # One step of each discriminator of entropy maps, Eq. 7.
+        if aligning:
+            logs |= self.adversary.learn(source_output, target_output, runtime)
+        return logs
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Logits of the main head on target slices, which are given the source's look first."""
+        return super().predict(self.translator.translate(image, "target_to_source"))

@@ -1,0 +1,73 @@
+"""CycleGAN as adaptation of images (Zhu et al. 2017): a segmentor that never sees the other look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, optim
+
+from napari_uda.engine.runtime import Runtime
+from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.networks.segmentor import Segmentor
+from napari_uda.networks.translator import Translator, TranslatorConfig
+
+
+class CycleGANConfig(MethodConfig):
+    """Settings of cyclegan."""
+
+    name: Literal["cyclegan"] = "cyclegan"
+    """The method."""
+    translator: TranslatorConfig = TranslatorConfig()
+    """Generators and image discriminators."""
+    segment: Literal["translated_source", "translated_target"] = "translated_source"
+    """What the segmentor sees: source slices made to look like target ones in training, target slices as they are in predict; or source slices as they are, target slices made to look like them in predict (AttENT's rows CycleGAN and pixel space)."""
+
+
+class CycleGAN(Method[CycleGANConfig]):
+    """Two generators translate between the domains while a segmentor learns in one of the two looks.
+
+    The segmentor's loss does not reach the generators. In the papers it is trained after them; here
+    both learn in the same steps, so that one run predicts by itself, and the segmentor follows the
+    generators as they settle.
+    """
+
+    family = "translation"
+    paper = "Zhu et al., ICCV 2017"
+    summary = "translates images, to train on source in target style or to predict on target in source style"
+    needs = frozenset({"source", "target"})
+
+    def __init__(self, config: CycleGANConfig, segmentor: Segmentor, num_classes: int) -> None:
+        super().__init__(config, segmentor, num_classes)
+        self.translator = Translator(config.translator)
+
+    def optimizers(self) -> Mapping[str, optim.Optimizer]:
+        return {
+            "segmentor": self.build_segmentor_optimizer(),
+            **self.translator.optimizers(),
+        }
+
+    def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+        source, target = batch.labelled(), batch.unlabelled()
+        # all of it with the generators as they stand before this step
+        logs = self.translator.structure_check(self.segmentor, source.image, source.label, runtime)
+        seen = source.image
+        if self.config.segment == "translated_source":
+            with torch.no_grad(), runtime.autocast():
+                seen = self.translator.translate(source.image, "source_to_target")
+
+        with runtime.autocast():
+            output = self.segmentor(seen)
+        segmentation = self.supervised_loss(output, source.label)
+        runtime.minimise(segmentation, "segmentor")
+        logs["segmentation"] = segmentation.detach()
+
+        logs |= self.translator.learn(source.image, target.image, runtime)
+        return logs
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Logits of the main head; with `translated_target`, of slices given the source's look first."""
+        if self.config.segment == "translated_target":
+            image = self.translator.translate(image, "target_to_source")
+        return super().predict(image)
