@@ -1,0 +1,1 @@
+"""The papers' tables from one spec: cells, statistics, layout and pictures."""
