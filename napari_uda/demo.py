@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from napari_uda.metrics.report import Scores
     from napari_uda.run_config import RunConfig
 
-ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "source_only": ("source_only", {}),
-    "source_only_augmented": ("source_only", {"augment": {"intensity": "gin_ipa"}}),
-    "se_asa": ("se_asa", {}),
-    "target_supervised": ("target_supervised", {}),
+_AUGMENTED = {"augment": {"intensity": "gin_ipa"}}
+ROWS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
+    "source_only": ("source_only", {}, ""),
+    "source_only_augmented": ("source_only", _AUGMENTED, ""),
+    "se_asa": ("se_asa", _AUGMENTED, "source_only_augmented"),
+    "target_supervised": ("target_supervised", {}, ""),
 }
-"""Row of the table and name of its run: the method, and its settings beyond the recipe's."""
+"""Row of the table and name of its run: method, settings beyond the recipe's, run it starts from."""
 _CONTENTS = {"data", "runs", "scores.txt", "viewer.png"}
 _UNSEEN = 2
 """MR subjects that no network trains on."""
@@ -62,8 +63,9 @@ def run_demo(
     training, unseen = _split_subjects(samples / "mr", out / "data")
     scores = {}
     data = {"source": str(samples / "ct"), "target": str(training)}
-    for name, (method, settings) in ROWS.items():
-        config = api.build_config(method, recipe=recipe, data=data, **settings)
+    for name, (method, settings, start) in ROWS.items():
+        init = {"init": str(out / "runs" / start)} if start else {}
+        config = api.build_config(method, recipe=recipe, data=data, **settings, **init)
         drive(_run(out / "runs" / name, config), name)
         run = Run.open(out / "runs" / name)
         for case in DataFolder.open(unseen).cases:
