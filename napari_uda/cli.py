@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+SpecFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.yaml")]
 Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
 
 
@@ -285,7 +286,11 @@ def _drive(run: Run, title: str = "") -> None:
 def _losses(scalars: object) -> list[float]:
     """The segmentor's loss terms among what a method logs."""
     assert hasattr(scalars, "items")
-    return [v for k, v in scalars.items() if not k.startswith(("discriminator", "reliable"))]
+    return [
+        v
+        for k, v in scalars.items()
+        if not k.startswith(("discriminator", "reliable", "structure"))
+    ]
 
 
 @contextmanager
@@ -385,6 +390,74 @@ def evaluate(
     print(scores.table())
 
 
+def benchmark(
+    spec: SpecFile,
+    out: Path,
+    data: Path | None = None,
+    jobs: int = 0,
+    executor: Literal["local", "slurm", "submitit_local"] = "local",
+    ranks: int = 1,
+    slurm: tuple[str, ...] = (),
+    pictures: bool = True,
+) -> None:
+    """Make the tables of a spec: train what is not trained yet, score, compare, draw.
+
+    Started again, it goes on where it stopped. A cell that fails is named in the table, the rest goes on, and
+    the exit code is 1, or 2 when all failures are of the input.
+
+    Args:
+        spec: YAML file that names rows, data, directions, seeds and protocol.
+        out: folder for `table.md`, `table.csv`, `table.tex`, `tests.csv`, `cells.csv`, pictures and runs.
+        data: folder that the spec's relative data folders start from; its own folder when left out.
+        jobs: cells at once; 0 is one at a time here, and all of them on a cluster.
+        executor: local, slurm, or submitit_local, which tries the way of slurm on this machine.
+        ranks: processes that train one cell together (torchrun).
+        slurm: parameters of the jobs as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
+        pictures: draw bars, segmentations and entropy maps (needs the extra tables).
+    """
+    from napari_uda.tables.benchmark import run_benchmark
+    from napari_uda.tables.executors import Progress, read_parameters
+    from napari_uda.tables.spec import read_spec
+
+    read = read_spec(spec, data=data)
+    stop = threading.Event()
+    with (
+        _stop_on_signal(stop),
+        tqdm(desc="cells", unit="cell", delay=1e-3) as cells,
+        tqdm(unit="step", leave=False, mininterval=0.5, delay=1e-3) as inside,
+    ):
+
+        def report(progress: Progress) -> None:
+            cells.total = progress.total
+            cells.update(progress.finished - cells.n)
+            words = f"{progress.title}: {progress.phase}"
+            if inside.desc != f"{words}: ":
+                inside.reset(progress.of)
+                inside.set_description(words, refresh=False)
+            inside.total = progress.of
+            inside.update(progress.done - inside.n)
+
+        try:
+            outcome = run_benchmark(
+                read,
+                out,
+                executor=executor,
+                jobs=jobs,
+                ranks=ranks,
+                cluster=read_parameters(slurm),
+                with_pictures=pictures,
+                on_progress=report,
+                stop=stop,
+            )
+        except Cancelled as cancelled:
+            raise KeyboardInterrupt("stopped and saved; the same command goes on") from cancelled
+    print(outcome.markdown)
+    if outcome.failed:
+        listed = "; ".join(f"{cell}: {reason}" for cell, reason in outcome.failed.items())
+        _complain(f"{len(outcome.failed)} cells failed, the others are in the tables: {listed}")
+        sys.exit(2 if outcome.of_input else 1)
+
+
 def phantom(
     out: Folder,
     anatomy: Literal["cardiac", "abdominal"] = "cardiac",
@@ -419,6 +492,46 @@ def phantom(
             seed=seed,
             from_labels=from_labels,
             on_progress=progress,
+        )
+    print(*folders, sep="\n")
+
+
+def convert(
+    layout: Annotated[str, tyro.conf.Positional],
+    source: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    split: bool = False,
+    domain: tuple[str, ...] = (),
+    ignore_label_geometry: bool = False,
+) -> None:
+    """Turn a public data set into data folders OUT/<domain>, with label values and splits of the papers.
+
+    Args:
+        layout: btcv, chaos, ivdm3seg, mmwhs, saml or sifa.
+        source: folder of the unpacked release.
+        out: new or empty folder.
+        split: write OUT/<domain>/train and OUT/<domain>/test where a split of the papers ships.
+        domain: only these modalities, contrasts or sites.
+        ignore_label_geometry: take the image's place in space for label maps of the same shape.
+    """
+    from napari_uda.data.adapters import convert as convert_layout
+
+    stop = threading.Event()
+    with _stop_on_signal(stop), tqdm(desc=layout, unit="case", delay=1e-3) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        folders = convert_layout(
+            layout,
+            source,
+            out,
+            split=split,
+            domains=domain,
+            ignore_label_geometry=ignore_label_geometry,
+            on_progress=progress,
+            stop=stop,
         )
     print(*folders, sep="\n")
 
@@ -469,8 +582,10 @@ def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "phantom": phantom,
+    "convert": convert,
     "predict": predict,
     "evaluate": evaluate,
+    "benchmark": benchmark,
     "methods": methods,
     "show": show,
 }

@@ -91,10 +91,14 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def shipped_files() -> set[str]:
     """What must be in the package besides the modules, as paths below `napari_uda/`."""
     samples = [path for path in (ROOT / "sample_data").rglob("*") if path.is_file()]
-    recipes = (ROOT / "napari_uda" / "recipes").glob("*.yaml")
+    settings = [
+        path
+        for folder in ("recipes", "data/adapters")
+        for path in (ROOT / "napari_uda" / folder).glob("*.yaml")
+    ]
     return (
         {f"napari_uda/{path.relative_to(ROOT).as_posix()}" for path in samples}
-        | {f"napari_uda/recipes/{path.name}" for path in recipes}
+        | {path.relative_to(ROOT).as_posix() for path in settings}
         | {"napari_uda/napari.yaml", "napari_uda/py.typed"}
     )
 

@@ -1,9 +1,9 @@
-"""NRRD, MetaImage and DICOM series, read through SimpleITK and turned from LPS+ to RAS+."""
+"""NRRD, MetaImage, PNG and DICOM series, read through SimpleITK and turned from LPS+ to RAS+."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +75,25 @@ def read_dicom_series(folder: Path) -> tuple[NDArray[np.generic], Affine]:
         InputError: no series or several, missing or doubled slices, unreadable or colour images.
     """
     name = shown(folder)
-    with _itk_failures(
-        name, "holds DICOM files that cannot be read as one volume; export the series again"
-    ):
+    with _dicom_failures(name):
         files = _series_files(folder, name)
+    return read_dicom_files(files, name)
+
+
+def read_dicom_files(files: Sequence[str], name: str) -> tuple[NDArray[np.generic], Affine]:
+    """Read DICOM files as the slices of one volume, whatever series they say they belong to.
+
+    Args:
+        files: the slices, ordered along their normal (`order_along_normal`).
+        name: what the volume is called in messages.
+
+    Returns:
+        As `read_dicom_series`.
+
+    Raises:
+        InputError: missing or doubled slices, unreadable or colour images.
+    """
+    with _dicom_failures(name):
         first = sitk.ImageFileReader()
         first.SetFileName(files[0])
         first.ReadImageInformation()
@@ -94,6 +109,64 @@ def read_dicom_series(folder: Path) -> tuple[NDArray[np.generic], Affine]:
     check_affine(affine, name)
     array = _voxels(image)
     return array.astype(np.float32) if array.dtype == np.float64 else array, affine
+
+
+def order_along_normal(files: Sequence[str], name: str) -> list[int]:
+    """Places of the DICOM `files` in the order in which their slices follow each other in space.
+
+    Args:
+        files: one slice each.
+        name: what the volume is called in messages.
+
+    Returns:
+        Indices into `files`, along the normal of the first file's plane.
+
+    Raises:
+        InputError: a file that cannot be read as a DICOM slice.
+    """
+    positions = np.empty((len(files), 3))
+    normal = np.zeros(3)
+    with _dicom_failures(name):
+        for index, file in enumerate(files):
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(file)
+            reader.ReadImageInformation()
+            positions[index] = np.resize(reader.GetOrigin(), 3)
+            if index == 0:
+                normal = np.reshape(reader.GetDirection(), (3, 3))[:, 2]
+    return [int(index) for index in np.argsort(positions @ normal, kind="stable")]
+
+
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """Read an 8-bit grey PNG as it is.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Pixels (Y, X), rows from the top.
+
+    Raises:
+        InputError: no readable PNG, colour, or more than 8 bits.
+    """
+    name = shown(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("PNGImageIO")
+    reader.SetFileName(str(path))
+    with _itk_failures(name, "is damaged or no PNG; copy the file again"):
+        reader.ReadImageInformation()
+        x, y, *_ = reader.GetSize()
+        _check_information(reader, (x, y, 1), name)
+        array = sitk.GetArrayFromImage(reader.Execute())
+    if array.dtype != np.uint8:
+        raise InputError(f"{name}: has {array.dtype} pixels; give an 8-bit grey PNG")
+    return np.asarray(array.reshape(y, x))
+
+
+def _dicom_failures(name: str) -> AbstractContextManager[None]:
+    return _itk_failures(
+        name, "holds DICOM files that cannot be read as one volume; export the series again"
+    )
 
 
 @contextmanager
