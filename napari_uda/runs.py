@@ -279,6 +279,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         "data": data.model_copy(update=folders),
         "segmentor": segmentor.model_copy(update={"weights": absolute(segmentor.weights)}),
         "init": absolute(config.init),
+        "method": config.method.model_copy(
+            update={name: absolute(v) for name, v in config.method if isinstance(v, Path)}
+        ),
     }
     return config.model_copy(update=changes)
 

@@ -143,6 +143,7 @@ class SliceStore:
         case_of: `(N,)` index into `cases`.
         cases: case names.
         neighbours: slices per sample.
+        slice_mm: distance of the slices of each case in millimetres.
     """
 
     images: NDArray[np.float16]
@@ -150,6 +151,7 @@ class SliceStore:
     case_of: NDArray[np.int64]
     cases: tuple[str, ...]
     neighbours: int
+    slice_mm: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -218,6 +220,7 @@ def fill_store(
     labels = _array("labels", (total, side, side), np.uint8, cache_folder) if with_labels else None
     case_of = np.repeat(np.arange(len(counts)), counts)
     names: list[str] = []
+    slice_mm: list[float] = []
     start = 0
     for name, image, label in items:
         slices = window_slices(image, intensity, grid)
@@ -228,8 +231,9 @@ def fill_store(
                 raise ValueError(f"{name}: no labels given")
             labels[start:stop] = window_labels(label, grid)
         names.append(name)
+        slice_mm.append(image.canonical().spacing_mm[grid.axis])
         start = stop
-    return SliceStore(images, labels, case_of, tuple(names), grid.neighbours)
+    return SliceStore(images, labels, case_of, tuple(names), grid.neighbours, tuple(slice_mm))
 
 
 def _array(

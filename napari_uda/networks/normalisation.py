@@ -108,3 +108,42 @@ def batch_statistics_only(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, was_tracked in zip(layers, tracked, strict=True):
             layer.track_running_stats = was_tracked
+
+
+@contextmanager
+def running_statistics(module: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use its running statistics, and leave them alone, also in training.
+
+    Args:
+        module: any network; its affine parameters still get gradients.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    modes = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
+
+
+@contextmanager
+def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use the batch's statistics, also in evaluation, and forget them.
+
+    Predictions then depend on which slices share a batch.
+
+    Args:
+        module: any network.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    modes = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training = True
+    try:
+        with batch_statistics_only(module):
+            yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode

@@ -9,6 +9,8 @@ from napari_uda.networks.normalisation import (
     batch_statistics_only,
     normalisation,
     over_all_ranks,
+    running_statistics,
+    statistics_of_the_batch,
 )
 
 
@@ -81,3 +83,35 @@ def test_foreign_batch_normalisation_is_replaced_with_its_state() -> None:
     over_all_ranks(network.train())
     assert isinstance(network[1][0], BatchNorm2d)
     assert torch.equal(network.eval()(image), expected)
+
+
+def test_running_statistics_are_used_and_kept_in_training() -> None:
+    torch.manual_seed(0)
+    layer = BatchNorm2d(3)
+    layer.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))  # type: ignore[union-attr]
+    image = torch.randn(4, 3, 5, 5)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    with running_statistics(layer):
+        found = layer(image)
+    assert layer.training
+    assert all(torch.equal(before[n], v) for n, v in layer.state_dict().items())
+    expected = (image - torch.tensor([1.0, 2.0, 3.0]).view(1, -1, 1, 1)) / (1 + layer.eps) ** 0.5
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_statistics_of_the_batch_are_used_and_forgotten_in_evaluation() -> None:
+    torch.manual_seed(0)
+    layer = BatchNorm2d(2).eval()
+    image = 5 + 3 * torch.randn(4, 2, 6, 6)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    with statistics_of_the_batch(layer):
+        found = layer(image)
+    assert not layer.training
+    assert layer.track_running_stats
+    assert all(torch.equal(before[n], v) for n, v in layer.state_dict().items())
+    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.var((0, 2, 3), unbiased=False), torch.ones(2), atol=1e-4, rtol=0
+    )
