@@ -430,6 +430,8 @@ def benchmark(
         def report(progress: Progress) -> None:
             cells.total = progress.total
             cells.update(progress.finished - cells.n)
+            if not progress.title:
+                return
             words = f"{progress.title}: {progress.phase}"
             if inside.desc != f"{words}: ":
                 inside.reset(progress.of)

@@ -86,6 +86,9 @@ def run_benchmark(
     store = Store(out.absolute())
     if out.exists() and not out.is_dir():
         raise InputError(f"{shown(out)} is a file; choose a folder for the benchmark")
+    for name, value, least in (("jobs", jobs, 0), ("ranks", ranks, 1)):
+        if value < least:
+            raise InputError(f"--{name} is {value}; give {least} or more")
     if with_pictures:
         pictures.check_matplotlib()
     most = most_at_once(executor, jobs)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import yaml
 
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.runs import Run
@@ -314,6 +316,26 @@ def choose_backend(
             raise InputError("--slurm is for --executor slurm; leave it out")
         return Processes() if jobs > 1 else None
     return Submitit(folder, "slurm" if name == "slurm" else "local", parameters)
+
+
+def read_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parameters of jobs from `NAME=VALUE` texts; a value is read as YAML, so 60 is a number.
+
+    Raises:
+        InputError: for a text that is none.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise InputError(f"--slurm {pair!r} is no parameter; write NAME=VALUE")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"--slurm {pair!r} has a value that cannot be read; mend it"
+            ) from error
+    return found
 
 
 def most_at_once(name: ExecutorName, jobs: int) -> int:
