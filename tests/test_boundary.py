@@ -17,7 +17,9 @@ import napari_uda
 GUI_LIBRARIES = {
     "napari", "qtpy", "magicgui", "pyqtgraph", "superqt", "vispy", "PyQt5", "PyQt6", "PySide6",
 }  # fmt: skip
-OPTIONAL_LIBRARIES = {"monai", "medpy", "surface_distance", "submitit", "skimage", "pytest"}
+OPTIONAL_LIBRARIES = {
+    "matplotlib", "monai", "medpy", "surface_distance", "submitit", "skimage", "pytest",
+}  # fmt: skip
 HEAVY_LIBRARIES = {"torch", "scipy", "nibabel", "SimpleITK", "pydantic", "tyro", "numpy"}
 PACKAGE = Path(napari_uda.__file__).parent
 
