@@ -53,7 +53,7 @@ class Run:
             InputError: if the folder holds a run already or cannot be written.
         """
         cls.check_new(path)
-        run = cls(Path(path), _with_absolute_paths(config))
+        run = cls(Path(path), with_absolute_paths(config))
         write_text(run.config_file, dump_config(run.config))
         write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
         return run
@@ -269,7 +269,9 @@ def dump_config(config: RunConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The settings with every path absolute, so that a run goes on from any folder."""
+
     def absolute(path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
 

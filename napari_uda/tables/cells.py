@@ -25,7 +25,7 @@ from napari_uda import api
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.metrics.protocols import METRICS
-from napari_uda.runs import Run, _with_absolute_paths, dump_config, parse_config, write_text
+from napari_uda.runs import Run, dump_config, parse_config, with_absolute_paths, write_text
 from napari_uda.tables.spec import DataSet, Row, Spec
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _cell(
         if "source" in needs:
             folders["source"] = str(data.source)
         settings = _merged(settings, {"data": folders})
-        config = _with_absolute_paths(
+        config = with_absolute_paths(
             api.build_config(row.method, recipe=recipe or None, **settings)
         )
     except InputError as error:
