@@ -275,7 +275,7 @@ def _drive(run: Run, title: str = "") -> None:
         for progress in api.iterate(run, stop=stop):
             stopped = progress.stopped
             bar.update(progress.step - bar.n)
-            if "segmentation" in progress.scalars:
+            if progress.scalars:
                 bar.set_postfix(loss=f"{sum(_losses(progress.scalars)):.3f}", refresh=False)
     if stopped:
         raise KeyboardInterrupt(
@@ -538,6 +538,25 @@ def convert(
     print(*folders, sep="\n")
 
 
+def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None:
+    """Note which structures each slice of labelled volumes contains: weak labels for sfda.
+
+    Args:
+        run: run folder; its structures and slices are meant.
+        folder: data folder with labels.
+        out: JSON file to write.
+        areas: note how large the structures are, too: an oracle, for the bound of true sizes.
+    """
+    from napari_uda.data.folder import DataFolder
+    from napari_uda.data.weak_labels import make_weak_labels
+    from napari_uda.runs import Run
+
+    facts = Run.open(run).facts
+    kind: Literal["tags", "areas"] = "areas" if areas else "tags"
+    make_weak_labels(DataFolder.open(folder), facts.labels, facts.grid, kind).write(out)
+    print(out)
+
+
 def methods() -> None:
     """List the methods: name, family, paper and the data each needs."""
     from napari_uda.api import list_methods
@@ -585,6 +604,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "phantom": phantom,
     "convert": convert,
+    "tags": tags,
     "predict": predict,
     "evaluate": evaluate,
     "benchmark": benchmark,

@@ -177,6 +177,29 @@ def test_predict_goes_on_after_a_bad_volume_and_says_so(
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_tags_and_a_source_free_run(
+    command: Command, two_domains: tuple[Path, Path], tiny_run: Run, tmp_path: Path
+) -> None:
+    target, file = two_domains[1], tmp_path / "tags.json"
+    said = command("tags", tiny_run.path, target, "--out", file)
+    assert (said.code, said.out) == (0, f"{file}\n")
+    stored = json.loads(file.read_text())
+    assert stored["kind"] == "tags"
+    assert len(stored["cases"]["target_0"]) == 6
+    run = tmp_path / "run"
+    adapt = ("train", "sfda", "--data.target", target, "--run-dir", run, *TINY)
+    tagged = ("--method.presence", "tags", "--method.weak-labels", file)
+    refused = command(*adapt, *tagged)
+    assert refused.code == 2
+    assert "sfda starts from a trained run" in refused.err
+    assert not run.exists()
+    assert command(*adapt, *tagged, "--init", tiny_run.path).code == 0
+    facts = Run.open(run).facts
+    assert facts.target_supervision == "weak: which structures each slice contains"
+    assert command("tags", tiny_run.path, target, "--areas", "--out", file).code == 0
+    assert json.loads(file.read_text())["kind"] == "areas"
+
+
 def test_phantom_writes_data_folders(command: Command, tmp_path: Path) -> None:
     said = command("phantom", tmp_path / "made", "--subjects", "1", "--size", "64")
     assert said.code == 0, said.err

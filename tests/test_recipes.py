@@ -121,6 +121,54 @@ def test_se_asa_has_the_values_of_the_paper(direction: str) -> None:
     assert {name: settings[name] for name in expected} == expected
 
 
+SFDA_ROWS: dict[str, dict[str, Any]] = {
+    "sfda_adaent": {"divergence": "adaent"},
+    "sfda_entropy_only": {"prior_weight": 0.0},
+    "sfda_kl_only": {"entropy_weight": 0.0},
+    "sfda_no_tag": {"presence": "all"},
+    "sfda_select": {"presence": "select"},
+    "sfda_proposals": {"presence": "proposals"},
+    "sfda_batch_statistics": {"batch_norm": "batch"},
+}
+
+
+@pytest.mark.parametrize("row", SFDA_ROWS)
+def test_a_row_of_sfda_differs_in_the_named_field_only(row: str) -> None:
+    full, changed = _settings("cpu_small", "sfda"), _settings(f"cpu_small,{row}")
+    named = {f"method.{name}": value for name, value in SFDA_ROWS[row].items()}
+    assert changed == full | named
+    assert all(full[name] != value for name, value in named.items())
+
+
+@pytest.mark.parametrize(
+    ("part", "lr", "decay", "size"),
+    [
+        ("cardiac", 1e-6, 1e-3, {"MYO": 4428, "LAC": 4996, "LVC": 4487, "AA": 3706}),
+        ("prostate", 1e-6, 1e-4, {"prostate": 8000}),
+        ("spine", 3e-5, 1e-4, {"disc": 579}),
+    ],
+)
+def test_sfda_has_the_values_of_the_paper(
+    part: str, lr: float, decay: float, size: dict[str, float]
+) -> None:
+    config = build_config(recipe=f"sfda_paper_{part}")
+    method: Any = config.method
+    assert config.batch_size == 24
+    assert (method.segmentor_optimizer.kind, method.segmentor_optimizer.lr) == ("adam", lr)
+    assert method.segmentor_optimizer.weight_decay == decay
+    assert (method.entropy_weight, method.prior_weight, method.ratio_floor) == (1, 1, 1e-10)
+    assert (method.divergence, method.ratio, method.batch_norm) == ("adami", "mean", "adapt")
+    assert (method.prior_sizes, method.given_sizes) == ("pixels", size)
+    assert sum(method.given_class_weights.values()) == pytest.approx(1)
+
+
+def test_sfda_starts_from_its_source_model() -> None:
+    source, adapted = _settings("sfda_source_cardiac"), _settings("sfda_paper_cardiac")
+    shared = [n for n in source if n.startswith(("segmentor.", "data.")) and "intensity" not in n]
+    assert {n: source[n] for n in shared} == {n: adapted[n] for n in shared}
+    assert source["method.dice_weight"] == 0
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_intensities_follow_the_direction(direction: str) -> None:
     ranges = {"ct": [-2.8, 3.2], "mr": [-1.8, 4.4]}
