@@ -22,6 +22,7 @@ _PACKAGE = "napari_uda.data.adapters"
 
 Code = Annotated[int, Field(ge=0, le=2**15)]
 CodeRange = tuple[Code, Code]
+_CHUNK = 2**20  # voxels at once: the types in between are eight times as large
 
 
 class Structure(Config):
@@ -114,17 +115,25 @@ class Domain(Config):
         for code, value in meaning:
             low, high = _as_range(code)
             table[low : high + 1] = value
-        codes = np.clip(array, -1, last + 1).astype(np.int32)
-        wrong = (codes < 0) | (codes > last) | (codes != array)
-        labels = table[np.where(wrong, 0, codes)]
-        wrong |= labels < 0
-        if wrong.any():
+        flat = array.reshape(-1)
+        labels = np.empty(flat.shape, np.uint8)
+        wrong, example = 0, 0.0
+        for start in range(0, len(flat), _CHUNK):
+            given = flat[start : start + _CHUNK].astype(np.float64)
+            codes = np.clip(given, 0, last).astype(np.intp)
+            values = np.where(codes == given, table[codes], -1)
+            unknown = values < 0
+            if unknown.any():
+                example = example if wrong else float(given[unknown][0])
+                wrong += int(unknown.sum())
+            labels[start : start + _CHUNK] = values
+        if wrong:
             known = ", ".join(_as_text(code) for code, _ in sorted(meaning, key=_first_code))
             raise InputError(
-                f"{name}: {int(wrong.sum())} voxels have the value {array[wrong].flat[0]:g}, which is no label code of "
-                f"this data set (known: {known}); check that SOURCE is the release of this layout or mend the voxels"
+                f"{name}: {wrong} voxels hold no label code of this data set, the first of them {example:g} "
+                f"(known: {known}); check that SOURCE is the release of this layout or mend the voxels"
             )
-        return labels.astype(np.uint8)
+        return labels.reshape(array.shape)
 
 
 def _as_range(code: Code | CodeRange) -> CodeRange:

@@ -136,9 +136,15 @@ def test_codes_become_values() -> None:
         assert labels.tolist() == [0, 0, 3, 3, 1, 1]
     for wrong in (54, 58, 301, -1, 40000, 55.5):
         with pytest.raises(
-            InputError, match=rf"^x: 2 voxels have the value {wrong:g}, which is no"
+            InputError, match=rf"^x: 2 voxels hold no label code .* first of them {wrong:g} \("
         ):
             domain.to_labels(np.array([0, wrong, wrong]), "x")
+    big = np.zeros(2**20 + 3, np.int16)  # more than one chunk
+    big[2**20 + 1] = 56
+    assert np.flatnonzero(domain.to_labels(big, "x")).tolist() == [2**20 + 1]
+    big[5], big[-1] = 8, 9
+    with pytest.raises(InputError, match=r"^x: 2 voxels hold .* them 8 \(known"):
+        domain.to_labels(big, "x")
     with pytest.raises(InputError, match=r"known: 0, 7, 55 to 57, 100, 300"):
         domain.to_labels(np.array([1]), "x")
 
@@ -207,7 +213,7 @@ def test_unknown_code_after_good_cases_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "MMWHS"
     write_mmwhs(source, "ct_train_1001", "ct_train_1002")
     write_nii(source / "ct_train" / "ct_train_1002_label.nii.gz", codes(SHAPE, [205, 77]))
-    pattern = r"^ct_train_1002_label.nii.gz: 2 voxels have the value 77, .*known: 0, 205, 420, 421"
+    pattern = r"^ct_train_1002_label.nii.gz: 2 voxels hold no label code of .*, the first of them 77 .known: 0, 205, 420, 421"
     refused(tmp_path, pattern, "mmwhs", source)
 
 
@@ -368,7 +374,9 @@ def test_chaos_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     convert("chaos", source, tmp_path / "ranges")  # 120 lies within the right kidney's range
     plane[0, 0] = 100
     write_png(ground / "IMG-0004-00002.png", plane)
-    pattern = r"^MR/1/Ground: 1 voxels have the value 100, .*known: 0, 55 to 70, 110 to 135"
+    pattern = (
+        r"^MR/1/Ground: 1 voxels hold no label code .* them 100 .known: 0, 55 to 70, 110 to 135"
+    )
     refused(tmp_path, pattern, "chaos", source)
     write_png(ground / "IMG-0004-00002.png", np.zeros((5, 7), np.uint8))
     pattern = r"^MR/1: IMG-0004-00002.png has 7 x 5 pixels and its DICOM slice 6 x 5"
@@ -466,7 +474,12 @@ def test_sifa_damaged_records_are_refused(tmp_path: Path) -> None:
     file.write_bytes(record(sifa_example(image * np.nan, labels)))
     refused(tmp_path, r"has voxels that are NaN or infinite", "sifa", source)
     file.write_bytes(record(sifa_example(image, labels + 3)))
-    refused(tmp_path, r"slice7.tfrecords: .* voxels have the value [567], which", "sifa", source)
+    refused(
+        tmp_path,
+        r"slice7.tfrecords: .* voxels hold no label code .* them [567] .known",
+        "sifa",
+        source,
+    )
 
 
 def test_sifa_hostile_npz_is_refused(tmp_path: Path) -> None:
@@ -577,6 +590,16 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
             stop=stop,
         )
     assert tree(tmp_path) == before
+
+
+def test_help_and_readme_name_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    said = capsys.readouterr().out
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    for name in LAYOUTS:
+        assert name in said
+        assert f"`napari-uda convert {name} " in readme
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
