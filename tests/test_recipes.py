@@ -32,8 +32,21 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 PAPER = sorted(
     name
     for name in RECIPES
-    if name.startswith(("se_asa_", "advent_warmup_")) or name.endswith("_paper")
+    if name.startswith(("se_asa_", "advent_warmup_"))
+    or (name.endswith("_paper") and not name.startswith(("attent", "cyclegan")))
 )
+TRANSLATION = ("attent_paper", "attent_translator_paper", "cyclegan_paper")
+ATTENT_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "attent_table2_source_only": ("source_only", {}),
+    "attent_table2_cyclegan": ("cyclegan", {"segment": "translated_target"}),
+    "attent_table2_pixel_space": (
+        "cyclegan",
+        {"segment": "translated_target", "translator.generator.kind": "gated"},
+    ),
+    "attent_table2_feature_space": ("adaptsegnet", {}),
+    "attent_table2_entropy_space": ("advent", {}),
+    "attent_table2_attent": ("attent", {}),
+}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,9 +77,11 @@ def test_every_recipe_is_valid_for_its_methods(recipe: str) -> None:
             assert build_config(recipe=recipe) == config
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.keys() - {"cpu_small", "demo"}))
+@pytest.mark.parametrize(
+    "recipe", sorted(RECIPES.keys() - {"attent_protocol", "cpu_small", "demo"})
+)
 def test_every_recipe_sets_what_it_says(recipe: str) -> None:
-    """Not so the two whose parts for single methods overrule their common part."""
+    """Not so those whose parts for single methods overrule their common part."""
     said = _flat(read_yaml(RECIPES[recipe]))
     settings = _settings(recipe, _methods_of(recipe)[0])
     assert {name: settings[name] for name in said} == said
@@ -248,3 +263,93 @@ def test_later_recipes_win_and_settings_win_over_them(tmp_path: Path) -> None:
 def test_recipes_of_two_methods_do_not_combine() -> None:
     with pytest.raises(InputError, match="is for advent, not se_asa"):
         build_config(recipe="se_asa_ct2mr,advent_warmup_ct2mr")
+
+
+# --- AttENT and CycleGAN --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", TRANSLATION)
+def test_translation_has_the_values_of_the_papers(recipe: str) -> None:
+    settings = _settings(recipe)
+    expected = {
+        "method.translator.generator.kind": "plain" if recipe == "cyclegan_paper" else "gated",
+        "method.translator.generator.width": 64,
+        "method.translator.generator.blocks": 9,
+        "method.translator.generator.gate_norm": "instance",
+        "method.translator.generator.gate_factor": 2,
+        "method.translator.loss": "ls",
+        "method.translator.cycle_weight": 10,
+        "method.translator.identity_weight": 5,
+        "method.translator.pool_size": 50,
+        "method.translator.batch_size": 1,
+        "method.ce_weight": 1,
+        "method.ce_class_weights": False,
+        "method.dice_weight": 0,
+        "method.aux_weight": 0.1,
+        "method.lr_power": 0,
+        "method.segmentor_optimizer.kind": "adam",
+        "method.segmentor_optimizer.lr": 1e-4,
+    }
+    for player in ("generator_optimizer", "discriminator_optimizer"):
+        values = {"kind": "adam", "lr": 2e-4, "momentum": 0.5, "beta2": 0.999}
+        expected |= {f"method.translator.{player}.{k}": v for k, v in values.items()}
+    assert {name: settings[name] for name in expected} == expected
+
+
+def test_stage_b_of_attent_goes_on_from_stage_a() -> None:
+    first, second = _settings("attent_translator_paper"), _settings("attent_paper")
+    assert (second["method.translation_steps"], second["method.keep_segmentor"]) == (0, False)
+    assert (first["steps"], first["batch_size"]) == (10_000, 1)
+    assert (second["steps"], second["batch_size"]) == (3_200, 8)
+    shared = [
+        n for n in first if n.startswith(("data.", "augment.", "method.translator.generator."))
+    ]
+    assert len(shared) > 10
+    assert {n: first[n] for n in shared} == {n: second[n] for n in shared}
+    adversary = (second["method.adversary.main_weight"], second["method.adversary.aux_weight"])
+    assert adversary == (1e-3, 2e-4)
+    assert second["method.adversary.discriminator"] == "fc"
+
+
+def test_every_row_of_attents_table_has_a_recipe() -> None:
+    rows = {name for name in RECIPES if name.startswith("attent_table")}
+    assert rows == ATTENT_ROWS.keys()
+
+
+@pytest.mark.parametrize("base", ["attent_protocol", "cpu_small"])
+@pytest.mark.parametrize("row", ATTENT_ROWS)
+def test_a_row_of_attents_table_is_its_method_with_the_named_fields(row: str, base: str) -> None:
+    method, named = ATTENT_ROWS[row]
+    full, ablated = _settings(base, method), _settings(f"{base},{row}")
+    assert ablated == full | {f"method.{name}": value for name, value in named.items()}
+
+
+def test_rows_of_attents_table_differ_in_translation_and_alignment_alone() -> None:
+    rows = {row: _settings(f"attent_protocol,{row}") for row in ATTENT_ROWS}
+    alike = [
+        n
+        for n in rows["attent_table2_source_only"]
+        if n != "method.name"  # every other setting of source_only is one that all methods have
+    ]
+    for settings in rows.values():
+        assert {n: settings[n] for n in alike} == {
+            n: rows["attent_table2_source_only"][n] for n in alike
+        }
+    attent = rows["attent_table2_attent"]
+    pixel, plain = rows["attent_table2_pixel_space"], rows["attent_table2_cyclegan"]
+    translator = [n for n in attent if n.startswith("method.translator.")]
+    assert {n: attent[n] for n in translator} == {n: pixel[n] for n in translator}
+    assert {n for n in pixel if pixel[n] != plain[n]} == {"method.translator.generator.kind"}
+    aligned = [n for n in attent if n.startswith("method.adversary.")]
+    for row in ("attent_table2_feature_space", "attent_table2_entropy_space"):
+        assert {n: attent[n] for n in aligned} == {n: rows[row][n] for n in aligned}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_intensities_of_the_abdomen_follow_the_direction(direction: str) -> None:
+    settings = _settings(f"attent_paper,abdomen_{direction}")
+    for side, domain in zip(("source", "target"), direction.split("2"), strict=True):
+        mode = settings[f"data.{side}_intensity.mode"]
+        assert mode == ("window" if domain == "ct" else "percentile")
+    ct = "source" if direction == "ct2mr" else "target"
+    assert settings[f"data.{ct}_intensity.window"] == [-350, 350]

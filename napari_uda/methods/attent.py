@@ -16,10 +16,22 @@ from napari_uda.engine.dataset import TrainingData
 from napari_uda.engine.runtime import Runtime
 from napari_uda.errors import InputError
 from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.networks.discriminator import DiscriminatorName
 from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.networks.translator import GatedTranslatorConfig, Translator
 from napari_uda.optimizers import OptimizerConfig
+
+
+class AttENTAdversaryConfig(AdversaryConfig):
+    """The discriminators of stage B with the paper's weights."""
+
+    main_weight: float = Field(default=1e-3, ge=0)
+    """Weight of the adversarial loss of the main head; 0 is off."""
+    aux_weight: float = Field(default=2e-4, ge=0)
+    """Weight of the adversarial loss of the auxiliary head; 0 is off."""
+    discriminator: DiscriminatorName = "fc"
+    """fc (fully convolutional), patch_bn or patch_in (PatchGAN with batch or instance norm)."""
 
 
 class AttENTConfig(MethodConfig):
@@ -35,9 +47,7 @@ class AttENTConfig(MethodConfig):
     """Run stage B from the first step, while the generators still learn; off is the paper's order."""
     keep_segmentor: bool = True
     """Take the segmentor of `init` over too; off starts with a new one, as the paper's stage B does."""
-    adversary: AdversaryConfig = AdversaryConfig(
-        discriminator="fc", main_weight=1e-3, aux_weight=2e-4
-    )
+    adversary: AttENTAdversaryConfig = AttENTAdversaryConfig()
     """Stage B: discriminators on weighted self-information maps, and their weights."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
