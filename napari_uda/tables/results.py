@@ -161,6 +161,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
             rows.append(_row(row.name, own, store))
     results = [result for row in rows for result in row.results.values()]
     structures = spec.structures or _ordered(results)
+    structures = structures or tuple(DataFolder.open(data.score).labels)  # none is finished yet
     with_results = [row.name for row in rows if row.results]
     wanted = spec.compare or tuple(
         (first, second) for i, first in enumerate(with_results) for second in with_results[i + 1 :]

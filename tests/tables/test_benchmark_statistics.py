@@ -48,6 +48,7 @@ def test_wilcoxon_against_scipy_with_equal_and_undefined_pairs() -> None:
     ("first", "second", "n", "note"),
     [
         ([1, 2, 3], [1, 2, 3], 3, "all equal"),
+        ([0.3] * 9, [0.1 + 0.2] * 9, 9, "all equal"),
         ([1, 2, 3, 4, 5], [2, 3, 4, 5, 7], 5, "n too small: 5 differ, 6 needed"),
         ([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 8], 7, "n too small: 1 differ, 6 needed"),
         ([NAN], [1], 0, "no pair of defined values"),
@@ -87,6 +88,7 @@ def test_welch_against_scipy() -> None:
         ([], [1, 2], "no defined value"),
         ([2, 2], [2, 2], "all equal"),
         ([2, 2], [3, 3], "no spread over seeds"),
+        ([0.3, 0.1 + 0.2], [0.7, 0.7], "no spread over seeds"),
     ],
 )
 def test_welch_says_why_there_is_no_number(
