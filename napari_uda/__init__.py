@@ -24,6 +24,8 @@ _HOME = {
     "build_config": "api",
     "predict": "inference.predict",
     "Prediction": "inference.predict",
+    "adapt": "inference.adapt",
+    "Adaptation": "inference.adapt",
     "evaluate": "metrics.report",
     "Scores": "metrics.report",
     "Run": "runs",
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.errors import InputError
     from napari_uda.gui.layers import show
+    from napari_uda.inference.adapt import Adaptation, adapt
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.metrics.report import Scores, evaluate
     from napari_uda.runs import Run

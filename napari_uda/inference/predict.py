@@ -61,6 +61,12 @@ class Prediction:
     case: str
     run: str
 
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of each structure in millilitres, by name."""
+        voxel_ml = float(np.prod(self.volume.spacing_mm)) / 1000
+        counts = np.bincount(self.labels.ravel(), minlength=256)
+        return {name: float(counts[value]) * voxel_ml for value, name in self.names.items()}
+
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.
 
