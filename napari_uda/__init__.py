@@ -26,6 +26,8 @@ _HOME = {
     "Prediction": "inference.predict",
     "adapt": "inference.adapt",
     "Adaptation": "inference.adapt",
+    "translate": "inference.translate",
+    "Translation": "inference.translate",
     "evaluate": "metrics.report",
     "Scores": "metrics.report",
     "Run": "runs",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from napari_uda.gui.layers import show
     from napari_uda.inference.adapt import Adaptation, adapt
     from napari_uda.inference.predict import Prediction, predict
+    from napari_uda.inference.translate import Translation, translate
     from napari_uda.metrics.report import Scores, evaluate
     from napari_uda.runs import Run
 

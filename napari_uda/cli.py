@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -29,9 +29,12 @@ from napari_uda.runs import first_problem
 if TYPE_CHECKING:
     from types import FrameType
 
+    from napari_uda.inference.predict import Prediction
+    from napari_uda.inference.translate import Translation
     from napari_uda.run_config import RunConfig
     from napari_uda.runs import Run
 
+Result = TypeVar("Result")
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 SpecFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.yaml")]
@@ -334,12 +337,39 @@ def predict(
         batch_size: slices at once; 0 chooses.
         reliability: vote over views, seven passes instead of one.
     """
-    from napari_uda.data.folder import find_volumes
-    from napari_uda.data.volume import case_name
     from napari_uda.inference.predict import predict as segment
     from napari_uda.runs import Run
 
     opened = Run.open(run)
+
+    def work(file: Path, stop: threading.Event) -> Prediction:
+        return segment(
+            opened,
+            file,
+            device=device,
+            batch_size=batch_size,
+            reliability=reliability,
+            stop=stop,
+        )
+
+    _volume_by_volume(images, work, lambda done: done.save(out), "predict", "segmented")
+
+
+def _volume_by_volume(
+    images: Sequence[Path],
+    work: Callable[[Path, threading.Event], Result],
+    save: Callable[[Result], object],
+    title: str,
+    done: str,
+) -> None:
+    """Do the work for each volume and save it; a bad one does not keep the others from theirs.
+
+    Raises:
+        InputError: for a case given twice, or, at the end, naming the volumes that failed.
+    """
+    from napari_uda.data.folder import find_volumes
+    from napari_uda.data.volume import case_name
+
     files = find_volumes(images)
     names = [case_name(file) for file in files]
     twice = {name for name in names if names.count(name) > 1}
@@ -348,25 +378,64 @@ def predict(
     failed: list[str] = []
     stop = threading.Event()
     with _stop_on_signal(stop):
-        for file in tqdm(files, desc="predict", unit="volume", delay=1e-3):
+        for file in tqdm(files, desc=title, unit="volume", delay=1e-3):
             try:
-                prediction = segment(
-                    opened,
-                    file,
-                    device=device,
-                    batch_size=batch_size,
-                    reliability=reliability,
-                    stop=stop,
-                )
+                result = work(file, stop)
             except InputError as error:
                 if len(files) == 1:
                     raise
                 failed.append(str(error))
                 continue
-            prediction.save(out)
+            save(result)
     if failed:
         listed = "; ".join(dict.fromkeys(failed))  # what is wrong with the run is said once
-        raise InputError(f"{len(failed)} of {len(files)} volumes could not be segmented: {listed}")
+        raise InputError(f"{len(failed)} of {len(files)} volumes could not be {done}: {listed}")
+
+
+def translate(
+    run: RunFolder,
+    images: Paths,
+    out: Path,
+    direction: Literal["target_to_source", "source_to_target"] = "target_to_source",
+    device: str = "auto",
+    batch_size: int = 0,
+) -> None:
+    """Give volumes the look of the other domain, and back; prints how smoothly slices follow.
+
+    The change from a slice to the next is a mean absolute difference where intensities go from -1 to 1.
+
+    Args:
+        run: run folder of a trained model with generators (cyclegan, attent).
+        images: volumes, DICOM folders, or folders of volumes.
+        out: folder for `<case>_translated.nii.gz` and `<case>_cycle.nii.gz`.
+        direction: which domain the volumes are of, and which they shall look like.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        batch_size: slices at once; 0 chooses.
+    """
+    from napari_uda.inference.translate import translate as give_look
+    from napari_uda.runs import Run
+
+    opened = Run.open(run)
+
+    def work(file: Path, stop: threading.Event) -> Translation:
+        return give_look(
+            opened,
+            file,
+            direction=direction,
+            device=device,
+            batch_size=batch_size,
+            stop=stop,
+        )
+
+    def save(translation: Translation) -> None:
+        translation.save(out)
+        translated, given = translation.slice_change
+        tqdm.write(
+            f"{translation.case}: change from slice to slice {translated:.4f} translated, "
+            f"{given:.4f} before"
+        )
+
+    _volume_by_volume(images, work, save, "translate", "translated")
 
 
 def evaluate(
@@ -606,6 +675,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "tags": tags,
     "predict": predict,
+    "translate": translate,
     "evaluate": evaluate,
     "benchmark": benchmark,
     "methods": methods,

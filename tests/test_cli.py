@@ -17,8 +17,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from tiny_cases import small_config
 
 from napari_uda import __version__
+from napari_uda.api import iterate
 from napari_uda.cli import main
 from napari_uda.engine import checkpoint
 from napari_uda.runs import Run
@@ -86,7 +88,16 @@ def test_version_and_overview(command: Command) -> None:
     assert command("--version").out.strip() == __version__
     for said in (command(), command("--help")):
         assert said.code == 0
-        for name in ("train", "predict", "evaluate", "phantom", "methods", "show", "demo"):
+        for name in (
+            "train",
+            "predict",
+            "translate",
+            "evaluate",
+            "phantom",
+            "methods",
+            "show",
+            "demo",
+        ):
             assert f"\n  {name} " in said.out
 
 
@@ -200,6 +211,35 @@ def test_tags_and_a_source_free_run(
     assert json.loads(file.read_text())["kind"] == "areas"
 
 
+def test_translate(command: Command, two_domains: tuple[Path, Path], tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", small_config("cyclegan", *two_domains, steps=1))
+    for _ in iterate(run):
+        pass
+    for direction, side in (("target_to_source", 1), ("source_to_target", 0)):
+        images, out = two_domains[side] / "images", tmp_path / direction
+        said = command("translate", run.path, images, "--out", out, "--direction", direction)
+        assert said.code == 0, said.err
+        assert len(list(out.iterdir())) == 6
+        lines = said.out.splitlines()
+        assert len(lines) == 3
+        name = ("source", "target")[side]
+        assert lines[0].startswith(f"{name}_0: change from slice to slice 0.")
+    image, translated = (
+        nib.load(path) for path in (images / "source_0.nii.gz", out / "source_0_translated.nii.gz")
+    )
+    assert np.array_equal(image.affine, translated.affine)
+    assert image.shape == translated.shape
+
+
+def test_translate_needs_generators(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    image = two_domains[1] / "images" / "target_0.nii.gz"
+    said = command("translate", tiny_run.path, image, "--out", tmp_path / "out")
+    _assert_bad_input(said, "se_asa, which has no generators", "give a run of cyclegan or attent")
+    assert not (tmp_path / "out").exists()
+
+
 def test_phantom_writes_data_folders(command: Command, tmp_path: Path) -> None:
     said = command("phantom", tmp_path / "made", "--subjects", "1", "--size", "64")
     assert said.code == 0, said.err
@@ -207,7 +247,9 @@ def test_phantom_writes_data_folders(command: Command, tmp_path: Path) -> None:
     _assert_bad_input(command("phantom", tmp_path / "made"), "is not empty")
 
 
-@pytest.mark.parametrize("name", ["train source_only", "predict", "show", "evaluate", "phantom"])
+@pytest.mark.parametrize(
+    "name", ["train source_only", "predict", "translate", "show", "evaluate", "phantom"]
+)
 def test_help_of_every_command(name: str, command: Command) -> None:
     said = command(*name.split(), "--help")
     assert said.code == 0

@@ -63,6 +63,11 @@ class Intensity(Config):
             low, high = mean + low * deviation, mean + high * deviation
         return (low, high) if high > low else (low, low + 1.0)
 
+    def typical_bounds(self, arrays: Sequence[NDArray[np.generic]]) -> tuple[float, float]:
+        """Raw intensities that map to -1 and 1 in a typical volume: medians over `arrays`."""
+        low, high = np.median([self.raw_bounds(array) for array in arrays], axis=0)
+        return float(low), float(high)
+
     def apply(self, array: NDArray[np.generic]) -> NDArray[np.float32]:
         """Map raw intensities of one volume to [-1, 1], clipped.
 

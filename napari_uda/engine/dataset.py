@@ -54,6 +54,10 @@ class DataFacts(Config):
     """Fitted intensities of the labelled domain."""
     target_intensity: Intensity | None = None
     """Fitted intensities of the target domain; None when the run saw no target."""
+    source_range: tuple[float, float] | None = None
+    """Raw intensities that map to -1 and 1 in a typical volume of the labelled domain."""
+    target_range: tuple[float, float] | None = None
+    """The same for the target domain."""
     source: Split | None = None
     """Labelled cases."""
     target: Split | None = None
@@ -324,6 +328,7 @@ def _facts(
         changes["source_intensity"] = known.source_intensity if same_domain else None
         changes["target_intensity"] = known.target_intensity
         changes["sizes"] = known.sizes
+        changes["source_range"], changes["target_range"] = known.source_range, known.target_range
     else:
         reference = scans[(labelled or appearance).path]  # type: ignore[union-attr]
         axis = choose_axis(data.axis, reference.spacings_mm)
@@ -344,6 +349,9 @@ def _facts(
                 setting = data.target_intensity  # target_supervised learns from the target folder
             fitted = fit_intensity(setting, scans[folder.path].samples, folder.modality)
             changes[f"{side}_intensity"] = fitted
+        intensity = changes[f"{side}_intensity"]
+        assert isinstance(intensity, Intensity)
+        changes[f"{side}_range"] = intensity.typical_bounds(scans[folder.path].samples)
     return DataFacts(labels=labels, grid=grid, **changes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from napari_uda.data.sampling import generator
 from napari_uda.data.slices import fit_window, resample_plane
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, fourier_views, random_views, vote
 from napari_uda.inference.tiles import predict_in_tiles
 from napari_uda.losses.entropy import entropy_map
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from napari_uda.data.intensity import Intensity
     from napari_uda.engine.dataset import DataFacts
     from napari_uda.methods.base import Method
-
-logger = logging.getLogger(__name__)
-
-_PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256}
-"""Pixels of one forward pass; smaller when memory runs out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +178,7 @@ def segment_volume(
     entropy = np.empty(planes.shape, np.float32)
     reliable = np.full(planes.shape, RELIABLE, np.uint8)
     pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
-    size = batch_size or max(1, _PIXELS_PER_BATCH.get(device.type, 1) // pixels)
+    size = batch_size or first_batch(device, pixels)
     value_of_class = facts.value_of_class()
     training = method.training
     method.eval()
@@ -203,7 +198,7 @@ def segment_volume(
                     # probabilities, not logits: they stay probabilities between the pixels
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
             except RuntimeError as error:
-                size = _smaller_batch(error, len(batch), volume.name)
+                size = smaller_batch(error, len(batch), volume.name)
                 continue
             labels[batch] = value_of_class[fine.argmax(1).cpu().numpy()]
             entropy[batch] = entropy_map(fine.clamp_min(1e-12).log()).cpu().numpy()
@@ -236,26 +231,6 @@ def _check_vote_fits(method: Method[Any], shape: tuple[int, int], case: str) -> 
             f"{case or 'volume'}: its slices have {shape[0]} x {shape[1]} pixels where the vote on "
             f"reliability needs {bins} x {bins}; give a larger volume or leave the vote out"
         )
-
-
-def _smaller_batch(error: RuntimeError, size: int, case: str) -> int:
-    """Half the batch when memory ran out; any other error goes on.
-
-    Raises:
-        InputError: when not even one slice fits.
-    """
-    text = str(error)
-    exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text
-    if not exhausted:
-        raise error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if size == 1:
-        raise InputError(
-            f"{case}: one slice does not fit into memory; use another device or a larger pixel size"
-        ) from error
-    logger.warning("memory ran out with %d slices at once; going on with %d", size, size // 2)
-    return size // 2
 
 
 def _with_neighbours(

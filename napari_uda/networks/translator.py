@@ -121,6 +121,19 @@ class Translator(nn.Module):
         translated: Tensor = self.generators[direction](image.flatten(0, 1)[:, None])
         return translated.view(image.shape)
 
+    def with_attention(
+        self, image: Tensor, direction: Direction
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Translated slices and the maps of the gates on the way (`Generator.with_attention`).
+
+        Args:
+            image: `(B, 1, H, W)` float in [-1, 1].
+            direction: target_to_source or source_to_target.
+        """
+        to_target, to_source = self._both()
+        generator = to_source if direction == "target_to_source" else to_target
+        return generator.with_attention(image)
+
     def learn(self, source: Tensor, target: Tensor, runtime: Runtime) -> dict[str, Tensor]:
         """One step of the generators, then one of each discriminator (Zhu et al., ICCV 2017).
 

@@ -1,0 +1,39 @@
+"""How many slices go through a network at once, and fewer of them when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from napari_uda.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_PIXELS_PER_BATCH = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256}
+"""Pixels of one forward pass; smaller when memory runs out."""
+
+
+def first_batch(device: torch.device, pixels: int) -> int:
+    """Slices of so many pixels to begin with on a device, at least 1."""
+    return max(1, _PIXELS_PER_BATCH.get(device.type, 1) // pixels)
+
+
+def smaller_batch(error: RuntimeError, size: int, case: str) -> int:
+    """Half the batch when memory ran out; any other error goes on.
+
+    Raises:
+        InputError: when not even one slice fits.
+    """
+    text = str(error)
+    exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text
+    if not exhausted:
+        raise error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if size == 1:
+        raise InputError(
+            f"{case}: one slice does not fit into memory; use another device or a larger pixel size"
+        ) from error
+    logger.warning("memory ran out with %d slices at once; going on with %d", size, size // 2)
+    return size // 2

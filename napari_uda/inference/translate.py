@@ -1,0 +1,259 @@
+"""From a run and a volume to the same volume in the look of the other domain, on its own grid."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_uda.data.slices import fit_window, resample_plane
+from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.errors import Cancelled, InputError
+from napari_uda.inference.batches import first_batch, smaller_batch
+from napari_uda.inference.tiles import predict_in_tiles
+from napari_uda.networks.translator import Direction, Translator
+from napari_uda.runs import Run
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_uda.data.intensity import Intensity
+    from napari_uda.engine.dataset import DataFacts
+
+
+@dataclass(frozen=True, eq=False)
+class Translation:
+    """A volume in the look of the other domain, on the grid of its input.
+
+    Attributes:
+        direction: target_to_source or source_to_target.
+        translated: `(Z, Y, X)` float32, raw intensities of the domain it looks like: the network's
+            -1 and 1 become the raw values that map to them in a typical training volume of that
+            domain (the run's medians; for CT the fixed window), linearly. Nothing lies outside.
+        cycle: `(Z, Y, X)` float32, translated there and back, in raw intensities of the input: -1 and
+            1 become the values that map to them in this very volume. What the run's intensity mapping
+            clips stays clipped.
+        attention: name to `(Z, Y, X)` float32 in [0, 1], the gates' maps of the first translation,
+            enlarged bilinearly (`Generator.with_attention`); empty without gates.
+        volume: the image that was translated.
+        case: its name.
+        run: name of the run folder that translated it.
+        slice_change: mean absolute change from a slice to the next, of the translated volume and of
+            the input, both in the network's units (the range is 2); (0, 0) for a single slice. Slices
+            are translated one by one, so a larger first number means flicker.
+    """
+
+    direction: Direction
+    translated: NDArray[np.float32]
+    cycle: NDArray[np.float32]
+    attention: dict[str, NDArray[np.float32]]
+    volume: Volume
+    case: str
+    run: str
+    slice_change: tuple[float, float]
+
+    def save(self, out: str | os.PathLike[str]) -> list[Path]:
+        """Write `<case>_translated.nii.gz` and `<case>_cycle.nii.gz`, both or none.
+
+        Raises:
+            InputError: if the folder cannot be written; no half file is left.
+        """
+        folder = Path(out)
+        names = {role: f"{self.case}_{role}.nii.gz" for role in ("translated", "cycle")}
+        aside = folder / f".{self.case}.{os.getpid()}.tmp"  # in the same file system
+        try:
+            for role, name in names.items():
+                write_volume(aside / name, self.volume.with_array(getattr(self, role)))
+            for name in names.values():
+                (aside / name).replace(folder / name)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return [folder / name for name in names.values()]
+
+
+def translate(
+    run: Run | str | os.PathLike[str],
+    image: Volume | str | os.PathLike[str],
+    *,
+    direction: Direction = "target_to_source",
+    batch_size: int = 0,
+    device: str = "auto",
+    on_progress: Callable[[int, int], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Translation:
+    """Give one volume the look of the other domain.
+
+    Args:
+        run: run folder of a method with generators (cyclegan, attent), or an opened run.
+        image: a volume of the domain that `direction` starts from, or a file or DICOM folder to read.
+        direction: target_to_source or source_to_target.
+        batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
+            so, whenever memory runs out.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        on_progress: called with slices done and slices in all.
+        stop: when set, `Cancelled` is raised before the next batch.
+
+    Returns:
+        Translation, cycle reconstruction and attention maps on the image's grid.
+
+    Raises:
+        InputError: for a run without generators, an unknown direction, a folder that is no trained
+            run, or an image that cannot be read.
+        Cancelled: when `stop` was set.
+    """
+    from napari_uda.engine.runtime import choose_device, choose_precision
+
+    if batch_size < 0:
+        raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
+    if direction not in get_args(Direction):
+        raise InputError(f"direction is {direction!r}; choose target_to_source or source_to_target")
+    opened = run if isinstance(run, Run) else Run.open(run)
+    where = choose_device(device)
+    method = opened.load_method().place(where)
+    translator = getattr(method, "translator", None)
+    if not isinstance(translator, Translator):
+        raise InputError(
+            f"{opened.path} was trained with {opened.config.method.name}, which has no generators; "
+            "give a run of cyclegan or attent"
+        )
+    volume = image if isinstance(image, Volume) else read_volume(Path(image))
+    facts = opened.facts
+    start, end = direction.split("_to_")
+    begins, _ = _mapping(facts, start, opened)
+    _, typical = _mapping(facts, end, opened)
+    canonical = volume.canonical().array
+    bf16 = choose_precision(opened.config.precision, where) == "bf16"
+    with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+        planes: NDArray[np.float32] = facts.grid.cut(begins.apply(canonical))
+        maps = _translate_planes(
+            *(translator, direction, planes, facts.grid.plane_shape(volume), facts.grid.size),
+            stride=method.segmentor.stride,
+            device=where,
+            batch_size=batch_size,
+            case=volume.name,
+            on_progress=on_progress,
+            stop=stop,
+        )
+
+    def to_file_grid(slices: NDArray[Any]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(volume.orientation.invert(facts.grid.stack(slices)))
+
+    translated, cycle = maps.pop("translated"), maps.pop("cycle")
+    return Translation(
+        direction=direction,
+        translated=to_file_grid(_raw(translated, typical)),
+        cycle=to_file_grid(_raw(cycle, begins.raw_bounds(canonical))),
+        attention={name: to_file_grid(attention) for name, attention in maps.items()},
+        volume=volume,
+        case=volume.name or "volume",
+        run=opened.path.resolve().name,
+        slice_change=(_slice_change(translated), _slice_change(planes)),
+    )
+
+
+def _mapping(facts: DataFacts, domain: str, run: Run) -> tuple[Intensity, tuple[float, float]]:
+    """Intensity mapping of a domain, and the raw values of -1 and 1 in a typical volume of it."""
+    intensity = getattr(facts, f"{domain}_intensity")
+    bounds = getattr(facts, f"{domain}_range")
+    if intensity is None or bounds is None:
+        raise InputError(
+            f"data.json of {run.path} does not say which intensities its {domain} has; retrain the run"
+        )
+    return intensity, bounds
+
+
+def _raw(values: NDArray[np.float32], bounds: tuple[float, float]) -> NDArray[np.float32]:
+    """[-1, 1] to raw intensities between `bounds`."""
+    low, high = bounds
+    return (np.float32(low) + (values + 1) * np.float32((high - low) / 2)).astype(np.float32)
+
+
+def _slice_change(planes: NDArray[np.float32]) -> float:
+    """Mean absolute difference of neighbouring slices of `(N, h, w)`."""
+    if len(planes) < 2:
+        return 0.0
+    return float(np.mean([np.abs(b - a).mean() for a, b in pairwise(planes)]))
+
+
+def _translate_planes(
+    translator: Translator,
+    direction: Direction,
+    planes: NDArray[np.float32],
+    shape: tuple[int, int],
+    window: int,
+    *,
+    stride: int,
+    device: torch.device,
+    batch_size: int,
+    case: str,
+    on_progress: Callable[[int, int], None] | None,
+    stop: threading.Event | None,
+) -> dict[str, NDArray[np.float32]]:
+    """`translated`, `cycle` and attention maps of `(N, h, w)` slices, by name, at their own size.
+
+    As in prediction, the whole slice is resampled to the run's pixel size and padded to what the
+    segmentor accepts, so that the translation is the one that a prediction is made from.
+    """
+    maps: dict[str, NDArray[np.float32]] = {}
+    count = len(planes)
+    pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
+    size = batch_size or first_batch(device, pixels)
+    start = 0
+    while start < count:
+        if stop is not None and stop.is_set():
+            raise Cancelled
+        batch = slice(start, min(start + size, count))
+        image = torch.from_numpy(np.ascontiguousarray(planes[batch]))[:, None]
+        try:
+            resampled = resample_plane(image.to(device), shape)
+            found = _translate_slices(translator, direction, resampled, window, stride)
+            fine = {n: resample_plane(m, planes.shape[1:]).cpu().numpy() for n, m in found.items()}
+        except RuntimeError as error:
+            size = smaller_batch(error, len(image), case)
+            continue
+        for name, values in fine.items():
+            maps.setdefault(name, np.empty(planes.shape, np.float32))[batch] = values[:, 0]
+        start = batch.stop
+        if on_progress is not None:
+            on_progress(start, count)
+    return maps
+
+
+def _translate_slices(
+    translator: Translator, direction: Direction, image: Tensor, window: int, stride: int
+) -> dict[str, Tensor]:
+    """Maps `(B, 1, h, w)` float32 of resampled slices `(B, 1, h, w)`, by name; tiled when very large."""
+    height, width = image.shape[-2:]
+    backwards: Direction = (
+        "source_to_target" if direction == "target_to_source" else "target_to_source"
+    )
+    names: list[str] = []
+
+    def stacked(tile: Tensor) -> Tensor:
+        translated, attention = translator.with_attention(tile, direction)
+        found = {
+            "translated": translated,
+            "cycle": translator.translate(translated, backwards),
+            **attention,
+        }
+        names[:] = found
+        return torch.cat(list(found.values()), dim=1)
+
+    if max(height, width) > 4 * window:
+        with_gates = translator.config.generator.kind == "gated"
+        maps = predict_in_tiles(stacked, image, 5 if with_gates else 2, window)
+    else:
+        rows, columns = (-(-side // stride) * stride for side in (height, width))
+        padded = fit_window(image, (rows, columns), -1.0)
+        maps = fit_window(stacked(padded), (height, width), 0.0)
+    return {name: maps[:, i : i + 1] for i, name in enumerate(names)}
