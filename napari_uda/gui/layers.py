@@ -56,8 +56,12 @@ def show_steps(
     prediction: Prediction,
     source: Image | None = None,
     roles: Collection[str] = RESULT_ROLES,
+    suffix: str = "",
 ) -> Iterator[Callable[[], Layer]]:
-    """`show` as calls that make one layer each, so that a dock can let the viewer draw in between."""
+    """`show` as calls that make one layer each, so that a dock can let the viewer draw in between.
+
+    `suffix` follows the names of new layers, for several results of one case.
+    """
     image = source or _image_of(viewer, prediction) or _new_image(prediction)
 
     def put_image() -> Layer:
@@ -66,7 +70,7 @@ def show_steps(
         return image
 
     yield put_image
-    for layer in _result_layers(image, prediction, roles):
+    for layer in _result_layers(image, prediction, roles, suffix):
         yield partial(_put, viewer, layer)
 
 
@@ -224,7 +228,9 @@ def _new_image(prediction: Prediction) -> Image:
     return Image(array, **image_arguments(prediction.case), **geometry)
 
 
-def _result_layers(image: Image, prediction: Prediction, roles: Collection[str]) -> Iterator[Layer]:
+def _result_layers(
+    image: Image, prediction: Prediction, roles: Collection[str], suffix: str
+) -> Iterator[Layer]:
     arrays: dict[str, NDArray[Any]] = {
         "prediction": prediction.labels,
         "entropy": prediction.entropy,
@@ -232,7 +238,7 @@ def _result_layers(image: Image, prediction: Prediction, roles: Collection[str])
     }
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
-        data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}"
+        data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
         where = {
             **copied_geometry(image),
             "metadata": {METADATA: _result_tag(image, prediction, role)},

@@ -31,18 +31,27 @@ class Legend(QTableWidget):
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.setToolTip("Structures of the last segmentation, in the colours of its layer")
 
-    def show_structures(self, names: Mapping[int, str], volumes_ml: Mapping[int, float]) -> None:
+    def show_structures(
+        self,
+        names: Mapping[int, str],
+        volumes_ml: Mapping[int, float],
+        before_ml: Mapping[int, float] | None = None,
+    ) -> None:
         """Fill in.
 
         Args:
             names: label value to structure name.
             volumes_ml: label value to volume in millilitres.
+            before_ml: volumes before a change, shown in front of the ones after it.
         """
         self.setRowCount(len(names))
         for row, (value, name) in enumerate(names.items()):
             structure = QTableWidgetItem(swatch(structure_colour(name, value)), name)
             structure.setData(Qt.ItemDataRole.UserRole, value)
-            volume = QTableWidgetItem(f"{volumes_ml.get(value, 0.0):.1f}")
+            text = f"{volumes_ml.get(value, 0.0):.1f}"
+            if before_ml is not None:
+                text = f"{before_ml.get(value, 0.0):.1f} → {text}"
+            volume = QTableWidgetItem(text)
             volume.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.setItem(row, 0, structure)
             self.setItem(row, 1, volume)

@@ -1,15 +1,19 @@
-"""Dock `Segment`: a model, an image, Run; the result comes as layers with a legend."""
+"""Dock `Segment`: a model, an image, Run; the result comes as layers with a legend.
+
+The model can also be adapted to the image first; then layers show the result before and after.
+"""
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
-import numpy as np
 from napari.layers import Image, Layer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -30,20 +34,31 @@ from napari_uda.gui.geometry import layer_volume, tag
 from napari_uda.gui.layers import RESULT_ROLES, SideBySide, preload, show_steps
 from napari_uda.gui.legend import Legend
 from napari_uda.gui.models import describe_model, known_models, remember_model
-from napari_uda.gui.worker import Job, Report, guarded, load_torch
+from napari_uda.gui.worker import Job, Report, Work, guarded, load_torch
 
 if TYPE_CHECKING:
+    from napari_uda.inference.adapt import Adaptation
     from napari_uda.inference.predict import Prediction
 
 _NOT_IMAGES = ("entropy", "background")
+_ADAPTED_ROLES = ("prediction", "entropy")
+_WAYS = (
+    (
+        "class ratios",
+        "sfda",
+        "Low entropy, with structures as large as in the labels the model saw",
+    ),
+    ("statistics", "bn_adapt", "Statistics of batch normalisation only: quick and safe"),
+    ("entropy", "tent", "Statistics and scales of batch normalisation, by entropy"),
+)
 
 
 @dataclass(frozen=True)
 class _Result:
     prediction: "Prediction"
-    volumes_ml: dict[int, float]
     unreliable: float  # share of the voxels
     seconds: float
+    adaptation: "Adaptation | None" = None
 
 
 class SegmentDock(QWidget):
@@ -58,6 +73,7 @@ class SegmentDock(QWidget):
         self._showing = False  # layers are still being added
         self._model_problem = ""
         self._message = ""
+        self._doing, self._part = "", ""  # what the job does, and what its progress counts
         self._build()
         self._list_models()
         self._update_buttons()
@@ -91,6 +107,14 @@ class SegmentDock(QWidget):
         self.views.setToolTip("Structures, entropy and reliability in three linked views")
         self.run = QPushButton("Run")
         self.run.setObjectName("run")
+        self.adapt = QPushButton("Adapt to this volume")
+        self.adapt.setObjectName("adapt")
+        self.way = QComboBox()
+        self.way.setObjectName("way")
+        self.way.setToolTip("What is adapted; the model itself stays as it is")
+        for index, (title, method, text) in enumerate(_WAYS):
+            self.way.addItem(title, method)
+            self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
         self.cancel = QPushButton("Cancel")
         self.cancel.setObjectName("cancel")
         self.cancel.setToolTip("Stop; nothing is changed")
@@ -120,10 +144,14 @@ class SegmentDock(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.run, 2)
         buttons.addWidget(self.cancel, 1)
+        adapting = QHBoxLayout()
+        adapting.addWidget(self.adapt, 2)
+        adapting.addWidget(self.way, 1)
         outer = QVBoxLayout(self)
         outer.addLayout(form)
         outer.addLayout(options)
         outer.addLayout(buttons)
+        outer.addLayout(adapting)
         outer.addWidget(self.bar)
         outer.addWidget(self.status)
         outer.addWidget(self.legend, 1)
@@ -134,6 +162,7 @@ class SegmentDock(QWidget):
         self.browse.clicked.connect(self._on_browse)
         self.images.currentIndexChanged.connect(self._on_image_changed)
         self.run.clicked.connect(self._on_run)
+        self.adapt.clicked.connect(self._on_adapt)
         self.cancel.clicked.connect(self._on_cancel)
         self.views.toggled.connect(self._on_views_toggled)
 
@@ -200,9 +229,9 @@ class SegmentDock(QWidget):
         self._update_buttons()
 
     def _obstacle(self) -> str:
-        """Why Run is not available; empty when it is."""
+        """Why Run and Adapt are not available; empty when they are."""
         if self._job is not None:
-            return "Segmenting…"
+            return self._doing
         if self._showing:
             return "Showing the result…"
         if self._model() is None:
@@ -218,6 +247,13 @@ class SegmentDock(QWidget):
         running = self._job is not None
         self.run.setEnabled(not obstacle)
         self.run.setToolTip(obstacle or "Segment the image")
+        self.adapt.setEnabled(not obstacle)
+        self.adapt.setToolTip(
+            obstacle
+            or "Fit the model to this image alone, and segment it before and after.\n"
+            "The model on the disk is not changed."
+        )
+        self.way.setEnabled(not obstacle)
         self.cancel.setEnabled(running)
         self.views.setEnabled(bool(self._shown) and not running and not self._showing)
         self.status.setText(obstacle or self._message)
@@ -228,16 +264,37 @@ class SegmentDock(QWidget):
         path, layer = self._model(), self.images.layer
         if self._obstacle() or path is None or layer is None:
             return
-        remember_model(path)
-        self._message = ""
         vote = self.reliability.isChecked()
-        job = Job(
+        self._doing, self._part = "Segmenting…", "Slice"
+        self._start(
+            path,
             f"Segment {layer.name}",
             lambda report, stop: _segment(path, layer, vote, report, stop),
-            self,
+            lambda result: self._on_succeeded(layer, vote, result),
         )
+
+    @guarded
+    def _on_adapt(self) -> None:
+        path, layer = self._model(), self.images.layer
+        if self._obstacle() or path is None or layer is None:
+            return
+        method = self.way.currentData()
+        self._doing, self._part = "Adapting…", "Adapting: part"
+        self._start(
+            path,
+            f"Adapt to {layer.name}",
+            lambda report, stop: _adapt(path, layer, method, report, stop),
+            lambda result: self._on_adapted(layer, result),
+        )
+
+    def _start(
+        self, path: Path, title: str, work: Work, on_success: Callable[[_Result], None]
+    ) -> None:
+        remember_model(path)
+        self._message = ""
+        job = Job(title, work, self)
         job.progressed.connect(self._on_progress)
-        job.succeeded.connect(lambda result: self._on_succeeded(layer, vote, result))
+        job.succeeded.connect(on_success)
         job.failed.connect(self._on_failed)
         job.cancelled.connect(self._on_cancelled)
         job.ended.connect(self._on_ended)
@@ -258,7 +315,7 @@ class SegmentDock(QWidget):
         self.bar.setRange(0, total)
         self.bar.setValue(done)
         if self.cancel.isEnabled():
-            self.status.setText(f"Slice {done} of {total}")
+            self.status.setText(f"{self._part} {done} of {total}")
 
     @guarded
     def _on_succeeded(self, layer: Image, vote: bool, result: _Result) -> None:
@@ -267,6 +324,23 @@ class SegmentDock(QWidget):
         self.views.setChecked(False)
         roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
         steps = show_steps(self._viewer, result.prediction, layer, roles)
+        self._shown = []
+        self._add_next(steps, result)
+
+    @guarded
+    def _on_adapted(self, layer: Image, result: _Result) -> None:
+        adaptation = result.adaptation
+        assert adaptation is not None
+        self._showing = True
+        self._finish("")
+        self.views.setChecked(False)
+        # each of the two updates its own layers when the same is done again
+        before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
+        steps: Any = show_steps(self._viewer, before, layer, _ADAPTED_ROLES, " before")
+        if not adaptation.reverted:
+            after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
+            more = show_steps(self._viewer, after, layer, _ADAPTED_ROLES, " after")
+            steps = chain(steps, islice(more, 1, None))  # the image is there already
         self._shown = []
         self._add_next(steps, result)
 
@@ -289,14 +363,24 @@ class SegmentDock(QWidget):
 
     def _on_shown(self, result: _Result) -> None:
         self._showing = False
-        prediction = result.prediction
-        self.legend.show_structures(prediction.names, result.volumes_ml)
-        share = f"; {result.unreliable:.1%} of the voxels unreliable" if result.unreliable else ""
-        self._message = f"{prediction.case}: segmented in {result.seconds:.1f} s{share}."
+        prediction, adaptation = result.prediction, result.adaptation
+        if adaptation is None:
+            self.legend.show_structures(prediction.names, _by_value(prediction))
+            share = (
+                f"; {result.unreliable:.1%} of the voxels unreliable" if result.unreliable else ""
+            )
+            self._message = f"{prediction.case}: segmented in {result.seconds:.1f} s{share}."
+        else:
+            was = None if adaptation.reverted else _by_value(adaptation.before)
+            self.legend.show_structures(prediction.names, _by_value(adaptation.after), was)
+            self._message = _about(adaptation, result.seconds)
         self._update_buttons()
-        prediction_layer = next(
+        *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
+        for layer in earlier:  # two predictions on top of each other show neither
+            layer.visible = False
+        prediction_layer.visible = True
         if prediction_layer in self._viewer.layers:
             self._viewer.layers.selection.active = prediction_layer
 
@@ -345,14 +429,46 @@ def _segment(
     start = time.perf_counter()
     volume = layer_volume(layer)
     prediction = predict(model, volume, reliability=vote, on_progress=report, stop=stop)
-    voxel_ml = float(np.prod(volume.spacing_mm)) / 1000
-    counts = np.bincount(prediction.labels.ravel(), minlength=256)
     return _Result(
         prediction=prediction,
-        volumes_ml={value: float(counts[value]) * voxel_ml for value in prediction.names},
-        unreliable=float(np.mean(prediction.reliability == 2)) if vote else 0.0,
+        unreliable=float((prediction.reliability == 2).mean()) if vote else 0.0,
         seconds=time.perf_counter() - start,
     )
+
+
+def _adapt(
+    model: Path, layer: Image, method: Any, report: Report, stop: threading.Event
+) -> _Result:
+    """In the thread: adapt and segment twice."""
+    load_torch()
+    from napari_uda.inference.adapt import adapt
+
+    start = time.perf_counter()
+    (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)
+    return _Result(
+        prediction=adaptation.after,
+        unreliable=0.0,
+        seconds=time.perf_counter() - start,
+        adaptation=adaptation,
+    )
+
+
+def _about(adaptation: "Adaptation", seconds: float) -> str:
+    """What adaptation did, in one or two sentences."""
+    was, now = adaptation.entropy_before, adaptation.entropy_after
+    case = adaptation.before.case
+    if adaptation.reverted:
+        return (
+            f"{case}: the unadapted result is kept, because {adaptation.reason}. "
+            f"Entropy would have gone from {was:.3f} to {now:.3f}."
+        )
+    return f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}."
+
+
+def _by_value(prediction: "Prediction") -> dict[int, float]:
+    """Label value to millilitres."""
+    volumes = prediction.volumes_ml()
+    return {value: volumes[name] for value, name in prediction.names.items()}
 
 
 def _is_image(layer: Layer) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from napari_uda.errors import Cancelled
 from napari_uda.gui.geometry import METADATA
 from napari_uda.gui.models import recent_models
 from napari_uda.gui.segment_dock import SegmentDock
+from napari_uda.inference import adapt as adapt_module
 from napari_uda.inference import predict as predict_module
 
 WAIT_MS = 60_000
@@ -232,3 +235,130 @@ def endless(
         done += 1
         on_progress(min(done, 9), 10)
     raise Cancelled
+
+
+# --- adapt to this volume ---------------------------------------------------------------------------
+
+
+def adapt(dock: SegmentDock, qtbot: QtBot) -> None:
+    dock.adapt.click()
+    assert not dock.adapt.isEnabled()
+    assert not dock.run.isEnabled()
+    assert not dock.way.isEnabled()
+    assert dock.cancel.isEnabled()
+    assert dock.status.text() == "Adapting…"
+    qtbot.waitUntil(lambda: dock._job is None and not dock._showing, timeout=WAIT_MS)
+
+
+@pytest.fixture
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapt_module, "STEPS", {"sfda": 2, "bn_adapt": 0, "tent": 2})
+
+
+@pytest.mark.usefixtures("_few_steps")
+@pytest.mark.parametrize("way", ["sfda", "bn_adapt", "tent"])
+def test_adapt_gives_layers_before_and_after(
+    way: str, ready: SegmentDock, qtbot: QtBot, tiny_run: Path, data_folder: Path
+) -> None:
+    image = data_folder / "images" / "case_0.nii.gz"
+    ready.way.setCurrentIndex(ready.way.findData(way))
+    adapt(ready, qtbot)
+    (expected,) = uda.adapt(tiny_run, image, method=way)
+    assert not expected.reverted
+    names = [layer.name for layer in ready._viewer.layers]
+    assert names == [
+        "case_0",
+        *(f"case_0 {role} before" for role in ("prediction", "entropy")),
+        *(f"case_0 {role} after" for role in ("prediction", "entropy")),
+    ]
+    layers = dict(zip(names, ready._viewer.layers, strict=True))
+    for when, prediction in (("before", expected.before), ("after", expected.after)):
+        shown = layers[f"case_0 prediction {when}"].data
+        np.testing.assert_array_equal(shown, prediction.labels[::-1])
+        shown = layers[f"case_0 entropy {when}"].data
+        np.testing.assert_allclose(shown, prediction.entropy[::-1], atol=1e-5)
+    assert not layers["case_0 prediction before"].visible
+    assert layers["case_0 prediction after"].visible
+    assert ready._viewer.layers.selection.active == layers["case_0 prediction after"]
+    change = f"entropy {expected.entropy_before:.3f} → {expected.entropy_after:.3f}"
+    assert ready.status.text().startswith("case_0: adapted in ")
+    assert change in ready.status.text()
+    was, now = expected.volumes_ml["MYO"]
+    assert ready.legend.item(0, 1).text() == f"{was:.1f} → {now:.1f}"
+    assert not progress._all_instances
+    adapt(ready, qtbot)  # the second time the same layers are updated
+    assert [layer.name for layer in ready._viewer.layers] == names
+
+
+@pytest.mark.usefixtures("_few_steps")
+def test_run_and_adapt_do_not_share_layers(ready: SegmentDock, qtbot: QtBot) -> None:
+    ready.reliability.setChecked(False)
+    run(ready, qtbot)
+    adapt(ready, qtbot)
+    assert len(ready._viewer.layers) == 1 + 2 + 4
+    run(ready, qtbot)
+    assert len(ready._viewer.layers) == 1 + 2 + 4
+    assert ready._viewer.layers.selection.active.name == "case_0 prediction"
+    assert ready.legend.item(0, 1).text().replace(".", "").isdigit()  # one volume again
+
+
+@pytest.mark.usefixtures("_few_steps")
+def test_an_adaptation_that_is_given_up_says_so(
+    ready: SegmentDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "MYO went from 1.0 to 9.0 mL, more than 4 times"
+    monkeypatch.setattr(adapt_module, "_too_far", lambda volumes, factor: reason)
+    adapt(ready, qtbot)
+    assert roles(ready) == ["image", "prediction", "entropy"]
+    assert f"the unadapted result is kept, because {reason}" in ready.status.text()
+    assert "→" not in ready.legend.item(0, 1).text()
+    assert ready._viewer.layers["case_0 prediction before"].visible
+
+
+@pytest.mark.usefixtures("_few_steps")
+def test_before_and_after_side_by_side(ready: SegmentDock, qtbot: QtBot) -> None:
+    adapt(ready, qtbot)
+    ready.views.setChecked(True)
+    assert ready._viewer.canvas.grid.enabled
+    assert len(ready._viewer.layers) == 5 + 3  # a copy of the image under each further view
+    assert ready._viewer.layers["case_0 prediction before"].visible
+    ready.views.setChecked(False)
+    assert not ready._viewer.layers["case_0 prediction before"].visible
+
+
+def test_cancel_stops_an_adaptation_and_changes_nothing(
+    ready: SegmentDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapt_module, "adapt", endless)
+    ready.adapt.click()
+    qtbot.waitUntil(lambda: ready.status.text().startswith("Adapting: part"), timeout=WAIT_MS)
+    ready.cancel.click()
+    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    assert roles(ready) == ["image"]
+    assert "Cancelled" in ready.status.text()
+    assert ready.adapt.isEnabled()
+    assert not progress._all_instances
+
+
+def test_a_run_that_cannot_be_adapted_is_said(
+    ready: SegmentDock,
+    qtbot: QtBot,
+    tiny_run: Path,
+    tmp_path: Path,
+    notifications: Callable[[], list[str]],
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "old")
+    stored = json.loads((tmp_path / "old" / "data.json").read_text())
+    (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
+    ready.add_model(tmp_path / "old")
+    qtbot.waitUntil(lambda: "source_only" in ready.about.text(), timeout=WAIT_MS)
+    adapt(ready, qtbot)
+    assert "does not hold the sizes of its structures" in ready.status.text()
+    assert notifications() == [ready.status.text()]
+
+
+def test_adapt_says_what_is_missing(dock: SegmentDock, tiny_run: Path, qtbot: QtBot) -> None:
+    dock.add_model(tiny_run)
+    assert not dock.adapt.isEnabled()
+    assert "No image" in dock.adapt.toolTip()
+    qtbot.waitUntil(lambda: "source_only" in dock.about.text(), timeout=WAIT_MS)
