@@ -367,14 +367,7 @@ def _volume_by_volume(
     Raises:
         InputError: for a case given twice, or, at the end, naming the volumes that failed.
     """
-    from napari_uda.data.folder import find_volumes
-    from napari_uda.data.volume import case_name
-
-    files = find_volumes(images)
-    names = [case_name(file) for file in files]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError(f"{', '.join(sorted(twice))} is given twice; rename one of the files")
+    files = _different_cases(images)
     failed: list[str] = []
     stop = threading.Event()
     with _stop_on_signal(stop):
@@ -390,6 +383,83 @@ def _volume_by_volume(
     if failed:
         listed = "; ".join(dict.fromkeys(failed))  # what is wrong with the run is said once
         raise InputError(f"{len(failed)} of {len(files)} volumes could not be {done}: {listed}")
+
+
+def _different_cases(images: Sequence[Path]) -> list[Path]:
+    """The volumes among the paths, no two of one name: their results would have the same files."""
+    from napari_uda.data.folder import find_volumes
+    from napari_uda.data.volume import case_name
+
+    files = find_volumes(images)
+    names = [case_name(file) for file in files]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InputError(f"{', '.join(sorted(twice))} is given twice; rename one of the files")
+    return files
+
+
+def adapt(
+    run: RunFolder,
+    images: Paths,
+    out: Path,
+    method: Literal["sfda", "bn_adapt", "tent"] = "sfda",
+    steps: int = 0,
+    sizes_ml: Annotated[tuple[tuple[str, float], ...], tyro.conf.arg(metavar="NAME ML ...")] = (),
+    presence: Literal["cohort", "all", "select", "proposals"] = "cohort",
+    max_volume_change: float = 4.0,
+    together: bool = False,
+    reliability: bool = False,
+    device: str = "auto",
+) -> None:
+    """Adapt a run to volumes and segment them before and after; the run is not changed.
+
+    Args:
+        run: run folder of a trained model.
+        images: volumes, DICOM folders, or folders of volumes.
+        out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
+        method: sfda (class ratios and entropy), bn_adapt (statistics of batch normalisation) or tent (they and entropy).
+        steps: gradient steps; 0 takes the method's own number.
+        sizes_ml: sfda: expected volumes of all structures, instead of the sizes stored in the run.
+        presence: sfda: which structures a slice is expected to hold (see train sfda --help).
+        max_volume_change: a structure that grows or shrinks by more than this factor keeps the unadapted result; 0 never does.
+        together: adapt once to all volumes; without it each begins with the run's weights.
+        reliability: vote over views, too.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+    """
+    from napari_uda.inference.adapt import Adaptation
+    from napari_uda.inference.adapt import adapt as fit
+    from napari_uda.runs import Run
+
+    opened = Run.open(run)
+    settings = {} if presence == "cohort" else {"presence": presence}
+
+    def work(files: Path | list[Path], stop: threading.Event) -> list[Adaptation]:
+        return fit(
+            opened,
+            files,
+            method=method,
+            steps=steps,
+            max_volume_change=max_volume_change,
+            sizes_ml=dict(sizes_ml),
+            settings=settings,
+            together=together,
+            reliability=reliability,
+            device=device,
+            stop=stop,
+        )
+
+    def save(found: list[Adaptation]) -> None:
+        for adaptation in found:
+            adaptation.save(out)
+            tqdm.write(adaptation.summary())
+
+    if not together:
+        _volume_by_volume(images, work, save, "adapt", "adapted to")
+        return
+    stop = threading.Event()
+    with _stop_on_signal(stop):
+        found = work(_different_cases(images), stop)
+    save(found)
 
 
 def translate(
@@ -675,6 +745,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "tags": tags,
     "predict": predict,
+    "adapt": adapt,
     "translate": translate,
     "evaluate": evaluate,
     "benchmark": benchmark,

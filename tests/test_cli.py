@@ -188,6 +188,34 @@ def test_predict_goes_on_after_a_bad_volume_and_says_so(
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
+def test_adapt_writes_before_and_after(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target, out = two_domains[1], tmp_path / "out"
+    given = ("adapt", tiny_run.path, target, "--out", out, "--steps", "1")
+    said = command(*given, "--max-volume-change", "0")
+    assert said.code == 0, said.err
+    lines = said.out.strip().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["target_0", "target_1", "target_2"]
+    assert " entropy 0." in lines[0]
+    assert " mL, outer " in lines[0]
+    for when in ("before", "after"):
+        assert len(list((out / when).iterdir())) == 9
+    assert len(list(out.glob("*_adaptation.json"))) == 3
+    scored = command("evaluate", out / "after", target / "labels", "--out", tmp_path / "scores")
+    assert scored.code == 0, scored.err
+    joined = ("--together", "--sizes-ml", "inner", "3", "outer", "5", "--presence", "all")
+    said = command(*given[:3], "--out", tmp_path / "joined", "--steps", "1", *joined)
+    assert said.code == 0, said.err
+    assert len(said.out.strip().splitlines()) == 3
+    report = json.loads((tmp_path / "joined" / "target_2_adaptation.json").read_text())
+    assert (report["method"], report["steps"]) == ("sfda", 1)
+    _assert_bad_input(command(*given[:3], "--out", out, "--method", "cotta"), "cotta")
+    one = target / "images" / "target_0.nii.gz"
+    twice = command("adapt", tiny_run.path, one, one, "--together", "--out", out)
+    _assert_bad_input(twice, "target_0 is given twice")
+
+
 def test_tags_and_a_source_free_run(
     command: Command, two_domains: tuple[Path, Path], tiny_run: Run, tmp_path: Path
 ) -> None:
@@ -248,7 +276,18 @@ def test_phantom_writes_data_folders(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train source_only", "predict", "translate", "show", "evaluate", "phantom"]
+    "name",
+    [
+        "train source_only",
+        "train sfda",
+        "predict",
+        "adapt",
+        "tags",
+        "translate",
+        "show",
+        "evaluate",
+        "phantom",
+    ],
 )
 def test_help_of_every_command(name: str, command: Command) -> None:
     said = command(*name.split(), "--help")
