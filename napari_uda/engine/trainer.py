@@ -264,7 +264,9 @@ def _validate(
     for case in data.held_out:
         assert case.label is not None
         image = read_volume(case.image)
-        maps = segment_volume(method, data.facts, image, intensity, runtime.device)
+        maps = segment_volume(
+            *(method, data.facts, image, intensity, runtime.device), labelled_domain=True
+        )
         prediction = image.with_array(maps.labels)
         scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
         values += [

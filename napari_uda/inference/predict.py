@@ -160,13 +160,15 @@ def segment_volume(
     batch_size: int = 0,
     bf16: bool = False,
     reliability: bool = False,
+    labelled_domain: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> _Maps:
     """Segment a volume with a method that is already in memory; see `predict`.
 
     The whole slice is segmented, not only the training window: it is resampled to the run's pixel
-    size, padded to what the network accepts, and probabilities are resampled back.
+    size, padded to what the network accepts, and probabilities are resampled back. A volume of the
+    labelled domain is segmented by `Method.predict_labelled`; the vote is for target volumes.
     """
     grid = facts.grid
     planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
@@ -193,7 +195,12 @@ def segment_volume(
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
                     logits, votes = _segment_slices(
-                        method, image, batch, grid.size, reliability=reliability
+                        method,
+                        image,
+                        batch,
+                        grid.size,
+                        reliability=reliability,
+                        labelled_domain=labelled_domain,
                     )
                     # probabilities, not logits: they stay probabilities between the pixels
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
@@ -248,6 +255,7 @@ def _segment_slices(
     window: int,
     *,
     reliability: bool,
+    labelled_domain: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices.
 
@@ -255,7 +263,8 @@ def _segment_slices(
     bins count from the slice's own size: where it is not the training window's, the mixed window
     covers slightly other wavelengths.
     """
-    logits = _padded(method, image, window)
+    predict = method.predict_labelled if labelled_domain else method.predict
+    logits = _padded(method, predict, image, window)
     if not reliability:
         return logits, None
     settings = method.config.reliability
@@ -267,18 +276,21 @@ def _segment_slices(
     agreements = []
     for views in (random, fourier):
         agrees = [
-            _padded(method, view, window).argmax(1) == label for view in views.chunk(settings.views)
+            _padded(method, predict, view, window).argmax(1) == label
+            for view in views.chunk(settings.views)
         ]
         agreements.append(torch.stack(agrees))
     return logits, vote(*agreements).reliable
 
 
-def _padded(method: Method[Any], image: Tensor, window: int) -> Tensor:
+def _padded(
+    method: Method[Any], predict: Callable[[Tensor], Tensor], image: Tensor, window: int
+) -> Tensor:
     """Logits of images of any size: padded to the network's stride, tiled when very large."""
     height, width = image.shape[-2:]
     if max(height, width) > 4 * window:
-        return predict_in_tiles(method.predict, image, method.num_classes, window)
+        return predict_in_tiles(predict, image, method.num_classes, window)
     stride = method.segmentor.stride
     padded_shape = tuple(max(-(-side // stride) * stride, stride) for side in (height, width))
     padded = fit_window(image, (padded_shape[0], padded_shape[1]), -1.0)
-    return fit_window(method.predict(padded), (height, width), 0.0)
+    return fit_window(predict(padded), (height, width), 0.0)

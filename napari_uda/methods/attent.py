@@ -141,3 +141,7 @@ class AttENT(Method[AttENTConfig]):
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head on target slices, which are given the source's look first."""
         return super().predict(self.translator.translate(image, "target_to_source"))
+
+    def predict_labelled(self, image: Tensor) -> Tensor:
+        """Logits of source slices, which need no translation."""
+        return super().predict(image)

@@ -203,6 +203,19 @@ class Method(nn.Module, Generic[C]):
         logits: Tensor = self.segmentor(image).logits
         return logits
 
+    def predict_labelled(self, image: Tensor) -> Tensor:
+        """Logits for slices of the labelled domain, for scores on held-out labelled cases.
+
+        `predict`, unless that is made for the look of target slices alone.
+
+        Args:
+            image: as for `predict`.
+
+        Returns:
+            `(B, C, H, W)`.
+        """
+        return self.predict(image)
+
     def loads_from_init(self, name: str) -> bool:
         """Whether the parameter or buffer `name` is taken from the run this one starts from."""
         return True

@@ -71,3 +71,9 @@ class CycleGAN(Method[CycleGANConfig]):
         if self.config.segment == "translated_target":
             image = self.translator.translate(image, "target_to_source")
         return super().predict(image)
+
+    def predict_labelled(self, image: Tensor) -> Tensor:
+        """Logits of source slices, which the segmentor sees as it does in training."""
+        if self.config.segment == "translated_source":
+            image = self.translator.translate(image, "source_to_target")
+        return super().predict(image)

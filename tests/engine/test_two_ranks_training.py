@@ -28,6 +28,13 @@ _ADVERSARY = [
 _METHODS = {
     "source_only": ["--augment.intensity", "gin", "--augment.spatial.rotation-deg", "10"],
     "advent": ["--method.adversary.main-weight", "0.1", *_ADVERSARY],
+    "attent": [
+        *("--method.adversary.main-weight", "0.1", *_ADVERSARY, "--method.joint"),
+        *("--method.translator.generator.width", "4", "--method.translator.generator.blocks", "1"),
+        *("--method.translator.discriminator-width", "4", "--method.translator.pool-size", "6"),
+        *("--method.translator.generator-optimizer.kind", "sgd"),
+        *("--method.translator.discriminator-optimizer.kind", "sgd"),
+    ],
     "se_asa": ["--method.prototype-batches", "2", "--save-every", "2", *_ADVERSARY],
 }
 _SEVERAL = """
@@ -96,7 +103,7 @@ def runs(
         main(_arguments(method, two_domains, one / method, 4, decided))
     script = two / "several.py"
     script.write_text(_SEVERAL, encoding="utf-8")
-    several = [_arguments(m, two_domains, two / m, 2, decided) for m in ("source_only", "advent")]
+    several = [_arguments(m, two_domains, two / m, 2, decided) for m in _METHODS if m != "se_asa"]
     _torchrun(["--nproc-per-node", "2", str(script), json.dumps(several)])
     _torchrun(
         [
@@ -117,8 +124,13 @@ def test_two_ranks_end_with_the_weights_of_the_doubled_batch(
     for name, tensor in one.items():
         # statistics are sums over thousands of pixels, up to 10 in size; weights are held to 1e-6
         statistic = any(word in name for word in ("running_", "prototypes"))
+        tolerance = 2e-5 if statistic else 1e-6
+        if ".generators." in name:
+            tolerance = 1e-5  # the loss is a sum of dozens of passes, with absolute values in it
+        if ".pools." in name:
+            tolerance = 1e-3  # stored in float16, where the next number is 5e-4 away
         difference = float((two[name].float() - tensor.float()).abs().max())
-        assert difference <= (2e-5 if statistic else 1e-6), name
+        assert difference <= tolerance, name
 
 
 @pytest.mark.slow

@@ -74,6 +74,29 @@ def test_the_two_uses_of_cyclegan(
         torch.testing.assert_close(logits, stand.method.segmentor(expected).logits)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "translated"),
+    [
+        ("cyclegan", {"segment": "translated_source"}, True),
+        ("cyclegan", {"segment": "translated_target"}, False),
+        ("attent", {}, False),
+    ],
+)
+def test_source_slices_are_watched_in_the_look_the_segmentor_learns(
+    name: str, settings: dict[str, Any], translated: bool, two_domains: Domains, tmp_path: Path
+) -> None:
+    stand = bench(name, two_domains, tmp_path, method=settings)
+    stand.method.eval()
+    image = torch.rand(2, 1, 32, 32)
+    seen = _seen(stand)
+    with torch.no_grad():
+        stand.method.predict_labelled(image)
+        expected = image
+        if translated:
+            expected = stand.method.translator.translate(image, "source_to_target")
+    torch.testing.assert_close(seen[0], expected)
+
+
 @pytest.mark.parametrize("name", ["cyclegan", "attent"])
 def test_structure_checks_change_nothing(name: str, two_domains: Domains, tmp_path: Path) -> None:
     logs, states = [], []
