@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def list_methods() -> list[dict[str, str]]:
-    """Name, family, paper, summary and needed data of every method."""
+    """Name, family, paper, summary and needs (data, a run to start from) of every method."""
     from napari_uda.methods.base import METHODS
 
     return [
@@ -30,7 +30,10 @@ def list_methods() -> list[dict[str, str]]:
             "family": kind.family,
             "paper": kind.paper,
             "summary": kind.summary,
-            "needs": ", ".join(sorted(need.replace("_", " ") for need in kind.needs)),
+            "needs": ", ".join(
+                [need.replace("_", " ") for need in sorted(kind.needs)]
+                + ["a trained run"] * kind.needs_init
+            ),
         }
         for name, kind in METHODS.items()
     ]

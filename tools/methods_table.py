@@ -27,6 +27,8 @@ def table() -> str:
     for name in sorted(METHODS, key=order):
         method = METHODS[name]
         needs = ", ".join(text for need, text in NEEDS.items() if need in method.needs)
+        if method.needs_init:
+            needs = f"a trained run, {needs}"
         rows.append(f"| `{name}` | {method.family} | {method.summary} | {needs} | {method.paper} |")
     return "\n".join(rows)
 
