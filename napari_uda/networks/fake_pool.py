@@ -48,7 +48,7 @@ class FakePool(nn.Module):
         if not self.size:
             return fresh
         draws = [(g.random(), g.integers(self.size)) for g in generators]
-        chances = distributed.gather(torch.tensor(draws, dtype=torch.float64, device=fresh.device))
+        chances = distributed.gather(torch.tensor(draws, dtype=torch.float32, device=fresh.device))
         answers = self._exchange(distributed.gather(fresh), chances.tolist())
         first = distributed.rank() * len(fresh)
         return answers[first : first + len(fresh)]
