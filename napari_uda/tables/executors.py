@@ -239,7 +239,13 @@ class CellTask:
     def __call__(self) -> int:
         with Path(self.log).open("ab") as out:
             self._process = subprocess.Popen(cell_command(Path(self.file)), stdout=out, stderr=out)
-            return self._process.wait()
+        try:
+            while self._process.poll() is None:  # `wait` would hold the lock that `checkpoint` needs
+                time.sleep(0.2)
+            return self._process.returncode
+        except KeyboardInterrupt:  # the job is cancelled
+            self._process.terminate()
+            raise
 
     def checkpoint(self) -> Any:
         """Called by submitit before preemption or timeout: save the run, then queue the cell again."""

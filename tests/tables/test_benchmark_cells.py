@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_cases import ADVERSARY, events_of_runs, merge, run_tiny, tiny_spec
+from benchmark_cases import ADVERSARY, SETTINGS, events_of_runs, merge, run_tiny, tiny_spec
 
 from napari_uda.data.volume import read_labels, write_volume
 from napari_uda.errors import Cancelled
@@ -65,8 +65,6 @@ def test_key_holds_what_changes_numbers(
 ) -> None:
     base = keys(two_domains, tmp_path / "a", rows=[SOURCE_ONLY])
     if "settings" in change:
-        from benchmark_cases import SETTINGS
-
         change = {"settings": merge(SETTINGS, change["settings"])}
     other = keys(two_domains, tmp_path / "b", rows=[SOURCE_ONLY], **change)
     assert (set(base.values()) == set(other.values())) is same
