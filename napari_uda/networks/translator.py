@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 Direction = Literal["target_to_source", "source_to_target"]
 
-_ADAM = OptimizerConfig(kind="adam", lr=2e-4, momentum=0.5, beta2=0.999, weight_decay=0)
+
+class TranslatorOptimizerConfig(OptimizerConfig):
+    """One player's optimiser, CycleGAN's Adam unless told otherwise."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "adam"
+    """sgd (with momentum), adam or adamw."""
+    lr: float = Field(default=2e-4, gt=0)
+    """Learning rate at the start; AttENT prints 1e-3, unstable with least squares."""
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    """Momentum of sgd, first beta of adam."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay; 0 is off."""
 
 
 class TranslatorConfig(Config):
@@ -47,9 +58,9 @@ class TranslatorConfig(Config):
     """Slices of a step that the generators learn from (the papers': 1); 0 takes all of them."""
     structure_every: int = Field(default=10, ge=0)
     """Steps between structure checks (Dice of cycle-reconstructed source slices); 0 never checks."""
-    generator_optimizer: OptimizerConfig = _ADAM
+    generator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
     """Optimiser of both generators."""
-    discriminator_optimizer: OptimizerConfig = _ADAM
+    discriminator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
     """Optimiser of each discriminator."""
 
 

@@ -40,6 +40,8 @@ def test_the_papers_weights_and_gates() -> None:
     # a part of the settings leaves the kind of generator as it is
     assert GatedTranslatorConfig(generator={"width": 8}).generator.kind == "gated"
     assert TranslatorConfig(generator={"width": 8}).generator.kind == "plain"
+    slower = TranslatorConfig(generator_optimizer={"lr": 1e-5}).generator_optimizer
+    assert (slower.kind, slower.lr, slower.momentum) == ("adam", 1e-5, 0.5)
 
 
 def test_losses_by_hand(stand: Bench) -> None:
