@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -449,6 +449,8 @@ def _run_cell(
             predict(
                 run, case.image, reliability=cell.reliability, device=cell.config.device, stop=stop
             ).save(run.predictions)
+    if hasattr(run.config.method, "translator"):
+        _translate(run, cases, stop)
     spent = time.monotonic() - began
     score(
         store,
@@ -461,6 +463,21 @@ def _run_cell(
         predict_seconds=spent,
         on_progress=on_progress,
     )
+
+
+def _translate(run: Run, cases: Sequence[Case], stop: threading.Event | None) -> None:
+    """Keep what the generators make of the scored volumes, for the pictures."""
+    from napari_uda.inference.translate import translate
+
+    for case in cases:
+        if not (translations(run.path) / f"{case.name}_cycle.nii.gz").exists():
+            found = translate(run, case.image, device=run.config.device, stop=stop)
+            found.save(translations(run.path))
+
+
+def translations(run: Path) -> Path:
+    """Folder of translated volumes in a run folder."""
+    return run / "translations"
 
 
 def score(

@@ -240,7 +240,9 @@ class CellTask:
         with Path(self.log).open("ab") as out:
             self._process = subprocess.Popen(cell_command(Path(self.file)), stdout=out, stderr=out)
         try:
-            while self._process.poll() is None:  # `wait` would hold the lock that `checkpoint` needs
+            while (
+                self._process.poll() is None
+            ):  # `wait` would hold the lock that `checkpoint` needs
                 time.sleep(0.2)
             return self._process.returncode
         except KeyboardInterrupt:  # the job is cancelled

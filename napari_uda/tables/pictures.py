@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.errors import InputError
 from napari_uda.inference.reliability import UNRELIABLE
 from napari_uda.metrics.inputs import structure_names
-from napari_uda.tables.cells import scored_cases
+from napari_uda.tables.cells import scored_cases, translations
 from napari_uda.tables.layout import column_title
 from napari_uda.tables.results import AVERAGE, DataResults, RowResults
 from napari_uda.tables.spec import Pictures
@@ -220,16 +220,25 @@ def drawn_rows(found: DataResults, wanted: Pictures) -> list[tuple[str, Path]]:
 
 
 def draw_grid(found: DataResults, wanted: Pictures, out: Path) -> Path:
-    """Cases in rows; image, every method's labels and the reference in columns (SE-ASA Fig. 3)."""
+    """Cases in rows; image, every method's labels and the reference in columns (SE-ASA Fig. 3).
+
+    With a method that translates, the last one's image in the look of the source is the second column
+    (AttENT Fig. 4).
+    """
     cases, rows = drawn_cases(found, wanted), drawn_rows(found, wanted)
     colours = _colours(found)
-    titles = ["image", *(name for name, _ in rows), "reference"]
+    looks = [(n, translations(f.parent)) for n, f in rows if translations(f.parent).is_dir()][-1:]
+    titles = ["image", *(f"translated\n({name})" for name, _ in looks)]
+    titles += [*(name for name, _ in rows), "reference"]
     figure = _figure(_TILE_INCHES * len(titles), _TILE_INCHES * len(cases) + 0.7)
     tiles = figure.subplots(len(cases), len(titles), squeeze=False)
     for line, case in zip(tiles, cases, strict=True):
         cut = choose_slice(case)
         _show(line[0], cut, None, colours)
-        for tile, (_, folder) in zip(line[1:-1], rows, strict=True):
+        for tile, (_, folder) in zip(line[1:], looks, strict=False):
+            image = cut.take(folder / f"{case.name}_translated.nii.gz", labels=False)
+            _show(tile, replace(cut, image=image), None, colours)
+        for tile, (_, folder) in zip(line[1 + len(looks) : -1], rows, strict=True):
             _show(tile, cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours)
         _show(line[-1], cut, cut.reference, colours)
         line[0].set_ylabel(f"{case.name}\nslice {cut.index}", fontsize=7)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_cases import ADVERSARY, SETTINGS, events_of_runs, merge, run_tiny, tiny_spec
+from matplotlib.image import imread
 
 from napari_uda.data.volume import read_labels, write_volume
 from napari_uda.errors import Cancelled
@@ -20,7 +21,9 @@ from napari_uda.runs import Run
 from napari_uda.tables import cells as cells_module
 from napari_uda.tables.cells import Cell, Store, plan, read_job, run_cell, write_job
 from napari_uda.tables.executors import Progress
+from napari_uda.tables.pictures import draw_grid
 from napari_uda.tables.results import collect
+from napari_uda.tables.spec import Pictures
 
 Domains = tuple[Path, Path]
 SOURCE_ONLY = {"name": "source_only", "method": "source_only"}
@@ -261,3 +264,38 @@ def test_results_are_plain_json(two_domains: Domains, tmp_path: Path) -> None:
     assert list(content["summary"]) == ["inner", "outer"]
     assert {case["case"] for case in content["cases"]} == {"target_0", "target_1", "target_2"}
     assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_source_free_row_starts_from_the_run_alone(two_domains: Domains, tmp_path: Path) -> None:
+    """The cell of sfda is trained after the source folder is gone."""
+    source, target = copied(two_domains, tmp_path)
+    rows = [SOURCE_ONLY, {"name": "sfda", "method": "sfda", "init": "source_only"}]
+    spec = tiny_spec((source, target), tmp_path, rows=rows)
+    store = Store(tmp_path / "out")
+    lower, free = plan(spec, store.out)
+    assert free.config.data.source is None
+    run_cell(store, lower)
+    shutil.rmtree(source)
+    run_cell(store, free)
+    assert store.result(free) is not None
+    assert events_of_runs(store.out)[free.key] == ["started", "finished"]
+
+
+def test_translations_are_kept_and_drawn(two_domains: Domains, tmp_path: Path) -> None:
+    small = {
+        "generator": {"width": 4, "blocks": 1},
+        "discriminator_width": 4,
+        "pool_size": 3,
+    }
+    row = {"name": "cyclegan", "method": "cyclegan", "settings": {"method": {"translator": small}}}
+    spec = tiny_spec(two_domains, tmp_path, rows=[SOURCE_ONLY, row], steps=1)
+    out = tmp_path / "out"
+    assert run_tiny(spec, out).failed == {}
+    planned = plan(spec, out)
+    runs = {cell.row: out / "runs" / cell.key for cell in planned}
+    assert len(list((runs["cyclegan"] / "translations").glob("*_translated.nii.gz"))) == 3
+    assert not (runs["source_only"] / "translations").exists()
+    (found,) = collect(spec, planned, Store(out))
+    wide = imread(draw_grid(found, Pictures(count=1), tmp_path / "wide.png"))
+    narrow = imread(draw_grid(found, Pictures(count=1, rows=("source_only",)), tmp_path / "n.png"))
+    assert wide.shape[1] / narrow.shape[1] == pytest.approx(5 / 3, abs=0.01)  # one column more

@@ -1,0 +1,63 @@
+"""The command as a user meets it: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmark_cases import tiny_content, write_spec
+
+from napari_uda.cli import main
+
+Domains = tuple[Path, Path]
+ROW = {"name": "source_only", "method": "source_only"}
+ODD = {"name": "odd", "method": "source_only", "settings": {"data": {"size": 33}}}
+
+
+def code_of(*arguments: object) -> int:
+    """Exit code of `napari-uda benchmark`."""
+    try:
+        main(["benchmark", *map(str, arguments)])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_tables_are_written_and_printed(
+    two_domains: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", tiny_content(two_domains))
+    out = tmp_path / "out"
+    assert code_of(spec, "--out", out) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == (out / "table.md").read_text().strip()
+    assert "2/2" in said.err  # the bar over cells
+    names = {path.name for path in out.iterdir() if path.is_file()}
+    assert names == {"table.md", "table.csv", "table.tex", "tests.csv", "cells.csv", "spec.yaml"}
+    assert (out / "pictures" / "cases_CT_to_MR.png").is_file()
+
+
+def test_failed_cell_makes_the_exit_code(
+    two_domains: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", tiny_content(two_domains, rows=[ODD, ROW]))
+    assert code_of(spec, "--out", tmp_path / "out", "--no-pictures") == 2
+    said = capsys.readouterr()
+    assert (
+        "napari-uda: 1 cells failed, the others are in the tables: odd, CT to MR, seed 0:"
+        in said.err
+    )
+    assert "| source_only |" in said.out
+
+
+def test_bad_spec_is_one_sentence(
+    two_domains: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", tiny_content(two_domains, rows=[ROW, ROW]))
+    assert code_of(spec, "--out", tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("napari-uda: ")
+    assert "stands there twice" in line
+    assert code_of(spec) == 2
+    assert "--out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
