@@ -109,7 +109,9 @@ class AttENT(Method[AttENTConfig]):
         translating = runtime.step < self.config.translation_steps
         aligning = self.config.joint or not translating
         # all of it with the generators as they stand before this step
-        logs = self.translator.structure_check(self.segmentor, source.image, source.label, runtime)
+        logs = self.translator.structure_check(
+            self.segmentor, self.predict_labelled, source.image, source.label, runtime
+        )
         if aligning:
             with torch.no_grad(), runtime.autocast():
                 translated = self.translator.translate(target.image, "target_to_source")

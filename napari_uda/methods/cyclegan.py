@@ -51,7 +51,9 @@ class CycleGAN(Method[CycleGANConfig]):
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
         # all of it with the generators as they stand before this step
-        logs = self.translator.structure_check(self.segmentor, source.image, source.label, runtime)
+        logs = self.translator.structure_check(
+            self.segmentor, self.predict_labelled, source.image, source.label, runtime
+        )
         seen = source.image
         if self.config.segment == "translated_source":
             with torch.no_grad(), runtime.autocast():

@@ -19,6 +19,8 @@ from napari_uda.networks.segmentor import Segmentor
 from napari_uda.optimizers import OptimizerConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_uda.engine.runtime import Runtime
 
 Direction = Literal["target_to_source", "source_to_target"]
@@ -202,14 +204,21 @@ class Translator(nn.Module):
         return logs
 
     def structure_check(
-        self, segmentor: Segmentor, image: Tensor, label: Tensor, runtime: Runtime
+        self,
+        segmentor: Segmentor,
+        predict: Callable[[Tensor], Tensor],
+        image: Tensor,
+        label: Tensor,
+        runtime: Runtime,
     ) -> dict[str, Tensor]:
         """Has anatomy moved? Dice between labels and the segmentation of cycle-reconstructed slices.
 
-        Every `structure_every` steps; neither gradients nor normalisation statistics are touched.
+        Every `structure_every` steps; neither gradients nor normalisation statistics are touched. A
+        move that the way back undoes stays unseen.
 
         Args:
             segmentor: the network that learns from the labels.
+            predict: source slices to logits, with that network and in the look that it learns.
             image: `(B, K, H, W)` source slices, float in [-1, 1].
             label: `(B, H, W)` int64, their labels.
             runtime: the run's.
@@ -223,7 +232,7 @@ class Translator(nn.Module):
         with torch.no_grad(), runtime.autocast(), batch_statistics_only(segmentor):
             there = self.translate(image, "source_to_target")
             back = self.translate(there, "target_to_source")
-            prediction = segmentor(back).logits.argmax(1)
+            prediction = predict(back).argmax(1)
         return {"structure_dice": structure_dice(prediction, label, segmentor.num_classes)}
 
     def _both(self) -> tuple[Generator, Generator]:

@@ -151,7 +151,9 @@ def test_the_structure_check_sees_anatomy_that_moves(
     segmentor = Reader().train()
     before = snapshot(segmentor)
     image = label[:, None].float() - 1
-    logs = translator.structure_check(segmentor, image, label, stand.runtime)
+    logs = translator.structure_check(
+        segmentor, lambda seen: segmentor(seen).logits, image, label, stand.runtime
+    )
     assert logs["structure_dice"].item() == pytest.approx(dice)
     assert not changed(before, segmentor)
     assert segmentor.training
@@ -164,6 +166,9 @@ def test_structure_checks_are_due_at_their_steps(stand: Bench) -> None:
     for every in (0, 1, 3):
         translator, due[every] = _translator(structure_every=every), []
         for stand.runtime.step in range(6):
-            if translator.structure_check(Reader(), image, label, stand.runtime):
+            reader = Reader()
+            if translator.structure_check(
+                reader, lambda seen, r=reader: r(seen).logits, image, label, stand.runtime
+            ):
                 due[every].append(stand.runtime.step + 1)
     assert due == {0: [], 1: [1, 2, 3, 4, 5, 6], 3: [3, 6]}
