@@ -35,6 +35,9 @@ _METHODS = {
         *("--method.translator.generator-optimizer.kind", "sgd"),
         *("--method.translator.discriminator-optimizer.kind", "sgd"),
     ],
+    "sfda": [  # its prior compares the mean over the whole batch
+        *("--method.segmentor-optimizer.kind", "sgd", "--method.segmentor-optimizer.lr", "0.05"),
+    ],
     "se_asa": ["--method.prototype-batches", "2", "--save-every", "2", *_ADVERSARY],
 }
 _SEVERAL = """
