@@ -212,33 +212,12 @@ def _cell(
     store: Store,
     ranks: int,
 ) -> Cell:
-    from napari_uda.methods.base import method_class
-
     assert data.score is not None
-    recipe = ",".join(part for part in (spec.recipe, data.recipe, row.recipe) if part)
-    settings: dict[str, Any] = {"seed": seed, "device": spec.device}
-    if spec.steps:
-        settings["steps"] = spec.steps
-    for layer in (spec.settings, data.settings, row.settings):
-        settings = _merged(settings, layer)
-    if start is not None:
-        settings["init"] = str(store.run(start.key))
-    try:
-        bare = api.build_config(row.method, recipe=recipe or None, **settings)
-        needs = method_class(bare.method.name).needs
-        # a method that needs no source is not told where it lies
-        folders = {"target": str(data.target)}
-        if "source" in needs:
-            folders["source"] = str(data.source)
-        settings = _merged(settings, {"data": folders})
-        config = with_absolute_paths(
-            api.build_config(row.method, recipe=recipe or None, **settings)
-        )
-    except InputError as error:
-        raise InputError(f"row {row.name!r}: {error}") from error
+    config = cell_config(spec, row, data, seed, None if start is None else store.run(start.key))
+    folders, target_labels = config.data, "target_labels" in _needs(config)
     fingerprints = {
-        "data.source": data_fingerprint(data.source, True) if "source" in needs else "",
-        "data.target": data_fingerprint(data.target, "target_labels" in needs),
+        "data.source": data_fingerprint(folders.source, True) if folders.source else "",
+        "data.target": data_fingerprint(data.target, target_labels),
         **({"init": start.key} if start is not None else {}),
     }
     identity = {
@@ -260,6 +239,46 @@ def _cell(
         ranks=ranks,
         start=start.key if start is not None else "",
     )
+
+
+def cell_config(
+    spec: Spec, row: Row, data: DataSet, seed: int, start: Path | None = None
+) -> RunConfig:
+    """Settings of one run: recipes of the spec, the row and the data, then their settings.
+
+    Args:
+        spec: the benchmark.
+        row: one of its rows.
+        data: one of its data sets; a method that needs no source is not told where it lies.
+        seed: the run's seed.
+        start: run folder to start from.
+
+    Raises:
+        InputError: naming the row and what cannot be used.
+    """
+    recipe = ",".join(part for part in (spec.recipe, row.recipe, data.recipe) if part) or None
+    settings: dict[str, Any] = {"seed": seed, "device": spec.device}
+    if spec.steps:
+        settings["steps"] = spec.steps
+    for layer in (spec.settings, data.settings, row.settings):
+        settings = _merged(settings, layer)
+    if start is not None:
+        settings["init"] = str(start)
+    try:
+        needs = _needs(api.build_config(row.method, recipe=recipe, **settings))
+        folders = {"target": str(data.target)}
+        if "source" in needs:
+            folders["source"] = str(data.source)
+        settings = _merged(settings, {"data": folders})
+        return with_absolute_paths(api.build_config(row.method, recipe=recipe, **settings))
+    except InputError as error:
+        raise InputError(f"row {row.name!r}: {error}") from error
+
+
+def _needs(config: RunConfig) -> frozenset[str]:
+    from napari_uda.methods.base import method_class
+
+    return method_class(config.method.name).needs
 
 
 def _identity(tree: Mapping[str, Any], fingerprints: Mapping[str, str], at: str = "") -> Any:

@@ -30,7 +30,7 @@ class DataSet(Config):
     score: Path | None = None
     """Data folder whose labelled volumes are segmented and scored; none scores on the target's own."""
     recipe: str = ""
-    """Recipes of this direction, used after the spec's own."""
+    """Recipes of this direction, used after those of the spec and of the row."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of every run on this data."""
 
@@ -43,7 +43,7 @@ class Row(Config):
     method: str = ""
     """Method; empty takes the recipe's."""
     recipe: str = ""
-    """Recipes of this row, used after those of the spec and of the data."""
+    """Recipes of this row, used after those of the spec and before those of the data."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of this row; they win over all recipes."""
     init: str = ""

@@ -9,7 +9,7 @@ import pytest
 from benchmark_cases import tiny_content, tiny_spec, write_spec
 
 from napari_uda.errors import InputError
-from napari_uda.tables.cells import plan
+from napari_uda.tables.cells import cell_config, plan
 from napari_uda.tables.spec import read_spec
 
 Domains = tuple[Path, Path]
@@ -107,3 +107,30 @@ def test_no_spec_at_all(tmp_path: Path) -> None:
             read_spec(tmp_path / "spec.yaml")
     with pytest.raises(InputError, match="cannot be read"):
         read_spec(tmp_path / "gone.yaml")
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_specs_fit_recipes_and_methods(file: Path, tmp_path: Path) -> None:
+    """Every row of every shipped spec makes settings, and starts from a row that has its seeds."""
+    spec = read_spec(file, data=tmp_path)
+    by_name = {row.name: row for row in spec.rows}
+    for row in spec.rows:
+        for data in spec.data:
+            start = tmp_path / "run" if row.init else None
+            config = cell_config(spec, row, data, spec.seeds_of(row)[0], start)
+            assert config.data.target == data.target
+        if row.init:
+            assert set(spec.seeds_of(row)) <= set(spec.seeds_of(by_name[row.init]))
+
+
+def test_recipe_of_the_data_wins_over_that_of_the_row(tmp_path: Path) -> None:
+    """In the other direction the intensity ranges of the paper's recipe are those of the data."""
+    spec = read_spec(next(f for f in SHIPPED if f.stem == "mmwhs_paper"), data=tmp_path)
+    row = next(row for row in spec.rows if row.name == "se_asa")
+    to_mr, to_ct = (cell_config(spec, row, data, 0, tmp_path).data for data in spec.data)
+    assert to_mr.source_intensity == to_ct.target_intensity
+    assert to_mr.source_intensity != to_ct.source_intensity
+    assert (to_mr.size, to_mr.axis) == (256, "y")
