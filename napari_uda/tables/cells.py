@@ -180,7 +180,7 @@ def _check_data(data: DataSet, structures: tuple[str, ...]) -> None:
     for folder in (data.source, data.target):
         DataFolder.open(folder)
     scored_cases(data.score)
-    names = DataFolder.open(data.score).labels
+    names = data.names().values()
     unknown = [name for name in structures if names and name not in names]
     if unknown:
         raise InputError(

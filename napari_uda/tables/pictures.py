@@ -15,11 +15,10 @@ import numpy as np
 
 from napari_uda.colours import PALETTE, RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
 from napari_uda.data.files import atomic_file
-from napari_uda.data.folder import Case, DataFolder
+from napari_uda.data.folder import Case
 from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.errors import InputError
 from napari_uda.inference.reliability import UNRELIABLE
-from napari_uda.metrics.inputs import structure_names
 from napari_uda.tables.cells import scored_cases, translations
 from napari_uda.tables.layout import column_title
 from napari_uda.tables.results import AVERAGE, DataResults, RowResults
@@ -131,8 +130,7 @@ def draw_bars(found: DataResults, column: str, out: Path, *, chosen: bool = Fals
     )
     axes.set_ylabel(f"average {column_title(column)}")
     axes.set_title(
-        f"{found.data.name}: mean and standard deviation over seeds; "
-        "Wilcoxon with Holm's correction",
+        f"{found.data.name}\nbars: mean and sd over seeds; p: Wilcoxon, Holm",
         fontsize=8,
     )
     axes.spines[["top", "right"]].set_visible(False)
@@ -257,7 +255,7 @@ def draw_doubt(found: DataResults, case: Case, wanted: Pictures, out: Path) -> P
     cut, colours = choose_slice(case), _colours(found)
     votes = [cut.take(f / f"{case.name}_reliability.nii.gz", labels=True) for _, f in rows]
     voted = any((vote == UNRELIABLE).any() for vote in votes)
-    titles = ["image", "labels", "reference", "entropy", *(["reliability"] if voted else [])]
+    titles = ["image", "labels", "reference", *(["reliability"] if voted else []), "entropy"]
     figure = _figure(_TILE_INCHES * len(titles) + 0.9, _TILE_INCHES * max(1, len(rows)) + 0.7)
     tiles = figure.subplots(max(1, len(rows)), len(titles), squeeze=False)
     drawn = None
@@ -266,16 +264,16 @@ def draw_doubt(found: DataResults, case: Case, wanted: Pictures, out: Path) -> P
         _show(line[1], cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours)
         _show(line[2], cut, cut.reference, colours)
         entropy = cut.take(folder / f"{case.name}_entropy.nii.gz", labels=False)
-        drawn = line[3].imshow(entropy, cmap="inferno", vmin=0, vmax=1, aspect=cut.aspect)
+        drawn = line[-1].imshow(entropy, cmap="inferno", vmin=0, vmax=1, aspect=cut.aspect)
         if voted:
             trust = {1: RELIABLE_COLOUR, UNRELIABLE: UNRELIABLE_COLOUR}
-            _show(line[4], cut, vote, trust)
+            _show(line[3], cut, vote, trust)
         for tile in line:
             tile.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=7)
     _titles(tiles[0], titles)
     if drawn is not None:
-        figure.colorbar(drawn, ax=tiles[:, 3].tolist(), shrink=0.8, label="entropy")
+        figure.colorbar(drawn, ax=tiles[:, -1].tolist(), shrink=0.8, label="entropy")
     _legend(figure, found, colours)
     return _save(figure, out)
 
@@ -312,14 +310,11 @@ def _colours(found: DataResults) -> dict[int, str]:
 
 
 def _names(found: DataResults) -> dict[int, str]:
-    assert found.data.score is not None
-    named = structure_names(found.data.score / "dataset.json")
-    folder = DataFolder.open(found.data.score)
-    named = named or {value: name for name, value in folder.labels.items()}
-    if not named:
-        prefix = "label_"
-        named = {int(n.removeprefix(prefix)): n for n in found.structures if n.startswith(prefix)}
-    return {value: name for value, name in named.items() if name in found.structures}
+    """Label value to name of the structures in the table; those without a name are called by value."""
+    prefix = "label_"
+    unnamed = {int(n.removeprefix(prefix)): n for n in found.structures if n.startswith(prefix)}
+    named = {**unnamed, **found.data.names()}
+    return {value: name for value, name in sorted(named.items()) if name in found.structures}
 
 
 def _show(tile: Any, cut: Slice, labels: NDArray[Any] | None, colours: Mapping[int, str]) -> None:

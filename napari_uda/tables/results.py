@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +150,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
     rows = []
     if spec.position_prior:
         key = position_key(data)
-        found = position_result(store, data, protocol.name)
+        found = _named(position_result(store, data, protocol.name), data)
         folder = {0: store.run(key)} if found else {}
         waiting = () if found else (0,)
         rows.append(RowResults(POSITION_PRIOR, {0: found} if found else {}, {}, waiting, folder))
@@ -158,10 +158,10 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
     for row in spec.rows:
         own = [cell for cell in of_data if cell.row == row.name]
         if own:
-            rows.append(_row(row.name, own, store))
+            rows.append(_row(row.name, own, store, data))
     results = [result for row in rows for result in row.results.values()]
     structures = spec.structures or _ordered(results)
-    structures = structures or tuple(DataFolder.open(data.score).labels)  # none is finished yet
+    structures = structures or tuple(data.names().values())  # none is finished yet
     with_results = [row.name for row in rows if row.results]
     wanted = spec.compare or tuple(
         (first, second) for i, first in enumerate(with_results) for second in with_results[i + 1 :]
@@ -205,10 +205,24 @@ def position_result(store: Store, data: DataSet, protocol: str) -> Result | None
     return found if found.labels == labels_fingerprint(data.score) else None
 
 
-def _row(name: str, cells: Sequence[Cell], store: Store) -> RowResults:
+def _named(result: Result | None, data: DataSet) -> Result | None:
+    """The result with the names that the spec gives to label values."""
+    if result is None or not data.labels:
+        return result
+    names = {f"label_{value}": name for value, name in data.names().items()}
+    return replace(
+        result,
+        summary={names.get(name, name): numbers for name, numbers in result.summary.items()},
+        cases=[
+            {**case, "name": names.get(str(case["name"]), case["name"])} for case in result.cases
+        ],
+    )
+
+
+def _row(name: str, cells: Sequence[Cell], store: Store, data: DataSet) -> RowResults:
     results, failed, waiting, predictions = {}, {}, [], {}
     for cell in cells:
-        result = store.result(cell)
+        result = _named(store.result(cell), data)
         reason = store.reason(cell.key)
         if result is not None:
             results[cell.seed] = result

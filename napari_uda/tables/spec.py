@@ -31,8 +31,18 @@ class DataSet(Config):
     """Data folder whose labelled volumes are segmented and scored; none scores on the target's own."""
     recipe: str = ""
     """Recipes of this direction, used after those of the spec and of the row."""
+    labels: dict[str, int] = Field(default_factory=dict)
+    """Structure names and label values as the tables call them, for data without dataset.json."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of every run on this data."""
+
+    def names(self) -> dict[int, str]:
+        """Label value to structure name, for every structure that is named."""
+        from napari_uda.data.folder import DataFolder
+
+        assert self.score is not None
+        named = self.labels or DataFolder.open(self.score).labels
+        return dict(sorted((value, name) for name, value in named.items() if value))
 
 
 class Row(Config):

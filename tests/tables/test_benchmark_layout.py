@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_cases import tiny_spec
+from benchmark_cases import run_tiny, tiny_spec
 
 from napari_uda.metrics.protocols import METRICS
 from napari_uda.runs import write_text
@@ -223,3 +224,23 @@ def test_unfinished_and_undefined_are_dashes(two_domains: Domains, tmp_path: Pat
     (tmp_path / "none").mkdir()
     spec, found = collected(two_domains, tmp_path / "none", seeds=[7])
     assert lines_of(layout.scores_table(spec, found))["source_only"][:8] == ["-"] * 8
+
+
+def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path) -> None:
+    """Data without dataset.json call their structures label_1, ...; a spec may name them."""
+    folder = Path(shutil.copytree(two_domains[1], tmp_path / "unnamed"))
+    (folder / "dataset.json").unlink()
+    data = {"name": "d", "source": str(two_domains[0]), "target": str(folder)}
+    rows = [{"name": "source_only", "method": "source_only"}]
+    plain = tiny_spec(two_domains, tmp_path, data=[data], rows=rows, steps=1)
+    run_tiny(plain, tmp_path / "out")
+    named = [{**data, "labels": {"MYO": 1, "LV": 3}}]
+    spec = tiny_spec(two_domains, tmp_path, data=named, rows=rows, steps=1, structures=["LV"])
+    store = Store(tmp_path / "out")
+    tables = [collect(s, plan(s, store.out), store)[0] for s in (plain, spec)]
+    assert [table.structures for table in tables] == [("label_1", "label_3"), ("LV",)]
+    before, after = (
+        table.rows[0].number("dice", name, table.structures)
+        for table, name in zip(tables, ("label_3", "LV"), strict=True)
+    )
+    assert before == after  # the same cell under another name
