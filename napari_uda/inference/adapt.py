@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,6 +82,7 @@ class Adaptation:
         method: sfda, bn_adapt or tent.
         steps: gradient steps taken.
         seconds: time of the adaptation, the two predictions not included.
+        target_supervision: what the settings told it of the volume's labels, "none" unless asked for.
     """
 
     before: Prediction
@@ -94,6 +95,7 @@ class Adaptation:
     method: AdaptName
     steps: int
     seconds: float
+    target_supervision: str = "none"
 
     def summary(self) -> str:
         """One line: entropy and volumes before and after, and whether it was given up."""
@@ -123,6 +125,7 @@ class Adaptation:
             "method": self.method,
             "steps": self.steps,
             "seconds": round(self.seconds, 2),
+            "target_supervision": self.target_supervision,
             "entropy": {"before": self.entropy_before, "after": self.entropy_after},
             "volumes_ml": {
                 name: {"before": was, "after": now} for name, (was, now) in self.volumes_ml.items()
@@ -270,24 +273,23 @@ def _adapt_group(
     before = [_predict(run, method, v, device, bar, reliability=reliability) for v in volumes]
     began = time.perf_counter()
     store = _store(run.facts, volumes)
-    failure = ""
+    failure, told = "", "none"
     try:
         if name == "sfda":
-            _sfda(run, method, store, steps, given, device, bar)
+            told = _sfda(run, method, store, steps, given, device, bar)
         else:
             _adapt_normalisation(run, method, store, name, steps, device, bar)
     except FloatingPointError as error:
         failure = f"the loss was not finite ({error})"
     seconds = time.perf_counter() - began
-    if failure:
-        return [
-            _outcome(b, b, name, steps, seconds, max_volume_change, failure=failure) for b in before
-        ]
-    after = [_predict(run, method, v, device, bar, reliability=reliability) for v in volumes]
-    return [
-        _outcome(was, now, name, steps, seconds, max_volume_change)
+    after = before
+    if not failure:
+        after = [_predict(run, method, v, device, bar, reliability=reliability) for v in volumes]
+    outcomes = [
+        _outcome(was, now, name, steps, seconds, max_volume_change, failure=failure)
         for was, now in zip(before, after, strict=True)
     ]
+    return [replace(outcome, target_supervision=told) for outcome in outcomes]
 
 
 def _outcome(
@@ -298,7 +300,7 @@ def _outcome(
     seconds: float,
     max_volume_change: float,
     *,
-    failure: str = "",
+    failure: str,
 ) -> Adaptation:
     """Compare, and give the adapted result up where a structure's volume moved too far."""
     was, now = before.volumes_ml(), after.volumes_ml()
@@ -413,8 +415,12 @@ def _sfda(
     given: Mapping[str, Any],
     device: torch.device,
     bar: _Bar,
-) -> None:
-    """Train `methods.sfda` on the volume's slices; `method`'s segmentor is what learns."""
+) -> str:
+    """Train `methods.sfda` on the volume's slices; `method`'s segmentor is what learns.
+
+    Returns:
+        What the settings told it of the volume's labels.
+    """
     chosen = {**_SFDA, **given["settings"]}
     if given["sizes_ml"]:
         chosen |= {"prior_sizes": "millilitres", "given_sizes": given["sizes_ml"]}
@@ -432,6 +438,7 @@ def _sfda(
         adapter.step(data.batch(step, runtime.device), runtime)
         bar.advance()
     method.eval()
+    return str(config.method.target_supervision)
 
 
 class _AsItPredicts(Segmentor):

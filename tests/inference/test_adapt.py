@@ -20,7 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import napari_uda as uda
 from napari_uda.api import iterate
+from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
+from napari_uda.data.weak_labels import make_weak_labels
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference import adapt as adapt_module
 from napari_uda.inference.adapt import STEPS, Adaptation, _too_far, adapt
@@ -185,6 +187,22 @@ def test_settings_of_sfda_are_taken(source_run: Run, image: Path) -> None:
         {"sizes_ml": {"inner": 0.1, "outer": 0.1}},
     ):
         assert not np.array_equal(run(**given), plain), given
+
+
+def test_tags_are_taken_and_stated(
+    source_run: Run, image: Path, two_domains: Domains, tmp_path: Path
+) -> None:
+    folder = DataFolder.open(two_domains[1])
+    facts = source_run.facts
+    make_weak_labels(folder, facts.labels, facts.grid).write(tmp_path / "tags.json")
+    settings = {"presence": "tags", "weak_labels": str(tmp_path / "tags.json")}
+    (found,) = adapt(source_run, image, steps=1, settings=settings, max_volume_change=0)
+    assert found.target_supervision == "weak: which structures each slice contains"
+    found.save(tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "target_1_adaptation.json").read_text())
+    assert report["target_supervision"] == found.target_supervision
+    (plain,) = adapt(source_run, image, steps=1, max_volume_change=0)
+    assert plain.target_supervision == "none"
 
 
 def test_any_orientation_gives_the_same_result(source_run: Run, image: Path) -> None:
