@@ -122,6 +122,10 @@ def scores_table(spec: Spec, found: DataResults) -> Table:
         if row.waiting:
             seeds = ", ".join(map(str, row.waiting))
             notes.append(f"{row.name}: not finished yet, seed {seeds}.")
+    notes += [
+        f"{row}: told of the target's labels in training, {what}."
+        for row, what in found.told.items()
+    ]
     bounds = {row.name for row in found.rows if row.results} & {spec.lower, spec.upper}
     if len(bounds) == 2 and not found.recovered:
         notes.append(f"{spec.upper} is not above {spec.lower}: there is no gap to recover.")

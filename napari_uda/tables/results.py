@@ -109,6 +109,7 @@ class DataResults:
         split: hash of what trains and what is scored.
         selection: which weights predict, in words.
         ranks: processes per run.
+        told: rows that were told something of the target's labels in training, to what.
     """
 
     data: DataSet
@@ -124,6 +125,7 @@ class DataResults:
     split: str
     selection: str
     ranks: int
+    told: dict[str, str]
 
     def row(self, name: str) -> RowResults:
         """The row of that name."""
@@ -188,6 +190,11 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         split=split_fingerprint(data),
         selection=_selection(of_data),
         ranks=max((cell.ranks for cell in of_data), default=1),
+        told={
+            cell.row: cell.config.method.target_supervision
+            for cell in of_data
+            if cell.config.method.target_supervision != "none"
+        },
     )
 
 

@@ -102,7 +102,7 @@ class Spec(Config):
     recipe: str = ""
     """Recipes of every run, joined with commas; later ones win."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Settings of every run, used after the recipes."""
+    """Settings of every run, used after the recipes; paths in settings start where the command runs."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of every row that names none."""
     steps: int = Field(default=0, ge=0)

@@ -125,7 +125,7 @@ def test_jobs_come_after_those_they_start_from(two_domains: Domains, tmp_path: P
 
 
 def test_stopped_processes_save_and_go_on(two_domains: Domains, tmp_path: Path) -> None:
-    settings = merge(SETTINGS, {**LONGER, "save_every": 1000})
+    settings = merge(SETTINGS, {**LONGER, "steps": 200, "save_every": 1000})
     spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     out, stop = tmp_path / "out", threading.Event()
     (cell,) = plan(spec, out)
@@ -179,7 +179,8 @@ def child_of(process: int) -> int:
 
 def test_preempted_and_killed_cell_is_requeued(two_domains: Domains, tmp_path: Path) -> None:
     """Through submitit: a preemption saves and queues again, a kill starts from the last checkpoint."""
-    spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=merge(SETTINGS, LONGER), steps=0)
+    settings = merge(SETTINGS, {**LONGER, "steps": 200})
+    spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     store = Store(tmp_path / "out")
     (cell,) = plan(spec, store.out)
     backend = Watched(store.out / "jobs", "local", {"timeout_min": 5})

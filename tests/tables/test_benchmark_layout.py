@@ -244,3 +244,20 @@ def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path
         for table, name in zip(tables, ("label_3", "LV"), strict=True)
     )
     assert before == after  # the same cell under another name
+
+
+def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: Path) -> None:
+    file = tmp_path / "tags.json"
+    file.write_text("{}")
+    tagged = {"method": {"presence": "tags", "weak_labels": str(file)}}
+    rows = [
+        {"name": "source_only", "method": "source_only"},
+        {"name": "tagged", "method": "sfda", "init": "source_only", "settings": tagged},
+        {"name": "free", "method": "sfda", "init": "source_only"},
+    ]
+    spec = tiny_spec(two_domains, tmp_path, rows=rows)
+    (found,) = collect(spec, plan(spec, tmp_path / "out"), Store(tmp_path / "out"))
+    told = [note for note in layout.scores_table(spec, found).notes if "told" in note]
+    assert told == [
+        "tagged: told of the target's labels in training, weak: which structures each slice contains."
+    ]
