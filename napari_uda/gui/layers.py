@@ -1,8 +1,9 @@
-"""The one place that makes and updates layers: every layer lies where its source lies.
+"""Makes, updates and arranges layers: every layer lies where its source lies.
 
 A layer of ours is found again by `layer.metadata["napari_uda"]`, never by its name, which users
 change: `role` (image, prediction, entropy, reliability, reference, translation), `case`, and for
-results `source` (the layer they were computed from) and `run`.
+results `source` (the layer they were computed from) and `run`. What a translation adds is in
+`translation_layers`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.inference.predict import Prediction
+    from napari_uda.inference.translate import Translation
 
 RESULT_ROLES = ("prediction", "entropy", "reliability")
 ENTROPY_LIMITS = (0.0, 1.0)
@@ -71,7 +73,7 @@ def show_steps(
 
     yield put_image
     for layer in _result_layers(image, prediction, roles, suffix):
-        yield partial(_put, viewer, layer)
+        yield partial(put, viewer, layer)
 
 
 def image_arguments(name: str) -> dict[str, Any]:
@@ -141,11 +143,72 @@ def find(viewer: ViewerModel, **entries: Any) -> Layer | None:
     return None
 
 
-class SideBySide:
-    """Three linked views: structures, entropy and reliability, each over the same image.
+class Grid:
+    """Groups of layers in the cells of napari's grid, with one camera for all of them.
+
+    Other layers are hidden. `leave` restores the order and what was visible before, and removes the
+    layers that were added for the grid alone.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, cells: Sequence[Sequence[Layer]], shape: tuple[int, int]
+    ) -> None:
+        """Prepare; `enter` arranges.
+
+        Args:
+            viewer: the viewer that holds the layers.
+            cells: the layers of each cell, all of the same number, from the back to the front; those
+                that the viewer does not hold are added.
+            shape: rows and columns.
+        """
+        self._viewer = viewer
+        self._shown = [layer for cell in cells for layer in cell]
+        self._stride, self._shape = len(cells[0]), shape
+        self._added = [layer for layer in self._shown if layer not in viewer.layers]
+        self._before = [(layer, layer.visible) for layer in viewer.layers]
+
+    def enter(self) -> Iterator[None]:
+        """Arrange in small parts, so that a dock can let the viewer draw in between."""
+        viewer = self._viewer
+        for layer in self._added:
+            viewer.add_layer(layer)
+            yield
+        _arrange(viewer, self._shown)
+        for layer in viewer.layers:
+            if layer not in self._shown:
+                _set_visible(layer, False)
+        yield
+        grid = viewer.canvas.grid
+        grid.stride, grid.shape = self._stride, self._shape  # no event builds cells yet
+        grid.enabled = True
+        yield
+        for layer in self._shown:
+            if layer in viewer.layers and not layer.visible:
+                layer.visible = True
+                yield
+        viewer.reset_view()
+
+    def leave(self) -> None:
+        """Back to one view."""
+        viewer = self._viewer
+        kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
+        grid = viewer.canvas.grid
+        grid.enabled = False
+        grid.stride, grid.shape = 1, (-1, -1)
+        for layer in self._added:
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        _arrange(viewer, [layer for layer, _ in kept])
+        for layer, visible in kept:
+            _set_visible(layer, visible)
+        viewer.reset_view()
+
+
+class SideBySide(Grid):
+    """Linked views in a row: structures, entropy and reliability, each over the same image.
 
     napari's grid shows a layer once, so the second and third view get a copy of the image layer that
-    shares its array and contrast; `leave` removes them and restores what was visible before.
+    shares its array and contrast.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
@@ -156,32 +219,11 @@ class SideBySide:
             image: the image layer.
             results: one layer per view.
         """
-        self._viewer = viewer
-        self._before = [(layer, layer.visible) for layer in viewer.layers]
-        self._copies = [_copy(image) for _ in results[1:]]
-        link_layers([image, *self._copies], ("contrast_limits", "gamma", "colormap"))
-        for copy in self._copies:
-            viewer.add_layer(copy)
-        views = zip([image, *self._copies], results, strict=True)
-        shown = [layer for view in views for layer in view]
-        _arrange(viewer, shown)
-        for layer in viewer.layers:
-            _set_visible(layer, layer in shown)
-        viewer.canvas.grid.update({"stride": 2, "shape": (1, len(results)), "enabled": True})
-        viewer.reset_view()
-
-    def leave(self) -> None:
-        """Back to one view."""
-        viewer = self._viewer
-        viewer.canvas.grid.update({"enabled": False, "stride": 1, "shape": (-1, -1)})
-        for copy in self._copies:
-            if copy in viewer.layers:
-                viewer.layers.remove(copy)
-        kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
-        _arrange(viewer, [layer for layer, _ in kept])
-        for layer, visible in kept:
-            _set_visible(layer, visible)
-        viewer.reset_view()
+        images = [image, *(_copy(image) for _ in results[1:])]
+        link_layers(images, ("contrast_limits", "gamma", "colormap"))
+        super().__init__(viewer, list(zip(images, results, strict=True)), (1, len(results)))
+        for _ in self.enter():
+            pass
 
 
 def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:
@@ -239,10 +281,10 @@ def _result_layers(
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
         data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
-        where = {
-            **copied_geometry(image),
-            "metadata": {METADATA: _result_tag(image, prediction, role)},
-        }
+        own = result_tag(image, prediction, role)
+        if role != "entropy":
+            own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
+        where = {**copied_geometry(image), "metadata": {METADATA: own}}
         if role == "prediction":
             yield Labels(data, **labels_arguments(name, prediction.names), **where)
         elif role == "entropy":
@@ -253,27 +295,33 @@ def _result_layers(
             yield Labels(data, **reliability_arguments(name), **where, visible=False)
 
 
-def _result_tag(image: Image, prediction: Prediction, role: str) -> dict[str, Any]:
+def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
     """Where the file's grid is, what this is, and what it was made from."""
     own = tag(image)
     entries: dict[str, Any] = {
         key: own[key] for key in ("affine", "orientation", "shape") if key in own
     }
-    entries |= {
+    return entries | {
         "role": role,
-        "case": prediction.case,
-        "run": prediction.run,
+        "case": result.case,
+        "run": result.run,
         "source": str(image.unique_id),
     }
-    if role != "entropy":
-        entries["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
-    return entries
 
 
-def _put(viewer: ViewerModel, new: Layer) -> Layer:
-    """Add a result, or give its values to the layer that shows an earlier one."""
+def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source", "run")) -> Layer:
+    """Add a result, or give its values to the layer that shows an earlier one.
+
+    Args:
+        viewer: the viewer.
+        new: the result as a layer of its own.
+        keys: the entries of its tag that the layer of an earlier one shares.
+
+    Returns:
+        The layer that the viewer holds.
+    """
     own = tag(new)
-    old = find(viewer, **{key: own[key] for key in ("role", "source", "run")})
+    old = find(viewer, **{key: own[key] for key in keys})
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
         viewer.add_layer(new)
         if own["role"] == "prediction":

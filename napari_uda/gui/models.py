@@ -1,12 +1,17 @@
-"""The models a dock offers: the shipped one, those used before, and run folders beside the user."""
+"""The models a dock offers: the shipped one, those used before, and run folders beside the user.
+
+Segment offers every run, Translate those with generators.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from qtpy.QtCore import QSettings
 
+from napari_uda.errors import InputError
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
 
@@ -27,7 +32,7 @@ def known_models() -> list[tuple[str, Path]]:
     for path in (*recent_models(), *(run.resolve() for run in runs)):
         if path not in seen:
             seen.add(path)
-            found.append((_title(path), path))
+            found.append((title_of(path), path))
     return found
 
 
@@ -63,11 +68,43 @@ def describe_model(path: Path) -> str:
     return f"{_dotted(first)}\n{_dotted(run.labels)}"
 
 
+def known_translators() -> list[tuple[str, Path, str]]:
+    """Title, run folder and description of every run to offer that has generators.
+
+    Slow, and it loads torch: for a worker thread.
+    """
+    found = []
+    for title, path in known_models():
+        with suppress(InputError):  # what is no run, or another kind of run, is not offered
+            found.append((title, path, describe_translator(path)))
+    return found
+
+
+def describe_translator(path: Path) -> str:
+    """`describe_model` of a run with generators. Slow at first: loads torch.
+
+    Raises:
+        InputError: if the folder is no trained run or has no generators.
+    """
+    text = describe_model(path)
+    from napari_uda.networks.translator import TranslatorConfig
+    from napari_uda.runs import Run
+
+    method = Run.open(path).config.method
+    if not isinstance(getattr(method, "translator", None), TranslatorConfig):
+        raise InputError(
+            f"{path} was trained with {method.name}, which has no generators; "
+            "choose a run of cyclegan or attent"
+        )
+    return text
+
+
 def _dotted(parts: Iterable[str]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _title(path: Path) -> str:
+def title_of(path: Path) -> str:
+    """How a run folder is listed."""
     return f"{path.name} ({path.parent.name})"
 
 

@@ -32,7 +32,8 @@ def test_every_python_name_imports(manifest: PluginManifest) -> None:
 
 def test_docks_and_samples_are_offered(manifest: PluginManifest) -> None:
     contributions = manifest.contributions
-    assert [widget.display_name for widget in contributions.widgets] == ["Segment", "Score"]
+    docks = [widget.display_name for widget in contributions.widgets]
+    assert docks == ["Segment", "Translate", "Score"]
     assert [sample.display_name for sample in contributions.sample_data] == [
         "CT, cardiac phantom, labelled",
         "MR, cardiac phantom",
