@@ -108,7 +108,8 @@ def draw_bars(found: DataResults, column: str, out: Path, *, chosen: bool = Fals
     means = np.array([0 if math.isnan(n.mean) else factor * n.mean for n in numbers])
     spreads = np.array([0 if math.isnan(n.sd) else factor * n.sd for n in numbers])
     marks = brackets(found, column, [row.name for row in rows], chosen)
-    figure = _figure(max(4.0, 1.1 * len(rows) + 1), 4.2)
+    levels = max((mark.level + 1 for mark in marks), default=0)
+    figure = _figure(max(4.0, 1.1 * len(rows) + 1), 4.2 + 0.3 * levels)
     axes = figure.add_subplot()
     colours = [PALETTE[index % len(PALETTE)] for index in range(len(rows))]
     spread = [value if value else math.nan for value in spreads]  # no whisker for a single seed
@@ -118,13 +119,13 @@ def draw_bars(found: DataResults, column: str, out: Path, *, chosen: bool = Fals
         text = f"{mean:.1f}" if column == "dice" else f"{mean:.2f}"
         axes.text(index, mean + deviation + 0.01 * top, text, ha="center", va="bottom", fontsize=8)
     for mark in marks:
-        height = top * (1.08 + 0.09 * mark.level)
+        height = top * (1.13 + 0.09 * mark.level)
         left, right = mark.first + 0.06, mark.second - 0.06
         foot = height - 0.02 * top
         axes.plot([left, left, right, right], [foot, height, height, foot], "k-", linewidth=0.8)
         axes.text((left + right) / 2, height, mark.text, ha="center", va="bottom", fontsize=7)
-    highest = max((mark.level for mark in marks), default=-1)
-    axes.set_ylim(0, top * (1.16 + 0.09 * highest))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 1.05 * top])
+    axes.set_ylim(0, top * (1.12 + 0.09 * levels))
     axes.set_xticks(
         range(len(rows)), [row.name for row in rows], rotation=30, ha="right", fontsize=8
     )
