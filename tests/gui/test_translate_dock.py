@@ -300,6 +300,36 @@ def endless(
     raise Cancelled
 
 
+def test_viewer_closed_while_running(
+    make_napari_viewer: Callable[[], Viewer],
+    qtbot: QtBot,
+    plain_run: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(translate_module, "translate", endless)
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
+    dock.add_model(plain_run)
+    viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    dock.translate.click()
+    job = dock._job
+    qtbot.waitUntil(lambda: dock.status.text().startswith("Slice"), timeout=WAIT_MS)
+    viewer.close()
+    qtbot.waitUntil(lambda: not job.is_running, timeout=5_000)
+
+
+def test_key_is_free_again_without_the_dock(
+    make_napari_viewer: Callable[[], Viewer], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer()
+    dock = TranslateDock(viewer)
+    assert len(viewer.keymap) == 1
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: not viewer.keymap)
+
+
 def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
     """Of the dock's own slots none works for long: the largest part is left to the thread."""
     compare, threads = ComparedTranslation.of, []
