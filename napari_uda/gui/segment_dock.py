@@ -478,6 +478,7 @@ def _is_image(layer: Layer) -> bool:
         and not layer.rgb
         and not layer.multiscale
         and tag(layer).get("role") not in _NOT_IMAGES
+        and tag(layer).get("part", "translated") == "translated"  # no difference or attention map
     )
 
 

@@ -203,6 +203,9 @@ def test_image_chooser_follows_the_layer_list(ready: SegmentDock) -> None:
     (opened,) = viewer.layers
     viewer.add_image(np.zeros((8, 8)), name="flat")
     viewer.add_labels(np.zeros((2, 8, 8), int))
+    for part in ("difference", "attention"):
+        tagged = {METADATA: {"role": "translation", "part": part}}
+        viewer.add_image(np.zeros((2, 8, 8)), name=part, metadata=tagged)
     assert images.count() == 1
     assert images.currentText() == "case_0"
     plain = viewer.add_image(np.zeros((2, 8, 8)), name="plain")
