@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_uda.data.files import (
     NIFTI_SUFFIXES,
@@ -244,6 +247,36 @@ def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
             f"{shown(path)}: volumes are written as NIfTI; end the name in .nii.gz or .nii"
         )
     write_nifti(path, volume.array, volume.affine)
+
+
+def write_maps(
+    folder: str | os.PathLike[str], case: str, grid: Volume, maps: Mapping[str, NDArray[Any]]
+) -> list[Path]:
+    """Write `<case>_<role>.nii.gz` for every map on the grid of `grid`: all of them or none.
+
+    Args:
+        folder: where to; missing folders are created.
+        case: name of the case.
+        grid: volume whose grid the maps lie on.
+        maps: role to `(Z, Y, X)` array.
+
+    Returns:
+        The files, in the order of `maps`.
+
+    Raises:
+        InputError: if the folder cannot be written; no half file is left.
+    """
+    out = Path(folder)
+    names = [f"{case}_{role}.nii.gz" for role in maps]
+    aside = out / f".{case}.{os.getpid()}.tmp"  # in the same file system
+    try:
+        for name, array in zip(names, maps.values(), strict=True):
+            write_volume(aside / name, grid.with_array(array))
+        for name in names:
+            (aside / name).replace(out / name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return [out / name for name in names]
 
 
 def describe_grid_difference(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> str:

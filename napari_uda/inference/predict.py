@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_uda.data.sampling import generator
 from napari_uda.data.slices import fit_window, resample_plane
-from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.data.volume import Volume, read_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, fourier_views, random_views, vote
@@ -68,18 +67,8 @@ class Prediction:
         Raises:
             InputError: if the folder cannot be written; no half file is left.
         """
-        folder = Path(out)
-        names = {r: f"{self.case}_{r}.nii.gz" for r in ("labels", "entropy", "reliability")}
-        # all three or none: written aside first, in the same file system
-        aside = folder / f".{self.case}.{os.getpid()}.tmp"
-        try:
-            for role, name in names.items():
-                write_volume(aside / name, self.volume.with_array(getattr(self, role)))
-            for name in names.values():
-                (aside / name).replace(folder / name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        return [folder / name for name in names.values()]
+        maps = {role: getattr(self, role) for role in ("labels", "entropy", "reliability")}
+        return write_maps(out, self.case, self.volume, maps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_uda.data.slices import fit_window, resample_plane
-from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.data.volume import Volume, read_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.tiles import predict_in_tiles
@@ -68,17 +67,8 @@ class Translation:
         Raises:
             InputError: if the folder cannot be written; no half file is left.
         """
-        folder = Path(out)
-        names = {role: f"{self.case}_{role}.nii.gz" for role in ("translated", "cycle")}
-        aside = folder / f".{self.case}.{os.getpid()}.tmp"  # in the same file system
-        try:
-            for role, name in names.items():
-                write_volume(aside / name, self.volume.with_array(getattr(self, role)))
-            for name in names.values():
-                (aside / name).replace(folder / name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        return [folder / name for name in names.values()]
+        maps = {role: getattr(self, role) for role in ("translated", "cycle")}
+        return write_maps(out, self.case, self.volume, maps)
 
 
 def translate(

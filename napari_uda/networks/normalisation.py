@@ -99,15 +99,8 @@ def batch_statistics_only(module: nn.Module) -> Iterator[None]:
     Args:
         module: any network; every batch normalisation layer inside is meant.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    tracked = [layer.track_running_stats for layer in layers]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
+    with _all_set(module, "track_running_stats", False):
         yield
-    finally:
-        for layer, was_tracked in zip(layers, tracked, strict=True):
-            layer.track_running_stats = was_tracked
 
 
 @contextmanager
@@ -117,15 +110,8 @@ def running_statistics(module: nn.Module) -> Iterator[None]:
     Args:
         module: any network; its affine parameters still get gradients.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    modes = [layer.training for layer in layers]
-    for layer in layers:
-        layer.training = False
-    try:
+    with _all_set(module, "training", False):
         yield
-    finally:
-        for layer, mode in zip(layers, modes, strict=True):
-            layer.training = mode
 
 
 @contextmanager
@@ -137,13 +123,19 @@ def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
     Args:
         module: any network.
     """
+    with _all_set(module, "training", True), batch_statistics_only(module):
+        yield
+
+
+@contextmanager
+def _all_set(module: nn.Module, field: str, value: bool) -> Iterator[None]:
+    """Every batch normalisation inside `module` with this value of a field, the old one afterwards."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    modes = [layer.training for layer in layers]
+    before = [getattr(layer, field) for layer in layers]
     for layer in layers:
-        layer.training = True
+        setattr(layer, field, value)
     try:
-        with batch_statistics_only(module):
-            yield
+        yield
     finally:
-        for layer, mode in zip(layers, modes, strict=True):
-            layer.training = mode
+        for layer, old in zip(layers, before, strict=True):
+            setattr(layer, field, old)
