@@ -5,7 +5,7 @@ The model can also be adapted to the image first; then layers show the result be
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari.viewer
 from napari.layers import Image, Layer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -31,10 +30,11 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import layer_volume, tag
+from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.layers import RESULT_ROLES, SideBySide, preload, show_steps
 from napari_uda.gui.legend import Legend
 from napari_uda.gui.models import describe_model, known_models, remember_model
-from napari_uda.gui.worker import Job, Report, Work, guarded, load_torch
+from napari_uda.gui.worker import Job, Report, guarded, load_torch
 
 if TYPE_CHECKING:
     from napari_uda.inference.adapt import Adaptation
@@ -61,19 +61,16 @@ class _Result:
     adaptation: "Adaptation | None" = None
 
 
-class SegmentDock(QWidget):
+class SegmentDock(JobDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
-        self._job: Job | None = None
         self._side_by_side: SideBySide | None = None
         self._shown: list[Layer] = []
-        self._showing = False  # layers are still being added
         self._model_problem = ""
-        self._message = ""
-        self._doing, self._part = "", ""  # what the job does, and what its progress counts
+        self._doing = ""  # what the job does
         self._build()
         self._list_models()
         self._update_buttons()
@@ -115,15 +112,6 @@ class SegmentDock(QWidget):
         for index, (title, method, text) in enumerate(_WAYS):
             self.way.addItem(title, method)
             self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setObjectName("cancel")
-        self.cancel.setToolTip("Stop; nothing is changed")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(6)
-        self.status = QLabel()
-        self.status.setObjectName("status")
-        self.status.setWordWrap(True)
         self.legend = Legend()
         self._lay_out()
         self._connect()
@@ -163,7 +151,6 @@ class SegmentDock(QWidget):
         self.images.currentIndexChanged.connect(self._on_image_changed)
         self.run.clicked.connect(self._on_run)
         self.adapt.clicked.connect(self._on_adapt)
-        self.cancel.clicked.connect(self._on_cancel)
         self.views.toggled.connect(self._on_views_toggled)
 
     # -- models -----------------------------------------------------------------------------------
@@ -266,8 +253,8 @@ class SegmentDock(QWidget):
             return
         vote = self.reliability.isChecked()
         self._doing, self._part = "Segmenting…", "Slice"
+        remember_model(path)
         self._start(
-            path,
             f"Segment {layer.name}",
             lambda report, stop: _segment(path, layer, vote, report, stop),
             lambda result: self._on_succeeded(layer, vote, result),
@@ -280,89 +267,46 @@ class SegmentDock(QWidget):
             return
         method = self.way.currentData()
         self._doing, self._part = "Adapting…", "Adapting: part"
+        remember_model(path)
         self._start(
-            path,
             f"Adapt to {layer.name}",
             lambda report, stop: _adapt(path, layer, method, report, stop),
             lambda result: self._on_adapted(layer, result),
         )
 
-    def _start(
-        self, path: Path, title: str, work: Work, on_success: Callable[[_Result], None]
-    ) -> None:
-        remember_model(path)
-        self._message = ""
-        job = Job(title, work, self)
-        job.progressed.connect(self._on_progress)
-        job.succeeded.connect(on_success)
-        job.failed.connect(self._on_failed)
-        job.cancelled.connect(self._on_cancelled)
-        job.ended.connect(self._on_ended)
-        self._job = job
-        self.bar.setRange(0, 0)
-        self._update_buttons()
-        job.start()
-
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self.cancel.setEnabled(False)
-            self.status.setText("Cancelling…")
-            self._job.cancel()
-
-    @guarded
-    def _on_progress(self, done: int, total: int) -> None:
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
-        if self.cancel.isEnabled():
-            self.status.setText(f"{self._part} {done} of {total}")
-
     @guarded
     def _on_succeeded(self, layer: Image, vote: bool, result: _Result) -> None:
-        self._showing = True
         self._finish("")
         self.views.setChecked(False)
         roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
         steps = show_steps(self._viewer, result.prediction, layer, roles)
-        self._shown = []
-        self._add_next(steps, result)
+        self._in_turns(self._show(steps, result))
 
     @guarded
     def _on_adapted(self, layer: Image, result: _Result) -> None:
         adaptation = result.adaptation
         assert adaptation is not None
-        self._showing = True
         self._finish("")
         self.views.setChecked(False)
         # each of the two updates its own layers when the same is done again
         before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
-        steps: Any = show_steps(self._viewer, before, layer, _ADAPTED_ROLES, " before")
+        steps: Iterator[Callable[[], Layer]] = show_steps(
+            self._viewer, before, layer, _ADAPTED_ROLES, " before"
+        )
         if not adaptation.reverted:
             after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
             more = show_steps(self._viewer, after, layer, _ADAPTED_ROLES, " after")
             steps = chain(steps, islice(more, 1, None))  # the image is there already
+        self._in_turns(self._show(steps, result))
+
+    def _show(self, steps: Iterator[Callable[[], Layer]], result: _Result) -> Iterator[None]:
         self._shown = []
-        self._add_next(steps, result)
-
-    def _add_next(self, steps: Any, result: _Result) -> None:
-        """One layer per turn of the event loop, so that the window stays alive in between."""
-        step = next(steps, None)
-        if step is None:
-            self._on_shown(result)
-            return
-        try:
+        for step in steps:
             self._shown.append(step())
-        except Exception:
-            self._showing = False
-            raise
-        QTimer.singleShot(0, lambda: self._continue(steps, result))
-
-    @guarded
-    def _continue(self, steps: Any, result: _Result) -> None:
-        self._add_next(steps, result)
+            yield
+        self._on_shown(result)
 
     def _on_shown(self, result: _Result) -> None:
-        self._showing = False
         prediction, adaptation = result.prediction, result.adaptation
         if adaptation is None:
             self.legend.show_structures(prediction.names, _by_value(prediction))
@@ -374,7 +318,6 @@ class SegmentDock(QWidget):
             was = None if adaptation.reverted else _by_value(adaptation.before)
             self.legend.show_structures(prediction.names, _by_value(adaptation.after), was)
             self._message = _about(adaptation, result.seconds)
-        self._update_buttons()
         *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
@@ -383,24 +326,6 @@ class SegmentDock(QWidget):
         prediction_layer.visible = True
         if prediction_layer in self._viewer.layers:
             self._viewer.layers.selection.active = prediction_layer
-
-    @guarded
-    def _on_failed(self, problem: str) -> None:
-        self._finish(problem)
-
-    @guarded
-    def _on_cancelled(self) -> None:
-        self._finish("Cancelled; nothing was changed.")
-
-    @guarded
-    def _on_ended(self) -> None:
-        if self._job is not None:  # napari withheld the result: it is closing
-            self._finish("")
-
-    def _finish(self, message: str) -> None:
-        self._job = None
-        self._message = message
-        self._update_buttons()
 
     @guarded
     def _on_views_toggled(self, wanted: bool) -> None:

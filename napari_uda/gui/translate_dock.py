@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import napari.viewer
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -29,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_uda.errors import InputError
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import layer_volume, tag
+from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.models import (
     describe_translator,
     known_translators,
@@ -71,21 +71,18 @@ class _Result:
     seconds: float
 
 
-class TranslateDock(QWidget):
+class TranslateDock(JobDock):
     """Translates an image layer with a trained run, in a thread, and shows both ways."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
-        self._job: Job | None = None
         self._grid: TranslationGrid | None = None
         self._image: Image | None = None
         self._shown: list[Layer] = []
         self._result: ComparedTranslation | None = None
-        self._showing = False  # layers are still being added
         self._listed = False
         self._reading = 0  # runs that are being looked into
-        self._message = ""
         self._build()
         self._bind_key()
         self._update_buttons()
@@ -125,19 +122,10 @@ class TranslateDock(QWidget):
         )
         self.translate = QPushButton("Translate")
         self.translate.setObjectName("translate")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setObjectName("cancel")
-        self.cancel.setToolTip("Stop; nothing is changed")
         self.blink = QPushButton(f"Blink ({BLINK_KEY})")
         self.blink.setObjectName("blink")
         self.export = QPushButton("Export…")
         self.export.setObjectName("export")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(6)
-        self.status = QLabel()
-        self.status.setObjectName("status")
-        self.status.setWordWrap(True)
         self.change = QLabel()
         self.change.setObjectName("change")
         self.change.setWordWrap(True)
@@ -181,7 +169,6 @@ class TranslateDock(QWidget):
         self.browse.clicked.connect(self._on_browse)
         self.images.currentIndexChanged.connect(self._on_image_changed)
         self.translate.clicked.connect(self._on_translate)
-        self.cancel.clicked.connect(self._on_cancel)
         self.views.toggled.connect(self._on_views_toggled)
         self.blink.clicked.connect(self._on_blink)
         self.export.clicked.connect(self._on_export)
@@ -310,35 +297,11 @@ class TranslateDock(QWidget):
             return
         direction = self.directions.currentData()
         remember_model(path)
-        self._message = ""
-        job = Job(
+        self._start(
             f"Translate {layer.name}",
             lambda report, stop: _translate(path, layer, direction, report, stop),
-            self,
+            lambda result: self._on_succeeded(layer, result),
         )
-        job.progressed.connect(self._on_progress)
-        job.succeeded.connect(lambda result: self._on_succeeded(layer, result))
-        job.failed.connect(self._on_failed)
-        job.cancelled.connect(self._on_cancelled)
-        job.ended.connect(self._on_ended)
-        self._job = job
-        self.bar.setRange(0, 0)
-        self._update_buttons()
-        job.start()
-
-    @guarded
-    def _on_cancel(self) -> None:
-        if self._job is not None:
-            self.cancel.setEnabled(False)
-            self.status.setText("Cancelling…")
-            self._job.cancel()
-
-    @guarded
-    def _on_progress(self, done: int, total: int) -> None:
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
-        if self.cancel.isEnabled():
-            self.status.setText(f"Slice {done} of {total}")
 
     @guarded
     def _on_succeeded(self, layer: Image, result: _Result) -> None:
@@ -364,43 +327,6 @@ class TranslateDock(QWidget):
         self.change.setText(_about_change(*translation.slice_change))
         if self.views.isChecked():
             yield from self._enter_grid()
-
-    def _in_turns(self, steps: Iterator[None]) -> None:
-        """One step per turn of the event loop, so that the window stays alive in between."""
-        self._showing = True
-        try:
-            next(steps)
-        except StopIteration:
-            self._showing = False
-        except Exception:
-            self._showing = False
-            self._update_buttons()
-            raise
-        else:
-            QTimer.singleShot(0, lambda: self._continue(steps))
-        self._update_buttons()
-
-    @guarded
-    def _continue(self, steps: Iterator[None]) -> None:
-        self._in_turns(steps)
-
-    @guarded
-    def _on_failed(self, problem: str) -> None:
-        self._finish(problem)
-
-    @guarded
-    def _on_cancelled(self) -> None:
-        self._finish("Cancelled; nothing was changed.")
-
-    @guarded
-    def _on_ended(self) -> None:
-        if self._job is not None:  # napari withheld the result: it is closing
-            self._finish("")
-
-    def _finish(self, message: str) -> None:
-        self._job = None
-        self._message = message
-        self._update_buttons()
 
     # -- looking ----------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import numpy as np
 from napari.experimental import link_layers
 from napari.layers import Image, Layer
 
-from napari_uda.data.volume import write_volume
+from napari_uda.data.volume import write_maps
 from napari_uda.gui.geometry import METADATA, copied_geometry, placement, tag
 from napari_uda.gui.layers import Grid, find, image_arguments, put, result_tag
 
@@ -79,19 +79,13 @@ class ComparedTranslation:
         }
 
     def save(self, out: Path) -> list[Path]:
-        """Write `<case>_<part>.nii.gz` of every part on the file's grid.
+        """Write `<case>_<part>.nii.gz` of every part on the file's grid: all of them or none.
 
         Raises:
             InputError: if the folder cannot be written; no half file is left.
         """
         translation = self.translation
-        paths = translation.save(out)
-        for part, array in self.parts().items():
-            path = out / f"{translation.case}_{part}.nii.gz"
-            if path not in paths:
-                write_volume(path, translation.volume.with_array(array))
-                paths.append(path)
-        return paths
+        return write_maps(out, translation.case, translation.volume, self.parts())
 
 
 def show_translation(

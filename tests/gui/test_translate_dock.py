@@ -476,8 +476,10 @@ def test_export_writes_every_map_on_the_files_grid(
     out = tmp_path / "out"
     dock.export_to(out)
     names = {f"patient_{part}.nii.gz": part for part in (*PARTS, *GATES)}
-    qtbot.waitUntil(lambda: out.is_dir() and len(list(out.iterdir())) == len(names))
-    assert {path.name for path in out.iterdir()} == set(names)
+    qtbot.waitUntil(
+        lambda: out.is_dir() and {path.name for path in out.iterdir()} == set(names),
+        timeout=WAIT_MS,
+    )
     for name, part in names.items():
         back = read_volume(out / name)
         np.testing.assert_array_equal(back.affine, image.affine)
