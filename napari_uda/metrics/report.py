@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from napari_uda.data.files import VOLUME_SUFFIXES, case_name, shown, volume_suffix
 from napari_uda.errors import InputError
+from napari_uda.metrics.evaluation import Evaluation
 from napari_uda.metrics.inputs import Pair, Scorable, label_map, read_pair, structure_names
 from napari_uda.metrics.protocols import Protocol, get_protocol
-from napari_uda.metrics.scores import CaseGrid, Row, Scores
-from napari_uda.metrics.structures import AXES, find_structures, score_slices, score_structure
+from napari_uda.metrics.scores import Row, Scores
+from napari_uda.metrics.structures import AXES, find_structures, score_slices
 
 __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scores", "Axis"]
 
@@ -63,26 +64,7 @@ def evaluate(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
     )
     along = _axis_indices(axes, pair.spacing_mm)
-    structures = find_structures(
-        label_map(pair.prediction, "prediction"),
-        label_map(pair.reference, "reference"),
-        pair.names,
-    )
-    rows, slices, samples = [], [], []
-    for structure in structures:
-        row, parts = score_structure(structure, pair, rules, along[0])
-        rows.append(row)
-        samples += parts
-        for axis in along:
-            slices += score_slices(structure, pair, rules, axis)
-    depth, height, width = pair.reference.shape
-    grid = CaseGrid(
-        pair.case,
-        (depth, height, width),
-        pair.spacing_mm,
-        tuple(AXES[axis] for axis in along),
-    )
-    return Scores(rows, slices, rules, [grid], samples)
+    return Evaluation(pair, rules, along).scores
 
 
 def evaluate_slice(
