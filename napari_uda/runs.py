@@ -1,4 +1,4 @@
-"""Run: a folder with settings, weights, logs and predictions; the only module that knows its names."""
+"""Run: a folder with settings, weights, logs and predictions; its file names are in `run_folder`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import datetime
 import json
 import logging
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +17,7 @@ from pydantic import ValidationError
 
 from napari_uda.data.files import atomic_file
 from napari_uda.errors import InputError
+from napari_uda.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import os
@@ -34,15 +33,14 @@ _PREVIEWS_KEPT = 5
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run folder.
+class Run(RunFolder):
+    """One run folder with its settings.
 
     Attributes:
         path: the folder.
         config: its resolved settings.
     """
 
-    path: Path
     config: RunConfig
 
     @classmethod
@@ -80,11 +78,7 @@ class Run:
         """
         if self.metrics_file.exists() or self.checkpoints.exists():
             return
-        shutil.rmtree(self.cache, ignore_errors=True)
-        for name in ("config.yaml", "environment.json", "data.json", "events.jsonl", "log.txt"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            self.path.rmdir()
+        self.delete()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -107,36 +101,6 @@ class Run:
         found = [file.parent for file in Path(folder).glob("*/config.yaml")]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
-    @property
-    def config_file(self) -> Path:
-        """`config.yaml`."""
-        return self.path / "config.yaml"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of weights."""
-        return self.path / "checkpoints"
-
-    @property
-    def metrics_file(self) -> Path:
-        """`metrics.jsonl`: one object a line with step, seconds and scalars."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def events_file(self) -> Path:
-        """`events.jsonl`: one object a line with time and event."""
-        return self.path / "events.jsonl"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of predictions."""
-        return self.path / "predictions"
-
-    @property
-    def cache(self) -> Path:
-        """Folder of memory-mapped slices while training."""
-        return self.path / "cache"
-
     @cached_property
     def facts(self) -> DataFacts:
         """What the run measured on its data.
@@ -146,7 +110,7 @@ class Run:
         """
         from napari_uda.engine.dataset import DataFacts
 
-        file = self.path / "data.json"
+        file = self.facts_file
         try:
             return DataFacts.model_validate_json(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -163,11 +127,11 @@ class Run:
 
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""
-        write_text(self.path / "data.json", facts.model_dump_json(indent=2) + "\n")
+        write_text(self.facts_file, facts.model_dump_json(indent=2) + "\n")
 
     def known_facts(self) -> DataFacts | None:
         """`facts`, or None before training has begun."""
-        return self.facts if (self.path / "data.json").exists() else None
+        return self.facts if self.facts_file.exists() else None
 
     def weights_file(self) -> Path:
         """Weights that predict: the best ones when the run's settings select them, else the last.
@@ -212,7 +176,7 @@ class Run:
         _append(self.metrics_file, json.dumps(line))
 
     def event(self, kind: str, **details: Any) -> None:
-        """Append one line to `events.jsonl`: started, resumed, stopped, finished, failed."""
+        """Append one line to `events.jsonl`: started, resumed, stopped, discarded, finished, failed."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _append(self.events_file, json.dumps({"time": now, "event": kind, **details}))
 
@@ -226,9 +190,12 @@ class Run:
                     yield json.loads(line)
 
     def rewind(self, step: int) -> None:
-        """Drop what a resumed run will write again: lines of steps after `step`, partial files."""
+        """Drop what a resumed run will write again: what belongs to steps after `step`, partial files."""
         for leftover in self.path.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
+        for preview in self.previews.glob("*.npz"):  # or they would pass for the newest ones
+            if not preview.stem.isdecimal() or int(preview.stem) > step:
+                preview.unlink(missing_ok=True)
         if self.metrics_file.exists():
             kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
             write_text(self.metrics_file, "".join(f"{line}\n" for line in kept))
@@ -244,7 +211,7 @@ class Run:
         """Write `previews/<step>.npz` and keep the newest few."""
         import numpy as np
 
-        folder = self.path / "previews"
+        folder = self.previews
 
         with atomic_file(folder / f"{step:06d}.npz") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
@@ -253,7 +220,7 @@ class Run:
 
     def log_handler(self) -> logging.Handler:
         """A handler that writes to `log.txt`."""
-        handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        handler = logging.FileHandler(self.log_file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         return handler
 

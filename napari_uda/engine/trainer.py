@@ -18,10 +18,13 @@ from napari_uda.data.fourier import grey_amplitude
 from napari_uda.engine import checkpoint, distributed
 from napari_uda.engine.build import build_method
 from napari_uda.engine.dataset import DataFacts, TrainingData, load_training_data
+from napari_uda.engine.preview import Previews
+from napari_uda.engine.pulse import Pulse
 from napari_uda.engine.runtime import Runtime
 from napari_uda.engine.schedule import poly
-from napari_uda.errors import InputError
+from napari_uda.errors import Cancelled, InputError
 from napari_uda.methods.base import Method, method_class
+from napari_uda.run_folder import StopRequest
 from napari_uda.runs import Run
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from napari_uda.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
+
+_LOUDNESS: tuple[StopRequest, ...] = ("", "save", "discard")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
     Batch, augmentation and views of a step depend on (settings, seed, step) alone, so a run that
     was stopped or killed ends with the same weights, bit for bit, as one that was not.
 
+    Whoever watches the run folder can ask for previews and for a stop (`RunFolder`); neither changes
+    what the steps compute.
+
     Args:
         run: the run folder with its settings.
         stop: when set, the loop saves and returns after the current step.
@@ -69,20 +77,23 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
     Raises:
         InputError: for data or settings that cannot be used.
         FloatingPointError: when a loss is not finite; the last checkpoint is kept.
+        Cancelled: when the run folder holds a request to discard; nothing is saved then.
     """
     leader = distributed.rank() == 0
     handler = run.log_handler() if leader else logging.NullHandler()
     package_logger = logging.getLogger("napari_uda")
     package_logger.addHandler(handler)
     try:
-        yield from _train(run, stop, leader)
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        if leader:
-            with suppress(OSError):  # on a full disk, say what failed first
-                run.event("failed", reason=f"{type(error).__name__}: {error}")
-        raise
+        with Pulse(run, active=leader) as pulse:
+            try:
+                yield from _train(run, stop, leader, pulse)
+            except (GeneratorExit, Cancelled):
+                raise
+            except BaseException as error:
+                if leader:
+                    with suppress(OSError):  # on a full disk, say what failed first
+                        run.event("failed", reason=f"{type(error).__name__}: {error}")
+                raise
     finally:
         package_logger.removeHandler(handler)
         handler.close()
@@ -90,9 +101,12 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
             shutil.rmtree(run.cache, ignore_errors=True)
 
 
-def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Progress]:
+def _train(
+    run: Run, stop: threading.Event | None, leader: bool, pulse: Pulse
+) -> Iterator[Progress]:
     config = run.config
     runtime = Runtime(config)
+    pulse.device = runtime.device
     data = _load_data(run, leader)
     _check_validation(config, data)
     method = build_method(config, data.facts)
@@ -112,13 +126,15 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
     _wait_for_all()  # nobody rewinds or saves while another rank still reads the checkpoint
     if leader:
         run.rewind(done)
-        run.event("resumed" if done else "started", step=done)
+        run.event("resumed" if done else "started", step=done, device=str(runtime.device))
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
     logger.info("labels of the target that it was told: %s", data.facts.target_supervision)
     before, began = run.seconds(), time.monotonic()
     best = -1.0
+    pulse.step = done
     if done == 0:
         method.prepare(data, runtime)
+    previews = Previews(run, method, data, runtime)
 
     scalars: dict[str, float] = {}
     while done < config.steps:
@@ -130,15 +146,20 @@ def _train(run: Run, stop: threading.Event | None, leader: bool) -> Iterator[Pro
         done += 1
         seconds = before + time.monotonic() - began
         last = done == config.steps
-        stopping = _anyone(stop is not None and stop.is_set()) and not last
+        pulse.step = done
+        request = _loudest("save" if stop is not None and stop.is_set() else pulse.stop_request)
+        if request == "discard" and not last:
+            if leader:
+                run.event("discarded", step=done)
+            raise Cancelled(f"cancelled on request at step {done}; nothing was saved")
+        stopping = request != "" and not last
         logging_now = last or done % config.log_every == 0
         if stopping or logging_now:
             scalars = _mean_over_ranks(losses)
         if leader:  # a stop adds no line and no score, or a resumed run would differ
             if logging_now:
                 run.log(done, seconds, scalars)
-            if config.preview_every and done % config.preview_every == 0:
-                run.save_preview(done, _preview(method, data, runtime))
+            previews.after_step(done, pulse.preview_request)
             if config.validate_every and (last or done % config.validate_every == 0):
                 best = _validate(run, method, data, done, seconds, best, runtime)
             if stopping or last or done % config.save_every == 0:
@@ -221,29 +242,6 @@ def _whole_parts(names: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def _preview(method: Method[Any], data: TrainingData, runtime: Runtime) -> dict[str, Any]:
-    """Input, prediction and entropy of one target (else source) slice."""
-    from napari_uda.losses.entropy import entropy_map
-
-    store = data.target or data.source
-    assert store is not None
-    middle = len(store) // 2
-    import numpy as np
-
-    image = store.image(np.array([middle])).to(runtime.device)
-    method.eval()
-    try:
-        with torch.no_grad(), runtime.autocast():
-            logits: Tensor = method.predict(image)
-    finally:
-        method.train()
-    return {
-        "input": image[0, image.shape[1] // 2].cpu().numpy(),
-        "prediction": logits[0].argmax(0).to(torch.uint8).cpu().numpy(),
-        "entropy": entropy_map(logits)[0].cpu().numpy(),
-    }
-
-
 def _validate(
     run: Run,
     method: Method[Any],
@@ -289,13 +287,15 @@ def _validate(
     return max(best, dice)
 
 
-def _anyone(flag: bool) -> bool:
-    """Whether any rank says so: all ranks stop after the same step."""
+def _loudest(request: StopRequest) -> StopRequest:
+    """The strongest request of any rank: all ranks stop after the same step, in the same way."""
     if not distributed.is_distributed():
-        return flag
-    votes = torch.tensor([float(flag)])  # on the CPU: gloo talks there beside nccl
-    dist.all_reduce(votes)
-    return bool(votes.item() > 0)
+        return request
+    votes = torch.tensor(
+        [float(_LOUDNESS.index(request))]
+    )  # on the CPU: gloo talks there beside nccl
+    dist.all_reduce(votes, dist.ReduceOp.MAX)
+    return _LOUDNESS[int(votes.item())]
 
 
 def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
