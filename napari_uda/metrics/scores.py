@@ -185,7 +185,7 @@ class Scores:
         rules = self.protocol
         return {
             "tool": "napari_uda",
-            "version": _version(),
+            "version": package_version(),
             "protocol": rules.name,
             "description": rules.describe(),
             "settings": rules.model_dump(mode="json"),
@@ -313,7 +313,8 @@ def _plain(value: object) -> object:
     return value
 
 
-def _version() -> str:
+def package_version() -> str:
+    """Version of this package, "unknown" when it is not installed."""
     try:
         return version("napari_uda")
     except PackageNotFoundError:
