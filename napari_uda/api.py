@@ -65,7 +65,7 @@ def build_config(
     from napari_uda.methods.base import method_name
     from napari_uda.run_config import RunConfig
 
-    recipes = [_read_recipe(file) for file in _recipe_files(recipe)]
+    recipes = [read_recipe(file) for file in _recipe_files(recipe)]
     for each in recipes:
         if method and each.method and method_name(method) != method_name(each.method):
             raise InputError(
@@ -144,7 +144,7 @@ def _with_data(
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class Recipe:
     """One recipe file: its method ("" for any), settings, and settings for single methods."""
 
     file: Path
@@ -154,6 +154,7 @@ class _Recipe:
 
     @property
     def name(self) -> str:
+        """Name of the file without its suffix."""
         return self.file.stem
 
 
@@ -173,7 +174,12 @@ def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:
     return files
 
 
-def _read_recipe(file: Path) -> _Recipe:
+def read_recipe(file: Path) -> Recipe:
+    """What a recipe file holds, its settings not yet checked.
+
+    Raises:
+        InputError: if it cannot be read or is no recipe.
+    """
     from napari_uda.methods.base import method_name
 
     content = read_yaml(file)
@@ -190,7 +196,7 @@ def _read_recipe(file: Path) -> _Recipe:
     if not isinstance(method, dict):
         raise InputError(f"method in {file} is {method!r}; write `method: {{name: NAME}}`")
     parts = {method_name(str(name)): part for name, part in per_method.items()}
-    return _Recipe(file, str(method.get("name", "")), content, parts)
+    return Recipe(file, str(method.get("name", "")), content, parts)
 
 
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

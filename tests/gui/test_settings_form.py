@@ -1,0 +1,396 @@
+"""The form of settings: nothing is lost or rounded, and what does not fit is said beside its field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from pydantic import Field
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
+
+from napari_uda.api import build_config, list_recipes, read_recipe
+from napari_uda.config import Config
+from napari_uda.gui.setting_fields import (
+    ChoiceEditor,
+    NumberEditor,
+    PathEditor,
+    SwitchEditor,
+    TextEditor,
+    TupleEditor,
+    YamlEditor,
+    number_text,
+)
+from napari_uda.gui.settings_form import SettingsForm
+from napari_uda.methods.base import METHODS
+from napari_uda.run_config import RunConfig
+
+
+class Inner(Config):
+    """A nested config."""
+
+    rate: float = Field(default=2.5e-4, gt=0, le=1)
+    """How fast it learns."""
+    kind: Literal[1, 2] = 2
+    """One or two."""
+
+
+class Every(Config):
+    """One field of every kind."""
+
+    count: int = Field(default=3, ge=1)
+    """How many."""
+    width_mm: float = 10.0
+    """How wide."""
+    on: bool = True
+    """Whether."""
+    name: str = "unet"
+    """What."""
+    weights: Path | None = None
+    """File with weights."""
+    folder: Path | None = None
+    """Data folder."""
+    limit: float | None = None
+    """Empty for none."""
+    note: str | None = None
+    """Empty for none."""
+    window: tuple[float, float] = (-1.5, 2.0)
+    """From, to."""
+    sizes: dict[str, float] = Field(default_factory=dict)
+    """By name."""
+    order: tuple[str, ...] = ("a", "b")
+    """Any length."""
+    inner: Inner = Inner()
+    """Nested."""
+
+
+CHANGED = Every(
+    count=7,
+    width_mm=2e-5,
+    on=False,
+    name="monai:AttentionUnet",
+    weights=Path("w: 1.pth"),
+    folder=Path("/tmp"),
+    limit=1e-9,
+    note="ja: nein, {x}",
+    window=(0.0, 1e12),
+    sizes={"LV: cavity, left": 1.0, "ja": 2.5e-4, "1": 0.1, "no": 1e300},
+    order=("yes", "1e3", "x, y"),
+    inner=Inner(rate=1 / 3, kind=1),
+)
+
+
+def opened(qtbot: QtBot, config: Config, **options: Any) -> SettingsForm:
+    """A form with every editor built."""
+    form = SettingsForm(config, **options)
+    qtbot.addWidget(form)
+    form.advanced.setChecked(True)
+    for section in form._sections.values():
+        section.header.setChecked(True)
+    form.show()
+    return form
+
+
+def editor(form: SettingsForm, path: str) -> Any:
+    return form._rows[path].editor
+
+
+def type_into(qtbot: QtBot, form: SettingsForm, path: str, text: str) -> None:
+    line = editor(form, path).line
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClicks(line, text)
+
+
+def shown_values(form: SettingsForm) -> dict[str, Any]:
+    """What stands in the editors."""
+    return {path: row.editor.value() for path, row in form._rows.items()}
+
+
+def test_every_kind_of_field_gets_its_editor(qtbot: QtBot) -> None:
+    form = opened(qtbot, Every())
+    kinds = {path: type(row.editor) for path, row in form._rows.items()}
+    assert kinds == {
+        "count": NumberEditor,
+        "width_mm": NumberEditor,
+        "on": SwitchEditor,
+        "name": TextEditor,
+        "weights": PathEditor,
+        "folder": PathEditor,
+        "limit": NumberEditor,
+        "note": TextEditor,
+        "window": TupleEditor,
+        "sizes": YamlEditor,
+        "order": YamlEditor,
+        "inner.rate": NumberEditor,
+        "inner.kind": ChoiceEditor,
+    }
+    assert editor(form, "folder").browse.toolTip() == "Browse for a folder"
+    assert editor(form, "weights").browse.toolTip() == "Browse for a file"
+
+
+def test_values_of_every_kind_survive_the_editors(qtbot: QtBot) -> None:
+    form = opened(qtbot, Every())
+    form.set_values(CHANGED)
+    assert form.config() == CHANGED
+    assert set(form.problems()) == {"weights"}  # there is no such file
+    assert Every.model_validate(form.values()) == CHANGED
+    texts = _nested(shown_values(form))
+    assert Every.model_validate(texts) == CHANGED
+    form.reset()
+    assert form.config() == Every()
+    assert Every.model_validate(_nested(shown_values(form))) == Every()
+
+
+def _nested(values: dict[str, Any]) -> dict[str, Any]:
+    inner = {path[6:]: value for path, value in values.items() if path.startswith("inner.")}
+    return {path: value for path, value in values.items() if "." not in path} | {"inner": inner}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_survives_the_form(qtbot: QtBot, name: str) -> None:
+    config = METHODS[name].config_class()
+    form = opened(qtbot, config)
+    assert form.config() == config
+    assert shown_values(form) == {k: v for k, v in form._values.items() if k != "name"}
+    assert type(config).model_validate(form.values()) == config
+
+
+RECIPES = [
+    pytest.param(method, name, id=f"{name}-{method}")
+    for name, file in list_recipes().items()
+    for method in ([read_recipe(file).method] if read_recipe(file).method else list(METHODS))
+]
+
+
+@pytest.mark.parametrize(("method", "name"), RECIPES)
+def test_every_recipe_survives_the_form(qtbot: QtBot, method: str, name: str) -> None:
+    """From the defaults of the method to the recipe and back, through the texts on screen."""
+    plain, config = build_config(method), build_config(method, recipe=name)
+    form = opened(qtbot, plain)
+    form.set_values(config)
+    assert form.config() == config
+    shown = shown_values(form)
+    assert shown == {path: value for path, value in form._values.items() if path in shown}
+    assert len(shown) == len(form._values) - 1  # all but the method's name
+    form.reset()
+    assert form.config() == plain
+
+
+def test_number_stays_as_it_was_typed(qtbot: QtBot) -> None:
+    form = opened(qtbot, Every())
+    assert editor(form, "inner.rate").line.text() == "2.5e-4"
+    type_into(qtbot, form, "inner.rate", "0.00050")
+    assert form.values()["inner"]["rate"] == 5e-4
+    form.set_values({"inner": {"rate": 5e-4}})
+    assert editor(form, "inner.rate").line.text() == "0.00050"
+    form.set_values({"inner": {"rate": 0.25}})
+    assert editor(form, "inner.rate").line.text() == "0.25"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10.0, "10"),
+        (0, "0"),
+        (0.0, "0"),
+        (0.003, "0.003"),
+        (2.5e-4, "2.5e-4"),
+        (1e-10, "1e-10"),
+        (-3e-5, "-3e-5"),
+        (1e8, "1e8"),
+        (50_000, "50000"),
+        (1 / 3, repr(1 / 3)),
+    ],
+)
+def test_numbers_are_short_and_exact(value: float, text: str) -> None:
+    assert number_text(value) == text
+    assert float(text) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "sentence"),
+    [
+        ("steps", "0", "must be at least 1"),
+        ("steps", "2.5", "must be a whole number"),
+        ("steps", "", "must be a whole number"),
+        ("clip_norm", "0,5", "must be a number, such as 0.5"),
+        ("clip_norm", "nan", "must be a finite number"),
+        ("data.size", "2048", "must be at most 1024"),
+        ("data.neighbours", "2", "must be odd, so that the segmented slice is the middle one"),
+        ("data.validation_fraction", "1", "must be below 1"),
+        ("data.labels", "MYO", "must be a whole number"),
+        ("data.labels", "{", None),
+        ("data.labels", "MYO: [", "must be names and values, such as MYO: 1, LVC: 2"),
+        ("method.segmentor_optimizer.lr", "0", "must be above 0"),
+        ("method.adversary.width", "x", "must be a whole number"),
+        ("segmentor.weights", "/no/such.pth", "there is no such file or folder; check the path"),
+    ],
+)
+def test_what_does_not_fit_is_said_beside_the_field(
+    qtbot: QtBot, path: str, text: str, sentence: str | None
+) -> None:
+    form = opened(qtbot, build_config("advent"))
+    type_into(qtbot, form, path, text)
+    row = form._rows[path]
+    assert row.sentence == (sentence or "")
+    assert form.problems() == ({path: sentence} if sentence else {})
+    others = [one.sentence for name, one in form._rows.items() if name != path]
+    assert not any(others)
+    group = path.rpartition(".")[0]
+    assert form._sections[group].header.text().startswith("⚠") == bool(sentence)
+    form.reset()
+    assert form.problems() == {}
+    assert row.sentence == ""
+    assert form.config() == build_config("advent")
+
+
+def test_what_holds_between_fields_is_said_at_their_group(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("source_only"))
+    type_into(qtbot, form, "method.ce_weight", "0")
+    assert form.problems() == {}
+    type_into(qtbot, form, "method.dice_weight", "0")
+    assert form.config() is None
+    ((path, sentence),) = form.problems().items()
+    assert path == "method"
+    assert sentence.startswith("ce_weight and dice_weight are both 0")
+    assert sentence in form._sections["method"]._sentence.text()
+
+
+def test_changes_name_what_differs_from_the_preset(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("se_asa", recipe="cpu_small"))
+    assert form.changes() == {}
+    with qtbot.waitSignal(form.changed):
+        type_into(qtbot, form, "method.prototype_weight", "0.5")
+    qtbot.mouseClick(editor(form, "deterministic").box, Qt.MouseButton.LeftButton)
+    assert form.changes() == {"method": {"prototype_weight": 0.5}, "deterministic": True}
+    row = form._rows["method.prototype_weight"]
+    assert row.label.font().bold()
+    assert "the preset has 0.016" in row.label.toolTip()
+    form.reset()
+    assert form.changes() == {}
+    assert not row.label.font().bold()
+
+
+def test_values_of_another_method_are_taken_over_where_both_have_them(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("source_only"))
+    form.adopt(
+        {
+            "steps": 12,
+            "clip_norm": "much",
+            "method": {"ce_weight": 0.5, "translator": {"cycle_weight": 3.0}},
+        }
+    )
+    assert form.changes() == {"steps": 12, "method": {"ce_weight": 0.5}}
+    assert form.config() is not None
+
+
+def test_basic_settings_stand_first_and_the_others_wait_closed(qtbot: QtBot) -> None:
+    form = SettingsForm(
+        build_config("advent"), basic=("steps", "data.size", "no.such"), hidden=("data.source",)
+    )
+    qtbot.addWidget(form)
+    form.show()
+    assert list(form._rows) == ["steps", "data.size"]
+    assert form._rows["data.size"].label.text() == "data size"
+    assert form.advanced.text() == f"Advanced ({len(form._fields) - 4} settings)"
+    assert not form.search.isVisible()
+    form.advanced.click()
+    assert form.search.isVisible()
+    assert "data.source" not in [p for s in form._sections.values() for p in s.paths]
+    form.set_values({"data": {"source": Path("ct")}})
+    assert form.config().data.source == Path("ct")  # type: ignore[union-attr]
+
+
+def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
+    form = SettingsForm(build_config("advent"))
+    qtbot.addWidget(form)
+    form.show()
+    form.advanced.click()
+    qtbot.keyClicks(form.search, "blur")
+    visible = [path for path, row in form._rows.items() if row.isVisible()]
+    assert visible == ["method.reliability.blur_probability", "method.reliability.blur_sigma"]
+    form.search.clear()
+    assert not any(row.isVisible() for row in form._rows.values())
+    assert all(section.isVisible() for section in form._sections.values())
+    form._sections["method.reliability"].header.click()
+    assert all(form._rows[path].isVisible() for path in form._sections["method.reliability"].paths)
+
+
+def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("advent"))
+    tip = form._rows["data.validation_fraction"].label.toolTip()
+    assert "Share of labelled patients kept out of training for watching" in tip
+    assert "at least 0" in tip
+    assert "below 1" in tip
+    assert "--data.validation-fraction" in tip
+    assert form._rows["data.pixel_mm"].label.text() == "pixel (mm)"
+
+
+def test_wheel_over_a_choice_scrolls_and_does_not_choose(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("advent"))
+    box = editor(form, "data.axis").box
+    event = QWheelEvent(
+        QPointF(3, 3),
+        QPointF(3, 3),
+        QPoint(0, -120),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(box, event)
+    assert box.currentText() == "auto"
+    qtbot.keyClick(box, Qt.Key.Key_Down)
+    assert form.changes() == {"data": {"axis": "z"}}
+
+
+def test_browsed_path_counts_as_typed(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_uda.gui import setting_fields
+
+    form = opened(qtbot, Every())
+    chooser = setting_fields.QFileDialog
+    monkeypatch.setattr(chooser, "getExistingDirectory", lambda *_: str(tmp_path))
+    editor(form, "folder").browse.click()
+    assert form.changes() == {"folder": tmp_path}
+    monkeypatch.setattr(chooser, "getExistingDirectory", lambda *_: "")
+    editor(form, "folder").browse.click()  # cancelled
+    assert form.changes() == {"folder": tmp_path}
+
+
+def test_unknown_setting_is_refused(qtbot: QtBot) -> None:
+    form = opened(qtbot, Every())
+    with pytest.raises(KeyError, match=r"inner\.no"):
+        form.set_values({"count": 5, "inner": {"no": 1}})
+    assert form.changes() == {}
+
+
+def test_config_written_by_the_form_reads_back(qtbot: QtBot, tmp_path: Path) -> None:
+    form = opened(qtbot, build_config("sfda", recipe="cpu_small"))
+    type_into(qtbot, form, "method.ratio_floor", "2.5e-4")
+    config = form.config()
+    assert isinstance(config, RunConfig)
+    from napari_uda.runs import dump_config
+
+    read = RunConfig.model_validate(yaml.safe_load(dump_config(config)))
+    assert read == config
+    assert read.method.ratio_floor == 2.5e-4  # type: ignore[attr-defined]
+
+
+def test_long_names_stand_above_their_fields_in_a_narrow_dock(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("se_asa"))
+    form.resize(260, 900)
+    qtbot.waitUntil(lambda: form.width() == 260)
+    assert form.minimumSizeHint().width() <= 300
+    layout = form._sections["method"].form()
+    assert layout.rowWrapPolicy() == QFormLayout.RowWrapPolicy.WrapLongRows
+    row = form._rows["method.entropy_maximisation_weight"]
+    assert isinstance(layout.labelForField(row), QLabel)
+    assert row.editor.line.width() >= 60
