@@ -337,20 +337,14 @@ def predict(
         batch_size: slices at once; 0 chooses.
         reliability: vote over views, seven passes instead of one.
     """
+    from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
     from napari_uda.runs import Run
 
-    opened = Run.open(run)
+    load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
     def work(file: Path, stop: threading.Event) -> Prediction:
-        return segment(
-            opened,
-            file,
-            device=device,
-            batch_size=batch_size,
-            reliability=reliability,
-            stop=stop,
-        )
+        return segment(load(), file, batch_size=batch_size, reliability=reliability, stop=stop)
 
     _volume_by_volume(images, work, lambda done: done.save(out), "predict", "segmented")
 
@@ -482,20 +476,14 @@ def translate(
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices at once; 0 chooses.
     """
+    from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.translate import translate as give_look
     from napari_uda.runs import Run
 
-    opened = Run.open(run)
+    load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
     def work(file: Path, stop: threading.Event) -> Translation:
-        return give_look(
-            opened,
-            file,
-            direction=direction,
-            device=device,
-            batch_size=batch_size,
-            stop=stop,
-        )
+        return give_look(load(), file, direction=direction, batch_size=batch_size, stop=stop)
 
     def save(translation: Translation) -> None:
         translation.save(out)

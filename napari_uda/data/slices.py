@@ -112,6 +112,19 @@ def resample_labels(label: Tensor, shape: tuple[int, int]) -> Tensor:
     return resampled.to(label.dtype)
 
 
+def with_neighbours(
+    planes: NDArray[np.float32], indices: NDArray[np.int64], neighbours: int
+) -> Tensor:
+    """Slices of `(N, h, w)` with their neighbours as channels; at the ends the last slice repeats.
+
+    Returns:
+        `(B, neighbours, h, w)` float32 on the CPU, for B indices.
+    """
+    reach = neighbours // 2
+    chosen = np.clip(indices[:, None] + np.arange(-reach, reach + 1), 0, len(planes) - 1)
+    return torch.from_numpy(np.ascontiguousarray(planes[chosen]))
+
+
 def fit_window(image: Tensor, shape: tuple[int, int], fill: float) -> Tensor:
     """Crop or pad the last two axes about the centre.
 

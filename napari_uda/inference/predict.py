@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_uda.data.sampling import generator
-from napari_uda.data.slices import fit_window, resample_plane
+from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, read_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
-from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, fourier_views, random_views, vote
-from napari_uda.inference.tiles import predict_in_tiles
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, vote
+from napari_uda.inference.tiles import predict_any_size
+from napari_uda.inference.views import ask_views, check_vote_fits
 from napari_uda.losses.entropy import entropy_map
-from napari_uda.runs import Run
 
 if TYPE_CHECKING:
     import threading
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_uda.data.intensity import Intensity
     from napari_uda.engine.dataset import DataFacts
     from napari_uda.methods.base import Method
+    from napari_uda.runs import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class _Maps:
 
 
 def predict(
-    run: Run | str | os.PathLike[str],
+    run: LoadedRun | Run | str | os.PathLike[str],
     image: Volume | str | os.PathLike[str],
     *,
     batch_size: int = 0,
@@ -91,11 +92,12 @@ def predict(
     """Segment one volume.
 
     Args:
-        run: run folder, or an opened run.
+        run: run folder, or an opened run; a `LoadedRun` for several volumes in a row, whose weights
+            are then read once.
         image: a volume, or a file or DICOM folder to read.
         batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
             so, whenever memory runs out.
-        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
             voxel reliable.
         on_progress: called with slices done and slices in all.
@@ -108,22 +110,19 @@ def predict(
         InputError: for a folder that is no trained run, or an image that cannot be read.
         Cancelled: when `stop` was set.
     """
-    from napari_uda.engine.runtime import choose_device, choose_precision
-
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
-    opened = run if isinstance(run, Run) else Run.open(run)
     volume = image if isinstance(image, Volume) else read_volume(Path(image))
-    where = choose_device(device)
-    method = opened.load_method().place(where)
+    loaded = LoadedRun.of(run, device)
+    facts = loaded.run.facts
     maps = segment_volume(
-        method,
-        opened.facts,
+        loaded.method,
+        facts,
         volume,
-        opened.facts.prediction_intensity,
-        where,
+        facts.prediction_intensity,
+        loaded.device,
         batch_size=batch_size,
-        bf16=choose_precision(opened.config.precision, where) == "bf16",
+        bf16=loaded.bf16,
         reliability=reliability,
         on_progress=on_progress,
         stop=stop,
@@ -132,10 +131,10 @@ def predict(
         labels=maps.labels,
         entropy=maps.entropy,
         reliability=maps.reliability,
-        names=opened.facts.names(),
+        names=facts.names(),
         volume=volume,
         case=volume.name or "volume",
-        run=opened.path.resolve().name,
+        run=loaded.run.path.resolve().name,
     )
 
 
@@ -163,7 +162,7 @@ def segment_volume(
     planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
     shape = grid.plane_shape(volume)
     if reliability:
-        _check_vote_fits(method, shape, volume.name)
+        check_vote_fits(method, shape, volume.name)
     count = len(planes)
     labels = np.empty(planes.shape, np.uint8)
     entropy = np.empty(planes.shape, np.float32)
@@ -179,7 +178,7 @@ def segment_volume(
             if stop is not None and stop.is_set():
                 raise Cancelled
             batch = np.arange(start, min(start + size, count))
-            image = _with_neighbours(planes, batch, grid.neighbours)
+            image = with_neighbours(planes, batch, grid.neighbours)
             try:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
@@ -215,28 +214,6 @@ def segment_volume(
     return _Maps(to_file_grid(labels), to_file_grid(entropy), to_file_grid(reliable))
 
 
-def _check_vote_fits(method: Method[Any], shape: tuple[int, int], case: str) -> None:
-    """Refuse slices with fewer pixels than the Fourier window of the views.
-
-    Raises:
-        InputError: naming both sizes.
-    """
-    bins = 2 * method.config.reliability.fourier_half_width + 1
-    if min(shape) < bins:
-        raise InputError(
-            f"{case or 'volume'}: its slices have {shape[0]} x {shape[1]} pixels where the vote on "
-            f"reliability needs {bins} x {bins}; give a larger volume or leave the vote out"
-        )
-
-
-def _with_neighbours(
-    planes: NDArray[np.float32], batch: NDArray[np.int64], neighbours: int
-) -> Tensor:
-    reach = neighbours // 2
-    indices = np.clip(batch[:, None] + np.arange(-reach, reach + 1), 0, len(planes) - 1)
-    return torch.from_numpy(np.ascontiguousarray(planes[indices]))
-
-
 def _segment_slices(
     method: Method[Any],
     image: Tensor,
@@ -246,40 +223,15 @@ def _segment_slices(
     reliability: bool,
     labelled_domain: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices.
+    """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices."""
+    network = method.predict_labelled if labelled_domain else method.predict
 
-    The vote is training's, with amplitudes of un-augmented source slices from the run's bank. Fourier
-    bins count from the slice's own size: where it is not the training window's, the mixed window
-    covers slightly other wavelengths.
-    """
-    predict = method.predict_labelled if labelled_domain else method.predict
-    logits = _padded(method, predict, image, window)
+    def segment(slices: Tensor) -> Tensor:
+        stride = method.segmentor.stride
+        return predict_any_size(network, slices, method.num_classes, window, stride)
+
+    logits = segment(image)
     if not reliability:
         return logits, None
-    settings = method.config.reliability
-    label = logits.argmax(1)
-    # per slice, so that the map does not depend on how slices are batched
-    generators = [generator(0, "views", int(index)) for index in indices]
-    fourier = fourier_views(image, method.amplitude_bank, settings, generators)
-    random = random_views(image, settings, generators)
-    agreements = []
-    for views in (random, fourier):
-        agrees = [
-            _padded(method, predict, view, window).argmax(1) == label
-            for view in views.chunk(settings.views)
-        ]
-        agreements.append(torch.stack(agrees))
-    return logits, vote(*agreements).reliable
-
-
-def _padded(
-    method: Method[Any], predict: Callable[[Tensor], Tensor], image: Tensor, window: int
-) -> Tensor:
-    """Logits of images of any size: padded to the network's stride, tiled when very large."""
-    height, width = image.shape[-2:]
-    if max(height, width) > 4 * window:
-        return predict_in_tiles(predict, image, method.num_classes, window)
-    stride = method.segmentor.stride
-    padded_shape = tuple(max(-(-side // stride) * stride, stride) for side in (height, width))
-    padded = fit_window(image, (padded_shape[0], padded_shape[1]), -1.0)
-    return fit_window(predict(padded), (height, width), 0.0)
+    ballot = ask_views(method, segment, image, logits.argmax(1), indices)
+    return logits, vote(ballot.agrees_random, ballot.agrees_fourier).reliable

@@ -64,14 +64,22 @@ def vote(agrees_random: Tensor, agrees_fourier: Tensor) -> Reliability:
         agrees_random: `(N, B, H, W)` bool, view by view: same class as the un-augmented slice?
         agrees_fourier: the same for the Fourier views; N may differ.
     """
-    consistent_random, inconsistent_random = _majority(agrees_random)
-    consistent_fourier, inconsistent_fourier = _majority(agrees_fourier)
+    consistent_random, inconsistent_random = majority(agrees_random)
+    consistent_fourier, inconsistent_fourier = majority(agrees_fourier)
     return Reliability(
         consistent_random & consistent_fourier, inconsistent_random | inconsistent_fourier
     )
 
 
-def _majority(agrees: Tensor) -> tuple[Tensor, Tensor]:
+def majority(agrees: Tensor) -> tuple[Tensor, Tensor]:
+    """Where most of one set of views agree, and where most do not: `C_S` and `I_S` of `vote`.
+
+    Args:
+        agrees: `(N, ...)` bool, view by view.
+
+    Returns:
+        Two `(...)` bool; for an even number of views a tie is in neither.
+    """
     views = agrees.shape[0]
     needed = views // 2 + 1
     count = agrees.sum(0)

@@ -1,4 +1,4 @@
-"""Very large slices in overlapping windows, blended with Gaussian weights."""
+"""Slices of any size through a network: padded, or in overlapping windows blended with Gaussian weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from napari_uda.data.slices import fit_window
+
+_TILED_ABOVE = 4
+"""Windows along a side from which on a slice is taken to be too large for one pass."""
+
+
+def predict_any_size(
+    network: Callable[[Tensor], Tensor], image: Tensor, channels: int, window: int, stride: int
+) -> Tensor:
+    """Apply a network to images of any size: padded to its stride, window by window when very large.
+
+    Args:
+        network: `(B, K, h, w)`, sides multiples of `stride`, to `(B, channels, h, w)`.
+        image: `(B, K, H, W)` in [-1, 1]; padded with -1.
+        channels: output channels.
+        window: side of the training window in pixels.
+        stride: of the network.
+
+    Returns:
+        `(B, channels, H, W)`.
+    """
+    height, width = image.shape[-2:]
+    if max(height, width) > _TILED_ABOVE * window:
+        return predict_in_tiles(network, image, channels, window)
+    rows, columns = (-(-side // stride) * stride for side in (height, width))
+    padded = fit_window(image, (rows, columns), -1.0)
+    return fit_window(network(padded), (height, width), 0.0)
 
 
 def predict_in_tiles(

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_uda.data.slices import fit_window, resample_plane
+from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, read_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
-from napari_uda.inference.tiles import predict_in_tiles
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.tiles import predict_any_size
 from napari_uda.networks.translator import Direction, Translator
-from napari_uda.runs import Run
 
 if TYPE_CHECKING:
     import threading
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_uda.data.intensity import Intensity
     from napari_uda.engine.dataset import DataFacts
+    from napari_uda.runs import Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Translation:
 
 
 def translate(
-    run: Run | str | os.PathLike[str],
+    run: LoadedRun | Run | str | os.PathLike[str],
     image: Volume | str | os.PathLike[str],
     *,
     direction: Direction = "target_to_source",
@@ -84,12 +85,13 @@ def translate(
     """Give one volume the look of the other domain.
 
     Args:
-        run: run folder of a method with generators (cyclegan, attent), or an opened run.
+        run: run folder of a method with generators (cyclegan, attent), or an opened run; a `LoadedRun`
+            for several volumes in a row, whose weights are then read once.
         image: a volume of the domain that `direction` starts from, or a file or DICOM folder to read.
         direction: target_to_source or source_to_target.
         batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
             so, whenever memory runs out.
-        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         on_progress: called with slices done and slices in all.
         stop: when set, `Cancelled` is raised before the next batch.
 
@@ -101,15 +103,12 @@ def translate(
             run, or an image that cannot be read.
         Cancelled: when `stop` was set.
     """
-    from napari_uda.engine.runtime import choose_device, choose_precision
-
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     if direction not in get_args(Direction):
         raise InputError(f"direction is {direction!r}; choose target_to_source or source_to_target")
-    opened = run if isinstance(run, Run) else Run.open(run)
-    where = choose_device(device)
-    method = opened.load_method().place(where)
+    loaded = LoadedRun.of(run, device)
+    opened, method, where = loaded.run, loaded.method, loaded.device
     translator = getattr(method, "translator", None)
     if not isinstance(translator, Translator):
         raise InputError(
@@ -122,8 +121,7 @@ def translate(
     begins, _ = _mapping(facts, start, opened)
     _, typical = _mapping(facts, end, opened)
     canonical = volume.canonical().array
-    bf16 = choose_precision(opened.config.precision, where) == "bf16"
-    with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+    with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=loaded.bf16):
         planes: NDArray[np.float32] = facts.grid.cut(begins.apply(canonical))
         maps = _translate_planes(
             *(translator, direction, planes, facts.grid.plane_shape(volume), facts.grid.size),
@@ -223,7 +221,6 @@ def _translate_slices(
     translator: Translator, direction: Direction, image: Tensor, window: int, stride: int
 ) -> dict[str, Tensor]:
     """Maps `(B, 1, h, w)` float32 of resampled slices `(B, 1, h, w)`, by name; tiled when very large."""
-    height, width = image.shape[-2:]
     backwards: Direction = (
         "source_to_target" if direction == "target_to_source" else "target_to_source"
     )
@@ -239,11 +236,6 @@ def _translate_slices(
         names[:] = found
         return torch.cat(list(found.values()), dim=1)
 
-    if max(height, width) > 4 * window:
-        with_gates = translator.config.generator.kind == "gated"
-        maps = predict_in_tiles(stacked, image, 5 if with_gates else 2, window)
-    else:
-        rows, columns = (-(-side // stride) * stride for side in (height, width))
-        padded = fit_window(image, (rows, columns), -1.0)
-        maps = fit_window(stacked(padded), (height, width), 0.0)
+    with_gates = translator.config.generator.kind == "gated"
+    maps = predict_any_size(stacked, image, 5 if with_gates else 2, window, stride)
     return {name: maps[:, i : i + 1] for i, name in enumerate(names)}

@@ -8,6 +8,7 @@ either: when they change, the predictions that are there are scored again, and n
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
@@ -31,6 +32,7 @@ from napari_uda.tables.spec import DataSet, Row, Spec
 if TYPE_CHECKING:
     import threading
 
+    from napari_uda.inference.loaded import LoadedRun
     from napari_uda.metrics.scores import Scores
     from napari_uda.run_config import RunConfig
 
@@ -455,21 +457,22 @@ def _run_cell(
     stop: threading.Event | None,
     lock: int,
 ) -> None:
+    from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
 
     run = _open_run(store, cell)
     if not _is_trained(run):
         _train(run, cell, on_progress, stop, lock)
     cases, began = scored_cases(cell.score), time.monotonic()
+    load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
         if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
-            predict(
-                run, case.image, reliability=cell.reliability, device=cell.config.device, stop=stop
-            ).save(run.predictions)
+            found = predict(load(), case.image, reliability=cell.reliability, stop=stop)
+            found.save(run.predictions)
     if hasattr(run.config.method, "translator"):
-        _translate(run, cases, stop)
+        _translate(load, cases, translations(run.path), stop)
     spent = time.monotonic() - began
     score(
         store,
@@ -484,14 +487,15 @@ def _run_cell(
     )
 
 
-def _translate(run: Run, cases: Sequence[Case], stop: threading.Event | None) -> None:
+def _translate(
+    load: Callable[[], LoadedRun], cases: Sequence[Case], out: Path, stop: threading.Event | None
+) -> None:
     """Keep what the generators make of the scored volumes, for the pictures."""
     from napari_uda.inference.translate import translate
 
     for case in cases:
-        if not (translations(run.path) / f"{case.name}_cycle.nii.gz").exists():
-            found = translate(run, case.image, device=run.config.device, stop=stop)
-            found.save(translations(run.path))
+        if not (out / f"{case.name}_cycle.nii.gz").exists():
+            translate(load(), case.image, stop=stop).save(out)
 
 
 def translations(run: Path) -> Path:

@@ -1,0 +1,57 @@
+"""Weights are read once for several volumes, and maps are those of a fresh start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_uda.cli import main
+from napari_uda.data.folder import DataFolder
+from napari_uda.errors import InputError
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.predict import predict
+from napari_uda.runs import Run
+
+Domains = tuple[Path, Path]
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Run folders whose weights were read."""
+    seen: list[Path] = []
+    load: Callable[[Run], object] = Run.load_method
+    monkeypatch.setattr(Run, "load_method", lambda run: seen.append(run.path) or load(run))
+    return seen
+
+
+def test_a_loaded_run_predicts_what_a_run_folder_does(
+    tiny_run: Run, two_domains: Domains, loads: list[Path]
+) -> None:
+    loaded = LoadedRun.load(tiny_run.path, "cpu")
+    assert (loaded.device, loaded.bf16) == (torch.device("cpu"), False)
+    assert not loaded.method.training
+    for case in DataFolder.open(two_domains[1]).cases[:2]:
+        again, fresh = predict(loaded, case.image), predict(tiny_run, case.image, device="cpu")
+        for role in ("labels", "entropy", "reliability"):
+            np.testing.assert_array_equal(getattr(again, role), getattr(fresh, role))
+        assert (again.case, again.run, again.names) == (fresh.case, fresh.run, fresh.names)
+    assert len(loads) == 3  # once for both volumes, and once for each fresh start
+
+
+def test_the_command_reads_the_weights_once(
+    tiny_run: Run, two_domains: Domains, tmp_path: Path, loads: list[Path]
+) -> None:
+    main(["predict", str(tiny_run.path), str(two_domains[1]), "--out", str(tmp_path / "out")])
+    assert len(list((tmp_path / "out").glob("*_labels.nii.gz"))) == 3
+    assert loads == [tiny_run.path]
+
+
+def test_what_cannot_be_loaded(tmp_path: Path, tiny_run: Run) -> None:
+    with pytest.raises(InputError, match="is not a run folder"):
+        LoadedRun.of(tmp_path)
+    with pytest.raises(InputError, match="device 'moon' cannot be used"):
+        LoadedRun.of(tiny_run, "moon")
