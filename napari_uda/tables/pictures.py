@@ -6,31 +6,33 @@ matplotlib is needed only here (extra `tables`); figures are drawn without a dis
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_uda.colours import PALETTE, RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
-from napari_uda.data.files import atomic_file
+from napari_uda.colours import PALETTE, RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.data.folder import Case
-from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.errors import InputError
 from napari_uda.inference.reliability import UNRELIABLE
-from napari_uda.tables.cells import scored_cases, translations
+from napari_uda.tables.cells import translations
+from napari_uda.tables.figure import (
+    TILE_INCHES,
+    choose_slice,
+    drawn_cases,
+    drawn_rows,
+    new_figure,
+    save_figure,
+    show_slice,
+    structure_colours,
+    write_legend,
+    write_titles,
+)
 from napari_uda.tables.layout import column_title
-from napari_uda.tables.results import AVERAGE, DataResults, RowResults
+from napari_uda.tables.results import AVERAGE, DataResults
 from napari_uda.tables.spec import Pictures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-_OPACITY = 0.55
-_TILE_INCHES = 1.7
-_DOTS_PER_INCH = 150
+from napari_uda.tables.views_picture import draw_views
 
 
 def check_matplotlib() -> None:
@@ -109,7 +111,7 @@ def draw_bars(found: DataResults, column: str, out: Path, *, chosen: bool = Fals
     spreads = np.array([0 if math.isnan(n.sd) else factor * n.sd for n in numbers])
     marks = brackets(found, column, [row.name for row in rows], chosen)
     levels = max((mark.level + 1 for mark in marks), default=0)
-    figure = _figure(max(4.0, 1.1 * len(rows) + 1), 4.2 + 0.3 * levels)
+    figure = new_figure(max(4.0, 1.1 * len(rows) + 1), 4.2 + 0.3 * levels)
     axes = figure.add_subplot()
     colours = [PALETTE[index % len(PALETTE)] for index in range(len(rows))]
     spread = [value if value else math.nan for value in spreads]  # no whisker for a single seed
@@ -135,7 +137,7 @@ def draw_bars(found: DataResults, column: str, out: Path, *, chosen: bool = Fals
         fontsize=8,
     )
     axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, out)
+    return save_figure(figure, out)
 
 
 def _p_text(p: float) -> str:
@@ -145,79 +147,6 @@ def _p_text(p: float) -> str:
 # --- segmentations side by side -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """One slice of a case as it is drawn: rows from top to bottom, columns from left to right.
-
-    Attributes:
-        image: grey values.
-        reference: labels.
-        aspect: height over width of a pixel.
-        take: cuts the same slice out of another volume's canonical array.
-    """
-
-    image: NDArray[np.float32]
-    reference: NDArray[np.uint8]
-    aspect: float
-    index: int
-    axis: int
-
-    def take(self, file: Path, *, labels: bool) -> NDArray[Any]:
-        """The same slice of another volume on the same grid."""
-        volume = (read_labels(file) if labels else read_volume(file)).canonical()
-        return _plane(volume.array, self.axis, self.index)
-
-
-def choose_slice(case: Case) -> Slice:
-    """The slice with most labelled voxels, across the coarsest axis (z among equals)."""
-    assert case.label is not None
-    image, label = read_volume(case.image).canonical(), read_labels(case.label).canonical()
-    spacing = image.spacing_mm
-    axis = int(np.argmax(spacing))
-    others = tuple(a for a in range(3) if a != axis)
-    index = int(np.argmax((label.array > 0).sum(axis=others)))
-    return Slice(
-        image=_plane(image.array, axis, index).astype(np.float32),
-        reference=_plane(label.array, axis, index),
-        aspect=spacing[others[0]] / spacing[others[1]],
-        index=index,
-        axis=axis,
-    )
-
-
-def _plane(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
-    """A slice of a canonical (S, A, R) array seen as radiologists do: head or front up.
-
-    Axial and coronal slices have the patient's right on the left; sagittal ones the front.
-    """
-    return np.ascontiguousarray(np.take(array, index, axis=axis)[::-1, ::-1])
-
-
-def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:
-    """The scored cases to draw.
-
-    Raises:
-        InputError: for a case that is not scored.
-    """
-    assert found.data.score is not None
-    cases = {case.name: case for case in scored_cases(found.data.score)}
-    unknown = [name for name in wanted.cases if name not in cases]
-    if unknown:
-        raise InputError(
-            f"pictures: case {unknown[0]!r} is not scored; choose among {', '.join(cases)}"
-        )
-    return [cases[name] for name in wanted.cases or list(cases)[: wanted.count]]
-
-
-def drawn_rows(found: DataResults, wanted: Pictures) -> list[tuple[str, Path]]:
-    """Rows to draw with the predictions of their first finished seed."""
-    rows: list[RowResults] = [row for row in found.rows if row.predictions]
-    if wanted.rows:
-        order = {name: index for index, name in enumerate(wanted.rows)}
-        rows = sorted((r for r in rows if r.name in order), key=lambda row: order[row.name])
-    return [(row.name, row.predictions[min(row.predictions)]) for row in rows]
-
-
 def draw_grid(found: DataResults, wanted: Pictures, out: Path) -> Path:
     """Cases in rows; image, every method's labels and the reference in columns (SE-ASA Fig. 3).
 
@@ -225,25 +154,27 @@ def draw_grid(found: DataResults, wanted: Pictures, out: Path) -> Path:
     (AttENT Fig. 4).
     """
     cases, rows = drawn_cases(found, wanted), drawn_rows(found, wanted)
-    colours = _colours(found)
+    colours = structure_colours(found)
     looks = [(n, translations(f.parent)) for n, f in rows if translations(f.parent).is_dir()][-1:]
     titles = ["image", *(f"translated\n({name})" for name, _ in looks)]
     titles += [*(name for name, _ in rows), "reference"]
-    figure = _figure(_TILE_INCHES * len(titles), _TILE_INCHES * len(cases) + 0.7)
+    figure = new_figure(TILE_INCHES * len(titles), TILE_INCHES * len(cases) + 0.7)
     tiles = figure.subplots(len(cases), len(titles), squeeze=False)
     for line, case in zip(tiles, cases, strict=True):
         cut = choose_slice(case)
-        _show(line[0], cut, None, colours)
+        show_slice(line[0], cut, None, colours)
         for tile, (_, folder) in zip(line[1:], looks, strict=False):
             image = cut.take(folder / f"{case.name}_translated.nii.gz", labels=False)
-            _show(tile, replace(cut, image=image), None, colours)
+            show_slice(tile, replace(cut, image=image), None, colours)
         for tile, (_, folder) in zip(line[1 + len(looks) : -1], rows, strict=True):
-            _show(tile, cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours)
-        _show(line[-1], cut, cut.reference, colours)
+            show_slice(
+                tile, cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours
+            )
+        show_slice(line[-1], cut, cut.reference, colours)
         line[0].set_ylabel(f"{case.name}\nslice {cut.index}", fontsize=7)
-    _titles(tiles[0], titles)
-    _legend(figure, found, colours)
-    return _save(figure, out)
+    write_titles(tiles[0], titles)
+    write_legend(figure, found)
+    return save_figure(figure, out)
 
 
 def draw_doubt(found: DataResults, case: Case, wanted: Pictures, out: Path) -> Path:
@@ -253,30 +184,32 @@ def draw_doubt(found: DataResults, case: Case, wanted: Pictures, out: Path) -> P
     """
     rows = drawn_rows(found, wanted)
     rows = [row for row in rows if (row[1] / f"{case.name}_entropy.nii.gz").exists()]
-    cut, colours = choose_slice(case), _colours(found)
+    cut, colours = choose_slice(case), structure_colours(found)
     votes = [cut.take(f / f"{case.name}_reliability.nii.gz", labels=True) for _, f in rows]
     voted = any((vote == UNRELIABLE).any() for vote in votes)
     titles = ["image", "labels", "reference", *(["reliability"] if voted else []), "entropy"]
-    figure = _figure(_TILE_INCHES * len(titles) + 0.9, _TILE_INCHES * max(1, len(rows)) + 0.7)
+    figure = new_figure(TILE_INCHES * len(titles) + 0.9, TILE_INCHES * max(1, len(rows)) + 0.7)
     tiles = figure.subplots(max(1, len(rows)), len(titles), squeeze=False)
     drawn = None
     for line, (name, folder), vote in zip(tiles, rows, votes, strict=False):
-        _show(line[0], cut, None, colours)
-        _show(line[1], cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours)
-        _show(line[2], cut, cut.reference, colours)
+        show_slice(line[0], cut, None, colours)
+        show_slice(
+            line[1], cut, cut.take(folder / f"{case.name}_labels.nii.gz", labels=True), colours
+        )
+        show_slice(line[2], cut, cut.reference, colours)
         entropy = cut.take(folder / f"{case.name}_entropy.nii.gz", labels=False)
         drawn = line[-1].imshow(entropy, cmap="inferno", vmin=0, vmax=1, aspect=cut.aspect)
         if voted:
             trust = {1: RELIABLE_COLOUR, UNRELIABLE: UNRELIABLE_COLOUR}
-            _show(line[3], cut, vote, trust)
+            show_slice(line[3], cut, vote, trust)
         for tile in line:
             tile.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=7)
-    _titles(tiles[0], titles)
+    write_titles(tiles[0], titles)
     if drawn is not None:
         figure.colorbar(drawn, ax=tiles[:, -1].tolist(), shrink=0.8, label="entropy")
-    _legend(figure, found, colours)
-    return _save(figure, out)
+    write_legend(figure, found)
+    return save_figure(figure, out)
 
 
 def draw_all(
@@ -298,6 +231,8 @@ def draw_all(
         for column in found.columns:
             files.append(draw_bars(found, column, out / f"bars_{name}_{column}.png", chosen=chosen))
         files.append(draw_grid(found, wanted, out / f"cases_{name}.png"))
+        views = draw_views(found, wanted, out / f"views_{name}.png")
+        files += [views] if views is not None else []
         files += [
             draw_doubt(found, case, wanted, out / f"doubt_{name}_{case.name}.png")
             for case in drawn_cases(found, wanted)
@@ -305,59 +240,4 @@ def draw_all(
     return files
 
 
-def _colours(found: DataResults) -> dict[int, str]:
-    """Colour by label value."""
-    return {value: structure_colour(name, value) for value, name in _names(found).items()}
-
-
-def _names(found: DataResults) -> dict[int, str]:
-    """Label value to name of the structures in the table; those without a name are called by value."""
-    prefix = "label_"
-    unnamed = {int(n.removeprefix(prefix)): n for n in found.structures if n.startswith(prefix)}
-    named = {**unnamed, **found.data.names()}
-    return {value: name for value, name in sorted(named.items()) if name in found.structures}
-
-
-def _show(tile: Any, cut: Slice, labels: NDArray[Any] | None, colours: Mapping[int, str]) -> None:
-    low, high = np.percentile(cut.image, (1, 99.5))
-    tile.imshow(cut.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=cut.aspect)
-    if labels is not None:
-        tile.imshow(overlay(labels, colours), aspect=cut.aspect, interpolation="nearest")
-    tile.set(xticks=[], yticks=[])
-
-
-def overlay(labels: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.float32]:
-    """Labels `(H, W)` as `(H, W, 4)` colours in [0, 1]; values without a colour are transparent."""
-    shown = np.zeros((*labels.shape, 4), np.float32)
-    for value, colour in colours.items():
-        rgb = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        shown[labels == value] = (*rgb, _OPACITY)
-    return shown
-
-
-def _titles(tiles: Any, titles: Sequence[str]) -> None:
-    for tile, title in zip(tiles, titles, strict=True):
-        tile.set_title(title.replace(" + ", "\n+ "), fontsize=7)
-
-
-def _legend(figure: Figure, found: DataResults, colours: Mapping[int, str]) -> None:
-    from matplotlib.patches import Patch
-
-    handles = [Patch(color=colours[value], label=name) for value, name in _names(found).items()]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=7)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-
-
-def _save(figure: Figure, out: Path) -> Path:
-    with atomic_file(out) as file:
-        figure.savefig(file, format="png", metadata={"Software": "napari_uda"})
-    return out
-
-
-__all__ = ["check_matplotlib", "draw_all", "draw_bars", "draw_doubt", "draw_grid"]
+__all__ = ["check_matplotlib", "draw_all", "draw_bars", "draw_doubt", "draw_grid", "draw_views"]

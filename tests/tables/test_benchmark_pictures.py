@@ -12,15 +12,17 @@ from benchmark_cases import ADVERSARY, run_tiny, tiny_spec
 from matplotlib.image import imread
 from tiny_cases import blob_case, reoriented
 
-from napari_uda.colours import structure_colour
+from napari_uda.colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
 from napari_uda.data.folder import Case
-from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.volume import Volume, read_labels, write_volume
 from napari_uda.errors import InputError
-from napari_uda.tables import pictures
+from napari_uda.runs import Run
+from napari_uda.tables import figure, pictures, views_picture
 from napari_uda.tables.cells import Store, plan
 from napari_uda.tables.results import DataResults, collect
 from napari_uda.tables.spec import Pictures
 from napari_uda.tables.statistics import Comparison, Test
+from napari_uda.tables.views_picture import voting_run
 
 Domains = tuple[Path, Path]
 ROWS = [
@@ -47,6 +49,7 @@ def test_every_picture_is_drawn(found: DataResults, tmp_path: Path) -> None:
         "bars_CT_to_MR_dice.png",
         "bars_CT_to_MR_assd_mm.png",
         "cases_CT_to_MR.png",
+        "views_CT_to_MR.png",
         "doubt_CT_to_MR_target_0.png",
         "doubt_CT_to_MR_target_1.png",
     ]
@@ -73,9 +76,50 @@ def test_chosen_rows_and_cases(found: DataResults) -> None:
         pictures.drawn_cases(found, Pictures(cases=("nobody",)))
 
 
+def test_views_are_asked_of_a_row_that_voted(
+    two_domains: Domains, tiny_run: Run, tmp_path: Path, found: DataResults
+) -> None:
+    """tiny_run is se_asa, which votes while it trains; without it the last row with weights is asked."""
+    assert (
+        pictures.draw_views(replace(found, rows=found.rows[:1]), Pictures(), tmp_path / "no")
+        is None
+    )
+    assert not (tmp_path / "no").exists()
+    name, run = voting_run(found, Pictures())
+    assert (name, run.config.method.name) == ("advent", "advent")
+    voted = replace(found.row("advent"), name="se_asa", predictions={0: tiny_run.predictions})
+    with_vote = replace(found, rows=[*found.rows[:2], voted, found.rows[2]])
+    assert voting_run(with_vote, Pictures())[0] == "se_asa"
+    first = Pictures(rows=("source_only",))
+    assert voting_run(with_vote, first)[0] == "source_only"
+
+
+def test_views_use_the_weights_that_are_there(
+    found: DataResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two lines a case, seven tiles wide for three views of each kind; the masks have both colours."""
+    asked = []
+    ask = views_picture.slice_views
+    monkeypatch.setattr(
+        views_picture, "slice_views", lambda *given: asked.append(ask(*given)) or asked[-1]
+    )
+    file = pictures.draw_views(found, Pictures(count=2), tmp_path / "views.png")
+    image = imread(file)[..., :3]
+    assert len(asked) == 2
+    width, height = (side / 150 for side in image.shape[1::-1])
+    assert (width, height) == pytest.approx((7 * 1.7, 4 * 1.95 + 0.7), abs=0.05)
+    for colour in (RELIABLE_COLOUR, UNRELIABLE_COLOUR):
+        rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert (abs(image - rgb) < 0.01).all(axis=-1).sum() > 50  # the legend at least
+    (row,) = [row for row in found.rows if row.name == "advent"]
+    saved = read_labels(row.predictions[0] / "target_0_reliability.nii.gz").canonical().array
+    index = figure.choose_slice(pictures.drawn_cases(found, Pictures())[0], 0).index
+    assert np.array_equal(asked[0].reliable, saved[index] == 1)
+
+
 def test_overlay_by_hand() -> None:
     labels = np.array([[0, 1], [3, 9]], np.uint8)
-    shown = pictures.overlay(labels, {1: "#FF0000", 3: "#0000FF"})
+    shown = figure.overlay(labels, {1: "#FF0000", 3: "#0000FF"})
     assert shown[0, 0, 3] == shown[1, 1, 3] == 0  # background and a value without a colour
     assert shown[0, 1].tolist() == pytest.approx([1, 0, 0, 0.55])
     assert shown[1, 0].tolist() == pytest.approx([0, 0, 1, 0.55])
@@ -95,7 +139,7 @@ def test_slice_is_the_fullest_and_seen_as_radiologists_do(tmp_path: Path) -> Non
         for name, volume in (("image", image), ("label", label)):
             files.append(tmp_path / f"{name}_{order[0]}.nii.gz")
             write_volume(files[-1], reoriented(volume, order, flips))
-        cuts.append(pictures.choose_slice(Case("c", *files)))
+        cuts.append(figure.choose_slice(Case("c", *files)))
     for cut in cuts:
         assert cut.index == 4
         assert cut.reference.shape == (40, 40)
