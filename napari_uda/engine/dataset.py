@@ -30,7 +30,7 @@ from napari_uda.data.split import Split, split_cases
 from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
 from napari_uda.engine import distributed
 from napari_uda.errors import InputError
-from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled
+from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled, supervision_with_start
 from napari_uda.runs import Run
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class DataFacts(Config):
     """Size of each structure in the labelled training slices, or in those of the run that this one
     starts from; empty in runs made before it was stored."""
     target_supervision: str = "none"
-    """What the method was told of the target's labels, from none over tags of slices to all."""
+    """What the method was told of the target's labels, from none over tags of slices to all; in the run
+    that this one starts from, too, if that had the same target."""
 
     @property
     def num_classes(self) -> int:
@@ -202,8 +203,14 @@ def load_training_data(
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
             not fit its images, or if the method needs a run to start from and there is none.
     """
-    if known is None and config.init is not None:
-        known = Run.open(config.init).facts
+    told = config.method.target_supervision
+    if known is not None:
+        told = known.target_supervision if told == "none" else told
+    elif config.init is not None:
+        start = Run.open(config.init)
+        known = start.facts
+        if config.data.target is not None and start.config.data.target == config.data.target:
+            told = supervision_with_start(told, known.target_supervision)
     if known is None and method.needs_init:
         raise InputError(
             f"{config.method.name} starts from a trained run; give it one with --init RUN"
@@ -218,7 +225,6 @@ def load_training_data(
     folders = (labelled, appearance)
     scans = {folder.path: _scan(folder) for folder in folders if folder is not None}
     facts = _facts(config.data, labelled, appearance, scans, splits, known)
-    told = "all" if "target_labels" in method.needs else config.method.target_supervision
     facts = facts.model_copy(update={"target_supervision": told})
     budget = config.data.cache_gib * 2**30
     source = target = None

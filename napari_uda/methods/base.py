@@ -73,6 +73,19 @@ class MethodConfig(Config):
         return self
 
 
+def supervision_with_start(own: str, start: str) -> str:
+    """What weights know of the target's labels that begin as those of another run on the same target.
+
+    Args:
+        own: `MethodConfig.target_supervision` of the run.
+        start: the same of the run it starts from, with what that one began with.
+    """
+    if own != "none" or start == "none":
+        return own
+    before = "in the run it starts from, "
+    return before + start.removeprefix(before)
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Slices with labels: `image` (B, K, H, W) float32 in [-1, 1], `label` (B, H, W) int64."""

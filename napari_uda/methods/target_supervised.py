@@ -16,6 +16,10 @@ class TargetSupervisedConfig(MethodConfig):
     name: Literal["target_supervised"] = "target_supervised"
     """The method."""
 
+    @property
+    def target_supervision(self) -> str:
+        return "all: trained on them"
+
 
 class TargetSupervised(Method[TargetSupervisedConfig]):
     """Cross-entropy and Dice on the target, the only method that reads target labels.

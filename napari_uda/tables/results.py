@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_uda.data.folder import DataFolder
+from napari_uda.methods.base import supervision_with_start
 from napari_uda.metrics.protocols import Protocol, get_protocol
 from napari_uda.tables.cells import (
     Cell,
@@ -190,11 +191,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         split=split_fingerprint(data),
         selection=_selection(of_data),
         ranks=max((cell.ranks for cell in of_data), default=1),
-        told={
-            cell.row: cell.config.method.target_supervision
-            for cell in of_data
-            if cell.config.method.target_supervision != "none"
-        },
+        told=_told(of_data),
     )
 
 
@@ -259,6 +256,15 @@ def _recovered(
     if not gap > 0:
         return {}
     return {name: 100 * (value - dice[spec.lower]) / gap for name, value in dice.items()}
+
+
+def _told(cells: Sequence[Cell]) -> dict[str, str]:
+    """What each row was told of the target's labels, itself or in the run it starts from."""
+    known: dict[str, str] = {}
+    for cell in cells:  # each after the one it starts from
+        start = known.get(cell.start, "none")
+        known[cell.key] = supervision_with_start(cell.config.method.target_supervision, start)
+    return {cell.row: known[cell.key] for cell in cells if known[cell.key] != "none"}
 
 
 def _selection(cells: Sequence[Cell]) -> str:

@@ -202,6 +202,22 @@ def test_facts_say_what_was_measured(tiny_run: Run) -> None:
     assert facts.target_supervision == "none"
 
 
+def test_facts_say_what_was_told_of_target_labels(two_domains: Domains, tmp_path: Path) -> None:
+    """Weights that were trained on target labels keep that in every run that starts from them."""
+
+    def told(name: str, method: str, **settings: Any) -> str:
+        run = Run.create(tmp_path / name, small_config(method, *two_domains, steps=2, **settings))
+        next(iterate(run)), list(iterate(run))  # as one that was killed and resumed
+        return Run.open(run.path).facts.target_supervision
+
+    assert told("bound", "target_supervised") == "all: trained on them"
+    for name, start in (("once", "bound"), ("twice", "once")):
+        after = told(name, "sfda", init=tmp_path / start)
+        assert after == "in the run it starts from, all: trained on them"
+    other = {"data": {"target": str(two_domains[0])}}  # there the source has labels, not the target
+    assert told("away", "sfda", init=tmp_path / "bound", **other) == "none"
+
+
 def test_facts_hold_the_sizes_of_the_source_labels(
     tiny_run: Run, two_domains: Domains, tmp_path: Path
 ) -> None:

@@ -97,6 +97,12 @@ def _ids(value: Any) -> str | None:
 # --- one step -------------------------------------------------------------------------------------
 
 
+def test_methods_that_read_target_labels_say_so() -> None:
+    for kind in METHODS.values():
+        says = kind.config_class().target_supervision != "none"
+        assert says == ("target_labels" in kind.needs)
+
+
 @every_method
 def test_a_step_moves_every_player_and_nobody_else(
     name: str, two_domains: Domains, tmp_path: Path

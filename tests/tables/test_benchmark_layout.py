@@ -254,10 +254,15 @@ def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: 
         {"name": "source_only", "method": "source_only"},
         {"name": "tagged", "method": "sfda", "init": "source_only", "settings": tagged},
         {"name": "free", "method": "sfda", "init": "source_only"},
+        {"name": "again", "method": "sfda", "init": "tagged"},
+        {"name": "bound", "method": "target_supervised"},
     ]
     spec = tiny_spec(two_domains, tmp_path, rows=rows)
     (found,) = collect(spec, plan(spec, tmp_path / "out"), Store(tmp_path / "out"))
     told = [note for note in layout.scores_table(spec, found).notes if "told" in note]
     assert told == [
-        "tagged: told of the target's labels in training, weak: which structures each slice contains."
+        "bound: told of the target's labels in training, all: trained on them.",
+        "tagged: told of the target's labels in training, weak: which structures each slice contains.",
+        "again: told of the target's labels in training, in the run it starts from, "
+        "weak: which structures each slice contains.",
     ]
