@@ -67,15 +67,19 @@ class DomainChooser(QWidget):
         self.folder.edited.connect(self._on_changed)
         self.images: LayerChooser | None = None
         self.labels: LayerChooser | None = None
-        self._form = form_layout()
-        self._form.addRow(title, self.kind)
-        self._form.addRow(self.folder)
         self.modality = CalmComboBox()
+        self._layers = QWidget()
+        self._layer_rows = form_layout(self._layers)
         if viewer is not None:
             self._add_layer_rows(viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._form)
+        layout.setSpacing(4)
+        kind = form_layout()
+        kind.addRow(title, self.kind)
+        layout.addLayout(kind)
+        layout.addWidget(self.folder)
+        layout.addWidget(self._layers)
         self.kind.currentIndexChanged.connect(self._on_kind)
         self._show_rows()
 
@@ -86,9 +90,9 @@ class DomainChooser(QWidget):
         labels.setToolTip("Labels layer on the image's grid")
         self.modality.addItems(_MODALITIES)
         self.modality.setToolTip("CT has fixed grey values, which auto intensities make use of")
-        self._form.addRow("Image", images)
-        self._form.addRow("Labels", labels)
-        self._form.addRow("Modality", self.modality)
+        self._layer_rows.addRow("Image", images)
+        self._layer_rows.addRow("Labels", labels)
+        self._layer_rows.addRow("Modality", self.modality)
         for box in (images, labels):
             box.currentIndexChanged.connect(self._on_changed)
         self.images, self.labels = images, labels
@@ -102,6 +106,10 @@ class DomainChooser(QWidget):
         """Whether labels are wanted of this domain."""
         self._labelled = labelled
         self._show_rows()
+
+    def use_layers(self) -> None:
+        """Choose layers of the viewer, where there is one."""
+        self.kind.setCurrentIndex(self.kind.count() - 1)
 
     def set_folder(self, folder: Path) -> None:
         """Choose a data folder."""
@@ -135,12 +143,10 @@ class DomainChooser(QWidget):
         return ""
 
     def _show_rows(self) -> None:
-        layers = self.uses_layers
-        show_row(self._form, self.folder, not layers)
-        if self.images is not None and self.labels is not None:
-            show_row(self._form, self.images, layers)
-            show_row(self._form, self.labels, layers and self._labelled)
-            show_row(self._form, self.modality, layers)
+        self.folder.setVisible(not self.uses_layers)
+        self._layers.setVisible(self.uses_layers)
+        if self.labels is not None:
+            show_row(self._layer_rows, self.labels, self._labelled)
 
     @guarded
     def _on_kind(self) -> None:

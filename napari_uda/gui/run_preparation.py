@@ -6,14 +6,18 @@ Everything here runs in a worker thread and touches no widget.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_uda.data.folder import DataFolder
+import numpy as np
+
+from napari_uda.data.check import DomainReport, check_folder, check_volume, same_folder
+from napari_uda.data.split import split_cases
 from napari_uda.errors import InputError
 from napari_uda.gui.domain_chooser import LayerDomain
-from napari_uda.gui.layer_folder import write_folder
+from napari_uda.gui.layer_folder import domain_names, domain_volumes, write_folder
 from napari_uda.gui.method_picker import MethodEntry, read_methods
 from napari_uda.gui.preset_picker import Preset, read_presets
 from napari_uda.gui.worker import Report, load_torch
@@ -45,6 +49,23 @@ def read_catalogue() -> Catalogue:
     return Catalogue(read_methods(), read_presets(), torch.cuda.is_available())
 
 
+def read_start(folder: Path) -> dict[str, Any]:
+    """The settings that a run takes over from the one it starts from, nested. Loads torch.
+
+    Raises:
+        InputError: if the folder is no trained run.
+    """
+    from napari_uda.runs import Run
+
+    run = Run.open(folder)
+    run.weights_file()
+    data = run.config.data
+    return {
+        "segmentor": run.config.segmentor,
+        "data": {"size": data.size, "neighbours": data.neighbours},
+    }
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """What is to be started.
@@ -53,7 +74,7 @@ class RunPlan:
         run_dir: the new run folder.
         config: its settings; the paths of domains given as layers are still missing.
         domains: source and target, as far as the method trains on them.
-        labelled: the domain whose labels are read.
+        labelled: the domain whose labels are read, "" for none.
         may_replace: whether the folder of written layers is one that this form wrote before.
     """
 
@@ -69,29 +90,93 @@ class RunPlan:
         return self.run_dir.with_name(f"{self.run_dir.name}_data")
 
 
-def prepare(plan: RunPlan, report: Report, stop: threading.Event) -> RunConfig:
-    """Check the plan and write its layers.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What preparation found.
 
-    Returns:
-        The settings with every path.
+    Attributes:
+        reports: by domain.
+        config: the settings with every path; None when a report is fatal.
+    """
+
+    reports: dict[str, DomainReport]
+    config: RunConfig | None
+
+
+def check_domains(
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    names: Mapping[str, int],
+    report: Report,
+    stop: threading.Event,
+) -> dict[str, DomainReport]:
+    """Check every domain.
+
+    Args:
+        domains: name to data folder or layers.
+        labelled: the domain whose labels training reads, "" for none.
+        names: structures that the settings name; empty for none.
+        report: progress, in cases of one domain.
+        stop: ends the check.
 
     Raises:
-        InputError: for what cannot be trained.
+        Cancelled: if `stop` was set.
+        InputError: if a layer cannot be a volume.
+    """
+    found = {}
+    for name, domain in domains.items():
+        if isinstance(domain, Path):
+            found[name] = check_folder(
+                domain, labelled=name == labelled, names=names, on_progress=report, stop=stop
+            )
+        else:
+            image, labels = domain_volumes(domain)
+            used = dict(names)
+            if domain.labels is not None and labels is not None and not used:
+                used = domain_names(domain.labels, np.unique(labels.array))
+            found[name] = check_volume(image, labels, names=used, modality=domain.modality)
+    source, target = domains.get("source"), domains.get("target")
+    if isinstance(source, Path) and isinstance(target, Path):
+        extra = tuple(same_folder(source, target))
+        found["target"] = replace(found["target"], problems=found["target"].problems + extra)
+    return found
+
+
+def prepare(plan: RunPlan, report: Report, stop: threading.Event) -> Prepared:
+    """Check settings and data and, when training would take them, write the layers.
+
+    Raises:
+        InputError: for settings that cannot be trained, or layers that cannot be written.
+        Cancelled: if `stop` was set.
     """
     from napari_uda.runs import Run
 
     Run.check_new(plan.run_dir)
-    check_network(plan.config)
-    for domain in plan.domains.values():
-        if isinstance(domain, Path):
-            DataFolder.open(domain)
     layers = {name: d for name, d in plan.domains.items() if isinstance(d, LayerDomain)}
-    if not layers:
-        return plan.config
-    if plan.layer_folder.exists() and not plan.may_replace:
+    if layers and plan.layer_folder.exists() and not plan.may_replace:
         raise InputError(f"{plan.layer_folder} exists already; choose another run folder")
-    written = write_folder(plan.layer_folder, layers)
-    return plan.config.model_copy(update={"data": plan.config.data.model_copy(update=written)})
+    check_network(plan.config)
+    if plan.config.init is not None:
+        read_start(plan.config.init)
+    data = plan.config.data
+    reports = check_domains(plan.domains, plan.labelled, data.labels, report, stop)
+    if any(one.is_fatal for one in reports.values()):
+        return Prepared(reports, None)
+    if plan.labelled in reports:
+        _check_split(plan.config, reports[plan.labelled])
+    written = write_folder(plan.layer_folder, layers) if layers else {}
+    changed = data.model_copy(update=written)
+    return Prepared(reports, plan.config.model_copy(update={"data": changed}))
+
+
+def _check_split(config: RunConfig, report: DomainReport) -> None:
+    """Refuse a share of held-out patients that leaves none to train on."""
+    split_cases(
+        [case.name for case in report.cases if case.voxels is not None],
+        validation_fraction=config.data.validation_fraction,
+        seed=config.seed,
+        patient_pattern=config.data.patient_pattern,
+    )
 
 
 def check_network(config: RunConfig) -> None:

@@ -22,17 +22,27 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.data_check import DataCheck
 from napari_uda.gui.domain_chooser import DomainChooser, LayerDomain
 from napari_uda.gui.form_rows import form_layout
 from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.method_picker import MethodPicker
 from napari_uda.gui.preset_picker import PresetPicker, read_preset
-from napari_uda.gui.run_preparation import Catalogue, RunPlan, prepare, read_catalogue
+from napari_uda.gui.run_preparation import (
+    Catalogue,
+    Prepared,
+    RunPlan,
+    check_domains,
+    prepare,
+    read_catalogue,
+    read_start,
+)
 from napari_uda.gui.setting_fields import PathEditor
 from napari_uda.gui.settings_form import SettingsForm
 from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
+    from napari_uda.data.check import DomainReport
     from napari_uda.run_config import RunConfig
 
 _BASIC = (
@@ -90,6 +100,8 @@ class TrainForm(JobDock):
         self.init = PathEditor(folder=True)
         self.init.line.setObjectName("init")
         self.init.setToolTip("Run folder whose weights the new run starts from")
+        self.check = _button("Check the data", "check", "")
+        self.reports = DataCheck()
         self.presets = PresetPicker()
         self.load = _button("Load…", "load", "Begin with a YAML file: a recipe or a config.yaml")
         self.save = _button("Save…", "save", "Write all settings into a YAML file")
@@ -117,13 +129,15 @@ class TrainForm(JobDock):
         rows.addWidget(self.source)
         rows.addWidget(self.target)
         rows.addLayout(starts_from)
+        rows.addWidget(self.check)
+        rows.addWidget(self.reports)
         rows.addWidget(_heading("Settings"))
         rows.addWidget(self.presets)
         rows.addLayout(files)
         rows.addLayout(self._place)
         rows.addLayout(folder)
         rows.addStretch(1)
-        scroll = QScrollArea()
+        self.scroll = scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -142,9 +156,10 @@ class TrainForm(JobDock):
     def _connect(self) -> None:
         self.methods.method_chosen.connect(self._on_method)
         self.presets.chosen.connect(self._on_preset)
-        self.source.changed.connect(self._on_changed)
-        self.target.changed.connect(self._on_changed)
-        self.init.edited.connect(self._on_changed)
+        self.source.changed.connect(self._on_data)
+        self.target.changed.connect(self._on_data)
+        self.check.clicked.connect(self._on_check)
+        self.init.edited.connect(self._on_init)
         self.run_dir.edited.connect(self._on_run_dir)
         self.load.clicked.connect(self._on_load)
         self.save.clicked.connect(self._on_save)
@@ -190,6 +205,8 @@ class TrainForm(JobDock):
         self.source.setVisible("source" in needs)
         self.target.setVisible(bool(needs))
         self.target.set_labelled("target_labels" in needs)
+        if self.methods.one_scan.isChecked() and self.target.chosen() is None:
+            self.target.use_layers()
         if entry is not None:
             self.presets.set_method(entry.name)
             self._show_settings(self._preset_config(), changes)
@@ -289,6 +306,31 @@ class TrainForm(JobDock):
         changed: RunConfig = config.model_copy(update={"data": data, "init": self.init.value()})
         return changed
 
+    @guarded
+    def _on_init(self) -> None:
+        """A run that starts from another one sees slices as that one did, with the same network."""
+        self._on_changed()
+        folder = self.init.value()
+        if folder is None:
+            return
+        job = Job("Read the run", lambda report, stop: read_start(folder), self, quiet=True)
+        job.succeeded.connect(lambda values: self._on_start_read(folder, values))
+        job.failed.connect(lambda problem: self._on_start_unreadable(folder, problem))
+        job.start()
+
+    @guarded
+    def _on_start_read(self, folder: Path, values: dict[str, Any]) -> None:
+        if folder == self.init.value() and self.settings is not None:
+            self.settings.adopt(values)
+            self._message = f"Network and slices are those of {folder.name}."
+            self._update_buttons()
+
+    @guarded
+    def _on_start_unreadable(self, folder: Path, problem: str) -> None:
+        if folder == self.init.value():
+            self._message = problem
+            self._update_buttons()
+
     # -- run folder -------------------------------------------------------------------------------
 
     @guarded
@@ -309,6 +351,12 @@ class TrainForm(JobDock):
         self.run_dir.set_value(folder)
 
     # -- start ------------------------------------------------------------------------------------
+
+    @guarded
+    def _on_data(self) -> None:
+        self.reports.clear()  # they are about other data
+        self._message = ""
+        self._update_buttons()
 
     @guarded
     def _on_changed(self) -> None:
@@ -338,15 +386,22 @@ class TrainForm(JobDock):
             return "" if self._message else "Reading the methods…"
         if entry is None or self.settings is None:
             return "Tick what you have, and choose a method."
-        if "source" in entry.needs and self.source.obstacle():
-            return self.source.obstacle()
-        if entry.needs & {"target", "target_labels"} and self.target.obstacle():
-            return self.target.obstacle()
+        if self._data_obstacle():
+            return self._data_obstacle()
         if entry.needs_init and self.init.value() is None:
             return f"{entry.name} starts from a trained run: choose its folder under Start from."
         for path, sentence in self.settings.problems().items():
             return f"{path}: {sentence}." if path else f"{sentence}."
         return self._run_dir_obstacle()
+
+    def _data_obstacle(self) -> str:
+        """What is missing in the data; source_only needs no target, but a wrong one is one."""
+        entry = self.methods.method
+        needs = frozenset() if entry is None else entry.needs
+        if "source" in needs and self.source.obstacle():
+            return self.source.obstacle()
+        wanted = bool(needs & {"target", "target_labels"}) or self.target.chosen() is not None
+        return self.target.obstacle() if needs and wanted else ""
 
     def _run_dir_obstacle(self) -> str:
         folder = self.run_dir.value()
@@ -362,6 +417,10 @@ class TrainForm(JobDock):
         valid = self.settings is not None and self.settings.config() is not None
         self.start.setEnabled(not obstacle and self._catalogue is not None)
         self.start.setToolTip(obstacle or "Check the data and start training")
+        missing = self._data_obstacle()
+        ready = self._catalogue is not None and bool(self._domains())
+        self.check.setEnabled(ready and not missing and not running)
+        self.check.setToolTip(missing or "Read all volumes and say what they are; trains nothing")
         self.cancel.setEnabled(running)
         self.cancel.setVisible(running)
         self.load.setEnabled(self._catalogue is not None and not running)
@@ -370,31 +429,78 @@ class TrainForm(JobDock):
         self.bar.setVisible(running)
         self.status.setText(self._message or obstacle)
 
+    def _labelled(self) -> str:
+        """The domain whose labels the method reads, "" for none."""
+        entry = self.methods.method
+        if entry is None:
+            return ""
+        if "target_labels" in entry.needs:
+            return "target"
+        return "source" if "source" in entry.needs else ""
+
+    @guarded
+    def _on_check(self) -> None:
+        domains, labelled = self._domains(), self._labelled()
+        if self._job is not None or self._data_obstacle() or not domains:
+            return
+        config: Any = None if self.settings is None else self.settings.config()
+        names = {} if config is None else config.data.labels
+        self._start(
+            "Check the data",
+            lambda report, stop: check_domains(domains, labelled, names, report, stop),
+            self._on_checked,
+        )
+
+    @guarded
+    def _on_checked(self, reports: dict[str, DomainReport]) -> None:
+        self._show_reports(reports)
+        self._finish(_verdict(reports))
+
+    def _show_reports(self, reports: dict[str, DomainReport]) -> None:
+        self.reports.show_reports({name.title(): report for name, report in reports.items()})
+
     @guarded
     def _on_start(self) -> None:
-        config, entry = self._config(), self.methods.method
-        if self._obstacle() or config is None or entry is None:
+        config = self._config()
+        if self._obstacle() or config is None:
             return
         run_dir = Path(self.run_dir.value()).absolute()
         plan = RunPlan(
             run_dir=run_dir,
             config=config,
             domains=self._domains(),
-            labelled="target" if "target_labels" in entry.needs else "source",
+            labelled=self._labelled(),
             may_replace=run_dir in self._written,
         )
         self._start(
             "Check the data",
             lambda report, stop: prepare(plan, report, stop),
-            lambda ready: self._on_prepared(plan, ready),
+            lambda prepared: self._on_prepared(plan, prepared),
         )
 
     @guarded
-    def _on_prepared(self, plan: RunPlan, config: RunConfig) -> None:
+    def _on_prepared(self, plan: RunPlan, prepared: Prepared) -> None:
+        self._show_reports(prepared.reports)
+        if prepared.config is None:
+            self._finish(f"Not started. {_verdict(prepared.reports)}")
+            self.scroll.ensureWidgetVisible(self.reports)
+            return
         if any(isinstance(domain, LayerDomain) for domain in plan.domains.values()):
             self._written.add(plan.run_dir)
         self._finish("")
-        self.started.emit((plan.run_dir, config))
+        self.started.emit((plan.run_dir, prepared.config))
+
+
+def _verdict(reports: Mapping[str, DomainReport]) -> str:
+    """One sentence on all reports; the first fatal problem is told, the others stand above."""
+    found = [problem for report in reports.values() for problem in report.problems]
+    fatal = [problem.sentence for problem in found if problem.fatal]
+    if fatal:
+        more = f" ({len(fatal) - 1} more above)" if len(fatal) > 1 else ""
+        return f"{fatal[0]}{more}"
+    if found:
+        return f"Data checked: {len(found)} remark{'s' * (len(found) > 1)} above."
+    return "Data checked: nothing is wrong."
 
 
 def _for_watching(config: RunConfig) -> RunConfig:

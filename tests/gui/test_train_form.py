@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
+from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QWidget
 
+from napari_uda.api import build_config
+from napari_uda.data.folder import DataFolder, write_dataset_json
+from napari_uda.data.volume import read_labels, read_volume, write_volume
+from napari_uda.errors import Cancelled
+from napari_uda.gui import run_preparation, train_form
+from napari_uda.gui.geometry import displayed
+from napari_uda.gui.layers import labels_arguments
 from napari_uda.gui.train_form import TrainForm
+from napari_uda.gui.worker import Job
+from napari_uda.run_config import RunConfig
+from napari_uda.runs import dump_config, write_text
 
 WAIT_MS = 60_000
 
@@ -21,6 +38,7 @@ def make_form(qtbot: QtBot) -> Callable[..., TrainForm]:
     def make(viewer: ViewerModel | None = None) -> TrainForm:
         form = TrainForm(viewer)
         qtbot.addWidget(form)
+        form.resize(300, 900)
         form.show()
         qtbot.waitUntil(lambda: form.settings is not None, timeout=WAIT_MS)
         return form
@@ -32,23 +50,588 @@ def make_form(qtbot: QtBot) -> Callable[..., TrainForm]:
 def ready(make_form: Callable[..., TrainForm], data_folder: Path, tmp_path: Path) -> TrainForm:
     """A form that could be started."""
     form = make_form()
+    form.methods.choose("advent")
     form.source.set_folder(data_folder)
     form.target.set_folder(data_folder)
-    form.run_dir.set_value(tmp_path / "run")
-    form._update_buttons()
+    name_run(form, tmp_path / "run")
+    assert form.status.text() == ""
+    assert form.start.isEnabled()
     return form
+
+
+@pytest.fixture
+def on_layers(make_form: Callable[..., TrainForm], tmp_path: Path) -> TrainForm:
+    """A form that could be started on the layers of a viewer: case_0 labelled, case_1 not."""
+    viewer = ViewerModel()
+    for index in range(2):
+        image, labels = ball_case(f"case {index}", index)
+        array, where = displayed(image)
+        viewer.add_layer(Image(array, name=f"image {index}", **where))
+        if index == 0:
+            array, where = displayed(labels)
+            names = {value: name for name, value in LABELS.items()}
+            viewer.add_layer(Labels(array, **labels_arguments("labels 0", names), **where))
+    form = make_form(viewer)
+    form.methods.choose("advent")
+    for chooser, index in ((form.source, 0), (form.target, 1)):
+        chooser.kind.setCurrentIndex(1)
+        assert chooser.images is not None
+        chooser.images.choose(viewer.layers[f"image {index}"])
+    name_run(form, tmp_path / "runs" / "first")
+    form.viewer = viewer  # type: ignore[attr-defined]
+    return form
+
+
+def name_run(form: TrainForm, folder: Path) -> None:
+    form.run_dir.set_value(folder)
+    form.run_dir.edited.emit()
+
+
+def settings_of(form: TrainForm) -> Any:
+    assert form.settings is not None
+    return form.settings
+
+
+def values_of(form: TrainForm) -> RunConfig:
+    config = settings_of(form).config()
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def start(form: TrainForm, qtbot: QtBot) -> tuple[Path, RunConfig]:
+    with qtbot.waitSignal(form.started, timeout=WAIT_MS) as started:
+        form.start.click()
+    run_dir, config = started.args[0]
+    return run_dir, config
+
+
+def fail_to_start(form: TrainForm, qtbot: QtBot) -> str:
+    begun: list[object] = []
+    form.started.connect(begun.append)
+    form.start.click()
+    qtbot.waitUntil(lambda: form._job is None, timeout=WAIT_MS)
+    assert begun == []
+    return form.status.text()
+
+
+# --- choices --------------------------------------------------------------------------------------
 
 
 def test_start_hands_on_run_folder_and_settings(
     ready: TrainForm, qtbot: QtBot, tmp_path: Path, data_folder: Path
 ) -> None:
-    assert ready.settings is not None
-    ready.settings.set_values({"steps": 5})
-    assert ready.status.text() == ""
-    with qtbot.waitSignal(ready.started, timeout=WAIT_MS) as started:
-        ready.start.click()
-    run_dir, config = started.args[0]
+    settings_of(ready).set_values({"steps": 5})
+    run_dir, config = start(ready, qtbot)
     assert run_dir == tmp_path / "run"
     assert (config.data.source, config.data.target) == (data_folder, data_folder)
-    assert (config.method.name, config.steps) == ("adaptsegnet", 5)
+    assert (config.method.name, config.steps) == ("advent", 5)
     assert not run_dir.exists()  # whoever trains makes it
+    expected = build_config(
+        "advent",
+        recipe="cpu_small",
+        steps=5,
+        preview_every=8,
+        data={"source": data_folder, "target": data_folder},
+    )
+    assert config == expected
+
+
+def test_domains_that_the_method_does_not_train_on_are_not_asked_for(ready: TrainForm) -> None:
+    assert not ready.source.isHidden()
+    ready.methods.choose("target_supervised")
+    assert ready.source.isHidden()
+    assert not ready.target.isHidden()
+    config = ready._config()
+    assert config is not None
+    assert config.data.source is None
+    ready.methods.choose("source_only")
+    assert not ready.source.isHidden()
+
+
+def test_source_only_starts_without_a_target(
+    make_form: Callable[..., TrainForm], data_folder: Path, qtbot: QtBot, tmp_path: Path
+) -> None:
+    form = make_form()
+    form.methods.choose("source_only")
+    form.source.set_folder(data_folder)
+    name_run(form, tmp_path / "run")
+    _, config = start(form, qtbot)
+    assert config.data.target is None
+    form.target.set_folder(tmp_path / "typo")
+    assert "there is no folder" in form.status.text()
+
+
+def test_settings_of_both_methods_are_kept_when_the_method_changes(ready: TrainForm) -> None:
+    settings_of(ready).set_values({"steps": 33, "method": {"adversary": {"main_weight": 0.5}}})
+    settings_of(ready).advanced.click()
+    ready.methods.choose("source_only")
+    assert values_of(ready).method.name == "source_only"
+    assert settings_of(ready).changes() == {"steps": 33}
+    assert settings_of(ready).advanced.isChecked()
+    ready.methods.choose("se_asa")
+    assert values_of(ready).method.name == "se_asa"
+    assert values_of(ready).method.prototype_weight == 0.016  # type: ignore[attr-defined]
+    assert values_of(ready).steps == 33
+
+
+def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
+    ready.methods.choose("se_asa")
+    basic = list(settings_of(ready)._rows)
+    assert basic == [
+        "steps",
+        "batch_size",
+        "data.size",
+        "segmentor.name",
+        "method.segmentor_optimizer.lr",
+        "method.adversary.main_weight",
+        "method.adversary.aux_weight",
+        "method.entropy_minimisation_weight",
+        "method.entropy_maximisation_weight",
+        "method.prototype_weight",
+        "method.warmup_steps",
+        "device",
+        "seed",
+    ]
+
+
+def test_presets_are_those_of_the_method_and_add_up(ready: TrainForm) -> None:
+    box, second = ready.presets.first, ready.presets.second
+    titles = [box.itemText(index) for index in range(box.count())]
+    assert {"advent_paper", "minent_paper", "cpu_small", "mmwhs_ct2mr"} <= set(titles)
+    assert "se_asa_ct2mr" not in titles
+    assert "eight minutes on two CPU cores" in ready.presets.about.text()
+    ready.methods.choose("se_asa")
+    assert box.currentText() == "cpu_small"
+    second.setCurrentIndex(second.findText("table3_entmin_all"))
+    expected = build_config("se_asa", recipe="cpu_small,table3_entmin_all", preview_every=8)
+    assert values_of(ready) == expected
+    ready.methods.choose("advent")
+    assert second.currentText() == "nothing else"
+    box.setCurrentIndex(0)
+    assert ready.presets.about.isHidden()
+    assert values_of(ready) == build_config("advent", preview_every=500)
+
+
+def test_preset_replaces_what_was_changed(ready: TrainForm) -> None:
+    settings_of(ready).set_values({"steps": 33})
+    assert ready.reset.isEnabled()
+    ready.presets.first.setCurrentIndex(ready.presets.first.findText("advent_paper"))
+    assert settings_of(ready).changes() == {}
+    assert values_of(ready).steps == 50_000
+    assert not ready.reset.isEnabled()
+
+
+def test_reset_returns_to_the_preset(ready: TrainForm) -> None:
+    before = values_of(ready)
+    settings_of(ready).set_values({"steps": 33})
+    ready.reset.click()
+    assert values_of(ready) == before
+
+
+def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
+    on_layers.target.kind.setCurrentIndex(0)
+    on_layers.methods.one_scan.click()
+    assert on_layers.target.uses_layers
+    assert on_layers.source.isHidden()
+    assert "sfda starts from a trained run" in on_layers.status.text()
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def answer_file(monkeypatch: pytest.MonkeyPatch, kind: str, file: Path | str) -> None:
+    monkeypatch.setattr(train_form.QFileDialog, kind, lambda *_: (str(file), ""))
+
+
+def test_saved_settings_load_again(
+    ready: TrainForm,
+    make_form: Callable[..., TrainForm],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data_folder: Path,
+) -> None:
+    settings_of(ready).set_values({"method": {"segmentor_optimizer": {"lr": 2.5e-4}}})
+    file = tmp_path / "mine, really.yaml"
+    answer_file(monkeypatch, "getSaveFileName", file)
+    ready.save.click()
+    assert yaml.safe_load(file.read_text())["method"]["segmentor_optimizer"]["lr"] == 2.5e-4
+    assert "Settings written" in ready.status.text()
+    other = make_form()
+    other.methods.choose("se_asa")
+    answer_file(monkeypatch, "getOpenFileName", file)
+    other.load.click()
+    assert other._config() == ready._config()
+    assert other.presets.first.currentText() == "mine, really.yaml"
+    assert settings_of(other).changes() == {}
+    assert other.target.chosen() == data_folder
+
+
+def test_part_of_the_settings_loads_for_the_chosen_method(
+    ready: TrainForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "part.yaml"
+    file.write_text("# A part.\nsteps: 7\nmethod: {ce_weight: 1e-3}\n")
+    answer_file(monkeypatch, "getOpenFileName", file)
+    ready.load.click()
+    assert ready.methods.method is not None
+    assert ready.methods.method.name == "advent"
+    assert values_of(ready) == build_config("advent", recipe=file, preview_every=1)
+    assert ready.presets.about.text() == "A part."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps: 0\n", "steps"),
+        ("method: nosuch\n", "unknown method 'nosuch'"),
+        ("a: [\n", "is not valid YAML"),
+        ("- 1\n", "holds no settings"),
+    ],
+)
+def test_file_that_does_not_fit_is_said_and_changes_nothing(
+    ready: TrainForm,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+    text: str,
+    sentence: str,
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    before = ready._config()
+    answer_file(monkeypatch, "getOpenFileName", file)
+    ready.load.click()
+    assert sentence in notifications()[-1]
+    assert ready._config() == before
+    assert ready.presets.first.currentText() == "cpu_small"
+    answer_file(monkeypatch, "getOpenFileName", "")
+    ready.load.click()  # cancelled
+    assert len(notifications()) == 1
+
+
+def test_settings_of_a_run_fill_the_form(
+    make_form: Callable[..., TrainForm], tiny_run: Path, data_folder: Path
+) -> None:
+    from napari_uda.runs import Run
+
+    config = Run.open(tiny_run).config
+    form = make_form()
+    form.show_config(config)
+    shown = form._config()
+    assert shown is not None
+    assert shown.model_copy(update={"preview_every": 0}) == config
+    assert form.source.chosen() == data_folder
+
+
+# --- obstacles ------------------------------------------------------------------------------------
+
+
+def test_says_what_is_missing(
+    make_form: Callable[..., TrainForm], data_folder: Path, tmp_path: Path
+) -> None:
+    form = make_form()
+    assert form.status.text() == "Source: choose a data folder."
+    assert not form.start.isEnabled()
+    assert not form.check.isEnabled()
+    form.source.set_folder(tmp_path / "nowhere")
+    assert "there is no folder" in form.status.text()
+    form.source.set_folder(data_folder)
+    assert form.status.text() == "Target: choose a data folder."
+    form.target.set_folder(data_folder)
+    assert form.check.isEnabled()
+    settings_of(form).set_values({"data": {"neighbours": 2}})
+    assert form.status.text().startswith("data.neighbours: must be odd")
+    assert not form.save.isEnabled()
+    settings_of(form).reset()
+    assert form.start.isEnabled()
+    form.run_dir.line.clear()
+    form.run_dir.edited.emit()
+    assert form.status.text() == "Choose a new folder for the run."
+    form.methods.source.click()
+    form.methods.target.click()
+    assert form.status.text() == "Tick what you have, and choose a method."
+    assert form.start.toolTip() == form.status.text()
+
+
+def test_folder_of_a_run_is_refused(ready: TrainForm, tiny_run: Path) -> None:
+    name_run(ready, tiny_run)
+    assert "holds a run already" in ready.status.text()
+    assert not ready.start.isEnabled()
+
+
+def test_run_folder_is_named_after_the_method_until_the_user_names_it(
+    make_form: Callable[..., TrainForm], tmp_path: Path
+) -> None:
+    form = make_form()
+    form.methods.choose("advent")
+    first = form.run_dir.value()
+    assert first.parent == tmp_path / "runs"
+    assert first.name.endswith("_advent")
+    first.mkdir(parents=True)
+    form.methods.choose("se_asa")
+    form.methods.choose("advent")
+    assert form.run_dir.value() != first
+    name_run(form, tmp_path / "mine")
+    form.methods.choose("se_asa")
+    assert form.run_dir.value() == tmp_path / "mine"
+
+
+def test_start_from_takes_network_and_slices_of_that_run(
+    ready: TrainForm, tiny_run: Path, qtbot: QtBot
+) -> None:
+    ready.methods.choose("sfda")
+    assert "choose its folder under Start from" in ready.status.text()
+    ready.init.set_value(tiny_run)
+    ready.init.edited.emit()
+    qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
+    assert settings_of(ready).changes() == {
+        "data": {"size": 32},
+        "segmentor": {"width": 4, "depth": 2},
+    }
+    _, config = start(ready, qtbot)
+    assert config.init == tiny_run
+    assert config.data.source is None
+
+
+def test_start_from_a_folder_that_is_no_run_is_said(
+    ready: TrainForm, tmp_path: Path, qtbot: QtBot
+) -> None:
+    ready.init.set_value(tmp_path)
+    ready.init.edited.emit()
+    qtbot.waitUntil(lambda: "is not a run folder" in ready.status.text(), timeout=WAIT_MS)
+    assert "is not a run folder" in fail_to_start(ready, qtbot)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"data": {"size": 90}}, "choose a data.size that is a multiple of 16"),
+        ({"segmentor": {"name": "vnet"}}, "unknown network 'vnet'"),
+        ({"data": {"validation_fraction": 0.9}}, "leaves none of 2 patients"),
+    ],
+)
+def test_what_training_would_refuse_is_said_before(
+    ready: TrainForm, qtbot: QtBot, values: dict[str, Any], sentence: str
+) -> None:
+    settings_of(ready).set_values(values)
+    assert sentence in fail_to_start(ready, qtbot)
+    settings_of(ready).reset()
+    assert ready.status.text() == ""
+    start(ready, qtbot)
+
+
+def test_deeplab_is_checked_without_its_weights_in_memory(
+    ready: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    settings_of(ready).set_values({"segmentor": {"name": "deeplabv2_resnet101"}})
+    _, config = start(ready, qtbot)
+    assert config.segmentor.name == "deeplabv2_resnet101"
+
+
+# --- the check ------------------------------------------------------------------------------------
+
+
+def test_check_shows_both_domains_and_starts_nothing(ready: TrainForm, qtbot: QtBot) -> None:
+    begun: list[object] = []
+    ready.started.connect(begun.append)
+    ready.check.click()
+    assert not ready.start.isEnabled()
+    assert not ready.cancel.isHidden()
+    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    assert list(ready.reports.domains) == ["Source", "Target"]
+    assert not ready.reports.domains["Source"].structures.isHidden()
+    assert ready.reports.domains["Target"].structures.isHidden()  # its labels are not read
+    assert ready.status.text() == "Data checked: 1 remark above."  # the same folder twice
+    assert "nothing to adapt to" in ready.reports.domains["Target"].problems.text()
+    assert begun == []
+    ready.target.changed.emit()
+    assert ready.reports.domains == {}
+
+
+def test_fatal_problem_keeps_training_from_starting(
+    ready: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    image, labels = ball_case("a", 0)
+    for name in ("a", "b"):
+        write_volume(tmp_path / "ct" / "images" / f"{name}.nii.gz", image)
+        write_volume(tmp_path / "ct" / "labels" / f"{name}.nii.gz", labels)
+    write_dataset_json(tmp_path / "ct", LABELS, "CT")
+    (tmp_path / "ct" / "images" / "b.nii.gz").write_bytes(b"torn")
+    ready.source.set_folder(tmp_path / "ct")
+    message = fail_to_start(ready, qtbot)
+    assert message.startswith("Not started. b.nii.gz")
+    assert "✖ b.nii.gz" in ready.reports.domains["Source"].problems.text()
+    write_volume(tmp_path / "ct" / "images" / "b.nii.gz", image)
+    start(ready, qtbot)
+
+
+def test_cancelled_check_starts_nothing(
+    ready: TrainForm, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = threading.Event()
+
+    def slow(path: Path, *, stop: threading.Event, **_: Any) -> None:
+        reached.set()
+        assert stop.wait(30)
+        raise Cancelled
+
+    monkeypatch.setattr(run_preparation, "check_folder", slow)
+    begun: list[object] = []
+    ready.started.connect(begun.append)
+    ready.start.click()
+    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
+    ready.cancel.click()
+    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    assert ready.status.text().startswith("Cancelled")
+    assert begun == []
+    assert ready.start.isEnabled()
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+def test_layers_become_data_folders_beside_the_run(
+    on_layers: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    assert on_layers.status.text() == ""
+    on_layers.source.modality.setCurrentText("CT")
+    run_dir, config = start(on_layers, qtbot)
+    data = tmp_path / "runs" / "first_data"
+    assert run_dir == tmp_path / "runs" / "first"
+    assert (config.data.source, config.data.target) == (data / "source", data / "target")
+    source, target = DataFolder.open(data / "source"), DataFolder.open(data / "target")
+    assert (source.labels, source.modality) == (LABELS, "CT")
+    assert (target.labels, target.modality) == ({}, "")
+    image, labels = ball_case("case 0", 0)
+    (case,) = source.cases
+    assert (case.name, case.label is not None) == ("case_0", True)
+    assert case.label is not None
+    written = read_volume(case.image)
+    np.testing.assert_array_equal(written.array, image.array)
+    np.testing.assert_array_equal(written.affine, image.affine)
+    np.testing.assert_array_equal(read_labels(case.label).array, labels.array)
+    assert [case.label for case in target.cases] == [None]
+    leftovers = [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert leftovers == []
+
+
+def test_layers_are_written_anew_only_over_what_the_form_wrote(
+    on_layers: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    start(on_layers, qtbot)
+    layer = on_layers.viewer.layers["labels 0"]  # type: ignore[attr-defined]
+    layer.data = np.where(layer.data == 2, 1, layer.data)
+    start(on_layers, qtbot)  # the run itself was never made
+    (case,) = DataFolder.open(tmp_path / "runs" / "first_data" / "source").cases
+    assert case.label is not None
+    assert set(np.unique(read_labels(case.label).array)) == {0, 1}
+    other = tmp_path / "runs" / "other_data"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    name_run(on_layers, tmp_path / "runs" / "other")
+    assert "other_data exists already" in fail_to_start(on_layers, qtbot)
+    assert (other / "thesis.txt").read_text() == "mine"
+
+
+def test_layers_are_checked_before_they_are_written(
+    on_layers: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    layer = on_layers.viewer.layers["labels 0"]  # type: ignore[attr-defined]
+    layer.data = np.zeros_like(layer.data)
+    message = fail_to_start(on_layers, qtbot)
+    assert "background only" in message
+    assert not (tmp_path / "runs" / "first_data").exists()
+
+
+def test_label_values_above_255_are_refused(on_layers: TrainForm, qtbot: QtBot) -> None:
+    layer = on_layers.viewer.layers["labels 0"]  # type: ignore[attr-defined]
+    layer.data = np.where(layer.data == 2, 300, layer.data.astype(np.uint16))
+    assert "layer 'labels 0' holds label 300" in fail_to_start(on_layers, qtbot)
+
+
+def test_deleted_and_renamed_layers(on_layers: TrainForm, qtbot: QtBot) -> None:
+    viewer = on_layers.viewer  # type: ignore[attr-defined]
+    viewer.layers["image 1"].name = "scan"
+    assert on_layers.target.images is not None
+    assert on_layers.target.images.currentText() == "scan"
+    viewer.layers.remove("labels 0")
+    assert on_layers.status.text() == (
+        "Source: open an image layer and its labels layer, or choose a data folder."
+    )
+    assert not on_layers.start.isEnabled()
+    viewer.layers.clear()
+    on_layers.methods.choose("sfda")
+    assert on_layers.status.text() == "Target: open an image layer, or choose a data folder."
+
+
+def test_layers_that_are_no_volume_are_not_offered(on_layers: TrainForm) -> None:
+    viewer = on_layers.viewer  # type: ignore[attr-defined]
+    viewer.add_layer(Image(np.zeros((4, 4)), name="flat"))
+    viewer.add_layer(Image(np.zeros((4, 4, 4, 3)), rgb=True, name="photo"))
+    images = on_layers.source.images
+    assert images is not None
+    offered = [images.itemText(index) for index in range(images.count())]
+    assert sorted(offered) == ["image 0", "image 1"]
+
+
+# --- shape and life -------------------------------------------------------------------------------
+
+
+def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> None:
+    on_layers.methods.choose("se_asa")
+    on_layers.check.click()
+    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
+    settings_of(on_layers).advanced.click()
+    for section in settings_of(on_layers)._sections.values():
+        section.header.click()
+    on_layers.resize(300, 700)
+    qtbot.waitUntil(lambda: on_layers.width() == 300)
+    content = on_layers.scroll.widget()
+    assert content is not None
+    room = on_layers.scroll.viewport().width()
+    qtbot.waitUntil(lambda: content.width() <= room)
+    wide = [
+        child.objectName() or type(child).__name__
+        for child in content.findChildren(QWidget)
+        if child.isVisible() and child.mapTo(content, child.rect().topRight()).x() > room
+    ]
+    assert wide == []
+    assert on_layers.start.isVisible()
+
+
+def test_form_that_dies_during_its_check_leaves_nothing(
+    qtbot: QtBot, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = threading.Event()
+
+    def wait(path: Path, *, stop: threading.Event, **_: Any) -> None:
+        reached.set()
+        assert stop.wait(30)
+        raise Cancelled
+
+    monkeypatch.setattr(run_preparation, "check_folder", wait)
+    form = TrainForm()  # not of qtbot, which would close it once more
+    form.show()
+    qtbot.waitUntil(lambda: form.settings is not None, timeout=WAIT_MS)
+    form.source.set_folder(data_folder)
+    form.target.set_folder(data_folder)
+    form.check.click()
+    job = form._job
+    assert isinstance(job, Job)
+    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
+    with qtbot.waitSignal(form.destroyed):
+        form.deleteLater()
+    qtbot.waitUntil(lambda: not job.is_running, timeout=WAIT_MS)
+
+
+def test_settings_file_of_a_finished_run_can_be_loaded(
+    ready: TrainForm, tmp_path: Path, data_folder: Path
+) -> None:
+    config = build_config("se_asa", data={"source": data_folder}, init=tmp_path, preview_every=3)
+    write_text(tmp_path / "config.yaml", dump_config(config))
+    ready.load_settings(tmp_path / "config.yaml")
+    assert ready.init.value() == tmp_path
+    shown = ready._config()
+    assert shown is not None
+    assert shown.data.source == data_folder
+    assert shown.preview_every == 3
