@@ -471,7 +471,8 @@ def translate(
     Args:
         run: run folder of a trained model with generators (cyclegan, attent).
         images: volumes, DICOM folders, or folders of volumes.
-        out: folder for `<case>_translated.nii.gz` and `<case>_cycle.nii.gz`.
+        out: folder for `<case>_translated.nii.gz`, `<case>_cycle.nii.gz` and, of a run with attention gates,
+            `<case>_attention_<resolution>.nii.gz` (quarter, half, full).
         direction: which domain the volumes are of, and which they shall look like.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices at once; 0 chooses.

@@ -63,12 +63,16 @@ class Translation:
     slice_change: tuple[float, float]
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
-        """Write `<case>_translated.nii.gz` and `<case>_cycle.nii.gz`, both or none.
+        """Write `<case>_translated.nii.gz`, `<case>_cycle.nii.gz` and the attention maps, all or none.
+
+        A map is `<case>_attention_<resolution>.nii.gz`, where the resolution (quarter, half, full) is
+        that of its gate; the file lies on the input's grid like the others.
 
         Raises:
             InputError: if the folder cannot be written; no half file is left.
         """
-        maps = {role: getattr(self, role) for role in ("translated", "cycle")}
+        # the cycle last: where that file stands, the others do too
+        maps = {"translated": self.translated, **self.attention, "cycle": self.cycle}
         return write_maps(out, self.case, self.volume, maps)
 
 

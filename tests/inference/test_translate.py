@@ -242,7 +242,7 @@ def test_a_run_that_does_not_know_its_ranges_is_refused(attent_run: Run, tmp_pat
         translate(old.path, _volume(), device="cpu")
 
 
-def test_save_writes_two_files_on_the_inputs_grid(attent_run: Run, tmp_path: Path) -> None:
+def test_save_writes_every_map_on_the_inputs_grid(attent_run: Run, tmp_path: Path) -> None:
     image, _ = blob_case("patient_7", 5, bright=False)
     turned = np.eye(4)
     turned[:3, :3] = nib.eulerangles.euler2mat(0.1, 0.2, 0.3)
@@ -251,10 +251,13 @@ def test_save_writes_two_files_on_the_inputs_grid(attent_run: Run, tmp_path: Pat
         attent_run, Volume(image.array, affine, "patient_7"), device="cpu"
     )
     written = result.save(tmp_path / "out")
-    names = ["patient_7_translated.nii.gz", "patient_7_cycle.nii.gz"]
+    maps = {"translated": result.translated, **result.attention, "cycle": result.cycle}
+    gates = [f"attention_{resolution}" for resolution in ("quarter", "half", "full")]
+    assert list(maps) == ["translated", *gates, "cycle"]
+    names = [f"patient_7_{part}.nii.gz" for part in maps]
     assert [path.name for path in written] == names
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
-    for path, array in zip(written, (result.translated, result.cycle), strict=True):
+    for path, array in zip(written, maps.values(), strict=True):
         back = read_volume(path)
         np.testing.assert_array_equal(back.affine, affine)
         np.testing.assert_array_equal(back.array, array)
