@@ -71,15 +71,6 @@ class Run(RunFolder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file; choose a folder for the run")
 
-    def take_back(self) -> None:
-        """Remove a run that has not trained a step; one that has is left alone.
-
-        Only files of the run go, and the folder if nothing else is in it.
-        """
-        if self.metrics_file.exists() or self.checkpoints.exists():
-            return
-        self.delete()
-
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
         """Open an existing run folder.
@@ -124,6 +115,15 @@ class Run(RunFolder):
     def labels(self) -> dict[str, int]:
         """Structure names and label values."""
         return self.facts.labels
+
+    @property
+    def created(self) -> str:
+        """When the run was made, ISO 8601 in UTC; empty if its environment.json does not say."""
+        try:
+            stored = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(stored.get("created", "")) if isinstance(stored, dict) else ""
 
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 
@@ -18,13 +18,18 @@ _RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
 _CLEAR_ENTROPY = 0.25
 
 
-def structure_colormap(names: Mapping[int, str]) -> DirectLabelColormap:
+def structure_colormap(
+    names: Mapping[int, str], hidden: Collection[int] = ()
+) -> DirectLabelColormap:
     """Label colours of structures; background and unnamed values are transparent or palette colours.
 
     Args:
         names: label value to structure name, without background.
+        hidden: label values that are not to be seen.
     """
-    return _colormap(tuple((value, structure_colour(name, value)) for value, name in names.items()))
+    colours = {value: structure_colour(name, value) for value, name in names.items()}
+    colours |= dict.fromkeys(hidden, "transparent")
+    return _colormap(tuple(colours.items()))
 
 
 def reliability_colormap() -> DirectLabelColormap:
@@ -33,11 +38,23 @@ def reliability_colormap() -> DirectLabelColormap:
 
 
 @cache
-def entropy_colormap() -> Colormap:
-    """Inferno that lets the image through where entropy is below 0.25, the more the lower it is."""
-    colours = np.array(ensure_colormap("inferno").map(np.linspace(0, 1, 256)))
-    colours[:, 3] = np.clip(np.linspace(0, 1 / _CLEAR_ENTROPY, 256), 0, 1)
+def entropy_colormap(least: float = 0.0) -> Colormap:
+    """Inferno that lets the image through where entropy is below 0.25, the more the lower it is.
+
+    Args:
+        least: nothing is drawn where entropy is below this; in [0, 1].
+    """
+    entropy = np.linspace(0, 1, 256)
+    colours = np.array(ensure_colormap("inferno").map(entropy))
+    colours[:, 3] = np.where(entropy < least, 0, np.clip(entropy / _CLEAR_ENTROPY, 0, 1))
     return Colormap(colours, name="entropy", display_name="entropy")
+
+
+def contour_colormap(entropies: Sequence[float]) -> DirectLabelColormap:
+    """Colours of iso-contours: label `k` is the `k`-th of `entropies`, in the colour of its map."""
+    colours = ensure_colormap("inferno").map(np.asarray(entropies, float))
+    hexadecimal = ("#" + "".join(f"{round(part * 255):02X}" for part in rgb[:3]) for rgb in colours)
+    return _colormap(tuple(enumerate(hexadecimal, start=1)))
 
 
 def unnamed(values: Iterable[int]) -> dict[int, str]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings
 
 from napari_uda.errors import InputError
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
+
+if TYPE_CHECKING:
+    from napari_uda.runs import Run
 
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
@@ -52,7 +56,10 @@ def remember_model(path: Path) -> None:
 
 
 def describe_model(path: Path) -> str:
-    """What a model is, in two lines: method and domains; structures. Slow at first: loads torch.
+    """What a model is, line by line. Slow at first: loads torch.
+
+    First method, modalities, steps and date; then the structures; and what the method was told of the
+    target's labels, if it was told anything.
 
     Raises:
         InputError: if the folder is no trained run.
@@ -61,11 +68,18 @@ def describe_model(path: Path) -> str:
     from napari_uda.runs import Run
 
     run = Run.open(path)
-    config = run.config
+    facts, config = run.facts, run.config
     source, target = config.data.source, config.data.target
-    domains = " → ".join(folder.name for folder in (source, target) if folder is not None)
-    first = [config.method.name, domains, f"{config.steps} steps"]
-    return f"{_dotted(first)}\n{_dotted(run.labels)}"
+    domains = [
+        modality or folder.name
+        for modality, folder in ((facts.source_modality, source), (facts.target_modality, target))
+        if folder is not None
+    ]
+    first = [config.method.name, " → ".join(domains), _steps(run), run.created[:10]]
+    lines = [_dotted(first), _dotted(facts.labels)]
+    if facts.target_supervision != "none":
+        lines.append(f"It was told of the target's labels: {facts.target_supervision}")
+    return "\n".join(lines)
 
 
 def known_translators() -> list[tuple[str, Path, str]]:
@@ -97,6 +111,14 @@ def describe_translator(path: Path) -> str:
             "choose a run of cyclegan or attent"
         )
     return text
+
+
+def _steps(run: Run) -> str:
+    from napari_uda.engine.checkpoint import newest
+
+    pair = newest(run.checkpoints)
+    done, wanted = pair[0] if pair else run.config.steps, run.config.steps
+    return f"{done} steps" if done == wanted else f"{done} of {wanted} steps"
 
 
 def _dotted(parts: Iterable[str]) -> str:

@@ -1,15 +1,14 @@
-"""Dock `Segment`: a model, an image, Run; the result comes as layers with a legend.
+"""Dock `Segment`: a model, an image, Run; the result comes as layers with legend and uncertainty.
 
-The model can also be adapted to the image first; then layers show the result before and after.
+The model can also be adapted to the image first; then layers show the result before and after. Several
+images, or a folder of them, are segmented one after the other.
 """
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import napari.viewer
 from napari.layers import Image, Layer
@@ -28,18 +27,26 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.batch import SUMMARY, Item, Row, files_of, segment_several
+from napari_uda.gui.batch_layers import read_row, show_batch, show_case, show_row
+from napari_uda.gui.batch_panel import BatchPanel
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import layer_volume, tag
 from napari_uda.gui.job_dock import JobDock
-from napari_uda.gui.layers import RESULT_ROLES, SideBySide, preload, show_steps
-from napari_uda.gui.legend import Legend
-from napari_uda.gui.models import describe_model, known_models, remember_model
-from napari_uda.gui.worker import Job, Report, guarded, load_torch
+from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
+from napari_uda.gui.models import known_models, remember_model
+from napari_uda.gui.reader import LayerData
+from napari_uda.gui.result_view import ResultView
+from napari_uda.gui.segmenting import (
+    Result,
+    adapt_and_segment,
+    read_model,
+    segment,
+    volumes_by_value,
+)
+from napari_uda.gui.worker import Job, guarded
 
-if TYPE_CHECKING:
-    from napari_uda.inference.adapt import Adaptation
-    from napari_uda.inference.predict import Prediction
-
+_BATCH = "Segmenting several volumes…"
 _NOT_IMAGES = ("entropy", "background")
 _ADAPTED_ROLES = ("prediction", "entropy")
 _WAYS = (
@@ -53,14 +60,6 @@ _WAYS = (
 )
 
 
-@dataclass(frozen=True)
-class _Result:
-    prediction: "Prediction"
-    unreliable: float  # share of the voxels
-    seconds: float
-    adaptation: "Adaptation | None" = None
-
-
 class SegmentDock(JobDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
@@ -71,6 +70,9 @@ class SegmentDock(JobDock):
         self._shown: list[Layer] = []
         self._model_problem = ""
         self._doing = ""  # what the job does
+        self._rows: list[Row] = []  # filled by the thread of a batch
+        self._out: Path | None = None  # where the last batch wrote
+        self._sources: list[Layer] = []  # layers of the last batch
         self._build()
         self._list_models()
         self._update_buttons()
@@ -112,7 +114,10 @@ class SegmentDock(JobDock):
         for index, (title, method, text) in enumerate(_WAYS):
             self.way.addItem(title, method)
             self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
-        self.legend = Legend()
+        self.results = ResultView(self._viewer)
+        self.legend = self.results.legend
+        self.batch = BatchPanel()
+        self.results.tabs.addTab(self.batch, "Several")
         self._lay_out()
         self._connect()
 
@@ -142,7 +147,7 @@ class SegmentDock(JobDock):
         outer.addLayout(adapting)
         outer.addWidget(self.bar)
         outer.addWidget(self.status)
-        outer.addWidget(self.legend, 1)
+        outer.addWidget(self.results, 1)
         self.setMinimumWidth(300)
 
     def _connect(self) -> None:
@@ -152,6 +157,12 @@ class SegmentDock(JobDock):
         self.run.clicked.connect(self._on_run)
         self.adapt.clicked.connect(self._on_adapt)
         self.views.toggled.connect(self._on_views_toggled)
+        self.batch.layers_requested.connect(self._on_batch_layers)
+        self.batch.folder_requested.connect(self._on_batch_folder)
+        self.batch.row_chosen.connect(self._on_row_chosen)
+        changed, follow = self._viewer.layers.selection.events.changed, self._on_image_changed
+        changed.connect(follow)
+        self.destroyed.connect(lambda: changed.disconnect(follow))
 
     # -- models -----------------------------------------------------------------------------------
 
@@ -197,7 +208,7 @@ class SegmentDock(JobDock):
         if path is None:
             return
         self.about.setText("Reading the model…")
-        job = Job("Read the model", lambda report, stop: _read_model(path), self, quiet=True)
+        job = Job("Read the model", lambda report, stop: read_model(path), self, quiet=True)
         job.succeeded.connect(lambda text: self._on_described(path, text, ""))
         job.failed.connect(lambda problem: self._on_described(path, "", problem))
         job.start()
@@ -215,16 +226,20 @@ class SegmentDock(JobDock):
     def _on_image_changed(self) -> None:
         self._update_buttons()
 
-    def _obstacle(self) -> str:
-        """Why Run and Adapt are not available; empty when they are."""
+    def _model_obstacle(self) -> str:
+        """Why nothing can be segmented; empty when something can."""
         if self._job is not None:
             return self._doing
         if self._showing:
             return "Showing the result…"
         if self._model() is None:
             return "No model: choose a run folder with Browse…"
-        if self._model_problem:
-            return self._model_problem
+        return self._model_problem
+
+    def _obstacle(self) -> str:
+        """Why Run and Adapt are not available; empty when they are."""
+        if self._model_obstacle():
+            return self._model_obstacle()
         if self.images.layer is None:
             return "No image: open a 3-D volume, for example from File > Open Sample."
         return ""
@@ -242,8 +257,9 @@ class SegmentDock(JobDock):
         )
         self.way.setEnabled(not obstacle)
         self.cancel.setEnabled(running)
+        self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
         self.views.setEnabled(bool(self._shown) and not running and not self._showing)
-        self.status.setText(obstacle or self._message)
+        self.status.setText(self._model_obstacle() or self._message or obstacle)
         self.bar.setVisible(running)
 
     @guarded
@@ -256,7 +272,7 @@ class SegmentDock(JobDock):
         remember_model(path)
         self._start(
             f"Segment {layer.name}",
-            lambda report, stop: _segment(path, layer, vote, report, stop),
+            lambda report, stop: segment(path, layer, vote, report, stop),
             lambda result: self._on_succeeded(layer, vote, result),
         )
 
@@ -270,12 +286,12 @@ class SegmentDock(JobDock):
         remember_model(path)
         self._start(
             f"Adapt to {layer.name}",
-            lambda report, stop: _adapt(path, layer, method, report, stop),
+            lambda report, stop: adapt_and_segment(path, layer, method, report, stop),
             lambda result: self._on_adapted(layer, result),
         )
 
     @guarded
-    def _on_succeeded(self, layer: Image, vote: bool, result: _Result) -> None:
+    def _on_succeeded(self, layer: Image, vote: bool, result: Result) -> None:
         self._finish("")
         self.views.setChecked(False)
         roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
@@ -283,7 +299,7 @@ class SegmentDock(JobDock):
         self._in_turns(self._show(steps, result))
 
     @guarded
-    def _on_adapted(self, layer: Image, result: _Result) -> None:
+    def _on_adapted(self, layer: Image, result: Result) -> None:
         adaptation = result.adaptation
         assert adaptation is not None
         self._finish("")
@@ -299,25 +315,14 @@ class SegmentDock(JobDock):
             steps = chain(steps, islice(more, 1, None))  # the image is there already
         self._in_turns(self._show(steps, result))
 
-    def _show(self, steps: Iterator[Callable[[], Layer]], result: _Result) -> Iterator[None]:
+    def _show(self, steps: Iterator[Callable[[], Layer]], result: Result) -> Iterator[None]:
         self._shown = []
         for step in steps:
             self._shown.append(step())
             yield
         self._on_shown(result)
 
-    def _on_shown(self, result: _Result) -> None:
-        prediction, adaptation = result.prediction, result.adaptation
-        if adaptation is None:
-            self.legend.show_structures(prediction.names, _by_value(prediction))
-            share = (
-                f"; {result.unreliable:.1%} of the voxels unreliable" if result.unreliable else ""
-            )
-            self._message = f"{prediction.case}: segmented in {result.seconds:.1f} s{share}."
-        else:
-            was = None if adaptation.reverted else _by_value(adaptation.before)
-            self.legend.show_structures(prediction.names, _by_value(adaptation.after), was)
-            self._message = _about(adaptation, result.seconds)
+    def _on_shown(self, result: Result) -> None:
         *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
@@ -326,6 +331,12 @@ class SegmentDock(JobDock):
         prediction_layer.visible = True
         if prediction_layer in self._viewer.layers:
             self._viewer.layers.selection.active = prediction_layer
+            adaptation, was = result.adaptation, None
+            if adaptation is not None and not adaptation.reverted:
+                was = volumes_by_value(adaptation.before)
+            names, volumes = result.prediction.names, volumes_by_value(result.prediction)
+            self.results.show_result(prediction_layer, names, volumes, was)
+        self._message = result.sentence
 
     @guarded
     def _on_views_toggled(self, wanted: bool) -> None:
@@ -337,63 +348,105 @@ class SegmentDock(JobDock):
         if wanted and alive and image in self._viewer.layers:
             self._side_by_side = SideBySide(self._viewer, image, alive)
 
+    # -- several volumes --------------------------------------------------------------------------
 
-def _read_model(path: Path) -> str:
-    """In the thread: describe, and import early what the first run would wait for."""
-    preload()
-    return describe_model(path)
+    def _batch_images(self) -> list[Image]:
+        """The images a batch segments: the selected ones if several are, else all."""
+        images = [layer for layer in self._viewer.layers if _is_image(layer)]
+        selected = [layer for layer in images if layer in self._viewer.layers.selection]
+        return selected if len(selected) > 1 else images
 
+    @guarded
+    def _on_batch_layers(self) -> None:
+        images = self._batch_images()
+        items = [
+            Item(str(tag(layer).get("case") or layer.name), partial(layer_volume, layer))
+            for layer in images
+        ]
+        self._start_batch(items, None, images)
 
-def _segment(
-    model: Path, layer: Image, vote: bool, report: Report, stop: threading.Event
-) -> _Result:
-    """In the thread: segment and count."""
-    load_torch()
-    from napari_uda.inference.predict import predict
+    @guarded
+    def _on_batch_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of volumes to segment")
+        out = folder and QFileDialog.getExistingDirectory(self, "Folder for the results")
+        if out:
+            self.segment_folder(Path(folder), Path(out))
 
-    start = time.perf_counter()
-    volume = layer_volume(layer)
-    prediction = predict(model, volume, reliability=vote, on_progress=report, stop=stop)
-    return _Result(
-        prediction=prediction,
-        unreliable=float((prediction.reliability == 2).mean()) if vote else 0.0,
-        seconds=time.perf_counter() - start,
-    )
+    def segment_folder(self, folder: Path, out: Path) -> None:
+        """Segment every volume of a folder; maps and summary.csv are written into `out`.
 
+        Raises:
+            InputError: if the folder holds no volumes.
+        """
+        self._start_batch(files_of(folder), out, [])
 
-def _adapt(
-    model: Path, layer: Image, method: Any, report: Report, stop: threading.Event
-) -> _Result:
-    """In the thread: adapt and segment twice."""
-    load_torch()
-    from napari_uda.inference.adapt import adapt
-
-    start = time.perf_counter()
-    (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)
-    return _Result(
-        prediction=adaptation.after,
-        unreliable=0.0,
-        seconds=time.perf_counter() - start,
-        adaptation=adaptation,
-    )
-
-
-def _about(adaptation: "Adaptation", seconds: float) -> str:
-    """What adaptation did, in one or two sentences."""
-    was, now = adaptation.entropy_before, adaptation.entropy_after
-    case = adaptation.before.case
-    if adaptation.reverted:
-        return (
-            f"{case}: the unadapted result is kept, because {adaptation.reason}. "
-            f"Entropy would have gone from {was:.3f} to {now:.3f}."
+    def _start_batch(self, items: Sequence[Item], out: Path | None, sources: list[Image]) -> None:
+        path = self._model()
+        if self._model_obstacle() or path is None or not items:
+            return
+        vote = self.reliability.isChecked()
+        rows: list[Row] = []
+        self._rows, self._out, self._sources = rows, out, list(sources)
+        self._doing, self._part = _BATCH, "Volumes done:"
+        self.batch.show_rows(rows)
+        remember_model(path)
+        self._start(
+            f"Segment {len(items)} volumes",
+            lambda report, stop: segment_several(path, items, out, vote, rows, report, stop),
+            lambda _: self._on_batch_done(len(items)),
         )
-    return f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}."
 
+    @guarded
+    def _on_progress(self, done: int, total: int) -> None:
+        super()._on_progress(done, total)
+        if len(self._rows) != self.batch.table.rowCount():
+            self.batch.show_rows(self._rows)
 
-def _by_value(prediction: "Prediction") -> dict[int, float]:
-    """Label value to millilitres."""
-    volumes = prediction.volumes_ml()
-    return {value: volumes[name] for value, name in prediction.names.items()}
+    @guarded
+    def _on_cancelled(self) -> None:
+        if self._doing == _BATCH:
+            self._on_batch_done(None)
+        else:
+            super()._on_cancelled()
+
+    @guarded
+    def _on_batch_done(self, count: int | None) -> None:
+        """Say what was done, and show the results of layers; `count` is None after Cancel."""
+        self.batch.show_rows(self._rows)
+        good = [row for row in self._rows if not row.problem]
+        where = f"; maps and {SUMMARY} are in {self._out}" if self._out and self._rows else ""
+        ending = "Cancelled; " if count is None else ""
+        self._finish(f"{ending}{len(good)} volumes segmented{where}.")
+        if self._out is None and good:
+            self.views.setChecked(False)
+            self._in_turns(show_batch(self._viewer, self._rows, self._sources))
+
+    @guarded
+    def _on_row_chosen(self, index: int) -> None:
+        """Show a volume of the last batch, from its layers or from its files."""
+        row = self._rows[index]
+        if row.problem or self._job is not None or self._showing:
+            return
+        if self._out is None:
+            show_case(self._viewer, row.case)
+            self.results.choose_case(row.case)
+            return
+        self._doing, out = f"Reading {row.case}…", self._out
+        self._start(
+            f"Read {row.case}",
+            lambda report, stop: read_row(row, out),
+            lambda contents: self._on_row_read(row.case, contents),
+        )
+
+    @guarded
+    def _on_row_read(self, case: str, contents: list[LayerData]) -> None:
+        self._finish("")
+
+        def show() -> Iterator[None]:
+            yield from show_row(self._viewer, contents)
+            self.results.choose_case(case)
+
+        self._in_turns(show())
 
 
 def _is_image(layer: Layer) -> bool:

@@ -32,7 +32,7 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Seg
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
     yield widget
-    qtbot.waitUntil(lambda: widget._job is None and not widget._showing, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: is_resting(widget), timeout=WAIT_MS)
 
 
 @pytest.fixture
@@ -44,11 +44,16 @@ def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) ->
     return dock
 
 
+def is_resting(dock: SegmentDock) -> bool:
+    """Whether nothing runs, is being shown or is being counted."""
+    return dock._job is None and not dock._showing and not dock.results.is_counting
+
+
 def run(dock: SegmentDock, qtbot: QtBot) -> None:
     dock.run.click()
     assert not dock.run.isEnabled()
     assert dock.cancel.isEnabled()
-    qtbot.waitUntil(lambda: dock._job is None and not dock._showing, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
 
 
 def roles(dock: SegmentDock) -> list[str]:

@@ -1,0 +1,101 @@
+"""What the Segment dock does in a thread: read a model, segment a layer, adapt to it. Knows no widget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+
+from napari_uda.gui.geometry import layer_volume
+from napari_uda.gui.layers import preload
+from napari_uda.gui.models import describe_model
+from napari_uda.gui.worker import Report, load_torch
+
+if TYPE_CHECKING:
+    from napari_uda.inference.adapt import Adaptation
+    from napari_uda.inference.predict import Prediction
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented layer.
+
+    Attributes:
+        prediction: what is shown; after adaptation, if there was one.
+        unreliable: share of the voxels; 0 when it was not asked for.
+        seconds: how long it took.
+        adaptation: what adaptation did, if there was one.
+    """
+
+    prediction: Prediction
+    unreliable: float
+    seconds: float
+    adaptation: Adaptation | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What was done, in one or two sentences."""
+        if self.adaptation is not None:
+            return _about(self.adaptation, self.seconds)
+        share = f"; {self.unreliable:.1%} of the voxels unreliable" if self.unreliable else ""
+        return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
+
+
+def read_model(path: Path) -> str:
+    """Describe, and import early what the first run would wait for."""
+    preload()
+    return describe_model(path)
+
+
+def segment(model: Path, layer: Image, vote: bool, report: Report, stop: threading.Event) -> Result:
+    """Segment and count."""
+    load_torch()
+    from napari_uda.inference.predict import predict
+
+    start = time.perf_counter()
+    volume = layer_volume(layer)
+    prediction = predict(model, volume, reliability=vote, on_progress=report, stop=stop)
+    return Result(
+        prediction=prediction,
+        unreliable=float((prediction.reliability == 2).mean()) if vote else 0.0,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def adapt_and_segment(
+    model: Path, layer: Image, method: Any, report: Report, stop: threading.Event
+) -> Result:
+    """Adapt and segment twice."""
+    load_torch()
+    from napari_uda.inference.adapt import adapt
+
+    start = time.perf_counter()
+    (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)
+    return Result(
+        prediction=adaptation.after,
+        unreliable=0.0,
+        seconds=time.perf_counter() - start,
+        adaptation=adaptation,
+    )
+
+
+def volumes_by_value(prediction: Prediction) -> dict[int, float]:
+    """Label value to millilitres."""
+    volumes = prediction.volumes_ml()
+    return {value: volumes[name] for value, name in prediction.names.items()}
+
+
+def _about(adaptation: Adaptation, seconds: float) -> str:
+    """What adaptation did, in one or two sentences."""
+    was, now = adaptation.entropy_before, adaptation.entropy_after
+    case = adaptation.before.case
+    if adaptation.reverted:
+        return (
+            f"{case}: the unadapted result is kept, because {adaptation.reason}. "
+            f"Entropy would have gone from {was:.3f} to {now:.3f}."
+        )
+    return f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}."

@@ -1,0 +1,309 @@
+"""Several volumes at once: the table, the files, and the dock that shows both."""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gui_cases import ball_case
+from napari.viewer import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QFileDialog
+from test_segment_dock import endless, is_resting
+
+import napari_uda as uda
+from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.errors import Cancelled, InputError
+from napari_uda.gui.batch import SUMMARY, Item, Row, files_of, segment_several, write_summary
+from napari_uda.gui.batch_panel import BatchPanel
+from napari_uda.gui.geometry import tag
+from napari_uda.gui.models import describe_model
+from napari_uda.gui.segment_dock import SegmentDock
+from napari_uda.inference import predict as predict_module
+
+WAIT_MS = 60_000
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress."""
+
+
+def read_summary(folder: Path) -> list[dict[str, str]]:
+    with (folder / SUMMARY).open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+# --- without a viewer -------------------------------------------------------------------------------
+
+
+def test_a_bad_volume_does_not_keep_the_others_from_theirs(
+    tiny_run: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    image = data_folder / "images" / "case_0.nii.gz"
+
+    def damaged() -> Volume:
+        raise InputError("bad.nii.gz: is damaged; copy it again")
+
+    items = [
+        Item("bad", damaged),
+        Item("case_0", lambda: read_volume(image), image),
+    ]
+    rows: list[Row] = []
+    steps: list[tuple[int, int]] = []
+    segment_several(
+        tiny_run,
+        items,
+        tmp_path / "out",
+        False,
+        rows,
+        lambda *step: steps.append(step),
+        threading.Event(),
+    )
+    expected = uda.predict(tiny_run, image, reliability=False)
+    bad, good = rows
+    assert bad.problem == "bad.nii.gz: is damaged; copy it again"
+    assert good.volumes_ml == expected.volumes_ml()
+    assert good.mean_entropy == pytest.approx(expected.entropy[expected.labels > 0].mean())
+    assert good.prediction is None  # it is in the files
+    assert steps == [(0, 2), (1, 2), (2, 2)]
+    saved = read_volume(tmp_path / "out" / "case_0_labels.nii.gz")
+    np.testing.assert_array_equal(saved.array, expected.labels)
+    first, second = read_summary(tmp_path / "out")
+    assert first == {
+        "case": "bad",
+        "volume_MYO_ml": "",
+        "volume_LVC_ml": "",
+        "mean_entropy": "",
+        "unreliable": "",
+        "seconds": "",
+        "problem": bad.problem,
+    }
+    assert float(second["volume_MYO_ml"]) == pytest.approx(good.volumes_ml["MYO"], rel=1e-5)
+    assert second["unreliable"] == ""
+
+
+def test_what_is_done_before_a_stop_is_kept(
+    tiny_run: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    items = files_of(data_folder)
+    assert [item.case for item in items] == ["case_0", "case_1"]
+    rows: list[Row] = []
+
+    def stop_at_the_second(done: int, total: int) -> None:
+        if done == 1:
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        segment_several(tiny_run, items, tmp_path, False, rows, stop_at_the_second, stop)
+    assert [row.case for row in rows] == ["case_0"]
+    assert [row["case"] for row in read_summary(tmp_path)] == ["case_0"]
+
+
+def test_folders_that_cannot_be_segmented_are_named(tmp_path: Path, tiny_run: Path) -> None:
+    image, _ = ball_case("a", 0)
+    write_volume(tmp_path / "two" / "a.nii.gz", image)
+    write_volume(tmp_path / "two" / "a.nii", image)
+    with pytest.raises(InputError, match="two holds a twice"):
+        files_of(tmp_path / "two")
+    with pytest.raises(InputError, match="is not a run folder"):
+        segment_several(tmp_path, [], None, False, [], quiet, threading.Event())
+
+
+def test_summary_needs_a_folder_that_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write summary\.csv"):
+        write_summary(tmp_path / "file" / SUMMARY, [Row("a")], ["MYO"])
+
+
+def test_table_of_rows(qtbot: QtBot) -> None:
+    panel = BatchPanel()
+    qtbot.addWidget(panel)
+    assert panel.table.rowCount() == 0
+    panel.show_rows(
+        [
+            Row("a", names={1: "MYO"}, volumes_ml={"MYO": 12.34}, mean_entropy=0.25, seconds=3),
+            Row("b", problem="b is damaged; copy it again"),
+        ]
+    )
+    cells = [
+        [panel.table.item(row, column).text() for column in range(panel.table.columnCount())]
+        for row in range(2)
+    ]
+    assert cells == [["a", "12.3", "0.250", "–", "3.0"], ["⚠ b", "–", "–", "–", "–"]]
+    assert panel.table.item(1, 0).toolTip() == "b is damaged; copy it again"
+    assert panel.about.text() == "1 failed: b is damaged; copy it again"
+    with qtbot.waitSignal(panel.row_chosen) as signal:
+        panel.table.cellDoubleClicked.emit(1, 0)
+    assert signal.args == [1]
+
+
+def test_buttons_say_why_they_are_off(qtbot: QtBot) -> None:
+    panel = BatchPanel()
+    qtbot.addWidget(panel)
+    panel.set_obstacle("No model", 2)
+    assert not panel.layers.isEnabled()
+    assert panel.folder.toolTip() == "No model"
+    panel.set_obstacle("", 0)
+    assert (panel.layers.isEnabled(), panel.folder.isEnabled()) == (False, True)
+    assert "No 3-D image" in panel.layers.toolTip()
+    panel.set_obstacle("", 3)
+    assert panel.layers.text() == "Open images (3)"
+    assert panel.layers.isEnabled()
+
+
+def test_model_is_described(tiny_run: Path) -> None:
+    first, second = describe_model(tiny_run).splitlines()
+    method, domains, steps, date = first.split(" · ")
+    assert (method, domains, steps) == ("source_only", "MR → MR", "2 steps")
+    assert len(date.split("-")) == 3
+    assert second == "MYO · LVC"
+
+
+def test_model_that_saw_labels_of_the_target_says_so(data_folder: Path, tmp_path: Path) -> None:
+    run = uda.train(
+        "target_supervised",
+        target=data_folder,
+        run_dir=tmp_path / "told",
+        steps=1,
+        batch_size=2,
+        data={"size": 32},
+        segmentor={"name": "unet", "width": 4, "depth": 2},
+    )
+    told = run.facts.target_supervision
+    assert told.startswith("all")
+    assert describe_model(run.path).splitlines()[2:] == [
+        f"It was told of the target's labels: {told}"
+    ]
+
+
+# --- in the dock ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dock(
+    make_napari_viewer: Callable[[], Viewer], tiny_run: Path, qtbot: QtBot
+) -> Iterator[SegmentDock]:
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari_uda", "Segment")
+    widget.add_model(tiny_run)
+    widget.reliability.setChecked(False)
+    qtbot.waitUntil(lambda: "source_only" in widget.about.text(), timeout=WAIT_MS)
+    yield widget
+    qtbot.waitUntil(lambda: is_resting(widget), timeout=WAIT_MS)
+
+
+def visible(dock: SegmentDock) -> list[str]:
+    return [layer.name for layer in dock._viewer.layers if layer.visible]
+
+
+def test_open_images_are_segmented_one_by_one(
+    dock: SegmentDock, data_folder: Path, tiny_run: Path, qtbot: QtBot
+) -> None:
+    assert not dock.batch.layers.isEnabled()
+    files = sorted((data_folder / "images").iterdir())
+    for file in files:
+        dock._viewer.open(str(file), plugin="napari_uda")
+    assert dock.batch.layers.text() == "Open images (2)"
+    dock.batch.layers.click()
+    assert not dock.run.isEnabled()
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
+    assert dock.status.text() == "2 volumes segmented."
+    assert dock.batch.table.rowCount() == 2
+    assert visible(dock) == ["case_0", "case_0 prediction"]
+    expected = uda.predict(tiny_run, files[1], reliability=False)
+    np.testing.assert_array_equal(
+        dock._viewer.layers["case_1 prediction"].data, expected.labels[::-1]
+    )
+    dock.batch.row_chosen.emit(1)
+    assert visible(dock) == ["case_1", "case_1 prediction"]
+    assert dock.results.results.layer.name == "case_1 prediction"
+
+
+def test_selected_images_only_when_several_are(
+    dock: SegmentDock, data_folder: Path, qtbot: QtBot
+) -> None:
+    viewer = dock._viewer.__wrapped__
+    for index in range(3):
+        viewer.add_image(np.zeros((2, 8, 8)), name=f"image {index}")
+    assert dock.batch.layers.text() == "Open images (3)"  # the newest alone is selected
+    viewer.layers.selection = set(viewer.layers[:2])
+    assert dock.batch.layers.text() == "Open images (2)"
+
+
+def test_folder_is_segmented_into_another(
+    dock: SegmentDock,
+    data_folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = iter([str(data_folder), str(tmp_path / "out")])
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: next(chosen))
+    dock.batch.folder.click()
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
+    assert dock.status.text().startswith("2 volumes segmented; maps and summary.csv are in ")
+    assert [row["case"] for row in read_summary(tmp_path / "out")] == ["case_0", "case_1"]
+    assert not dock._viewer.layers  # a folder may be larger than memory
+    dock.batch.row_chosen.emit(1)
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
+    assert [tag(layer)["role"] for layer in dock._viewer.layers] == [
+        "image",
+        "prediction",
+        "entropy",
+    ]
+    assert visible(dock) == ["case_1", "case_1_labels"]
+    assert dock.results.results.layer.name == "case_1_labels"
+    assert dock.legend.rowCount() == 2
+    (tmp_path / "out" / "case_0_entropy.nii.gz").unlink()
+    dock.batch.row_chosen.emit(0)
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
+    assert "case_0_entropy.nii.gz" in dock.status.text()
+
+
+def test_dialogs_that_are_cancelled_change_nothing(
+    dock: SegmentDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
+    dock.batch.folder.click()
+    assert dock._job is None
+
+
+def test_folder_without_volumes_is_said(
+    dock: SegmentDock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+) -> None:
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "gone"))
+    dock.batch.folder.click()
+    assert notifications() == ["gone: there is no such file or folder; check the path"]
+    assert dock._job is None
+
+
+def test_cancel_stops_a_batch(
+    dock: SegmentDock,
+    data_folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = threading.Event()
+
+    def wait(*arguments: object, stop: threading.Event, **settings: object) -> None:
+        started.set()
+        endless(on_progress=quiet, stop=stop)
+
+    monkeypatch.setattr(predict_module, "predict", wait)
+    dock.segment_folder(data_folder, tmp_path / "out")
+    qtbot.waitUntil(started.is_set, timeout=WAIT_MS)
+    dock.cancel.click()
+    qtbot.waitUntil(lambda: dock._job is None, timeout=WAIT_MS)
+    assert dock.status.text() == "Cancelled; 0 volumes segmented."
+    assert not (tmp_path / "out").exists()
+    assert dock.run.toolTip().startswith("No image")
+    assert dock.batch.folder.isEnabled()
