@@ -204,7 +204,9 @@ def _check_validation(config: RunConfig, data: TrainingData) -> None:
 def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
     """First weights of a new run: those of `init` where they fit, and the amplitude bank."""
     if init is not None:
-        given = checkpoint.load_weights(Run.open(init).weights_file())
+        start = Run.open(init)
+        method.check_init(start.config.method)
+        given = checkpoint.load_weights(start.weights_file())
         own = method.state_dict()
         fitting = {
             name: tensor

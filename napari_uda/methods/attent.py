@@ -83,6 +83,9 @@ class AttENT(Method[AttENTConfig]):
             **self.adversary.optimizers(self.config.discriminator_optimizer),
         }
 
+    def check_init(self, start: MethodConfig) -> None:
+        self.translator.config.check_start(getattr(start, "translator", None))
+
     def loads_from_init(self, name: str) -> bool:
         return self.config.keep_segmentor or not name.startswith("segmentor.")
 

@@ -229,6 +229,16 @@ class Method(nn.Module, Generic[C]):
         """
         return self.predict(image)
 
+    def check_init(self, start: MethodConfig) -> None:
+        """Refuse weights that fit these settings but mean something else.
+
+        Args:
+            start: method settings of the run that this one starts from.
+
+        Raises:
+            InputError: naming the setting that differs.
+        """
+
     def loads_from_init(self, name: str) -> bool:
         """Whether the parameter or buffer `name` is taken from the run this one starts from."""
         return True

@@ -48,6 +48,9 @@ class CycleGAN(Method[CycleGANConfig]):
             **self.translator.optimizers(),
         }
 
+    def check_init(self, start: MethodConfig) -> None:
+        self.translator.config.check_start(getattr(start, "translator", None))
+
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
         # all of it with the generators as they stand before this step

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from napari_uda.config import Config
+from napari_uda.errors import InputError
 from napari_uda.networks.attention_gate import AttentionGate, GateFactor, GateNorm
 from napari_uda.networks.init import initialise_normal
 
@@ -32,6 +33,24 @@ class GeneratorConfig(Config):
     """Normalisation inside the gates: instance, or batch with statistics of the batch (AT-D5)."""
     gate_factor: GateFactor = 2
     """What a gate multiplies by besides its map: 2 as in AttENT's code, 1 as in its Eq. 1."""
+
+    def check_start(self, start: GeneratorConfig) -> None:
+        """Refuse the weights of generators that differ in nothing but what their gates compute.
+
+        They would fit, all or nearly all, and translate otherwise than they learnt to.
+
+        Raises:
+            InputError: naming the setting that differs.
+        """
+        mine, theirs = self.model_dump(), start.model_dump()
+        differing = [name for name in mine if mine[name] != theirs[name]]
+        if self.kind == "gated" and differing and set(differing) <= {"gate_norm", "gate_factor"}:
+            name = differing[0]
+            raise InputError(
+                f"the generators of the run to start from learnt with {name} {theirs[name]} and would "
+                f"translate otherwise with {mine[name]}; set method.translator.generator.{name} to "
+                f"{theirs[name]}"
+            )
 
 
 class GatedGeneratorConfig(GeneratorConfig):

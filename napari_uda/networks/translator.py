@@ -65,6 +65,15 @@ class TranslatorConfig(Config):
     discriminator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
     """Optimiser of each discriminator."""
 
+    def check_start(self, start: TranslatorConfig | None) -> None:
+        """Refuse the weights of a translator, if there is one, whose generators compute otherwise.
+
+        Raises:
+            InputError: naming the setting that differs (`GeneratorConfig.check_start`).
+        """
+        if start is not None:
+            self.generator.check_start(start.generator)
+
 
 class GatedTranslatorConfig(TranslatorConfig):
     """The same with attention gates in the generators unless told otherwise."""

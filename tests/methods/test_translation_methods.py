@@ -234,6 +234,38 @@ def test_stage_b_takes_the_generators_of_another_run(
     assert len(list(run.load_method().optimizers())) == 3  # segmentor and two discriminators
 
 
+@pytest.mark.parametrize("method", ["attent", "cyclegan"])
+@pytest.mark.parametrize(
+    ("name", "mine", "theirs"), [("factor", 1, 2), ("norm", "batch", "instance")]
+)
+def test_gates_that_compute_otherwise_are_refused(
+    method: str, name: str, mine: Any, theirs: Any, translator_run: Run, two_domains: Domains,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """The weights fit (a factor has none), but the maps would be halved or normalised otherwise."""
+    generator = {"kind": "gated", f"gate_{name}": mine}
+    with pytest.raises(InputError) as caught:
+        _train(
+            *(tmp_path / "b", method, two_domains),
+            steps=1,
+            init=str(translator_run.path),
+            method={"translator": {"generator": generator}},
+        )
+    assert str(caught.value) == (
+        f"the generators of the run to start from learnt with gate_{name} {theirs} and would translate "
+        f"otherwise with {mine}; set method.translator.generator.gate_{name} to {theirs}"
+    )
+
+
+def test_gates_do_not_matter_where_generators_are_not_taken(
+    translator_run: Run, two_domains: Domains, tmp_path: Path
+) -> None:
+    init = str(translator_run.path)
+    plain = _train(tmp_path / "plain", "cyclegan", two_domains, steps=1, init=init)
+    assert plain.load_method().translator.trained_steps == 1  # they started anew
+    _train(tmp_path / "source", "source_only", two_domains, steps=1, init=init)
+
+
 def test_stage_b_may_segment_with_another_network(
     translator_run: Run, two_domains: Domains, tmp_path: Path
 ) -> None:
@@ -246,7 +278,7 @@ def test_stage_b_may_segment_with_another_network(
 
 
 @pytest.mark.parametrize(
-    "generator", [{"width": 8}, {"blocks": 2}, {"kind": "skips"}, {"gate_norm": "batch"}]
+    "generator", [{"width": 8}, {"blocks": 2}, {"kind": "skips"}, {"width": 8, "gate_factor": 1}]
 )
 def test_generators_of_other_settings_are_not_taken_in_part(
     generator: dict[str, Any], translator_run: Run, two_domains: Domains, tmp_path: Path
