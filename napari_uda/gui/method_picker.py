@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QLabel,
+    QListView,
     QListWidget,
     QListWidgetItem,
     QVBoxLayout,
@@ -85,6 +86,7 @@ class MethodPicker(QWidget):
         self.list.setObjectName("methods")
         self.list.setWordWrap(True)
         self.list.setTextElideMode(Qt.TextElideMode.ElideNone)
+        self.list.setResizeMode(QListView.ResizeMode.Adjust)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.list.setFixedHeight(_HEIGHT_PX)
@@ -191,6 +193,9 @@ class MethodPicker(QWidget):
             self._set(item.data(_NAME) or "")
 
     def _set(self, name: str) -> None:
+        item = self.list.currentItem()
+        if item is not None:
+            self.list.scrollToItem(item, QAbstractItemView.ScrollHint.PositionAtCenter)
         if name != self._chosen:
             self._chosen = name
             self.method_chosen.emit(name)

@@ -74,7 +74,9 @@ class SettingsForm(QWidget):
         self._config: Config | None = None
         shown = [path for path in self._fields if path not in hidden and not _is_fixed(self, path)]
         first = [path for path in basic if path in shown]
-        self._build(first, [path for path in shown if path not in first])
+        rest = [path for path in shown if path not in first]
+        self._shown = [*first, *rest]
+        self._build(first, rest)
         self._check()
 
     # -- values -----------------------------------------------------------------------------------
@@ -129,7 +131,7 @@ class SettingsForm(QWidget):
         self.set_values(_nested(self._reference))
 
     def problems(self) -> dict[str, str]:
-        """What is wrong, by setting or group of settings, in the config's order."""
+        """What is wrong, by setting or group of settings, in the order of the form."""
         return dict(self._problems)
 
     # -- construction -----------------------------------------------------------------------------
@@ -184,11 +186,10 @@ class SettingsForm(QWidget):
 
     def _add_row(self, layout: QFormLayout, path: str, title: str) -> None:
         field = self._fields[path]
-        row = _Row(title, make_editor(field.annotation, field.description or ""))
+        row = _Row(layout, title, make_editor(field.annotation, field.description or ""))
         row.editor.setObjectName(path)
         row.editor.set_value(self._values[path])
         row.editor.edited.connect(lambda: self._on_edited(path))
-        layout.addRow(row.label, row)
         self._rows[path] = row
 
     # -- reactions --------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ class SettingsForm(QWidget):
             section.set_open(bool(wanted and found))
             for path in section.paths:
                 if path in self._rows:
-                    show_row(section.form(), self._rows[path], path in found)
+                    self._rows[path].set_visible(path in found)
 
     # -- checking ---------------------------------------------------------------------------------
 
@@ -233,6 +234,10 @@ class SettingsForm(QWidget):
             lost = self._missing_path(path)
             if lost:
                 self._problems.setdefault(path, lost)
+        places = [*self._shown, *self._fields]  # as they stand, those of groups last
+        order = {path: place for place, path in enumerate(dict.fromkeys(places))}
+        found = sorted(self._problems.items(), key=lambda one: order.get(one[0], len(order)))
+        self._problems = dict(found)
         for path in self._rows:
             self._show_state(path)
         for group, section in self._sections.items():
@@ -265,9 +270,8 @@ class SettingsForm(QWidget):
         return bool(self._values[path] != self._reference[path])
 
     def _show_state(self, path: str) -> None:
-        self._rows[path].show_state(self._problems.get(path, ""), changed=self._differs(path))
-        self._rows[path].label.setToolTip(self._tooltip(path))
-        self._rows[path].editor.setToolTip(self._tooltip(path))
+        problem, changed = self._problems.get(path, ""), self._differs(path)
+        self._rows[path].show_state(problem, self._tooltip(path), changed=changed)
 
     def _tooltip(self, path: str) -> str:
         field = self._fields[path]
@@ -278,21 +282,25 @@ class SettingsForm(QWidget):
         return "".join(f"<p>{escape(line)}</p>" for line in lines if line)
 
 
-class _Row(QWidget):
-    """An editor with room below it for one sentence."""
+class _Row:
+    """A setting in a form: its name, its editor, and below both one sentence when it does not fit."""
 
-    def __init__(self, title: str, editor: FieldEditor) -> None:
-        super().__init__()
+    def __init__(self, layout: QFormLayout, title: str, editor: FieldEditor) -> None:
         self.editor = editor
         self.label = QLabel(title)
         self.label.setBuddy(editor)
+        self._layout = layout
         self._sentence: QLabel | None = None
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(1)
-        self._layout.addWidget(editor)
+        layout.addRow(self.label, editor)
 
-    def show_state(self, problem: str, *, changed: bool) -> None:
+    @property
+    def sentence(self) -> str:
+        """The problem shown, "" without one."""
+        return "" if self._sentence is None else self._sentence.text().removeprefix(_WARNING)
+
+    def show_state(self, problem: str, tooltip: str, *, changed: bool) -> None:
+        self.label.setToolTip(tooltip)
+        self.editor.setToolTip(tooltip)
         font = self.label.font()
         if font.bold() != changed:
             font.setBold(changed)
@@ -300,15 +308,16 @@ class _Row(QWidget):
         if self._sentence is None and problem:
             self._sentence = QLabel()
             self._sentence.setWordWrap(True)
-            self._layout.addWidget(self._sentence)
+            row, _ = self._layout.getWidgetPosition(self.editor)
+            self._layout.insertRow(row + 1, self._sentence)
         if self._sentence is not None:
             self._sentence.setText(_WARNING + problem if problem else "")
             self._sentence.setVisible(bool(problem))
 
-    @property
-    def sentence(self) -> str:
-        """The problem shown, "" without one."""
-        return "" if self._sentence is None else self._sentence.text().removeprefix(_WARNING)
+    def set_visible(self, visible: bool) -> None:
+        show_row(self._layout, self.editor, visible)
+        if self._sentence is not None:
+            self._sentence.setVisible(visible and bool(self.sentence))
 
 
 class _Section(QWidget):
@@ -377,13 +386,15 @@ def _arrow(opened: bool) -> Qt.ArrowType:
 
 
 def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
-    """Dotted path, field and value of every setting, nested configs opened up."""
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
+    """Dotted path, field and value of every setting; nested configs are opened up, after the others."""
+    fields = type(config).model_fields.items()
+    own = [(name, field, getattr(config, name)) for name, field in fields]
+    for name, field, value in own:
+        if not isinstance(value, Config):
+            yield f"{prefix}{name}", field, value
+    for name, _, value in own:
         if isinstance(value, Config):
             yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field, value
 
 
 def _flat(

@@ -312,13 +312,15 @@ def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
     form.show()
     form.advanced.click()
     qtbot.keyClicks(form.search, "blur")
-    visible = [path for path, row in form._rows.items() if row.isVisible()]
+    visible = [path for path, row in form._rows.items() if row.editor.isVisible()]
     assert visible == ["method.reliability.blur_probability", "method.reliability.blur_sigma"]
     form.search.clear()
-    assert not any(row.isVisible() for row in form._rows.values())
+    assert not any(row.editor.isVisible() for row in form._rows.values())
     assert all(section.isVisible() for section in form._sections.values())
     form._sections["method.reliability"].header.click()
-    assert all(form._rows[path].isVisible() for path in form._sections["method.reliability"].paths)
+    assert all(
+        form._rows[path].editor.isVisible() for path in form._sections["method.reliability"].paths
+    )
 
 
 def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
@@ -392,5 +394,5 @@ def test_long_names_stand_above_their_fields_in_a_narrow_dock(qtbot: QtBot) -> N
     layout = form._sections["method"].form()
     assert layout.rowWrapPolicy() == QFormLayout.RowWrapPolicy.WrapLongRows
     row = form._rows["method.entropy_maximisation_weight"]
-    assert isinstance(layout.labelForField(row), QLabel)
+    assert isinstance(layout.labelForField(row.editor), QLabel)
     assert row.editor.line.width() >= 60
