@@ -108,7 +108,7 @@ def _train(
     runtime = Runtime(config)
     pulse.device = runtime.device
     data = _load_data(run, leader)
-    _check_validation(config, data)
+    check_validation(config, has_held_out=bool(data.held_out))
     method = build_method(config, data.facts)
     if data.facts.grid.size % method.segmentor.stride:
         raise InputError(
@@ -192,8 +192,13 @@ def _load_data(run: Run, leader: bool) -> TrainingData:
     return data
 
 
-def _check_validation(config: RunConfig, data: TrainingData) -> None:
-    if config.validate_every and not data.held_out:
+def check_validation(config: RunConfig, *, has_held_out: bool) -> None:
+    """Refuse to validate or select without cases to score.
+
+    Raises:
+        InputError: saying which setting is missing.
+    """
+    if config.validate_every and not has_held_out:
         raise InputError(
             "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_uda.data.check import DomainReport, check_folder, check_volume, same_folder
+from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.split import split_cases
 from napari_uda.errors import InputError
 from napari_uda.gui.domain_chooser import LayerDomain
@@ -136,9 +136,17 @@ def check_domains(
                 used = domain_names(domain.labels, np.unique(labels.array))
             found[name] = check_volume(image, labels, names=used, modality=domain.modality)
     source, target = domains.get("source"), domains.get("target")
+    extra: list[Problem] = []
     if isinstance(source, Path) and isinstance(target, Path):
-        extra = tuple(same_folder(source, target))
-        found["target"] = replace(found["target"], problems=found["target"].problems + extra)
+        extra = same_folder(source, target)
+    elif (
+        isinstance(source, LayerDomain)
+        and isinstance(target, LayerDomain)
+        and source.image is target.image
+    ):
+        extra = [Problem("", "source and target are the same layer; choose two images")]
+    if extra:
+        found["target"] = replace(found["target"], problems=(*found["target"].problems, *extra))
     return found
 
 
@@ -162,21 +170,26 @@ def prepare(plan: RunPlan, report: Report, stop: threading.Event) -> Prepared:
     reports = check_domains(plan.domains, plan.labelled, data.labels, report, stop)
     if any(one.is_fatal for one in reports.values()):
         return Prepared(reports, None)
-    if plan.labelled in reports:
-        _check_split(plan.config, reports[plan.labelled])
+    _check_held_out(plan.config, reports.get(plan.labelled))
     written = write_folder(plan.layer_folder, layers) if layers else {}
     changed = data.model_copy(update=written)
     return Prepared(reports, plan.config.model_copy(update={"data": changed}))
 
 
-def _check_split(config: RunConfig, report: DomainReport) -> None:
-    """Refuse a share of held-out patients that leaves none to train on."""
-    split_cases(
-        [case.name for case in report.cases if case.voxels is not None],
-        validation_fraction=config.data.validation_fraction,
-        seed=config.seed,
-        patient_pattern=config.data.patient_pattern,
-    )
+def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:
+    """Refuse a share of held-out patients that leaves none to train on, or none to score."""
+    from napari_uda.engine.trainer import check_validation
+
+    held_out: tuple[str, ...] = ()
+    if report is not None:
+        split = split_cases(
+            [case.name for case in report.cases if case.voxels is not None],
+            validation_fraction=config.data.validation_fraction,
+            seed=config.seed,
+            patient_pattern=config.data.patient_pattern,
+        )
+        held_out = split.validation
+    check_validation(config, has_held_out=bool(held_out))
 
 
 def check_network(config: RunConfig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +30,7 @@ from napari_uda.gui.domain_chooser import DomainChooser, LayerDomain
 from napari_uda.gui.form_rows import form_layout
 from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.method_picker import MethodPicker
+from napari_uda.gui.models import known_models
 from napari_uda.gui.preset_picker import PresetPicker, read_preset
 from napari_uda.gui.run_preparation import (
     Catalogue,
@@ -52,7 +56,7 @@ _BASIC = (
     "segmentor.name",
     "method.segmentor_optimizer.lr",
 )
-_BASIC_LAST = ("device", "seed")
+_BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
 _ELSEWHERE = ("data.source", "data.target", "init")  # chosen above the settings
 _OWN_BASIC = ("_weight", "_steps")
 _PREVIEWS = 100
@@ -85,6 +89,7 @@ class TrainForm(JobDock):
         self._catalogue: Catalogue | None = None
         self._reading = False
         self._run_dir_typed = False
+        self._started: Path | None = None  # run folder handed on last
         self._written: set[Path] = set()  # layer folders of this form
         self.settings: SettingsForm | None = None
         self._build(viewer)
@@ -100,6 +105,12 @@ class TrainForm(JobDock):
         self.init = PathEditor(folder=True)
         self.init.line.setObjectName("init")
         self.init.setToolTip("Run folder whose weights the new run starts from")
+        self.runs = QToolButton()
+        self.runs.setObjectName("runs")
+        self.runs.setText("runs")
+        self.runs.setToolTip("Runs that were used or made here before")
+        self.runs.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.runs.setMenu(QMenu(self.runs))
         self.check = _button("Check the data", "check", "")
         self.reports = DataCheck()
         self.presets = PresetPicker()
@@ -114,8 +125,11 @@ class TrainForm(JobDock):
         self._lay_out()
 
     def _lay_out(self) -> None:
+        start_row = QHBoxLayout()
+        start_row.addWidget(self.init, 1)
+        start_row.addWidget(self.runs)
         starts_from = form_layout()
-        starts_from.addRow("Start from", self.init)
+        starts_from.addRow("Start from", start_row)
         files = QHBoxLayout()
         for button in (self.load, self.save, self.reset):
             files.addWidget(button)
@@ -160,6 +174,7 @@ class TrainForm(JobDock):
         self.target.changed.connect(self._on_data)
         self.check.clicked.connect(self._on_check)
         self.init.edited.connect(self._on_init)
+        self.runs.menu().aboutToShow.connect(self._on_runs)
         self.run_dir.edited.connect(self._on_run_dir)
         self.load.clicked.connect(self._on_load)
         self.save.clicked.connect(self._on_save)
@@ -169,6 +184,10 @@ class TrainForm(JobDock):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Read methods and presets, which also loads torch before it is needed."""
         super().showEvent(event)
+        if self._started is not None and self._started == self.run_dir.value():
+            self._run_dir_typed = False  # that run has its folder; the next one needs another
+            self._suggest_run_dir()
+            self._update_buttons()
         if self._catalogue is None and not self._reading:
             self._reading = True
             job = Job("Read the methods", lambda report, stop: read_catalogue(), self, quiet=True)
@@ -307,6 +326,21 @@ class TrainForm(JobDock):
         return changed
 
     @guarded
+    def _on_runs(self) -> None:
+        """List the known runs anew: some may have been made meanwhile."""
+        menu = self.runs.menu()
+        menu.clear()
+        for title, path in known_models():
+            action = menu.addAction(title)
+            action.setToolTip(str(path))
+            action.triggered.connect(partial(self._start_from, path))
+
+    @guarded
+    def _start_from(self, path: Path) -> None:
+        self.init.set_value(path)
+        self.init.edited.emit()
+
+    @guarded
     def _on_init(self) -> None:
         """A run that starts from another one sees slices as that one did, with the same network."""
         self._on_changed()
@@ -343,11 +377,14 @@ class TrainForm(JobDock):
         entry = self.methods.method
         if self._run_dir_typed or entry is None:
             return
-        here = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path.home()
+        if self._started is not None:
+            parent = self._started.parent
+        else:
+            parent = (Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path.home()) / "runs"
         name = f"{datetime.datetime.now():%Y-%m-%d_%H%M}_{entry.name}"
-        folder, number = here / "runs" / name, 2
-        while folder.exists():
-            folder, number = here / "runs" / f"{name}_{number}", number + 1
+        folder, number = parent / name, 2
+        while folder.exists() or folder == self._started:
+            folder, number = parent / f"{name}_{number}", number + 1
         self.run_dir.set_value(folder)
 
     # -- start ------------------------------------------------------------------------------------
@@ -487,6 +524,7 @@ class TrainForm(JobDock):
             return
         if any(isinstance(domain, LayerDomain) for domain in plan.domains.values()):
             self._written.add(plan.run_dir)
+        self._started = plan.run_dir
         self._finish("")
         self.started.emit((plan.run_dir, prepared.config))
 

@@ -23,6 +23,7 @@ from napari_uda.errors import Cancelled
 from napari_uda.gui import run_preparation, train_form
 from napari_uda.gui.geometry import displayed
 from napari_uda.gui.layers import labels_arguments
+from napari_uda.gui.models import remember_model
 from napari_uda.gui.train_form import TrainForm
 from napari_uda.gui.worker import Job
 from napari_uda.run_config import RunConfig
@@ -189,6 +190,8 @@ def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
         "method.entropy_maximisation_weight",
         "method.prototype_weight",
         "method.warmup_steps",
+        "data.validation_fraction",
+        "validate_every",
         "device",
         "seed",
     ]
@@ -376,6 +379,21 @@ def test_run_folder_is_named_after_the_method_until_the_user_names_it(
     assert form.run_dir.value() == tmp_path / "mine"
 
 
+def test_next_run_gets_a_folder_of_its_own_beside_the_last(
+    ready: TrainForm, qtbot: QtBot, tmp_path: Path
+) -> None:
+    start(ready, qtbot)
+    ready.hide()  # the dock shows the run
+    ready.show()
+    assert ready.run_dir.value().parent == tmp_path
+    assert ready.run_dir.value() != tmp_path / "run"
+    assert ready.run_dir.value().name.endswith("_advent")
+    name_run(ready, tmp_path / "mine")
+    ready.hide()
+    ready.show()
+    assert ready.run_dir.value() == tmp_path / "mine"
+
+
 def test_start_from_takes_network_and_slices_of_that_run(
     ready: TrainForm, tiny_run: Path, qtbot: QtBot
 ) -> None:
@@ -393,6 +411,21 @@ def test_start_from_takes_network_and_slices_of_that_run(
     assert config.data.source is None
 
 
+def test_known_runs_are_offered_to_start_from(
+    ready: TrainForm, tiny_run: Path, qtbot: QtBot
+) -> None:
+    remember_model(tiny_run)
+    menu = ready.runs.menu()
+    for _ in range(2):  # nothing is listed twice
+        menu.aboutToShow.emit()
+    titles = [action.text() for action in menu.actions()]
+    assert titles[0].startswith("Shipped model")
+    assert titles.count(f"tiny ({tiny_run.parent.name})") == 1
+    menu.actions()[titles.index(f"tiny ({tiny_run.parent.name})")].trigger()
+    assert ready.init.value() == tiny_run
+    qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
+
+
 def test_start_from_a_folder_that_is_no_run_is_said(
     ready: TrainForm, tmp_path: Path, qtbot: QtBot
 ) -> None:
@@ -408,6 +441,8 @@ def test_start_from_a_folder_that_is_no_run_is_said(
         ({"data": {"size": 90}}, "choose a data.size that is a multiple of 16"),
         ({"segmentor": {"name": "vnet"}}, "unknown network 'vnet'"),
         ({"data": {"validation_fraction": 0.9}}, "leaves none of 2 patients"),
+        ({"validate_every": 10}, "set data.validation_fraction above 0"),
+        ({"select": "source_validation"}, "set validate_every above 0"),
     ],
 )
 def test_what_training_would_refuse_is_said_before(
@@ -547,6 +582,14 @@ def test_label_values_above_255_are_refused(on_layers: TrainForm, qtbot: QtBot) 
     layer = on_layers.viewer.layers["labels 0"]  # type: ignore[attr-defined]
     layer.data = np.where(layer.data == 2, 300, layer.data.astype(np.uint16))
     assert "layer 'labels 0' holds label 300" in fail_to_start(on_layers, qtbot)
+
+
+def test_one_layer_for_both_domains_is_told(on_layers: TrainForm, qtbot: QtBot) -> None:
+    assert on_layers.target.images is not None
+    on_layers.target.images.choose(on_layers.viewer.layers["image 0"])  # type: ignore[attr-defined]
+    on_layers.check.click()
+    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
+    assert "the same layer" in on_layers.reports.domains["Target"].problems.text()
 
 
 def test_deleted_and_renamed_layers(on_layers: TrainForm, qtbot: QtBot) -> None:
