@@ -141,6 +141,18 @@ class RunFolder:
         """Folder of memory-mapped slices while training."""
         return self.path / "cache"
 
+    def has_trained(self) -> bool:
+        """Whether there is anything of a step."""
+        return self.metrics_file.exists() or self.checkpoints.exists()
+
+    def take_back(self) -> None:
+        """Remove a run that has not trained a step; one that has is left alone.
+
+        Only files of the run go, and the folder if nothing else is in it.
+        """
+        if not self.has_trained():
+            self.delete()
+
     def delete(self) -> None:
         """Remove every file of the run, and the folder if nothing else is in it."""
         self.config_file.unlink(

@@ -131,13 +131,22 @@ def read_beat(folder: RunFolder) -> Beat | None:
         return None
 
 
+def is_alive_here(beat: Beat) -> bool:
+    """Whether a process of this machine made the beat and is still there and beating."""
+    return _is_here(beat) and _exists(beat.pid) and abs(time.time() - beat.time) < _SILENT_SECONDS
+
+
 def _is_alive(beat: Beat, earlier: Beat | None, now: float) -> bool:
     if earlier is not None and beat != earlier:
         return True
-    here = beat.host == platform.node() and os.name == "posix"
-    gone = here and not _exists(beat.pid)
+    gone = _is_here(beat) and not _exists(beat.pid)
     # a clock that is ahead makes no beat immortal
     return abs(now - beat.time) < (_SILENT_SECONDS_HERE if gone else _SILENT_SECONDS)
+
+
+def _is_here(beat: Beat) -> bool:
+    """Whether this machine made the beat and can be asked for its processes."""
+    return beat.host == platform.node() and os.name == "posix"
 
 
 def _exists(pid: int) -> bool:

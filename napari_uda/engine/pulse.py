@@ -13,8 +13,9 @@ from typing import Self
 
 import torch
 
+from napari_uda.errors import InputError
 from napari_uda.run_folder import PreviewRequest, RunFolder, StopRequest
-from napari_uda.run_state import BEAT_SECONDS, Beat
+from napari_uda.run_state import BEAT_SECONDS, Beat, is_alive_here, read_beat
 
 _LISTEN_SECONDS = 0.25
 _MIB = 2**20
@@ -51,7 +52,13 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="napari_uda pulse", daemon=True)
 
     def __enter__(self) -> Self:
+        """Begin to beat.
+
+        Raises:
+            InputError: if another process of this machine trains the run.
+        """
         if self._active:
+            _refuse_second_trainer(self._folder)
             with suppress(OSError):  # a request to an earlier session that was killed
                 self._folder.stop_file.unlink(missing_ok=True)
             self._listen()
@@ -105,6 +112,19 @@ class Pulse:
         )
         with suppress(OSError):  # a full disk or a lost mount is the checkpoint's to complain about
             self._folder.write_beat(asdict(beat))
+
+
+def _refuse_second_trainer(folder: RunFolder) -> None:
+    """Two processes would write over each other's checkpoints.
+
+    Whether one on another machine is alive cannot be known at once: a killed one leaves its last beat.
+    """
+    beat = read_beat(folder)
+    if beat is not None and beat.pid != os.getpid() and is_alive_here(beat):
+        raise InputError(
+            f"{folder.path} is being trained by process {beat.pid} of this machine; wait for its end, "
+            "or stop it"
+        )
 
 
 def _device_name(device: torch.device | None) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import platform
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +19,7 @@ from tiny_cases import assert_same_tensors, events, metric_lines, small_config
 from napari_uda.api import iterate
 from napari_uda.engine import checkpoint, preview
 from napari_uda.engine.pulse import Pulse
-from napari_uda.errors import Cancelled
+from napari_uda.errors import Cancelled, InputError
 from napari_uda.run_folder import PreviewRequest, RunFolder, SlicePlace
 from napari_uda.run_state import Beat, RunState, read_beat, run_status
 from napari_uda.runs import Run
@@ -136,6 +139,23 @@ def test_a_process_that_this_machine_lost_is_broken_at_once(
     gone = _folder_with(tmp_path, "started", beat={"host": "here", "pid": 2**22 + 1})
     assert run_status(gone, now=1010.0).state is RunState.BROKEN
     assert run_status(gone, now=1003.0).state is RunState.RUNNING
+
+
+def test_a_run_is_not_trained_twice_at_once(
+    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "run", two_domains, steps=2)
+    other = subprocess.Popen(["sleep", "60"])
+    beat = dataclasses.asdict(Beat(1, time.time(), other.pid, platform.node()))
+    run.write_beat(beat)
+    try:
+        with pytest.raises(InputError, match=f"trained by process {other.pid}"):
+            next(iterate(run))
+    finally:
+        other.kill()
+        other.wait()
+    assert run_status(run).state is RunState.RUNNING  # the other's beat is left alone
+    assert [p.step for p in iterate(run)] == [1, 2]  # killed: nobody waits for it
 
 
 def test_damaged_files_do_not_hide_a_run(tmp_path: Path) -> None:
