@@ -39,6 +39,7 @@ RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
 SpecFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.yaml")]
 Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
+_SECONDS_BETWEEN_LINES = 10.0  # of a progress bar that goes to a file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,6 +78,8 @@ def _dispatch(given: list[str]) -> None:
         print(_overview())
         return
     name, rest = given[0], given[1:]
+    if name in _TRAINING:
+        _let_idle_threads_sleep()
     if name == "train":
         _train(rest)
     elif name in _COMMANDS:
@@ -84,6 +87,16 @@ def _dispatch(given: list[str]) -> None:
     else:
         known = ", ".join(("train", *_COMMANDS))
         raise InputError(f"unknown command {name!r}; choose one of {known}")
+
+
+def _let_idle_threads_sleep() -> None:
+    """Have OpenMP's idle threads sleep instead of spin, unless the user has set their policy.
+
+    Where napari or another training wants the same cores, spinning takes most of the time that is left.
+    The policy is read when torch is loaded, hence not later.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _overview() -> str:
@@ -270,7 +283,7 @@ def _drive(run: Run, title: str = "") -> None:
             total=run.config.steps,
             unit="step",
             disable=distributed.rank() != 0,
-            mininterval=0.5,
+            mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
             delay=1e-3,  # nothing before the first step, so that bad data leaves one sentence
         ) as bar,
     ):
@@ -552,7 +565,12 @@ def benchmark(
     with (
         _stop_on_signal(stop),
         tqdm(desc="cells", unit="cell", delay=1e-3) as cells,
-        tqdm(unit="step", leave=False, mininterval=0.5, delay=1e-3) as inside,
+        tqdm(
+            unit="step",
+            leave=False,
+            mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            delay=1e-3,
+        ) as inside,
     ):
 
         def report(progress: Progress) -> None:
@@ -728,6 +746,7 @@ def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:
     run_demo(out, drive=_drive, with_viewer=viewer)
 
 
+_TRAINING = ("train", "benchmark", "demo")
 _COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "phantom": phantom,

@@ -546,6 +546,34 @@ def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_p
     _assert_bad_input(command("train", "--resume", run_dir), "not those that it began with")
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_of_training_sleep_unless_told_otherwise(before: str, after: str) -> None:
+    """Set before torch is loaded, which reads it once; a process of its own, as it has torch already."""
+    code = (
+        "import os, sys\n"
+        "from napari_uda.cli import main\n"
+        "for command in ('predict', 'train'):\n"
+        "    try:\n"
+        "        main([command, '--recipe'])\n"
+        "    except SystemExit:\n"
+        "        print(os.environ.get('OMP_WAIT_POLICY', ''), 'torch' in sys.modules)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": before} if before else {}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.splitlines() == [f"{before} False", f"{after} False"]
+
+
+def test_policy_of_threads_is_left_alone_once_torch_is_there(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert command("train", "--recipe").code == 2
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
 def test_a_loss_that_is_not_finite_ends_with_code_1(
     command: Command, folders: list[str], tmp_path: Path
 ) -> None:
