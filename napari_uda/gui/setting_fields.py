@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.worker import guarded
 
+_NARROWEST_PX = 84
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-3, 1e7
 
 
@@ -88,7 +89,7 @@ class TextEditor(FieldEditor):
         super().__init__(parent)
         self._optional = optional
         self.line = QLineEdit()
-        self.line.setMinimumWidth(60)
+        self.line.setMinimumWidth(_NARROWEST_PX)
         self.line.textEdited.connect(self._on_edited)
         self._layout.addWidget(self.line, 1)
         self.setFocusProxy(self.line)
@@ -259,6 +260,8 @@ class TupleEditor(FieldEditor):
         super().__init__()
         self.parts = [make_editor(kind) for kind in kinds]
         for part in self.parts:
+            if isinstance(part, TextEditor):
+                part.line.setMinimumWidth(_NARROWEST_PX // len(self.parts))
             part.edited.connect(self._on_edited)
             self._layout.addWidget(part, 1)
         self.setFocusProxy(self.parts[0])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -60,6 +61,7 @@ _BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
 _ELSEWHERE = ("data.source", "data.target", "init")  # chosen above the settings
 _OWN_BASIC = ("_weight", "_steps")
 _PREVIEWS = 100
+_TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
 
 
@@ -107,7 +109,8 @@ class TrainForm(JobDock):
         self.init.setToolTip("Run folder whose weights the new run starts from")
         self.runs = QToolButton()
         self.runs.setObjectName("runs")
-        self.runs.setText("runs")
+        self.runs.setText("runs…")
+        self.runs.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers text
         self.runs.setToolTip("Runs that were used or made here before")
         self.runs.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.runs.setMenu(QMenu(self.runs))
@@ -135,22 +138,26 @@ class TrainForm(JobDock):
             files.addWidget(button)
         folder = form_layout()
         folder.addRow("Run folder", self.run_dir)
+        data, settings = QVBoxLayout(), QVBoxLayout()
+        data.addWidget(_heading("What do you have?"))
+        data.addWidget(self.methods)
+        data.addWidget(_heading("Data"))
+        data.addWidget(self.source)
+        data.addWidget(self.target)
+        data.addLayout(starts_from)
+        data.addWidget(self.check)
+        data.addWidget(self.reports)
+        settings.addWidget(_heading("Settings"))
+        settings.addWidget(self.presets)
+        settings.addLayout(files)
+        settings.addLayout(self._place)
+        settings.addLayout(folder)
         content = QWidget()
-        rows = QVBoxLayout(content)
-        rows.addWidget(_heading("What do you have?"))
-        rows.addWidget(self.methods)
-        rows.addWidget(_heading("Data"))
-        rows.addWidget(self.source)
-        rows.addWidget(self.target)
-        rows.addLayout(starts_from)
-        rows.addWidget(self.check)
-        rows.addWidget(self.reports)
-        rows.addWidget(_heading("Settings"))
-        rows.addWidget(self.presets)
-        rows.addLayout(files)
-        rows.addLayout(self._place)
-        rows.addLayout(folder)
-        rows.addStretch(1)
+        self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
+        for column in (data, settings):
+            self._columns.addLayout(column, 1)
+        data.addStretch(1)
+        settings.addStretch(1)
         self.scroll = scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -180,6 +187,15 @@ class TrainForm(JobDock):
         self.save.clicked.connect(self._on_save)
         self.reset.clicked.connect(self._on_reset)
         self.start.clicked.connect(self._on_start)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Data beside settings where there is room, as in a bottom dock."""
+        super().resizeEvent(event)
+        self._columns.setDirection(
+            QBoxLayout.Direction.LeftToRight
+            if self.width() >= _TWO_COLUMNS_PX
+            else QBoxLayout.Direction.TopToBottom
+        )
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Read methods and presets, which also loads torch before it is needed."""

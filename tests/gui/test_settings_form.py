@@ -395,4 +395,4 @@ def test_long_names_stand_above_their_fields_in_a_narrow_dock(qtbot: QtBot) -> N
     assert layout.rowWrapPolicy() == QFormLayout.RowWrapPolicy.WrapLongRows
     row = form._rows["method.entropy_maximisation_weight"]
     assert isinstance(layout.labelForField(row.editor), QLabel)
-    assert row.editor.line.width() >= 60
+    assert row.editor.line.width() >= 84

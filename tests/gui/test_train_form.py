@@ -642,6 +642,21 @@ def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> No
     assert on_layers.start.isVisible()
 
 
+def test_settings_stand_beside_the_data_in_a_wide_dock(ready: TrainForm, qtbot: QtBot) -> None:
+    def place(widget: QWidget) -> tuple[int, int]:
+        content = ready.scroll.widget()
+        assert content is not None
+        point = widget.mapTo(content, widget.rect().topLeft())
+        return point.x(), point.y()
+
+    assert place(ready.presets)[1] > place(ready.check)[1]
+    ready.resize(1000, 260)
+    qtbot.waitUntil(lambda: place(ready.presets)[0] >= 480)
+    assert place(ready.presets)[1] < place(ready.check)[1]
+    ready.resize(320, 700)
+    qtbot.waitUntil(lambda: place(ready.presets)[0] < 100)
+
+
 def test_form_that_dies_during_its_check_leaves_nothing(
     qtbot: QtBot, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
