@@ -25,6 +25,7 @@ from tqdm import tqdm
 from napari_uda import api
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_labels, read_volume, write_volume
+from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
 from napari_uda.metrics.report import evaluate_folders
 from napari_uda.runs import Run
@@ -122,8 +123,9 @@ def _result(row: Row, seed: int, given: argparse.Namespace) -> dict[str, Any]:
             bar.update(progress.step - bar.n)
     seconds = run.seconds()
     began = time.monotonic()
+    loaded = LoadedRun.load(run, given.device)
     for case in DataFolder.open(given.score).cases:
-        predict(run, case.image, reliability=False, device=given.device).save(run.predictions)
+        predict(loaded, case.image, reliability=False).save(run.predictions)
     scores = evaluate_folders(run.predictions, given.score / "labels")
     scores.write(path)
     result = {

@@ -52,6 +52,7 @@ def run_demo(
     Raises:
         InputError: if `out` holds something else than an earlier demo, or napari is missing.
     """
+    from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
     from napari_uda.metrics.report import evaluate_folders
 
@@ -68,9 +69,10 @@ def run_demo(
         init = {"init": str(out / "runs" / start)} if start else {}
         config = api.build_config(method, recipe=recipe, data=data, **settings, **init)
         drive(_run(out / "runs" / name, config), name)
-        run = Run.open(out / "runs" / name)
+        loaded = LoadedRun.load(out / "runs" / name)
+        run = loaded.run
         for case in DataFolder.open(unseen).cases:
-            predict(run, case.image).save(run.predictions)
+            predict(loaded, case.image).save(run.predictions)
         scores[name] = evaluate_folders(run.predictions, unseen / "labels")
         scores[name].write(run.path)
     _say(_table(scores))
