@@ -45,7 +45,8 @@ def draw_views(found: DataResults, wanted: Pictures, out: Path) -> Path | None:
     if voting is None:
         return None
     name, run = voting
-    loaded, cases = LoadedRun.load(run, run.config.device), drawn_cases(found, wanted)
+    # here, which may be a machine without the device that the run was trained on
+    loaded, cases = LoadedRun.load(run, "auto"), drawn_cases(found, wanted)
     cuts = [choose_slice(case, loaded.run.facts.grid.axis) for case in cases]
     asked = [
         slice_views(loaded, case.image, cut.index) for case, cut in zip(cases, cuts, strict=True)
