@@ -1,4 +1,7 @@
-"""Open napari from the shell: volumes, predictions or a run, arranged to be looked at."""
+"""Open napari from the shell: volumes, predictions or a run, arranged to be looked at.
+
+Images get the window usual for what they seem to be, and the View dock stands beside them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from napari_uda.errors import InputError
 from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
+from napari_uda.gui.window_level import usual_window
 
-_SETTLING_SECONDS = 2.0
+_SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
 
@@ -40,13 +44,17 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
     fill_viewer(viewer, contents)
+    _, view = viewer.window.add_plugin_dock_widget("napari_uda", "View")
+    view.linked.setChecked(not viewer.canvas.grid.enabled)
     if screenshot is None:
         napari.run()
         return
     from qtpy.QtWidgets import QApplication
 
-    end = time.monotonic() + _SETTLING_SECONDS
-    while time.monotonic() < end:
+    start = time.monotonic()
+    while time.monotonic() < start + (
+        _SETTLING_SECONDS if view.is_settled else _MOST_SETTLING_SECONDS
+    ):
         QApplication.processEvents()
         time.sleep(0.01)
     close_notices()
@@ -69,6 +77,9 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     from napari.layers import Layer
 
     added = [Layer.create(*content) for content in contents]
+    for layer in added:
+        if tag(layer).get("role") == "image":
+            usual_window(layer).apply(layer)
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
         viewer.add_layer(layer)

@@ -16,7 +16,7 @@ from qtpy.QtCore import QSettings
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui import models, run_list, worker
+from napari_uda.gui import models, preferences, run_list, worker
 from napari_uda.inference.predict import Prediction
 
 
@@ -34,8 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No settings, runs or notifications of this machine or of another test."""
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-    for module in (models, run_list):
+    for module in (models, preferences, run_list):
         monkeypatch.setattr(module, "_settings", lambda: settings)
+    monkeypatch.setattr(preferences, "_of_napari", lambda: None)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user_data"))  # journals of edits
     monkeypatch.chdir(tmp_path)
     notification_manager.records.clear()
