@@ -211,6 +211,9 @@ def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
 
 def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -> _Checked:
     problems: list[Problem] = []
+    if not np.isfinite(image.array).all():  # files with such voxels are not even read
+        sentence = f"{name}: some of its voxels are NaN or infinite; replace them"
+        return _Checked(problems=(Problem(name, sentence, fatal=True),))
     low, high = float(image.array.min()), float(image.array.max())
     if low == high:
         problems.append(

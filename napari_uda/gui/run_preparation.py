@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
+from napari_uda.data.folder import DataFolder
 from napari_uda.data.split import split_cases
 from napari_uda.errors import InputError
 from napari_uda.gui.domain_chooser import LayerDomain
@@ -91,15 +92,29 @@ class RunPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """What preparation found.
+class Checked:
+    """What the check found.
 
     Attributes:
         reports: by domain.
-        config: the settings with every path; None when a report is fatal.
+        signature: names, sizes and times of all files that were read; None when there are layers,
+            which change without a trace.
     """
 
     reports: dict[str, DomainReport]
+    signature: object | None
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether training would refuse a domain."""
+        return any(report.is_fatal for report in self.reports.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What preparation found; `config` has every path, and is None when a report is fatal."""
+
+    checked: Checked
     config: RunConfig | None
 
 
@@ -109,7 +124,8 @@ def check_domains(
     names: Mapping[str, int],
     report: Report,
     stop: threading.Event,
-) -> dict[str, DomainReport]:
+    known: Checked | None = None,
+) -> Checked:
     """Check every domain.
 
     Args:
@@ -118,11 +134,15 @@ def check_domains(
         names: structures that the settings name; empty for none.
         report: progress, in cases of one domain.
         stop: ends the check.
+        known: an earlier check, which holds as long as no file has changed.
 
     Raises:
         Cancelled: if `stop` was set.
         InputError: if a layer cannot be a volume.
     """
+    signature = _signature(domains, labelled, names)
+    if known is not None and signature is not None and signature == known.signature:
+        return known
     found = {}
     for name, domain in domains.items():
         if isinstance(domain, Path):
@@ -147,11 +167,36 @@ def check_domains(
         extra = [Problem("", "source and target are the same layer; choose two images")]
     if extra:
         found["target"] = replace(found["target"], problems=(*found["target"].problems, *extra))
-    return found
+    return Checked(found, signature)
 
 
-def prepare(plan: RunPlan, report: Report, stop: threading.Event) -> Prepared:
+def _signature(
+    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int]
+) -> object | None:
+    files = []
+    for domain in domains.values():
+        if isinstance(domain, LayerDomain):
+            return None
+        try:
+            cases = DataFolder.open(domain).cases
+            paths = [path for case in cases for path in (case.image, case.label) if path]
+            paths += [path for path in (domain / "dataset.json",) if path.exists()]
+            files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        except (InputError, OSError):  # the check will say what it is
+            return None
+    return dict(domains), labelled, dict(names), files
+
+
+def prepare(
+    plan: RunPlan, report: Report, stop: threading.Event, known: Checked | None = None
+) -> Prepared:
     """Check settings and data and, when training would take them, write the layers.
+
+    Args:
+        plan: what is to be started.
+        report: progress, in cases of one domain.
+        stop: ends the check.
+        known: see `check_domains`.
 
     Raises:
         InputError: for settings that cannot be trained, or layers that cannot be written.
@@ -167,13 +212,13 @@ def prepare(plan: RunPlan, report: Report, stop: threading.Event) -> Prepared:
     if plan.config.init is not None:
         read_start(plan.config.init)
     data = plan.config.data
-    reports = check_domains(plan.domains, plan.labelled, data.labels, report, stop)
-    if any(one.is_fatal for one in reports.values()):
-        return Prepared(reports, None)
-    _check_held_out(plan.config, reports.get(plan.labelled))
+    checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
+    if checked.is_fatal:
+        return Prepared(checked, None)
+    _check_held_out(plan.config, checked.reports.get(plan.labelled))
     written = write_folder(plan.layer_folder, layers) if layers else {}
     changed = data.model_copy(update=written)
-    return Prepared(reports, plan.config.model_copy(update={"data": changed}))
+    return Prepared(checked, plan.config.model_copy(update={"data": changed}))
 
 
 def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:

@@ -33,6 +33,7 @@ from napari_uda.gui.worker import guarded
 
 _UNITS = {"_mm": " (mm)", "_deg": " (°)", "_gib": " (GiB)", "_ml": " (mL)"}
 _WARNING = "⚠ "
+_NOT_THERE = "there is no such file or folder; check the path"
 
 
 class SettingsForm(QWidget):
@@ -118,12 +119,13 @@ class SettingsForm(QWidget):
     def adopt(self, values: Mapping[str, Any]) -> None:
         """Show values of another config, as far as this one has such settings and they fit."""
         given = {path: one for path, one in _flat(values, self._fields) if path in self._fields}
+        before = self._judge(self._values)[1]
         while given:
-            problems = self._judge(self._values | given)[1]
-            refused = {path for path in given if path in problems}
-            if not problems:
+            found = self._judge(self._values | given)[1].keys() - before.keys()
+            if not found:
                 break
-            given = {path: one for path, one in given.items() if refused and path not in refused}
+            fitting = {path: one for path, one in given.items() if path not in found}
+            given = fitting if len(fitting) < len(given) else {}
         self.set_values(_nested(given))
 
     def reset(self) -> None:
@@ -230,10 +232,10 @@ class SettingsForm(QWidget):
     def _check(self) -> None:
         """Let the config judge all values, and say what it says beside the settings it is about."""
         self._config, self._problems = self._judge(self._values)
-        for path in self._fields:
-            lost = self._missing_path(path)
-            if lost:
-                self._problems.setdefault(path, lost)
+        for path in self._shown:
+            value = self._values[path]
+            if isinstance(value, Path) and not value.exists():
+                self._problems.setdefault(path, _NOT_THERE)
         places = [*self._shown, *self._fields]  # as they stand, those of groups last
         order = {path: place for place, path in enumerate(dict.fromkeys(places))}
         found = sorted(self._problems.items(), key=lambda one: order.get(one[0], len(order)))
@@ -259,12 +261,6 @@ class SettingsForm(QWidget):
 
     def _is_group(self, path: str) -> bool:
         return any(field.startswith(f"{path}.") for field in self._fields)
-
-    def _missing_path(self, path: str) -> str:
-        value = self._values[path]
-        if isinstance(value, Path) and value != self._reference.get(path) and not value.exists():
-            return "there is no such file or folder; check the path"
-        return ""
 
     def _differs(self, path: str) -> bool:
         return bool(self._values[path] != self._reference[path])
@@ -312,7 +308,7 @@ class _Row:
             self._layout.insertRow(row + 1, self._sentence)
         if self._sentence is not None:
             self._sentence.setText(_WARNING + problem if problem else "")
-            self._sentence.setVisible(bool(problem))
+            self._sentence.setVisible(bool(problem) and not self.editor.isHidden())
 
     def set_visible(self, visible: bool) -> None:
         show_row(self._layout, self.editor, visible)

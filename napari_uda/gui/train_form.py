@@ -35,6 +35,7 @@ from napari_uda.gui.models import known_models
 from napari_uda.gui.preset_picker import PresetPicker, read_preset
 from napari_uda.gui.run_preparation import (
     Catalogue,
+    Checked,
     Prepared,
     RunPlan,
     check_domains,
@@ -91,6 +92,7 @@ class TrainForm(JobDock):
         self._catalogue: Catalogue | None = None
         self._reading = False
         self._run_dir_typed = False
+        self._checked: Checked | None = None
         self._started: Path | None = None  # run folder handed on last
         self._written: set[Path] = set()  # layer folders of this form
         self.settings: SettingsForm | None = None
@@ -505,12 +507,15 @@ class TrainForm(JobDock):
         )
 
     @guarded
-    def _on_checked(self, reports: dict[str, DomainReport]) -> None:
-        self._show_reports(reports)
-        self._finish(_verdict(reports))
+    def _on_checked(self, checked: Checked) -> None:
+        self._show_reports(checked)
+        self._finish(_verdict(checked.reports))
 
-    def _show_reports(self, reports: dict[str, DomainReport]) -> None:
-        self.reports.show_reports({name.title(): report for name, report in reports.items()})
+    def _show_reports(self, checked: Checked) -> None:
+        self._checked = checked
+        self.reports.show_reports(
+            {name.title(): report for name, report in checked.reports.items()}
+        )
 
     @guarded
     def _on_start(self) -> None:
@@ -525,17 +530,18 @@ class TrainForm(JobDock):
             labelled=self._labelled(),
             may_replace=run_dir in self._written,
         )
+        known = self._checked
         self._start(
             "Check the data",
-            lambda report, stop: prepare(plan, report, stop),
+            lambda report, stop: prepare(plan, report, stop, known),
             lambda prepared: self._on_prepared(plan, prepared),
         )
 
     @guarded
     def _on_prepared(self, plan: RunPlan, prepared: Prepared) -> None:
-        self._show_reports(prepared.reports)
+        self._show_reports(prepared.checked)
         if prepared.config is None:
-            self._finish(f"Not started. {_verdict(prepared.reports)}")
+            self._finish(f"Not started. {_verdict(prepared.checked.reports)}")
             self.scroll.ensureWidgetVisible(self.reports)
             return
         if any(isinstance(domain, LayerDomain) for domain in plan.domains.values()):

@@ -227,6 +227,12 @@ def test_volumes_in_memory_are_checked_the_same_way(folder: Path) -> None:
     assert report.problems == ()
     moved = Volume(labels(), np.diag([-1.5, -2.0, 7.0, 1.0]), "layer")
     assert check_volume(grey, moved, names={"MYO": 1, "LVC": 2}).is_fatal
+    torn = Volume(np.where(image() > 98, np.nan, image()), LPS, "layer")
+    report = check_volume(torn, None, names={})
+    assert [problem.sentence for problem in report.problems] == [
+        "layer: some of its voxels are NaN or infinite; replace them"
+    ]
+    assert report.is_fatal
 
 
 def test_one_folder_for_both_domains_is_told(folder: Path, tmp_path: Path) -> None:

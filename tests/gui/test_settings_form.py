@@ -289,6 +289,15 @@ def test_values_of_another_method_are_taken_over_where_both_have_them(qtbot: QtB
     assert form.config() is not None
 
 
+def test_values_are_taken_over_beside_one_that_does_not_fit(qtbot: QtBot) -> None:
+    form = opened(qtbot, build_config("source_only"))
+    type_into(qtbot, form, "steps", "many")
+    form.adopt({"data": {"size": 64, "neighbours": 2}})
+    assert form.changes() == {"steps": "many", "data": {"size": 64}}
+    form.adopt({"steps": 9, "method": {"ce_weight": 0.0, "dice_weight": 0.0}})
+    assert form.changes() == {"steps": "many", "data": {"size": 64}}
+
+
 def test_basic_settings_stand_first_and_the_others_wait_closed(qtbot: QtBot) -> None:
     form = SettingsForm(
         build_config("advent"), basic=("steps", "data.size", "no.such"), hidden=("data.source",)

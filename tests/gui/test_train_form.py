@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.api import build_config
+from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.errors import Cancelled
@@ -498,6 +500,38 @@ def test_fatal_problem_keeps_training_from_starting(
     assert "✖ b.nii.gz" in ready.reports.domains["Source"].problems.text()
     write_volume(tmp_path / "ct" / "images" / "b.nii.gz", image)
     start(ready, qtbot)
+
+
+def test_files_that_did_not_change_are_read_once(
+    ready: TrainForm,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    data_folder: Path,
+) -> None:
+    read: list[str] = []
+
+    def counted(path: Path, **options: Any) -> DomainReport:
+        read.append(path.name)
+        return check_folder(path, **options)
+
+    monkeypatch.setattr(run_preparation, "check_folder", counted)
+    shutil.copytree(data_folder, tmp_path / "ct")
+    ready.source.set_folder(tmp_path / "ct")
+    ready.check.click()
+    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    start(ready, qtbot)
+    assert read == ["ct", "mr"]
+    assert list(ready.reports.domains) == ["Source", "Target"]
+    ready.methods.choose("target_supervised")  # reads labels of the target
+    start(ready, qtbot)
+    assert read == ["ct", "mr", "mr"]
+    ready.methods.choose("advent")
+    start(ready, qtbot)
+    write_dataset_json(tmp_path / "ct", {"MYO": 1, "LVC": 2, "RVC": 3}, "MR")
+    start(ready, qtbot)
+    assert read == ["ct", "mr", "mr", *["ct", "mr"] * 2]
+    assert "no case has RVC" in ready.reports.domains["Source"].problems.text()
 
 
 def test_cancelled_check_starts_nothing(
