@@ -1,11 +1,10 @@
-"""TrainForm: a new run, from what the user has to Start: data, method, preset, settings, run folder."""
+"""TrainForm: a new run, from what the user has to Start: method, data, settings, run folder."""
 
 from __future__ import annotations
 
 import datetime
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +13,21 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
-    QFileDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QPushButton,
     QScrollArea,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_uda.gui.data_check import DataCheck
-from napari_uda.gui.domain_chooser import DomainChooser, LayerDomain
+from napari_uda.gui.data_panel import DataPanel
+from napari_uda.gui.domain_chooser import LayerDomain
 from napari_uda.gui.form_rows import form_layout
 from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.method_picker import MethodPicker
-from napari_uda.gui.models import known_models
-from napari_uda.gui.preset_picker import PresetPicker, read_preset
+from napari_uda.gui.preset_picker import read_preset
 from napari_uda.gui.run_preparation import (
     Catalogue,
     Checked,
@@ -44,24 +39,13 @@ from napari_uda.gui.run_preparation import (
     read_start,
 )
 from napari_uda.gui.setting_fields import PathEditor
-from napari_uda.gui.settings_form import SettingsForm
+from napari_uda.gui.settings_panel import SettingsPanel
 from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
     from napari_uda.data.check import DomainReport
     from napari_uda.run_config import RunConfig
 
-_BASIC = (
-    "steps",
-    "batch_size",
-    "data.size",
-    "segmentor.name",
-    "method.segmentor_optimizer.lr",
-)
-_BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
-_ELSEWHERE = ("data.source", "data.target", "init")  # chosen above the settings
-_OWN_BASIC = ("_weight", "_steps")
-_PREVIEWS = 100
 _TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
 
@@ -73,8 +57,7 @@ class TrainForm(JobDock):
     would refuse: a new folder that does not hold a run yet, and settings with all paths.
 
     Attributes:
-        methods, source, target, init, presets, run_dir: the choices, from top to bottom.
-        settings: the form of the settings; None until the methods are read.
+        methods, data, settings, run_dir: the choices, from top to bottom.
         start: the button.
     """
 
@@ -94,83 +77,48 @@ class TrainForm(JobDock):
         self._run_dir_typed = False
         self._checked: Checked | None = None
         self._started: Path | None = None  # run folder handed on last
-        self._written: set[Path] = set()  # layer folders of this form
-        self.settings: SettingsForm | None = None
-        self._build(viewer)
-        self._connect()
-        self._on_method("")
-
-    # -- construction -----------------------------------------------------------------------------
-
-    def _build(self, viewer: ViewerModel | None) -> None:
+        self._written: set[Path] = set()  # runs whose layers this form wrote
         self.methods = MethodPicker()
-        self.source = DomainChooser("Source", viewer)
-        self.target = DomainChooser("Target", viewer)
-        self.init = PathEditor(folder=True)
-        self.init.line.setObjectName("init")
-        self.init.setToolTip("Run folder whose weights the new run starts from")
-        self.runs = QToolButton()
-        self.runs.setObjectName("runs")
-        self.runs.setText("runs…")
-        self.runs.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers text
-        self.runs.setToolTip("Runs that were used or made here before")
-        self.runs.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.runs.setMenu(QMenu(self.runs))
-        self.check = _button("Check the data", "check", "")
-        self.reports = DataCheck()
-        self.presets = PresetPicker()
-        self.load = _button("Load…", "load", "Begin with a YAML file: a recipe or a config.yaml")
-        self.save = _button("Save…", "save", "Write all settings into a YAML file")
-        self.reset = _button("Reset", "reset", "Return to the values of the preset")
+        self.data = DataPanel(viewer)
+        self.settings = SettingsPanel()
         self.run_dir = PathEditor(folder=True)
         self.run_dir.line.setObjectName("run_dir")
         self.run_dir.setToolTip("A new folder for settings, weights, logs and predictions")
-        self.start = _button("Start", "start", "")
-        self._place = QVBoxLayout()  # of the settings
+        self.start = QPushButton("Start")
+        self.start.setObjectName("start")
         self._lay_out()
+        self._connect()
+        self._on_method()
+
+    # -- construction -----------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        start_row = QHBoxLayout()
-        start_row.addWidget(self.init, 1)
-        start_row.addWidget(self.runs)
-        starts_from = form_layout()
-        starts_from.addRow("Start from", start_row)
-        files = QHBoxLayout()
-        for button in (self.load, self.save, self.reset):
-            files.addWidget(button)
         folder = form_layout()
         folder.addRow("Run folder", self.run_dir)
-        data, settings = QVBoxLayout(), QVBoxLayout()
-        data.addWidget(_heading("What do you have?"))
-        data.addWidget(self.methods)
-        data.addWidget(_heading("Data"))
-        data.addWidget(self.source)
-        data.addWidget(self.target)
-        data.addLayout(starts_from)
-        data.addWidget(self.check)
-        data.addWidget(self.reports)
-        settings.addWidget(_heading("Settings"))
-        settings.addWidget(self.presets)
-        settings.addLayout(files)
-        settings.addLayout(self._place)
-        settings.addLayout(folder)
+        left, right = QVBoxLayout(), QVBoxLayout()
+        left.addWidget(_heading("What do you have?"))
+        left.addWidget(self.methods)
+        left.addWidget(_heading("Data"))
+        left.addWidget(self.data)
+        right.addWidget(_heading("Settings"))
+        right.addWidget(self.settings)
+        right.addLayout(folder)
         content = QWidget()
         self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
-        for column in (data, settings):
+        for column in (left, right):
+            column.addStretch(1)
             self._columns.addLayout(column, 1)
-        data.addStretch(1)
-        settings.addStretch(1)
-        self.scroll = scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setWidget(content)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 2)
         buttons.addWidget(self.cancel, 1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll, 1)
+        outer.addWidget(self.scroll, 1)
         outer.addLayout(buttons)
         outer.addWidget(self.bar)
         outer.addWidget(self.status)
@@ -178,16 +126,13 @@ class TrainForm(JobDock):
 
     def _connect(self) -> None:
         self.methods.method_chosen.connect(self._on_method)
-        self.presets.chosen.connect(self._on_preset)
-        self.source.changed.connect(self._on_data)
-        self.target.changed.connect(self._on_data)
-        self.check.clicked.connect(self._on_check)
-        self.init.edited.connect(self._on_init)
-        self.runs.menu().aboutToShow.connect(self._on_runs)
+        self.data.changed.connect(self._on_changed)
+        self.data.init_chosen.connect(self._on_init)
+        self.data.check_requested.connect(self._on_check)
+        self.settings.changed.connect(self._on_changed)
+        self.settings.load_requested.connect(self._on_load)
+        self.settings.save_requested.connect(self._on_save)
         self.run_dir.edited.connect(self._on_run_dir)
-        self.load.clicked.connect(self._on_load)
-        self.save.clicked.connect(self._on_save)
-        self.reset.clicked.connect(self._on_reset)
         self.start.clicked.connect(self._on_start)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -216,8 +161,7 @@ class TrainForm(JobDock):
     @guarded
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        wanted = "" if catalogue.has_gpu else _CPU_PRESET
-        self.presets.set_presets(catalogue.presets, "", wanted)
+        self.settings.set_presets(catalogue.presets, "" if catalogue.has_gpu else _CPU_PRESET)
         self.methods.set_methods(catalogue.methods)
 
     @guarded
@@ -226,74 +170,14 @@ class TrainForm(JobDock):
         self._message = problem
         self._update_buttons()
 
-    # -- settings ---------------------------------------------------------------------------------
+    # -- method, settings, run to start from ------------------------------------------------------
 
     def show_config(self, config: RunConfig) -> None:
         """Fill the form with the settings of a run, its method and its data."""
         self.methods.choose(config.method.name)
-        self._begin_with(config)
-
-    @guarded
-    def _on_method(self, name: str) -> None:
-        """Other settings for another method; what the user changed is kept where both have it."""
-        changes = {} if self.settings is None else self.settings.changes()
-        entry = self.methods.method
-        needs = frozenset() if entry is None else entry.needs
-        self.source.setVisible("source" in needs)
-        self.target.setVisible(bool(needs))
-        self.target.set_labelled("target_labels" in needs)
-        if self.methods.one_scan.isChecked() and self.target.chosen() is None:
-            self.target.use_layers()
-        if entry is not None:
-            self.presets.set_method(entry.name)
-            self._show_settings(self._preset_config(), changes)
-            self._suggest_run_dir()
+        self.settings.begin_with(config)
+        self.data.show_config(config)
         self._update_buttons()
-
-    @guarded
-    def _on_preset(self) -> None:
-        self._show_settings(self._preset_config(), {})
-        self._update_buttons()
-
-    def _preset_config(self) -> RunConfig:
-        from napari_uda.api import build_config
-
-        entry = self.methods.method
-        assert entry is not None
-        return _for_watching(build_config(entry.name, recipe=self.presets.recipe))
-
-    def _show_settings(self, config: RunConfig, changes: Mapping[str, Any]) -> None:
-        """A form of these settings in the place of the one before."""
-        opened = False
-        if self.settings is not None:
-            opened = self.settings.advanced.isChecked()
-            self._place.removeWidget(self.settings)
-            self.settings.hide()
-            self.settings.deleteLater()
-        self.settings = SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE)
-        self.settings.setObjectName("settings")
-        self.settings.adopt(changes)
-        self.settings.advanced.setChecked(opened)
-        self.settings.changed.connect(self._on_changed)
-        self._place.addWidget(self.settings)
-
-    def _begin_with(self, config: RunConfig) -> None:
-        """Show settings from a file, paths included."""
-        self._show_settings(_for_watching(config), {})
-        for chooser, folder in (
-            (self.source, config.data.source),
-            (self.target, config.data.target),
-        ):
-            if folder is not None:
-                chooser.set_folder(folder)
-        self.init.set_value(config.init)
-        self._update_buttons()
-
-    @guarded
-    def _on_load(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Settings", "", "YAML (*.yaml *.yml)")
-        if chosen:
-            self.load_settings(Path(chosen))
 
     def load_settings(self, file: Path) -> None:
         """Begin with a YAML file, any part of the settings tree; it is offered as a preset from now on.
@@ -308,61 +192,50 @@ class TrainForm(JobDock):
         method = preset.method or ("" if entry is None else entry.name)
         config = build_config(method, recipe=file)
         self.methods.choose(method)
-        self.presets.add(preset)
-        self._begin_with(config)
+        self.settings.begin_with(config, preset)
+        self.data.show_config(config)
+        self._update_buttons()
 
     @guarded
-    def _on_save(self) -> None:
+    def _on_method(self) -> None:
+        entry = self.methods.method
+        self.data.set_method(entry, one_scan=self.methods.one_scan.isChecked())
+        if entry is not None:
+            self.settings.set_method(entry.name)
+            self._suggest_run_dir()
+        self._update_buttons()
+
+    @guarded
+    def _on_load(self, file: Path) -> None:
+        self.load_settings(file)
+
+    @guarded
+    def _on_save(self, file: Path) -> None:
+        from napari_uda.runs import dump_config, write_text
+
         config = self._config()
-        if config is None:
-            return
-        name = f"{config.method.name}.yaml"
-        chosen, _ = QFileDialog.getSaveFileName(self, "Settings", name, "YAML (*.yaml *.yml)")
-        if chosen:
-            from napari_uda.runs import dump_config, write_text
-
-            write_text(Path(chosen), dump_config(config))
-            self._message = f"Settings written to {chosen}."
+        if config is not None:
+            write_text(file, dump_config(config))
+            self._message = f"Settings written to {file}."
             self._update_buttons()
-
-    @guarded
-    def _on_reset(self) -> None:
-        if self.settings is not None:
-            self.settings.reset()
 
     def _config(self) -> RunConfig | None:
         """The settings with the chosen folders; None as long as one does not fit."""
-        config: Any = None if self.settings is None else self.settings.config()
+        config = self.settings.config()
         if config is None:
             return None
         folders = {
             name: domain if isinstance(domain, Path) else None
-            for name, domain in self._domains().items()
+            for name, domain in self.data.domains().items()
         }
         data = config.data.model_copy(update=folders)
-        changed: RunConfig = config.model_copy(update={"data": data, "init": self.init.value()})
-        return changed
-
-    @guarded
-    def _on_runs(self) -> None:
-        """List the known runs anew: some may have been made meanwhile."""
-        menu = self.runs.menu()
-        menu.clear()
-        for title, path in known_models():
-            action = menu.addAction(title)
-            action.setToolTip(str(path))
-            action.triggered.connect(partial(self._start_from, path))
-
-    @guarded
-    def _start_from(self, path: Path) -> None:
-        self.init.set_value(path)
-        self.init.edited.emit()
+        return config.model_copy(update={"data": data, "init": self.data.init.value()})
 
     @guarded
     def _on_init(self) -> None:
         """A run that starts from another one sees slices as that one did, with the same network."""
         self._on_changed()
-        folder = self.init.value()
+        folder = self.data.init.value()
         if folder is None:
             return
         job = Job("Read the run", lambda report, stop: read_start(folder), self, quiet=True)
@@ -372,23 +245,28 @@ class TrainForm(JobDock):
 
     @guarded
     def _on_start_read(self, folder: Path, values: dict[str, Any]) -> None:
-        if folder == self.init.value() and self.settings is not None:
-            self.settings.adopt(values)
+        if folder == self.data.init.value() and self.settings.form is not None:
+            self.settings.form.adopt(values)
             self._message = f"Network and slices are those of {folder.name}."
             self._update_buttons()
 
     @guarded
     def _on_start_unreadable(self, folder: Path, problem: str) -> None:
-        if folder == self.init.value():
+        if folder == self.data.init.value():
             self._message = problem
             self._update_buttons()
+
+    @guarded
+    def _on_changed(self) -> None:
+        self._message = ""
+        self._update_buttons()
 
     # -- run folder -------------------------------------------------------------------------------
 
     @guarded
     def _on_run_dir(self) -> None:
         self._run_dir_typed = True
-        self._update_buttons()
+        self._on_changed()
 
     def _suggest_run_dir(self) -> None:
         """A new folder named after day and method, unless the user gave one."""
@@ -405,59 +283,6 @@ class TrainForm(JobDock):
             folder, number = parent / f"{name}_{number}", number + 1
         self.run_dir.set_value(folder)
 
-    # -- start ------------------------------------------------------------------------------------
-
-    @guarded
-    def _on_data(self) -> None:
-        self.reports.clear()  # they are about other data
-        self._message = ""
-        self._update_buttons()
-
-    @guarded
-    def _on_changed(self) -> None:
-        self._message = ""
-        self._update_buttons()
-
-    def _domains(self) -> dict[str, Path | LayerDomain]:
-        """The chosen data of the domains that the method trains on."""
-        entry = self.methods.method
-        needs = frozenset() if entry is None else entry.needs
-        found: dict[str, Path | LayerDomain] = {}
-        for name, chooser, wanted in (
-            ("source", self.source, "source" in needs),
-            ("target", self.target, bool(needs)),
-        ):
-            chosen = chooser.chosen()
-            if wanted and chosen is not None:
-                found[name] = chosen
-        return found
-
-    def _obstacle(self) -> str:
-        """Why Start is not available; empty when it is."""
-        if self._job is not None:
-            return "Checking…"
-        entry = self.methods.method
-        if self._catalogue is None:
-            return "" if self._message else "Reading the methods…"
-        if entry is None or self.settings is None:
-            return "Tick what you have, and choose a method."
-        if self._data_obstacle():
-            return self._data_obstacle()
-        if entry.needs_init and self.init.value() is None:
-            return f"{entry.name} starts from a trained run: choose its folder under Start from."
-        for path, sentence in self.settings.problems().items():
-            return f"{path}: {sentence}." if path else f"{sentence}."
-        return self._run_dir_obstacle()
-
-    def _data_obstacle(self) -> str:
-        """What is missing in the data; source_only needs no target, but a wrong one is one."""
-        entry = self.methods.method
-        needs = frozenset() if entry is None else entry.needs
-        if "source" in needs and self.source.obstacle():
-            return self.source.obstacle()
-        wanted = bool(needs & {"target", "target_labels"}) or self.target.chosen() is not None
-        return self.target.obstacle() if needs and wanted else ""
-
     def _run_dir_obstacle(self) -> str:
         folder = self.run_dir.value()
         if folder is None:
@@ -466,39 +291,42 @@ class TrainForm(JobDock):
             return f"{folder.name} holds a run already; choose another run folder."
         return ""
 
+    # -- check and start --------------------------------------------------------------------------
+
+    def _obstacle(self) -> str:
+        """Why Start is not available; empty when it is."""
+        if self._job is not None:
+            return "Checking…"
+        if self._catalogue is None:
+            return "" if self._message else "Reading the methods…"
+        if self.methods.method is None:
+            return "Tick what you have, and choose a method."
+        return (
+            self.data.obstacle()
+            or self.data.start_obstacle()
+            or self.settings.obstacle()
+            or self._run_dir_obstacle()
+        )
+
     def _update_buttons(self) -> None:
         obstacle = self._obstacle()
         running = self._job is not None
-        valid = self.settings is not None and self.settings.config() is not None
-        self.start.setEnabled(not obstacle and self._catalogue is not None)
+        idle = self._catalogue is not None and not running
+        self.start.setEnabled(idle and not obstacle)
         self.start.setToolTip(obstacle or "Check the data and start training")
-        missing = self._data_obstacle()
-        ready = self._catalogue is not None and bool(self._domains())
-        self.check.setEnabled(ready and not missing and not running)
-        self.check.setToolTip(missing or "Read all volumes and say what they are; trains nothing")
+        self.data.allow_check(idle)
+        self.settings.allow(loading=idle)
         self.cancel.setEnabled(running)
         self.cancel.setVisible(running)
-        self.load.setEnabled(self._catalogue is not None and not running)
-        self.save.setEnabled(valid)
-        self.reset.setEnabled(self.settings is not None and bool(self.settings.changes()))
         self.bar.setVisible(running)
         self.status.setText(self._message or obstacle)
 
-    def _labelled(self) -> str:
-        """The domain whose labels the method reads, "" for none."""
-        entry = self.methods.method
-        if entry is None:
-            return ""
-        if "target_labels" in entry.needs:
-            return "target"
-        return "source" if "source" in entry.needs else ""
-
     @guarded
     def _on_check(self) -> None:
-        domains, labelled = self._domains(), self._labelled()
-        if self._job is not None or self._data_obstacle() or not domains:
+        domains, labelled = self.data.domains(), self.data.labelled
+        if self._job is not None or self.data.obstacle() or not domains:
             return
-        config: Any = None if self.settings is None else self.settings.config()
+        config = self.settings.config()
         names = {} if config is None else config.data.labels
         self._start(
             "Check the data",
@@ -513,7 +341,7 @@ class TrainForm(JobDock):
 
     def _show_reports(self, checked: Checked) -> None:
         self._checked = checked
-        self.reports.show_reports(
+        self.data.reports.show_reports(
             {name.title(): report for name, report in checked.reports.items()}
         )
 
@@ -526,8 +354,8 @@ class TrainForm(JobDock):
         plan = RunPlan(
             run_dir=run_dir,
             config=config,
-            domains=self._domains(),
-            labelled=self._labelled(),
+            domains=self.data.domains(),
+            labelled=self.data.labelled,
             may_replace=run_dir in self._written,
         )
         known = self._checked
@@ -542,7 +370,7 @@ class TrainForm(JobDock):
         self._show_reports(prepared.checked)
         if prepared.config is None:
             self._finish(f"Not started. {_verdict(prepared.checked.reports)}")
-            self.scroll.ensureWidgetVisible(self.reports)
+            self.scroll.ensureWidgetVisible(self.data.reports)
             return
         if any(isinstance(domain, LayerDomain) for domain in plan.domains.values()):
             self._written.add(plan.run_dir)
@@ -563,41 +391,9 @@ def _verdict(reports: Mapping[str, DomainReport]) -> str:
     return "Data checked: nothing is wrong."
 
 
-def _for_watching(config: RunConfig) -> RunConfig:
-    """The settings with previews to look at while training, unless they ask for some themselves."""
-    if config.preview_every:
-        return config
-    return config.model_copy(update={"preview_every": max(1, config.steps // _PREVIEWS)})
-
-
-def _basic(config: RunConfig) -> list[str]:
-    """Settings that stand first: those everybody asks for, and the weights and lengths of the method."""
-    from napari_uda.config import Config
-    from napari_uda.methods.base import MethodConfig
-
-    own = []
-    for name in type(config.method).model_fields:
-        value = getattr(config.method, name)
-        if name in MethodConfig.model_fields:
-            continue
-        if isinstance(value, Config):
-            fields = type(value).model_fields
-            own += [f"method.{name}.{field}" for field in fields if field.endswith("_weight")]
-        elif name.endswith(_OWN_BASIC):
-            own.append(f"method.{name}")
-    return [*_BASIC, *own, *_BASIC_LAST]
-
-
 def _heading(text: str) -> QLabel:
     label = QLabel(text)
     font = label.font()
     font.setBold(True)
     label.setFont(font)
     return label
-
-
-def _button(text: str, name: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(tip)
-    return button

@@ -22,7 +22,7 @@ from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.errors import Cancelled
-from napari_uda.gui import run_preparation, train_form
+from napari_uda.gui import run_preparation, settings_panel
 from napari_uda.gui.geometry import displayed
 from napari_uda.gui.layers import labels_arguments
 from napari_uda.gui.models import remember_model
@@ -43,7 +43,7 @@ def make_form(qtbot: QtBot) -> Callable[..., TrainForm]:
         qtbot.addWidget(form)
         form.resize(300, 900)
         form.show()
-        qtbot.waitUntil(lambda: form.settings is not None, timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: form.settings.form is not None, timeout=WAIT_MS)
         return form
 
     return make
@@ -54,8 +54,8 @@ def ready(make_form: Callable[..., TrainForm], data_folder: Path, tmp_path: Path
     """A form that could be started."""
     form = make_form()
     form.methods.choose("advent")
-    form.source.set_folder(data_folder)
-    form.target.set_folder(data_folder)
+    form.data.source.set_folder(data_folder)
+    form.data.target.set_folder(data_folder)
     name_run(form, tmp_path / "run")
     assert form.status.text() == ""
     assert form.start.isEnabled()
@@ -76,7 +76,7 @@ def on_layers(make_form: Callable[..., TrainForm], tmp_path: Path) -> TrainForm:
             viewer.add_layer(Labels(array, **labels_arguments("labels 0", names), **where))
     form = make_form(viewer)
     form.methods.choose("advent")
-    for chooser, index in ((form.source, 0), (form.target, 1)):
+    for chooser, index in ((form.data.source, 0), (form.data.target, 1)):
         chooser.kind.setCurrentIndex(1)
         assert chooser.images is not None
         chooser.images.choose(viewer.layers[f"image {index}"])
@@ -91,8 +91,8 @@ def name_run(form: TrainForm, folder: Path) -> None:
 
 
 def settings_of(form: TrainForm) -> Any:
-    assert form.settings is not None
-    return form.settings
+    assert form.settings.form is not None
+    return form.settings.form
 
 
 def values_of(form: TrainForm) -> RunConfig:
@@ -140,15 +140,15 @@ def test_start_hands_on_run_folder_and_settings(
 
 
 def test_domains_that_the_method_does_not_train_on_are_not_asked_for(ready: TrainForm) -> None:
-    assert not ready.source.isHidden()
+    assert not ready.data.source.isHidden()
     ready.methods.choose("target_supervised")
-    assert ready.source.isHidden()
-    assert not ready.target.isHidden()
+    assert ready.data.source.isHidden()
+    assert not ready.data.target.isHidden()
     config = ready._config()
     assert config is not None
     assert config.data.source is None
     ready.methods.choose("source_only")
-    assert not ready.source.isHidden()
+    assert not ready.data.source.isHidden()
 
 
 def test_source_only_starts_without_a_target(
@@ -156,11 +156,11 @@ def test_source_only_starts_without_a_target(
 ) -> None:
     form = make_form()
     form.methods.choose("source_only")
-    form.source.set_folder(data_folder)
+    form.data.source.set_folder(data_folder)
     name_run(form, tmp_path / "run")
     _, config = start(form, qtbot)
     assert config.data.target is None
-    form.target.set_folder(tmp_path / "typo")
+    form.data.target.set_folder(tmp_path / "typo")
     assert "there is no folder" in form.status.text()
 
 
@@ -200,11 +200,11 @@ def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
 
 
 def test_presets_are_those_of_the_method_and_add_up(ready: TrainForm) -> None:
-    box, second = ready.presets.first, ready.presets.second
+    box, second = ready.settings.presets.first, ready.settings.presets.second
     titles = [box.itemText(index) for index in range(box.count())]
     assert {"advent_paper", "minent_paper", "cpu_small", "mmwhs_ct2mr"} <= set(titles)
     assert "se_asa_ct2mr" not in titles
-    assert "eight minutes on two CPU cores" in ready.presets.about.text()
+    assert "eight minutes on two CPU cores" in ready.settings.presets.about.text()
     ready.methods.choose("se_asa")
     assert box.currentText() == "cpu_small"
     second.setCurrentIndex(second.findText("table3_entmin_all"))
@@ -213,31 +213,33 @@ def test_presets_are_those_of_the_method_and_add_up(ready: TrainForm) -> None:
     ready.methods.choose("advent")
     assert second.currentText() == "nothing else"
     box.setCurrentIndex(0)
-    assert ready.presets.about.isHidden()
+    assert ready.settings.presets.about.isHidden()
     assert values_of(ready) == build_config("advent", preview_every=500)
 
 
 def test_preset_replaces_what_was_changed(ready: TrainForm) -> None:
     settings_of(ready).set_values({"steps": 33})
-    assert ready.reset.isEnabled()
-    ready.presets.first.setCurrentIndex(ready.presets.first.findText("advent_paper"))
+    assert ready.settings.reset.isEnabled()
+    ready.settings.presets.first.setCurrentIndex(
+        ready.settings.presets.first.findText("advent_paper")
+    )
     assert settings_of(ready).changes() == {}
     assert values_of(ready).steps == 50_000
-    assert not ready.reset.isEnabled()
+    assert not ready.settings.reset.isEnabled()
 
 
 def test_reset_returns_to_the_preset(ready: TrainForm) -> None:
     before = values_of(ready)
     settings_of(ready).set_values({"steps": 33})
-    ready.reset.click()
+    ready.settings.reset.click()
     assert values_of(ready) == before
 
 
 def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
-    on_layers.target.kind.setCurrentIndex(0)
+    on_layers.data.target.kind.setCurrentIndex(0)
     on_layers.methods.one_scan.click()
-    assert on_layers.target.uses_layers
-    assert on_layers.source.isHidden()
+    assert on_layers.data.target.uses_layers
+    assert on_layers.data.source.isHidden()
     assert "sfda starts from a trained run" in on_layers.status.text()
 
 
@@ -245,7 +247,7 @@ def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
 
 
 def answer_file(monkeypatch: pytest.MonkeyPatch, kind: str, file: Path | str) -> None:
-    monkeypatch.setattr(train_form.QFileDialog, kind, lambda *_: (str(file), ""))
+    monkeypatch.setattr(settings_panel.QFileDialog, kind, lambda *_: (str(file), ""))
 
 
 def test_saved_settings_load_again(
@@ -258,17 +260,17 @@ def test_saved_settings_load_again(
     settings_of(ready).set_values({"method": {"segmentor_optimizer": {"lr": 2.5e-4}}})
     file = tmp_path / "mine, really.yaml"
     answer_file(monkeypatch, "getSaveFileName", file)
-    ready.save.click()
+    ready.settings.save.click()
     assert yaml.safe_load(file.read_text())["method"]["segmentor_optimizer"]["lr"] == 2.5e-4
     assert "Settings written" in ready.status.text()
     other = make_form()
     other.methods.choose("se_asa")
     answer_file(monkeypatch, "getOpenFileName", file)
-    other.load.click()
+    other.settings.load.click()
     assert other._config() == ready._config()
-    assert other.presets.first.currentText() == "mine, really.yaml"
+    assert other.settings.presets.first.currentText() == "mine, really.yaml"
     assert settings_of(other).changes() == {}
-    assert other.target.chosen() == data_folder
+    assert other.data.target.chosen() == data_folder
 
 
 def test_part_of_the_settings_loads_for_the_chosen_method(
@@ -277,11 +279,11 @@ def test_part_of_the_settings_loads_for_the_chosen_method(
     file = tmp_path / "part.yaml"
     file.write_text("# A part.\nsteps: 7\nmethod: {ce_weight: 1e-3}\n")
     answer_file(monkeypatch, "getOpenFileName", file)
-    ready.load.click()
+    ready.settings.load.click()
     assert ready.methods.method is not None
     assert ready.methods.method.name == "advent"
     assert values_of(ready) == build_config("advent", recipe=file, preview_every=1)
-    assert ready.presets.about.text() == "A part."
+    assert ready.settings.presets.about.text() == "A part."
 
 
 @pytest.mark.parametrize(
@@ -305,12 +307,12 @@ def test_file_that_does_not_fit_is_said_and_changes_nothing(
     file.write_text(text)
     before = ready._config()
     answer_file(monkeypatch, "getOpenFileName", file)
-    ready.load.click()
+    ready.settings.load.click()
     assert sentence in notifications()[-1]
     assert ready._config() == before
-    assert ready.presets.first.currentText() == "cpu_small"
+    assert ready.settings.presets.first.currentText() == "cpu_small"
     answer_file(monkeypatch, "getOpenFileName", "")
-    ready.load.click()  # cancelled
+    ready.settings.load.click()  # cancelled
     assert len(notifications()) == 1
 
 
@@ -325,7 +327,7 @@ def test_settings_of_a_run_fill_the_form(
     shown = form._config()
     assert shown is not None
     assert shown.model_copy(update={"preview_every": 0}) == config
-    assert form.source.chosen() == data_folder
+    assert form.data.source.chosen() == data_folder
 
 
 # --- obstacles ------------------------------------------------------------------------------------
@@ -337,16 +339,16 @@ def test_says_what_is_missing(
     form = make_form()
     assert form.status.text() == "Source: choose a data folder."
     assert not form.start.isEnabled()
-    assert not form.check.isEnabled()
-    form.source.set_folder(tmp_path / "nowhere")
+    assert not form.data.check.isEnabled()
+    form.data.source.set_folder(tmp_path / "nowhere")
     assert "there is no folder" in form.status.text()
-    form.source.set_folder(data_folder)
+    form.data.source.set_folder(data_folder)
     assert form.status.text() == "Target: choose a data folder."
-    form.target.set_folder(data_folder)
-    assert form.check.isEnabled()
+    form.data.target.set_folder(data_folder)
+    assert form.data.check.isEnabled()
     settings_of(form).set_values({"data": {"neighbours": 2}})
     assert form.status.text().startswith("data.neighbours: must be odd")
-    assert not form.save.isEnabled()
+    assert not form.settings.save.isEnabled()
     settings_of(form).reset()
     assert form.start.isEnabled()
     form.run_dir.line.clear()
@@ -401,8 +403,8 @@ def test_start_from_takes_network_and_slices_of_that_run(
 ) -> None:
     ready.methods.choose("sfda")
     assert "choose its folder under Start from" in ready.status.text()
-    ready.init.set_value(tiny_run)
-    ready.init.edited.emit()
+    ready.data.init.set_value(tiny_run)
+    ready.data.init.edited.emit()
     qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
     assert settings_of(ready).changes() == {
         "data": {"size": 32},
@@ -417,22 +419,22 @@ def test_known_runs_are_offered_to_start_from(
     ready: TrainForm, tiny_run: Path, qtbot: QtBot
 ) -> None:
     remember_model(tiny_run)
-    menu = ready.runs.menu()
+    menu = ready.data.runs.menu()
     for _ in range(2):  # nothing is listed twice
         menu.aboutToShow.emit()
     titles = [action.text() for action in menu.actions()]
     assert titles[0].startswith("Shipped model")
     assert titles.count(f"tiny ({tiny_run.parent.name})") == 1
     menu.actions()[titles.index(f"tiny ({tiny_run.parent.name})")].trigger()
-    assert ready.init.value() == tiny_run
+    assert ready.data.init.value() == tiny_run
     qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
 
 
 def test_start_from_a_folder_that_is_no_run_is_said(
     ready: TrainForm, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    ready.init.set_value(tmp_path)
-    ready.init.edited.emit()
+    ready.data.init.set_value(tmp_path)
+    ready.data.init.edited.emit()
     qtbot.waitUntil(lambda: "is not a run folder" in ready.status.text(), timeout=WAIT_MS)
     assert "is not a run folder" in fail_to_start(ready, qtbot)
 
@@ -471,18 +473,18 @@ def test_deeplab_is_checked_without_its_weights_in_memory(
 def test_check_shows_both_domains_and_starts_nothing(ready: TrainForm, qtbot: QtBot) -> None:
     begun: list[object] = []
     ready.started.connect(begun.append)
-    ready.check.click()
+    ready.data.check.click()
     assert not ready.start.isEnabled()
     assert not ready.cancel.isHidden()
     qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
-    assert list(ready.reports.domains) == ["Source", "Target"]
-    assert not ready.reports.domains["Source"].structures.isHidden()
-    assert ready.reports.domains["Target"].structures.isHidden()  # its labels are not read
+    assert list(ready.data.reports.domains) == ["Source", "Target"]
+    assert not ready.data.reports.domains["Source"].structures.isHidden()
+    assert ready.data.reports.domains["Target"].structures.isHidden()  # its labels are not read
     assert ready.status.text() == "Data checked: 1 remark above."  # the same folder twice
-    assert "nothing to adapt to" in ready.reports.domains["Target"].problems.text()
+    assert "nothing to adapt to" in ready.data.reports.domains["Target"].problems.text()
     assert begun == []
-    ready.target.changed.emit()
-    assert ready.reports.domains == {}
+    ready.data.target.changed.emit()
+    assert ready.data.reports.domains == {}
 
 
 def test_fatal_problem_keeps_training_from_starting(
@@ -494,10 +496,10 @@ def test_fatal_problem_keeps_training_from_starting(
         write_volume(tmp_path / "ct" / "labels" / f"{name}.nii.gz", labels)
     write_dataset_json(tmp_path / "ct", LABELS, "CT")
     (tmp_path / "ct" / "images" / "b.nii.gz").write_bytes(b"torn")
-    ready.source.set_folder(tmp_path / "ct")
+    ready.data.source.set_folder(tmp_path / "ct")
     message = fail_to_start(ready, qtbot)
     assert message.startswith("Not started. b.nii.gz")
-    assert "✖ b.nii.gz" in ready.reports.domains["Source"].problems.text()
+    assert "✖ b.nii.gz" in ready.data.reports.domains["Source"].problems.text()
     write_volume(tmp_path / "ct" / "images" / "b.nii.gz", image)
     start(ready, qtbot)
 
@@ -517,12 +519,12 @@ def test_files_that_did_not_change_are_read_once(
 
     monkeypatch.setattr(run_preparation, "check_folder", counted)
     shutil.copytree(data_folder, tmp_path / "ct")
-    ready.source.set_folder(tmp_path / "ct")
-    ready.check.click()
+    ready.data.source.set_folder(tmp_path / "ct")
+    ready.data.check.click()
     qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
     start(ready, qtbot)
     assert read == ["ct", "mr"]
-    assert list(ready.reports.domains) == ["Source", "Target"]
+    assert list(ready.data.reports.domains) == ["Source", "Target"]
     ready.methods.choose("target_supervised")  # reads labels of the target
     start(ready, qtbot)
     assert read == ["ct", "mr", "mr"]
@@ -531,7 +533,7 @@ def test_files_that_did_not_change_are_read_once(
     write_dataset_json(tmp_path / "ct", {"MYO": 1, "LVC": 2, "RVC": 3}, "MR")
     start(ready, qtbot)
     assert read == ["ct", "mr", "mr", *["ct", "mr"] * 2]
-    assert "no case has RVC" in ready.reports.domains["Source"].problems.text()
+    assert "no case has RVC" in ready.data.reports.domains["Source"].problems.text()
 
 
 def test_cancelled_check_starts_nothing(
@@ -563,7 +565,7 @@ def test_layers_become_data_folders_beside_the_run(
     on_layers: TrainForm, qtbot: QtBot, tmp_path: Path
 ) -> None:
     assert on_layers.status.text() == ""
-    on_layers.source.modality.setCurrentText("CT")
+    on_layers.data.source.modality.setCurrentText("CT")
     run_dir, config = start(on_layers, qtbot)
     data = tmp_path / "runs" / "first_data"
     assert run_dir == tmp_path / "runs" / "first"
@@ -619,18 +621,18 @@ def test_label_values_above_255_are_refused(on_layers: TrainForm, qtbot: QtBot) 
 
 
 def test_one_layer_for_both_domains_is_told(on_layers: TrainForm, qtbot: QtBot) -> None:
-    assert on_layers.target.images is not None
-    on_layers.target.images.choose(on_layers.viewer.layers["image 0"])  # type: ignore[attr-defined]
-    on_layers.check.click()
+    assert on_layers.data.target.images is not None
+    on_layers.data.target.images.choose(on_layers.viewer.layers["image 0"])  # type: ignore[attr-defined]
+    on_layers.data.check.click()
     qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
-    assert "the same layer" in on_layers.reports.domains["Target"].problems.text()
+    assert "the same layer" in on_layers.data.reports.domains["Target"].problems.text()
 
 
 def test_deleted_and_renamed_layers(on_layers: TrainForm, qtbot: QtBot) -> None:
     viewer = on_layers.viewer  # type: ignore[attr-defined]
     viewer.layers["image 1"].name = "scan"
-    assert on_layers.target.images is not None
-    assert on_layers.target.images.currentText() == "scan"
+    assert on_layers.data.target.images is not None
+    assert on_layers.data.target.images.currentText() == "scan"
     viewer.layers.remove("labels 0")
     assert on_layers.status.text() == (
         "Source: open an image layer and its labels layer, or choose a data folder."
@@ -645,7 +647,7 @@ def test_layers_that_are_no_volume_are_not_offered(on_layers: TrainForm) -> None
     viewer = on_layers.viewer  # type: ignore[attr-defined]
     viewer.add_layer(Image(np.zeros((4, 4)), name="flat"))
     viewer.add_layer(Image(np.zeros((4, 4, 4, 3)), rgb=True, name="photo"))
-    images = on_layers.source.images
+    images = on_layers.data.source.images
     assert images is not None
     offered = [images.itemText(index) for index in range(images.count())]
     assert sorted(offered) == ["image 0", "image 1"]
@@ -656,7 +658,7 @@ def test_layers_that_are_no_volume_are_not_offered(on_layers: TrainForm) -> None
 
 def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> None:
     on_layers.methods.choose("se_asa")
-    on_layers.check.click()
+    on_layers.data.check.click()
     qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
     settings_of(on_layers).advanced.click()
     for section in settings_of(on_layers)._sections.values():
@@ -683,12 +685,12 @@ def test_settings_stand_beside_the_data_in_a_wide_dock(ready: TrainForm, qtbot: 
         point = widget.mapTo(content, widget.rect().topLeft())
         return point.x(), point.y()
 
-    assert place(ready.presets)[1] > place(ready.check)[1]
+    assert place(ready.settings.presets)[1] > place(ready.data.check)[1]
     ready.resize(1000, 260)
-    qtbot.waitUntil(lambda: place(ready.presets)[0] >= 480)
-    assert place(ready.presets)[1] < place(ready.check)[1]
+    qtbot.waitUntil(lambda: place(ready.settings.presets)[0] >= 480)
+    assert place(ready.settings.presets)[1] < place(ready.data.check)[1]
     ready.resize(320, 700)
-    qtbot.waitUntil(lambda: place(ready.presets)[0] < 100)
+    qtbot.waitUntil(lambda: place(ready.settings.presets)[0] < 100)
 
 
 def test_form_that_dies_during_its_check_leaves_nothing(
@@ -704,10 +706,10 @@ def test_form_that_dies_during_its_check_leaves_nothing(
     monkeypatch.setattr(run_preparation, "check_folder", wait)
     form = TrainForm()  # not of qtbot, which would close it once more
     form.show()
-    qtbot.waitUntil(lambda: form.settings is not None, timeout=WAIT_MS)
-    form.source.set_folder(data_folder)
-    form.target.set_folder(data_folder)
-    form.check.click()
+    qtbot.waitUntil(lambda: form.settings.form is not None, timeout=WAIT_MS)
+    form.data.source.set_folder(data_folder)
+    form.data.target.set_folder(data_folder)
+    form.data.check.click()
     job = form._job
     assert isinstance(job, Job)
     qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
@@ -722,7 +724,7 @@ def test_settings_file_of_a_finished_run_can_be_loaded(
     config = build_config("se_asa", data={"source": data_folder}, init=tmp_path, preview_every=3)
     write_text(tmp_path / "config.yaml", dump_config(config))
     ready.load_settings(tmp_path / "config.yaml")
-    assert ready.init.value() == tmp_path
+    assert ready.data.init.value() == tmp_path
     shown = ready._config()
     assert shown is not None
     assert shown.data.source == data_folder
