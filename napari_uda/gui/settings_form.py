@@ -14,25 +14,23 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
-    QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_uda.config import Config
-from napari_uda.gui.form_rows import form_layout, show_row
-from napari_uda.gui.setting_fields import FieldEditor, make_editor, number_text
+from napari_uda.gui.form_rows import form_layout
+from napari_uda.gui.setting_fields import make_editor, number_text
 from napari_uda.gui.setting_problems import bounds, problems_by_field
+from napari_uda.gui.setting_rows import WARNING, SettingGroup, SettingRow, disclosure
 from napari_uda.gui.worker import guarded
 
 _UNITS = {"_mm": " (mm)", "_deg": " (°)", "_gib": " (GiB)", "_ml": " (mL)"}
-_WARNING = "⚠ "
 _NOT_THERE = "there is no such file or folder; check the path"
 
 
@@ -69,8 +67,8 @@ class SettingsForm(QWidget):
         for path, field, value in _leaves(config):
             self._fields[path], self._values[path] = field, value
         self._reference = dict(self._values)
-        self._rows: dict[str, _Row] = {}
-        self._sections: dict[str, _Section] = {}
+        self._rows: dict[str, SettingRow] = {}
+        self._sections: dict[str, SettingGroup] = {}
         self._problems: dict[str, str] = {}
         self._config: Config | None = None
         shown = [path for path in self._fields if path not in hidden and not _is_fixed(self, path)]
@@ -145,7 +143,7 @@ class SettingsForm(QWidget):
         for path in basic:
             self._add_row(first, path, _words(path.removeprefix("method.")))
         outer.addLayout(first)
-        self.advanced = _disclosure(f"Advanced ({len(rest)} settings)")
+        self.advanced = disclosure(f"Advanced ({len(rest)} settings)")
         self.advanced.setObjectName("advanced")
         self.advanced.toggled.connect(self._on_advanced)
         self.advanced.setVisible(bool(rest))
@@ -163,7 +161,7 @@ class SettingsForm(QWidget):
         for path in rest:
             group = path.rpartition(".")[0]
             if group not in self._sections:
-                section = _Section(_words(group, " › ") or "general")
+                section = SettingGroup(_words(group, " › ") or "general")
                 section.setObjectName(f"group_{group}")
                 section.opened.connect(self._build_section)
                 self._sections[group] = section
@@ -178,7 +176,7 @@ class SettingsForm(QWidget):
         outer.addWidget(self.problem)
 
     @guarded
-    def _build_section(self, section: _Section) -> None:
+    def _build_section(self, section: SettingGroup) -> None:
         """Editors of a group, the first time it is opened."""
         layout = section.form()
         for path in section.paths:
@@ -188,7 +186,7 @@ class SettingsForm(QWidget):
 
     def _add_row(self, layout: QFormLayout, path: str, title: str) -> None:
         field = self._fields[path]
-        row = _Row(layout, title, make_editor(field.annotation, field.description or ""))
+        row = SettingRow(layout, title, make_editor(field.annotation, field.description or ""))
         row.editor.setObjectName(path)
         row.editor.set_value(self._values[path])
         row.editor.edited.connect(lambda: self._on_edited(path))
@@ -250,7 +248,7 @@ class SettingsForm(QWidget):
             for path, text in self._problems.items()
             if path not in self._rows and (path not in self._sections or not path)
         ]
-        self.problem.setText(_WARNING + elsewhere[0] if elsewhere else "")
+        self.problem.setText(WARNING + elsewhere[0] if elsewhere else "")
         self.problem.setVisible(bool(elsewhere))
 
     def _home(self, path: str) -> str:
@@ -276,109 +274,6 @@ class SettingsForm(QWidget):
             lines.append(f"Changed; the preset has {_shown(self._reference[path])}.")
         lines.append(f"--{path.replace('_', '-')}")
         return "".join(f"<p>{escape(line)}</p>" for line in lines if line)
-
-
-class _Row:
-    """A setting in a form: its name, its editor, and below both one sentence when it does not fit."""
-
-    def __init__(self, layout: QFormLayout, title: str, editor: FieldEditor) -> None:
-        self.editor = editor
-        self.label = QLabel(title)
-        self.label.setBuddy(editor)
-        self._layout = layout
-        self._sentence: QLabel | None = None
-        layout.addRow(self.label, editor)
-
-    @property
-    def sentence(self) -> str:
-        """The problem shown, "" without one."""
-        return "" if self._sentence is None else self._sentence.text().removeprefix(_WARNING)
-
-    def show_state(self, problem: str, tooltip: str, *, changed: bool) -> None:
-        self.label.setToolTip(tooltip)
-        self.editor.setToolTip(tooltip)
-        font = self.label.font()
-        if font.bold() != changed:
-            font.setBold(changed)
-            self.label.setFont(font)
-        if self._sentence is None and problem:
-            self._sentence = QLabel()
-            self._sentence.setWordWrap(True)
-            row, _ = self._layout.getWidgetPosition(self.editor)
-            self._layout.insertRow(row + 1, self._sentence)
-        if self._sentence is not None:
-            self._sentence.setText(_WARNING + problem if problem else "")
-            self._sentence.setVisible(bool(problem) and not self.editor.isHidden())
-
-    def set_visible(self, visible: bool) -> None:
-        show_row(self._layout, self.editor, visible)
-        if self._sentence is not None:
-            self._sentence.setVisible(visible and bool(self.sentence))
-
-
-class _Section(QWidget):
-    """A group of settings that opens and closes; its editors are made when it first opens."""
-
-    opened = Signal(object)
-
-    def __init__(self, title: str) -> None:
-        super().__init__()
-        self.paths: list[str] = []
-        self._title = title
-        self._form: QFormLayout | None = None
-        self.header = _disclosure(title)
-        self.header.toggled.connect(self._on_toggled)
-        self._body = QWidget()
-        self._body.setVisible(False)
-        self._sentence = QLabel()
-        self._sentence.setWordWrap(True)
-        self._sentence.setVisible(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
-        layout.addWidget(self.header)
-        layout.addWidget(self._sentence)
-        layout.addWidget(self._body)
-
-    def form(self) -> QFormLayout:
-        """Where the rows go."""
-        if self._form is None:
-            self._form = form_layout(self._body)
-            self._form.setContentsMargins(14, 2, 0, 6)
-        return self._form
-
-    def set_open(self, wanted: bool) -> None:
-        self.header.setChecked(wanted)
-
-    def set_warning(self, wanted: bool) -> None:
-        self.header.setText(_WARNING + self._title if wanted else self._title)
-
-    def set_sentence(self, sentence: str) -> None:
-        self._sentence.setText(_WARNING + sentence if sentence else "")
-        self._sentence.setVisible(bool(sentence))
-
-    @guarded
-    def _on_toggled(self, opened: bool) -> None:
-        if opened:
-            self.opened.emit(self)
-        self.header.setArrowType(_arrow(opened))
-        self._body.setVisible(opened)
-
-
-def _disclosure(title: str) -> QToolButton:
-    button = QToolButton()
-    button.setText(title)
-    button.setCheckable(True)
-    button.setAutoRaise(True)
-    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    button.setArrowType(_arrow(False))
-    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    button.toggled.connect(lambda opened: button.setArrowType(_arrow(opened)))
-    return button
-
-
-def _arrow(opened: bool) -> Qt.ArrowType:
-    return Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow
 
 
 def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
