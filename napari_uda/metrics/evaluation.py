@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ class Evaluation:
     """The scores of one case, structure by structure and slice by slice.
 
     After voxels of the prediction were changed in place, `rescore_slices` and `rescore_volume` bring the
-    scores up to date; together they give what scoring anew would.
+    scores up to date; together they give what scoring anew would. The two may run in two threads.
 
     Attributes:
         prediction: `(Z, Y, X)` labels that are scored; change these.
@@ -41,6 +42,7 @@ class Evaluation:
             InputError: if a value of either map is no label.
         """
         self._pair, self._rules, self._axes = pair, rules, tuple(axes)
+        self._lock = threading.Lock()  # held while tables change or are read, not while scoring
         self.prediction: Labels = label_map(pair.prediction, "prediction")
         self.reference: Labels = label_map(pair.reference, "reference")
         self._boxes = label_boxes(self.prediction, self.reference)
@@ -53,22 +55,26 @@ class Evaluation:
     @property
     def scores(self) -> Scores:
         """The tables as they stand."""
-        labels = sorted(self._rows)
         grid = CaseGrid(
             self._pair.case,
             _three(self.reference.shape),
             self._pair.spacing_mm,
             tuple(AXES[axis] for axis in self._axes),
         )
-        return Scores(
-            rows=[self._rows[label] for label in labels],
-            slices=[
-                row for label in labels for axis in self._axes for row in self._slices[label, axis]
-            ],
-            protocol=self._rules,
-            grids=[grid],
-            samples=[row for label in labels for row in self._samples[label]],
-        )
+        with self._lock:
+            labels = sorted(self._rows)
+            return Scores(
+                rows=[self._rows[label] for label in labels],
+                slices=[
+                    row
+                    for label in labels
+                    for axis in self._axes
+                    for row in self._slices[label, axis]
+                ],
+                protocol=self._rules,
+                grids=[grid],
+                samples=[row for label in labels for row in self._samples[label]],
+            )
 
     def rescore_slices(self, box: Box, labels: Iterable[int]) -> None:
         """Score the slices again that were changed; milliseconds for a stroke.
@@ -84,10 +90,11 @@ class Evaluation:
                 continue
             for axis in self._axes:
                 first, last = box[axis].start, box[axis].stop
-                rows = score_slices(
-                    *self._window(label, axis, first, last), self._rules, axis, first
-                )
-                self._slices[label, axis][first:last] = rows
+                structure, pair = self._window(label, axis, first, last)
+                rows = score_slices(structure, pair, self._rules, axis, first)
+                with self._lock:
+                    if (label, axis) in self._slices:
+                        self._slices[label, axis][first:last] = rows
 
     def rescore_volume(self, labels: Iterable[int]) -> None:
         """Score structures again in 3-D, after `rescore_slices`; a fraction of a second each.
@@ -96,24 +103,28 @@ class Evaluation:
             labels: as for `rescore_slices`.
         """
         for label in _structures(labels):
-            structure = self._structure(label)
-            self._rows[label], self._samples[label] = score_structure(
-                structure, self._pair, self._rules, self._axes[0]
+            row, samples = score_structure(
+                self._structure(label), self._pair, self._rules, self._axes[0]
             )
-            if self._rows[label]["state"] == "absent" and label not in self._pair.names:
-                self._forget(label)
+            with self._lock:
+                if (label, self._axes[0]) not in self._slices:
+                    continue  # it came and went meanwhile
+                self._rows[label], self._samples[label] = row, samples
+                if row["state"] == "absent" and label not in self._pair.names:
+                    self._forget(label)
 
     def _score(self, label: int) -> None:
         structure = self._structure(label)
-        self._rows[label], self._samples[label] = score_structure(
-            structure, self._pair, self._rules, self._axes[0]
-        )
-        for axis in self._axes:
-            self._slices[label, axis] = score_slices(structure, self._pair, self._rules, axis)
+        row, samples = score_structure(structure, self._pair, self._rules, self._axes[0])
+        slices = [score_slices(structure, self._pair, self._rules, axis) for axis in self._axes]
+        with self._lock:
+            self._rows[label], self._samples[label] = row, samples
+            for axis, rows in zip(self._axes, slices, strict=True):
+                self._slices[label, axis] = rows
 
     def _forget(self, label: int) -> None:
         """A label that nobody asked for and that is gone."""
-        del self._rows[label], self._samples[label], self._boxes[label]
+        del self._rows[label], self._samples[label]
         for axis in self._axes:
             del self._slices[label, axis]
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self, TypeAlias, TypedDict
@@ -114,6 +114,16 @@ class Scores:
             protocol=parts[0].protocol,
             grids=[grid for part in parts for grid in part.grids],
             samples=[row for part in parts for row in part.samples],
+        )
+
+    def only(self, case: str) -> Self:
+        """The scores of one case alone."""
+        return replace(
+            self,
+            rows=[row for row in self.rows if row["case"] == case],
+            slices=[row for row in self.slices if row["case"] == case],
+            grids=[grid for grid in self.grids if grid.case == case],
+            samples=[row for row in self.samples if row["case"] == case],
         )
 
     def summary(self) -> list[Summary]:
