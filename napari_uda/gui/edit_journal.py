@@ -198,9 +198,11 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s is no journal of edits; it is left alone", file.parent)
             continue
-        strokes = sum(1 for _ in _strokes(file.parent))
+        strokes = sum(1 for _ in _records(file.parent))
         if strokes:
             found.append(Leftover(file.parent, about, strokes))
+        elif not (file.parent / _STROKES).exists():  # killed before anything was painted
+            shutil.rmtree(file.parent, ignore_errors=True)
     return sorted(found, key=lambda one: one.about.begun)
 
 

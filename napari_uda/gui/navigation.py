@@ -32,6 +32,23 @@ def go_to_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> Non
     dims.set_point(target, float(layer.data_to_world(position)[axis]))
 
 
+def go_to_voxel(
+    viewer: ViewerModel, layer: Layer, axis: int, position: tuple[int, int, int]
+) -> None:
+    """Show the slice across `axis` that holds a voxel, the cursor of all axes on it.
+
+    Args:
+        viewer: the viewer.
+        layer: the layer whose voxel is meant.
+        axis: 0, 1 or 2 of the layer.
+        position: indices of the voxel in the layer.
+    """
+    go_to_slice(viewer, layer, axis, position[axis])
+    world = layer.data_to_world(position)
+    for other in range(3):
+        viewer.dims.set_point(_viewer_axis(viewer, other), float(world[other]))
+
+
 def current_slice(viewer: ViewerModel, layer: Layer, axis: int) -> int | None:
     """The slice of a 3-D layer that is shown; None when the view lies along `axis` or beside the layer."""
     if _viewer_axis(viewer, axis) in viewer.dims.displayed:

@@ -1,16 +1,20 @@
-"""The table of scores: a row per structure and their mean."""
+"""The table of scores: a row per structure and their mean, for one prediction or several."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_uda.colours import structure_colour
 from napari_uda.gui.legend import swatch
+from napari_uda.gui.worker import guarded
+
+if TYPE_CHECKING:
+    from napari_uda.metrics.scores import Scores
 
 # column of scores.csv, header, decimals, explanation
 _NUMBERS = (
@@ -35,9 +39,9 @@ _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
 
 
 class ScoreTable(QTableWidget):
-    """Emits `structure_chosen(label)` when a row is clicked; 0 stands for the mean."""
+    """Emits `structure_chosen(prediction, label)` when a row is clicked; label 0 stands for the mean."""
 
-    structure_chosen = Signal(int)
+    structure_chosen = Signal(int, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 0, parent)
@@ -62,26 +66,55 @@ class ScoreTable(QTableWidget):
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.cellClicked.connect(self._on_cell_clicked)
 
-    def show_rows(self, rows: Sequence[Mapping[str, Any]], mean: Mapping[str, Any]) -> None:
+    def show_scores(self, predictions: Sequence[tuple[str, Scores]]) -> None:
         """Fill in.
 
         Args:
-            rows: one mapping per structure, the columns of scores.csv.
-            mean: the last entry of `Scores.summary()`.
+            predictions: name and scores of each; the names stand above their rows when there are
+                several.
         """
-        self.setRowCount(len(rows) + 1)
-        for index, row in enumerate(rows):
-            label, name = int(row["label"]), str(row["name"])
-            first = QTableWidgetItem(swatch(structure_colour(name, label)), name)
-            first.setData(Qt.ItemDataRole.UserRole, label)
-            self.setItem(index, 0, first)
-            self._fill(index, row, str(row["state"]))
-        last = QTableWidgetItem("mean")
-        last.setData(Qt.ItemDataRole.UserRole, 0)
-        self.setItem(len(rows), 0, last)
-        self._fill(len(rows), {key: _mean_of(value) for key, value in mean.items()}, "")
+        several = len(predictions) > 1
+        self.clearSpans()
+        self.setRowCount(sum(len(scores.rows) + 1 + several for _, scores in predictions))
+        row = 0
+        for rank, (name, scores) in enumerate(predictions):
+            if several:
+                self._put_name(row, rank, name)
+                row += 1
+            for values in scores.rows:
+                self._put_structure(row, rank, values)
+                row += 1
+            self._put_mean(row, rank, scores)
+            row += 1
+
+    def _put_name(self, row: int, rank: int, name: str) -> None:
+        self._put_first(row, rank, 0, QTableWidgetItem(name))
+        self.item(row, 0).setToolTip(name)
+        for column in range(1, self.columnCount()):
+            self.setItem(row, column, QTableWidgetItem())
+        self.setSpan(row, 0, 1, self.columnCount())
+        self._embolden(row)
+
+    def _put_structure(self, row: int, rank: int, values: Mapping[str, Any]) -> None:
+        label, name = int(values["label"]), str(values["name"])
+        item = QTableWidgetItem(swatch(structure_colour(name, label)), name)
+        self._put_first(row, rank, label, item)
+        self._fill(row, values, str(values["state"]))
+
+    def _put_mean(self, row: int, rank: int, scores: Scores) -> None:
+        mean = scores.summary()[-1]
+        self._put_first(row, rank, 0, QTableWidgetItem("mean"))
+        self._fill(row, {key: _mean_of(value) for key, value in mean.items()}, "")
+        self._embolden(row)
+
+    def _put_first(self, row: int, rank: int, label: int, item: QTableWidgetItem) -> None:
+        item.setData(Qt.ItemDataRole.UserRole, label)
+        item.setData(Qt.ItemDataRole.UserRole + 1, rank)
+        self.setItem(row, 0, item)
+
+    def _embolden(self, row: int) -> None:
         for column in range(self.columnCount()):
-            item = self.item(len(rows), column)
+            item = self.item(row, column)
             font = item.font()
             font.setBold(True)
             item.setFont(font)
@@ -104,8 +137,11 @@ class ScoreTable(QTableWidget):
                 item.setToolTip(_STATE_TIPS[text])
             self.setItem(index, column, item)
 
-    def _on_cell_clicked(self, row: int, column: int) -> None:
-        self.structure_chosen.emit(int(self.item(row, 0).data(Qt.ItemDataRole.UserRole)))
+    @guarded
+    def _on_cell_clicked(self, row: int) -> None:
+        first = self.item(row, 0)
+        label = int(first.data(Qt.ItemDataRole.UserRole))
+        self.structure_chosen.emit(int(first.data(Qt.ItemDataRole.UserRole + 1)), label)
 
 
 def _mean_of(value: Any) -> Any:

@@ -1,8 +1,10 @@
-"""Scores of two layers, and where every scored slice lies in the viewer. Knows no widget."""
+"""Scores of layers, and where every scored slice lies in the viewer. Knows no widget."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from napari_uda.gui.geometry import Placement, layer_volume, placement, tag
 from napari_uda.gui.layers import structure_names
 
 if TYPE_CHECKING:
+    from napari_uda.metrics.disagreement import Region
+    from napari_uda.metrics.evaluation import Evaluation
     from napari_uda.metrics.report import Scores
 
 _FILE_AXES = ("z", "y", "x")
@@ -28,13 +32,17 @@ QUANTITIES = {
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One structure along one axis of a layer: slice numbers, values, and areas in mm²."""
+    """One structure along one axis of a layer: slice numbers, values, and areas in mm².
+
+    `rank` tells the predictions of a comparison apart: 0 is the first.
+    """
 
     label: int
     name: str
     slices: NDArray[np.int64]
     values: NDArray[np.float64]
     areas: NDArray[np.float64]
+    rank: int = 0
 
     @property
     def colour(self) -> str:
@@ -47,50 +55,70 @@ class LayerScores:
     """Scores of a layer, in the slice numbers of the layer.
 
     Attributes:
+        name: of the layer when it was scored.
+        method: what the cohort calls its predictions: the run, or the layer's name.
         scores: the tables, in the slice numbers of the file: what is exported.
+        evaluation: what the tables come from; it follows edits.
+        names: label value to structure name.
+        entropy: `(Z, Y, X)` on the file's grid, or None.
         placement: how the layer lies on its file's grid.
         shape: shape of the layer.
         spacing_mm: voxel size along the layer's axes.
     """
 
+    name: str
+    method: str
     scores: Scores
+    evaluation: Evaluation
+    names: dict[int, str]
+    entropy: NDArray[np.floating] | None
     placement: Placement
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+
+    @property
+    def case(self) -> str:
+        """Name of the case."""
+        return self.scores.grids[0].case
 
     @property
     def coarsest_axis(self) -> int:
         """The layer's axis with the largest spacing: the one its slices were acquired across."""
         return int(np.argmax(np.round(self.spacing_mm, 3)))
 
-    def lines(self, axis: int, quantity: str) -> list[Line]:
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the structures; NaN without any."""
+        return self.scores.means("dice")["mean"]
+
+    def updated(self) -> LayerScores:
+        """The scores as they stand after edits."""
+        return replace(self, scores=self.evaluation.scores)
+
+    def lines(self, axis: int, quantity: str, rank: int = 0) -> list[Line]:
         """Values along an axis of the layer, one line per structure.
 
         Args:
             axis: 0, 1 or 2 of the layer.
             quantity: a key of `QUANTITIES`.
+            rank: of this prediction among those compared.
         """
-        found: dict[int, list[tuple[int, float, float]]] = {}
-        names: dict[int, str] = {}
-        for row in self.scores.slices:
-            layer_axis, index = self.placement.to_layer_slice(
-                _FILE_AXES.index(str(row["axis"])), int(row["slice"]), self.shape
-            )
-            if layer_axis == axis:
-                label = int(row["label"])
-                names[label] = str(row["name"])
-                area = float(row["area_prediction_mm2"]) + float(row["area_reference_mm2"])
-                found.setdefault(label, []).append((index, float(row[quantity]), area))
+        rows = self._rows_of_axis.get(axis, {})
         lines = []
-        for label, points in found.items():
-            slices, values, areas = zip(*sorted(points), strict=True)
-            lines.append(
-                Line(label, names[label], np.array(slices), np.array(values), np.array(areas))
+        for label, points in rows.items():
+            slices = np.array([index for index, _ in points])
+            values = np.array([float(row[quantity]) for _, row in points])
+            areas = np.array(
+                [
+                    float(row["area_prediction_mm2"]) + float(row["area_reference_mm2"])
+                    for _, row in points
+                ]
             )
+            lines.append(Line(label, str(points[0][1]["name"]), slices, values, areas, rank))
         return lines
 
-    def worst_slice(self, axis: int, label: int) -> int | None:
-        """The slice with the lowest Dice of a structure; among equals that with the largest area.
+    def slices_by_dice(self, axis: int, label: int) -> list[int]:
+        """Slices that hold a structure, the worst Dice first; among equals the largest area first.
 
         Args:
             axis: 0, 1 or 2 of the layer.
@@ -106,18 +134,69 @@ class LayerScores:
             index: (float(np.mean([value for value, _ in parts])), -sum(area for _, area in parts))
             for index, parts in per_slice.items()
         }
-        return min(ranks, key=ranks.__getitem__, default=None)
+        return sorted(ranks, key=ranks.__getitem__)
+
+    def worst_slice(self, axis: int, label: int) -> int | None:
+        """The first of `slices_by_dice`; None when there is none."""
+        return next(iter(self.slices_by_dice(axis, label)), None)
+
+    def disagreements(self, label: int) -> list[tuple[Region, tuple[int, int, int]]]:
+        """Regions of error, the largest first, each with its position in the layer; for a thread."""
+        from napari_uda.metrics.disagreement import disagreements
+
+        found = disagreements(self.evaluation.prediction, self.evaluation.reference, label)
+        return [(region, self.layer_position(region.position)) for region in found]
+
+    def layer_position(self, position: Sequence[int]) -> tuple[int, int, int]:
+        """A voxel of the file's grid as a voxel of the layer."""
+        where = [0, 0, 0]
+        for axis, index in enumerate(position):
+            layer_axis, layer_index = self.placement.to_layer_slice(axis, index, self.shape)
+            where[layer_axis] = layer_index
+        return where[0], where[1], where[2]
+
+    @cached_property
+    def _rows_of_axis(self) -> dict[int, dict[int, list[tuple[int, Any]]]]:
+        """Layer axis to label to (slice of the layer, row of slices.csv), in order of the slices."""
+        found: dict[int, dict[int, list[tuple[int, Any]]]] = {}
+        for row in self.scores.slices:
+            axis, index = self.placement.to_layer_slice(
+                _FILE_AXES.index(str(row["axis"])), int(row["slice"]), self.shape
+            )
+            found.setdefault(axis, {}).setdefault(int(row["label"]), []).append((index, row))
+        for labels in found.values():
+            for points in labels.values():
+                points.sort(key=lambda point: point[0])
+        return found
 
 
-def score_layers(prediction: Labels, reference: Labels, entropy: Image | None) -> LayerScores:
+def score_layers(
+    prediction: Labels,
+    reference: Labels,
+    entropy: Image | None,
+    protocol: str = "recommended",
+    labels: NDArray[np.uint8] | None = None,
+) -> LayerScores:
     """Score one labels layer against another; for a worker thread.
+
+    Args:
+        prediction: the layer.
+        reference: what counts as true.
+        entropy: entropy map of the prediction.
+        protocol: name of a protocol.
+        labels: the prediction's labels on its file's grid, when the caller keeps a copy that follows
+            edits; default the layer's own.
 
     Raises:
         InputError: if the layers lie on different grids, with the difference in numbers.
     """
-    from napari_uda.metrics.report import evaluate
+    from napari_uda.metrics.evaluation import Evaluation
+    from napari_uda.metrics.inputs import read_pair
+    from napari_uda.metrics.protocols import get_protocol
 
     predicted, expected = layer_volume(prediction), layer_volume(reference)
+    if labels is not None:
+        predicted = predicted.with_array(labels)
     lies = placement(prediction)
     uncertain: Any = None
     if entropy is not None:
@@ -127,13 +206,32 @@ def score_layers(prediction: Labels, reference: Labels, entropy: Image | None) -
                 f"{prediction.data.shape}; choose the entropy map of this prediction"
             )
         uncertain = layer_volume(entropy).array
-    scores = evaluate(
+    names = structure_names(reference) | structure_names(prediction)
+    own = tag(prediction)
+    pair = read_pair(
         predicted,
         expected,
-        names=structure_names(reference) | structure_names(prediction),
-        case=str(tag(prediction).get("case") or prediction.name),
-        axes=("z", "y", "x"),
+        names=names,
+        case=str(own.get("case") or prediction.name),
         entropy=uncertain,
     )
+    evaluation = Evaluation(pair, get_protocol(protocol), (0, 1, 2))
     spacing = tuple(predicted.spacing_mm[axis] for axis in lies.orientation.permutation)
-    return LayerScores(scores, lies, tuple(prediction.data.shape), spacing)
+    return LayerScores(
+        name=prediction.name,
+        method=method_of(prediction),
+        scores=evaluation.scores,
+        evaluation=evaluation,
+        names=names,
+        entropy=uncertain,
+        placement=lies,
+        shape=tuple(prediction.data.shape),
+        spacing_mm=spacing,
+    )
+
+
+def method_of(layer: Labels) -> str:
+    """What the cohort calls the predictions of this kind."""
+    own = tag(layer)
+    run = str(own.get("run") or "")
+    return f"{run} (edited)" if run and own.get("role") == "edited" else run or layer.name

@@ -16,6 +16,7 @@ from napari_uda.gui.colours import readable
 from napari_uda.gui.scoring import Line
 
 _POINT_PIXELS = 5
+_PENS = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
 
 
 class SliceCurve(QWidget):
@@ -52,7 +53,7 @@ class SliceCurve(QWidget):
         """Draw anew.
 
         Args:
-            lines: one per structure; a NaN leaves a gap.
+            lines: one per structure and prediction; a NaN leaves a gap.
             quantity: what the values are, with its unit.
             top: upper end of the value axis; None fits the values.
         """
@@ -92,7 +93,11 @@ class SliceCurve(QWidget):
             self.plot.plot(
                 line.slices,
                 line.values,
-                pen=pg.mkPen(colour, width=3 if line.label == self._chosen else 1.5),
+                pen=pg.mkPen(
+                    colour,
+                    width=3 if line.label == self._chosen else 1.5,
+                    style=_PENS[line.rank % len(_PENS)],
+                ),
                 symbol="o",
                 symbolSize=_POINT_PIXELS,
                 symbolBrush=colour,
@@ -112,10 +117,12 @@ class SliceCurve(QWidget):
         if index is None:
             return
         lines = [f"slice {index}"]
+        several = len({line.rank for line in self._lines}) > 1
         for line in self._lines:
             at = np.flatnonzero(line.slices == index)
             if at.size and np.isfinite(line.values[at[0]]):
-                lines.append(f"{line.name} {line.values[at[0]]:.3g}")
+                which = f" ({line.rank + 1})" if several else ""
+                lines.append(f"{line.name}{which} {line.values[at[0]]:.3g}")
         view = self.plot.viewport()
         QToolTip.showText(
             self.plot.mapToGlobal(self.plot.mapFromScene(position)), "\n".join(lines), view

@@ -69,9 +69,10 @@ def test_edits_are_offered_again(labels: Volume, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_journal_without_a_stroke_is_not_offered(labels: Volume, folder: Path) -> None:
+def test_journal_without_a_stroke_is_swept_away(labels: Volume, folder: Path) -> None:
     write(labels, folder, 0).close()
     assert leftovers(folder) == []
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("lost", [1, 7, 60])

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
+from app_model.types import KeyBinding
 from gui_cases import LABELS, ball_case
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtWidgets import QPushButton
 
 import napari_uda as uda
-from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import show
+from napari_uda.data.volume import Volume, write_volume
+from napari_uda.gui import score_export
+from napari_uda.gui.geometry import displayed, layer_volume
+from napari_uda.gui.layers import show, structure_names
 from napari_uda.gui.navigation import current_slice, go_to_slice
 from napari_uda.gui.reader import layer_data
 from napari_uda.gui.score_dock import ScoreDock
 from napari_uda.gui.scoring import score_layers
+from napari_uda.gui.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.inference.predict import Prediction
+from napari_uda.metrics.calibration import calibrate_structures
+from napari_uda.metrics.protocols import PROTOCOLS
+from napari_uda.runs import Run
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}
@@ -55,7 +65,7 @@ def dock(
     widget = ScoreDock(viewer)
     viewer.window.add_dock_widget(widget, name="Score")
     yield widget
-    qtbot.waitUntil(lambda: widget._job is None, timeout=WAIT_MS)
+    settle(widget, qtbot)
 
 
 @pytest.fixture
@@ -66,7 +76,7 @@ def scored(dock: ScoreDock, qtbot: QtBot) -> ScoreDock:
 
 def score(dock: ScoreDock, qtbot: QtBot) -> None:
     dock.score.click()
-    qtbot.waitUntil(lambda: dock._job is None, timeout=WAIT_MS)
+    settle(dock, qtbot)
 
 
 def cells(dock: ScoreDock, row: int) -> list[str]:
@@ -79,10 +89,10 @@ def click_row(dock: ScoreDock, qtbot: QtBot, row: int) -> None:
 
 
 def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
-    assert dock.predictions.currentText() == "case_0 prediction"
-    assert dock.references.currentText() == "case_0 reference"
-    assert dock.entropies.currentText() == "case_0 entropy"
-    assert dock.predictions.count() == 2  # no reliability map among structures
+    assert dock.choices.predictions.currentText() == "case_0 prediction"
+    assert dock.choices.references.currentText() == "case_0 reference"
+    assert dock.choices.entropies.currentText() == "case_0 entropy"
+    assert dock.choices.predictions.count() == 2  # no reliability map among structures
     assert not dock.export.isEnabled()
 
 
@@ -111,25 +121,25 @@ def test_table_shows_the_numbers_of_evaluate(
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
-    viewer, layer = scored._viewer, scored.predictions.layer
-    assert scored.axes.currentIndex() == 0
+    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    assert scored.slices.axes.currentIndex() == 0
     click_row(scored, qtbot, 1)
     # slice 3 of 6 from the foot is slice 2 from the head, as the viewer counts
     assert viewer.dims.current_step[0] == 2
     assert current_slice(viewer, layer, 0) == 2
     assert not (layer.data[2] == 2).any()
-    assert scored.curve.marker.value() == 2
-    assert scored.curve.marker.isVisible()
+    assert scored.slices.curve.marker.value() == 2
+    assert scored.slices.curve.marker.isVisible()
 
 
 def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
-    plot = scored.curve.plot
+    plot = scored.slices.curve.plot
     scored._viewer.window.activate()
     qtbot.waitUntil(lambda: plot.plotItem.vb.width() > 50, timeout=WAIT_MS)
     for index in (4, 1):
         scene = plot.plotItem.vb.mapViewToScene(QPointF(index + 0.2, 0.5))
         where = plot.mapFromScene(scene)
-        with qtbot.waitSignal(scored.curve.slice_chosen) as chosen:
+        with qtbot.waitSignal(scored.slices.curve.slice_chosen) as chosen:
             qtbot.mouseClick(
                 plot.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(where.x(), where.y())
             )
@@ -140,7 +150,7 @@ def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
 def test_curve_holds_dice_per_slice_in_the_order_of_the_viewer(
     scored: ScoreDock, prediction: Prediction, reference: Volume
 ) -> None:
-    (myo, _) = scored._result.lines(0, "dice")
+    (myo, _) = scored._results[0].lines(0, "dice")
     assert (myo.name, list(myo.slices)) == ("MYO", [0, 1, 2, 3, 4, 5])
     for index, value in zip(myo.slices, myo.values, strict=True):
         a, b = prediction.labels[5 - index] == 1, reference.array[5 - index] == 1
@@ -148,24 +158,24 @@ def test_curve_holds_dice_per_slice_in_the_order_of_the_viewer(
 
 
 def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
-    scored.axes.setCurrentIndex(1)
-    assert not scored.curve.marker.isVisible()  # the view lies along that axis
+    scored.slices.axes.setCurrentIndex(1)
+    assert not scored.slices.curve.marker.isVisible()  # the view lies along that axis
     click_row(scored, qtbot, 0)
     viewer = scored._viewer
     assert tuple(viewer.dims.order) == (1, 0, 2)
-    worst = scored._result.worst_slice(1, 1)
+    worst = scored._results[0].worst_slice(1, 1)
     assert viewer.dims.current_step[1] == worst
-    assert scored.curve.marker.value() == worst
+    assert scored.slices.curve.marker.value() == worst
 
 
 def test_moving_the_slider_moves_the_mark(scored: ScoreDock) -> None:
     scored._viewer.dims.set_current_step(0, 5)
-    assert scored.curve.marker.value() == 5
+    assert scored.slices.curve.marker.value() == 5
 
 
 def test_mean_entropy_curve(scored: ScoreDock, prediction: Prediction, reference: Volume) -> None:
-    scored.quantities.setCurrentIndex(2)
-    (myo, _) = scored._result.lines(0, "mean_entropy")
+    scored.slices.quantities.setCurrentIndex(2)
+    (myo, _) = scored._results[0].lines(0, "mean_entropy")
     inside = (prediction.labels[5] == 1) | (reference.array[5] == 1)
     assert myo.values[0] == pytest.approx(prediction.entropy[5][inside].mean())
 
@@ -176,7 +186,7 @@ def test_export_writes_the_tables(scored: ScoreDock, tmp_path: Path, qtbot: QtBo
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["MYO", "LVC"]
-    assert float(rows[0]["dice"]) == scored._result.scores.rows[0]["dice"]
+    assert float(rows[0]["dice"]) == scored._results[0].scores.rows[0]["dice"]
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["protocol"] == "recommended"
     assert (tmp_path / "out" / "slices.csv").read_text().startswith("case,axis,slice,position_mm")
     qtbot.waitUntil(lambda: not _running(), timeout=WAIT_MS)
@@ -192,7 +202,7 @@ def test_other_grid_is_refused_in_one_sentence(
     affine[2, 3] += 4
     shifted = Volume(reference.array, affine, "shifted")
     (layer,) = dock._viewer._add_layer_from_data(*layer_data(shifted, "reference", NAMES))
-    dock.references.choose(layer)
+    dock.choices.references.choose(layer)
     score(dock, qtbot)
     (message,) = notifications()
     assert "4 mm apart" in message
@@ -201,7 +211,7 @@ def test_other_grid_is_refused_in_one_sentence(
 
 
 def test_edit_asks_for_a_new_score(scored: ScoreDock) -> None:
-    layer = scored.predictions.layer
+    layer = scored.choices.predictions.layer
     layer.data = np.zeros_like(layer.data)
     assert "press Score again" in scored.status.text()
 
@@ -214,7 +224,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
     viewer.add_labels(np.ones((2, 8, 8), np.uint8))
     assert "No reference" in dock.status.text()
     viewer.add_labels(np.ones((2, 8, 8), np.uint8))
-    dock.references.choose(viewer.layers[0])
+    dock.choices.references.choose(viewer.layers[0])
     assert dock.score.isEnabled()
     score(dock, qtbot)
     assert cells(dock, 0)[:2] == ["label_1", "1.000"]
@@ -223,7 +233,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_curve_follows_the_theme(scored: ScoreDock, theme: str) -> None:
     scored._viewer.theme = theme
-    colour = scored.curve.plot.backgroundBrush().color()
+    colour = scored.slices.curve.plot.backgroundBrush().color()
     assert (colour.lightness() > 128) == (theme == "light")
 
 
@@ -261,6 +271,310 @@ def test_slices_of_two_layers_without_a_file(made_prediction: Prediction) -> Non
     result = score_layers(first, Labels(made_prediction.labels, scale=(8, 1.5, 1.5)), None)
     assert result.coarsest_axis == 0
     assert all(np.nanmin(line.values) == 1 for line in result.lines(0, "dice"))
+
+
+def press(dock: ScoreDock, qtbot: QtBot, button: QPushButton) -> None:
+    """Press, and wait until what it set going has ended."""
+    button.click()
+    settle(dock, qtbot)
+
+
+def settle(dock: ScoreDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: dock._job is None and not _running(), timeout=WAIT_MS)
+
+
+def shown(dock: ScoreDock) -> int:
+    return int(dock._viewer.dims.current_step[dock.slices.axis])
+
+
+def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) -> None:
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("LVC"))
+    (_, lvc) = scored._results[0].lines(0, "dice")
+    known = {int(i): v for i, v in zip(lvc.slices, lvc.values, strict=True) if np.isfinite(v)}
+    seen = []
+    for _ in known:
+        scored.slices.worst.click()
+        seen.append(shown(scored))
+    assert [known[index] for index in seen] == sorted(known.values())
+    assert seen[0] == 2  # nothing of LVC there
+    scored.slices.worst.click()
+    assert shown(scored) == seen[0]  # and again from the worst
+    click_row(scored, qtbot, 1)
+    assert shown(scored) == seen[0]
+
+
+def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: QtBot) -> None:
+    viewer = scored._viewer
+    assert scored.slices.worst.text() == "Next worst slice (W)"
+    worst = scored._results[0].slices_by_dice(0, 0)
+    for key in (WORST_KEY, WORST_KEY):
+        press_key(viewer, key)
+    assert shown(scored) == worst[1]
+    press_key(viewer, DISAGREEMENT_KEY)
+    settle(scored, qtbot)
+    assert "Error 1 of" in scored.status.text()
+
+
+def press_key(viewer: Viewer, key: str) -> None:
+    """The key as napari's canvas handles it."""
+    viewer.keymap[KeyBinding.from_str(key)](viewer)
+
+
+def test_errors_are_visited_by_size(
+    scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
+) -> None:
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("LVC"))
+    press(scored, qtbot, scored.slices.disagreement)
+    missed = (prediction.labels != 2) & (reference.array == 2)
+    assert missed[3].sum() > 40  # a whole slice was left out: the largest error
+    assert shown(scored) == 2
+    words = scored.status.text()
+    assert "Error 1 of" in words
+    assert "false negative" in words
+    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    place = tuple(round(value) for value in layer.world_to_data(viewer.dims.point))
+    on_file = Volume(missed.astype(np.uint8), reference.affine)
+    assert displayed(on_file)[0][place] == 1
+    press(scored, qtbot, scored.slices.disagreement)
+    assert "Error 2 of" in scored.status.text()
+
+
+def test_prediction_without_errors_says_so(scored: ScoreDock, qtbot: QtBot) -> None:
+    layer = scored._viewer.add_labels(
+        scored.choices.references.layer.data.copy(), name="perfect", visible=False
+    )
+    reference = scored.choices.references.layer
+    layer.scale, layer.translate = reference.scale, reference.translate
+    layer.units = reference.units
+    scored.choices.predictions.choose(layer)
+    score(scored, qtbot)
+    press(scored, qtbot, scored.slices.disagreement)
+    assert scored.status.text() == "Prediction and reference agree everywhere."
+
+
+def test_error_layer_shows_both_kinds(
+    scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
+) -> None:
+    viewer = scored._viewer
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
+    press(scored, qtbot, scored.slices.errors)
+    layer = viewer.layers["errors"]
+    ours, theirs = prediction.labels == 1, reference.array == 1
+    wanted = (1 * (ours & ~theirs) + 2 * (theirs & ~ours)).astype(np.uint8)
+    np.testing.assert_array_equal(layer_volume(layer).array, wanted)
+    np.testing.assert_array_equal(layer_volume(layer).affine, reference.affine)
+    assert structure_names(layer)[1] == "false positive"
+    colours = [tuple(layer.get_color(value)) for value in (1, 2)]
+    assert colours[0] != colours[1]
+    scored.slices.structures.setCurrentIndex(0)  # all structures
+    settle(scored, qtbot)
+    assert viewer.layers["errors"] is layer
+    assert (layer.data == 3).any()
+    assert scored.choices.predictions.findText("errors") < 0  # not a prediction
+    viewer.layers.remove(layer)
+    assert not scored.slices.errors.isChecked()
+    press(scored, qtbot, scored.slices.errors)
+    assert "errors" in viewer.layers
+    press(scored, qtbot, scored.slices.errors)
+    assert "errors" not in viewer.layers
+
+
+@pytest.fixture
+def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
+    """A second prediction, one voxel off the other way, is scored as well."""
+    other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other")
+    show(dock._viewer, other)
+    dock.choices.predictions.choose(dock._viewer.layers["case_0 prediction"])
+    dock.choices._on_menu()
+    (action,) = [one for one in dock.choices.menu.actions() if "[1]" in one.text()]
+    action.trigger()
+    assert dock.choices.compare.text().strip() == "Compare (1)"
+    score(dock, qtbot)
+    return dock
+
+
+def test_several_predictions_against_one_reference(
+    compared: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
+) -> None:
+    other = np.roll(reference.array, -2, axis=2)
+    scores = [
+        uda.evaluate(Volume(labels, reference.affine), reference, names=NAMES)
+        for labels in (prediction.labels, other)
+    ]
+    column = [cells(compared, row)[:2] for row in range(compared.table.rowCount())]
+    wanted = []
+    for name, one in zip(("case_0 prediction", "case_0 prediction [1]"), scores, strict=True):
+        wanted.append([name, ""])
+        wanted += [[row["name"], f"{row['dice']:.3f}"] for row in one.rows]
+        wanted.append(["mean", f"{one.means('dice')['mean']:.3f}"])
+    assert column == wanted
+    click_row(compared, qtbot, 5)  # MYO of the second
+    assert compared.slices.methods.currentText() == "case_0 prediction [1]"
+    assert compared.slices.structures.currentText() == "MYO"
+    worst = compared._results[1].worst_slice(0, 1)
+    assert shown(compared) == worst
+    lines = compared.slices.curve._lines
+    assert {line.rank for line in lines} == {1}
+    compared.slices.methods.setCurrentIndex(2)  # all predictions
+    assert {line.rank for line in compared.slices.curve._lines} == {0, 1}
+    assert len(compared.slices.curve._lines) == 4
+
+
+def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:
+    compared._viewer.layers.remove("case_0 prediction [1]")
+    assert compared.choices.compared() == []
+    score(compared, qtbot)
+    assert compared.table.rowCount() == 3
+    assert compared.slices.methods.isHidden()
+
+
+def test_protocol_is_said_in_words_and_scores_anew(
+    scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
+) -> None:
+    choices = scored.choices
+    names = [choices.protocols.itemData(i) for i in range(choices.protocols.count())]
+    assert names == list(PROTOCOLS)
+    assert choices.definition.isHidden()
+    choices.about.click()
+    assert not choices.definition.isHidden()
+    choices.protocols.setCurrentIndex(choices.protocols.findData("attent_slice"))
+    settle(scored, qtbot)
+    assert choices.definition.toPlainText() == PROTOCOLS["attent_slice"].describe()
+    expected = uda.evaluate(prediction, reference, protocol="attent_slice", axes=("z", "y", "x"))
+    assert cells(scored, 0)[1] == f"{expected.rows[0]['dice']:.3f}"
+    choices.protocols.setCurrentIndex(0)
+    settle(scored, qtbot)
+    assert cells(scored, 0)[1] != f"{expected.rows[0]['dice']:.3f}"
+
+
+def cohort_rows(dock: ScoreDock) -> list[list[str]]:
+    table = dock.cohort.table
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount())]
+        for row in range(table.rowCount())
+    ]
+
+
+def test_cohort_of_a_folder(
+    dock: ScoreDock, data_folder: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    predictions = tmp_path / "model_a"
+    for index in range(2):
+        _, labels = ball_case(f"case_{index}", index)
+        array = np.roll(labels.array, index + 1, axis=1) * (labels.array != index + 1)
+        write_volume(predictions / f"case_{index}_labels.nii.gz", labels.with_array(array))
+    dock.score_folders(predictions, data_folder / "labels")
+    settle(dock, qtbot)
+    expected = uda.evaluate_folders(predictions, data_folder / "labels").summary()
+    rows = cohort_rows(dock)
+    assert rows[0][0] == "model_a"
+    for row, summary in zip(rows[1:], expected, strict=True):
+        dice, hd95 = summary["dice"], summary["hd95_mm"]
+        assert row[0] == summary["name"]
+        assert row[1] == f"{dice['mean']:.3f} ± {dice['sd']:.3f}"
+        assert row[4] == f"{hd95['mean']:.2f} ± {hd95['sd']:.2f}"
+        assert row[6:] == [str(summary["n_cases"]), str(summary["n_missing"])]
+    assert "model_a: 2 cases, mean Dice" in dock.status.text()
+    press(dock, qtbot, dock.cohort.clear)
+    assert cohort_rows(dock) == []
+
+
+def test_cohort_gathers_what_was_scored(scored: ScoreDock, qtbot: QtBot) -> None:
+    rows = cohort_rows(scored)
+    assert [row[0] for row in rows] == ["tiny", "MYO", "LVC", "mean"]
+    assert rows[1][1] == cells(scored, 0)[1]  # one case has no deviation
+    score(scored, qtbot)
+    assert cohort_rows(scored) == rows  # the same case again is one case
+    scored.choices.protocols.setCurrentIndex(1)  # other rules, another cohort
+    settle(scored, qtbot)
+    assert cohort_rows(scored)[1][-2:] == ["1", "0"]
+
+
+def test_folder_without_labels_is_said(dock: ScoreDock, tmp_path: Path, qtbot: QtBot) -> None:
+    dock.score_folders(tmp_path, tmp_path / "none")
+    settle(dock, qtbot)
+    assert "is not a folder" in dock.status.text()
+
+
+def test_calibration_is_drawn_when_it_is_looked_at(
+    scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
+) -> None:
+    assert scored.calibration is None
+    scored.tabs.setCurrentIndex(2)
+    settle(scored, qtbot)
+    panel = scored.calibration
+    assert panel is not None
+    expected = calibrate_structures(
+        prediction.labels, reference.array, prediction.entropy, reference.spacing_mm, NAMES
+    )
+    names = [panel.structures.itemText(i) for i in range(panel.structures.count())]
+    assert names == ["all", "MYO", "LVC"]
+    panel.structures.setCurrentIndex(1)
+    band = expected[1].band
+    assert f"ECE {band.width.ece():.3f}" in panel.numbers.text()
+    assert f"errors {band.auroc:.3f}" in panel.numbers.text()
+    assert f"{band.errors} of {band.voxels} voxels wrong" in panel.numbers.text()
+    panel.regions.setCurrentIndex(1)
+    panel.bins.setCurrentIndex(1)
+    assert f"ECE {expected[1].whole.mass.ece():.3f}" in panel.numbers.text()
+    bars = [item for item in panel.plot.plotItem.items if isinstance(item, pg.BarGraphItem)]
+    assert len(bars) == 1
+
+
+def test_calibration_without_entropy_says_what_is_missing(dock: ScoreDock, qtbot: QtBot) -> None:
+    dock.choices.entropies.setCurrentIndex(0)  # none
+    score(dock, qtbot)
+    dock.tabs.setCurrentIndex(2)
+    settle(dock, qtbot)
+    assert dock.calibration is None
+
+
+def test_export_holds_a_report_page(compared: ScoreDock, tmp_path: Path, qtbot: QtBot) -> None:
+    compared.export_to(tmp_path / "out")
+    settle(compared, qtbot)
+    out = tmp_path / "out"
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "<title>Scores of case_0</title>" in text
+    assert text.count("data:image/png;base64") == 4  # the worst slice of each structure, twice
+    assert "6 × 32 × 40 voxels of 8 × 1.5 × 1.5 mm" in text
+    assert "not found on this machine" in text  # the run of this test is none
+    assert (out / "cohort.csv").read_text().startswith("method,protocol,structure,n_cases")
+    folders = sorted(path.name for path in out.iterdir() if path.is_dir())
+    assert folders == ["1_case_0_prediction", "2_case_0_prediction__1_"]
+    assert (out / folders[1] / "scores.json").exists()
+
+
+def test_model_hash_of_a_run_that_is_known(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_export, "known_models", lambda: [("tiny", tiny_run)])
+    weights = Run.open(tiny_run).weights_file().read_bytes()
+    assert score_export.model_hash("tiny") == hashlib.sha256(weights).hexdigest()[:16]
+    assert score_export.model_hash("unknown") == ""
+
+
+def test_layers_removed_or_renamed_at_any_time(scored: ScoreDock, qtbot: QtBot) -> None:
+    viewer = scored._viewer
+    press(scored, qtbot, scored.slices.errors)
+    viewer.layers["case_0 prediction"].name = "renamed"
+    scored.slices.worst.click()
+    for name in ("renamed", "case_0 reference", "case_0 entropy", "case_0"):
+        if name in viewer.layers:
+            viewer.layers.remove(name)
+        scored.slices.worst.click()
+        scored.slices.disagreement.click()
+        scored.slices.structures.setCurrentIndex(1)
+        scored.slices.structures.setCurrentIndex(0)
+        settle(scored, qtbot)
+    scored.export_to(Path("out"))
+    settle(scored, qtbot)
+
+
+@pytest.mark.parametrize("size", [(430, 700), (1280, 300)])
+def test_everything_fits_a_narrow_dock_and_a_small_screen(
+    scored: ScoreDock, qtbot: QtBot, size: tuple[int, int]
+) -> None:
+    scored.choices.about.click()
+    minimum = scored.minimumSizeHint()
+    assert minimum.width() <= size[0]
 
 
 def _running() -> bool:
