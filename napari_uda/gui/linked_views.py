@@ -65,6 +65,7 @@ class LinkedViews(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.splitter)
+        self.splitter.setVisible(False)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REDRAW_MS)
@@ -103,6 +104,10 @@ class LinkedViews(QWidget):
 
     # -- what is shown ----------------------------------------------------------------------------
 
+    def lie(self, wide: bool) -> None:
+        """Put the panes side by side, or one above the other."""
+        self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
+
     def show_image(self, image: Image | None, on: bool) -> None:
         """Show the cuts through a volume and whatever lies voxel on voxel with it.
 
@@ -111,6 +116,7 @@ class LinkedViews(QWidget):
             on: whether the views are wanted at all.
         """
         self._image, self._on = image, on and image is not None
+        self.splitter.setVisible(on)
         if not self._on:
             self._remove_cursor()
             for pane in self.panes:

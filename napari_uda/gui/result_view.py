@@ -30,12 +30,14 @@ from napari_uda.gui.result_layers import (
     structure_layers,
 )
 from napari_uda.gui.structure_panel import OUTLINE_KEY, StructurePanel
+from napari_uda.gui.two_parts import Scrolling
 from napari_uda.gui.uncertainty import STEPS, Uncertainty, contour_levels, count_uncertainty
 from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_UNCERTAINTY = 1  # its tab
 _SETTLING_MS = 150  # several layers of a result arrive one after the other
 
 
@@ -85,7 +87,7 @@ class ResultView(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setObjectName("result_tabs")
         self.tabs.addTab(self.structures, "Structures")
-        self.tabs.addTab(self.entropy, "Uncertainty")
+        self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Result", self.results)
@@ -328,7 +330,7 @@ class ResultView(QWidget):
     @guarded
     def _mark_slice(self) -> None:
         prediction, uncertainty = self._prediction(), self._uncertainty
-        if self.tabs.currentWidget() is not self.entropy:
+        if self.tabs.currentIndex() != _UNCERTAINTY:
             return
         if prediction is None or uncertainty is None or prediction not in self._viewer.layers:
             self.entropy.show_slice(None)

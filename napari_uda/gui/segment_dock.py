@@ -44,6 +44,7 @@ from napari_uda.gui.segmenting import (
     segment,
     volumes_by_value,
 )
+from napari_uda.gui.two_parts import TwoParts
 from napari_uda.gui.worker import Job, guarded
 
 _BATCH = "Segmenting several volumes…"
@@ -140,15 +141,15 @@ class SegmentDock(JobDock):
         adapting = QHBoxLayout()
         adapting.addWidget(self.adapt, 2)
         adapting.addWidget(self.way, 1)
+        controls = QWidget()
+        above = QVBoxLayout(controls)
+        above.setContentsMargins(0, 0, 0, 0)
+        for layout in (form, options, buttons, adapting):
+            above.addLayout(layout)
+        above.addWidget(self.bar)
+        above.addWidget(self.status)
         outer = QVBoxLayout(self)
-        outer.addLayout(form)
-        outer.addLayout(options)
-        outer.addLayout(buttons)
-        outer.addLayout(adapting)
-        outer.addWidget(self.bar)
-        outer.addWidget(self.status)
-        outer.addWidget(self.results, 1)
-        self.setMinimumWidth(300)
+        outer.addWidget(TwoParts(controls, self.results))
 
     def _connect(self) -> None:
         self.models.currentIndexChanged.connect(self._on_model_changed)

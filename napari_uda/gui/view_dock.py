@@ -3,10 +3,8 @@
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Layer
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QResizeEvent
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QBoxLayout,
     QButtonGroup,
     QCheckBox,
     QFormLayout,
@@ -27,6 +25,7 @@ from napari_uda.gui.linked_views import LinkedViews
 from napari_uda.gui.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.readout import Readout
 from napari_uda.gui.sides import Sides, is_left_to_right, patient_directions, sides
+from napari_uda.gui.two_parts import TwoParts
 from napari_uda.gui.window_drag import WindowDrag
 from napari_uda.gui.window_level import Window, percentile_window
 from napari_uda.gui.window_panel import DRAG_KEY, WindowPanel, window_text
@@ -34,7 +33,6 @@ from napari_uda.gui.worker import Job, guarded
 
 CONVENTION_KEY = "N"
 _READ_MS = 30
-_WIDE = 1.3  # width over height from which the dock lies rather than stands
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -111,23 +109,9 @@ class ViewDock(QWidget):
         above.addLayout(planes)
         above.addWidget(self.readout)
         above.addWidget(self.linked)
-        self._controls = controls
-        self._outer = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
-        self._outer.addWidget(controls, 0, Qt.AlignmentFlag.AlignTop)
-        self._outer.addWidget(self.views, 1)
-        self.views.setVisible(False)
-        self.setMinimumWidth(280)
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Stand in a side dock, lie in a bottom dock."""
-        super().resizeEvent(event)
-        wide = self.width() > _WIDE * self.height()
-        direction = QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
-        if self._outer.direction() != direction:
-            self._outer.setDirection(direction)
-            self.views.splitter.setOrientation(
-                Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
-            )
+        self._parts = TwoParts(controls, self.views)
+        outer = QVBoxLayout(self)
+        outer.addWidget(self._parts)
 
     def _connect(self) -> None:
         self.images.currentIndexChanged.connect(self._on_image_changed)
@@ -139,6 +123,7 @@ class ViewDock(QWidget):
         self.planes.idClicked.connect(self._on_plane)
         self.linked.toggled.connect(self._on_linked)
         self.views.hovered.connect(self._on_moved)
+        self._parts.turned.connect(self.views.lie)
         self._read.timeout.connect(self._show_reading)
         self._write.timeout.connect(self._write_text)
         viewer, turned, hovered = self._viewer, self._on_turned, self._on_cursor
@@ -322,7 +307,6 @@ class ViewDock(QWidget):
 
     @guarded
     def _on_linked(self, wanted: bool) -> None:
-        self.views.setVisible(wanted)
         self.views.show_image(self._image, wanted)
 
     # -- the cursor -------------------------------------------------------------------------------

@@ -316,7 +316,7 @@ def test_next_uncertain_slice(
 ) -> None:
     uncertainty = view._uncertainty
     assert uncertainty is not None
-    view.tabs.setCurrentWidget(view.entropy)
+    view.tabs.setCurrentIndex(1)
     first, second, *_ = uncertainty.ranking()
     view.entropy.next.click()
     assert viewer.dims.current_step[0] == first

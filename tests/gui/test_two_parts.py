@@ -1,0 +1,53 @@
+"""Controls and results: along the longer side, and never cut off."""
+
+from __future__ import annotations
+
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_uda.gui.two_parts import Scrolling, TwoParts
+
+
+def controls() -> QWidget:
+    widget = QWidget()
+    layout = QVBoxLayout(widget)
+    for number in range(8):
+        layout.addWidget(QPushButton(f"Button with a long text {number}"))
+    return widget
+
+
+def test_parts_lie_along_the_longer_side(qtbot: QtBot) -> None:
+    first, second = controls(), QLabel("results")
+    parts = TwoParts(first, second)
+    qtbot.addWidget(parts)
+    parts.resize(300, 700)
+    parts.show()
+    assert second.mapTo(parts, second.rect().topLeft()).y() >= first.height()
+    with qtbot.waitSignal(parts.turned) as turned:
+        parts.resize(1200, 350)
+    assert turned.args == [True]
+    qtbot.waitUntil(lambda: second.mapTo(parts, second.rect().topLeft()).x() >= first.width())
+    with qtbot.waitSignal(parts.turned) as turned:
+        parts.resize(300, 700)
+    assert turned.args == [False]
+
+
+def test_controls_scroll_only_where_there_is_no_room(qtbot: QtBot) -> None:
+    scroll = Scrolling(controls())
+    qtbot.addWidget(scroll)
+    scroll.resize(scroll.sizeHint())
+    scroll.show()
+    assert scroll.verticalScrollBar().maximum() == 0
+    scroll.resize(scroll.minimumSizeHint())
+    qtbot.waitUntil(lambda: scroll.verticalScrollBar().maximum() > 0)
+    assert scroll.widget().width() <= scroll.viewport().width()  # nothing is cut off at the side
+
+
+def test_taller_controls_ask_for_more_room(qtbot: QtBot) -> None:
+    content = controls()
+    scroll = Scrolling(content)
+    qtbot.addWidget(scroll)
+    scroll.show()
+    before = scroll.sizeHint().height()
+    content.layout().addWidget(QPushButton("one more"))
+    qtbot.waitUntil(lambda: scroll.sizeHint().height() > before)
