@@ -44,9 +44,9 @@ class LayerChooser(QComboBox):
         self.activated.connect(self._on_activated)
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            event.connect(self._refresh)
-        self.destroyed.connect(_disconnector(viewer, self._refresh))
-        self._refresh()
+            event.connect(self.refresh)
+        self.destroyed.connect(_disconnector(viewer, self.refresh))
+        self.refresh()
 
     @property
     def layer(self) -> Layer | None:
@@ -67,7 +67,7 @@ class LayerChooser(QComboBox):
     def _index_of(self, layer: Layer | None) -> int:
         return next((i for i in range(self.count()) if self.itemData(i) is layer), -1)
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """List the layers anew, without a signal unless the choice changes."""
         before, was_none = self.layer, self.currentIndex() >= 0 and self.currentData() is None
         layers = [layer for layer in self._viewer.layers if self._accepts(layer)]

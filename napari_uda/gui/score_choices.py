@@ -44,7 +44,7 @@ class ScoreChoices(QWidget):
         self.references = _chooser(
             viewer, "references", "reference", "Labels layer that counts as true"
         )
-        self.entropies = LayerChooser(viewer, _is_entropy, _rank("entropy"), optional=True)
+        self.entropies = LayerChooser(viewer, _is_entropy, self._rank_entropy, optional=True)
         self.entropies.setObjectName("entropies")
         self.entropies.setToolTip("Entropy map: mean entropy per slice, calibration")
         self.compare = QToolButton()
@@ -172,11 +172,11 @@ class ScoreChoices(QWidget):
     @guarded
     def _on_prediction(self) -> None:
         """Choose the entropy map of the prediction, not that of another one."""
-        layer = self.predictions.layer
-        entropy = None if layer is None else self.entropy_of(layer)
-        for index in range(self.entropies.count()):
-            if entropy is not None and self.entropies.itemData(index) is entropy:
-                self.entropies.setCurrentIndex(index)
+        self.entropies.refresh()
+
+    def _rank_entropy(self, layer: Layer) -> int:
+        own = self.predictions.layer
+        return 1 if own is not None and layer is self.entropy_of(own) else 0
 
     @guarded
     def _on_layers(self) -> None:

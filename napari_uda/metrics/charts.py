@@ -105,6 +105,8 @@ class _Box:
             )
             parts.append(_text(_LEFT - 5, height + 4, f"{value:.3g}", "end"))
             number = self.first + (self.last - self.first) * share
+            if self.last - self.first >= 4:
+                number = round(number)  # slices are counted
             parts.append(_text(self.x(number), _HEIGHT - _BOTTOM + 15, f"{number:.3g}", "middle"))
         parts.append(_text((self.width + _LEFT) / 2, _HEIGHT - 4, x_label, "middle"))
         middle = (_HEIGHT - _BOTTOM) / 2
@@ -132,6 +134,6 @@ def _svg(width: int, parts: Sequence[str], title: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" width="{width}" '
         f'height="{_HEIGHT}" role="img" aria-label="{escape(title)}" font-size="11" '
-        f'font-family="sans-serif"><rect width="100%" height="100%" rx="4" fill="{_BACKGROUND}"/>'
+        f'font-family="sans-serif"><rect width="{width}" height="{_HEIGHT}" rx="4" fill="{_BACKGROUND}"/>'
         f"{''.join(parts)}</svg>"
     )

@@ -339,13 +339,10 @@ def test_errors_are_visited_by_size(
     assert "Error 2 of" in scored.status.text()
 
 
-def test_prediction_without_errors_says_so(scored: ScoreDock, qtbot: QtBot) -> None:
-    layer = scored._viewer.add_labels(
-        scored.choices.references.layer.data.copy(), name="perfect", visible=False
-    )
-    reference = scored.choices.references.layer
-    layer.scale, layer.translate = reference.scale, reference.translate
-    layer.units = reference.units
+def test_prediction_without_errors_says_so(
+    scored: ScoreDock, reference: Volume, qtbot: QtBot
+) -> None:
+    (layer,) = scored._viewer._add_layer_from_data(*layer_data(reference, "", NAMES))
     scored.choices.predictions.choose(layer)
     score(scored, qtbot)
     press(scored, qtbot, scored.slices.disagreement)
@@ -418,6 +415,14 @@ def test_several_predictions_against_one_reference(
     compared.slices.methods.setCurrentIndex(2)  # all predictions
     assert {line.rank for line in compared.slices.curve._lines} == {0, 1}
     assert len(compared.slices.curve._lines) == 4
+
+
+def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
+    layers = compared._viewer.layers
+    assert compared.choices.predictions.layer is layers["case_0 prediction"]
+    assert compared.choices.entropies.layer is layers["case_0 entropy"]
+    compared.choices.predictions.choose(layers["case_0 prediction [1]"])
+    assert compared.choices.entropies.layer is layers["case_0 entropy [1]"]
 
 
 def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:

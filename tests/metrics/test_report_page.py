@@ -181,6 +181,13 @@ def test_curve_leaves_gaps_and_bars_follow_accuracy() -> None:
     assert heights[1] == pytest.approx(2 / 3 * room, abs=0.1)
 
 
+def test_slices_are_counted_in_whole_numbers() -> None:
+    curve = Curve("MYO", "#E5383B", np.arange(11), np.ones(11))
+    svg = draw_curves([curve], "slice", "Dice", 1.0).partition("<p>")[0]
+    words = [text.text for text in ElementTree.fromstring(svg).findall("{*}text")]
+    assert [word for word in words if word in ("2", "2.5", "8", "7.5")] == ["2", "8"]
+
+
 def test_empty_chart_can_be_drawn() -> None:
     assert "polyline" not in draw_curves([], "slice", "Dice", None)
 
