@@ -126,8 +126,11 @@ class LivePreviews(QWidget):
     # -- layers -----------------------------------------------------------------------------------
 
     def _hide(self) -> None:
-        self._steps = self._drawn = None
-        self._layers.hide()
+        """Remove the layers, also those that are on their way."""
+        idle, self._drawn = self._steps is None, None
+        self._steps = self._layers.hide()
+        if idle:
+            QTimer.singleShot(0, self._continue)
 
     def _draw(self) -> None:
         """Show the newest preview, one layer per turn of the event loop; the one on its way first."""

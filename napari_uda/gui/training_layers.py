@@ -42,7 +42,7 @@ _COLUMNS = 4
 
 
 class PreviewLayers:
-    """The layers of one run at a time; every method leaves layers that the user deleted alone."""
+    """The layers of one run at a time; layers that the user deleted do not come back."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
@@ -67,21 +67,28 @@ class PreviewLayers:
         """
         kind = (run, preview.pixel_mm, sorted(preview.maps))
         if kind != self._kind:
-            self.hide()
+            yield from self.hide()
             self._kind = kind
             yield from self._make(preview, run)
         else:
             yield from self._update(preview)
 
-    def hide(self) -> None:
-        """Remove the layers and arrange the others as before."""
+    def hide(self) -> Iterator[None]:
+        """Remove the layers, one per step, and arrange the others as before.
+
+        napari collects garbage whenever a layer goes: all at once would freeze the window for seconds.
+        """
         grid, self._grid = self._grid, None
+        gone = [*self._layers.values(), *self._backs]
+        self._layers, self._backs, self._kind = {}, [], ()
         if grid is not None:
-            grid.leave()
-        for layer in (*self._backs, *self._layers.values()):
+            self._viewer.canvas.grid.enabled = False
+        for layer in gone:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._layers, self._backs, self._kind = {}, [], ()
+                yield
+        if grid is not None:
+            grid.leave()
 
     def go_to(self, index: int) -> None:
         """Show one of the slices.
@@ -95,10 +102,11 @@ class PreviewLayers:
 
     def _make(self, preview: Preview, run: str) -> Iterator[None]:
         roles = [role for role in _TITLES if role in preview.maps]
+        units = _units(self._viewer)
         for role in roles:
-            self._layers[role] = _layer(role, preview, run)
+            self._layers[role] = _layer(role, preview, _where(preview, run, role, units))
         grey = self._layers["input"].data
-        self._backs = [_back(grey, preview, run) for _ in roles]
+        self._backs = [_back(grey, _where(preview, run, "background", units)) for _ in roles]
         cells = [[back, self._layers[role]] for back, role in zip(self._backs, roles, strict=True)]
         columns = min(_COLUMNS, len(roles))
         self._grid = Grid(self._viewer, cells, (-(-len(roles) // columns), columns))
@@ -132,9 +140,14 @@ def _displayed(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array[:, ::-1, ::-1])
 
 
-def _layer(role: str, preview: Preview, run: str) -> Layer:
+def _units(viewer: ViewerModel) -> tuple[Any, ...]:
+    """Those of the volumes that are open: one layer with others switches units off for all of them."""
+    volumes = (layer for layer in viewer.layers if layer.ndim >= 3)
+    return next((tuple(layer.units[-3:]) for layer in volumes), UNITS)
+
+
+def _layer(role: str, preview: Preview, where: dict[str, Any]) -> Layer:
     data, name = _displayed(preview.maps[role]), _TITLES[role]
-    where = _where(preview, run, role)
     own = where["metadata"][METADATA]
     if role in _GREY:
         return _grey(data, name, where)
@@ -147,9 +160,8 @@ def _layer(role: str, preview: Preview, run: str) -> Layer:
     return Labels(data, **labels_arguments(name, preview.names), **where)
 
 
-def _back(grey: NDArray[Any], preview: Preview, run: str) -> Image:
+def _back(grey: NDArray[Any], where: dict[str, Any]) -> Image:
     """The input behind a cell's layer; all of them share one array."""
-    where = _where(preview, run, "background")
     where["metadata"][METADATA]["role"] = "background"
     return _grey(grey, "input behind", where)
 
@@ -158,10 +170,10 @@ def _grey(data: NDArray[Any], name: str, where: dict[str, Any]) -> Image:
     return Image(data, **image_arguments(name), contrast_limits=_GREY_LIMITS, **where)
 
 
-def _where(preview: Preview, run: str, role: str) -> dict[str, Any]:
+def _where(preview: Preview, run: str, role: str, units: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "scale": (preview.pixel_mm,) * 3,
-        "units": UNITS,
+        "units": units,
         "axis_labels": AXIS_LABELS,
         "metadata": {METADATA: {"role": "preview", "part": role, "run": run}},
     }

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 BLINK_KEY = "K"
 """Free in napari's own layers and viewer."""
 
-_NOT_IMAGES = ("entropy", "background", "translation")
+_NOT_IMAGES = ("entropy", "background", "translation", "preview")
 _DIRECTIONS = (
     (
         "Target to source",
