@@ -16,7 +16,7 @@ from napari_uda.gui.sides import file_index
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-_STRUCTURE_ROLES = ("prediction", "reference", "reliability")
+_NO_STRUCTURES = ("contours", "error")  # drawn from other layers
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Rea
     structures, entropy = {}, None
     for layer in viewer.layers:
         role = tag(layer).get("role")
-        if isinstance(layer, Labels) and layer.visible and role in (*_STRUCTURE_ROLES, None):
+        if isinstance(layer, Labels) and layer.visible and role not in _NO_STRUCTURES:
             here = _value(layer, where)
             if here is not None:
                 structures[layer.name] = _name(layer, int(here))

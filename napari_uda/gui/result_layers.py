@@ -13,6 +13,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.colours import contour_colormap, entropy_colormap, structure_colormap
+from napari_uda.gui.edit_session import EDITED
 from napari_uda.gui.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.layers import put, structure_names, structure_table
 from napari_uda.gui.uncertainty import levels
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-_STRUCTURE_ROLES = ("prediction", "reference")
+_PREDICTION_ROLES = ("prediction", EDITED)
+_STRUCTURE_ROLES = (*_PREDICTION_ROLES, "reference")
 
 
 def is_prediction(layer: Layer) -> bool:
-    """Whether a layer is a result of this package with structures in it."""
-    return isinstance(layer, Labels) and layer.ndim == 3 and tag(layer).get("role") == "prediction"
+    """Whether a layer is a result of this package with structures in it, edited or not."""
+    role = tag(layer).get("role")
+    return isinstance(layer, Labels) and layer.ndim == 3 and role in _PREDICTION_ROLES
+
+
+def prediction_rank(layer: Layer) -> int:
+    """An edited result goes before the original that is kept beside it."""
+    return int(tag(layer).get("role") == EDITED)
 
 
 def entropy_of(viewer: ViewerModel, prediction: Labels) -> Image | None:

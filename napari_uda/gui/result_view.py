@@ -24,6 +24,7 @@ from napari_uda.gui.result_layers import (
     hide_structures,
     is_prediction,
     outline,
+    prediction_rank,
     put_contours,
     reference_of,
     show_entropy,
@@ -79,7 +80,7 @@ class ResultView(QWidget):
         self._on_layers_changed()
 
     def _build(self) -> None:
-        self.results = LayerChooser(self._viewer, is_prediction, lambda layer: 0)
+        self.results = LayerChooser(self._viewer, is_prediction, prediction_rank)
         self.results.setObjectName("results")
         self.results.setToolTip("Prediction that the legend and the uncertainty below belong to")
         self.structures = StructurePanel()

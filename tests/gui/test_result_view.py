@@ -14,8 +14,10 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
+from napari_uda.gui import worker
+from napari_uda.gui.edit_layers import keep_original
 from napari_uda.gui.entropy_panel import UNCERTAIN_KEY, EntropyPanel
-from napari_uda.gui.geometry import METADATA, tag
+from napari_uda.gui.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.layers import find, show
 from napari_uda.gui.legend import Legend
 from napari_uda.gui.reader import layer_data
@@ -140,7 +142,10 @@ def shown(
 
 
 def settle(view: ResultView, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not view.is_counting and not view._redraw.isActive(), timeout=WAIT_MS)
+    def is_resting() -> bool:
+        return not (view.is_counting or view._redraw.isActive() or worker._running)
+
+    qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
 
 def volumes(view: ResultView) -> list[str]:
@@ -272,6 +277,23 @@ def test_editing_counts_again(view: ResultView, shown: list[Image | Labels], qtb
     settle(view, qtbot)
     assert volumes(view) == ["0.0", "0.0"]
     assert not view.entropy.next.isEnabled()
+
+
+def test_an_edited_result_goes_before_its_original(
+    view: ResultView, viewer: ViewerModel, shown: list[Image | Labels], qtbot: QtBot
+) -> None:
+    prediction = shown[1]
+    before = layer_volume(prediction).array.copy()
+    prediction.data_setitem((np.array([0]), np.array([0]), np.array([0])), 2)
+    original = keep_original(viewer, prediction, before)
+    settle(view, qtbot)
+    assert view.results.layer is prediction
+    assert view.results.count() == 2
+    assert volumes(view)[1] == f"{int((prediction.data == 2).sum()) * VOXEL_ML:.1f}"
+    assert view.entropy.slider.isEnabled()
+    view.legend._eyes[2].click()
+    assert original is not None
+    assert (seen(prediction), seen(original)) == ([True, False], [True, False])
 
 
 def test_deleted_and_renamed_layers(

@@ -18,6 +18,7 @@ from pytestqt.qtbot import QtBot
 
 import napari_uda as uda
 from napari_uda.errors import Cancelled
+from napari_uda.gui import worker
 from napari_uda.gui.geometry import METADATA
 from napari_uda.gui.models import recent_models
 from napari_uda.gui.segment_dock import SegmentDock
@@ -45,8 +46,9 @@ def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) ->
 
 
 def is_resting(dock: SegmentDock) -> bool:
-    """Whether nothing runs, is being shown or is being counted."""
-    return dock._job is None and not dock._showing and not dock.results.is_counting
+    """Whether nothing runs, is being shown or is being counted, and every thread has ended."""
+    idle = dock._job is None and not dock._showing and not dock.results.is_counting
+    return idle and not worker._running
 
 
 def run(dock: SegmentDock, qtbot: QtBot) -> None:

@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui import preferences
+from napari_uda.gui import preferences, worker
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.layers import find, show
 from napari_uda.gui.reader import layer_data
@@ -67,7 +67,10 @@ def dock(
 
 
 def settle(dock: ViewDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock.is_settled and not dock.views._timer.isActive(), timeout=WAIT_MS)
+    def is_resting() -> bool:
+        return dock.is_settled and not dock.views._timer.isActive() and not worker._running
+
+    qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
 
 def orientation(viewer: ViewerModel) -> tuple[str, ...]:
