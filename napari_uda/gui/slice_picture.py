@@ -69,10 +69,17 @@ def _image(layer: Image, plane: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def _labels(layer: Labels, plane: NDArray[np.generic]) -> NDArray[np.float32]:
-    values, where = np.unique(plane, return_inverse=True)
-    table = np.asarray(layer.colormap.map(values), np.float32)
-    table[values == 0, 3] = 0
-    colours = table[where.reshape(plane.shape)]
+    if plane.dtype == np.uint8:  # as all of ours: no sorting of every pixel
+        values, where = np.flatnonzero(np.bincount(plane.ravel(), minlength=_LEVELS)), plane
+        table = np.zeros((_LEVELS, 4), np.float32)
+        table[values] = layer.colormap.map(values)
+        table[0, 3] = 0
+    else:
+        values, where = np.unique(plane, return_inverse=True)
+        where = where.reshape(plane.shape)
+        table = np.asarray(layer.colormap.map(values), np.float32)
+        table[values == 0, 3] = 0
+    colours = table[where]
     if layer.contour > 0:
         colours[..., 3] *= _border(plane)
     return colours

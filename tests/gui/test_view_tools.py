@@ -251,6 +251,16 @@ def test_slice_is_drawn_in_the_colours_of_its_layers() -> None:
     assert slice_picture([], 0, 0).shape == (1, 1, 3)
 
 
+def test_all_types_of_labels_look_alike(made_prediction: Prediction) -> None:
+    prediction = show(ViewerModel(), made_prediction)[1]
+    small = slice_picture([prediction], 0, 2)
+    prediction.data = prediction.data.astype(np.int32)
+    np.testing.assert_array_equal(slice_picture([prediction], 0, 2), small)
+    colours = {tuple(colour) for colour in small.reshape(-1, 3)}
+    assert len(colours) == 3  # two structures on black
+    assert (0, 0, 0) in colours
+
+
 def test_outlines_stay_outlines_in_a_slice() -> None:
     data = np.zeros((1, 7, 7), int)
     data[0, 1:6, 1:6] = 1
