@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +156,9 @@ class EditSession(QObject):
         for event, slot in self._connections:
             event.disconnect(slot)
         self._connections = ()
-        self._soon.stop()
-        self._later.stop()
+        with suppress(RuntimeError):  # at the end of the process Qt deletes timers first
+            self._soon.stop()
+            self._later.stop()
         self._write_journal()
         with self._disk:
             journal, self._journal = self._journal, None

@@ -32,6 +32,7 @@ from napari_uda.gui.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.inference.predict import Prediction
 from napari_uda.metrics.calibration import calibrate_structures
 from napari_uda.metrics.protocols import PROTOCOLS
+from napari_uda.metrics.report import evaluate_folders
 from napari_uda.runs import Run
 
 WAIT_MS = 60_000
@@ -445,11 +446,14 @@ def test_protocol_is_said_in_words_and_scores_anew(
     choices.protocols.setCurrentIndex(choices.protocols.findData("attent_slice"))
     settle(scored, qtbot)
     assert choices.definition.toPlainText() == PROTOCOLS["attent_slice"].describe()
-    expected = uda.evaluate(prediction, reference, protocol="attent_slice", axes=("z", "y", "x"))
-    assert cells(scored, 0)[1] == f"{expected.rows[0]['dice']:.3f}"
+    sliced = uda.evaluate(prediction, reference, protocol="attent_slice", axes=("z", "y", "x"))
+    whole = uda.evaluate(prediction, reference)
+    wanted = [f"{one.rows[0]['hd95_mm']:.2f}" for one in (sliced, whole)]
+    assert wanted[0] != wanted[1]
+    assert cells(scored, 0)[4] == wanted[0]
     choices.protocols.setCurrentIndex(0)
     settle(scored, qtbot)
-    assert cells(scored, 0)[1] != f"{expected.rows[0]['dice']:.3f}"
+    assert cells(scored, 0)[4] == wanted[1]
 
 
 def cohort_rows(dock: ScoreDock) -> list[list[str]]:
@@ -470,7 +474,7 @@ def test_cohort_of_a_folder(
         write_volume(predictions / f"case_{index}_labels.nii.gz", labels.with_array(array))
     dock.score_folders(predictions, data_folder / "labels")
     settle(dock, qtbot)
-    expected = uda.evaluate_folders(predictions, data_folder / "labels").summary()
+    expected = evaluate_folders(predictions, data_folder / "labels").summary()
     rows = cohort_rows(dock)
     assert rows[0][0] == "model_a"
     for row, summary in zip(rows[1:], expected, strict=True):
