@@ -73,7 +73,7 @@ def wait_for_step(dock: TrainDock, qtbot: QtBot, step: int) -> None:
 
 
 @pytest.mark.slow
-def test_start_watch_previews_stop_resume(
+def test_a_real_run_shows_live_previews(
     dock: TrainDock, qtbot: QtBot, two_domains: Domains, tmp_path: Path
 ) -> None:
     folder = start(dock, qtbot, tmp_path / "runs" / "one", two_domains)
@@ -93,22 +93,29 @@ def test_start_watch_previews_stop_resume(
     dock.previews.slices.add.click()
     shown = dock.previews._layers._layers["input"]
     qtbot.waitUntil(lambda: shown.data.shape[0] == 2, timeout=WAIT_MS)
-    # Stop saves; Resume goes on
+    dock.previews.wanted.click()
+    qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
+    assert len(viewer.layers) == 0
+    assert not viewer.canvas.grid.enabled
+    assert folder.preview_request() is None
+
+
+@pytest.mark.slow
+def test_stop_saves_resume_goes_on_and_cancel_deletes(
+    dock: TrainDock, qtbot: QtBot, two_domains: Domains, tmp_path: Path
+) -> None:
+    folder = start(dock, qtbot, tmp_path / "runs" / "one", two_domains)
+    wait_for_step(dock, qtbot, 3)
     dock.watch.stop.click()
     assert dock.watch.status.text().startswith("Saving")
     wait_for(dock, qtbot, RunState.STOPPED)
     stopped_at = folder.events()[-1]["step"]
     qtbot.waitUntil(lambda: not dock._processes, timeout=WAIT_MS)
     assert (folder.checkpoints / "last.safetensors").exists()
-    dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
-    assert len(viewer.layers) == 0
-    assert not viewer.canvas.grid.enabled
     dock.watch.resume.click()
     wait_for(dock, qtbot, RunState.RUNNING)
     wait_for_step(dock, qtbot, stopped_at + 1)
     assert [event["event"] for event in folder.events()] == ["started", "stopped", "resumed"]
-    # Cancel deletes
     dock.discard(folder.path)
     qtbot.waitUntil(lambda: not folder.path.exists(), timeout=WAIT_MS)
     assert dock.watch.path is None
