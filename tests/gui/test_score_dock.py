@@ -448,12 +448,12 @@ def test_protocol_is_said_in_words_and_scores_anew(
     assert choices.definition.toPlainText() == PROTOCOLS["attent_slice"].describe()
     sliced = uda.evaluate(prediction, reference, protocol="attent_slice", axes=("z", "y", "x"))
     whole = uda.evaluate(prediction, reference)
-    wanted = [f"{one.rows[0]['hd95_mm']:.2f}" for one in (sliced, whole)]
+    wanted = [f"{one.rows[1]['dice']:.3f}" for one in (sliced, whole)]
     assert wanted[0] != wanted[1]
-    assert cells(scored, 0)[4] == wanted[0]
+    assert cells(scored, 1)[1] == wanted[0]
     choices.protocols.setCurrentIndex(0)
     settle(scored, qtbot)
-    assert cells(scored, 0)[4] == wanted[1]
+    assert cells(scored, 1)[1] == wanted[1]
 
 
 def cohort_rows(dock: ScoreDock) -> list[list[str]]:
