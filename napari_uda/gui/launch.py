@@ -16,7 +16,7 @@ from napari_uda.errors import InputError
 from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
-from napari_uda.gui.window_level import usual_window
+from napari_uda.gui.view.window_level import usual_window
 
 _SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)

@@ -16,7 +16,8 @@ from qtpy.QtCore import QSettings
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui import models, preferences, run_list, worker
+from napari_uda.gui import models, preferences, worker
+from napari_uda.gui.train import run_list
 from napari_uda.inference.predict import Prediction
 
 

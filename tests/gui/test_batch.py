@@ -18,11 +18,18 @@ from test_segment_dock import endless, is_resting
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.errors import Cancelled, InputError
-from napari_uda.gui.batch import SUMMARY, Item, Row, files_of, segment_several, write_summary
-from napari_uda.gui.batch_panel import BatchPanel
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.models import describe_model
-from napari_uda.gui.segment_dock import SegmentDock
+from napari_uda.gui.segment.batch import (
+    SUMMARY,
+    Item,
+    Row,
+    files_of,
+    segment_several,
+    write_summary,
+)
+from napari_uda.gui.segment.batch_panel import BatchPanel
+from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.inference import predict as predict_module
 
 WAIT_MS = 60_000

@@ -11,7 +11,7 @@ from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QLabel
 
 from napari_uda.data.check import CaseReport, DomainReport, Problem, Structure, check_folder
-from napari_uda.gui.data_check import DataCheck, Histogram
+from napari_uda.gui.train.data_check import DataCheck, Histogram
 
 
 def plain(label: QLabel) -> str:

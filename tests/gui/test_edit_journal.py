@@ -16,8 +16,8 @@ from gui_cases import ball_case, oblique
 
 from napari_uda.data.volume import Volume
 from napari_uda.errors import InputError
-from napari_uda.gui import edit_journal
-from napari_uda.gui.edit_journal import About, EditJournal, leftovers
+from napari_uda.gui.score import edit_journal
+from napari_uda.gui.score.edit_journal import About, EditJournal, leftovers
 
 ABOUT = About("case_0", "tiny", "case_0 prediction", {1: "MYO", 2: "LVC"})
 

@@ -6,7 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
-from napari_uda.gui.method_picker import MethodPicker, read_methods
+from napari_uda.gui.train.method_picker import MethodPicker, read_methods
 from napari_uda.methods.base import METHODS
 
 

@@ -15,15 +15,15 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.gui import worker
-from napari_uda.gui.edit_layers import keep_original
-from napari_uda.gui.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.layers import find, show
-from napari_uda.gui.legend import Legend
 from napari_uda.gui.reader import layer_data
-from napari_uda.gui.result_view import ResultView
-from napari_uda.gui.structure_panel import OUTLINE_KEY
-from napari_uda.gui.uncertainty import contour_levels, count_uncertainty
+from napari_uda.gui.score.edit_layers import keep_original
+from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
+from napari_uda.gui.segment.legend import Legend
+from napari_uda.gui.segment.result_view import ResultView
+from napari_uda.gui.segment.structure_panel import OUTLINE_KEY
+from napari_uda.gui.segment.uncertainty import contour_levels, count_uncertainty
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 20_000

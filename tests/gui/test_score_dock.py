@@ -21,14 +21,14 @@ from qtpy.QtWidgets import QPushButton
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.gui import score_export
 from napari_uda.gui.geometry import displayed, layer_volume
 from napari_uda.gui.layers import show, structure_names
 from napari_uda.gui.navigation import current_slice, go_to_slice
 from napari_uda.gui.reader import layer_data
-from napari_uda.gui.score_dock import ScoreDock
-from napari_uda.gui.scoring import score_layers
-from napari_uda.gui.slice_panel import DISAGREEMENT_KEY, WORST_KEY
+from napari_uda.gui.score import score_export
+from napari_uda.gui.score.dock import ScoreDock
+from napari_uda.gui.score.scoring import score_layers
+from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.inference.predict import Prediction
 from napari_uda.metrics.calibration import calibrate_structures
 from napari_uda.metrics.protocols import PROTOCOLS

@@ -16,13 +16,14 @@ from pytestqt.qtbot import QtBot
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_labels
 from napari_uda.errors import InputError
-from napari_uda.gui import edit_journal, edit_session, worker
-from napari_uda.gui.edit_journal import leftovers
-from napari_uda.gui.edit_session import EditSession
+from napari_uda.gui import worker
 from napari_uda.gui.geometry import layer_volume, tag
 from napari_uda.gui.layers import show
 from napari_uda.gui.reader import layer_data
-from napari_uda.gui.score_dock import ScoreDock
+from napari_uda.gui.score import edit_journal, edit_session
+from napari_uda.gui.score.dock import ScoreDock
+from napari_uda.gui.score.edit_journal import leftovers
+from napari_uda.gui.score.edit_session import EditSession
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -349,8 +350,8 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
 
 
 def test_volume_of_a_restored_case_is_that_of_the_file(made_prediction: Prediction) -> None:
-    from napari_uda.gui.edit_journal import About
-    from napari_uda.gui.edit_layers import restored
+    from napari_uda.gui.score.edit_journal import About
+    from napari_uda.gui.score.edit_layers import restored
 
     volume = Volume(made_prediction.labels, made_prediction.volume.affine, "case_0")
     layers = restored(volume, volume, About("case_0", "tiny", "x (edited)", NAMES))

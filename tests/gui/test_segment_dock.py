@@ -21,7 +21,7 @@ from napari_uda.errors import Cancelled
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import METADATA
 from napari_uda.gui.models import recent_models
-from napari_uda.gui.segment_dock import SegmentDock
+from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.inference import adapt as adapt_module
 from napari_uda.inference import predict as predict_module
 

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
 
 from napari_uda.api import build_config, list_recipes, read_recipe
 from napari_uda.config import Config
-from napari_uda.gui.setting_fields import (
+from napari_uda.gui.train.setting_fields import (
     ChoiceEditor,
     NumberEditor,
     PathEditor,
@@ -25,7 +25,7 @@ from napari_uda.gui.setting_fields import (
     YamlEditor,
     number_text,
 )
-from napari_uda.gui.settings_form import SettingsForm
+from napari_uda.gui.train.settings_form import SettingsForm
 from napari_uda.methods.base import METHODS
 from napari_uda.run_config import RunConfig
 
@@ -364,7 +364,7 @@ def test_wheel_over_a_choice_scrolls_and_does_not_choose(qtbot: QtBot) -> None:
 def test_browsed_path_counts_as_typed(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_uda.gui import setting_fields
+    from napari_uda.gui.train import setting_fields
 
     form = opened(qtbot, Every())
     chooser = setting_fields.QFileDialog

@@ -21,12 +21,14 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 from tiny_cases import small_config
 from watch_cases import append_lines, beat, write_preview, write_run
 
-from napari_uda.gui import segment_dock, translate_dock, worker
+from napari_uda.gui import worker
 from napari_uda.gui.geometry import tag
-from napari_uda.gui.run_reader import RunReader
-from napari_uda.gui.train_dock import TrainDock
-from napari_uda.gui.training_layers import PreviewLayers
-from napari_uda.gui.training_process import TrainingProcess
+from napari_uda.gui.segment import dock as segment_dock
+from napari_uda.gui.train.dock import TrainDock
+from napari_uda.gui.train.run_reader import RunReader
+from napari_uda.gui.train.training_layers import PreviewLayers
+from napari_uda.gui.train.training_process import TrainingProcess
+from napari_uda.gui.translate import dock as translate_dock
 from napari_uda.run_folder import RunFolder, SlicePlace
 from napari_uda.run_state import RunState, run_status
 

@@ -23,8 +23,8 @@ from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.errors import Cancelled
 from napari_uda.gui.geometry import METADATA, layer_volume
 from napari_uda.gui.models import remember_model
-from napari_uda.gui.translate_dock import BLINK_KEY, TranslateDock
-from napari_uda.gui.translation_layers import (
+from napari_uda.gui.translate.dock import BLINK_KEY, TranslateDock
+from napari_uda.gui.translate.translation_layers import (
     ComparedTranslation,
     show_colorbars,
     show_translation,

@@ -20,9 +20,9 @@ from napari_uda.gui import preferences, worker
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.layers import find, show
 from napari_uda.gui.reader import layer_data
-from napari_uda.gui.view_dock import CONVENTION_KEY, ViewDock
-from napari_uda.gui.window_level import Window
-from napari_uda.gui.window_panel import DRAG_KEY
+from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
+from napari_uda.gui.view.window_level import Window
+from napari_uda.gui.view.window_panel import DRAG_KEY
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 20_000

@@ -13,22 +13,22 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.cursor_reading import read_at
 from napari_uda.gui.layers import show
 from napari_uda.gui.reader import layer_data
-from napari_uda.gui.readout import Readout
-from napari_uda.gui.sides import Sides, letters, patient_directions, sides
-from napari_uda.gui.slice_pane import SlicePane
-from napari_uda.gui.slice_picture import layers_on_grid, slice_picture, spacing_of
-from napari_uda.gui.window_drag import WindowDrag
-from napari_uda.gui.window_level import (
+from napari_uda.gui.score.slice_pane import SlicePane
+from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
+from napari_uda.gui.view.cursor_reading import read_at
+from napari_uda.gui.view.readout import Readout
+from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
+from napari_uda.gui.view.window_drag import WindowDrag
+from napari_uda.gui.view.window_level import (
     CT_PRESETS,
     Window,
     data_range,
     percentile_window,
     usual_window,
 )
-from napari_uda.gui.window_panel import WindowPanel, window_text
+from napari_uda.gui.view.window_panel import WindowPanel, window_text
 from napari_uda.inference.predict import Prediction
 
 AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and across

@@ -13,11 +13,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
 
-from napari_uda.gui.loss_curves import Curve, LossCurves
-from napari_uda.gui.run_comparison import RunComparison
-from napari_uda.gui.run_list import RunList, known_folders
-from napari_uda.gui.slice_choice import SliceChoice
-from napari_uda.gui.watch_tab import WatchTab
+from napari_uda.gui.train.loss_curves import Curve, LossCurves
+from napari_uda.gui.train.run_comparison import RunComparison
+from napari_uda.gui.train.run_list import RunList, known_folders
+from napari_uda.gui.train.slice_choice import SliceChoice
+from napari_uda.gui.train.watch_tab import WatchTab
 from napari_uda.run_folder import RunFolder, SlicePlace
 from napari_uda.run_state import RunState
 

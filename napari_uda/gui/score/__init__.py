@@ -1,0 +1,1 @@
+"""The Score dock: predictions against a reference, and their correction."""

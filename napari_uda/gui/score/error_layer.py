@@ -1,0 +1,110 @@
+"""The error layer: false positives and false negatives of a prediction, in two colours over the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_uda.gui.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.layers import labels_arguments
+from napari_uda.metrics.disagreement import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    KINDS,
+    OTHER_STRUCTURE,
+    error_map,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_uda.gui.score.scoring import LayerScores
+    from napari_uda.metrics.overlap import Box
+
+COLOURS: dict[int | None, str] = {
+    FALSE_POSITIVE: "#FF4FA3",
+    FALSE_NEGATIVE: "#3DE0FF",
+    OTHER_STRUCTURE: "#FFFFFF",
+}
+"""Magenta, cyan and white: on grey images apart for every colour blindness, and no structure's colour."""
+ROLE = "error"
+
+
+def errors_of(scores: LayerScores, label: int) -> NDArray[np.uint8]:
+    """Error map on the layer's grid; for a worker thread.
+
+    Args:
+        scores: of the prediction.
+        label: the structure; 0 takes all.
+    """
+    evaluation = scores.evaluation
+    errors = error_map(evaluation.prediction, evaluation.reference, label)
+    return scores.placement.to_layer(errors)
+
+
+def show_errors(viewer: ViewerModel, prediction: Labels, errors: NDArray[np.uint8]) -> Labels:
+    """Add the error layer, or give it other values.
+
+    Args:
+        viewer: the viewer.
+        prediction: where the layer lies.
+        errors: on the prediction's grid.
+    """
+    old = error_layer(viewer)
+    if old is not None and old.data.shape == errors.shape:
+        old.data = errors
+        old.metadata = _metadata(prediction)
+        return old
+    if old is not None:
+        viewer.layers.remove(old)
+    active = viewer.layers.selection.active
+    layer = Labels(
+        errors,
+        **{**labels_arguments("errors", KINDS), "opacity": 0.8},
+        **copied_geometry(prediction),
+        metadata=_metadata(prediction),
+    )
+    layer.colormap = DirectLabelColormap(
+        color_dict={None: "transparent", 0: "transparent", **COLOURS}
+    )
+    viewer.add_layer(layer)
+    if active is not None and active in viewer.layers:
+        viewer.layers.selection.active = active  # the brush stays in the hand
+    return layer
+
+
+def update_errors(layer: Labels, scores: LayerScores, label: int, box: Box) -> None:
+    """Bring a box up to date after an edit.
+
+    Args:
+        layer: the error layer.
+        scores: of the edited prediction.
+        label: the structure the layer shows; 0 all.
+        box: of the changed voxels, on the file's grid.
+    """
+    evaluation = scores.evaluation
+    on_file = scores.placement.to_file(layer.data)  # a view
+    on_file[box] = error_map(evaluation.prediction[box], evaluation.reference[box], label)
+    layer.refresh()
+
+
+def hide_errors(viewer: ViewerModel) -> None:
+    """Remove the error layer."""
+    layer = error_layer(viewer)
+    if layer is not None:
+        viewer.layers.remove(layer)
+
+
+def error_layer(viewer: ViewerModel) -> Labels | None:
+    """The error layer of the viewer."""
+    found = (layer for layer in viewer.layers if tag(layer).get("role") == ROLE)
+    return next((layer for layer in found if isinstance(layer, Labels)), None)
+
+
+def _metadata(prediction: Labels) -> dict[str, object]:
+    own = {key: value for key, value in tag(prediction).items() if key != "names"}
+    return {METADATA: {**own, "role": ROLE, "names": dict(KINDS)}}

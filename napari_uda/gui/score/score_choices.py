@@ -1,0 +1,218 @@
+"""What is scored: predictions, reference, entropy map, and the protocol with its definition in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QMenu,
+    QPlainTextEdit,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_uda.gui.choosers import LayerChooser
+from napari_uda.gui.geometry import tag
+from napari_uda.gui.layers import find
+from napari_uda.gui.score.edit_session import EDITED
+from napari_uda.gui.worker import guarded
+
+_DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
+_NOT_STRUCTURES = ("reliability", "error", "contours")
+
+
+class ScoreChoices(QWidget):
+    """Emits `layers_changed()` and `protocol_changed()`; `chosen` of each is read when scoring starts."""
+
+    layers_changed = Signal()
+    protocol_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._compared: list[Layer] = []
+        self.predictions = _chooser(viewer, "predictions", "prediction", "Labels layer to score")
+        self.references = _chooser(
+            viewer, "references", "reference", "Labels layer that counts as true"
+        )
+        self.entropies = LayerChooser(viewer, _is_entropy, self._rank_entropy, optional=True)
+        self.entropies.setObjectName("entropies")
+        self.entropies.setToolTip("Entropy map: mean entropy per slice, calibration")
+        self.compare = QToolButton()
+        self.compare.setObjectName("compare")
+        self.compare.setText("Compare  ")  # room for the arrow
+        self.compare.setToolTip("Score other predictions against the same reference as well")
+        self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self)
+        self.compare.setMenu(self.menu)
+        self.protocols = QComboBox()
+        self.protocols.setObjectName("protocols")
+        self.about = QToolButton()
+        self.about.setObjectName("about_protocol")
+        self.about.setText("?")
+        self.about.setCheckable(True)
+        self.about.setToolTip("Say in words how this protocol scores")
+        self.definition = QPlainTextEdit()
+        self.definition.setObjectName("definition")
+        self.definition.setReadOnly(True)
+        self.definition.setFixedHeight(_DEFINITION_PIXELS)
+        self.definition.hide()
+        self._list_protocols()
+        self._lay_out()
+        self.menu.aboutToShow.connect(self._on_menu)
+        self.about.toggled.connect(self.definition.setVisible)
+        self.protocols.currentIndexChanged.connect(self._on_protocol)
+        for chooser in (self.predictions, self.references, self.entropies):
+            chooser.currentIndexChanged.connect(self._on_layers)
+        self.predictions.currentIndexChanged.connect(self._on_prediction)
+        self._on_prediction()
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return str(self.protocols.currentData())
+
+    def compared(self) -> list[Labels]:
+        """The other predictions, as far as they are still there."""
+        own = (self.predictions.layer, self.references.layer)
+        return [
+            layer
+            for layer in self._compared
+            if layer in self._viewer.layers and all(layer is not one for one in own)
+        ]
+
+    def set_compared(self, layer: Labels, wanted: bool) -> None:
+        """Score this layer as well, or not any more."""
+        self._compared = [one for one in self._compared if one is not layer]
+        if wanted:
+            self._compared.append(layer)
+        self._on_layers()
+
+    def entropy_of(self, layer: Labels) -> Image | None:
+        """The entropy map that was predicted together with a layer."""
+        own = tag(layer)
+        if not own.get("run"):
+            return None
+        keys = ("case", "run", "source") if own.get("source") else ("case", "run")
+        found = find(self._viewer, role="entropy", **{key: own.get(key) for key in keys})
+        return found if isinstance(found, Image) else None
+
+    def obstacle(self) -> str:
+        """Why nothing can be scored; empty when it can."""
+        if self.predictions.layer is None:
+            return "No prediction: segment an image, or open a labels file."
+        if self.references.layer is None or self.references.layer is self.predictions.layer:
+            return "No reference: open the labels that the prediction is compared with."
+        return ""
+
+    def _list_protocols(self) -> None:
+        from napari_uda.metrics.protocols import PROTOCOLS
+
+        for name, protocol in PROTOCOLS.items():
+            self.protocols.addItem(name, name)
+            index = self.protocols.count() - 1
+            self.protocols.setItemData(index, protocol.purpose, Qt.ItemDataRole.ToolTipRole)
+        self._describe()
+
+    def _describe(self) -> None:
+        from napari_uda.metrics.protocols import get_protocol
+
+        protocol = get_protocol(self.protocol)
+        self.protocols.setToolTip(protocol.purpose)
+        self.definition.setPlainText(protocol.describe())
+
+    def _lay_out(self) -> None:
+        prediction = QHBoxLayout()
+        prediction.addWidget(self.predictions, 1)
+        prediction.addWidget(self.compare)
+        protocol = QHBoxLayout()
+        protocol.addWidget(self.protocols, 1)
+        protocol.addWidget(self.about)
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Prediction", prediction)
+        form.addRow("Reference", self.references)
+        form.addRow("Entropy", self.entropies)
+        form.addRow("Protocol", protocol)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addLayout(form)
+        outer.addWidget(self.definition)
+
+    @guarded
+    def _on_menu(self) -> None:
+        """List the layers that could be compared."""
+        self.menu.clear()
+        own = (self.predictions.layer, self.references.layer)
+        others = [
+            layer
+            for layer in self._viewer.layers
+            if _is_structures(layer) and all(layer is not one for one in own)
+        ]
+        for layer in others:
+            action = QAction(layer.name, self.menu)
+            action.setCheckable(True)
+            action.setChecked(any(layer is one for one in self._compared))
+            action.toggled.connect(lambda wanted, layer=layer: self.set_compared(layer, wanted))
+            self.menu.addAction(action)
+        if not others:
+            action = QAction("No other labels layer is open", self.menu)
+            action.setEnabled(False)
+            self.menu.addAction(action)
+
+    @guarded
+    def _on_prediction(self) -> None:
+        """Choose the entropy map of the prediction, not that of another one."""
+        self.entropies.refresh()
+
+    def _rank_entropy(self, layer: Layer) -> int:
+        own = self.predictions.layer
+        return 1 if own is not None and layer is self.entropy_of(own) else 0
+
+    @guarded
+    def _on_layers(self) -> None:
+        count = len(self.compared())
+        self.compare.setText(f"Compare ({count})  " if count else "Compare  ")
+        self.layers_changed.emit()
+
+    @guarded
+    def _on_protocol(self) -> None:
+        self._describe()
+        self.protocol_changed.emit()
+
+
+def _chooser(viewer: ViewerModel, name: str, role: str, tip: str) -> LayerChooser:
+    chooser = LayerChooser(viewer, _is_structures, _rank(role))
+    chooser.setObjectName(name)
+    chooser.setToolTip(tip)
+    return chooser
+
+
+def _is_structures(layer: Layer) -> bool:
+    return (
+        isinstance(layer, Labels)
+        and layer.ndim == 3
+        and tag(layer).get("role") not in _NOT_STRUCTURES
+        and np.issubdtype(layer.data.dtype, np.integer)
+    )
+
+
+def _is_entropy(layer: Layer) -> bool:
+    return isinstance(layer, Image) and tag(layer).get("role") == "entropy"
+
+
+def _rank(role: str) -> Any:
+    """Layers of the role first, edited ones before the others; then those of unknown role."""
+    ranks = {role: 2, None: 1, "": 1}
+    if role == "prediction":
+        ranks[EDITED] = 3
+    return lambda layer: ranks.get(tag(layer).get("role"), 0)

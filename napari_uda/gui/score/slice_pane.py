@@ -1,0 +1,172 @@
+"""SlicePane: one slice as a picture with a cross at the cursor; clicks and the wheel move the cursor."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QPointF, QRectF, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_uda.gui.view.sides import Sides
+
+_CROSS = "#3DDC84"
+_GAP_PIXELS = 8  # the cross leaves the point itself free
+_NOTCH = 120  # of a mouse wheel, in eighths of a degree
+
+
+class SlicePane(QWidget):
+    """Knows no viewer.
+
+    Signals: `pointed(float, float)`, row and column of a click or drag in pixels of the slice;
+    `hovered(float, float)`, the same under the mouse; `scrolled(int)`, slices to go on.
+    """
+
+    pointed = Signal(float, float)
+    hovered = Signal(float, float)
+    scrolled = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._image = QImage()
+        self._pixels = np.zeros((0, 0, 3), np.uint8)  # QImage does not own them
+        self._spacing = (1.0, 1.0)
+        self._cross: tuple[float, float] | None = None
+        self._sides: Sides | None = None
+        self._mirrored = False
+        self._title = ""
+        self._turned = 0
+        self.setMinimumSize(100, 80)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMouseTracking(True)
+        self.setToolTip("Click or drag to move the cursor, turn the wheel for other slices")
+
+    def show_slice(
+        self,
+        pixels: NDArray[np.uint8],
+        spacing: tuple[float, float],
+        *,
+        mirrored: bool = False,
+        sides: Sides | None = None,
+        title: str = "",
+    ) -> None:
+        """Show a slice.
+
+        Args:
+            pixels: `(H, W, 3)`.
+            spacing: height and width of a pixel in any one unit.
+            mirrored: whether the columns run to the left.
+            sides: letters at the edges, as they are on the screen.
+            title: what is written in the upper left corner.
+        """
+        self._pixels = np.ascontiguousarray(pixels)
+        height, width, _ = self._pixels.shape
+        self._image = QImage(
+            self._pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888
+        )
+        self._spacing, self._mirrored = spacing, mirrored
+        self._sides, self._title = sides, title
+        self.update()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._image = QImage()
+        self._sides, self._cross, self._title = None, None, ""
+        self.update()
+
+    def set_cross(self, row: float, column: float) -> None:
+        """Move the cross; row and column in pixels of the slice, the middle of a pixel is whole."""
+        self._cross = row, column
+        self.update()
+
+    def point_of(self, x: float, y: float) -> tuple[float, float] | None:
+        """Row and column under a point of the widget; None outside the slice."""
+        area = self._area()
+        if self._image.isNull() or not area.contains(QPointF(x, y)):
+            return None
+        across = (x - area.left()) / area.width()
+        across = 1 - across if self._mirrored else across
+        down = (y - area.top()) / area.height()
+        return down * self._image.height() - 0.5, across * self._image.width() - 0.5
+
+    def _area(self) -> QRectF:
+        """Where the slice is drawn: as large as fits, pixels in their true proportion."""
+        height = max(self._image.height() * self._spacing[0], 1e-9)
+        width = max(self._image.width() * self._spacing[1], 1e-9)
+        scale = min(self.height() / height, self.width() / width)
+        tall, wide = height * scale, width * scale
+        return QRectF((self.width() - wide) / 2, (self.height() - tall) / 2, wide, tall)
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Move the cursor there."""
+        self._tell(event, self.pointed)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Drag the cursor, or say what is under the mouse."""
+        pressed = event is not None and bool(event.buttons() & Qt.MouseButton.LeftButton)
+        self._tell(event, self.pointed if pressed else self.hovered)
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        """One slice per notch; a touch pad's small turns add up."""
+        if event is None:
+            return
+        self._turned += event.angleDelta().y()
+        notches = int(self._turned / _NOTCH)
+        self._turned -= notches * _NOTCH
+        if notches:
+            self.scrolled.emit(-notches)
+        event.accept()
+
+    def _tell(self, event: QMouseEvent | None, signal: Signal) -> None:
+        if event is None:
+            return
+        where = event.position()
+        point = self.point_of(where.x(), where.y())
+        if point is not None:
+            signal.emit(*point)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Slice, cross, letters and title on black."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor("black"))
+        if not self._image.isNull():
+            area = self._area()
+            image = self._image.mirrored(True, False) if self._mirrored else self._image
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            painter.drawImage(area, image)
+            self._draw_cross(painter, area)
+        self._draw_text(painter)
+        painter.end()
+
+    def _draw_cross(self, painter: QPainter, area: QRectF) -> None:
+        if self._cross is None:
+            return
+        row, column = self._cross
+        across = (column + 0.5) / self._image.width()
+        x = area.left() + (1 - across if self._mirrored else across) * area.width()
+        y = area.top() + (row + 0.5) / self._image.height() * area.height()
+        painter.setPen(QPen(QColor(_CROSS), 1))
+        painter.drawLine(QPointF(area.left(), y), QPointF(x - _GAP_PIXELS, y))
+        painter.drawLine(QPointF(x + _GAP_PIXELS, y), QPointF(area.right(), y))
+        painter.drawLine(QPointF(x, area.top()), QPointF(x, y - _GAP_PIXELS))
+        painter.drawLine(QPointF(x, y + _GAP_PIXELS), QPointF(x, area.bottom()))
+
+    def _draw_text(self, painter: QPainter) -> None:
+        font = self.font()
+        font.setPixelSize(13)
+        painter.setFont(font)
+        inside = QRectF(self.rect()).adjusted(4, 2, -4, -2)
+        flags, middle = Qt.AlignmentFlag, Qt.AlignmentFlag.AlignVCenter
+        texts = [(self._title, flags.AlignLeft | flags.AlignTop)]
+        if self._sides is not None:
+            texts += [
+                (self._sides.left, flags.AlignLeft | middle),
+                (self._sides.right, flags.AlignRight | middle),
+                (self._sides.top, flags.AlignHCenter | flags.AlignTop),
+                (self._sides.bottom, flags.AlignHCenter | flags.AlignBottom),
+            ]
+        for text, where in texts:
+            painter.setPen(QColor("black"))
+            painter.drawText(inside.translated(1, 1), int(where), text)
+            painter.setPen(QColor("white"))
+            painter.drawText(inside, int(where), text)

@@ -1,0 +1,143 @@
+"""The layers of one result: which belong together, and how structures, entropy and its contours are drawn.
+
+Layers are matched by their tags and shapes, so that results read from files are found as well as those
+a dock has just made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+
+from napari_uda.gui.colours import contour_colormap, entropy_colormap, structure_colormap
+from napari_uda.gui.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.layers import put, structure_names, structure_table
+from napari_uda.gui.score.edit_session import EDITED
+from napari_uda.gui.segment.uncertainty import levels
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+_PREDICTION_ROLES = ("prediction", EDITED)
+_STRUCTURE_ROLES = (*_PREDICTION_ROLES, "reference")
+
+
+def is_prediction(layer: Layer) -> bool:
+    """Whether a layer is a result of this package with structures in it, edited or not."""
+    role = tag(layer).get("role")
+    return isinstance(layer, Labels) and layer.ndim == 3 and role in _PREDICTION_ROLES
+
+
+def prediction_rank(layer: Layer) -> int:
+    """An edited result goes before the original that is kept beside it."""
+    return int(tag(layer).get("role") == EDITED)
+
+
+def entropy_of(viewer: ViewerModel, prediction: Labels) -> Image | None:
+    """The entropy map of the same case by the same run; results read from files name no run."""
+    run = tag(prediction).get("run")
+    found = _companions(viewer, prediction, "entropy", Image)
+    return next((layer for layer in found if tag(layer).get("run") == run), None)
+
+
+def reference_of(viewer: ViewerModel, prediction: Labels) -> Labels | None:
+    """The reference of the same case on the same grid."""
+    return next(_companions(viewer, prediction, "reference", Labels), None)
+
+
+def _companions(
+    viewer: ViewerModel, prediction: Labels, role: str, kind: type[Layer]
+) -> Iterator[Any]:
+    """Layers of a role with the case and the shape of a prediction, the newest first."""
+    case, shape = tag(prediction).get("case"), prediction.data.shape
+    for layer in reversed(list(viewer.layers)):
+        own = tag(layer)
+        if not isinstance(layer, kind) or layer.data.shape != shape:
+            continue
+        if (own.get("role"), own.get("case")) == (role, case):
+            yield layer
+
+
+def structure_layers(viewer: ViewerModel, case: str) -> list[Labels]:
+    """Predictions and references of a case."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels)
+        and tag(layer).get("role") in _STRUCTURE_ROLES
+        and tag(layer).get("case") == case
+    ]
+
+
+def hide_structures(layer: Labels, hidden: Collection[int]) -> None:
+    """Show a layer's structures but for these label values, in the fixed colours."""
+    colormap = structure_colormap(structure_names(layer), sorted(hidden))
+    if layer.colormap is not colormap:
+        layer.colormap = colormap
+
+
+def outline(layer: Labels, wanted: bool) -> None:
+    """Draw borders only, or whole areas."""
+    width = 1 if wanted else 0
+    if layer.contour != width:
+        layer.contour = width
+
+
+def show_entropy(layer: Image, visible: bool, least: float = 0.0) -> None:
+    """Show or hide an entropy map; nothing is drawn where entropy is below `least`."""
+    colormap = entropy_colormap(least)
+    if layer.colormap is not colormap:
+        layer.colormap = colormap
+    if layer.visible != visible:
+        layer.visible = visible
+
+
+def put_contours(
+    viewer: ViewerModel, prediction: Labels, reached: NDArray[np.uint8], step: int
+) -> Labels:
+    """Add or update the iso-contours of a prediction's entropy.
+
+    Args:
+        viewer: the viewer.
+        prediction: whose entropy it is.
+        reached: what `contour_levels` gave for `step`, on the layer's grid.
+        step: the lowest level, in hundredths.
+    """
+    own = tag(prediction)
+    names = {index: f"entropy {level:.2f}" for index, level in enumerate(levels(step), start=1)}
+    entries = {"role": "contours", "case": own.get("case"), "of": str(prediction.unique_id)}
+    new = Labels(
+        reached,
+        name=f"{own.get('case') or prediction.name} entropy contours",
+        # the upper half of the map's colours: the lower one cannot be seen over a dark image
+        colormap=contour_colormap([0.45 + 0.5 * level for level in levels(step)]),
+        features=structure_table(names),
+        blending="translucent_no_depth",
+        opacity=1.0,
+        **copied_geometry(prediction),
+        metadata={METADATA: {**entries, "names": names}},
+    )
+    new.contour = 1
+    new.editable = False
+    layer: Labels = put(viewer, new, ("role", "of"))
+    if not layer.visible:
+        layer.visible = True
+    return layer
+
+
+def hide_contours(viewer: ViewerModel, but: Labels | None = None) -> None:
+    """Hide all iso-contours but those of a prediction; they are kept for the next time."""
+    kept = None if but is None else str(but.unique_id)
+    for layer in viewer.layers:
+        own = tag(layer)
+        if own.get("role") == "contours" and own.get("of") != kept and layer.visible:
+            layer.visible = False
+
+
+def coarsest_axis(layer: Layer) -> int:
+    """The axis with the largest spacing: the one a volume's slices were acquired across."""
+    return int(np.argmax(np.round(np.abs(layer.scale), 3)))

@@ -1,0 +1,197 @@
+"""DataCheck: shows what the check found in each domain, and what is wrong with which file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt
+from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+
+from napari_uda.data.check import DomainReport, Problem, sizes_text
+from napari_uda.gui.train.setting_fields import number_text
+
+_MOST_PROBLEMS = 12
+_HEIGHT_PX = 48
+
+
+class DataCheck(QWidget):
+    """One block per domain: cases, geometry, intensities, labels, problems."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.domains: dict[str, DomainView] = {}
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self.setVisible(False)
+
+    def show_reports(self, reports: Mapping[str, DomainReport]) -> None:
+        """Show these, by title of the domain, in the place of those before."""
+        self.clear()
+        for title, report in reports.items():
+            view = DomainView(title, report)
+            self.domains[title] = view
+            self._layout.addWidget(view)
+        self.setVisible(bool(reports))
+
+    def clear(self) -> None:
+        """Show nothing."""
+        for view in self.domains.values():
+            self._layout.removeWidget(view)
+            view.hide()
+            view.deleteLater()
+        self.domains = {}
+        self.setVisible(False)
+
+
+class DomainView(QWidget):
+    """The report of one domain, its texts selectable.
+
+    Attributes:
+        facts: cases, geometry and modality.
+        histogram: grey values of all cases.
+        structures: names, values, voxels and cases of the labels.
+        problems: what is wrong.
+    """
+
+    def __init__(self, title: str, report: DomainReport, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(f"check_{title.lower()}")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 4)
+        layout.setSpacing(2)
+        self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
+        layout.addWidget(self.facts)
+        self.histogram = Histogram(report.histogram, report.edges)
+        if report.histogram.size:
+            layout.addWidget(self.histogram)
+            ends = QHBoxLayout()
+            low, high = (number_text(float(f"{edge:.4g}")) for edge in report.edges[[0, -1]])
+            ends.addWidget(QLabel(low))
+            ends.addStretch(1)
+            ends.addWidget(QLabel("intensity"))
+            ends.addStretch(1)
+            ends.addWidget(QLabel(high))
+            layout.addLayout(ends)
+        self.structures = _text("structures", _structures(report))
+        self.structures.setVisible(bool(report.structures))
+        layout.addWidget(self.structures)
+        self.problems = _text("problems", _problems(report.problems))
+        self.problems.setVisible(bool(report.problems))
+        layout.addWidget(self.problems)
+
+
+class Histogram(QWidget):
+    """Bars of a histogram, their heights the square roots of the counts: air would dwarf the rest."""
+
+    def __init__(
+        self, counts: np.ndarray, edges: np.ndarray, parent: QWidget | None = None
+    ) -> None:
+        """Draw.
+
+        Args:
+            counts: voxels per bin, `(N,)`.
+            edges: grey values between the bins, `(N + 1,)`.
+            parent: owner.
+        """
+        super().__init__(parent)
+        self._counts, self._edges = counts, edges
+        self.setObjectName("histogram")
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        """Low and as wide as there is room."""
+        return QSize(120, _HEIGHT_PX)
+
+    def heights(self) -> np.ndarray:
+        """Height of each bar in pixels, `(N,)`."""
+        roots = np.sqrt(self._counts)
+        return np.asarray(roots / max(roots.max(initial=0), 1) * self.height())
+
+    def text_at(self, x: float) -> str:
+        """The bin under a position in pixels: its grey values and its share of the voxels."""
+        index = int(np.clip(x * self._counts.size / max(self.width(), 1), 0, self._counts.size - 1))
+        share = self._counts[index] / max(int(self._counts.sum()), 1)
+        low, high = self._edges[index], self._edges[index + 1]
+        return f"intensity {low:.4g} to {high:.4g}: {share:.1%} of the voxels"
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Bars in the colour of selections, which both themes show well."""
+        painter = QPainter(self)
+        colour = self.palette().color(QPalette.ColorRole.Highlight)
+        width = self.width() / max(self._counts.size, 1)
+        for index, height in enumerate(self.heights()):
+            bar = QRectF(index * width, self.height() - height, max(width - 0.5, 1.0), height)
+            painter.fillRect(bar, colour)
+        painter.end()
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Say what the bar under the cursor stands for."""
+        if event is not None and self._counts.size:
+            place = event.pos()
+            QToolTip.showText(self.mapToGlobal(place), self.text_at(place.x()), self)
+
+    def leaveEvent(self, event: QEvent | None) -> None:
+        """Say nothing any more."""
+        QToolTip.hideText()
+
+
+def _text(name: str, html: str) -> QLabel:
+    label = QLabel(html)
+    label.setObjectName(name)
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _facts(report: DomainReport) -> str:
+    """Cases, modality and geometry, one line each."""
+    if not report.case_count:
+        return escape(report.name)
+    cases = _counted(report.case_count, "case")
+    parts = [report.name, cases, f"{report.label_count} with labels", report.modality]
+    lines = [" · ".join(part for part in parts if part)]
+    if report.cases:
+        found = report.orientations()
+        ways = [way if len(found) == 1 else f"{way} ({n})" for way, n in found.items()]
+        lines.append(f"orientation {', '.join(ways)}")
+        lines.append(f"spacing {_range([case.spacing_mm for case in report.cases])} mm")
+        lines.append(f"size {_range([case.shape for case in report.cases])} voxels (z, y, x)")
+    return "<br>".join(escape(line) for line in lines)
+
+
+def _range(sizes: Sequence[Sequence[float]]) -> str:
+    """Three sizes, or the smallest and largest of each where they differ: `5–8 x 2 x 2`."""
+    table = np.asarray(sizes, float)
+    parts = []
+    for low, high in zip(table.min(axis=0), table.max(axis=0), strict=True):
+        ends = dict.fromkeys((sizes_text([low]), sizes_text([high])))
+        parts.append("–".join(ends))
+    return " x ".join(parts)
+
+
+def _structures(report: DomainReport) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(one.name or '(no name)')}</td><td align='right'>&nbsp;{one.value}</td>"
+        f"<td align='right'>&nbsp;&nbsp;{one.voxels:,} voxels</td>"
+        f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
+        for one in report.structures
+    )
+    return f"<table>{rows}</table>".replace(",", " ")
+
+
+def _problems(problems: Sequence[Problem]) -> str:
+    lines = [
+        f"{'✖' if one.fatal else '⚠'} {escape(one.sentence)}" for one in problems[:_MOST_PROBLEMS]
+    ]
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS} more")
+    return "<br>".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

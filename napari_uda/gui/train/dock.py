@@ -1,0 +1,402 @@
+"""Dock `Train`: compose a run, watch it, list and compare runs. Training itself is a process of its own."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+from napari.utils.notifications import show_error, show_info
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QInputDialog,
+    QMainWindow,
+    QMessageBox,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_uda.errors import InputError
+from napari_uda.gui.train.live_previews import LivePreviews
+from napari_uda.gui.train.run_comparison import RunComparison
+from napari_uda.gui.train.run_list import RunList
+from napari_uda.gui.train.run_reader import RunUpdate
+from napari_uda.gui.train.train_form import TrainForm
+from napari_uda.gui.train.training_process import TrainingProcess
+from napari_uda.gui.train.watch_tab import WatchTab
+from napari_uda.gui.worker import Job, Report, guarded, load_torch
+from napari_uda.run_folder import RunFolder, StopRequest
+from napari_uda.run_state import RunState, run_status
+
+_MOST_STEPS = 10_000_000
+_STOPPED = 130  # exit code of a run that was asked to stop
+_BAD_INPUT = 2
+_ENDED = frozenset(RunState) - {RunState.RUNNING}
+
+
+class TrainDock(QWidget):
+    """Coordinates: starts and ends training processes, and attaches the widgets to run folders.
+
+    Attributes:
+        form: settings of a new run.
+        watch: the run that is watched.
+        runs: all runs.
+        comparison: two of them.
+        previews: the live previews.
+        tabs: New run, Watch, Runs.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._processes: dict[Path, TrainingProcess] = {}
+        self._created: set[Path] = set()  # runs of this dock that have not trained yet
+        self._discarding: set[Path] = set()
+        self._window: QMainWindow | None = None
+        self.form = TrainForm(napari_viewer)
+        self.previews = LivePreviews(napari_viewer)
+        self.watch = WatchTab(self.previews)
+        self.runs = RunList()
+        self.comparison = RunComparison()
+        self._lists = QStackedWidget()
+        self._lists.addWidget(self.runs)
+        self._lists.addWidget(self.comparison)
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("train_tabs")
+        self.tabs.addTab(self.form, "New run")
+        self.tabs.addTab(self.watch, "Watch")
+        self.tabs.addTab(self._lists, "Runs")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 6, 2, 2)
+        layout.addWidget(self.tabs)
+        self._connect()
+        self._follow_theme()
+
+    def _connect(self) -> None:
+        self.form.started.connect(self._on_started)
+        self.watch.updated.connect(self._on_updated)
+        self.watch.stop_requested.connect(self._on_stop)
+        self.watch.discard_requested.connect(self._on_discard)
+        self.watch.resume_requested.connect(self._on_resume)
+        self.watch.more_requested.connect(self._on_more)
+        self.runs.watch_requested.connect(self._on_watch)
+        self.runs.compare_requested.connect(self._on_compare)
+        self.runs.delete_requested.connect(self._on_delete)
+        self.comparison.closed.connect(self._on_comparison_closed)
+
+    def _follow_theme(self) -> None:
+        viewer, apply = self._viewer, self._apply_theme
+        viewer.events.theme.connect(apply)
+        self.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
+        self._apply_theme()
+
+    def _apply_theme(self) -> None:
+        theme = get_theme(self._viewer.theme)
+        colours = theme.background.as_hex("long"), theme.text.as_hex("long")
+        self.watch.set_theme(*colours)
+        self.comparison.set_theme(*colours)
+
+    # -- attaching --------------------------------------------------------------------------------
+
+    def attach(self, path: Path) -> None:
+        """Watch a run folder, whoever trains it, here or behind a mounted folder."""
+        path = path.absolute()
+        self.previews.watch(path)
+        self.watch.attach(path)
+        self.tabs.setCurrentWidget(self.watch)
+
+    def _detach(self) -> None:
+        self.previews.watch(None)
+        self.watch.leave()
+
+    @guarded
+    def _on_watch(self, path: Path) -> None:
+        self.attach(path)
+
+    @guarded
+    def _on_updated(self, update: RunUpdate) -> None:
+        self.previews.take(update)
+        if update.lines:
+            self._created.discard(update.path)
+        over = update.status.state is not RunState.RUNNING
+        if over and update.path in self._discarding and update.path not in self._processes:
+            self._delete(update.path)
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    @guarded
+    def _on_started(self, order: tuple[Path, Any]) -> None:
+        run_dir, config = order
+        self._create(run_dir, lambda: config)
+
+    def _create(self, run_dir: Path, settings: Callable[[], Any]) -> None:
+        """Make the run folder in a thread, then train in it."""
+        job = Job(
+            "Create the run", lambda report, stop: _create_run(run_dir, settings), self, quiet=True
+        )
+        job.succeeded.connect(self._on_created)
+        job.failed.connect(self._on_problem)
+        job.start()
+
+    @guarded
+    def _on_created(self, path: Path) -> None:
+        self._created.add(path)
+        self.runs.add_folder(path.parent)
+        self._train(path)
+
+    @guarded
+    def _on_problem(self, problem: str) -> None:
+        self.watch.say(problem)
+        show_error(problem)
+
+    def _train(self, path: Path) -> None:
+        """Start a process for a run folder and watch it."""
+        known = self._processes.get(path)
+        if known is not None and known.is_running:
+            return
+        process = TrainingProcess(path, self)
+        process.ended.connect(partial(self._on_ended, path))
+        self._processes[path] = process
+        process.start()
+        self.attach(path)
+        self.watch.say("Starting the training process…", until=(RunState.RUNNING,))
+
+    @guarded
+    def _on_resume(self) -> None:
+        if self.watch.path is not None:
+            self._train(self.watch.path)
+
+    @guarded
+    def _on_more(self) -> None:
+        path, update = self.watch.path, self.watch.update_seen
+        if path is None or update is None:
+            return
+        steps, agreed = QInputDialog.getInt(
+            self,
+            "Continue with more steps",
+            "A new run starts from the weights of this one. Learning rates begin anew\n"
+            "and fall over its own steps. How many?",
+            max(1, update.total),
+            1,
+            _MOST_STEPS,
+        )
+        if agreed:
+            self.continue_run(path, steps)
+
+    def continue_run(self, path: Path, steps: int) -> None:
+        """Train a new run of `steps` steps from the weights of a finished one, beside it."""
+        from napari_uda.continuation import folder_for_more, more_steps
+        from napari_uda.runs import Run
+
+        self._create(folder_for_more(path), lambda: more_steps(Run.open(path), steps))
+
+    # -- ending -----------------------------------------------------------------------------------
+
+    @guarded
+    def _on_stop(self) -> None:
+        path = self.watch.path
+        if path is not None:
+            self._ask(path, "save")
+            self.watch.say("Saving after the current step…", until=_ENDED)
+
+    @guarded
+    def _on_discard(self) -> None:
+        path = self.watch.path
+        if path is None:
+            return
+        text = (
+            f"End training and delete {path}?\n\nEverything in this run is lost: weights, curves, "
+            "predictions, steps of earlier sessions too. Stop would save it."
+        )
+        if self._agreed("Cancel training", text):
+            self.discard(path)
+
+    def discard(self, path: Path) -> None:
+        """End a run without saving, and delete it."""
+        self._discarding.add(path)
+        self.watch.say("Cancelling…", until=_ENDED)
+        process = self._processes.get(path)
+        if process is not None and process.is_running:
+            process.kill()  # deleted once it has ended
+        else:
+            self._ask(path, "discard")
+
+    def _ask(self, path: Path, request: StopRequest) -> None:
+        """Leave a request for the trainer; in a thread, for its folder may be slow."""
+        process = self._processes.get(path)
+        own = process is not None and process.is_running
+
+        def work(report: Report, stop: threading.Event) -> None:
+            if own and process is not None and request == "save":
+                process.stop()
+            else:
+                RunFolder(path).ask_to_stop(request)
+
+        job = Job("Ask to stop", work, self, quiet=True)
+        job.failed.connect(self._on_problem)
+        job.start()
+
+    @guarded
+    def _on_ended(self, path: Path, code: int) -> None:
+        process = self._processes.pop(path, None)
+        if path in self._discarding:
+            self._delete(path)
+            return
+        words = "" if process is None else process.last_words()
+        may_take_back = path in self._created and code == _BAD_INPUT
+        self._created.discard(path)
+        if path == self.watch.path:
+            self.watch.say("")
+        if code in (0, _STOPPED):
+            return
+        job = Job(
+            "Read how training ended",
+            lambda report, stop: _outcome(path, code, words, may_take_back),
+            self,
+            quiet=True,
+        )
+        job.succeeded.connect(partial(self._on_outcome, path))
+        job.start()
+
+    @guarded
+    def _on_outcome(self, path: Path, outcome: tuple[str, bool]) -> None:
+        sentence, taken_back = outcome
+        if path == self.watch.path:
+            if taken_back:
+                self._detach()
+                self.tabs.setCurrentWidget(self.form)
+            self.watch.say(sentence)
+        show_error(f"{path.name}: {sentence}")
+
+    # -- deleting ---------------------------------------------------------------------------------
+
+    @guarded
+    def _on_delete(self, path: Path) -> None:
+        text = f"Delete {path}?\n\nWeights, curves and predictions of this run are lost."
+        if self._agreed("Delete the run", text):
+            self._delete(path)
+
+    def _delete(self, path: Path) -> None:
+        self._discarding.discard(path)
+        if path == self.watch.path:
+            self._detach()
+        job = Job("Delete the run", lambda report, stop: RunFolder(path).delete(), self, quiet=True)
+        job.succeeded.connect(lambda _: self._on_deleted(path))
+        job.failed.connect(self._on_problem)
+        job.start()
+
+    @guarded
+    def _on_deleted(self, path: Path) -> None:
+        show_info(f"{path.name} was deleted.")
+        self.runs.look()
+
+    def _agreed(self, title: str, text: str) -> bool:
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(self, title, text, buttons.Yes | buttons.No, buttons.No)
+        return bool(answer == buttons.Yes)
+
+    # -- comparing --------------------------------------------------------------------------------
+
+    @guarded
+    def _on_compare(self, paths: list[Path]) -> None:
+        self._lists.setCurrentWidget(self.comparison)
+        self.comparison.compare(*paths)
+
+    @guarded
+    def _on_comparison_closed(self) -> None:
+        self._lists.setCurrentWidget(self.runs)
+
+    # -- closing napari ---------------------------------------------------------------------------
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Hear when the window is closed: a docked widget gets no close event of its own."""
+        super().showEvent(event)
+        window = self._main_window()
+        if window is not None and window is not self._window:
+            self._window = window
+            window.installEventFilter(self)
+
+    def _main_window(self) -> QMainWindow | None:
+        """The window of napari, also while the dock floats in one of its own."""
+        found, widget = None, self.parentWidget()
+        while widget is not None:
+            found = widget if isinstance(widget, QMainWindow) else found
+            widget = widget.parentWidget()
+        return found
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask what becomes of training before the window closes."""
+        closing = event is not None and event.type() == QEvent.Type.Close
+        if closing and event is not None and watched is self._window and not self._may_close():
+            event.ignore()
+            return True
+        return False
+
+    def _may_close(self) -> bool:
+        """Whether napari may close; what the user wants of running trainings is done."""
+        running = [path for path, process in self._processes.items() if process.is_running]
+        if running:
+            answer = self.ask_about_closing(running)
+            if answer == "stay":
+                return False
+            if answer == "stop":
+                for path in running:
+                    try:
+                        self._processes[path].stop()  # it saves and ends by itself
+                    except InputError as error:
+                        show_error(str(error))
+                        return False
+        self.previews.leave()
+        return True
+
+    def ask_about_closing(self, running: list[Path]) -> str:
+        """Ask the user: "stop" (and save), "go_on" (without napari) or "stay"."""
+        names = ", ".join(path.name for path in running)
+        box = QMessageBox(self)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Training goes on")
+        box.setText(f"{names} is still training.")
+        box.setInformativeText(
+            "It can go on without napari: open the Train dock later, and choose it under Runs."
+        )
+        stop = box.addButton("Stop and save", QMessageBox.ButtonRole.AcceptRole)
+        go_on = box.addButton("Let it go on", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(go_on)
+        box.exec()
+        return {stop: "stop", go_on: "go_on"}.get(box.clickedButton(), "stay")
+
+
+def _create_run(run_dir: Path, settings: Callable[[], Any]) -> Path:
+    """In the thread: a new run folder."""
+    load_torch()
+    from napari_uda.runs import Run
+
+    return Run.create(run_dir.absolute(), settings()).path
+
+
+def _outcome(path: Path, code: int, words: str, may_take_back: bool) -> tuple[str, bool]:
+    """In the thread: a sentence on a process that failed, and whether its run was taken back."""
+    folder = RunFolder(path)
+    status = run_status(folder)
+    reason = status.reason if status.state is RunState.FAILED else words
+    kind, _, rest = reason.partition(": ")
+    if kind == "InputError":
+        reason = rest
+    if code < 0:
+        reason = (
+            f"The training process was ended by signal {-code}, perhaps because memory ran out; "
+            "Resume goes on from the last checkpoint."
+        )
+    taken_back = may_take_back and not folder.has_trained()
+    if taken_back:
+        folder.take_back()
+    return (
+        reason or f"The training process ended with code {code}; log.txt may say why.",
+        taken_back,
+    )

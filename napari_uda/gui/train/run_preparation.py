@@ -1,0 +1,256 @@
+"""What happens between Start and the first step: checks, and layers written as a data folder.
+
+Everything here runs in a worker thread and touches no widget.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
+from napari_uda.data.folder import DataFolder
+from napari_uda.data.split import split_cases
+from napari_uda.errors import InputError
+from napari_uda.gui.train.domain_chooser import LayerDomain
+from napari_uda.gui.train.layer_folder import domain_names, domain_volumes, write_folder
+from napari_uda.gui.train.method_picker import MethodEntry, read_methods
+from napari_uda.gui.train.preset_picker import Preset, read_presets
+from napari_uda.gui.worker import Report, load_torch
+
+if TYPE_CHECKING:
+    from napari_uda.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the form offers, read once.
+
+    Attributes:
+        methods: every method.
+        presets: every shipped recipe.
+        has_gpu: whether torch finds a GPU.
+    """
+
+    methods: list[MethodEntry]
+    presets: list[Preset]
+    has_gpu: bool
+
+
+def read_catalogue() -> Catalogue:
+    """Methods and presets. Slow at first: loads torch."""
+    load_torch()
+    import torch
+
+    return Catalogue(read_methods(), read_presets(), torch.cuda.is_available())
+
+
+def read_start(folder: Path) -> dict[str, Any]:
+    """The settings that a run takes over from the one it starts from, nested. Loads torch.
+
+    Raises:
+        InputError: if the folder is no trained run.
+    """
+    from napari_uda.runs import Run
+
+    run = Run.open(folder)
+    run.weights_file()
+    data = run.config.data
+    return {
+        "segmentor": run.config.segmentor,
+        "data": {"size": data.size, "neighbours": data.neighbours},
+    }
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is to be started.
+
+    Attributes:
+        run_dir: the new run folder.
+        config: its settings; the paths of domains given as layers are still missing.
+        domains: source and target, as far as the method trains on them.
+        labelled: the domain whose labels are read, "" for none.
+        may_replace: whether the folder of written layers is one that this form wrote before.
+    """
+
+    run_dir: Path
+    config: RunConfig
+    domains: dict[str, Path | LayerDomain]
+    labelled: str
+    may_replace: bool = False
+
+    @property
+    def layer_folder(self) -> Path:
+        """Where layers are written: beside the run folder, for the run is made later."""
+        return self.run_dir.with_name(f"{self.run_dir.name}_data")
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What the check found.
+
+    Attributes:
+        reports: by domain.
+        signature: names, sizes and times of all files that were read; None when there are layers,
+            which change without a trace.
+    """
+
+    reports: dict[str, DomainReport]
+    signature: object | None
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether training would refuse a domain."""
+        return any(report.is_fatal for report in self.reports.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What preparation found; `config` has every path, and is None when a report is fatal."""
+
+    checked: Checked
+    config: RunConfig | None
+
+
+def check_domains(
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    names: Mapping[str, int],
+    report: Report,
+    stop: threading.Event,
+    known: Checked | None = None,
+) -> Checked:
+    """Check every domain.
+
+    Args:
+        domains: name to data folder or layers.
+        labelled: the domain whose labels training reads, "" for none.
+        names: structures that the settings name; empty for none.
+        report: progress, in cases of one domain.
+        stop: ends the check.
+        known: an earlier check, which holds as long as no file has changed.
+
+    Raises:
+        Cancelled: if `stop` was set.
+        InputError: if a layer cannot be a volume.
+    """
+    signature = _signature(domains, labelled, names)
+    if known is not None and signature is not None and signature == known.signature:
+        return known
+    found = {}
+    for name, domain in domains.items():
+        if isinstance(domain, Path):
+            found[name] = check_folder(
+                domain, labelled=name == labelled, names=names, on_progress=report, stop=stop
+            )
+        else:
+            image, labels = domain_volumes(domain)
+            used = dict(names)
+            if domain.labels is not None and labels is not None and not used:
+                used = domain_names(domain.labels, np.unique(labels.array))
+            found[name] = check_volume(image, labels, names=used, modality=domain.modality)
+    source, target = domains.get("source"), domains.get("target")
+    extra: list[Problem] = []
+    if isinstance(source, Path) and isinstance(target, Path):
+        extra = same_folder(source, target)
+    elif (
+        isinstance(source, LayerDomain)
+        and isinstance(target, LayerDomain)
+        and source.image is target.image
+    ):
+        extra = [Problem("", "source and target are the same layer; choose two images")]
+    if extra:
+        found["target"] = replace(found["target"], problems=(*found["target"].problems, *extra))
+    return Checked(found, signature)
+
+
+def _signature(
+    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int]
+) -> object | None:
+    files = []
+    for domain in domains.values():
+        if isinstance(domain, LayerDomain):
+            return None
+        try:
+            cases = DataFolder.open(domain).cases
+            paths = [path for case in cases for path in (case.image, case.label) if path]
+            paths += [path for path in (domain / "dataset.json",) if path.exists()]
+            files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        except (InputError, OSError):  # the check will say what it is
+            return None
+    return dict(domains), labelled, dict(names), files
+
+
+def prepare(
+    plan: RunPlan, report: Report, stop: threading.Event, known: Checked | None = None
+) -> Prepared:
+    """Check settings and data and, when training would take them, write the layers.
+
+    Args:
+        plan: what is to be started.
+        report: progress, in cases of one domain.
+        stop: ends the check.
+        known: see `check_domains`.
+
+    Raises:
+        InputError: for settings that cannot be trained, or layers that cannot be written.
+        Cancelled: if `stop` was set.
+    """
+    from napari_uda.runs import Run
+
+    Run.check_new(plan.run_dir)
+    layers = {name: d for name, d in plan.domains.items() if isinstance(d, LayerDomain)}
+    if layers and plan.layer_folder.exists() and not plan.may_replace:
+        raise InputError(f"{plan.layer_folder} exists already; choose another run folder")
+    check_network(plan.config)
+    if plan.config.init is not None:
+        read_start(plan.config.init)
+    data = plan.config.data
+    checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
+    if checked.is_fatal:
+        return Prepared(checked, None)
+    _check_held_out(plan.config, checked.reports.get(plan.labelled))
+    written = write_folder(plan.layer_folder, layers) if layers else {}
+    changed = data.model_copy(update=written)
+    return Prepared(checked, plan.config.model_copy(update={"data": changed}))
+
+
+def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:
+    """Refuse a share of held-out patients that leaves none to train on, or none to score."""
+    from napari_uda.engine.trainer import check_validation
+
+    held_out: tuple[str, ...] = ()
+    if report is not None:
+        split = split_cases(
+            [case.name for case in report.cases if case.voxels is not None],
+            validation_fraction=config.data.validation_fraction,
+            seed=config.seed,
+            patient_pattern=config.data.patient_pattern,
+        )
+        held_out = split.validation
+    check_validation(config, has_held_out=bool(held_out))
+
+
+def check_network(config: RunConfig) -> None:
+    """Refuse a network that does not exist or does not fit the size of the slices.
+
+    Raises:
+        InputError: saying which.
+    """
+    import torch
+
+    from napari_uda.networks.segmentor import build_segmentor
+
+    with torch.device("meta"):  # no memory and no time for weights
+        network = build_segmentor(config.segmentor, config.data.neighbours, 2, pretrained=False)
+    if config.init is None and config.data.size % network.stride:
+        raise InputError(
+            f"slices of {config.data.size} pixels do not fit this network; choose a data.size that "
+            f"is a multiple of {network.stride}"
+        )

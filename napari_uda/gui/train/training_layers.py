@@ -1,0 +1,179 @@
+"""PreviewLayers: what a run in training makes of its slices, in a grid of layers that are updated in place.
+
+The chosen slices lie behind each other along the first axis: the slider goes from slice to slice, whatever
+volumes they come from. None of these layers is offered as an image to segment or as labels to score first:
+their tag has the role `preview`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from napari_uda.gui.colours import RELIABILITY_NAMES
+from napari_uda.gui.geometry import AXIS_LABELS, METADATA, UNITS
+from napari_uda.gui.layers import (
+    Grid,
+    entropy_arguments,
+    image_arguments,
+    labels_arguments,
+    reliability_arguments,
+)
+from napari_uda.gui.navigation import go_to_slice
+from napari_uda.gui.train.run_reader import Preview
+
+_TITLES = {
+    "input": "input",
+    "translation": "translation",
+    "prediction": "prediction",
+    "entropy": "entropy",
+    "reliability": "reliability",
+    "random_view": "random view",
+    "fourier_view": "Fourier view",
+}
+_GREY = ("input", "translation", "random_view", "fourier_view")
+_GREY_LIMITS = (-1.0, 1.0)
+_COLUMNS = 4
+
+
+class PreviewLayers:
+    """The layers of one run at a time; layers that the user deleted do not come back."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._layers: dict[str, Layer] = {}
+        self._backs: list[Layer] = []
+        self._grid: Grid | None = None
+        self._kind: tuple[Any, ...] = ()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there are layers."""
+        return bool(self._layers)
+
+    def show(self, preview: Preview, run: str) -> Iterator[None]:
+        """Show a preview; one layer per step of the iterator, so that the window stays alive.
+
+        Layers are made for the first preview of a run; later ones give them new values.
+
+        Args:
+            preview: what to show.
+            run: name of the run folder.
+        """
+        kind = (run, preview.pixel_mm, sorted(preview.maps))
+        if kind != self._kind:
+            yield from self.hide()
+            self._kind = kind
+            yield from self._make(preview, run)
+        else:
+            yield from self._update(preview)
+
+    def hide(self) -> Iterator[None]:
+        """Remove the layers, one per step, and arrange the others as before.
+
+        napari collects garbage whenever a layer goes: all at once would freeze the window for seconds.
+        """
+        grid, self._grid = self._grid, None
+        gone = [*self._layers.values(), *self._backs]
+        self._layers, self._backs, self._kind = {}, [], ()
+        if grid is not None:
+            self._viewer.canvas.grid.enabled = False
+        for layer in gone:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+                yield
+        if grid is not None:
+            grid.leave()
+
+    def go_to(self, index: int) -> None:
+        """Show one of the slices.
+
+        Args:
+            index: its place in the preview, from 0.
+        """
+        layer = self._layers.get("input")
+        if layer is not None and layer in self._viewer.layers and index < layer.data.shape[0]:
+            go_to_slice(self._viewer, layer, 0, index)
+
+    def _make(self, preview: Preview, run: str) -> Iterator[None]:
+        roles = [role for role in _TITLES if role in preview.maps]
+        units = _units(self._viewer)
+        for role in roles:
+            self._layers[role] = _layer(role, preview, _where(preview, run, role, units))
+        grey = self._layers["input"].data
+        self._backs = [_back(grey, _where(preview, run, "background", units)) for _ in roles]
+        cells = [[back, self._layers[role]] for back, role in zip(self._backs, roles, strict=True)]
+        columns = min(_COLUMNS, len(roles))
+        self._grid = Grid(self._viewer, cells, (-(-len(roles) // columns), columns))
+        yield from self._grid.enter()
+        for layer in self._layers.values():
+            if layer in self._viewer.layers:
+                layer.name_overlay.visible = True
+                yield
+        self.go_to(0)
+
+    def _update(self, preview: Preview) -> Iterator[None]:
+        for role, layer in list(self._layers.items()):
+            values = _displayed(preview.maps[role])
+            if np.array_equal(layer.data, values):
+                continue
+            same_slices = layer.data.shape == values.shape
+            if same_slices:
+                np.copyto(layer.data, values)
+            else:
+                layer.data = values
+            for shown in (layer, *(self._backs if role == "input" else ())):
+                if not same_slices:
+                    shown.data = layer.data
+                if shown in self._viewer.layers:
+                    shown.refresh(extent=False, thumbnail=False)
+                    yield
+
+
+def _displayed(array: NDArray[Any]) -> NDArray[Any]:
+    """Slices as they stand in the viewer: the canonical axes run upwards, forwards and to the right."""
+    return np.ascontiguousarray(array[:, ::-1, ::-1])
+
+
+def _units(viewer: ViewerModel) -> tuple[Any, ...]:
+    """Those of the volumes that are open: one layer with others switches units off for all of them."""
+    volumes = (layer for layer in viewer.layers if layer.ndim >= 3)
+    return next((tuple(layer.units[-3:]) for layer in volumes), UNITS)
+
+
+def _layer(role: str, preview: Preview, where: dict[str, Any]) -> Layer:
+    data, name = _displayed(preview.maps[role]), _TITLES[role]
+    own = where["metadata"][METADATA]
+    if role in _GREY:
+        return _grey(data, name, where)
+    if role == "entropy":
+        return Image(data, **entropy_arguments(name), **where)
+    if role == "reliability":
+        own["names"] = dict(RELIABILITY_NAMES)
+        return Labels(data, **reliability_arguments(name), **where)
+    own["names"] = dict(preview.names)
+    return Labels(data, **labels_arguments(name, preview.names), **where)
+
+
+def _back(grey: NDArray[Any], where: dict[str, Any]) -> Image:
+    """The input behind a cell's layer; all of them share one array."""
+    where["metadata"][METADATA]["role"] = "background"
+    return _grey(grey, "input behind", where)
+
+
+def _grey(data: NDArray[Any], name: str, where: dict[str, Any]) -> Image:
+    return Image(data, **image_arguments(name), contrast_limits=_GREY_LIMITS, **where)
+
+
+def _where(preview: Preview, run: str, role: str, units: tuple[Any, ...]) -> dict[str, Any]:
+    return {
+        "scale": (preview.pixel_mm,) * 3,
+        "units": units,
+        "axis_labels": AXIS_LABELS,
+        "metadata": {METADATA: {"role": "preview", "part": role, "run": run}},
+    }

@@ -1,0 +1,1 @@
+"""The Translate dock: volumes in the look of the other domain."""

@@ -1,0 +1,98 @@
+"""What lies under the cursor: voxel, millimetres, intensity, structures, entropy. Knows no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+
+from napari_uda.gui.geometry import placement, tag
+from napari_uda.gui.layers import structure_names
+from napari_uda.gui.view.sides import file_index
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_NO_STRUCTURES = ("contours", "error")  # drawn from other layers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the layers say at one point.
+
+    Attributes:
+        voxel: `(x, y, z)` index in the image's file, from 0.
+        position_mm: `(right, anterior, superior)` in the scanner's space, RAS+.
+        intensity: of the image, in its own units.
+        structures: name of each visible layer of structures to the structure there.
+        entropy: of the newest entropy map that fits the image; None without one.
+    """
+
+    voxel: tuple[int, int, int]
+    position_mm: tuple[float, float, float]
+    intensity: float
+    structures: dict[str, str] = field(default_factory=dict)
+    entropy: float | None = None
+
+
+def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Reading | None:
+    """Read the layers at a position.
+
+    Args:
+        viewer: whose layers.
+        image: 3-D; its file gives voxel and millimetres.
+        position: in the viewer's world; the volume's axes are the last three.
+
+    Returns:
+        None outside the image.
+
+    Raises:
+        InputError: if the image is no single 3-D volume or its transform cannot be inverted.
+    """
+    where = np.asarray(position, float)[-3:]
+    index = np.asarray(image.world_to_data(where), float)
+    voxel = _voxel(index, image)
+    if voxel is None:
+        return None
+    lies = placement(image)
+    exact = file_index(index, lies.orientation, image.data.shape)
+    ras = lies.affine @ np.append(exact, 1.0)
+    whole = np.round(file_index(np.asarray(voxel, float), lies.orientation, image.data.shape))
+    structures, entropy = {}, None
+    for layer in viewer.layers:
+        role = tag(layer).get("role")
+        if isinstance(layer, Labels) and layer.visible and role not in _NO_STRUCTURES:
+            here = _value(layer, where)
+            if here is not None:
+                structures[layer.name] = _name(layer, int(here))
+        elif role == "entropy" and isinstance(layer, Image):
+            here = _value(layer, where)
+            entropy = entropy if here is None else here
+    return Reading(
+        voxel=(int(whole[0]), int(whole[1]), int(whole[2])),
+        position_mm=(float(ras[0]), float(ras[1]), float(ras[2])),
+        intensity=float(image.data[voxel]),
+        structures=structures,
+        entropy=entropy,
+    )
+
+
+def _value(layer: Layer, where: np.ndarray) -> float | None:
+    """The value of a 3-D layer at a world position; None outside of it."""
+    if layer.ndim != 3 or getattr(layer, "rgb", False) or getattr(layer, "multiscale", False):
+        return None
+    voxel = _voxel(np.asarray(layer.world_to_data(where), float), layer)
+    return None if voxel is None else float(layer.data[voxel])
+
+
+def _voxel(index: np.ndarray, layer: Layer) -> tuple[int, ...] | None:
+    rounded = tuple(int(part) for part in np.round(index))
+    inside = all(0 <= part < size for part, size in zip(rounded, layer.data.shape, strict=True))
+    return rounded if inside else None
+
+
+def _name(layer: Labels, value: int) -> str:
+    return "background" if value == 0 else structure_names(layer).get(value, f"label {value}")

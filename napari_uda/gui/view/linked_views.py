@@ -1,0 +1,262 @@
+"""LinkedViews: the two cuts that napari's canvas does not show, all three at one cursor.
+
+The cursor is the viewer's own point (`dims.point`): sliders, keys and other plugins move it as well. The
+panes draw themselves: two more canvases of napari would take 0.3 s each to open and copy every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Points
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
+
+from napari_uda.gui.geometry import METADATA, copied_geometry
+from napari_uda.gui.navigation import AXIS_NAMES
+from napari_uda.gui.score.slice_pane import SlicePane
+from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
+from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.worker import guarded
+
+_REDRAW_MS = 15
+_CURSOR_SHARE = 0.04  # of the volume's longest side
+_CURSOR_COLOUR = "#3DDC84"
+_LOOKS = ("visible", "opacity", "colormap", "contrast_limits", "gamma", "data", "labels_update")
+
+
+class LinkedViews(QWidget):
+    """Two panes. `hovered(object)` tells the world position under the mouse in one of them."""
+
+    hovered = Signal(object)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        sides_of: Callable[[int, int], tuple[Sides | None, bool]],
+        parent: QWidget | None = None,
+    ) -> None:
+        """Build.
+
+        Args:
+            viewer: whose cursor and layers.
+            sides_of: gives, for the axes of the volume that run downwards and across, the letters at
+                the edges and whether the slice is mirrored.
+            parent: owner.
+        """
+        super().__init__(parent)
+        self._viewer = viewer
+        self._sides_of = sides_of
+        self._image: Image | None = None
+        self._on = False
+        self._axes = (1, 2)  # of the volume, across which the panes cut
+        self._cursor: Points | None = None
+        self._watched: list[Layer] = []
+        self.panes = (SlicePane(), SlicePane())
+        self.splitter = QSplitter(Qt.Orientation.Vertical)
+        self.splitter.setChildrenCollapsible(False)
+        for number, pane in enumerate(self.panes):
+            pane.setObjectName(f"pane_{number}")
+            self.splitter.addWidget(pane)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.splitter)
+        self.splitter.setVisible(False)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REDRAW_MS)
+        self._timer.timeout.connect(self._draw)
+        self._connect()
+
+    def _connect(self) -> None:
+        first, second = self.panes
+        first.pointed.connect(lambda row, column: self._on_pointed(0, row, column))
+        second.pointed.connect(lambda row, column: self._on_pointed(1, row, column))
+        first.hovered.connect(lambda row, column: self._on_hovered(0, row, column))
+        second.hovered.connect(lambda row, column: self._on_hovered(1, row, column))
+        first.scrolled.connect(lambda slices: self._on_scrolled(0, slices))
+        second.scrolled.connect(lambda slices: self._on_scrolled(1, slices))
+        viewer, changed, layers_changed = self._viewer, self._on_changed, self._on_layers_changed
+        self._click = self._on_click  # one object, to be found again
+        dims, layers = viewer.dims.events, viewer.layers.events
+        moves = (dims.point, dims.order, dims.ndisplay)
+        lists = (layers.inserted, layers.removed, layers.reordered)
+        for event in moves:
+            event.connect(changed)
+        for event in lists:
+            event.connect(layers_changed)
+        viewer.mouse_drag_callbacks.append(self._click)
+        watched, click = self._watched, self._click
+
+        def leave() -> None:
+            for event in moves:
+                event.disconnect(changed)
+            for event in lists:
+                event.disconnect(layers_changed)
+            viewer.mouse_drag_callbacks.remove(click)
+            _leave(watched, changed)
+
+        self.destroyed.connect(leave)
+
+    # -- what is shown ----------------------------------------------------------------------------
+
+    def lie(self, wide: bool) -> None:
+        """Put the panes side by side, or one above the other."""
+        self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
+
+    def show_image(self, image: Image | None, on: bool) -> None:
+        """Show the cuts through a volume and whatever lies voxel on voxel with it.
+
+        Args:
+            image: 3-D; None shows nothing.
+            on: whether the views are wanted at all.
+        """
+        self._image, self._on = image, on and image is not None
+        self.splitter.setVisible(on)
+        if not self._on:
+            self._remove_cursor()
+            for pane in self.panes:
+                pane.clear()
+        self._on_layers_changed()
+
+    @guarded
+    def _on_layers_changed(self) -> None:
+        _leave(self._watched, self._on_changed)
+        if self._on:
+            self._watched += [
+                layer for layer in self._viewer.layers if isinstance(layer, (Image, Labels))
+            ]
+            for event in (event for layer in self._watched for event in _looks(layer)):
+                event.connect(self._on_changed)
+            self._on_changed()
+
+    @guarded
+    def _on_changed(self) -> None:
+        if self._on and not self._timer.isActive():
+            self._timer.start()
+
+    def redraw(self) -> None:
+        """Draw soon."""
+        self._on_changed()
+
+    @guarded
+    def _draw(self) -> None:
+        image = self._image
+        if not self._on or image is None or image not in self._viewer.layers:
+            return
+        shown = self._viewer.dims.order[-3] - (self._viewer.dims.ndim - 3)
+        others = [axis for axis in range(3) if axis != shown]
+        self._axes = others[0], others[1]
+        index = self._index(image)
+        layers = layers_on_grid(self._viewer.layers, image)
+        spacing = spacing_of(image)
+        for pane, axis in zip(self.panes, self._axes, strict=True):
+            rows, columns = (other for other in range(3) if other != axis)
+            letters, mirrored = self._sides_of(rows, columns)
+            number = round(index[axis])
+            pane.show_slice(
+                slice_picture(layers, axis, number),
+                (spacing[rows], spacing[columns]),
+                mirrored=mirrored,
+                sides=letters,
+                title=f"{AXIS_NAMES[axis].partition(' · ')[2]} {number}",
+            )
+            pane.set_cross(index[rows], index[columns])
+        self._mark(image, index)
+
+    def _index(self, image: Image) -> NDArray[np.float64]:
+        """The cursor in the image's voxels, inside the volume."""
+        point = np.asarray(self._viewer.dims.point[-3:], float)
+        index = np.asarray(image.world_to_data(point), float)
+        return np.clip(index, 0, np.asarray(image.data.shape) - 1)
+
+    # -- moving the cursor ------------------------------------------------------------------------
+
+    def _world(self, number: int, row: float, column: float) -> NDArray[np.float64] | None:
+        image = self._image
+        if image is None or not self._on:
+            return None
+        index = self._index(image)
+        axis = self._axes[number]
+        rows, columns = (other for other in range(3) if other != axis)
+        index[rows], index[columns] = row, column
+        return np.asarray(image.data_to_world(index), float)
+
+    def _go(self, world: NDArray[np.float64]) -> None:
+        dims = self._viewer.dims
+        dims.set_point(range(dims.ndim - 3, dims.ndim), [float(part) for part in world])
+
+    @guarded
+    def _on_pointed(self, number: int, row: float, column: float) -> None:
+        world = self._world(number, row, column)
+        if world is not None:
+            self._go(world)
+
+    @guarded
+    def _on_hovered(self, number: int, row: float, column: float) -> None:
+        world = self._world(number, row, column)
+        if world is not None:
+            self.hovered.emit(tuple(float(part) for part in world))
+
+    @guarded
+    def _on_scrolled(self, number: int, slices: int) -> None:
+        if self._image is None or not self._on:
+            return
+        index, axis = self._index(self._image), self._axes[number]
+        index[axis] = np.clip(index[axis] + slices, 0, self._image.data.shape[axis] - 1)
+        self._go(np.asarray(self._image.data_to_world(index), float))
+
+    def _on_click(self, viewer: Any, event: Any) -> Any:
+        """In napari's canvas: a click without a drag moves the cursor there."""
+        active = viewer.layers.selection.active
+        edits = isinstance(active, Labels) and str(active.mode) != "pan_zoom"
+        if not self._on or event.button != 1 or edits or viewer.dims.ndisplay != 2:
+            return
+        start = np.asarray(event.pos, float)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.asarray(event.pos, float) - start).max() <= 2:
+            self._go(np.asarray(event.position[-3:], float))
+
+    # -- the cursor on the canvas -----------------------------------------------------------------
+
+    def _mark(self, image: Image, index: NDArray[np.float64]) -> None:
+        if self._cursor is None:
+            active = self._viewer.layers.selection.active
+            self._cursor = Points(
+                index[None],
+                name="cursor",
+                symbol="cross",
+                size=float(max(image.data.shape)) * _CURSOR_SHARE,
+                face_color=_CURSOR_COLOUR,
+                border_width=0,
+                opacity=0.8,
+                **copied_geometry(image),  # its own steps would become the sliders'
+                metadata={METADATA: {"role": "cursor"}},
+            )
+            self._viewer.add_layer(self._cursor)
+            if active is not None and active in self._viewer.layers:
+                self._viewer.layers.selection.active = active
+        elif not np.array_equal(self._cursor.data, index[None]):
+            self._cursor.data = index[None]
+
+    def _remove_cursor(self) -> None:
+        if self._cursor is not None and self._cursor in self._viewer.layers:
+            self._viewer.layers.remove(self._cursor)
+        self._cursor = None
+
+
+def _looks(layer: Layer) -> list[Any]:
+    """The events after which a layer looks otherwise."""
+    return [event for name in _LOOKS if (event := getattr(layer.events, name, None)) is not None]
+
+
+def _leave(watched: list[Layer], callback: Any) -> None:
+    while watched:
+        for event in _looks(watched.pop()):
+            event.disconnect(callback)
