@@ -10,6 +10,8 @@ import ctypes
 import functools
 import inspect
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -201,8 +203,11 @@ def load_torch() -> None:
 
     Importing maps several hundred megabytes of libraries while Python's lock is held: the window stood
     still for 0.2 to 1.3 s. Mapping them first through a foreign call, which releases the lock, leaves
-    gaps of about 75 ms.
+    gaps of about 75 ms. OpenMP's idle threads sleep, unless the user has set their policy: spinning
+    would take cores from the window and from a training that runs beside it.
     """
+    if "torch" not in sys.modules:  # the policy is read when torch is loaded
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     spec = find_spec("torch")
     if spec is not None and spec.origin is not None:
         _map_libraries(Path(spec.origin).parent / "lib")
