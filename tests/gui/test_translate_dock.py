@@ -81,7 +81,7 @@ def ready(dock: TranslateDock, gated_run: Path, data_folder: Path, qtbot: QtBot)
     dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     dock.add_model(gated_run)
     qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
-    assert dock.about.text().startswith("cyclegan · mr → mr · 2 steps")
+    assert dock.about.text().startswith("cyclegan · MR → MR · 2 steps")
     return dock
 
 
