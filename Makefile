@@ -26,8 +26,8 @@ demo: window $(VENV)/.ready-all
 	tools/has-display || unset DISPLAY WAYLAND_DISPLAY; $(BIN)/python -m napari_uda demo $(DEMO_ARGS)
 endif
 
-test: window $(VENV)/.ready-dev ## run all tests; PYTEST_ARGS are handed to pytest
-	tools/with-display $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: window $(VENV)/.ready-dev ## run all tests in two processes; PYTEST_ARGS are handed to pytest
+	tools/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 test-pyqt6: window $(VENV_PYQT6)/.ready ## run the tests of the docks on PyQt6
 	QT_API=pyqt6 PYTEST_QT_API=pyqt6 tools/with-display $(VENV_PYQT6)/bin/python -m pytest tests/gui $(PYTEST_ARGS)

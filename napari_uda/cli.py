@@ -293,6 +293,8 @@ def _drive(run: Run, title: str = "") -> None:
             bar.update(progress.step - bar.n)
             if progress.scalars:
                 bar.set_postfix(loss=f"{sum(_losses(progress.scalars)):.3f}", refresh=False)
+        if bar.n:
+            bar.refresh()  # a file gets the last state of a run that was shorter than its interval
     if stopped:
         raise KeyboardInterrupt(
             f"stopped and saved; continue with: napari-uda train --resume {shlex.quote(str(run.path))}"

@@ -22,11 +22,15 @@ from napari_uda.inference.predict import Prediction
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here as gui; skip where there is no display to draw on."""
+    """Mark everything here as gui, for one process at a time; skip where there is no display.
+
+    Windows of two processes on one display would take the keyboard from each other.
+    """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.gui)
+            item.add_marker(pytest.mark.xdist_group("window"))
             if sys.platform == "linux" and not os.environ.get("DISPLAY"):
                 item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
 

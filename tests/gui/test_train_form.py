@@ -208,7 +208,7 @@ def test_presets_are_those_of_the_method_and_add_up(ready: TrainForm) -> None:
     ready.methods.choose("se_asa")
     assert box.currentText() == "cpu_small"
     second.setCurrentIndex(second.findText("table3_entmin_all"))
-    expected = build_config("se_asa", recipe="cpu_small,table3_entmin_all", preview_every=8)
+    expected = build_config("se_asa", recipe="cpu_small,table3_entmin_all", preview_every=13)
     assert values_of(ready) == expected
     ready.methods.choose("advent")
     assert second.currentText() == "nothing else"
