@@ -230,7 +230,8 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
             misfits = [n for n in own if n not in fitting] + [n for n in given if n not in own]
             if any(n.startswith(part) for n in misfits):  # half of a network is none
                 fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
-                logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
+                if any(n.startswith(part) for n in given):  # another method simply has none
+                    logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
         method.load_state_dict({**own, **fitting})
         logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
     settings = method.config.reliability
