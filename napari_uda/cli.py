@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.runs import first_problem
+from napari_uda.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,7 +80,7 @@ def _dispatch(given: list[str]) -> None:
         return
     name, rest = given[0], given[1:]
     if name in _TRAINING:
-        _let_idle_threads_sleep()
+        _settle_threads()
     if name == "train":
         _train(rest)
     elif name in _COMMANDS:
@@ -89,14 +90,9 @@ def _dispatch(given: list[str]) -> None:
         raise InputError(f"unknown command {name!r}; choose one of {known}")
 
 
-def _let_idle_threads_sleep() -> None:
-    """Have OpenMP's idle threads sleep instead of spin, unless the user has set their policy.
-
-    Where napari or another training wants the same cores, spinning takes most of the time that is left.
-    The policy is read when torch is loaded, hence not later.
-    """
-    if "torch" not in sys.modules:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def _settle_threads() -> None:
+    if "torch" not in sys.modules:  # it reads the variable once
+        let_idle_threads_sleep(os.environ)
 
 
 def _overview() -> str:

@@ -546,8 +546,13 @@ def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_p
     _assert_bad_input(command("train", "--resume", run_dir), "not those that it began with")
 
 
-@pytest.mark.parametrize(("before", "after"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_idle_threads_of_training_sleep_unless_told_otherwise(before: str, after: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "")],
+)
+def test_idle_threads_of_training_sleep_soon_unless_told_otherwise(
+    given: dict[str, str], spins: str
+) -> None:
     """Set before torch is loaded, which reads it once; a process of its own, as it has torch already."""
     code = (
         "import os, sys\n"
@@ -556,22 +561,23 @@ def test_idle_threads_of_training_sleep_unless_told_otherwise(before: str, after
         "    try:\n"
         "        main([command, '--recipe'])\n"
         "    except SystemExit:\n"
-        "        print(os.environ.get('OMP_WAIT_POLICY', ''), 'torch' in sys.modules)\n"
+        "        print(os.environ.get('GOMP_SPINCOUNT', ''), 'torch' in sys.modules)\n"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": before} if before else {}
+    settings = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {k: v for k, v in os.environ.items() if k not in settings} | given
     said = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert said.stdout.splitlines() == [f"{before} False", f"{after} False"]
+    before = given.get("GOMP_SPINCOUNT", "")
+    assert said.stdout.splitlines() == [f"{before} False", f"{spins} False"]
 
 
-def test_policy_of_threads_is_left_alone_once_torch_is_there(
+def test_threads_are_left_alone_once_torch_is_there(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert command("train", "--recipe").code == 2
-    assert "OMP_WAIT_POLICY" not in os.environ
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_a_loss_that_is_not_finite_ends_with_code_1(

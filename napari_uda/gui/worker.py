@@ -26,6 +26,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.threads import let_idle_threads_sleep
 
 logger = logging.getLogger(__name__)
 
@@ -203,11 +204,10 @@ def load_torch() -> None:
 
     Importing maps several hundred megabytes of libraries while Python's lock is held: the window stood
     still for 0.2 to 1.3 s. Mapping them first through a foreign call, which releases the lock, leaves
-    gaps of about 75 ms. OpenMP's idle threads sleep, unless the user has set their policy: spinning
-    would take cores from the window and from a training that runs beside it.
+    gaps of about 75 ms.
     """
-    if "torch" not in sys.modules:  # the policy is read when torch is loaded
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "torch" not in sys.modules:  # it reads the variable once
+        let_idle_threads_sleep(os.environ)
     spec = find_spec("torch")
     if spec is not None and spec.origin is not None:
         _map_libraries(Path(spec.origin).parent / "lib")

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_uda.errors import InputError
 from napari_uda.gui.worker import guarded
 from napari_uda.run_folder import RunFolder
+from napari_uda.threads import let_idle_threads_sleep
 
 _POLL_MS = 200
 _LAST_BYTES = 4000
@@ -56,7 +57,8 @@ class TrainingProcess(QObject):
         """
         command = [sys.executable, "-m", "napari_uda", "train", "--resume", str(self.folder.path)]
         # threads that wait sleep, or they would take the viewer's turns on the processor
-        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        environment = dict(os.environ)
+        let_idle_threads_sleep(environment)
         # a file and no pipe: a pipe breaks, and training with it, when napari is gone
         try:
             with self.folder.output_file.open("wb") as output:
