@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from napari_uda.data.files import atomic_file
-from napari_uda.data.sampling import generator
-from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, fourier_views, random_views, vote
+from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, vote
+from napari_uda.inference.views import ask_views
 from napari_uda.losses.entropy import entropy_map
 from napari_uda.networks.translator import Direction, Translator
 from napari_uda.run_folder import Domain, PreviewRequest, SlicePlace
@@ -126,24 +126,17 @@ def _one_slice(
 ) -> dict[str, NDArray[np.generic]]:
     """Arrays `(H, W)` of one slice `(1, K, H, W)`; its views are the same in every preview."""
     predict = method.predict_labelled if domain == "source" else method.predict
-    settings = method.config.reliability
     logits = predict(image)
     label = logits.argmax(1)
-    draws = [generator(0, f"preview-{domain}", row)]
-    random = random_views(image, settings, draws)
-    fourier = fourier_views(image, method.amplitude_bank, settings, draws)
-    agreements = [
-        torch.stack([predict(view).argmax(1) == label for view in views.chunk(settings.views)])
-        for views in (random, fourier)
-    ]
-    reliable = vote(*agreements).reliable[0]
+    ballot = ask_views(method, predict, image, label, np.array([row]))
+    reliable = vote(ballot.agrees_random, ballot.agrees_fourier).reliable[0]
     arrays = {
         "input": _middle_channel(image),
         "prediction": label[0].to(torch.uint8).cpu().numpy(),
         "entropy": _half(entropy_map(logits)[0]),
         "reliability": np.where(reliable.cpu().numpy(), RELIABLE, UNRELIABLE).astype(np.uint8),
-        "random_view": _middle_channel(random[:1]),
-        "fourier_view": _middle_channel(fourier[:1]),
+        "random_view": _middle_channel(ballot.random[:1]),
+        "fourier_view": _middle_channel(ballot.fourier[:1]),
     }
     translator = getattr(method, "translator", None)
     if isinstance(translator, Translator):

@@ -16,6 +16,8 @@ RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unrelia
 """Values of a reliability map; blue and orange stay apart under every colour blindness."""
 _RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
 _CLEAR_ENTROPY = 0.25
+DARK = ("#262930", "#F0F1F2")
+"""Background and text of napari's dark theme, until the theme in use is known."""
 
 
 def structure_colormap(

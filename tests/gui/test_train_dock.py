@@ -23,12 +23,11 @@ from watch_cases import append_lines, beat, write_preview, write_run
 
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import tag
-from napari_uda.gui.segment import dock as segment_dock
+from napari_uda.gui.model_dock import is_volume
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.gui.train.run_reader import RunReader
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.gui.train.training_process import TrainingProcess
-from napari_uda.gui.translate import dock as translate_dock
 from napari_uda.run_folder import RunFolder, SlicePlace
 from napari_uda.run_state import RunState, run_status
 
@@ -421,8 +420,7 @@ def test_previews_are_no_images_to_segment_or_translate(
     dock: TrainDock, watched: RunFolder
 ) -> None:
     assert len(dock._viewer.layers) == 12
-    assert not any(segment_dock._is_image(layer) for layer in dock._viewer.layers)
-    assert not any(translate_dock._is_image(layer) for layer in dock._viewer.layers)
+    assert not any(is_volume(layer) for layer in dock._viewer.layers)
 
 
 def test_another_run_clears_the_previews(

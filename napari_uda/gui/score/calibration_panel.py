@@ -12,7 +12,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_uda.gui.colours import readable
+from napari_uda.gui.colours import DARK, readable
+from napari_uda.gui.plots import colour_plot, still_plot
 from napari_uda.gui.worker import guarded
 from napari_uda.metrics.calibration import BAND_MM, DEFINITIONS, Calibration, StructureCalibration
 
@@ -33,18 +34,12 @@ class CalibrationPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._found: list[StructureCalibration] = []
-        self._background, self._text = "#262930", "#F0F1F2"
+        self._background, self._text = DARK
         self.structures = QComboBox()
         self.structures.setObjectName("calibration_structures")
         self.regions = _choices("calibration_regions", _REGIONS)
         self.bins = _choices("calibration_bins", _BINS)
-        self.plot = pg.PlotWidget()
-        self.plot.setMinimumHeight(150)
-        self.plot.setMenuEnabled(False)
-        self.plot.hideButtons()
-        self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.setLabel("bottom", "confidence (1 - entropy)")
-        self.plot.setLabel("left", "share of right voxels")
+        self.plot = still_plot("confidence (1 - entropy)", "share of right voxels", height=150)
         self.plot.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.02)
         self.plot.setToolTip(
             "Bars: how often voxels of that confidence are right. On the dashed line confidence keeps its word."
@@ -98,12 +93,7 @@ class CalibrationPanel(QWidget):
 
     def _draw(self) -> None:
         self.plot.clear()
-        self.plot.setBackground(self._background)
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.setPen(self._text)
-            axis.setTextPen(self._text)
-        self.plot.showGrid(x=False, y=True, alpha=0.2)
+        colour_plot(self.plot, self._background, self._text)
         found = self._chosen()
         if found is not None:
             self._draw_bars(found)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.colours import structure_colour
-from napari_uda.gui.segment.legend import swatch
+from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:

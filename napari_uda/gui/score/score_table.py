@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_uda.colours import structure_colour
-from napari_uda.gui.segment.legend import swatch
+from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
-from napari_uda.gui.colours import readable
+from napari_uda.gui.colours import DARK, readable
+from napari_uda.gui.plots import colour_plot, still_plot
 from napari_uda.gui.score.scoring import Line
 
 _POINT_PIXELS = 5
@@ -29,13 +30,8 @@ class SliceCurve(QWidget):
         self.setObjectName("slice_curve")
         self._lines: list[Line] = []
         self._chosen: int | None = None
-        self._background, self._text = "#262930", "#F0F1F2"
-        self.plot = pg.PlotWidget()
-        self.plot.setMinimumHeight(140)
-        self.plot.setMenuEnabled(False)
-        self.plot.hideButtons()
-        self.plot.setMouseEnabled(x=False, y=False)
-        self.plot.setLabel("bottom", "slice")
+        self._background, self._text = DARK
+        self.plot = still_plot("slice", height=140)
         self.plot.setToolTip("Click a slice to show it")
         self.marker = pg.InfiniteLine(angle=90, movable=False)
         self.plot.scene().sigMouseClicked.connect(self._on_clicked)
@@ -78,12 +74,7 @@ class SliceCurve(QWidget):
 
     def _draw(self) -> None:
         self.plot.clear()
-        self.plot.setBackground(self._background)
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.setPen(self._text)
-            axis.setTextPen(self._text)
-        self.plot.showGrid(x=False, y=True, alpha=0.2)
+        colour_plot(self.plot, self._background, self._text)
         self.marker.setPen(pg.mkPen(self._text, width=1, style=Qt.PenStyle.DashLine))
         self.plot.addItem(self.marker)
         for line in self._lines:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.navigation import AXIS_NAMES
 from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
-from napari_uda.gui.segment.legend import swatch
+from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:

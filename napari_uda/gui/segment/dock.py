@@ -18,19 +18,15 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
+from napari_uda.gui.model_dock import ModelDock, is_volume
 from napari_uda.gui.models import known_models, remember_model
 from napari_uda.gui.reader import LayerData
 from napari_uda.gui.segment.batch import SUMMARY, Item, Row, files_of, segment_several
@@ -48,7 +44,6 @@ from napari_uda.gui.two_parts import TwoParts
 from napari_uda.gui.worker import Job, guarded
 
 _BATCH = "Segmenting several volumes…"
-_NOT_IMAGES = ("entropy", "background")
 _ADAPTED_ROLES = ("prediction", "entropy")
 _WAYS = (
     (
@@ -61,12 +56,11 @@ _WAYS = (
 )
 
 
-class SegmentDock(JobDock):
+class SegmentDock(ModelDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = napari_viewer
+        super().__init__(napari_viewer, parent)
         self._side_by_side: SideBySide | None = None
         self._shown: list[Layer] = []
         self._model_problem = ""
@@ -81,22 +75,6 @@ class SegmentDock(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.models = QComboBox()
-        self.models.setObjectName("models")
-        self.models.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.models.setMinimumContentsLength(12)
-        self.models.setToolTip("Run folder of a trained network")
-        self.models.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.browse = QPushButton("Browse…")
-        self.browse.setToolTip("Choose a run folder (it holds a config.yaml)")
-        self.about = QLabel()
-        self.about.setObjectName("about")
-        self.about.setWordWrap(True)
-        self.images = LayerChooser(self._viewer, _is_image, _image_rank)
-        self.images.setObjectName("images")
-        self.images.setToolTip("Image layer to segment: one grey 3-D volume")
         self.reliability = QCheckBox("Reliability map")
         self.reliability.setChecked(True)
         self.reliability.setToolTip(
@@ -123,14 +101,7 @@ class SegmentDock(JobDock):
         self._connect()
 
     def _lay_out(self) -> None:
-        model = QHBoxLayout()
-        model.addWidget(self.models, 1)
-        model.addWidget(self.browse)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Model", model)
-        form.addRow("", self.about)
-        form.addRow("Image", self.images)
+        form = self._form()
         options = QHBoxLayout()
         options.addWidget(self.reliability)
         options.addWidget(self.views)
@@ -153,8 +124,6 @@ class SegmentDock(JobDock):
 
     def _connect(self) -> None:
         self.models.currentIndexChanged.connect(self._on_model_changed)
-        self.browse.clicked.connect(self._on_browse)
-        self.images.currentIndexChanged.connect(self._on_image_changed)
         self.run.clicked.connect(self._on_run)
         self.adapt.clicked.connect(self._on_adapt)
         self.views.toggled.connect(self._on_views_toggled)
@@ -176,21 +145,11 @@ class SegmentDock(JobDock):
             index = self.models.count() - 1
         self.models.setCurrentIndex(index)
 
-    def _model(self) -> Path | None:
-        data = self.models.currentData()
-        return Path(data) if data else None
-
     def _list_models(self) -> None:
         self.models.blockSignals(True)
         for title, path in known_models():
             self.models.addItem(title, str(path))
         self.models.blockSignals(False)
-
-    @guarded
-    def _on_browse(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Run folder of a trained network")
-        if chosen:
-            self.add_model(Path(chosen))
 
     @guarded
     def _on_model_changed(self) -> None:
@@ -222,10 +181,6 @@ class SegmentDock(JobDock):
             self._update_buttons()
 
     # -- running ----------------------------------------------------------------------------------
-
-    @guarded
-    def _on_image_changed(self) -> None:
-        self._update_buttons()
 
     def _model_obstacle(self) -> str:
         """Why nothing can be segmented; empty when something can."""
@@ -353,7 +308,7 @@ class SegmentDock(JobDock):
 
     def _batch_images(self) -> list[Image]:
         """The images a batch segments: the selected ones if several are, else all."""
-        images = [layer for layer in self._viewer.layers if _is_image(layer)]
+        images = [layer for layer in self._viewer.layers if is_volume(layer)]
         selected = [layer for layer in images if layer in self._viewer.layers.selection]
         return selected if len(selected) > 1 else images
 
@@ -448,18 +403,3 @@ class SegmentDock(JobDock):
             self.results.choose_case(case)
 
         self._in_turns(show())
-
-
-def _is_image(layer: Layer) -> bool:
-    return (
-        isinstance(layer, Image)
-        and layer.ndim == 3
-        and not layer.rgb
-        and not layer.multiscale
-        and tag(layer).get("role") not in _NOT_IMAGES
-        and tag(layer).get("part", "translated") == "translated"  # no difference or attention map
-    )
-
-
-def _image_rank(layer: Layer) -> int:
-    return 1 if tag(layer).get("role") == "image" else 0

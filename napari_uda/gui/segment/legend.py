@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPalette, QPen, QPixmap
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.colours import structure_colour
+from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
-_SWATCH_PIXELS = 14
 _BUTTON_PIXELS = 24
 _NAME, _VOLUME, _EYE, _SOLO = range(4)
 
@@ -154,16 +154,3 @@ class EyeButton(QToolButton):
         else:
             painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
         painter.end()
-
-
-def swatch(colour: str) -> QIcon:
-    """A filled square with rounded corners."""
-    pixmap = QPixmap(_SWATCH_PIXELS, _SWATCH_PIXELS)
-    pixmap.fill(Qt.GlobalColor.transparent)
-    painter = QPainter(pixmap)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setBrush(QColor(colour))
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.drawRoundedRect(0, 0, _SWATCH_PIXELS, _SWATCH_PIXELS, 3, 3)
-    painter.end()
-    return QIcon(pixmap)

@@ -24,8 +24,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.colours import readable
-from napari_uda.gui.segment.legend import swatch
+from napari_uda.gui.colours import DARK, readable
+from napari_uda.gui.plots import colour_plot
+from napari_uda.gui.swatch import swatch
 from napari_uda.gui.train.run_history import trailing_mean
 from napari_uda.gui.worker import guarded
 
@@ -73,7 +74,7 @@ class LossCurves(QWidget):
         self._curves: list[Curve] = []
         self._lines: dict[str, pg.PlotDataItem] = {}
         self._hidden: set[str] = set()
-        self._background, self._text = "#262930", "#F0F1F2"
+        self._background, self._text = DARK
         self._build()
 
     def _build(self) -> None:
@@ -121,12 +122,7 @@ class LossCurves(QWidget):
         """Colours of napari's theme, `#RRGGBB`."""
         self._background, self._text = background, text
         for plot in (self.losses, self.shares):
-            plot.setBackground(background)
-            plot.showGrid(x=False, y=True, alpha=0.2)
-            for side in ("left", "bottom"):
-                axis = plot.getAxis(side)
-                axis.setPen(text)
-                axis.setTextPen(text)
+            colour_plot(plot, background, text)
         self._make_lines()
 
     def show_curves(self, curves: Sequence[Curve]) -> None:

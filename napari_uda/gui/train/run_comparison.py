@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.colours import PALETTE
+from napari_uda.gui.colours import DARK
 from napari_uda.gui.train.run_differences import (
     RunRecord,
     common_scalars,
@@ -53,7 +54,7 @@ class RunComparison(QWidget):
         super().__init__(parent)
         self._records: tuple[RunRecord, RunRecord] | None = None
         self._wanted: tuple[Path, Path] | None = None
-        self._colours = ("#262930", "#F0F1F2")
+        self._colours = DARK
         self.curves: LossCurves | None = None
         self.back = QPushButton("← Runs")
         self.back.setObjectName("back_to_runs")

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.colours import PALETTE
+from napari_uda.gui.colours import DARK
 from napari_uda.gui.train.health import Hint, hints
 from napari_uda.gui.train.run_history import RunHistory, is_share, title
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
@@ -72,7 +73,7 @@ class WatchTab(QWidget):
         self._preview: Preview | None = None
         self._message = ""
         self._until: frozenset[RunState] = frozenset()
-        self._colours = ("#262930", "#F0F1F2")
+        self._colours = DARK
         self.curves: LossCurves | None = None
         self._watch = RunWatch(self)
         self._watch.updated.connect(self._on_updated)

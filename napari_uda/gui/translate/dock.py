@@ -16,19 +16,16 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_uda.errors import InputError
-from napari_uda.gui.choosers import LayerChooser
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.job_dock import JobDock
+from napari_uda.gui.geometry import layer_volume
+from napari_uda.gui.model_dock import NOT_IMAGES, ModelDock
 from napari_uda.gui.models import (
     describe_translator,
     known_translators,
@@ -50,7 +47,6 @@ if TYPE_CHECKING:
 BLINK_KEY = "K"
 """Free in napari's own layers and viewer."""
 
-_NOT_IMAGES = ("entropy", "background", "translation", "preview")
 _DIRECTIONS = (
     (
         "Target to source",
@@ -71,12 +67,16 @@ class _Result:
     seconds: float
 
 
-class TranslateDock(JobDock):
+class TranslateDock(ModelDock):
     """Translates an image layer with a trained run, in a thread, and shows both ways."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._viewer = napari_viewer
+        super().__init__(
+            napari_viewer,
+            parent,
+            wanted="Run folder of cyclegan or attent; runs without generators are left out",
+            not_images=(*NOT_IMAGES, "translation"),
+        )
         self._grid: TranslationGrid | None = None
         self._image: Image | None = None
         self._shown: list[Layer] = []
@@ -90,24 +90,6 @@ class TranslateDock(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.models = QComboBox()
-        self.models.setObjectName("models")
-        self.models.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.models.setMinimumContentsLength(12)
-        self.models.setToolTip(
-            "Run folder of cyclegan or attent; runs without generators are left out"
-        )
-        self.models.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.browse = QPushButton("Browse…")
-        self.browse.setToolTip("Choose a run folder (it holds a config.yaml)")
-        self.about = QLabel()
-        self.about.setObjectName("about")
-        self.about.setWordWrap(True)
-        self.images = LayerChooser(self._viewer, _is_image, _image_rank)
-        self.images.setObjectName("images")
-        self.images.setToolTip("Image layer to translate: one grey 3-D volume")
         self.directions = QComboBox()
         self.directions.setObjectName("directions")
         self.directions.setToolTip("Which look the image has, and which one it is given")
@@ -137,14 +119,7 @@ class TranslateDock(JobDock):
         self._connect()
 
     def _lay_out(self) -> None:
-        model = QHBoxLayout()
-        model.addWidget(self.models, 1)
-        model.addWidget(self.browse)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Model", model)
-        form.addRow("", self.about)
-        form.addRow("Image", self.images)
+        form = self._form()
         form.addRow("Direction", self.directions)
         buttons = QHBoxLayout()
         buttons.addWidget(self.translate, 2)
@@ -166,8 +141,6 @@ class TranslateDock(JobDock):
 
     def _connect(self) -> None:
         self.models.currentIndexChanged.connect(self._on_model_changed)
-        self.browse.clicked.connect(self._on_browse)
-        self.images.currentIndexChanged.connect(self._on_image_changed)
         self.translate.clicked.connect(self._on_translate)
         self.views.toggled.connect(self._on_views_toggled)
         self.blink.clicked.connect(self._on_blink)
@@ -215,16 +188,6 @@ class TranslateDock(JobDock):
         self._update_buttons()
         return job
 
-    def _model(self) -> Path | None:
-        data = self.models.currentData()
-        return Path(data) if data else None
-
-    @guarded
-    def _on_browse(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Run folder with generators")
-        if chosen:
-            self.add_model(Path(chosen))
-
     @guarded
     def _on_read(self, found: list[tuple[str, Path, str]], choose: bool) -> None:
         for title, path, text in found:
@@ -252,10 +215,6 @@ class TranslateDock(JobDock):
         self._update_buttons()
 
     # -- running ----------------------------------------------------------------------------------
-
-    @guarded
-    def _on_image_changed(self) -> None:
-        self._update_buttons()
 
     def _obstacle(self) -> str:
         """Why Translate is not available; empty when it is."""
@@ -411,17 +370,3 @@ def _about_change(translated: float, given: float) -> str:
         f"Change from slice to slice: {translated:.3f} translated, {given:.3f} input "
         f"({translated / given:.2f} times)."
     )
-
-
-def _is_image(layer: Layer) -> bool:
-    return (
-        isinstance(layer, Image)
-        and layer.ndim == 3
-        and not layer.rgb
-        and not layer.multiscale
-        and tag(layer).get("role") not in _NOT_IMAGES
-    )
-
-
-def _image_rank(layer: Layer) -> int:
-    return 1 if tag(layer).get("role") == "image" else 0
