@@ -307,7 +307,8 @@ def _outcome(
     volumes = {structure: (was[structure], now[structure]) for structure in was}
     reason = failure or _too_far(volumes, max_volume_change)
     if reason:
-        logger.warning("%s: the unadapted result is kept: %s", before.case, reason)
+        remedy = "" if failure else "; a max_volume_change of 0 keeps the adapted one"
+        logger.warning("%s: the unadapted result is kept: %s%s", before.case, reason, remedy)
     return Adaptation(
         before=before,
         after=before if reason else after,
