@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_uda.config import merged
 from napari_uda.errors import InputError
 from napari_uda.runs import Run, parse_config, read_yaml
 
@@ -75,12 +76,13 @@ def build_config(
     if not method:
         raise InputError("no method given; name one, or a recipe that does")
     name = method_name(method)
-    merged: dict[str, Any] = {}
+    # from the resolved defaults, or a nested part that is given in part would take the rest from its class
+    values = RunConfig(method={"name": name}).model_dump()
     for each in recipes:
-        merged = _merge(_merge(merged, each.settings), each.per_method.get(name, {}))
-    merged = _merge(_merge(merged, settings), {"method": {"name": name}})
+        values = merged(merged(values, each.settings), each.per_method.get(name, {}))
+    values = merged(merged(values, settings), {"method": {"name": name}})
     where = " and ".join(str(each.file) for each in recipes) or f"settings of {name}"
-    return parse_config(merged, RunConfig, where)
+    return parse_config(values, RunConfig, where)
 
 
 def train(
@@ -140,7 +142,7 @@ def _with_data(
 ) -> dict[str, Any]:
     folders = {"source": source, "target": target}
     data = {side: os.fspath(path) for side, path in folders.items() if path is not None}
-    return _merge({"data": data}, settings)
+    return merged({"data": data}, settings)
 
 
 @dataclass(frozen=True)
@@ -197,14 +199,3 @@ def read_recipe(file: Path) -> Recipe:
         raise InputError(f"method in {file} is {method!r}; write `method: {{name: NAME}}`")
     parts = {method_name(str(name)): part for name, part in per_method.items()}
     return Recipe(file, str(method.get("name", "")), content, parts)
-
-
-def _merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in layer.items():
-        old = merged.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged

@@ -258,7 +258,7 @@ def _process_group() -> Iterator[bool]:
 
 
 def _wait_for_all() -> None:
-    from napari_uda.engine import distributed
+    from napari_uda import distributed
 
     if distributed.is_distributed():
         import torch.distributed as dist
@@ -268,8 +268,7 @@ def _wait_for_all() -> None:
 
 def _drive(run: Run, title: str = "") -> None:
     """Train with a progress bar; the first interrupt saves and stops."""
-    from napari_uda import api
-    from napari_uda.engine import distributed
+    from napari_uda import api, distributed
 
     stop = threading.Event()
     with (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -20,3 +23,13 @@ class Config(BaseModel):
         protected_namespaces=(),
         allow_inf_nan=False,
     )
+
+
+def merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings with those of `layer` over them; nested mappings merge, all else is replaced."""
+    result = dict(base)
+    for key, value in layer.items():
+        old = result.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result

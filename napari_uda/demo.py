@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_uda import api
 from napari_uda.data.folder import DataFolder
 from napari_uda.errors import InputError
+from napari_uda.run_folder import RunFolder
 from napari_uda.runs import Run
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def run_demo(
 
 def _run(path: Path, config: RunConfig) -> Run:
     """A new run, or the one an earlier demo began: it goes on where it stopped."""
-    if not (path / "config.yaml").exists():
+    if not RunFolder(path).config_file.exists():
         return Run.create(path, config)
     run = Run.open(path)
     if run.config != config:

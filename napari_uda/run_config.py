@@ -6,6 +6,7 @@ methods, which themselves derive from `config.Config`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,15 @@ class DataConfig(Config):
     """Regular expression that finds the patient in a case name; empty: every case is a patient."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Slices of a domain beyond this size in GiB are memory-mapped on disk; 0 always maps."""
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _regular(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        return value
 
     @field_validator("neighbours")
     @classmethod

@@ -146,10 +146,7 @@ class RunFolder:
         return self.metrics_file.exists() or self.checkpoints.exists()
 
     def take_back(self) -> None:
-        """Remove a run that has not trained a step; one that has is left alone.
-
-        Only files of the run go, and the folder if nothing else is in it.
-        """
+        """Remove a run that has not trained a step; one that has is left alone."""
         if not self.has_trained():
             self.delete()
 
@@ -226,7 +223,7 @@ class RunFolder:
             text = self.events_file.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
-        return [line for line in map(_object, text.rpartition("\n")[0].splitlines()) if line]
+        return [line for line in map(parse_object, text.rpartition("\n")[0].splitlines()) if line]
 
     def write_beat(self, content: Mapping[str, Any]) -> None:
         """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash."""
@@ -238,12 +235,13 @@ class RunFolder:
 def read_object(file: Path) -> dict[str, Any] | None:
     """The JSON object in a small file; None when there is none or it is damaged."""
     try:
-        return _object(file.read_text(encoding="utf-8", errors="replace"))
+        return parse_object(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
 
 
-def _object(text: str) -> dict[str, Any] | None:
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None when it is none."""
     try:
         value = json.loads(text)
     except ValueError:

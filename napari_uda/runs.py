@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from napari_uda.data.files import atomic_file
 from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder
+from napari_uda.run_folder import RunFolder, parse_object
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +48,7 @@ class Run(RunFolder):
         """Make a new run folder; its settings name data by absolute paths, to resume from anywhere.
 
         Raises:
-            InputError: if the folder holds a run already or cannot be written.
+            InputError: if the folder is not empty or cannot be written.
         """
         cls.check_new(path)
         run = cls(Path(path), with_absolute_paths(config))
@@ -60,16 +60,30 @@ class Run(RunFolder):
     def check_new(path: str | os.PathLike[str]) -> None:
         """Refuse a folder in which `create` could not make a run.
 
+        What is in the folder would go with the run when it is taken back or deleted.
+
         Raises:
-            InputError: if it holds a run already or is a file.
+            InputError: if it is a file, or holds a run or anything else already, hidden files not counted.
         """
-        folder = Path(path)
-        if (folder / "config.yaml").exists():
+        folder = RunFolder(Path(path))
+        if folder.config_file.exists():
             raise InputError(
-                f"{folder} holds a run already; choose another --run-dir or continue it with --resume"
+                f"{path} holds a run already; choose another --run-dir or continue it with --resume"
             )
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; choose a folder for the run")
+        try:
+            others = [one for one in folder.path.iterdir() if not one.name.startswith(".")]
+        except FileNotFoundError:
+            return
+        except NotADirectoryError as error:
+            raise InputError(f"{path} is a file; choose a folder for the run") from error
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); choose another --run-dir"
+            ) from error
+        if others:
+            raise InputError(
+                f"{path} holds other files ({others[0].name}); choose a new or empty folder as --run-dir"
+            )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -79,7 +93,7 @@ class Run(RunFolder):
             InputError: if it is none, or its settings cannot be read by this version.
         """
         folder = Path(path)
-        file = folder / "config.yaml"
+        file = RunFolder(folder).config_file
         if not file.is_file():
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
@@ -181,18 +195,22 @@ class Run(RunFolder):
         _append(self.events_file, json.dumps({"time": now, "event": kind, **details}))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """Lines of `metrics.jsonl`; an unfinished last line is left out."""
+        """Lines of `metrics.jsonl`, damaged and unfinished ones left out."""
         if not self.metrics_file.exists():
             return
-        with self.metrics_file.open(encoding="utf-8") as file:
+        with self.metrics_file.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+                values = parse_object(line) if line.endswith("\n") else None
+                if values is not None and "step" in values:
+                    yield values
 
     def rewind(self, step: int) -> None:
         """Drop what a resumed run will write again: what belongs to steps after `step`, partial files."""
-        for leftover in self.path.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        # `predictions` may belong to a process that predicts right now
+        for folder in (self.path, self.previews, self.checkpoints):
+            for leftover in folder.glob(".*.tmp"):
+                if leftover.is_file():
+                    leftover.unlink(missing_ok=True)
         for preview in self.previews.glob("*.npz"):  # or they would pass for the newest ones
             if not preview.stem.isdecimal() or int(preview.stem) > step:
                 preview.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,10 @@ def test_paper_recipes_share_network_optimiser_and_batch(recipe: str) -> None:
     assert (optimizer.kind, optimizer.lr, optimizer.momentum) == ("sgd", 2.5e-4, 0.9)
     assert optimizer.weight_decay == 5e-4
     assert config.method.lr_power == 0.9
-    assert (config.method.aux_weight, config.method.ce_weight, config.method.dice_weight) == (
-        0.1,
-        1.0,
-        1.0,
-    )
+    assert (config.method.aux_weight, config.method.ce_weight) == (0.1, 1.0)
+    of_se_asa = not recipe.startswith(("adaptsegnet", "advent_paper", "minent"))
+    assert config.method.dice_weight == of_se_asa
+    assert config.method.ce_class_weights == of_se_asa
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -227,6 +227,8 @@ def test_baselines_have_the_weights_of_their_papers(
 ) -> None:
     settings = _settings(recipe)
     assert settings["steps"] == steps
+    if adversary is not None:
+        assert (settings["method.ce_class_weights"], settings["method.dice_weight"]) == (False, 0)
     for wanted, names in (
         (adversary, ("method.adversary.main_weight", "method.adversary.aux_weight")),
         (entropy, ("method.entropy_weight", "method.entropy_aux_weight")),
@@ -353,3 +355,27 @@ def test_intensities_of_the_abdomen_follow_the_direction(direction: str) -> None
         assert mode == ("window" if domain == "ct" else "percentile")
     ct = "source" if direction == "ct2mr" else "target"
     assert settings[f"data.{ct}_intensity.window"] == [-350, 350]
+
+
+def test_a_nested_setting_given_in_part_keeps_the_rest() -> None:
+    """As on the command line, where each option is one field."""
+    full = build_config("sfda").method.segmentor_optimizer
+    part = build_config("sfda", method={"segmentor_optimizer": {"lr": 1e-5}})
+    assert part.method.segmentor_optimizer == full.model_copy(update={"lr": 1e-5})
+    gated = build_config("advent", method={"adversary": {"main_weight": 0.5}}).method.adversary
+    assert (gated.main_weight, gated.discriminator) == (0.5, "fc")
+    moved = build_config("source_only", augment={"spatial": {"rotation_deg": 10}}).augment.spatial
+    assert (moved.rotation_deg, moved.scale, moved.shear, moved.shift) == (10, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"data": {"patient_pattern": "(a"}}, "data.patient_pattern: is no regular expression"),
+        ({"method": {"reliability": {"blur_sigma": [3, -1]}}}, "give two numbers from 0"),
+        ({"data": {"source_intensity": {"window": [9, 1]}}}, "give the lower value first"),
+    ],
+)
+def test_values_that_belong_together_are_checked(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        build_config("se_asa", **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,53 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         raise InputError(
             f"cannot write {shown(path)} to {target.parent}: {reason(error)}; "
+            "free space there or choose a folder that can be written"
+        ) from error
+
+
+def check_new_folder(out: Path) -> None:
+    """Refuse a place at which `whole_folder` could not make a folder.
+
+    Raises:
+        InputError: it is a file, is not empty or cannot be read.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{shown(out)}: is a file; give a new or empty folder")
+    try:
+        filled = out.is_dir() and any(out.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{shown(out)}: cannot be read ({reason(error)}); give another folder"
+        ) from error
+    if filled:
+        raise InputError(f"{shown(out)}: is not empty; give a new or empty folder")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder that becomes `out` at the end, or goes without a trace.
+
+    Raises:
+        InputError: it cannot be written or the disk is full.
+    """
+    staging = out.absolute().parent / f".{uuid.uuid4().hex}.tmp"
+    made = [parent for parent in staging.parents if not parent.exists()]
+    try:
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            if out.exists():
+                out.rmdir()  # empty, as checked; not every system renames onto an empty folder
+            staging.rename(out)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            for parent in made:
+                with suppress(OSError):
+                    parent.rmdir()
+            raise
+    except OSError as error:
+        raise InputError(
+            f"cannot write {shown(out)} to {out.absolute().parent}: {reason(error)}; "
             "free space there or choose a folder that can be written"
         ) from error
 

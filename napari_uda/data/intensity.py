@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from napari_uda.config import Config
 
@@ -32,6 +32,30 @@ class IntensityConfig(Config):
     """Lower and upper percentile (0 to 100) at which intensities are clipped."""
     z_range: tuple[float, float] = (-2.8, 3.2)
     """z-scores mapped to -1 and 1 for mode zscore (SIFA's pairs: CT -2.8, 3.2; MR -1.8, 4.4)."""
+
+    @model_validator(mode="after")
+    def _low_before_high(self) -> Self:
+        for name in ("window", "percentiles", "z_range"):
+            low, high = getattr(self, name)
+            if low >= high and (name, low, high) != ("window", 0, 0):
+                raise ValueError(f"{name} is {low:g} to {high:g}; give the lower value first")
+        if self.percentiles[0] < 0 or self.percentiles[1] > 100:
+            raise ValueError(
+                f"percentiles are {self.percentiles[0]:g} and {self.percentiles[1]:g}; "
+                "give numbers from 0 to 100"
+            )
+        return self
+
+    def contradicts(self, fitted: Intensity) -> bool:
+        """Whether a mapping that was fitted before is another one than these settings ask for."""
+        wanted = {
+            "window": self.window if self.window != (0, 0) else fitted.bounds,
+            "percentile": self.percentiles,
+            "zscore": self.z_range,
+        }
+        if self.mode == "auto":
+            return False
+        return self.mode != fitted.mode or wanted[self.mode] != fitted.bounds
 
 
 class Intensity(Config):

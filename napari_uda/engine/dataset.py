@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from napari_uda import distributed
 from napari_uda.config import Config
 from napari_uda.data.appearance import augment_intensity
 from napari_uda.data.folder import Case, DataFolder
@@ -28,7 +29,6 @@ from napari_uda.data.slices import (
 from napari_uda.data.spatial import move, random_affine_matrices
 from napari_uda.data.split import Split, split_cases
 from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
-from napari_uda.engine import distributed
 from napari_uda.errors import InputError
 from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled, supervision_with_start
 from napari_uda.runs import Run
@@ -331,7 +331,10 @@ def _facts(
         grid, labels = known.grid, known.labels
         _check_known(data, labelled, known)
         same_domain = labelled is None or labelled.path != data.target
-        changes["source_intensity"] = known.source_intensity if same_domain else None
+        # target_supervised learns from the target folder, and predicts with the mapping it learnt with
+        changes["source_intensity"] = (
+            known.source_intensity if same_domain else known.target_intensity
+        )
         changes["target_intensity"] = known.target_intensity
         changes["sizes"] = known.sizes
         changes["source_range"], changes["target_range"] = known.source_range, known.target_range
@@ -350,9 +353,17 @@ def _facts(
         if folder is None:
             continue
         changes[f"{side}_modality"] = folder.modality
-        if changes.get(f"{side}_intensity") is None:
-            if side == "source" and folder.path == data.target:
-                setting = data.target_intensity  # target_supervised learns from the target folder
+        if side == "source" and folder.path == data.target:
+            setting = data.target_intensity
+        taken_over = changes.get(f"{side}_intensity")
+        if isinstance(taken_over, Intensity):
+            if setting.contradicts(taken_over):
+                raise InputError(
+                    f"data.{side}_intensity asks for {setting.mode} and the run this one starts from "
+                    f"maps by {taken_over.mode} with {taken_over.bounds[0]:g} and "
+                    f"{taken_over.bounds[1]:g}; give both the same, or leave it at auto"
+                )
+        else:
             fitted = fit_intensity(setting, scans[folder.path].samples, folder.modality)
             changes[f"{side}_intensity"] = fitted
         intensity = changes[f"{side}_intensity"]

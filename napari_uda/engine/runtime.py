@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from napari_uda import distributed
 from napari_uda.data.sampling import generator
-from napari_uda.engine import distributed
 from napari_uda.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from napari_uda import distributed
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.engine import checkpoint, distributed
+from napari_uda.engine import checkpoint
 from napari_uda.engine.build import build_method
 from napari_uda.engine.dataset import DataFacts, TrainingData, load_training_data
 from napari_uda.engine.preview import Previews
@@ -232,6 +233,11 @@ def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
                 fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
                 if any(n.startswith(part) for n in given):  # another method simply has none
                     logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
+        if data.source is None and "amplitude_bank" not in fitting:
+            raise InputError(
+                f"bank_size or fourier_half_width of reliability are not those of {init}, whose source "
+                "spectra the votes need; give both runs the same"
+            )
         method.load_state_dict({**own, **fitting})
         logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
     settings = method.config.reliability

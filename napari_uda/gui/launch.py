@@ -109,11 +109,12 @@ def _case(layer: Any) -> str:
 
 def _files(paths: Iterable[Path]) -> list[Path]:
     """Volume files of all paths; a run gives its predictions and the images they belong to."""
+    from napari_uda.run_folder import RunFolder
     from napari_uda.runs import Run
 
     files: list[Path] = []
     for path in paths:
-        if not (path / "config.yaml").is_file():
+        if not RunFolder(path).config_file.is_file():
             files += find_volumes([path])
             continue
         run = Run.open(path)

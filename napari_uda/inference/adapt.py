@@ -23,13 +23,15 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from napari_uda.api import build_config
+from napari_uda.config import merged
 from napari_uda.data.slices import SliceStore, fill_store
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.engine.dataset import TrainingData
-from napari_uda.engine.runtime import Runtime, choose_device, choose_precision
+from napari_uda.engine.runtime import Runtime, choose_device
 from napari_uda.engine.schedule import poly
 from napari_uda.errors import Cancelled, InputError
-from napari_uda.inference.predict import Prediction, segment_volume
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.predict import Prediction, predict
 from napari_uda.losses.entropy import minimum_entropy_loss
 from napari_uda.methods.base import method_class
 from napari_uda.networks.normalisation import batch_statistics_only
@@ -269,8 +271,9 @@ def _adapt_group(
     reliability: bool,
 ) -> list[Adaptation]:
     """Adapt once to these volumes."""
-    method = run.load_method().place(device)
-    before = [_predict(run, method, v, device, bar, reliability=reliability) for v in volumes]
+    loaded = LoadedRun.load(run, str(device))
+    method = loaded.method
+    before = [_predict(loaded, volume, bar, reliability=reliability) for volume in volumes]
     began = time.perf_counter()
     store = _store(run.facts, volumes)
     failure, told = "", "none"
@@ -284,7 +287,7 @@ def _adapt_group(
     seconds = time.perf_counter() - began
     after = before
     if not failure:
-        after = [_predict(run, method, v, device, bar, reliability=reliability) for v in volumes]
+        after = [_predict(loaded, volume, bar, reliability=reliability) for volume in volumes]
     outcomes = [
         _outcome(was, now, name, steps, seconds, max_volume_change, failure=failure)
         for was, now in zip(before, after, strict=True)
@@ -336,43 +339,16 @@ def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> st
     return f"{worst} went from {was:.1f} to {now:.1f} mL, more than {factor:g} times"
 
 
-def _predict(
-    run: Run,
-    method: Method[Any],
-    volume: Volume,
-    device: torch.device,
-    bar: _Bar,
-    *,
-    reliability: bool,
-) -> Prediction:
-    """What `predict` gives, with a method in memory."""
-    facts, done = run.facts, 0
+def _predict(loaded: LoadedRun, volume: Volume, bar: _Bar, *, reliability: bool) -> Prediction:
+    """What `predict` gives, its slices counted by the bar."""
+    done = 0
 
     def progress(slices: int, _: int) -> None:
         nonlocal done
         bar.advance(slices - done)
         done = slices
 
-    maps = segment_volume(
-        method,
-        facts,
-        volume,
-        facts.prediction_intensity,
-        device,
-        bf16=choose_precision(run.config.precision, device) == "bf16",
-        reliability=reliability,
-        on_progress=progress,
-        stop=bar.stop,
-    )
-    return Prediction(
-        labels=maps.labels,
-        entropy=maps.entropy,
-        reliability=maps.reliability,
-        names=facts.names(),
-        volume=volume,
-        case=volume.name or "volume",
-        run=run.path.resolve().name,
-    )
+    return predict(loaded, volume, reliability=reliability, on_progress=progress, stop=bar.stop)
 
 
 def _slices(facts: DataFacts, volume: Volume) -> int:
@@ -422,7 +398,7 @@ def _sfda(
     Returns:
         What the settings told it of the volume's labels.
     """
-    chosen = {**_SFDA, **given["settings"]}
+    chosen = merged(_SFDA, given["settings"])
     if given["sizes_ml"]:
         chosen |= {"prior_sizes": "millilitres", "given_sizes": given["sizes_ml"]}
     config = _settings(run, steps, len(store), chosen, device)

@@ -20,7 +20,7 @@ from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, vote
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.inference.views import ask_views, check_vote_fits
-from napari_uda.losses.entropy import entropy_map
+from napari_uda.losses.entropy import entropy_of_probabilities
 
 if TYPE_CHECKING:
     import threading
@@ -195,8 +195,9 @@ def segment_volume(
             except RuntimeError as error:
                 size = smaller_batch(error, len(batch), volume.name)
                 continue
-            labels[batch] = value_of_class[fine.argmax(1).cpu().numpy()]
-            entropy[batch] = entropy_map(fine.clamp_min(1e-12).log()).cpu().numpy()
+            # max, not argmax, which is many times slower across the memory order of a CPU tensor
+            labels[batch] = value_of_class[fine.max(1).indices.cpu().numpy()]
+            entropy[batch] = entropy_of_probabilities(fine).cpu().numpy()
             if votes is not None:
                 nearest = F.interpolate(
                     votes[:, None].float(), planes.shape[1:], mode="nearest-exact"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from napari_uda.config import Config
@@ -40,6 +40,13 @@ class ReliabilityConfig(Config):
     """mix (only the window changes), literal (Eq. 4 as printed) or swap (released code)."""
     bank_size: int = Field(default=32, ge=1, le=1024)
     """Source amplitudes a run keeps, so that predict can vote without any source image."""
+
+    @field_validator("blur_sigma")
+    @classmethod
+    def _low_before_high(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1]:
+            raise ValueError("give two numbers from 0, the lower one first")
+        return value
 
     def empty_bank(self, channels: int) -> Tensor:
         """Zeros of the bank's shape `(bank_size, K, 2b+1, 2b+1)`."""

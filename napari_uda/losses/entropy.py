@@ -1,6 +1,7 @@
 """Entropy of predictions: maps, and losses that lower it, or lower it here and raise it there.
 
-Everything comes from log-softmax in float32; the logarithm of a probability is never taken.
+Everything that is learnt from comes from log-softmax in float32; the logarithm of a probability is taken
+only of maps that are looked at.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import math
 
 import torch.nn.functional as F
 from torch import Tensor
+
+_TINY = 1e-12
+"""Below any probability that matters: its share of the entropy is under 3e-11."""
 
 
 def self_information(logits: Tensor) -> Tensor:
@@ -40,6 +44,25 @@ def entropy_map(logits: Tensor) -> Tensor:
         ValueError: if C < 2.
     """
     return self_information(logits).sum(dim=1).clamp(0.0, 1.0)
+
+
+def entropy_of_probabilities(probabilities: Tensor) -> Tensor:
+    """Normalised entropy of pixels whose logits are not known, `E = -sum_c p_c log p_c / log C`.
+
+    For maps that were interpolated after the softmax; without a use for its gradient.
+
+    Args:
+        probabilities: `(B, C, H, W)`, float, not negative, sum 1 over C.
+
+    Returns:
+        `(B, H, W)` in [0, 1], float32.
+
+    Raises:
+        ValueError: if C < 2.
+    """
+    p = probabilities.float()
+    entropy = -(p * p.clamp_min(_TINY).log()).sum(dim=1) / math.log(_num_classes(p))
+    return entropy.clamp(0.0, 1.0)
 
 
 def minimum_entropy_loss(logits: Tensor) -> Tensor:

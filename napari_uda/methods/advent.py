@@ -17,7 +17,11 @@ from napari_uda.optimizers import OptimizerConfig
 
 
 class AdventConfig(MethodConfig):
-    """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4."""
+    """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4.
+
+    The weights of the adversary are those of medical re-implementations; the paper's, 1e-3 and 2e-4, and
+    its plain cross-entropy are in the recipe `advent_paper`.
+    """
 
     name: Literal["advent"] = "advent"
     """The method."""

@@ -1,6 +1,8 @@
 """AttENT: attention-gated translation, then entropy alignment (Li et al., BIBM 2021).
 
 Equation numbers are the paper's; AT-Dn are the decisions taken where paper and released code differ.
+The defaults of the supervised loss (class-weighted cross-entropy and Dice) and of the segmentor's optimiser
+are those of all methods here; plain cross-entropy and a constant rate, as published, are in `attent_paper`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
+from napari_uda import distributed
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.engine import distributed
 from napari_uda.engine.dataset import TrainingData
 from napari_uda.engine.runtime import Runtime
 from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote

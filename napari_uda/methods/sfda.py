@@ -21,8 +21,8 @@ from napari_uda.data.sampling import generator
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceStore
 from napari_uda.data.weak_labels import WeakLabels
+from napari_uda.distributed import all_sum, world_size
 from napari_uda.engine.dataset import DataFacts, TrainingData
-from napari_uda.engine.distributed import all_sum, world_size
 from napari_uda.engine.runtime import Runtime
 from napari_uda.errors import InputError
 from napari_uda.losses.prior import (
@@ -64,7 +64,7 @@ class SFDAConfig(MethodConfig):
     ratio_floor: float = Field(default=FLOOR, gt=0, le=1e-2)
     """Added inside logarithms of ratios; it sets the price of a structure said to be absent (SF-D6)."""
     entropy_class_weights: Literal["sizes", "uniform", "given"] = "sizes"
-    """Weights nu of the entropy, sum 1: by the inverse of the expected sizes, all equal, or given."""
+    """Weights nu of the entropy: by the inverse of the expected sizes or all equal, with sum 1, or as given."""
     given_class_weights: dict[str, float] = Field(default_factory=dict)
     """For entropy_class_weights given: structure name to weight, `background` among them."""
     prior_sizes: Literal["source", "pixels", "millilitres", "true"] = "source"
@@ -194,7 +194,9 @@ class SFDA(Method[SFDAConfig]):
         by_size = bool(config.entropy_weight) and config.entropy_class_weights == "sizes"
         if config.prior_weight or by_size:
             proposals = self._proposals(data.target, runtime)
-            areas, sizes, trusted = _expected_areas(config, data.facts, data.target, proposals)
+            areas, sizes, trusted = _expected_areas(
+                config, data.facts, data.target, proposals, runtime.seed
+            )
             pixels = data.facts.grid.size**2
             background = np.clip(pixels - areas.sum(1, keepdims=True), 0, None)
             ratios = torch.from_numpy(np.concatenate([background, areas], 1)).float()
@@ -253,7 +255,11 @@ class SFDA(Method[SFDAConfig]):
 
 
 def _expected_areas(
-    config: SFDAConfig, facts: DataFacts, store: SliceStore, proposals: NDArray[np.int64] | None
+    config: SFDAConfig,
+    facts: DataFacts,
+    store: SliceStore,
+    proposals: NDArray[np.int64] | None,
+    seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """What the slices of the target are expected to contain.
 
@@ -287,7 +293,7 @@ def _expected_areas(
         else:
             positive = found.mean(1) >= config.select_share
             empty = proposals[:, 1:].sum(1) == 0
-            drawn = generator(0, "sfda-select").random(len(store)) < config.select_negatives
+            drawn = generator(seed, "sfda-select").random(len(store)) < config.select_negatives
             trusted = positive | (empty & drawn)
             present = np.repeat(positive[:, None], len(names), 1).astype(float)
     else:

@@ -170,7 +170,7 @@ def structure_names(dataset_json: Path) -> dict[int, str]:
     if not dataset_json.is_file():
         return {}
     try:
-        labels = json.loads(dataset_json.read_text(encoding="utf-8")).get("labels", {})
+        labels = json.loads(dataset_json.read_text(encoding="utf-8-sig")).get("labels", {})
         names = {}
         for key, value in labels.items():
             if isinstance(value, list):

@@ -44,6 +44,7 @@ _EMPTY_WORDS = {
         " with published numbers"
     ),
 }
+_OWN_VOXELS = " A voxel is one of the files that are given; the paper's is one of its preprocessed slices (256 x 256)."
 _NEIGHBOURS = {1: "a face", 2: "a face or an edge", 3: "a face, an edge or a corner"}
 
 
@@ -151,6 +152,7 @@ class Protocol(Config):
             f"{self.name}: {self.purpose} It scores {scope}. {shown}. Surface: voxels of the mask with a"
             f" neighbour outside it that shares {_NEIGHBOURS[self.connectivity]}, the edge of the array"
             f" counting as outside. Empty structures: {self.empty_policy} Mean and standard deviation are over {unit}, ddof {self.ddof}."
+            f"{_OWN_VOXELS if any(c.endswith('_voxel') for c in self.headline) else ''}"
         )
 
     def _tolerances(self) -> str:

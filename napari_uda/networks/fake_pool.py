@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_uda.engine import distributed
+from napari_uda import distributed
 
 
 class FakePool(nn.Module):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from napari_uda import api
+from napari_uda.config import merged
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.metrics.protocols import METRICS
@@ -165,6 +166,7 @@ def plan(spec: Spec, out: Path, *, ranks: int = 1) -> list[Cell]:
     store = Store(out.absolute())
     for data in spec.data:
         _check_data(data, spec.structures)
+    _check_pictures(spec)
     known: dict[tuple[str, str, int], Cell] = {}
     for row in spec.in_order():
         for data in spec.data:
@@ -187,6 +189,15 @@ def _check_data(data: DataSet, structures: tuple[str, ...]) -> None:
     if unknown:
         raise InputError(
             f"structure {unknown[0]!r} is not labelled in {data.score}; choose among {', '.join(names)}"
+        )
+
+
+def _check_pictures(spec: Spec) -> None:
+    scored = {case.name for data in spec.data if data.score for case in scored_cases(data.score)}
+    unknown = [name for name in spec.pictures.cases if name not in scored]
+    if unknown:
+        raise InputError(
+            f"pictures: case {unknown[0]!r} is not scored; choose among {', '.join(sorted(scored))}"
         )
 
 
@@ -263,7 +274,7 @@ def cell_config(
     if spec.steps:
         settings["steps"] = spec.steps
     for layer in (spec.settings, data.settings, row.settings):
-        settings = _merged(settings, layer)
+        settings = merged(settings, layer)
     if start is not None:
         settings["init"] = str(start)
     try:
@@ -271,7 +282,7 @@ def cell_config(
         folders = {"target": str(data.target)}
         if "source" in needs:
             folders["source"] = str(data.source)
-        settings = _merged(settings, {"data": folders})
+        settings = merged(settings, {"data": folders})
         return with_absolute_paths(api.build_config(row.method, recipe=recipe, **settings))
     except InputError as error:
         raise InputError(f"row {row.name!r}: {error}") from error
@@ -297,15 +308,6 @@ def _identity(tree: Mapping[str, Any], fingerprints: Mapping[str, str], at: str 
         else:
             found[name] = content_hash(value) if isinstance(value, Path) else value
     return found
-
-
-def _merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in layer.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 # --- what data are the same -----------------------------------------------------------------------
@@ -572,9 +574,10 @@ def read_result(file: Path) -> Result | None:
 def _open_run(store: Store, cell: Cell) -> Run:
     """The run of a cell, made when there is none; its paths are those of today."""
     path = store.run(cell.key)
-    if not (path / "config.yaml").exists():
-        return Run.create(path, cell.config)
     run = Run(path, cell.config)
+    if not run.config_file.exists():
+        run.delete()  # what is left of one whose removal was cut short
+        return Run.create(path, cell.config)
     if Run.open(path).config != cell.config:  # data or benchmark were moved, or another device
         write_text(run.config_file, dump_config(cell.config))
     return run
@@ -586,11 +589,8 @@ def _is_trained(run: Run) -> bool:
 
 def last_event(run: Run) -> str:
     """Kind of the newest event of a run; "" before it began."""
-    try:
-        lines = run.events_file.read_text(encoding="utf-8").splitlines()
-        return str(json.loads(lines[-1])["event"]) if lines else ""
-    except (OSError, ValueError, KeyError):
-        return ""
+    events = run.events()
+    return str(events[-1].get("event", "")) if events else ""
 
 
 def _train(

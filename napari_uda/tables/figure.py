@@ -14,7 +14,6 @@ from napari_uda.colours import structure_colour
 from napari_uda.data.files import atomic_file
 from napari_uda.data.folder import Case
 from napari_uda.data.volume import read_labels, read_volume
-from napari_uda.errors import InputError
 from napari_uda.tables.cells import scored_cases
 from napari_uda.tables.results import DataResults, RowResults
 from napari_uda.tables.spec import Pictures
@@ -88,19 +87,11 @@ def as_seen(plane: NDArray[Any]) -> NDArray[Any]:
 
 
 def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:
-    """The scored cases to draw.
-
-    Raises:
-        InputError: for a case that is not scored.
-    """
+    """The cases to draw: those named that this data set scores, or the first ones."""
     assert found.data.score is not None
     cases = {case.name: case for case in scored_cases(found.data.score)}
-    unknown = [name for name in wanted.cases if name not in cases]
-    if unknown:
-        raise InputError(
-            f"pictures: case {unknown[0]!r} is not scored; choose among {', '.join(cases)}"
-        )
-    return [cases[name] for name in wanted.cases or list(cases)[: wanted.count]]
+    named = [cases[name] for name in wanted.cases if name in cases]
+    return named or list(cases.values())[: wanted.count]
 
 
 def drawn_rows(found: DataResults, wanted: Pictures) -> list[tuple[str, Path]]:

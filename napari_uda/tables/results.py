@@ -12,6 +12,7 @@ import numpy as np
 from napari_uda.data.folder import DataFolder
 from napari_uda.methods.base import supervision_with_start
 from napari_uda.metrics.protocols import Protocol, get_protocol
+from napari_uda.run_folder import RunFolder
 from napari_uda.tables.cells import (
     Cell,
     Result,
@@ -230,7 +231,7 @@ def _row(name: str, cells: Sequence[Cell], store: Store, data: DataSet) -> RowRe
         reason = store.reason(cell.key)
         if result is not None:
             results[cell.seed] = result
-            predictions[cell.seed] = store.run(cell.key) / "predictions"
+            predictions[cell.seed] = RunFolder(store.run(cell.key)).predictions
         elif reason:
             failed[cell.seed] = reason
         else:

@@ -83,7 +83,7 @@ class Pictures(Config):
     """What the qualitative pictures show."""
 
     cases: tuple[str, ...] = ()
-    """Scored cases to draw; empty takes the first `count` by name."""
+    """Scored cases to draw; a data set that scores none of them shows the first `count` by name."""
     count: int = Field(default=3, ge=1, le=20)
     """Cases to draw when none is named."""
     rows: tuple[str, ...] = ()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from napari_uda.data.intensity import Intensity, IntensityConfig, fit_intensity
 
@@ -101,3 +105,26 @@ def test_how_a_large_volume_lies_in_memory_does_not_change_its_bounds() -> None:
     assert Intensity(mode="percentile", bounds=(0.5, 99.5)).raw_bounds(view) == expected
     exact = np.percentile(canonical, (0.5, 99.5))
     np.testing.assert_allclose(expected, exact, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"window": (400, -100)}, "window is 400 to -100; give the lower value first"),
+        ({"percentiles": (99.5, 0.5)}, "percentiles is 99.5 to 0.5"),
+        ({"percentiles": (0.5, 150)}, "give numbers from 0 to 100"),
+        ({"z_range": (1, 1)}, "z_range is 1 to 1"),
+    ],
+)
+def test_bounds_the_wrong_way_round_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(sentence)):
+        IntensityConfig(**settings)
+
+
+def test_what_contradicts_a_fitted_mapping() -> None:
+    fitted = Intensity(mode="window", bounds=(-100, 200))
+    assert not IntensityConfig().contradicts(fitted)
+    assert not IntensityConfig(mode="window").contradicts(fitted)  # fitted again, to the same
+    assert not IntensityConfig(mode="window", window=(-100, 200)).contradicts(fitted)
+    assert IntensityConfig(mode="window", window=(-100, 300)).contradicts(fitted)
+    assert IntensityConfig(mode="zscore").contradicts(fitted)

@@ -277,3 +277,12 @@ def test_the_shipped_sample_data_can_be_drawn_again(tmp_path: Path) -> None:
             np.testing.assert_array_equal(ours.affine, theirs.affine)
             apart = np.abs(ours.array.astype(int) - theirs.array.astype(int))
             assert (apart > 1).mean() < 1e-3  # other processors round sines and roots differently
+
+
+def test_a_map_that_cannot_be_painted_leaves_nothing_behind(tmp_path: Path) -> None:
+    _made_up_map(tmp_path / "maps")
+    _made_up_map(tmp_path / "bad", spleen=9)
+    (tmp_path / "bad" / "map.nii.gz").rename(tmp_path / "maps" / "later.nii.gz")
+    with pytest.raises(InputError, match=r"later\.nii\.gz: has no spleen"):
+        write_phantom(tmp_path / "out", subjects=1, size=64, from_labels=tmp_path / "maps")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "maps"]

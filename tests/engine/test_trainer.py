@@ -259,6 +259,40 @@ def test_only_the_newest_previews_stay(two_domains: Domains, tmp_path: Path) -> 
     assert names == [f"{step:06d}.npz" for step in range(4, 9)]
 
 
+def test_a_folder_with_other_files_is_left_alone(two_domains: Domains, tmp_path: Path) -> None:
+    """They would be deleted with the run."""
+    mine = tmp_path / "results" / "predictions" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("weeks of work")
+    config = small_config("source_only", two_domains[0], tmp_path / "nowhere")
+    with (
+        pytest.raises(
+            InputError, match=r"holds other files \(predictions\); choose a new or empty"
+        ),
+        uda.api.new_run(tmp_path / "results", config),
+    ):
+        pass
+    assert mine.read_text() == "weeks of work"
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["predictions"]
+
+
+def test_resume_passes_over_damaged_lines_and_leaves_predictions_alone(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    run = _new(tmp_path / "run", small_config("source_only", *two_domains, steps=4, save_every=2))
+    _train(run, kill_after=3)
+    with run.metrics_file.open("ab") as file:
+        file.write(b"\0\0\0\n[3]\n")
+    unfinished = run.predictions / ".case.123.tmp"
+    unfinished.mkdir(parents=True)
+    torn = run.checkpoints / ".torn.tmp"
+    torn.write_bytes(b"x")
+    _train(Run.open(run.path))
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
+    assert unfinished.is_dir()
+    assert not torn.exists()
+
+
 def test_a_new_run_does_not_replace_an_old_one(tiny_run: Run) -> None:
     with pytest.raises(InputError, match="holds a run already"):
         Run.create(tiny_run.path, tiny_run.config)
@@ -563,6 +597,10 @@ def test_the_amplitude_bank_is_the_new_runs_source(
         ({"data": {"neighbours": 3}}, "data.neighbours is 3 here and 1"),
         ({"data": {"axis": "y"}}, "data.axis is y here and z"),
         ({"data": {"labels": {"heart": 1}}}, "are not those of the run it starts from"),
+        (
+            {"data": {"target_intensity": {"mode": "zscore"}}},
+            "data.target_intensity asks for zscore and the run this one starts from maps by percentile",
+        ),
     ],
 )
 def test_init_from_a_run_that_does_not_fit_is_refused(
@@ -574,6 +612,22 @@ def test_init_from_a_run_that_does_not_fit_is_refused(
 ) -> None:
     config = small_config("se_asa", *two_domains, steps=1, init=str(advent_run.path), **settings)
     with pytest.raises(InputError, match=re.escape(sentence)):
+        _train(_new(tmp_path / "run", config))
+
+
+def test_target_supervised_predicts_with_the_mapping_it_learnt_with(
+    advent_run: Run, two_domains: Domains, tmp_path: Path
+) -> None:
+    config = small_config("target_supervised", *two_domains, steps=1, init=str(advent_run.path))
+    run = _new(tmp_path / "run", config)
+    _train(run)
+    assert run.facts.source_intensity == run.facts.prediction_intensity
+    assert run.facts.prediction_intensity == advent_run.facts.target_intensity
+
+
+def test_without_a_source_the_amplitude_bank_must_fit(two_domains: Domains, tmp_path: Path) -> None:
+    config = small_config("sfda", *two_domains, steps=1, method={"reliability": {"bank_size": 5}})
+    with pytest.raises(InputError, match="bank_size or fourier_half_width of reliability are not"):
         _train(_new(tmp_path / "run", config))
 
 

@@ -7,6 +7,7 @@ import torch
 
 from napari_uda.losses.entropy import (
     entropy_map,
+    entropy_of_probabilities,
     minimum_entropy_loss,
     selective_entropy,
     self_information,
@@ -140,3 +141,12 @@ def test_terms_keep_to_their_own_logits() -> None:
     assert disagreeing.grad[:, :, :, 0].abs().max() == 0
     assert agreeing.grad[:, :, :, 0].abs().max() > 0
     assert disagreeing.grad[:, :, :, 1].abs().max() > 0
+
+
+def test_entropy_of_probabilities_is_that_of_their_logits() -> None:
+    logits = 5 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = entropy_of_probabilities(logits.softmax(1))
+    torch.testing.assert_close(found, entropy_map(logits), atol=1e-6, rtol=0)
+    certain = torch.eye(3).T[None, :, None, :]  # probabilities of exactly 0 and 1
+    assert entropy_of_probabilities(certain).abs().max() == 0
+    assert entropy_of_probabilities(torch.full((1, 3, 1, 1), 1 / 3)).item() == pytest.approx(1)

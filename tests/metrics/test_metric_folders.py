@@ -130,8 +130,13 @@ def test_geometry_of_the_entropy_map_is_checked(folders):
 def test_names(tmp_path, labels_entry, expected):
     path = tmp_path / "dataset.json"
     assert structure_names(path) == {}
-    path.write_text(json.dumps({"labels": labels_entry}))
-    assert structure_names(path) == expected
+    text = json.dumps({"labels": labels_entry})
+    for encoding in (
+        "utf-8",
+        "utf-8-sig",
+    ):  # with a byte order mark, as some Windows editors write it
+        path.write_text(text, encoding=encoding)
+        assert structure_names(path) == expected
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"labels": {"liver": "one"}}', '{"labels": 3}'])

@@ -15,7 +15,7 @@ from benchmark_cases import ADVERSARY, SETTINGS, events_of_runs, merge, run_tiny
 from matplotlib.image import imread
 
 from napari_uda.data.volume import read_labels, write_volume
-from napari_uda.errors import Cancelled
+from napari_uda.errors import Cancelled, InputError
 from napari_uda.metrics.report import evaluate_folders
 from napari_uda.runs import Run
 from napari_uda.tables import cells as cells_module
@@ -299,3 +299,13 @@ def test_translations_are_kept_and_drawn(two_domains: Domains, tmp_path: Path) -
     wide = imread(draw_grid(found, Pictures(count=1), tmp_path / "wide.png"))
     narrow = imread(draw_grid(found, Pictures(count=1, rows=("source_only",)), tmp_path / "n.png"))
     assert wide.shape[1] / narrow.shape[1] == pytest.approx(5 / 3, abs=0.01)  # one column more
+
+
+def test_a_case_to_draw_that_no_data_set_scores_is_refused_before_anything_trains(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    spec = tiny_spec(two_domains, tmp_path, pictures={"cases": ["target_1", "nobody"]})
+    with pytest.raises(
+        InputError, match=r"'nobody' is not scored; choose among target_0, target_1"
+    ):
+        plan(spec, tmp_path / "out")

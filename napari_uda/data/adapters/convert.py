@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
 from napari_uda.data.adapters.layout import Domain, FoundCase, layout
-from napari_uda.data.files import reason, shown
+from napari_uda.data.files import check_new_folder, shown, whole_folder
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import describe_grid_difference, write_volume
 from napari_uda.errors import Cancelled, InputError
@@ -72,7 +69,7 @@ def convert(
     folders = _folders(found, known.domains, split)
     total = sum(len(cases) for cases in folders.values())
     done = 0
-    with _whole_folder(out) as staging:
+    with whole_folder(out) as staging:
         for folder, cases in folders.items():
             domain = known.domains[cases[0].domain]
             for case in cases:
@@ -91,16 +88,7 @@ def _check_places(source: Path, out: Path) -> None:
         raise InputError(
             f"{shown(source)}: there is no such folder; give the folder of the unpacked release"
         )
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{shown(out)}: is a file; give a new or empty folder")
-    try:
-        filled = out.is_dir() and any(out.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{shown(out)}: cannot be read ({reason(error)}); give another folder"
-        ) from error
-    if filled:
-        raise InputError(f"{shown(out)}: is not empty; give a new or empty folder")
+    check_new_folder(out)
 
 
 def _check_names(found: Sequence[FoundCase]) -> None:
@@ -165,28 +153,3 @@ def _write_case(folder: Path, case: FoundCase, domain: Domain, ignore_label_geom
         raise InputError(f"{difference}{hint}")
     write_volume(folder / "images" / f"{case.name}.nii.gz", image)
     write_volume(folder / "labels" / f"{case.name}.nii.gz", image.with_array(labels.array))
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder that becomes `out` at the end, or goes without a trace."""
-    staging = out.absolute().parent / f".{uuid.uuid4().hex}.tmp"
-    made = [parent for parent in staging.parents if not parent.exists()]
-    try:
-        try:
-            staging.mkdir(parents=True)
-            yield staging
-            if out.exists():
-                out.rmdir()  # empty, as checked; not every system renames onto an empty folder
-            staging.rename(out)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            for parent in made:
-                with suppress(OSError):
-                    parent.rmdir()
-            raise
-    except OSError as error:
-        raise InputError(
-            f"cannot write {shown(out)} to {out.absolute().parent}: {reason(error)}; "
-            "free space there or choose a folder that can be written"
-        ) from error

@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 
+from napari_uda.data.files import check_new_folder, whole_folder
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.phantom.anatomy_abdominal import build_abdominal
 from napari_uda.data.phantom.anatomy_cardiac import build_cardiac
@@ -52,26 +53,31 @@ def write_phantom(
         The two data folders, CT first.
 
     Raises:
-        InputError: an argument that cannot be used, or `out` is not empty.
+        InputError: an argument or a label map that cannot be used, or `out` is not empty; nothing is
+            written then.
     """
     _check(anatomy, subjects, size, seed)
     maps = LabelMaps.open(from_labels) if from_labels is not None else None
     if maps is not None:
         anatomy = "abdominal"
-    folders = _new_folders(out)
-    for number, modality in enumerate(get_args(Modality)):
-        folder = folders[number]
-        for subject in range(subjects):
-            random = np.random.default_rng([seed, list(LABELS).index(anatomy), number, subject])
-            if maps is None:
-                scene = _BUILD[anatomy](size, random)
-            else:
-                scene = maps.build(2 * subject + number, size, random)
-            _write_case(folder, f"{modality}_{subject + 1:03d}", scene, anatomy, modality, random)
-            if on_progress is not None:
-                on_progress(number * subjects + subject + 1, 2 * subjects)
-        write_dataset_json(folder, LABELS[anatomy], modality.upper())
-    return folders
+    out = Path(out)
+    check_new_folder(out)
+    with whole_folder(out) as staging:
+        for number, modality in enumerate(get_args(Modality)):
+            folder = staging / modality
+            for subject in range(subjects):
+                random = np.random.default_rng([seed, list(LABELS).index(anatomy), number, subject])
+                if maps is None:
+                    scene = _BUILD[anatomy](size, random)
+                else:
+                    scene = maps.build(2 * subject + number, size, random)
+                _write_case(
+                    folder, f"{modality}_{subject + 1:03d}", scene, anatomy, modality, random
+                )
+                if on_progress is not None:
+                    on_progress(number * subjects + subject + 1, 2 * subjects)
+            write_dataset_json(folder, LABELS[anatomy], modality.upper())
+    return out / "ct", out / "mr"
 
 
 def _check(anatomy: str, subjects: int, size: int, seed: int) -> None:
@@ -86,25 +92,6 @@ def _check(anatomy: str, subjects: int, size: int, seed: int) -> None:
         )
     if seed < 0:
         raise InputError(f"seed is {seed}; choose 0 or a positive whole number")
-
-
-def _new_folders(out: Path) -> tuple[Path, Path]:
-    """`out/ct` and `out/mr`, made with their subfolders."""
-    out = Path(out)
-    if out.is_file():
-        raise InputError(f"{out}: is a file; give a new or empty folder for the phantom")
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; give a new or empty folder for the phantom")
-    folders = out / "ct", out / "mr"
-    for folder in folders:
-        for part in ("images", "labels"):
-            try:
-                (folder / part).mkdir(parents=True)
-            except OSError as error:
-                raise InputError(
-                    f"{folder / part}: cannot be made ({error.strerror}); give another folder"
-                ) from error
-    return folders
 
 
 def _write_case(

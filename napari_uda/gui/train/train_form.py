@@ -41,6 +41,7 @@ from napari_uda.gui.train.run_preparation import (
 from napari_uda.gui.train.setting_fields import PathEditor
 from napari_uda.gui.train.settings_panel import SettingsPanel
 from napari_uda.gui.worker import Job, guarded
+from napari_uda.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from napari_uda.data.check import DomainReport
@@ -287,7 +288,7 @@ class TrainForm(JobDock):
         folder = self.run_dir.value()
         if folder is None:
             return "Choose a new folder for the run."
-        if (folder / "config.yaml").exists():
+        if RunFolder(folder).config_file.exists():
             return f"{folder.name} holds a run already; choose another run folder."
         return ""
 
