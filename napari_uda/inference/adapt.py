@@ -63,7 +63,9 @@ SOURCE_SLICES = 16
 """How many slices of the volume weigh as much as the source's statistics (bn_adapt)."""
 _SFDA: dict[str, Any] = {
     # hundreds of times the paper's rate: a volume gets tens of steps, not thousands (SF-D14)
-    "segmentor_optimizer": {"kind": "adam", "lr": 2e-4, "weight_decay": 0.0}
+    "segmentor_optimizer": {"kind": "adam", "lr": 2e-4, "weight_decay": 0.0},
+    # sizes as they are segmented: see `losses.prior.predicted_log_ratio`
+    "ratio": "argmax",
 }
 _TENT_RATE = 1e-3
 _CLIP_NORM = 10.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_uda.distributed import all_sum, world_size
 
-RatioMode = Literal["mean", "maxnorm"]
+RatioMode = Literal["mean", "maxnorm", "argmax"]
 Divergence = Literal["adami", "adaent"]
 
 FLOOR = 1e-10
@@ -44,16 +44,25 @@ def predicted_log_ratio(logits: Tensor, mode: RatioMode = "mean") -> Tensor:
 
     `mean` is the paper's, `tau_hat_k = 1/|Omega| sum_i p_k(i)`. `maxnorm` is what the released code
     computes (SF-D1): `r_k(i) = p_k(i) / max_j p_j(i)`, `tau_hat_k = sum_i r_k(i) / sum_{j,i} r_j(i)`.
-    Uncertain pixels weigh more there; for one-hot predictions the two are equal.
+    Uncertain pixels weigh more there; for one-hot predictions the two are equal. `argmax`, ours, is the share
+    of pixels whose most probable class is k, and moves by the gradient of `mean`: a small structure's mean
+    probability is mostly a little doubt in the many pixels of the rest, and lowering that sum to an expected
+    size can erase a structure whose segmentation had that size. A class without a pixel counts as half of one.
 
     Args:
         logits: `(B, C, H, W)`, any float, finite.
-        mode: which of the two.
+        mode: which of the three.
 
     Returns:
-        `(B, C)`, float32; `exp` of it sums to 1 over C.
+        `(B, C)`, float32; `exp` of it sums to 1 over C (argmax: a little more where a class is missing).
     """
     log_probability = F.log_softmax(logits.float(), dim=1).flatten(2)
+    if mode == "argmax":
+        pixels = log_probability.shape[2]
+        found = F.one_hot(log_probability.max(1).indices, log_probability.shape[1]).sum(1)
+        share = found.clamp_min(0.5) / pixels
+        mean = log_probability.exp().mean(dim=2)
+        return share.log() + (mean - mean.detach()) / share  # a value of 0 with a gradient
     if mode == "mean":
         return torch.logsumexp(log_probability, dim=2) - math.log(log_probability.shape[2])
     relative = log_probability - log_probability.amax(dim=1, keepdim=True)

@@ -60,7 +60,7 @@ class SFDAConfig(MethodConfig):
     divergence: Divergence = "adami"
     """adami: KL(predicted || expected), MedIA 2022; adaent: KL(expected || predicted), MICCAI 2020."""
     ratio: RatioMode = "mean"
-    """Predicted ratio: mean of probabilities (paper), or maxnorm as the released code (SF-D1)."""
+    """Predicted ratio: mean of probabilities (paper), maxnorm as the released code (SF-D1), or argmax: the share of pixels that a class wins, with the gradient of mean."""
     ratio_floor: float = Field(default=FLOOR, gt=0, le=1e-2)
     """Added inside logarithms of ratios; it sets the price of a structure said to be absent (SF-D6)."""
     entropy_class_weights: Literal["sizes", "uniform", "given"] = "sizes"

@@ -56,7 +56,7 @@ def test_everything_is_finite_at_one_hot(value: float, dtype: torch.dtype) -> No
     logits.requires_grad_()
     prior = torch.tensor([[0.0, 0.0, 0.2, 0.3, 0.5]])
     total = weighted_entropy(logits, torch.ones(5))
-    for mode in ("mean", "maxnorm"):
+    for mode in ("mean", "maxnorm", "argmax"):
         ratio = predicted_log_ratio(logits, mode)
         for kind in ("adami", "adaent"):
             total = total + ratio_divergence(ratio, prior, kind).sum()
@@ -90,6 +90,30 @@ def test_mean_and_maxnorm_are_equal_for_one_hot() -> None:
     expected = torch.tensor([[0.25, 0.5, 0.25]])
     torch.testing.assert_close(predicted_log_ratio(logits, "mean").exp(), expected)
     torch.testing.assert_close(predicted_log_ratio(logits, "maxnorm").exp(), expected)
+
+
+def test_argmax_counts_pixels_and_moves_as_the_mean_does() -> None:
+    # half a pixel of doubt about class 2, which wins nowhere and counts as half a pixel
+    logits = _logits(
+        [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.3, 0.5, 0.2]
+    ).requires_grad_()
+    ratio = predicted_log_ratio(logits, "argmax").exp()
+    torch.testing.assert_close(ratio, torch.tensor([[0.75, 0.25, 0.125]]))
+    weights = torch.tensor([[1.0, -2.0, 0.5]])
+    (found,) = torch.autograd.grad((weights * ratio).sum(), logits)
+    mean = predicted_log_ratio(logits, "mean").exp()
+    (expected,) = torch.autograd.grad((weights * mean).sum(), logits)
+    torch.testing.assert_close(found, expected)
+
+
+def test_argmax_leaves_a_segmentation_of_the_expected_size_alone() -> None:
+    """A little doubt everywhere is no size: `mean` would lower the structure, `argmax` has no reason to."""
+    logits = _logits(*[[0.9, 0.1]] * 9, [0.1, 0.9]).requires_grad_()
+    prior = torch.tensor([[0.9, 0.1]])
+    for mode, at_rest in (("argmax", True), ("mean", False)):
+        loss = ratio_divergence(predicted_log_ratio(logits, mode), prior).sum()  # type: ignore[arg-type]
+        (slope,) = torch.autograd.grad(loss, logits)
+        assert (slope.abs().max() < 1e-7) == at_rest
 
 
 def test_ratios_sum_to_one() -> None:
