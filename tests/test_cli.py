@@ -471,11 +471,18 @@ def test_settings_that_do_not_go_together_leave_no_run(
     tmp_path: Path,
 ) -> None:
     run_dir = tmp_path / "mine"
-    run_dir.mkdir()
-    (run_dir / "notes.txt").write_text("the user's own")
     said = command("train", "source_only", *folders, *TINY, *options, "--run-dir", run_dir)
     _assert_bad_input(said, *words)
-    assert [file.name for file in run_dir.iterdir()] == ["notes.txt"]
+    assert not run_dir.exists()
+
+
+def test_a_folder_with_files_of_the_user_is_no_run_folder(
+    command: Command, folders: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("the user's own")
+    said = command("train", "source_only", *folders, *TINY, "--run-dir", tmp_path)
+    _assert_bad_input(said, "holds other files (notes.txt)", "choose a new or empty folder")
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_run_cannot_start_from_another_network(
