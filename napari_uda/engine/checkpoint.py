@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,8 @@ def _finish_renaming(folder: Path) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(whole, path, metadata=metadata)
+    with suppress(OSError):  # safetensors lets nobody else read it; some file systems know no modes
+        path.chmod(path.parent.stat().st_mode & 0o666)
     _sync(path)
 
 
