@@ -23,6 +23,7 @@ import tyro
 from pydantic import ValidationError
 from tqdm import tqdm
 
+from napari_uda.data.files import REFUSALS, refusal
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.runs import first_problem
 from napari_uda.threads import let_idle_threads_sleep
@@ -55,12 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FloatingPointError as error:
         _complain(str(error))
         sys.exit(1)
-    except (KeyboardInterrupt, Cancelled) as interrupt:
-        _complain(str(interrupt) or "interrupted")
-        sys.exit(130)
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        _complain(refusal(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, Cancelled) as interrupt:
+        _complain(str(interrupt) or "interrupted")
+        sys.exit(130)
 
 
 def _complain(sentence: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from napari_uda.data.files import atomic_file
+from napari_uda.data.files import atomic_file, refusal
 from napari_uda.errors import InputError
 from napari_uda.run_folder import RunFolder, parse_object
 
@@ -94,7 +94,11 @@ class Run(RunFolder):
         """
         folder = Path(path)
         file = RunFolder(folder).config_file
-        if not file.is_file():
+        try:
+            is_run = file.is_file()
+        except OSError as error:
+            raise InputError(refusal(error)) from error
+        if not is_run:
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
             )
@@ -120,6 +124,8 @@ class Run(RunFolder):
             return DataFacts.model_validate_json(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"{self.path} has no data.json; train the run first") from error
+        except OSError as error:
+            raise InputError(refusal(error)) from error
         except ValidationError as error:
             raise InputError(
                 f"{file} is not readable by this version ({first_problem(error)}); retrain the run"
@@ -145,7 +151,10 @@ class Run(RunFolder):
 
     def known_facts(self) -> DataFacts | None:
         """`facts`, or None before training has begun."""
-        return self.facts if self.facts_file.exists() else None
+        try:
+            return self.facts if self.facts_file.exists() else None
+        except OSError as error:
+            raise InputError(refusal(error)) from error
 
     def weights_file(self) -> Path:
         """Weights that predict: the best ones when the run's settings select them, else the last.
@@ -156,12 +165,15 @@ class Run(RunFolder):
         from napari_uda.engine import checkpoint
 
         best = self.checkpoints / checkpoint.BEST
-        if self.config.select != "last" and best.exists():
-            return best
         pair = checkpoint.newest(self.checkpoints)
         last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
-        if not last.exists():
-            raise InputError(f"{self.path} has no weights; train the run first")
+        try:
+            if self.config.select != "last" and best.exists():
+                return best
+            if not last.exists():
+                raise InputError(f"{self.path} has no weights; train the run first")
+        except OSError as error:
+            raise InputError(refusal(error)) from error
         return last
 
     def load_method(self) -> Method[Any]:
@@ -299,7 +311,7 @@ def read_yaml(file: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file} is not valid YAML ({_yaml_problem(error)}); mend it") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); check the path") from error
+        raise InputError(refusal(error)) from error
 
 
 def _yaml_problem(error: Exception) -> str:

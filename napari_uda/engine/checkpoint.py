@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from napari_uda.data.files import refusal
 from napari_uda.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,10 +84,16 @@ def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
         InputError: if the file is missing or damaged.
     """
     try:
+        with path.open(
+            "rb"
+        ):  # safetensors takes a file that it may not read for one that is not there
+            pass
         with safe_open(path, framework="pt", device=device) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; train the run first") from error
+    except PermissionError as error:
+        raise InputError(refusal(error)) from error
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); resume or retrain the run") from error
 
@@ -122,7 +129,10 @@ def refuse_damaged(folder: Path) -> None:
     Raises:
         InputError: if `newest` finds nothing although there was a checkpoint.
     """
-    left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+    try:
+        left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+    except OSError as error:
+        raise InputError(refusal(error)) from error
     if left and newest(folder) is None:
         raise InputError(
             f"the checkpoint in {folder} is damaged ({' and '.join(left)} is no readable pair); remove "

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from napari_uda.data.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
 from napari_uda.errors import InputError
@@ -114,7 +115,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
     files: list[Path] = []
     for path in paths:
-        if not RunFolder(path).config_file.is_file():
+        if not is_file(RunFolder(path).config_file):
             files += find_volumes([path])
             continue
         run = Run.open(path)
@@ -131,7 +132,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 def _images_of(folder: Path | None, predictions: list[Path]) -> list[Path]:
     """Images of the run's own data folder whose case has a prediction."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not is_folder(folder):
         return []
     names = {case_name(file).rpartition("_")[0] for file in predictions}
     return [case.image for case in DataFolder.open(folder).cases if case.name in names]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings
 
+from napari_uda.data.files import is_folder
 from napari_uda.errors import InputError
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
@@ -31,7 +32,7 @@ def known_models() -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     if MODEL in Run.list(SAMPLES):
         found.append(("Shipped model (cardiac phantom)", MODEL))
-    runs = Run.list(Path("runs"))[:_MOST_FOUND] if Path("runs").is_dir() else []
+    runs = Run.list(Path("runs"))[:_MOST_FOUND] if is_folder("runs") else []
     seen = {path for _, path in found}
     for path in (*recent_models(), *(run.resolve() for run in runs)):
         if path not in seen:
@@ -44,7 +45,7 @@ def recent_models() -> list[Path]:
     """Run folders the user chose before and that still exist, newest first."""
     stored = _settings().value(_RECENT) or []
     paths = [stored] if isinstance(stored, str) else list(stored)
-    return [Path(path) for path in paths if Path(path).is_dir()]
+    return [Path(path) for path in paths if is_folder(path)]
 
 
 def remember_model(path: Path) -> None:

@@ -25,7 +25,7 @@ import psutil
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from napari_uda.data.files import atomic_file, reason
+from napari_uda.data.files import atomic_file, is_folder, reason
 from napari_uda.data.volume import Volume, read_labels, write_volume
 from napari_uda.errors import InputError
 
@@ -181,7 +181,7 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
     """Journals with strokes that no living viewer writes, the oldest first."""
     folder = parent or journal_folder()
     found = []
-    for file in sorted(folder.glob(f"*/{_ABOUT}")) if folder.is_dir() else ():
+    for file in sorted(folder.glob(f"*/{_ABOUT}")) if is_folder(folder) else ():
         if file.parent in _in_use:
             continue
         try:
