@@ -28,6 +28,7 @@ from napari_uda.errors import InputError
 __all__ = [
     "Orientation",
     "Volume",
+    "as_volume",
     "read_volume",
     "read_labels",
     "write_volume",
@@ -166,6 +167,27 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
     return Volume(array, affine, case_name(path))
+
+
+def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
+    """A volume to compute on: one from memory has to be as sound as one from a file.
+
+    Args:
+        image: a volume, or what `read_volume` takes.
+
+    Returns:
+        The volume, yes and no as 1 and 0.
+
+    Raises:
+        InputError: as for `read_volume`.
+    """
+    if not isinstance(image, Volume):
+        return read_volume(image)
+    name, kind = image.name or "volume", image.array.dtype.kind
+    if kind not in "biuf":
+        raise InputError(f"{name}: its voxels are {image.array.dtype}; give a grey-value volume")
+    _check_finite(image.array, name)
+    return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
 
 
 def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
