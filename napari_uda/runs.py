@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from napari_uda.data.files import atomic_file, refusal
 from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder, parse_object
+from napari_uda.run_folder import RunFolder, parse_object, read_object
 
 if TYPE_CHECKING:
     import os
@@ -128,7 +128,8 @@ class Run(RunFolder):
             raise InputError(refusal(error)) from error
         except ValidationError as error:
             raise InputError(
-                f"{file} is not readable by this version ({first_problem(error)}); retrain the run"
+                f"{file} is not readable by this version ({first_problem(error)}); "
+                f"{remedy(self.path, 'retrain the run')}"
             ) from error
 
     @property
@@ -139,11 +140,7 @@ class Run(RunFolder):
     @property
     def created(self) -> str:
         """When the run was made, ISO 8601 in UTC; empty if its environment.json does not say."""
-        try:
-            stored = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return ""
-        return str(stored.get("created", "")) if isinstance(stored, dict) else ""
+        return _stored_environment(self.path).get("created", "")
 
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""
@@ -191,8 +188,8 @@ class Run(RunFolder):
             method.load_state_dict(load_weights(file))
         except RuntimeError as error:
             raise InputError(
-                f"{file} does not fit the run's settings ({first_misfit(error)}); use the version that "
-                "trained it"
+                f"{file} does not fit the run's settings ({first_misfit(error)}); "
+                f"{remedy(self.path, 'use the version that trained it')}"
             ) from error
         return method.eval()
 
@@ -293,15 +290,34 @@ def read_config(file: Path) -> RunConfig:
     """
     from napari_uda.run_config import RunConfig
 
-    return parse_config(read_yaml(file), RunConfig, str(file))
+    advice = remedy(file.parent, "correct or remove it")
+    return parse_config(read_yaml(file), RunConfig, str(file), advice)
 
 
-def parse_config(values: Any, kind: type[RunConfig], where: str) -> RunConfig:
+def parse_config(
+    values: Any, kind: type[RunConfig], where: str, advice: str = "correct or remove it"
+) -> RunConfig:
     """Validate plain values as settings, with one sentence when they do not fit."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error)}; correct or remove it") from error
+        raise InputError(f"{where}: {first_problem(error)}; {advice}") from error
+
+
+def remedy(folder: Path, otherwise: str) -> str:
+    """What helps where a run cannot be understood: the version that made it, if that is another one."""
+    from napari_uda import __version__
+
+    made_by = _stored_environment(folder).get("napari_uda", "")
+    if made_by in ("", __version__):
+        return otherwise
+    return f"it was made by napari_uda {made_by}, and this is {__version__}: use that version"
+
+
+def _stored_environment(folder: Path) -> dict[str, str]:
+    """What `environment.json` says; empty when it cannot be read."""
+    found = read_object(folder / "environment.json") or {}
+    return {name: str(value) for name, value in found.items()}
 
 
 def read_yaml(file: Path) -> Any:
@@ -326,7 +342,10 @@ def first_problem(error: ValidationError) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "settings"
     value = problem.get("input")
     shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
-    return f"{field}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    what = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        what = "there is no such setting"
+    return f"{field}: {what}{shown}"
 
 
 def _append(file: Path, line: str) -> None:

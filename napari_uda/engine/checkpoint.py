@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from napari_uda.data.files import refusal
 from napari_uda.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 WEIGHTS, STATE = "last.safetensors", "last.state.safetensors"
 BEST = "best.safetensors"
@@ -83,13 +83,27 @@ def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
     Raises:
         InputError: if the file is missing or damaged.
     """
+    with _opened(path, device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def check_weights(path: Path) -> None:
+    """Look whether a weights file can be read, without reading its tensors.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    with _opened(path, "cpu"):
+        pass
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
     try:
-        with path.open(
-            "rb"
-        ):  # safetensors takes a file that it may not read for one that is not there
-            pass
+        # safetensors takes a file that it may not read for one that is not there
+        path.open("rb").close()
         with safe_open(path, framework="pt", device=device) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; train the run first") from error
     except PermissionError as error:

@@ -63,12 +63,14 @@ def describe_model(path: Path) -> str:
     target's labels, if it was told anything.
 
     Raises:
-        InputError: if the folder is no trained run.
+        InputError: if the folder is no trained run, or its weights cannot be read.
     """
     load_torch()
+    from napari_uda.engine.checkpoint import check_weights
     from napari_uda.runs import Run
 
     run = Run.open(path)
+    check_weights(run.weights_file())
     facts, config = run.facts, run.config
     source, target = config.data.source, config.data.target
     domains = [

@@ -332,7 +332,9 @@ def test_yes_and_no_are_grey_values_and_complex_numbers_are_not(tiny_run: Run) -
     expected = predict(tiny_run, volume.with_array(mask.astype(np.int16)), device="cpu")
     got = predict(tiny_run, volume.with_array(mask), device="cpu")
     np.testing.assert_array_equal(got.labels, expected.labels)
-    with pytest.raises(InputError, match="case: its voxels are complex64; give a grey-value volume"):
+    with pytest.raises(
+        InputError, match="case: its voxels are complex64; give a grey-value volume"
+    ):
         predict(tiny_run, volume.with_array(mask.astype(np.complex64)), device="cpu")
 
 
