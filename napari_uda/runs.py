@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from napari_uda.data.files import atomic_file, refusal
+from napari_uda.data.files import atomic_file, cannot_write, refusal
 from napari_uda.errors import InputError
 from napari_uda.run_folder import RunFolder, parse_object, read_object
 
@@ -52,8 +52,12 @@ class Run(RunFolder):
         """
         cls.check_new(path)
         run = cls(Path(path), with_absolute_paths(config))
-        write_text(run.config_file, dump_config(run.config))
-        write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        try:
+            write_text(run.config_file, dump_config(run.config))
+            write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        except InputError:
+            run.take_back()  # or the folder would hold a run already when there is space again
+            raise
         return run
 
     @staticmethod
@@ -349,8 +353,11 @@ def first_problem(error: ValidationError) -> str:
 
 
 def _append(file: Path, line: str) -> None:
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise InputError(cannot_write(file.name, file.parent, error)) from error
 
 
 def _environment() -> dict[str, str]:

@@ -105,10 +105,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise
         _flush_folder(target.parent)
     except OSError as error:
-        raise InputError(
-            f"cannot write {shown(path)} to {target.parent}: {reason(error)}; "
-            "free space there or choose a folder that can be written"
-        ) from error
+        raise InputError(cannot_write(shown(path), target.parent, error)) from error
+
+
+def cannot_write(what: str, folder: Path, error: OSError) -> str:
+    """One sentence about a file that could not be written."""
+    return (
+        f"cannot write {what} to {folder}: {reason(error)}; free space there or choose a folder that "
+        "can be written"
+    )
 
 
 def check_new_folder(out: Path) -> None:

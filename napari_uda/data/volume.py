@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.data.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
+    cannot_write,
     case_name,
     reason,
     shown,
@@ -296,6 +297,12 @@ def write_maps(
             write_volume(aside / name, grid.with_array(array))
         for name in names:
             (aside / name).replace(out / name)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
+            raise InputError(cannot_write(f"the maps of {case}", out, error.__cause__)) from error
+        raise
+    except OSError as error:
+        raise InputError(cannot_write(f"the maps of {case}", out, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [out / name for name in names]

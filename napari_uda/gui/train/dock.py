@@ -1,5 +1,6 @@
 """Dock `Train`: compose a run, watch it, list and compare runs. Training itself is a process of its own."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +37,7 @@ from napari_uda.run_state import RunState, run_status
 _MOST_STEPS = 10_000_000
 _STOPPED = 130  # exit code of a run that was asked to stop
 _BAD_INPUT = 2
+_FULL_BYTES = 2**20
 _ENDED = frozenset(RunState) - {RunState.RUNNING}
 
 
@@ -396,7 +398,20 @@ def _outcome(path: Path, code: int, words: str, may_take_back: bool) -> tuple[st
     taken_back = may_take_back and not folder.has_trained()
     if taken_back:
         folder.take_back()
+    if not reason and _is_full(path):
+        reason = (
+            f"The disk of {path} is full, so training could not go on; free space there, and Resume "
+            "goes on from the last checkpoint."
+        )
     return (
         reason or f"The training process ended with code {code}; log.txt may say why.",
         taken_back,
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk takes no more: then a run cannot even say so."""
+    try:
+        return shutil.disk_usage(path).free < _FULL_BYTES
+    except OSError:
+        return False
