@@ -16,6 +16,7 @@ from napari_uda.data.files import is_folder
 from napari_uda.errors import InputError
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
+from napari_uda.tables.known_share import share_of_gap
 
 if TYPE_CHECKING:
     from napari_uda.runs import Run
@@ -59,8 +60,9 @@ def remember_model(path: Path) -> None:
 def describe_model(path: Path) -> str:
     """What a model is, line by line. Slow at first: loads torch.
 
-    First method, modalities, steps and date; then the structures; and what the method was told of the
-    target's labels, if it was told anything.
+    First method, modalities, steps and date; then the structures; what the method was told of the
+    target's labels, if it was told anything; and the share of the gap that it recovers, if it is a run of
+    a benchmark whose tables know it.
 
     Raises:
         InputError: if the folder is no trained run, or its weights cannot be read.
@@ -82,6 +84,9 @@ def describe_model(path: Path) -> str:
     lines = [_dotted(first), _dotted(facts.labels)]
     if facts.target_supervision != "none":
         lines.append(f"It was told of the target's labels: {facts.target_supervision}")
+    share = share_of_gap(path)
+    if share:
+        lines.append(share)
     return "\n".join(lines)
 
 
