@@ -10,7 +10,7 @@ from typing import Any
 import napari.viewer
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, QThread
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QInputDialog,
@@ -333,16 +333,20 @@ class TrainDock(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask what becomes of training before the window closes."""
-        closing = event is not None and event.type() == QEvent.Type.Close
-        if closing and event is not None and watched is self._window and not self._may_close():
+        if event is None or event.type() != QEvent.Type.Close or watched is not self._window:
+            return False
+        if not self._may_close(ask=is_of_user(event)):
             event.ignore()
             return True
         return False
 
-    def _may_close(self) -> bool:
-        """Whether napari may close; what the user wants of running trainings is done."""
-        running = [path for path, process in self._processes.items() if process.is_running]
-        if running:
+    def _may_close(self, *, ask: bool) -> bool:
+        """Whether napari may close; what the user wants of running trainings is done.
+
+        Without anybody to ask they go on, which loses nothing: they can be watched, stopped or resumed later.
+        """
+        running = [path for path, process in self._processes.items() if process.is_training]
+        if running and ask:
             answer = self.ask_about_closing(running)
             if answer == "stay":
                 return False
@@ -372,6 +376,16 @@ class TrainDock(QWidget):
         box.setDefaultButton(go_on)
         box.exec()
         return {stop: "stop", go_on: "go_on"}.get(box.clickedButton(), "stay")
+
+
+def is_of_user(closing: QEvent) -> bool:
+    """Whether somebody sits there who closes the window and can answer a question.
+
+    A click on the window's own button comes from the window system. napari's menu and its key close the window
+    as a script does, so for them it counts that an event loop runs: a script that closes the viewer by itself,
+    `viewer.close()`, mostly has none. One that does so from a timer is taken for a user.
+    """
+    return bool(closing.spontaneous() or QThread.currentThread().loopLevel() > 0)
 
 
 def _create_run(run_dir: Path, settings: Callable[[], Any]) -> Path:
