@@ -142,24 +142,6 @@ def test_a_start_that_fails_is_taken_back(
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_said_and_can_be_resumed(
-    dock: TrainDock,
-    qtbot: QtBot,
-    two_domains: Domains,
-    tmp_path: Path,
-    notifications: Callable[[], list[str]],
-) -> None:
-    folder = start(dock, qtbot, tmp_path / "run", two_domains)
-    wait_for_step(dock, qtbot, 2)
-    os.kill(dock._processes[folder.path]._process.pid, signal.SIGKILL)
-    qtbot.waitUntil(lambda: bool(notifications()), timeout=WAIT_MS)
-    assert "ended by signal 9" in notifications()[0]
-    wait_for(dock, qtbot, RunState.BROKEN)
-    assert dock.watch.resume.isEnabled()
-    assert folder.config_file.exists()
-
-
-@pytest.mark.slow
 def test_closing_napari_leaves_the_process_alone_or_stops_it(
     dock: TrainDock,
     qtbot: QtBot,
