@@ -15,14 +15,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
 
 import tyro
 from pydantic import ValidationError
 from tqdm import tqdm
 
+from napari_uda.data.files import REFUSALS, refusal
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.runs import first_problem
 from napari_uda.threads import let_idle_threads_sleep
@@ -55,18 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FloatingPointError as error:
         _complain(str(error))
         sys.exit(1)
-    except (KeyboardInterrupt, Cancelled) as interrupt:
-        _complain(str(interrupt) or "interrupted")
-        sys.exit(130)
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        _complain(refusal(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, Cancelled) as interrupt:
+        _complain(str(interrupt) or "interrupted")
+        sys.exit(130)
 
 
 def _complain(sentence: str) -> None:
     """Say it once, whatever the number of processes under torchrun."""
     if os.environ.get("RANK", "0") == "0":
-        print(f"napari-uda: {sentence}", file=sys.stderr)
+        with suppress(OSError):  # on a full disk the exit code still says it
+            print(f"napari-uda: {sentence}", file=sys.stderr)
 
 
 def _dispatch(given: list[str]) -> None:
@@ -277,6 +284,7 @@ def _drive(run: Run, title: str = "") -> None:
             desc=title or run.config.method.name,
             total=run.config.steps,
             unit="step",
+            file=sys.stderr if sys.stderr.isatty() else _Unbreakable(sys.stderr),
             disable=distributed.rank() != 0,
             mininterval=0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
             delay=1e-3,  # nothing before the first step, so that bad data leaves one sentence
@@ -294,6 +302,21 @@ def _drive(run: Run, title: str = "") -> None:
         raise KeyboardInterrupt(
             f"stopped and saved; continue with: napari-uda train --resume {shlex.quote(str(run.path))}"
         )
+
+
+class _Unbreakable:
+    """A stream to a file; where its disk is full, training goes on without a progress bar."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _losses(scalars: object) -> list[float]:

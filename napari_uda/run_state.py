@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from napari_uda.data.files import refusal
 from napari_uda.run_folder import RunFolder, read_object
 
 BEAT_SECONDS = 2.0
@@ -90,7 +91,11 @@ def run_status(
             clocks of the two machines say.
         now: seconds since 1970; None takes the clock's.
     """
-    if not folder.config_file.is_file():
+    try:
+        is_run = folder.config_file.is_file()
+    except OSError as error:
+        return RunStatus(RunState.BROKEN, refusal(error))
+    if not is_run:
         return RunStatus(RunState.BROKEN, f"{folder.path} has no config.yaml; choose a run folder")
     beat = read_beat(folder)
     if beat is not None and _is_alive(beat, earlier, time.time() if now is None else now):

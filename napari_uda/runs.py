@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from napari_uda.data.files import atomic_file
+from napari_uda.data.files import atomic_file, cannot_write, refusal
 from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder, parse_object
+from napari_uda.run_folder import RunFolder, parse_object, read_object
 
 if TYPE_CHECKING:
     import os
@@ -52,8 +52,12 @@ class Run(RunFolder):
         """
         cls.check_new(path)
         run = cls(Path(path), with_absolute_paths(config))
-        write_text(run.config_file, dump_config(run.config))
-        write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        try:
+            write_text(run.config_file, dump_config(run.config))
+            write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        except InputError:
+            run.take_back()  # or the folder would hold a run already when there is space again
+            raise
         return run
 
     @staticmethod
@@ -94,7 +98,11 @@ class Run(RunFolder):
         """
         folder = Path(path)
         file = RunFolder(folder).config_file
-        if not file.is_file():
+        try:
+            is_run = file.is_file()
+        except OSError as error:
+            raise InputError(refusal(error)) from error
+        if not is_run:
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
             )
@@ -120,9 +128,12 @@ class Run(RunFolder):
             return DataFacts.model_validate_json(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InputError(f"{self.path} has no data.json; train the run first") from error
+        except OSError as error:
+            raise InputError(refusal(error)) from error
         except ValidationError as error:
             raise InputError(
-                f"{file} is not readable by this version ({first_problem(error)}); retrain the run"
+                f"{file} is not readable by this version ({first_problem(error)}); "
+                f"{remedy(self.path, 'retrain the run')}"
             ) from error
 
     @property
@@ -133,11 +144,7 @@ class Run(RunFolder):
     @property
     def created(self) -> str:
         """When the run was made, ISO 8601 in UTC; empty if its environment.json does not say."""
-        try:
-            stored = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return ""
-        return str(stored.get("created", "")) if isinstance(stored, dict) else ""
+        return _stored_environment(self.path).get("created", "")
 
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""
@@ -145,7 +152,10 @@ class Run(RunFolder):
 
     def known_facts(self) -> DataFacts | None:
         """`facts`, or None before training has begun."""
-        return self.facts if self.facts_file.exists() else None
+        try:
+            return self.facts if self.facts_file.exists() else None
+        except OSError as error:
+            raise InputError(refusal(error)) from error
 
     def weights_file(self) -> Path:
         """Weights that predict: the best ones when the run's settings select them, else the last.
@@ -156,12 +166,15 @@ class Run(RunFolder):
         from napari_uda.engine import checkpoint
 
         best = self.checkpoints / checkpoint.BEST
-        if self.config.select != "last" and best.exists():
-            return best
         pair = checkpoint.newest(self.checkpoints)
         last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
-        if not last.exists():
-            raise InputError(f"{self.path} has no weights; train the run first")
+        try:
+            if self.config.select != "last" and best.exists():
+                return best
+            if not last.exists():
+                raise InputError(f"{self.path} has no weights; train the run first")
+        except OSError as error:
+            raise InputError(refusal(error)) from error
         return last
 
     def load_method(self) -> Method[Any]:
@@ -179,8 +192,8 @@ class Run(RunFolder):
             method.load_state_dict(load_weights(file))
         except RuntimeError as error:
             raise InputError(
-                f"{file} does not fit the run's settings ({first_misfit(error)}); use the version that "
-                "trained it"
+                f"{file} does not fit the run's settings ({first_misfit(error)}); "
+                f"{remedy(self.path, 'use the version that trained it')}"
             ) from error
         return method.eval()
 
@@ -281,15 +294,34 @@ def read_config(file: Path) -> RunConfig:
     """
     from napari_uda.run_config import RunConfig
 
-    return parse_config(read_yaml(file), RunConfig, str(file))
+    advice = remedy(file.parent, "correct or remove it")
+    return parse_config(read_yaml(file), RunConfig, str(file), advice)
 
 
-def parse_config(values: Any, kind: type[RunConfig], where: str) -> RunConfig:
+def parse_config(
+    values: Any, kind: type[RunConfig], where: str, advice: str = "correct or remove it"
+) -> RunConfig:
     """Validate plain values as settings, with one sentence when they do not fit."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error)}; correct or remove it") from error
+        raise InputError(f"{where}: {first_problem(error)}; {advice}") from error
+
+
+def remedy(folder: Path, otherwise: str) -> str:
+    """What helps where a run cannot be understood: the version that made it, if that is another one."""
+    from napari_uda import __version__
+
+    made_by = _stored_environment(folder).get("napari_uda", "")
+    if made_by in ("", __version__):
+        return otherwise
+    return f"it was made by napari_uda {made_by}, and this is {__version__}: use that version"
+
+
+def _stored_environment(folder: Path) -> dict[str, str]:
+    """What `environment.json` says; empty when it cannot be read."""
+    found = read_object(folder / "environment.json") or {}
+    return {name: str(value) for name, value in found.items()}
 
 
 def read_yaml(file: Path) -> Any:
@@ -299,7 +331,7 @@ def read_yaml(file: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file} is not valid YAML ({_yaml_problem(error)}); mend it") from error
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); check the path") from error
+        raise InputError(refusal(error)) from error
 
 
 def _yaml_problem(error: Exception) -> str:
@@ -314,12 +346,18 @@ def first_problem(error: ValidationError) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "settings"
     value = problem.get("input")
     shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
-    return f"{field}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    what = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        what = "there is no such setting"
+    return f"{field}: {what}{shown}"
 
 
 def _append(file: Path, line: str) -> None:
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise InputError(cannot_write(file.name, file.parent, error)) from error
 
 
 def _environment() -> dict[str, str]:

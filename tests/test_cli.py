@@ -368,8 +368,8 @@ def test_show_without_a_display(
         ("steps: [1\n", ("not valid YAML", "line 2")),
         ("steps: !mine 3\n", ("not valid YAML", "line 1", "!mine")),
         ('steps: !!python/object/apply:os.system ["touch pwned"]\n', ("python/object",)),
-        ("bogus: 2\n", ("bogus", "not permitted", "got 2")),
-        ("method: {name: se_asa, bogus: 2}\n", ("method.bogus", "not permitted")),
+        ("bogus: 2\n", ("bogus", "there is no such setting", "got 2")),
+        ("method: {name: se_asa, bogus: 2}\n", ("method.bogus", "there is no such setting")),
         ("method: {name: se_asa, prototype_momentum: 2}\n", ("method.prototype_momentum", "got 2")),
         ("method: {name: nope}\n", ("unknown method 'nope'",)),
         ("method: {name: advent}\n", ("mine is for advent, not se_asa",)),
@@ -542,6 +542,44 @@ def test_damaged_runs(
     if resuming:
         _assert_bad_input(command("train", "--resume", run), resuming)
         assert run.exists()
+
+
+def _new_setting(run: Path) -> None:
+    with (run / "config.yaml").open("a") as file:
+        file.write("colour: red\n")
+
+
+def _new_fact(run: Path) -> None:
+    file = run / "data.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "hue": 3}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "alone"),
+    [
+        (_new_setting, "colour: there is no such setting", "correct or remove it"),
+        (_new_fact, "data.json is not readable by this version (hue: ", "retrain the run"),
+        (_wider, "does not fit the run's settings", "use the version that trained it"),
+    ],
+)
+def test_a_run_of_another_version_says_which(
+    change: Callable[[Path], None],
+    said: str,
+    alone: str,
+    command: Command,
+    tiny_run: Run,
+    two_domains: tuple[Path, Path],
+    tmp_path: Path,
+) -> None:
+    run = Path(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    change(run)
+    image = two_domains[1] / "images" / "target_0.nii.gz"
+    predict = ("predict", run, image, "--out", tmp_path / "out")
+    _assert_bad_input(command(*predict), said, alone)
+    file = run / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "napari_uda": "99.0"}))
+    which = f"it was made by napari_uda 99.0, and this is {__version__}: use that version"
+    _assert_bad_input(command(*predict), said, which)
 
 
 def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_path: Path) -> None:

@@ -16,6 +16,21 @@ from napari_uda.errors import InputError
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+_OPEN_UP = "ask its owner for access, or choose another folder"
+_FREE_SPACE = "free space there and do it again"
+_RECONNECT = "check its disk or network drive"
+REFUSALS = {
+    errno.EACCES: _OPEN_UP,
+    errno.EPERM: _OPEN_UP,
+    errno.EROFS: _OPEN_UP,
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: _FREE_SPACE,
+    errno.EIO: _RECONNECT,
+    errno.ENOTCONN: _RECONNECT,
+    errno.ESTALE: _RECONNECT,
+}
+"""What a system refuses that is no fault of this package, and what helps."""
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -39,6 +54,28 @@ def shown(path: str | os.PathLike[str]) -> str:
 def reason(error: OSError) -> str:
     """What the system says about `error`, in lower case: 'no space left on device'."""
     return (error.strerror or type(error).__name__).lower()
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file; one that the system does not let us ask for counts as none."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a folder; one that the system does not let us ask for counts as none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
+def refusal(error: OSError) -> str:
+    """One sentence about a file that the system refuses: which, why, and what helps."""
+    remedy = REFUSALS.get(error.errno or 0, "check the path and its disk")
+    return f"{error.filename or 'a file'} cannot be used ({reason(error)}); {remedy}"
 
 
 @contextmanager
@@ -68,10 +105,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             raise
         _flush_folder(target.parent)
     except OSError as error:
-        raise InputError(
-            f"cannot write {shown(path)} to {target.parent}: {reason(error)}; "
-            "free space there or choose a folder that can be written"
-        ) from error
+        raise InputError(cannot_write(shown(path), target.parent, error)) from error
+
+
+def cannot_write(what: str, folder: Path, error: OSError) -> str:
+    """One sentence about a file that could not be written."""
+    return (
+        f"cannot write {what} to {folder}: {reason(error)}; free space there or choose a folder that "
+        "can be written"
+    )
 
 
 def check_new_folder(out: Path) -> None:

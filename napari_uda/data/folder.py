@@ -92,18 +92,26 @@ def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
-        if not path.is_dir():
-            found.append(path)
-        elif (path / "images").is_dir() or (path / "imagesTr").is_dir():
-            found += [case.image for case in DataFolder.open(path).cases]
-        else:
-            files = [file for file in _volumes(path) if volume_suffix(file)]
-            found += files or [path]
+        try:
+            found += _volumes_of(path)
+        except OSError as error:
+            raise InputError(
+                f"{shown(path)}: cannot be read ({reason(error)}); check the path"
+            ) from error
     if not found:
         raise InputError("no volume given; name files or folders")
     return found
+
+
+def _volumes_of(path: Path) -> list[Path]:
+    """The file itself, or the volumes of a folder."""
+    if not path.exists():
+        raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
+    if not path.is_dir():
+        return [path]
+    if (path / "images").is_dir() or (path / "imagesTr").is_dir():
+        return [case.image for case in DataFolder.open(path).cases]
+    return [file for file in _volumes(path) if volume_suffix(file)] or [path]
 
 
 def _subfolders(folder: Path) -> tuple[Path, Path, bool]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.data.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
+    cannot_write,
     case_name,
     reason,
     shown,
@@ -28,6 +29,7 @@ from napari_uda.errors import InputError
 __all__ = [
     "Orientation",
     "Volume",
+    "as_volume",
     "read_volume",
     "read_labels",
     "write_volume",
@@ -168,6 +170,27 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     return Volume(array, affine, case_name(path))
 
 
+def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
+    """A volume to compute on: one from memory has to be as sound as one from a file.
+
+    Args:
+        image: a volume, or what `read_volume` takes.
+
+    Returns:
+        The volume, yes and no as 1 and 0.
+
+    Raises:
+        InputError: as for `read_volume`.
+    """
+    if not isinstance(image, Volume):
+        return read_volume(image)
+    name, kind = image.name or "volume", image.array.dtype.kind
+    if kind not in "biuf":
+        raise InputError(f"{name}: its voxels are {image.array.dtype}; give a grey-value volume")
+    _check_finite(image.array, name)
+    return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
+
+
 def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
@@ -274,6 +297,12 @@ def write_maps(
             write_volume(aside / name, grid.with_array(array))
         for name in names:
             (aside / name).replace(out / name)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
+            raise InputError(cannot_write(f"the maps of {case}", out, error.__cause__)) from error
+        raise
+    except OSError as error:
+        raise InputError(cannot_write(f"the maps of {case}", out, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return [out / name for name in names]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from napari_uda.data.files import refusal
 from napari_uda.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 WEIGHTS, STATE = "last.safetensors", "last.state.safetensors"
 BEST = "best.safetensors"
@@ -81,11 +83,31 @@ def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
     Raises:
         InputError: if the file is missing or damaged.
     """
+    with _opened(path, device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def check_weights(path: Path) -> None:
+    """Look whether a weights file can be read, without reading its tensors.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    with _opened(path, "cpu"):
+        pass
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
     try:
+        # safetensors takes a file that it may not read for one that is not there
+        path.open("rb").close()
         with safe_open(path, framework="pt", device=device) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; train the run first") from error
+    except PermissionError as error:
+        raise InputError(refusal(error)) from error
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); resume or retrain the run") from error
 
@@ -121,7 +143,10 @@ def refuse_damaged(folder: Path) -> None:
     Raises:
         InputError: if `newest` finds nothing although there was a checkpoint.
     """
-    left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+    try:
+        left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+    except OSError as error:
+        raise InputError(refusal(error)) from error
     if left and newest(folder) is None:
         raise InputError(
             f"the checkpoint in {folder} is damaged ({' and '.join(left)} is no readable pair); remove "
@@ -173,6 +198,8 @@ def _finish_renaming(folder: Path) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(whole, path, metadata=metadata)
+    with suppress(OSError):  # safetensors lets nobody else read it; some file systems know no modes
+        path.chmod(path.parent.stat().st_mode & 0o666)
     _sync(path)
 
 

@@ -92,7 +92,7 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
                 raise
             except BaseException as error:
                 if leader:
-                    with suppress(OSError):  # on a full disk, say what failed first
+                    with suppress(InputError):  # on a full disk, say what failed first
                         run.event("failed", reason=f"{type(error).__name__}: {error}")
                 raise
     finally:

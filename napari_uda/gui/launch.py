@@ -5,11 +5,14 @@ Images get the window usual for what they seem to be, and the View dock stands b
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from napari_uda.data.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
 from napari_uda.errors import InputError
@@ -17,6 +20,11 @@ from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
 from napari_uda.gui.view.window_level import usual_window
+
+if TYPE_CHECKING:
+    from napari_uda.runs import Run
+
+logger = logging.getLogger(__name__)
 
 _SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)
@@ -108,30 +116,48 @@ def _case(layer: Any) -> str:
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    """Volume files of all paths; a run gives its predictions and the images they belong to."""
+    """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
     from napari_uda.run_folder import RunFolder
     from napari_uda.runs import Run
 
     files: list[Path] = []
     for path in paths:
-        if not RunFolder(path).config_file.is_file():
+        if not is_file(RunFolder(path).config_file):
             files += find_volumes([path])
             continue
         run = Run.open(path)
         predictions = find_volumes([run.predictions]) if run.predictions.is_dir() else []
         if not predictions:
-            raise InputError(
-                f"{path.name} has no predictions; write some with napari-uda predict "
-                f"{path} IMAGE --out {run.predictions}"
+            command = f"napari-uda predict {path} IMAGE --out {run.predictions}"
+            inputs = _first_cases(run)
+            if not inputs:
+                raise InputError(f"{path.name} has no predictions; write some with {command}")
+            logger.warning(
+                "%s has no predictions, so the first case of its data is shown; write some with %s",
+                path.name,
+                command,
             )
+            files += inputs
+            continue
         files += _images_of(run.config.data.target or run.config.data.source, predictions)
         files += predictions
     return files
 
 
+def _first_cases(run: Run) -> list[Path]:
+    """Image and labels of the first case of the target, then of the source, as far as they are there."""
+    found: list[Path] = []
+    for folder in (run.config.data.target, run.config.data.source):
+        with suppress(InputError):
+            if folder is not None:
+                case = DataFolder.open(folder).cases[0]
+                found += [file for file in (case.image, case.label) if file is not None]
+    return list(dict.fromkeys(found))
+
+
 def _images_of(folder: Path | None, predictions: list[Path]) -> list[Path]:
     """Images of the run's own data folder whose case has a prediction."""
-    if folder is None or not folder.is_dir():
+    if folder is None or not is_folder(folder):
         return []
     names = {case_name(file).rpartition("_")[0] for file in predictions}
     return [case.image for case in DataFolder.open(folder).cases if case.name in names]

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings
 
+from napari_uda.data.files import is_folder
 from napari_uda.errors import InputError
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
+from napari_uda.tables.known_share import share_of_gap
 
 if TYPE_CHECKING:
     from napari_uda.runs import Run
@@ -31,7 +33,7 @@ def known_models() -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     if MODEL in Run.list(SAMPLES):
         found.append(("Shipped model (cardiac phantom)", MODEL))
-    runs = Run.list(Path("runs"))[:_MOST_FOUND] if Path("runs").is_dir() else []
+    runs = Run.list(Path("runs"))[:_MOST_FOUND] if is_folder("runs") else []
     seen = {path for _, path in found}
     for path in (*recent_models(), *(run.resolve() for run in runs)):
         if path not in seen:
@@ -44,7 +46,7 @@ def recent_models() -> list[Path]:
     """Run folders the user chose before and that still exist, newest first."""
     stored = _settings().value(_RECENT) or []
     paths = [stored] if isinstance(stored, str) else list(stored)
-    return [Path(path) for path in paths if Path(path).is_dir()]
+    return [Path(path) for path in paths if is_folder(path)]
 
 
 def remember_model(path: Path) -> None:
@@ -58,16 +60,19 @@ def remember_model(path: Path) -> None:
 def describe_model(path: Path) -> str:
     """What a model is, line by line. Slow at first: loads torch.
 
-    First method, modalities, steps and date; then the structures; and what the method was told of the
-    target's labels, if it was told anything.
+    First method, modalities, steps and date; then the structures; what the method was told of the
+    target's labels, if it was told anything; and the share of the gap that it recovers, if it is a run of
+    a benchmark whose tables know it.
 
     Raises:
-        InputError: if the folder is no trained run.
+        InputError: if the folder is no trained run, or its weights cannot be read.
     """
     load_torch()
+    from napari_uda.engine.checkpoint import check_weights
     from napari_uda.runs import Run
 
     run = Run.open(path)
+    check_weights(run.weights_file())
     facts, config = run.facts, run.config
     source, target = config.data.source, config.data.target
     domains = [
@@ -79,6 +84,9 @@ def describe_model(path: Path) -> str:
     lines = [_dotted(first), _dotted(facts.labels)]
     if facts.target_supervision != "none":
         lines.append(f"It was told of the target's labels: {facts.target_supervision}")
+    share = share_of_gap(path)
+    if share:
+        lines.append(share)
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_uda.data.files import VOLUME_SUFFIXES, volume_suffix
+from napari_uda.data.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.errors import InputError
@@ -80,9 +80,12 @@ def _read(path: str | list[str]) -> list[LayerData]:
 
 
 def _is_volume(path: Path) -> bool:
-    if path.is_dir():
+    if not is_folder(path):
+        return volume_suffix(path) in VOLUME_SUFFIXES
+    try:
         return any(_is_dicom(file) for file in sorted(path.iterdir())[:5] if file.is_file())
-    return volume_suffix(path) in VOLUME_SUFFIXES
+    except OSError:  # what cannot be looked into is not claimed
+        return False
 
 
 def _is_dicom(file: Path) -> bool:

@@ -25,6 +25,7 @@ from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_uda.data.files import REFUSALS, refusal
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.threads import let_idle_threads_sleep
 
@@ -172,6 +173,8 @@ def sentence(error: Exception) -> str:
     """One sentence for the user about any error."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return refusal(error)
     text = " ".join(str(error).split())
     if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
         return "Memory ran out; close other programs, or crop the volume or switch to the CPU."

@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from napari_uda.api import build_config
 from napari_uda.config import merged
 from napari_uda.data.slices import SliceStore, fill_store
-from napari_uda.data.volume import Volume, read_volume
+from napari_uda.data.volume import Volume, as_volume
 from napari_uda.engine.dataset import TrainingData
 from napari_uda.engine.runtime import Runtime, choose_device
 from napari_uda.engine.schedule import poly
@@ -186,7 +186,7 @@ def adapt(
     images: Sequence[Any] = image if several else [image]  # type: ignore[assignment]
     if not images:
         raise InputError("no volume given to adapt to; name at least one")
-    volumes = [one if isinstance(one, Volume) else read_volume(Path(one)) for one in images]
+    volumes = [as_volume(one) for one in images]
     given = {"sizes_ml": dict(sizes_ml or {}), "settings": dict(settings or {})}
     groups = [volumes] if together else [[volume] for volume in volumes]
     counts = [sum(_slices(opened.facts, volume) for volume in group) for group in groups]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_uda.data.slices import resample_plane, with_neighbours
-from napari_uda.data.volume import Volume, read_volume, write_maps
+from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
@@ -112,7 +112,7 @@ def predict(
     """
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
-    volume = image if isinstance(image, Volume) else read_volume(Path(image))
+    volume = as_volume(image)
     loaded = LoadedRun.of(run, device)
     facts = loaded.run.facts
     maps = segment_volume(

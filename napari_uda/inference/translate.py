@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_uda.data.slices import resample_plane
-from napari_uda.data.volume import Volume, read_volume, write_maps
+from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
@@ -119,7 +119,7 @@ def translate(
             f"{opened.path} was trained with {opened.config.method.name}, which has no generators; "
             "give a run of cyclegan or attent"
         )
-    volume = image if isinstance(image, Volume) else read_volume(Path(image))
+    volume = as_volume(image)
     facts = opened.facts
     start, end = direction.split("_to_")
     begins, _ = _mapping(facts, start, opened)

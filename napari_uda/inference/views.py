@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from napari_uda.data.sampling import generator
 from napari_uda.data.slices import resample_plane, with_neighbours
-from napari_uda.data.volume import Volume, read_volume
+from napari_uda.data.volume import Volume, as_volume
 from napari_uda.errors import InputError
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.reliability import fourier_views, majority, random_views
@@ -151,7 +150,7 @@ def slice_views(
     """
     loaded = LoadedRun.of(run, device)
     method, facts = loaded.method, loaded.run.facts
-    volume = image if isinstance(image, Volume) else read_volume(Path(image))
+    volume = as_volume(image)
     shape = facts.grid.plane_shape(volume)
     check_vote_fits(method, shape, volume.name)
     planes: NDArray[np.float32] = facts.grid.cut(

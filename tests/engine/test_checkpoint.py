@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,16 @@ def test_another_network_or_player_is_refused(tmp_path: Path) -> None:
         checkpoint.resume(tmp_path, module, {"someone_else": optimizers["player"]})
     with pytest.raises(InputError, match="does not fit the run's settings"):
         checkpoint.resume(tmp_path, module, {"player": optim.Adam(module.parameters())})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_whoever_may_open_the_folder_may_read_the_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    folder.chmod(0o750)
+    _save(folder, 1)
+    for name in (checkpoint.WEIGHTS, checkpoint.STATE):
+        assert (folder / name).stat().st_mode & 0o777 == 0o640
 
 
 # --- full disks -----------------------------------------------------------------------------------

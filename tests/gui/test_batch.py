@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,6 +170,18 @@ def test_model_is_described(tiny_run: Path) -> None:
     assert (method, domains, steps) == ("source_only", "MR → MR", "2 steps")
     assert len(date.split("-")) == 3
     assert second == "MYO · LVC"
+
+
+def test_model_of_a_benchmark_tells_its_share_of_the_gap(tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    run = Path(shutil.copytree(tiny_run, out / "runs" / "aaaa"))
+    (out / "cells.csv").write_text("row,data,run\nse_asa,CT to MR,runs/aaaa\n")
+    (out / "table.csv").write_text(
+        "data,row,n_volumes,seeds,gap_recovered_percent\nCT to MR,se_asa,4,0,61.4\n"
+    )
+    assert describe_model(run).splitlines()[2:] == [
+        "Recovers 61 % of the gap in mean Dice (row se_asa of benchmark bench, CT to MR, 4 volumes, 1 seed)"
+    ]
 
 
 def test_model_that_saw_labels_of_the_target_says_so(data_folder: Path, tmp_path: Path) -> None:

@@ -154,6 +154,30 @@ def test_full_disk_is_said_once_it_happens(
     journal.discard()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_stroke_that_did_not_fit_is_taken_when_there_is_space(
+    labels: Volume, folder: Path
+) -> None:
+    import resource
+
+    journal = write(labels, folder, 2)
+    size = (journal.folder / "strokes.bin").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"takes no more \(file too large\); free space there"):
+            journal.append(*stroke(labels, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (journal.folder / "strokes.bin").stat().st_size == size
+    journal.append(*stroke(labels, 2))
+    journal.append(*stroke(labels, 3))
+    journal.close()
+    (found,) = leftovers(folder)
+    assert found.strokes == 4
+    np.testing.assert_array_equal(found.read()[1].array, expected(labels, 4))
+
+
 def test_strokes_survive_a_kill(labels: Volume, folder: Path, tmp_path: Path) -> None:
     """A child process paints until it is killed; what it counted is in the journal."""
     script = """

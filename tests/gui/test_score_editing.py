@@ -302,6 +302,30 @@ def test_disk_that_refuses_is_said_and_painting_goes_on(
     assert_up_to_date(scored)
 
 
+def test_strokes_that_a_full_disk_did_not_take_follow_later(
+    viewer: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock = ScoreDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Score")
+
+    def refuse(*arguments: object) -> None:
+        raise InputError("the folder takes no more (no space left on device); free space there")
+
+    with monkeypatch.context() as full:
+        full.setattr(edit_session.EditJournal, "append", refuse)
+        paint(dock, qtbot)
+        settle(dock, qtbot)
+        assert "no space left on device" in dock.status.text()
+        paint(dock, qtbot, value=1, slice_index=3)
+        settle(dock, qtbot)
+    layer = paint(dock, qtbot, value=1, slice_index=4)
+    settle(dock, qtbot)
+    end(dock, qtbot)
+    (found,) = leftovers()
+    assert found.strokes == 3
+    np.testing.assert_array_equal(found.read()[1].array, layer_volume(layer).array)
+
+
 def test_value_that_is_no_label_is_refused_in_a_sentence(
     scored: ScoreDock, viewer: Viewer, qtbot: QtBot
 ) -> None:

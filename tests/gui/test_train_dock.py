@@ -16,15 +16,16 @@ from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QMessageBox
+from qtpy.QtCore import QEvent, QEventLoop, QTimer
+from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 from tiny_cases import small_config
 from watch_cases import append_lines, beat, write_preview, write_run
 
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.model_dock import is_volume
-from napari_uda.gui.train.dock import TrainDock
+from napari_uda.gui.train import dock as dock_module
+from napari_uda.gui.train.dock import TrainDock, is_of_user
 from napari_uda.gui.train.run_reader import RunReader
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.gui.train.training_process import TrainingProcess
@@ -141,24 +142,6 @@ def test_a_start_that_fails_is_taken_back(
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_said_and_can_be_resumed(
-    dock: TrainDock,
-    qtbot: QtBot,
-    two_domains: Domains,
-    tmp_path: Path,
-    notifications: Callable[[], list[str]],
-) -> None:
-    folder = start(dock, qtbot, tmp_path / "run", two_domains)
-    wait_for_step(dock, qtbot, 2)
-    os.kill(dock._processes[folder.path]._process.pid, signal.SIGKILL)
-    qtbot.waitUntil(lambda: bool(notifications()), timeout=WAIT_MS)
-    assert "ended by signal 9" in notifications()[0]
-    wait_for(dock, qtbot, RunState.BROKEN)
-    assert dock.watch.resume.isEnabled()
-    assert folder.config_file.exists()
-
-
-@pytest.mark.slow
 def test_closing_napari_leaves_the_process_alone_or_stops_it(
     dock: TrainDock,
     qtbot: QtBot,
@@ -178,6 +161,7 @@ def test_closing_napari_leaves_the_process_alone_or_stops_it(
             return answer
 
         monkeypatch.setattr(dock, "ask_about_closing", ask)
+        monkeypatch.setattr(dock_module, "is_of_user", lambda event: True)
         return not dock.eventFilter(dock._window, QEvent(QEvent.Type.Close))
 
     assert not close("stay")
@@ -190,6 +174,52 @@ def test_closing_napari_leaves_the_process_alone_or_stops_it(
     assert run_status(folder).state is RunState.STOPPED
     assert close("stay")  # nothing runs any more, nobody is asked
     assert len(asked) == 3
+
+
+def test_nobody_is_asked_about_a_run_that_has_said_how_it_ended(
+    dock: TrainDock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is still there for a moment."""
+    folder = write_run(tmp_path / "run", "started", "stopped")
+    process = dock._processes[folder.path] = TrainingProcess(folder.path, dock)
+    monkeypatch.setattr(TrainingProcess, "is_running", True)
+    process._earlier_events = 2
+    asked: list[list[Path]] = []
+
+    def ask(running: list[Path]) -> str:
+        asked.append(running)
+        return "stay"
+
+    monkeypatch.setattr(dock, "ask_about_closing", ask)
+    assert not dock._may_close(ask=True)  # resumed, it loads its libraries
+    assert asked == [[folder.path]]
+    assert dock._may_close(ask=False)  # closed by a script
+    with folder.events_file.open("a") as file:
+        for event in ("resumed", "finished"):
+            file.write(json.dumps({"event": event}) + "\n")
+    assert dock._may_close(ask=True)
+    assert len(asked) == 1
+    dock._processes.clear()
+
+
+def test_a_script_that_closes_is_not_asked_but_a_user_is(qtbot: QtBot) -> None:
+    said: list[bool] = []
+
+    class Window(QMainWindow):
+        def closeEvent(self, event: Any) -> None:
+            said.append(is_of_user(event))
+
+    window = Window()
+    qtbot.addWidget(window)
+    window.show()
+    window.close()
+    assert said == [False]
+    window.show()
+    loop = QEventLoop()  # as under napari.run(), where a menu or a key closes
+    QTimer.singleShot(0, window.close)
+    QTimer.singleShot(0, loop.quit)
+    loop.exec_() if hasattr(loop, "exec_") else loop.exec()
+    assert said == [False, True]
 
 
 def test_the_process_outlives_its_widget(two_domains: Domains, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from napari_uda.data.slices import SliceGrid
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.engine.dataset import DataFacts
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.inference.adapt import adapt
 from napari_uda.inference.predict import predict, segment_volume
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
@@ -311,6 +312,30 @@ def test_a_run_gives_the_same_maps_for_every_orientation_and_batch(tiny_run: Run
             got = getattr(turned, name)
             # sums in another order move logits by 1e-6; classes change on exact ties at most
             assert (np.abs(got.astype(float) - wanted) > 1e-4).mean() < 1e-3, name
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_voxels_in_memory_that_are_no_numbers_are_counted(tiny_run: Run, bad: float) -> None:
+    volume, _ = blob_case("case", 77, bright=False)
+    array = volume.array.astype(np.float32)
+    array[2, 3, 4:6] = bad
+    broken = volume.with_array(array)
+    wanted = r"^case: 2 of its 9600 voxels are NaN or infinite; replace them"
+    for compute in (predict, adapt):
+        with pytest.raises(InputError, match=wanted):
+            compute(tiny_run, broken, device="cpu")
+
+
+def test_yes_and_no_are_grey_values_and_complex_numbers_are_not(tiny_run: Run) -> None:
+    volume, _ = blob_case("case", 77, bright=False)
+    mask = volume.array > 200
+    expected = predict(tiny_run, volume.with_array(mask.astype(np.int16)), device="cpu")
+    got = predict(tiny_run, volume.with_array(mask), device="cpu")
+    np.testing.assert_array_equal(got.labels, expected.labels)
+    with pytest.raises(
+        InputError, match="case: its voxels are complex64; give a grey-value volume"
+    ):
+        predict(tiny_run, volume.with_array(mask.astype(np.complex64)), device="cpu")
 
 
 def test_save_writes_three_files_on_the_inputs_grid(

@@ -16,6 +16,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,7 +26,7 @@ import psutil
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from napari_uda.data.files import atomic_file, reason
+from napari_uda.data.files import atomic_file, is_folder, reason
 from napari_uda.data.volume import Volume, read_labels, write_volume
 from napari_uda.errors import InputError
 
@@ -94,21 +95,36 @@ class EditJournal:
             values: `(n,)` labels from now on, 0 to 255.
 
         Raises:
-            InputError: if the disk is full or cannot be written.
+            InputError: if the disk is full or cannot be written; the journal then ends with the stroke
+                before, and can take this one when there is space again.
         """
         content = zlib.compress(
             voxels.astype("<i8").tobytes() + values.astype(np.uint8).tobytes(), 1
         )
+        end = 0
         try:
             if self._stream is None:
                 self._stream = (self.folder / _STROKES).open("ab")
+            end = self._stream.tell()
             self._stream.write(_HEAD.pack(len(content), zlib.crc32(content)) + content)
             self._stream.flush()
             os.fsync(self._stream.fileno())
         except OSError as error:
+            self._take_back(end)
             raise InputError(
-                f"edits are not being kept on disk ({reason(error)}); save them with Save edits…"
+                f"{self.folder} takes no more ({reason(error)}); free space there, or save them with "
+                "Save edits…"
             ) from error
+
+    def _take_back(self, end: int) -> None:
+        """Leave no half stroke: what follows one is not read."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        with suppress(OSError):  # it writes what is left in its buffer
+            stream.close()
+        with suppress(OSError):
+            os.truncate(self.folder / _STROKES, end)
 
     def close(self) -> None:
         """Stop writing; the journal stays and is offered again."""
@@ -181,7 +197,7 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
     """Journals with strokes that no living viewer writes, the oldest first."""
     folder = parent or journal_folder()
     found = []
-    for file in sorted(folder.glob(f"*/{_ABOUT}")) if folder.is_dir() else ():
+    for file in sorted(folder.glob(f"*/{_ABOUT}")) if is_folder(folder) else ():
         if file.parent in _in_use:
             continue
         try:

@@ -102,6 +102,7 @@ class EditSession(QObject):
         self._edited = restored is not None
         self._prepared = self._edited  # restored labels have an array and a journal of their own
         self._warned = False
+        self._refused = False  # by the disk, the last time
         self._soon = self._make_timer(0)  # napari speaks of a stroke before it draws it
         self._later = self._make_timer(_QUIET_MS)
         events = layer.events
@@ -231,7 +232,10 @@ class EditSession(QObject):
             assert self._known is not None
             known = self._known.copy()
         with self._disk:
-            self._begin_journal(known)
+            try:
+                self._begin_journal(known)
+            except InputError as error:
+                self._warn(f"edits are not being kept on disk: {error}")
         return placement(self.layer).to_layer(known)
 
     def _copy(self) -> None:
@@ -269,17 +273,23 @@ class EditSession(QObject):
         return Stroke(changed_box(where), labels, voxels, values, before)
 
     def _write_journal(self) -> None:
-        """Bring the journal up to date; a disk that refuses does not stop the user from painting."""
+        """Bring the journal up to date; a disk that refuses does not stop the user from painting.
+
+        Strokes that it did not take wait for the next one: later strokes alone would not be the edit.
+        """
         with self._disk:
-            pending, self._pending = self._pending, []
+            self._refused = False
             try:
-                for stroke in pending:
+                while self._pending:
+                    stroke = self._pending[0]
                     if stroke.before is not None:
                         self._begin_journal(stroke.before)
                     if self._journal is not None:
                         self._journal.append(stroke.voxels, stroke.values)
+                    del self._pending[0]
             except InputError as error:
-                self._warn(str(error))
+                self._refused = True
+                self._warn(f"edits are not being kept on disk: {error}")
 
     def _begin_journal(self, labels: NDArray[np.uint8]) -> None:
         if self._journal is not None:
@@ -292,10 +302,7 @@ class EditSession(QObject):
             name=self.layer.name,
             names=structure_names(self.layer),
         )
-        try:
-            self._journal = EditJournal.begin(volume, about)
-        except InputError as error:
-            self._warn(f"edits are not being kept on disk: {error}")
+        self._journal = EditJournal.begin(volume, about)
 
     def _warn(self, sentence: str) -> None:
         """Once: the second refusal of a full disk says nothing new. Signals cross threads safely."""
@@ -345,7 +352,8 @@ class EditSession(QObject):
     @guarded
     def _on_kept(self) -> None:
         self._disk_job = None
-        self._keep()
+        if not self._refused:
+            self._keep()
 
     def _score_volume(self) -> None:
         scores, labels = self._scores, set(self._stale)

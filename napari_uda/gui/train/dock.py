@@ -1,5 +1,6 @@
 """Dock `Train`: compose a run, watch it, list and compare runs. Training itself is a process of its own."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import napari.viewer
 from napari.utils.notifications import show_error, show_info
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, QThread
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QInputDialog,
@@ -36,6 +37,7 @@ from napari_uda.run_state import RunState, run_status
 _MOST_STEPS = 10_000_000
 _STOPPED = 130  # exit code of a run that was asked to stop
 _BAD_INPUT = 2
+_FULL_BYTES = 2**20
 _ENDED = frozenset(RunState) - {RunState.RUNNING}
 
 
@@ -331,16 +333,20 @@ class TrainDock(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask what becomes of training before the window closes."""
-        closing = event is not None and event.type() == QEvent.Type.Close
-        if closing and event is not None and watched is self._window and not self._may_close():
+        if event is None or event.type() != QEvent.Type.Close or watched is not self._window:
+            return False
+        if not self._may_close(ask=is_of_user(event)):
             event.ignore()
             return True
         return False
 
-    def _may_close(self) -> bool:
-        """Whether napari may close; what the user wants of running trainings is done."""
-        running = [path for path, process in self._processes.items() if process.is_running]
-        if running:
+    def _may_close(self, *, ask: bool) -> bool:
+        """Whether napari may close; what the user wants of running trainings is done.
+
+        Without anybody to ask they go on, which loses nothing: they can be watched, stopped or resumed later.
+        """
+        running = [path for path, process in self._processes.items() if process.is_training]
+        if running and ask:
             answer = self.ask_about_closing(running)
             if answer == "stay":
                 return False
@@ -372,6 +378,16 @@ class TrainDock(QWidget):
         return {stop: "stop", go_on: "go_on"}.get(box.clickedButton(), "stay")
 
 
+def is_of_user(closing: QEvent) -> bool:
+    """Whether somebody sits there who closes the window and can answer a question.
+
+    A click on the window's own button comes from the window system. napari's menu and its key close the window
+    as a script does, so for them it counts that an event loop runs: a script that closes the viewer by itself,
+    `viewer.close()`, mostly has none. One that does so from a timer is taken for a user.
+    """
+    return bool(closing.spontaneous() or QThread.currentThread().loopLevel() > 0)
+
+
 def _create_run(run_dir: Path, settings: Callable[[], Any]) -> Path:
     """In the thread: a new run folder."""
     load_torch()
@@ -396,7 +412,20 @@ def _outcome(path: Path, code: int, words: str, may_take_back: bool) -> tuple[st
     taken_back = may_take_back and not folder.has_trained()
     if taken_back:
         folder.take_back()
+    if not reason and _is_full(path):
+        reason = (
+            f"The disk of {path} is full, so training could not go on; free space there, and Resume "
+            "goes on from the last checkpoint."
+        )
     return (
         reason or f"The training process ended with code {code}; log.txt may say why.",
         taken_back,
     )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk takes no more: then a run cannot even say so."""
+    try:
+        return shutil.disk_usage(path).free < _FULL_BYTES
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_uda.data.files import refusal
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.train.form_rows import form_layout, show_row
@@ -138,8 +139,13 @@ class DomainChooser(QWidget):
             return f"{self._title}: open {wanted}, or choose a data folder."
         if chosen is None:
             return f"{self._title}: choose a data folder."
-        if isinstance(chosen, Path) and not chosen.is_dir():
-            return f"{self._title}: there is no folder {chosen}; check the path."
+        if isinstance(chosen, Path):
+            try:
+                is_there = chosen.is_dir()
+            except OSError as error:
+                return f"{self._title}: {refusal(error)}."
+            if not is_there:
+                return f"{self._title}: there is no folder {chosen}; check the path."
         return ""
 
     def _show_rows(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_uda.data.files import is_file, refusal
 from napari_uda.gui.train.run_reader import read_settings
 from napari_uda.run_folder import RunFolder
 from napari_uda.run_state import Beat, RunState, RunStatus, run_status
@@ -40,20 +41,35 @@ class KnownRun:
 
 
 class RunScanner:
-    """Looks for runs in folders again and again; settings are read once, for they do not change."""
+    """Looks for runs in folders again and again; settings are read once, for they do not change.
+
+    Attributes:
+        problems: folders that could not be looked into, a sentence each.
+    """
 
     def __init__(self) -> None:
+        self.problems: list[str] = []
         self._settings: dict[Path, tuple[int, dict[str, Any], str]] = {}
         self._beats: dict[Path, Beat | None] = {}
 
     def scan(self, folders: Iterable[Path]) -> list[KnownRun]:
         """All runs directly inside the folders, and the folders that are runs themselves; newest first."""
         paths: dict[Path, None] = {}
+        problems: dict[str, None] = {}
         for folder in folders:
-            if RunFolder(folder).config_file.is_file():
+            try:
+                with os.scandir(folder):  # a list of runs would pass over what it may not look into
+                    pass
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                problems[refusal(error)] = None
+                continue
+            if is_file(RunFolder(folder).config_file):
                 paths[folder] = None
             with suppress(OSError):
                 paths |= dict.fromkeys(Run.list(folder))
+        self.problems = list(problems)
         found = []
         for path in paths:
             with suppress(OSError):  # deleted meanwhile

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_uda.data.files import cannot_write
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.errors import InputError
@@ -73,12 +74,14 @@ def write_folder(folder: Path, domains: Mapping[str, LayerDomain]) -> dict[str, 
                 structures = domain_names(domain.labels, np.unique(labels.array))
             write_dataset_json(aside / name, structures, domain.modality)
         shutil.rmtree(folder, ignore_errors=True)
-        try:
-            aside.replace(folder)
-        except OSError as error:
-            raise InputError(
-                f"{folder} cannot be written ({error.strerror}); choose another run folder"
-            ) from error
+        aside.replace(folder)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
+            said = cannot_write(folder.name, folder.parent, error.__cause__)
+            raise InputError(said) from error
+        raise
+    except OSError as error:
+        raise InputError(cannot_write(folder.name, folder.parent, error)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return {name: folder / name for name in domains}

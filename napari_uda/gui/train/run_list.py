@@ -28,6 +28,7 @@ from napari_uda.run_state import RunState
 _FOLDERS = "train/run_folders"
 _MOST_FOLDERS = 12
 _REFRESH_MS = 3000
+_NO_RUNS = "No runs yet: start one under New run, or add a folder that holds runs."
 _HEADERS = ("Run", "State", "Method", "Steps")
 
 
@@ -80,7 +81,8 @@ class RunList(QWidget):
             "Add folder…", "add_runs", "A folder that holds runs, or a run; mounted ones too"
         )
         self.refresh = _button("Refresh", "refresh_runs", "Look again now")
-        self.note = QLabel("No runs yet: start one under New run, or add a folder that holds runs.")
+        self.note = QLabel(_NO_RUNS)
+        self.note.setObjectName("note")
         self.note.setWordWrap(True)
         buttons = QGridLayout()
         for index, one in enumerate(
@@ -161,7 +163,9 @@ class RunList(QWidget):
                 self.table.setItem(row, column, item)
         self.select(marked)
         self.table.blockSignals(False)
-        self.note.setVisible(not runs)
+        problems = self._scanner.problems
+        self.note.setText("\n".join(problems) or _NO_RUNS)
+        self.note.setVisible(bool(problems) or not runs)
         self._update_buttons()
 
     @guarded

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.data.files import is_file
 from napari_uda.errors import InputError
 from napari_uda.run_folder import RunFolder, SlicePlace, read_object
 from napari_uda.run_state import Beat, RunState, RunStatus, run_status
@@ -119,7 +120,7 @@ class RunReader:
     def _status(self) -> RunStatus:
         status = run_status(self._folder, earlier=self._beat)
         self._beat = status.beat
-        if self._settings is None and self._folder.config_file.is_file():
+        if self._settings is None and is_file(self._folder.config_file):
             self._settings, self._problem = read_settings(self._folder)
         if self._problem and status.state is not RunState.RUNNING:
             return RunStatus(RunState.BROKEN, self._problem, status.beat)

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.config import Config
+from napari_uda.data.files import is_file, is_folder
 from napari_uda.gui.train.form_rows import form_layout
 from napari_uda.gui.train.setting_fields import make_editor, number_text
 from napari_uda.gui.train.setting_problems import bounds, problems_by_field
@@ -232,7 +233,7 @@ class SettingsForm(QWidget):
         self._config, self._problems = self._judge(self._values)
         for path in self._shown:
             value = self._values[path]
-            if isinstance(value, Path) and not value.exists():
+            if isinstance(value, Path) and not (is_file(value) or is_folder(value)):
                 self._problems.setdefault(path, _NOT_THERE)
         places = [*self._shown, *self._fields]  # as they stand, those of groups last
         order = {path: place for place, path in enumerate(dict.fromkeys(places))}

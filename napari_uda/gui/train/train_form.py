@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.data.files import is_file
 from napari_uda.gui.job_dock import JobDock
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.domain_chooser import LayerDomain
@@ -288,7 +289,7 @@ class TrainForm(JobDock):
         folder = self.run_dir.value()
         if folder is None:
             return "Choose a new folder for the run."
-        if RunFolder(folder).config_file.exists():
+        if is_file(RunFolder(folder).config_file):
             return f"{folder.name} holds a run already; choose another run folder."
         return ""
 

@@ -19,6 +19,7 @@ from napari_uda.threads import let_idle_threads_sleep
 _POLL_MS = 200
 _LAST_BYTES = 4000
 _PREFIX = "napari-uda: "
+_ENDINGS = ("finished", "stopped", "failed", "discarded")
 
 
 class TrainingProcess(QObject):
@@ -40,6 +41,7 @@ class TrainingProcess(QObject):
         super().__init__(parent)
         self.folder = RunFolder(path)
         self._process: subprocess.Popen[bytes] | None = None
+        self._earlier_events = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self._poll)
@@ -49,6 +51,12 @@ class TrainingProcess(QObject):
         """Whether the process has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def is_training(self) -> bool:
+        """Whether it trains or is about to: it has not ended, and has not said that it is at its end."""
+        own = self.folder.events()[self._earlier_events :] if self.is_running else []
+        return self.is_running and not any(event.get("event") in _ENDINGS for event in own)
+
     def start(self) -> None:
         """Begin; returns at once.
 
@@ -57,6 +65,7 @@ class TrainingProcess(QObject):
         """
         command = [sys.executable, "-m", "napari_uda", "train", "--resume", str(self.folder.path)]
         # threads that wait sleep, or they would take the viewer's turns on the processor
+        self._earlier_events = len(self.folder.events())
         environment = dict(os.environ)
         let_idle_threads_sleep(environment)
         # a file and no pipe: a pipe breaks, and training with it, when napari is gone

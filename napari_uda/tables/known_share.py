@@ -1,0 +1,48 @@
+"""What the table of a benchmark knows of one of its runs: the share of the gap that its row recovers.
+
+Standard library only: whoever chooses a model need not wait for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+
+def share_of_gap(run: Path) -> str:
+    """One line, or "" for a run of no benchmark, or of one whose tables do not tell.
+
+    A run of a benchmark lies in `OUT/runs/<key>`; `OUT/cells.csv` names its row and data set, and
+    `OUT/table.csv` the share. It is that of the row: the mean of all its seeds, on the volumes that the
+    benchmark scores.
+    """
+    run = run.resolve()
+    out = run.parent.parent
+    if run.parent.name != "runs":
+        return ""
+    cells = [line for line in _lines(out / "cells.csv") if line.get("run") == f"runs/{run.name}"]
+    for line in _lines(out / "table.csv"):
+        if not any(all(line.get(k) == cell.get(k) for k in ("row", "data")) for cell in cells):
+            continue
+        try:
+            percent = float(line.get("gap_recovered_percent") or math.nan)
+        except ValueError:
+            continue
+        if math.isfinite(percent):
+            seeds = (line.get("seeds") or "").split()
+            return (
+                f"Recovers {percent:.0f} % of the gap in mean Dice (row {line['row']} of benchmark "
+                f"{out.name}, {line['data']}, {line.get('n_volumes', '')} volumes, {len(seeds)} "
+                f"seed{'s' * (len(seeds) != 1)})"
+            )
+    return ""
+
+
+def _lines(file: Path) -> list[dict[str, str]]:
+    """The lines of a table; none when it cannot be read."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error):
+        return []

@@ -1,0 +1,50 @@
+"""`napari-uda show`: what is opened for a run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from gui_cases import LABELS, ball_case
+from napari.components import ViewerModel
+
+import napari_uda as uda
+from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.volume import write_volume
+from napari_uda.errors import InputError
+from napari_uda.gui.geometry import tag
+from napari_uda.gui.launch import _files, fill_viewer
+from napari_uda.gui.reader import read_layers
+
+
+def shown(run: Path) -> list[tuple[str, str, bool]]:
+    """Name, role and visibility of the layers of a run."""
+    viewer = ViewerModel()
+    fill_viewer(viewer, [read_layers(file) for file in _files([run])])
+    return [(layer.name, tag(layer)["role"], layer.visible) for layer in viewer.layers]
+
+
+def test_a_run_without_predictions_shows_what_it_learned_from(
+    tiny_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        layers = shown(tiny_run)
+    assert layers == [("case_0", "image", True), ("case_0 reference", "reference", True)]
+    assert "tiny has no predictions, so the first case of its data is shown" in caplog.text
+    assert f"napari-uda predict {tiny_run} IMAGE" in caplog.text
+
+
+def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
+    data = tmp_path / "mr"
+    image, labels = ball_case("case_0", 0)
+    write_volume(data / "images" / "case_0.nii.gz", image)
+    write_volume(data / "labels" / "case_0.nii.gz", labels)
+    write_dataset_json(data, LABELS, "MR")
+    small = {"batch_size": 2, "data": {"size": 32}, "segmentor": {"width": 4, "depth": 2}}
+    run = uda.train("source_only", source=data, run_dir=tmp_path / "run", steps=1, **small)
+    assert len(shown(run.path)) == 2
+    shutil.rmtree(data)
+    with pytest.raises(InputError, match="run has no predictions; write some with napari-uda pre"):
+        _files([run.path])
