@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.layers import find
@@ -66,7 +67,7 @@ class _Target:
     session: EditSession | None
 
 
-class ScoreDock(QWidget):
+class ScoreDock(Dock):
     """Scores labels layers against another one in threads; table, curve and keys lead to slices."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:

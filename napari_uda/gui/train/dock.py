@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import InputError
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
@@ -39,7 +40,7 @@ _BAD_INPUT = 2
 _ENDED = frozenset(RunState) - {RunState.RUNNING}
 
 
-class TrainDock(QWidget):
+class TrainDock(Dock):
     """Coordinates: starts and ends training processes, and attaches the widgets to run folders.
 
     Attributes:
