@@ -244,11 +244,12 @@ class TrainDock(Dock):
 
     @guarded
     def _on_ended(self, path: Path, code: int) -> None:
-        process = self._processes.pop(path, None)
+        process = self._processes.pop(path)
+        process.deleteLater()
         if path in self._discarding:
             self._delete(path)
             return
-        words = "" if process is None else process.last_words()
+        words = process.last_words()
         may_take_back = path in self._created and code == _BAD_INPUT
         self._created.discard(path)
         if path == self.watch.path:
