@@ -192,7 +192,8 @@ class Grid:
         for layer in self._added:
             viewer.add_layer(layer)
             yield
-        _arrange(viewer, self._shown)
+        # the user may have removed one in between
+        _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
         for layer in viewer.layers:
             if layer not in self._shown:
                 _set_visible(layer, False)

@@ -16,7 +16,7 @@ from pint.registry import LazyRegistry
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.geometry import METADATA, layer_volume
-from napari_uda.gui.layers import SideBySide, preload, show
+from napari_uda.gui.layers import Grid, SideBySide, preload, show
 from napari_uda.gui.reader import layer_data
 from napari_uda.gui.writer import write_layer
 from napari_uda.inference.predict import Prediction
@@ -172,3 +172,16 @@ def test_units_are_made_aside_by_a_thread() -> None:
         assert str(Image(np.zeros((2, 2))).units[0]) == "pixel"
     finally:
         registry.set(before)
+
+
+def test_a_layer_may_go_while_the_grid_is_entered() -> None:
+    viewer = ViewerModel()
+    first, second = Image(np.zeros((2, 4, 4))), Image(np.ones((2, 4, 4)))
+    steps = Grid(viewer, [[first], [second]], (1, 2)).enter()
+    next(steps)
+    next(steps)
+    viewer.layers.remove(first)
+    for _ in steps:
+        pass
+    assert list(viewer.layers) == [second]
+    assert viewer.canvas.grid.enabled
