@@ -717,7 +717,7 @@ class Storm:
         self.done[action.__name__] += 1
         try:
             action()
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is what is looked for
             sys.excepthook(*sys.exc_info())
         wait(self.chance.choice((0.0, 0.02, 0.1)))
 
