@@ -6,10 +6,11 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QWidget
 
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.worker import Job, Work, guarded
 
 
-class JobDock(QWidget):
+class JobDock(Dock):
     """What Segment and Translate share; a subclass lays the widgets out and says what may be pressed.
 
     Attributes:

@@ -8,13 +8,16 @@ results `source` (the layer they were computed from) and `run`. What a translati
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pint
 from napari.experimental import link_layers
 from napari.layers import Image, Labels, Layer
+from pint.registry import LazyRegistry
 
 from napari_uda.gui.colours import (
     RELIABILITY_NAMES,
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
     from napari_uda.inference.predict import Prediction
     from napari_uda.inference.translate import Translation
+
+logger = logging.getLogger(__name__)
 
 RESULT_ROLES = ("prediction", "entropy", "reliability")
 ENTROPY_LIMITS = (0.0, 1.0)
@@ -130,8 +135,22 @@ def structure_names(layer: Labels) -> dict[int, str]:
 
 def preload() -> None:
     """Import what napari needs for its first Labels layer (up to a second); for a worker thread."""
-    names = {1: "structure"}
-    Labels(np.zeros((1, 1, 1), np.uint8), **labels_arguments("preload", names))
+    _make_units()
+    try:
+        names = {1: "structure"}
+        Labels(np.zeros((1, 1, 1), np.uint8), **labels_arguments("preload", names))
+    except Exception:
+        # the main thread is making its first layer at this very moment, and what that needs with it
+        logger.debug("nothing is imported early", exc_info=True)
+
+
+def _make_units() -> None:
+    """Make napari's units aside: two threads in the lazy start of pint's own break each other's layers."""
+    known = pint.get_application_registry()
+    if isinstance(known.get(), LazyRegistry):
+        whole: pint.UnitRegistry[Any] = pint.UnitRegistry()
+        if isinstance(known.get(), LazyRegistry):
+            known.set(whole)
 
 
 def find(viewer: ViewerModel, **entries: Any) -> Layer | None:
@@ -173,7 +192,8 @@ class Grid:
         for layer in self._added:
             viewer.add_layer(layer)
             yield
-        _arrange(viewer, self._shown)
+        # the user may have removed one in between
+        _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
         for layer in viewer.layers:
             if layer not in self._shown:
                 _set_visible(layer, False)

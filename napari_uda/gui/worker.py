@@ -46,6 +46,20 @@ class _Outcome:
     cancelled: bool = False
 
 
+class _Task:
+    """What a worker calls, once: napari keeps every worker until it closes, and must not keep the work."""
+
+    def __init__(self, title: str, run: Callable[[], _Outcome]) -> None:
+        self._title = title
+        self._run = [run]
+
+    def __call__(self) -> _Outcome:
+        return self._run.pop()()
+
+    def __str__(self) -> str:
+        return self._title  # in napari's question about running work
+
+
 class Job(QObject):
     """One piece of work in a thread, started once.
 
@@ -93,7 +107,9 @@ class Job(QObject):
         _running.add(self)
         if not self._quiet:
             self._bar = cancelable_progress(desc=self._title, total=0)
-        self._worker = create_worker(self._run, _ignore_errors=True)
+        task = _Task(self._title, self._run)
+        # napari remembers what `create_worker` made, to name it when it closes; small work is not named
+        self._worker = FunctionWorker(task) if self._quiet else create_worker(task)
         self._worker.returned.connect(self._on_returned)
         self._worker.finished.connect(self._on_finished)
         self._timer.start()

@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pint
 import pytest
 from gui_cases import ball_case
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from pint.registry import LazyRegistry
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.geometry import METADATA, layer_volume
-from napari_uda.gui.layers import SideBySide, show
+from napari_uda.gui.layers import Grid, SideBySide, preload, show
 from napari_uda.gui.reader import layer_data
 from napari_uda.gui.writer import write_layer
 from napari_uda.inference.predict import Prediction
@@ -156,3 +158,30 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     views.leave()
     assert [(layer, layer.visible) for layer in viewer.layers] == before
     assert not grid.enabled
+
+
+def test_units_are_made_aside_by_a_thread() -> None:
+    """Another thread that makes a layer meanwhile sees none of them or all."""
+    registry = pint.get_application_registry()
+    before, lazy = registry.get(), LazyRegistry()
+    try:
+        registry.set(lazy)
+        preload()
+        assert type(lazy) is LazyRegistry  # nobody saw it half made
+        assert registry.get() is not lazy
+        assert str(Image(np.zeros((2, 2))).units[0]) == "pixel"
+    finally:
+        registry.set(before)
+
+
+def test_a_layer_may_go_while_the_grid_is_entered() -> None:
+    viewer = ViewerModel()
+    first, second = Image(np.zeros((2, 4, 4))), Image(np.ones((2, 4, 4)))
+    steps = Grid(viewer, [[first], [second]], (1, 2)).enter()
+    next(steps)
+    next(steps)
+    viewer.layers.remove(first)
+    for _ in steps:
+        pass
+    assert list(viewer.layers) == [second]
+    assert viewer.canvas.grid.enabled

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
@@ -25,9 +27,10 @@ from napari_uda.gui.geometry import displayed, layer_volume
 from napari_uda.gui.layers import show, structure_names
 from napari_uda.gui.navigation import current_slice, go_to_slice
 from napari_uda.gui.reader import layer_data
+from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
-from napari_uda.gui.score.scoring import score_layers
+from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.inference.predict import Prediction
 from napari_uda.metrics.calibration import calibrate_structures
@@ -95,6 +98,30 @@ def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
     assert dock.choices.entropies.currentText() == "case_0 entropy"
     assert dock.choices.predictions.count() == 2  # no reliability map among structures
     assert not dock.export.isEnabled()
+
+
+def test_cancel_is_said_at_once_and_changes_nothing(
+    scored: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, before = threading.Event(), scored._results
+
+    def slow(*arguments: Any) -> LayerScores:
+        go_on.wait(10)
+        return score_layers(*arguments)
+
+    monkeypatch.setattr(dock_module, "score_layers", slow)
+    assert not scored.cancel.isVisibleTo(scored)
+    scored.score.click()
+    assert scored.cancel.isVisibleTo(scored)
+    scored.cancel.click()
+    assert scored.status.text() == "Cancelling…"
+    assert not scored.cancel.isEnabled()
+    go_on.set()
+    settle(scored, qtbot)
+    assert scored.status.text() == "Cancelled."
+    assert scored._results is before
+    assert scored.score.isEnabled()
+    assert not scored.cancel.isVisibleTo(scored)
 
 
 def test_table_shows_the_numbers_of_evaluate(

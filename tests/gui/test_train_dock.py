@@ -238,6 +238,20 @@ def test_the_process_outlives_its_widget(two_domains: Domains, tmp_path: Path) -
     assert not process.is_running
 
 
+def test_cancel_while_the_process_still_imports(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    folder = write_run(tmp_path / "run")
+    dock._train(folder.path)
+    child = dock._processes[folder.path]._process
+    dock.watch.discard.click()
+    assert dock.watch.status.text() == "Cancelling…"
+    qtbot.waitUntil(lambda: not folder.path.exists(), timeout=WAIT_MS)
+    assert child.returncode == -signal.SIGKILL
+    qtbot.waitUntil(lambda: not dock.findChildren(TrainingProcess), timeout=WAIT_MS)
+
+
 def test_last_words_are_the_sentence(tmp_path: Path) -> None:
     process = TrainingProcess(tmp_path)
     assert process.last_words() == ""

@@ -125,7 +125,7 @@ def test_a_message_stays_until_the_state_it_waits_for(
     tab.say("Starting…", until=(RunState.RUNNING,))
     qtbot.waitUntil(lambda: tab.update_seen is not None, timeout=WAIT_MS)
     assert tab.status.text() == "Starting…"
-    assert enabled(tab) == ["open_folder"]
+    assert enabled(tab) == ["discard", "open_folder"]  # nobody waits for what he does not want
     beat(folder)
     qtbot.waitUntil(lambda: tab.status.text() == "se_asa · training", timeout=WAIT_MS)
     assert enabled(tab) == ["stop", "discard", "open_folder"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from napari.utils import progress
+from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -141,3 +144,21 @@ def test_guarded_slot_turns_errors_into_notifications(
 
 def test_sentence_is_short() -> None:
     assert sentence(RuntimeError("a" * 1000)) == "RuntimeError: " + "a" * 300
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_ended_work_is_forgotten_although_napari_lists_it(
+    quiet: bool, make_napari_viewer: Callable[[], Viewer], qtbot: QtBot, owner: QWidget
+) -> None:
+    make_napari_viewer()
+
+    class Volume:
+        """What work holds on to: a layer, say."""
+
+    volume = Volume()
+    gone = weakref.ref(volume)
+    job = Job("hold", lambda report, stop, held=volume: held is None, owner, quiet=quiet)
+    assert finish(qtbot, job) == [("succeeded", False)]
+    del job, volume
+    gc.collect()
+    assert gone() is None

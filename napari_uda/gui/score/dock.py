@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.layers import find
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from napari_uda.metrics.disagreement import Region
     from napari_uda.metrics.overlap import Box
 
+_CANCELLING = "Cancelling…"
 _WIDE = 1.3  # width over height from which the dock lies rather than stands
 
 
@@ -66,7 +68,7 @@ class _Target:
     session: EditSession | None
 
 
-class ScoreDock(QWidget):
+class ScoreDock(Dock):
     """Scores labels layers against another one in threads; table, curve and keys lead to slices."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -77,6 +79,7 @@ class ScoreDock(QWidget):
         self._layers: list[Labels] = []
         self._cohort = Cohort()
         self._editing = Editing(napari_viewer, self)
+        self._doing = ""  # what the job does
         self._message = ""
         self._walk: tuple[object, int] = (None, -1)  # what is walked through, and how far
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
@@ -95,6 +98,9 @@ class ScoreDock(QWidget):
         self.choices = ScoreChoices(self._viewer)
         self.score = QPushButton("Score")
         self.score.setObjectName("score")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setObjectName("cancel")
+        self.cancel.setToolTip("Stop; nothing is changed")
         self.save = QPushButton("Save edits…")
         self.save.setObjectName("save_edits")
         self.save.setToolTip(
@@ -116,6 +122,7 @@ class ScoreDock(QWidget):
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
         buttons.addWidget(self.score, 2)
+        buttons.addWidget(self.cancel, 1)
         buttons.addWidget(self.save, 1)
         buttons.addWidget(self.export, 1)
         controls = QVBoxLayout()
@@ -149,6 +156,7 @@ class ScoreDock(QWidget):
         self.choices.layers_changed.connect(self._on_layers_changed)
         self.choices.protocol_changed.connect(self._on_protocol_changed)
         self.score.clicked.connect(self._on_score)
+        self.cancel.clicked.connect(self._on_cancel)
         self.save.clicked.connect(self._on_save)
         self.export.clicked.connect(self._on_export)
         self.table.structure_chosen.connect(self._on_structure_chosen)
@@ -225,10 +233,12 @@ class ScoreDock(QWidget):
     # -- scoring ----------------------------------------------------------------------------------
 
     def _update_buttons(self) -> None:
-        obstacle = "Scoring…" if self._job is not None else self.choices.obstacle()
+        obstacle = self._doing if self._job is not None else self.choices.obstacle()
         self.score.setEnabled(not obstacle)
         self.score.setToolTip(obstacle or "Compare prediction and reference")
         resting = self._job is None
+        self.cancel.setVisible(not resting)
+        self.cancel.setEnabled(obstacle != _CANCELLING)
         self.export.setEnabled(bool(self._results) and resting)
         self.cohort.folders.setEnabled(resting)
         self.save.setVisible(self._editing.is_edited(self.choices.predictions.layer))
@@ -271,9 +281,16 @@ class ScoreDock(QWidget):
         job.succeeded.connect(on_success)
         job.failed.connect(self._on_failed)
         job.ended.connect(self._on_ended)
-        self._job = job
+        self._job, self._doing = job, "Scoring…"
         self._update_buttons()
         job.start()
+
+    @guarded
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._doing = _CANCELLING
+            self._update_buttons()
+            self._job.cancel()
 
     def _aside(
         self, title: str, work: Callable[[], Any], on_success: Callable[[Any], None]

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import InputError
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
@@ -41,7 +42,7 @@ _FULL_BYTES = 2**20
 _ENDED = frozenset(RunState) - {RunState.RUNNING}
 
 
-class TrainDock(QWidget):
+class TrainDock(Dock):
     """Coordinates: starts and ends training processes, and attaches the widgets to run folders.
 
     Attributes:
@@ -245,11 +246,12 @@ class TrainDock(QWidget):
 
     @guarded
     def _on_ended(self, path: Path, code: int) -> None:
-        process = self._processes.pop(path, None)
+        process = self._processes.pop(path)
+        process.deleteLater()
         if path in self._discarding:
             self._delete(path)
             return
-        words = "" if process is None else process.last_words()
+        words = process.last_words()
         may_take_back = path in self._created and code == _BAD_INPUT
         self._created.discard(path)
         if path == self.watch.path:

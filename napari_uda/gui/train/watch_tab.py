@@ -245,7 +245,8 @@ class WatchTab(QWidget):
         self.machine.setVisible(bool(machine))
         state = None if status is None or self._until else status.state
         self.stop.setEnabled(state is RunState.RUNNING)
-        self.discard.setEnabled(state is RunState.RUNNING)
+        starts = RunState.RUNNING in self._until  # a process imports for seconds before it trains
+        self.discard.setEnabled(state is RunState.RUNNING or starts)
         self.resume.setEnabled(state in _RESUMABLE)
         self.more.setEnabled(state is RunState.FINISHED)
         self.open.setEnabled(self.path is not None)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 from napari_uda.errors import InputError
 from napari_uda.gui import preferences
 from napari_uda.gui.choosers import LayerChooser
+from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.navigation import AXIS_NAMES, go_to_slice
@@ -36,7 +37,7 @@ _READ_MS = 30
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 
 
-class ViewDock(QWidget):
+class ViewDock(Dock):
     """Tools for looking at a volume; they change how layers are shown, never their values."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:

@@ -1,0 +1,82 @@
+"""A dock that the user closes: nothing of it stays behind, and the next one works like the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from napari.viewer import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QWidget
+
+from napari_uda.gui import worker
+from napari_uda.gui.dock import Dock
+
+WAIT_MS = 60_000
+
+
+def listeners(viewer: Viewer) -> Counter[str]:
+    """Callbacks of every event of the viewer and its layers, its keys and what hears its mouse."""
+    groups = {
+        "viewer": viewer.events,
+        "layers": viewer.layers.events,
+        "selection": viewer.layers.selection.events,
+        "dims": viewer.dims.events,
+        "cursor": viewer.cursor.events,
+        **{layer.name: layer.events for layer in viewer.layers},
+    }
+    found = Counter(
+        {
+            f"{title}.{name}": len(emitter.callbacks)
+            for title, group in groups.items()
+            for name, emitter in group.emitters.items()
+        }
+    )
+    found["keys"], found["mouse"] = len(viewer.keymap), len(viewer.mouse_drag_callbacks)
+    return found
+
+
+def close(viewer: Viewer, dock: QWidget, qtbot: QtBot) -> None:
+    """Close a dock as its cross does."""
+    with qtbot.waitSignal(dock.inner_widget().destroyed, timeout=10_000):
+        viewer.window.remove_dock_widget(dock)
+
+
+@pytest.mark.parametrize("name", ["Train", "Segment", "Translate", "Score", "View"])
+def test_a_closed_dock_takes_its_listeners_with_it(
+    name: str, make_napari_viewer: Callable[[], Viewer], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.add_image(np.zeros((3, 8, 8)), name="image")
+    viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="labels")
+    before = listeners(viewer)
+    dock, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
+    assert listeners(viewer) > before
+    close(viewer, dock, qtbot)
+    assert listeners(viewer) - before == Counter()
+    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+
+
+def test_keys_of_a_dock_work_when_it_is_opened_again(
+    make_napari_viewer: Callable[[], Viewer], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer()
+    for _ in range(2):
+        dock, score = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
+        assert score.slices.worst.text().endswith("(W)")
+        close(viewer, dock, qtbot)
+
+
+def test_a_dock_that_is_put_elsewhere_lives_on(
+    make_napari_viewer: Callable[[], Viewer], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer()
+    widget = Dock()
+    viewer.window.remove_dock_widget(viewer.window.add_dock_widget(widget, name="first"))
+    viewer.window.add_dock_widget(widget, name="second")
+    other = Dock()
+    with qtbot.waitSignal(other.destroyed):  # after which the first would be gone as well
+        viewer.window.remove_dock_widget(viewer.window.add_dock_widget(other, name="third"))
+    assert widget.parent() is not None
