@@ -9,6 +9,7 @@ results `source` (the layer they were computed from) and `run`. What a translati
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +130,13 @@ def structure_names(layer: Labels) -> dict[int, str]:
 
 
 def preload() -> None:
-    """Import what napari needs for its first Labels layer (up to a second); for a worker thread."""
+    """Import and compute what the first Labels layer waits for (up to a second); for a worker thread."""
     names = {1: "structure"}
     Labels(np.zeros((1, 1, 1), np.uint8), **labels_arguments("preload", names))
+    with suppress(ImportError):  # another vispy may keep them elsewhere
+        from vispy.visuals.line.dash_atlas import DashAtlas
+
+        DashAtlas()  # dashes that napari's outline of a polygon could have: 70 ms, remembered by vispy
 
 
 def find(viewer: ViewerModel, **entries: Any) -> Layer | None:
@@ -289,10 +294,17 @@ def _result_layers(
             yield Labels(data, **labels_arguments(name, prediction.names), **where)
         elif role == "entropy":
             layer = Image(data, **entropy_arguments(name), **where, visible=False)
-            layer.colorbar.visible = True
+            layer.events.visible.connect(_add_colorbar)
             yield layer
         else:
             yield Labels(data, **reliability_arguments(name), **where, visible=False)
+
+
+def _add_colorbar(event: Any) -> None:
+    """A colour bar takes napari 50 ms to make: it comes when the map is first seen."""
+    layer = event.source
+    layer.events.visible.disconnect(_add_colorbar)
+    layer.colorbar.visible = True
 
 
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
