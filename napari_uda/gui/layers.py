@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def structure_names(layer: Labels) -> dict[int, str]:
 
 
 def preload() -> None:
-    """Import what napari needs for its first Labels layer (up to a second); for a worker thread."""
+    """Import and compute what the first Labels layer waits for (up to a second); for a worker thread."""
     _make_units()
     try:
         names = {1: "structure"}
@@ -142,6 +143,10 @@ def preload() -> None:
     except Exception:
         # the main thread is making its first layer at this very moment, and what that needs with it
         logger.debug("nothing is imported early", exc_info=True)
+    with suppress(ImportError):  # another vispy may keep them elsewhere
+        from vispy.visuals.line.dash_atlas import DashAtlas
+
+        DashAtlas()  # dashes that napari's outline of a polygon could have: 70 ms, remembered by vispy
 
 
 def _make_units() -> None:
@@ -309,10 +314,17 @@ def _result_layers(
             yield Labels(data, **labels_arguments(name, prediction.names), **where)
         elif role == "entropy":
             layer = Image(data, **entropy_arguments(name), **where, visible=False)
-            layer.colorbar.visible = True
+            layer.events.visible.connect(_add_colorbar)
             yield layer
         else:
             yield Labels(data, **reliability_arguments(name), **where, visible=False)
+
+
+def _add_colorbar(event: Any) -> None:
+    """A colour bar takes napari 50 ms to make: it comes when the map is first seen."""
+    layer = event.source
+    layer.events.visible.disconnect(_add_colorbar)
+    layer.colorbar.visible = True
 
 
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:

@@ -57,11 +57,23 @@ def test_values_names_and_colours(made_prediction: Prediction) -> None:
         np.testing.assert_array_equal(layer_volume(layer).array, array)
     assert list(prediction.features["structure"]) == ["background", "MYO", "LVC"]
     assert tuple(entropy.contrast_limits) == (0, 1)
-    assert entropy.colorbar.visible
     assert list(reliability.features["structure"]) == ["background", "reliable", "unreliable"]
     blue, orange = reliability.get_color(1), reliability.get_color(2)
     np.testing.assert_allclose(blue[:3], (0, 0x72 / 255, 0xB2 / 255), atol=1e-2)
     np.testing.assert_allclose(orange[:3], (0xE6 / 255, 0x9F / 255, 0), atol=1e-2)
+
+
+def test_colour_bar_comes_with_the_map_and_goes_with_the_user(
+    made_prediction: Prediction,
+) -> None:
+    entropy = show(ViewerModel(), made_prediction)[2]
+    assert not entropy.colorbar.visible  # 50 ms for something that is hidden
+    entropy.visible = True
+    assert entropy.colorbar.visible
+    entropy.colorbar.visible = False
+    entropy.visible = False
+    entropy.visible = True
+    assert not entropy.colorbar.visible
 
 
 def test_name_under_the_cursor(made_prediction: Prediction) -> None:

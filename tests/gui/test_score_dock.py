@@ -185,6 +185,19 @@ def test_curve_holds_dice_per_slice_in_the_order_of_the_viewer(
         assert value == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
+def test_chosen_structure_is_drawn_strongly_and_all_in_one_go(
+    scored: ScoreDock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve, drawn = scored.slices.curve, []
+    draw = curve._draw
+    monkeypatch.setattr(curve, "_draw", lambda: drawn.append(draw()))
+    scored.slices.choose(0, 2)
+    assert len(drawn) == 1
+    widths = [item.opts["pen"].widthF() for item in curve.plot.listDataItems()]
+    assert [line.label for line in curve._lines] == [1, 2]
+    assert widths == [1.5, 3.0]
+
+
 def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.axes.setCurrentIndex(1)
     assert not scored.slices.curve.marker.isVisible()  # the view lies along that axis

@@ -126,6 +126,16 @@ def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBo
     assert "case_0, edited: mean Dice" in scored.status.text()
 
 
+def test_first_stroke_is_scored_before_the_original_gets_a_layer(
+    scored: ScoreDock, qtbot: QtBot
+) -> None:
+    layers: list[int] = []
+    scored._editing.changed.connect(lambda *_: layers.append(len(scored._viewer.layers)))
+    paint(scored, qtbot)
+    settle(scored, qtbot)
+    assert layers == [len(scored._viewer.layers) - 1]
+
+
 def test_original_keeps_its_values_name_and_role(
     scored: ScoreDock, made_prediction: Prediction, qtbot: QtBot
 ) -> None:

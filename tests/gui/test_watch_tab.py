@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
 
+from napari_uda.gui.train import run_reader, watch_tab
 from napari_uda.gui.train.loss_curves import Curve, LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList, known_folders
@@ -106,6 +107,23 @@ def test_a_running_run_is_followed(tab: WatchTab, qtbot: QtBot, tmp_path: Path) 
         file.write('{"event": "stopped"}\n')
     qtbot.waitUntil(lambda: "can be resumed" in tab.status.text(), timeout=WAIT_MS)
     assert enabled(tab) == ["resume", "open_folder"]
+
+
+def test_a_long_file_is_drawn_when_its_last_part_is_read(
+    tab: WatchTab, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "run", "started", "finished", lines=40)
+    # five parts, the last of which ends with the file: nothing tells that there is no sixth
+    lines = folder.metrics_file.read_text().splitlines()
+    width = max(map(len, lines))
+    folder.metrics_file.write_text("".join(f"{line:{width}}\n" for line in lines))
+    monkeypatch.setattr(run_reader, "_MOST_BYTES", 8 * (width + 1))
+    judged: list[int] = []
+    monkeypatch.setattr(watch_tab, "hints", lambda history, *_: judged.append(history.step) or [])
+    tab.attach(folder.path)
+    qtbot.waitUntil(lambda: tab.curves is not None, timeout=WAIT_MS)
+    assert tab.curves._lines["segmentation"].getOriginalDataset()[0].tolist() == list(range(1, 41))
+    assert judged == [40]
 
 
 def test_previews_give_areas_and_hints(tab: WatchTab, qtbot: QtBot, tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ class Stroke:
 class EditSession(QObject):
     """Watches a layer from when its brush is taken up.
 
-    Signals: `began(before)` once, with the unedited `(Z, Y, X)` labels on the file's grid, at the first
-    change; `changed(box)` when the touched slices are scored; `settled()` when the volume is;
+    Signals: `changed(box)` when the touched slices are scored; `began(before)` once, with the unedited
+    `(Z, Y, X)` labels on the file's grid, right after the first change; `settled()` when the volume is scored;
     `replaced()` when the layer got other data that is no edit; `failed(sentence)`.
     """
 
@@ -99,12 +99,15 @@ class EditSession(QObject):
         self._again = False
         self._ignored = False  # an array that this session gives to the layer
         self._stale: set[int] = set()  # labels whose volume is not scored yet
+        self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
         self._edited = restored is not None
         self._prepared = self._edited  # restored labels have an array and a journal of their own
         self._warned = False
         self._refused = False  # by the disk, the last time
-        self._soon = self._make_timer(0)  # napari speaks of a stroke before it draws it
-        self._later = self._make_timer(_QUIET_MS)
+        # napari speaks of a stroke before it draws it
+        self._soon = self._make_timer(0, self._on_touched)
+        self._later = self._make_timer(_QUIET_MS, self._on_touched)
+        self._begin = self._make_timer(0, self._on_begun)
         events = layer.events
         self._connections: tuple[tuple[Any, Any], ...] = (
             (events.mode, self._on_mode),
@@ -126,7 +129,8 @@ class EditSession(QObject):
     def is_busy(self) -> bool:
         """Whether a thread is at work or about to be."""
         at_work = (self._slices_job, self._volume_job, self._disk_job) != (None, None, None)
-        return at_work or self._soon.isActive() or self._later.isActive()
+        timers = (self._soon, self._later, self._begin)
+        return at_work or any(timer.isActive() for timer in timers)
 
     def score_along(self, scores: LayerScores | None) -> None:
         """Bring these scores, made of `labels()`, up to date at every edit; None stops it."""
@@ -158,8 +162,8 @@ class EditSession(QObject):
             event.disconnect(slot)
         self._connections = ()
         with suppress(RuntimeError):  # at the end of the process Qt deletes timers first
-            self._soon.stop()
-            self._later.stop()
+            for timer in (self._soon, self._later, self._begin):
+                timer.stop()
         self._write_journal()
         with self._disk:
             journal, self._journal = self._journal, None
@@ -168,11 +172,11 @@ class EditSession(QObject):
             elif journal is not None:
                 journal.discard()
 
-    def _make_timer(self, milliseconds: int) -> QTimer:
+    def _make_timer(self, milliseconds: int, slot: Callable[..., None]) -> QTimer:
         timer = QTimer(self)
         timer.setSingleShot(True)
         timer.setInterval(milliseconds)
-        timer.timeout.connect(self._on_touched)
+        timer.timeout.connect(slot)
         return timer
 
     # -- what happens to the layer ----------------------------------------------------------------
@@ -326,12 +330,19 @@ class EditSession(QObject):
         if stroke is None:
             return
         self._pending.append(stroke)
-        if stroke.before is not None:
-            self.began.emit(stroke.before)
         self.changed.emit(stroke.box)
+        if stroke.before is not None:
+            # a layer for them takes napari a tenth of a second: the scores are drawn before that
+            self._before = stroke.before
+            self._begin.start()
         self._keep()
         self._stale |= stroke.labels
         self._score_volume()
+
+    @guarded
+    def _on_begun(self) -> None:
+        before, self._before = self._before, None
+        self.began.emit(before)
 
     @guarded
     def _on_stroke_ended(self) -> None:

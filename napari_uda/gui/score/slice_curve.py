@@ -45,26 +45,24 @@ class SliceCurve(QWidget):
         self._background, self._text = background, text
         self._draw()
 
-    def show_curves(self, lines: Sequence[Line], quantity: str, top: float | None) -> None:
+    def show_curves(
+        self, lines: Sequence[Line], quantity: str, top: float | None, label: int | None = None
+    ) -> None:
         """Draw anew.
 
         Args:
             lines: one per structure and prediction; a NaN leaves a gap.
             quantity: what the values are, with its unit.
             top: upper end of the value axis; None fits the values.
+            label: the structure to draw strongly; None draws all alike.
         """
-        self._lines = list(lines)
+        self._lines, self._chosen = list(lines), label
         self.plot.setLabel("left", quantity)
         self._draw()
         ends = [float(np.nanmax(one.values)) for one in lines if np.isfinite(one.values).any()]
         self.plot.setYRange(0, top or max(ends, default=1.0), padding=0.08)
         numbers = np.concatenate([line.slices for line in lines] or [np.arange(2)])
         self.plot.setXRange(int(numbers.min()), int(numbers.max()), padding=0.02)
-
-    def emphasise(self, label: int | None) -> None:
-        """Draw one structure strongly; None draws all alike."""
-        self._chosen = label
-        self._draw()
 
     def mark(self, index: int | None) -> None:
         """Mark the slice on screen; None hides the mark."""

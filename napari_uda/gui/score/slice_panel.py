@@ -206,8 +206,7 @@ class SlicePanel(QWidget):
         for rank, result in enumerate(self._results):
             if chosen in (ALL, rank):
                 lines += result.lines(self.axis, quantity, rank)
-        self.curve.show_curves(lines, title, top)
-        self.curve.emphasise(self.label or None)
+        self.curve.show_curves(lines, title, top, self.label or None)
 
     @guarded
     def _on_choice(self) -> None:

@@ -56,6 +56,11 @@ class LivePreviews(QWidget):
         self.slices.changed.connect(self._on_slices_changed)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no layers are on their way."""
+        return self._steps is None
+
     def watch(self, path: Path | None) -> None:
         """Turn to another run, or to none."""
         if path == self._path:

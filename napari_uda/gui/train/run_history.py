@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,7 +23,8 @@ class RunHistory:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._points: dict[str, tuple[list[int], list[float]]] = {}
+        # arrays, for lists take numpy a millisecond each to read
+        self._points: dict[str, tuple[array[int], array[float]]] = {}
         self._clock: list[tuple[int, float]] = []  # step, seconds of the newest lines
 
     def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -35,7 +37,7 @@ class RunHistory:
                 self._clock = [*self._clock[1 - _LINES_FOR_SPEED :], (step, float(seconds))]
             for name, value in line.items():
                 if name not in _NOT_SCALARS and isinstance(value, (int, float)):
-                    steps, values = self._points.setdefault(name, ([], []))
+                    steps, values = self._points.setdefault(name, (array("q"), array("d")))
                     steps.append(step)
                     values.append(float(value))
 
@@ -55,7 +57,7 @@ class RunHistory:
 
     def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps and values of one scalar; empty when there is none of the name."""
-        steps, values = self._points.get(name, ([], []))
+        steps, values = self._points.get(name, ((), ()))
         return np.array(steps, np.int64), np.array(values, np.float64)
 
     def seconds_left(self, step: int, total: int) -> float | None:

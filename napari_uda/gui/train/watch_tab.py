@@ -71,6 +71,7 @@ class WatchTab(QWidget):
         self.update_seen: RunUpdate | None = None
         self.history = RunHistory()
         self._preview: Preview | None = None
+        self._undrawn = False  # lines came that no curve shows yet
         self._message = ""
         self._until: frozenset[RunState] = frozenset()
         self._colours = DARK
@@ -186,6 +187,7 @@ class WatchTab(QWidget):
         self.path = self.update_seen = self._preview = None
         self.history.clear()
         self._message, self._until = "", frozenset()
+        self._undrawn = False
         self._show_nothing()
 
     def say(self, message: str, until: Collection[RunState] = ()) -> None:
@@ -213,10 +215,13 @@ class WatchTab(QWidget):
         if update.preview is not None:
             self._preview = update.preview
         self._show_state()
-        if update.lines or update.preview is not None or before is None:
-            self._show_hints(update)
-        if (update.lines or update.restarted) and not update.more:
-            self._draw_curves(update)
+        self._undrawn |= bool(update.lines) or update.restarted
+        if not update.more:  # of a long file there is a part every 20 ms
+            if self._undrawn or update.preview is not None:
+                self._show_hints(update)
+            if self._undrawn:
+                self._draw_curves(update)
+            self._undrawn = False
         self.updated.emit(update)
 
     # -- showing ----------------------------------------------------------------------------------
