@@ -57,6 +57,7 @@ class TrainDock(QWidget):
         self._processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
+        self._again: set[Path] = set()  # to be resumed once their process has ended
         self._window: QMainWindow | None = None
         self.form = TrainForm(napari_viewer)
         self.previews = LivePreviews(napari_viewer)
@@ -157,7 +158,9 @@ class TrainDock(QWidget):
     def _train(self, path: Path) -> None:
         """Start a process for a run folder and watch it."""
         known = self._processes.get(path)
-        if known is not None and known.is_running:
+        if known is not None and known.is_running:  # it has saved, and is about to end
+            self._again.add(path)
+            self.watch.say("Resuming…", until=(RunState.RUNNING,))
             return
         process = TrainingProcess(path, self)
         process.ended.connect(partial(self._on_ended, path))
@@ -244,8 +247,13 @@ class TrainDock(QWidget):
     @guarded
     def _on_ended(self, path: Path, code: int) -> None:
         process = self._processes.pop(path, None)
+        again = path in self._again
+        self._again.discard(path)
         if path in self._discarding:
             self._delete(path)
+            return
+        if again and code in (0, _STOPPED):
+            self._train(path)
             return
         words = "" if process is None else process.last_words()
         may_take_back = path in self._created and code == _BAD_INPUT
