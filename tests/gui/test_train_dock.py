@@ -420,6 +420,20 @@ def test_deleted_and_renamed_layers(
     assert notifications() == []
 
 
+def test_previews_fill_their_cells_beside_a_larger_volume(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    dock._viewer.add_image(np.zeros((4, 200, 200)), translate=(0, -500, 0))
+    folder = write_run(tmp_path / "run", "started", lines=3)
+    write_preview(folder, 3)
+    dock.attach(folder.path)
+    dock.previews.wanted.click()
+    qtbot.waitUntil(lambda: dock.previews._drawn is not None, timeout=WAIT_MS)
+    settle(dock, qtbot)
+    assert dock._viewer.canvas.grid.shape == (2, 3)
+    assert dock._viewer.camera.center[-2:] == pytest.approx((7.0, 7.0))  # 8 pixels of 2 mm
+
+
 def test_other_layers_come_back(dock: TrainDock, qtbot: QtBot, tmp_path: Path) -> None:
     image = dock._viewer.add_image(np.zeros((4, 8, 8)), name="patient")
     hidden = dock._viewer.add_image(np.zeros((4, 8, 8)), visible=False)
