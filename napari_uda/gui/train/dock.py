@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import InputError
+from napari_uda.gui.one_place import share_place
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
@@ -54,6 +55,7 @@ class TrainDock(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
+        share_place(self)
         self._processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
