@@ -285,6 +285,12 @@ class SegmentDock(ModelDock):
         *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
+        case = tag(prediction_layer).get("case")
+        earlier += [
+            layer
+            for layer in self._viewer.layers
+            if tag(layer).get("role") == "prediction" and tag(layer).get("case") == case
+        ]
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False
         prediction_layer.visible = True
