@@ -73,11 +73,13 @@ class RunStatus:
         state: what it is doing.
         reason: one sentence when it failed or broke, else empty.
         beat: its last beat; None when it does not beat.
+        step: steps done when it was stopped, which may be more than its last line of numbers says.
     """
 
     state: RunState
     reason: str = ""
     beat: Beat | None = None
+    step: int = 0
 
 
 def run_status(
@@ -106,7 +108,8 @@ def run_status(
     if kind == "finished":
         return RunStatus(RunState.FINISHED)
     if kind == "stopped":
-        return RunStatus(RunState.STOPPED)
+        step = last.get("step")
+        return RunStatus(RunState.STOPPED, step=step if isinstance(step, int) else 0)
     if kind == "discarded":
         return RunStatus(
             RunState.STOPPED, "Cancelled: the steps after the last checkpoint are lost."

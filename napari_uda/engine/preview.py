@@ -176,9 +176,8 @@ def _row(stores: dict[Domain, SliceStore], place: SlicePlace) -> int | None:
 
 
 def _middle(stores: dict[Domain, SliceStore]) -> SlicePlace:
-    """The middle slice of the target, or of the labelled domain where there is no target."""
+    """The middle slice of a case of the target, or of the labelled domain where there is no target."""
     domain, store = next(iter(stores.items()))
-    row = len(store) // 2
-    case = int(store.case_of[row])
-    first = int(np.flatnonzero(store.case_of == case)[0])
-    return SlicePlace(domain, store.cases[case], row - first)
+    case = int(store.case_of[len(store) // 2])
+    count = int(np.count_nonzero(store.case_of == case))
+    return SlicePlace(domain, store.cases[case], count // 2)

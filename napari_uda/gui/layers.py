@@ -211,7 +211,8 @@ class Grid:
             if layer in viewer.layers and not layer.visible:
                 layer.visible = True
                 yield
-        viewer.reset_view()
+        alive = [layer for layer in self._shown if layer in viewer.layers]
+        viewer.reset_view(layers=alive or None)  # hidden ones may be larger or lie elsewhere
 
     def leave(self) -> None:
         """Back to one view."""

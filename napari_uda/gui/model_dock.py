@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.job_dock import JobDock
+from napari_uda.gui.one_place import share_place
 from napari_uda.gui.worker import guarded
 
 NOT_IMAGES = ("entropy", "background", "preview")
@@ -46,6 +47,7 @@ class ModelDock(JobDock):
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        share_place(self)
         self._wanted = wanted
         self.models = QComboBox()
         self.models.setObjectName("models")

@@ -23,7 +23,7 @@ from typing import Any
 from napari.qt.threading import FunctionWorker, create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
 from napari_uda.data.files import REFUSALS, refusal
 from napari_uda.errors import Cancelled, InputError
@@ -105,6 +105,7 @@ class Job(QObject):
     def start(self) -> None:
         """Begin; returns at once."""
         _running.add(self)
+        _leave_threads_to_qt()
         if not self._quiet:
             self._bar = cancelable_progress(desc=self._title, total=0)
         task = _Task(self._title, self._run)
@@ -196,6 +197,18 @@ def sentence(error: Exception) -> str:
         return "Memory ran out; close other programs, or crop the volume or switch to the CPU."
     first = text.split(". ")[0][:300]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _leave_threads_to_qt() -> None:
+    """Let Qt's pool, which runs the jobs, have as many threads besides them as it would have alone.
+
+    Qt scales pictures in that pool while the main thread waits and holds Python's lock; napari does so
+    when it shows that something is running. With every thread taken by a job that wants the lock, the
+    window would freeze for good.
+    """
+    pool = QThreadPool.globalInstance()
+    wanted = pool.activeThreadCount() + 1 + QThread.idealThreadCount()
+    pool.setMaxThreadCount(max(pool.maxThreadCount(), wanted))
 
 
 def guarded(slot: Callable[..., Any]) -> Callable[..., None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shutil
 import subprocess
 import threading
 import time
@@ -289,6 +290,20 @@ def test_a_preview_shows_the_slices_that_were_asked_for(
     choice = json.loads(run.slices_file.read_text())
     assert choice["target"] == {"target_0": 6, "target_1": 6, "target_2": 6}
     assert list(choice) == ["target", "source"]
+
+
+def test_the_middle_slice_is_that_of_a_case_and_not_the_first_of_the_next(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    source, target = two_domains
+    two_cases = tmp_path / "target"
+    shutil.copytree(target, two_cases)
+    for file in two_cases.rglob("target_2*"):
+        file.unlink()
+    run = new_run(tmp_path / "run", (source, two_cases), "se_asa", steps=1, preview_every=1)
+    list(iterate(run))
+    arrays = newest_preview(run)
+    assert (str(arrays["cases"][0]), int(arrays["slices"][0])) == ("target_1", 3)
 
 
 def test_a_slice_that_does_not_exist_is_replaced_by_the_middle_one(

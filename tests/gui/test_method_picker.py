@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.gui.train.method_picker import MethodPicker, read_methods
 from napari_uda.methods.base import METHODS
@@ -119,3 +119,19 @@ def test_choosing_by_name_ticks_what_it_needs(picker: MethodPicker) -> None:
     assert not picker.one_scan.isChecked()
     with pytest.raises(KeyError):
         picker.choose("no_such")
+
+
+def test_clicked_method_is_the_marked_one_also_at_the_edge_of_the_list(
+    picker: MethodPicker, qtbot: QtBot
+) -> None:
+    view = picker.list.viewport()
+    picker.resize(300, 300)
+    last = picker.list.itemAt(view.rect().bottomLeft() + QPoint(20, -4))
+    assert last is not None
+    assert picker.list.visualItemRect(last).bottom() > view.rect().bottom()
+    qtbot.mouseClick(
+        view, Qt.MouseButton.LeftButton, pos=QPoint(20, picker.list.visualItemRect(last).top() + 4)
+    )
+    assert picker.list.selectedItems() == [last]
+    assert picker.method is not None
+    assert picker.method.name == last.data(Qt.ItemDataRole.UserRole)

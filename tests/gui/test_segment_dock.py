@@ -62,6 +62,37 @@ def roles(dock: SegmentDock) -> list[str]:
     return [layer.metadata[METADATA]["role"] for layer in dock._viewer.layers]
 
 
+def test_run_trained_meanwhile_is_offered_when_the_dock_is_seen_again(
+    make_napari_viewer: Callable[[], Viewer], tiny_run: Path, qtbot: QtBot, tmp_path: Path
+) -> None:
+    widget = SegmentDock(make_napari_viewer())
+    qtbot.addWidget(widget)
+    widget.show()
+    chosen, before = widget.models.currentText(), widget.models.count()
+    shutil.copytree(tiny_run, tmp_path / "runs" / "trained")
+    widget.hide()
+    widget.show()
+    assert widget.models.count() == before + 1
+    assert widget.models.itemText(before) == "trained (runs)"
+    assert widget.models.currentText() == chosen
+    qtbot.waitUntil(lambda: is_resting(widget), timeout=WAIT_MS)
+
+
+def test_result_of_another_model_hides_the_one_before(
+    ready: SegmentDock, tiny_run: Path, qtbot: QtBot, tmp_path: Path
+) -> None:
+    ready.reliability.setChecked(False)
+    run(ready, qtbot)
+    shutil.copytree(tiny_run, tmp_path / "other")
+    ready.add_model(tmp_path / "other")
+    qtbot.waitUntil(lambda: is_resting(ready) and ready.run.isEnabled(), timeout=WAIT_MS)
+    run(ready, qtbot)
+    predictions = [
+        layer for layer in ready._viewer.layers if layer.metadata[METADATA]["role"] == "prediction"
+    ]
+    assert [layer.visible for layer in predictions] == [False, True]
+
+
 def test_says_what_is_missing(
     dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot
 ) -> None:

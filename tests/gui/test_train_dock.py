@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_a_real_run_shows_live_previews(
     assert len(viewer.layers) == 0
     assert not viewer.canvas.grid.enabled
     assert folder.preview_request() is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the process is a shell script")
+def test_resume_waits_for_a_process_that_is_about_to_end(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "ends_in_a_second"
+    script.write_text("#!/bin/sh\nsleep 1\nexit 130\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    path = write_run(tmp_path / "run", "started", "stopped", lines=3).path
+    dock._train(path)
+    ending = dock._processes[path]
+    wait_for(dock, qtbot, RunState.STOPPED)
+    dock.watch.say("")  # what it says once the run has stopped
+    dock.watch.resume.click()
+    assert dock.watch.status.text() == "Resuming…"
+    assert dock._processes[path] is ending
+    qtbot.waitUntil(lambda: dock._processes.get(path) not in (None, ending), timeout=WAIT_MS)
+    assert not ending.is_running
 
 
 @pytest.mark.slow
@@ -441,6 +462,20 @@ def test_deleted_and_renamed_layers(
     dock.previews.wanted.click()
     qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
     assert notifications() == []
+
+
+def test_previews_fill_their_cells_beside_a_larger_volume(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    dock._viewer.add_image(np.zeros((4, 200, 200)), translate=(0, -500, 0))
+    folder = write_run(tmp_path / "run", "started", lines=3)
+    write_preview(folder, 3)
+    dock.attach(folder.path)
+    dock.previews.wanted.click()
+    qtbot.waitUntil(lambda: dock.previews._drawn is not None, timeout=WAIT_MS)
+    settle(dock, qtbot)
+    assert dock._viewer.canvas.grid.shape == (2, 3)
+    assert dock._viewer.camera.center[-2:] == pytest.approx((7.0, 7.0))  # 8 pixels of 2 mm
 
 
 def test_other_layers_come_back(dock: TrainDock, qtbot: QtBot, tmp_path: Path) -> None:

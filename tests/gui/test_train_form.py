@@ -678,6 +678,21 @@ def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> No
     assert on_layers.start.isVisible()
 
 
+def test_data_and_settings_stay_together_while_the_form_shrinks(
+    ready: TrainForm, qtbot: QtBot
+) -> None:
+    def gap() -> int:
+        above = ready.data.mapTo(ready, ready.data.rect().bottomLeft()).y()
+        return int(ready.settings.mapTo(ready, ready.settings.rect().topLeft()).y() - above)
+
+    before, form = gap(), ready.settings.form
+    assert form is not None
+    form.advanced.click()
+    qtbot.waitUntil(lambda: ready.scroll.widget().height() > 1400)
+    form.search.setText("rotation")
+    assert gap() == before  # at once, not only when all is laid out again
+
+
 def test_settings_stand_beside_the_data_in_a_wide_dock(ready: TrainForm, qtbot: QtBot) -> None:
     def place(widget: QWidget) -> tuple[int, int]:
         content = ready.scroll.widget()

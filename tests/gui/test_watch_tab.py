@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QPushButton
 from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.train import run_reader, watch_tab
+from napari_uda.gui.train.known_runs import RunScanner
 from napari_uda.gui.train.loss_curves import Curve, LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList, known_folders
@@ -84,6 +85,18 @@ def test_state_and_buttons(
     assert enabled(tab) == buttons
     assert tab.step_bar.text() == "step 4 of 100"
     assert "left" not in tab.time_bar.text()
+
+
+def test_a_stopped_run_shows_the_step_that_was_saved(
+    tab: WatchTab, qtbot: QtBot, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "run", "started", lines=4)
+    with folder.events_file.open("a") as file:
+        file.write('{"event": "stopped", "step": 9}\n')
+    look(qtbot, tab, folder.path)
+    assert tab.step_bar.text() == "step 9 of 100"
+    (run,) = RunScanner().scan([tmp_path])
+    assert run.step == 9
 
 
 def test_a_running_run_is_followed(tab: WatchTab, qtbot: QtBot, tmp_path: Path) -> None:

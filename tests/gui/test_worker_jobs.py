@@ -12,7 +12,7 @@ import pytest
 from napari.utils import progress
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QThread, QThreadPool, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.errors import Cancelled, InputError
@@ -162,3 +162,22 @@ def test_ended_work_is_forgotten_although_napari_lists_it(
     del job, volume
     gc.collect()
     assert gone() is None
+
+
+def test_jobs_leave_threads_to_qt_which_needs_them_to_draw(owner: QWidget, qtbot: QtBot) -> None:
+    pool, free = QThreadPool.globalInstance(), threading.Event()
+    before = pool.maxThreadCount()
+    pool.setMaxThreadCount(QThread.idealThreadCount())
+    jobs = [
+        Job("wait", lambda report, stop: free.wait(10), owner, quiet=True)
+        for _ in range(QThread.idealThreadCount() + 1)
+    ]
+    try:
+        for job in jobs:
+            job.start()
+        qtbot.waitUntil(lambda: pool.activeThreadCount() >= len(jobs))
+        assert pool.maxThreadCount() > pool.activeThreadCount()
+    finally:
+        free.set()
+        qtbot.waitUntil(lambda: not any(job.is_running for job in jobs))
+        pool.setMaxThreadCount(before)

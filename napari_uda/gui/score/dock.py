@@ -30,6 +30,7 @@ from napari_uda.gui.geometry import tag
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.layers import find
 from napari_uda.gui.navigation import current_slice, go_to_slice, go_to_voxel
+from napari_uda.gui.one_place import share_place
 from napari_uda.gui.score.cohort import Cohort
 from napari_uda.gui.score.cohort_panel import CohortPanel
 from napari_uda.gui.score.edit_banner import EditBanner
@@ -74,6 +75,7 @@ class ScoreDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
+        share_place(self)
         self._job: Job | None = None
         self._results: list[LayerScores] = []
         self._layers: list[Labels] = []

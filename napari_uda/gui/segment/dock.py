@@ -146,9 +146,11 @@ class SegmentDock(ModelDock):
         self.models.setCurrentIndex(index)
 
     def _list_models(self) -> None:
+        """Offer what is not offered yet; the choice stays."""
         self.models.blockSignals(True)
         for title, path in known_models():
-            self.models.addItem(title, str(path))
+            if self.models.findData(str(path)) < 0:
+                self.models.addItem(title, str(path))
         self.models.blockSignals(False)
 
     @guarded
@@ -156,8 +158,9 @@ class SegmentDock(ModelDock):
         self._describe()
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Describe the chosen model, which also loads torch before it is needed."""
+        """Offer runs trained meanwhile; describe the chosen one, which also loads torch before it is needed."""
         super().showEvent(event)
+        self._list_models()
         if not self.about.text():
             self._describe()
 
@@ -282,6 +285,12 @@ class SegmentDock(ModelDock):
         *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
+        case = tag(prediction_layer).get("case")
+        earlier += [
+            layer
+            for layer in self._viewer.layers
+            if tag(layer).get("role") == "prediction" and tag(layer).get("case") == case
+        ]
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False
         prediction_layer.visible = True

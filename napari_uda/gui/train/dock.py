@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.errors import InputError
 from napari_uda.gui.dock import Dock
+from napari_uda.gui.one_place import share_place
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
@@ -57,9 +58,11 @@ class TrainDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
+        share_place(self)
         self._processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
+        self._again: set[Path] = set()  # to be resumed once their process has ended
         self._window: QMainWindow | None = None
         self.form = TrainForm(napari_viewer)
         self.previews = LivePreviews(napari_viewer)
@@ -160,7 +163,9 @@ class TrainDock(Dock):
     def _train(self, path: Path) -> None:
         """Start a process for a run folder and watch it."""
         known = self._processes.get(path)
-        if known is not None and known.is_running:
+        if known is not None and known.is_running:  # it has saved, and is about to end
+            self._again.add(path)
+            self.watch.say("Resuming…", until=(RunState.RUNNING,))
             return
         process = TrainingProcess(path, self)
         process.ended.connect(partial(self._on_ended, path))
@@ -246,12 +251,18 @@ class TrainDock(Dock):
 
     @guarded
     def _on_ended(self, path: Path, code: int) -> None:
-        process = self._processes.pop(path)
-        process.deleteLater()
+        process = self._processes.pop(path, None)
+        if process is not None:
+            process.deleteLater()
+        again = path in self._again
+        self._again.discard(path)
         if path in self._discarding:
             self._delete(path)
             return
-        words = process.last_words()
+        if again and code in (0, _STOPPED):
+            self._train(path)
+            return
+        words = "" if process is None else process.last_words()
         may_take_back = path in self._created and code == _BAD_INPUT
         self._created.discard(path)
         if path == self.watch.path:

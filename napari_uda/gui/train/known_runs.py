@@ -94,7 +94,7 @@ class RunScanner:
             path=path,
             status=status,
             method=str(method.get("name", "")) if isinstance(method, dict) else "",
-            step=max(step, status.beat.step if beating and status.beat else 0),
+            step=max(step, status.step, status.beat.step if beating and status.beat else 0),
             total=total if isinstance(total, int) else 0,
             changed=max(changed, stamp / 1e9),
         )

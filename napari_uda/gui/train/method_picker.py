@@ -176,6 +176,9 @@ class MethodPicker(QWidget):
         self.list.blockSignals(False)
         self.list.setVisible(bool(fitting))
         self.none.setVisible(not fitting and bool(self._methods))
+        item = self.list.currentItem()
+        if item is not None:
+            self.list.scrollToItem(item, QAbstractItemView.ScrollHint.PositionAtCenter)
         self._set(first.name if first else "")
 
     def _add(self, one: MethodEntry, *, chosen: bool) -> None:
@@ -189,13 +192,11 @@ class MethodPicker(QWidget):
 
     @guarded
     def _on_chosen(self, item: QListWidgetItem | None) -> None:
+        # nothing is scrolled here: Qt would mark what comes to lie under the mouse instead
         if item is not None:
             self._set(item.data(_NAME) or "")
 
     def _set(self, name: str) -> None:
-        item = self.list.currentItem()
-        if item is not None:
-            self.list.scrollToItem(item, QAbstractItemView.ScrollHint.PositionAtCenter)
         if name != self._chosen:
             self._chosen = name
             self.method_chosen.emit(name)

@@ -140,11 +140,13 @@ class TrainForm(JobDock):
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Data beside settings where there is room, as in a bottom dock."""
         super().resizeEvent(event)
+        wide = self.width() >= _TWO_COLUMNS_PX
         self._columns.setDirection(
-            QBoxLayout.Direction.LeftToRight
-            if self.width() >= _TWO_COLUMNS_PX
-            else QBoxLayout.Direction.TopToBottom
+            QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
         )
+        self._columns.setStretch(
+            0, int(wide)
+        )  # stacked, the data take no more height than they need
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Read methods and presets, which also loads torch before it is needed."""

@@ -7,6 +7,7 @@ their tag has the role `preview`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,6 @@ _TITLES = {
 }
 _GREY = ("input", "translation", "random_view", "fourier_view")
 _GREY_LIMITS = (-1.0, 1.0)
-_COLUMNS = 4
 
 
 class PreviewLayers:
@@ -108,7 +108,7 @@ class PreviewLayers:
         grey = self._layers["input"].data
         self._backs = [_back(grey, _where(preview, run, "background", units)) for _ in roles]
         cells = [[back, self._layers[role]] for back, role in zip(self._backs, roles, strict=True)]
-        columns = min(_COLUMNS, len(roles))
+        columns = math.ceil(math.sqrt(len(roles)))  # the canvas is about as wide as high
         self._grid = Grid(self._viewer, cells, (-(-len(roles) // columns), columns))
         yield from self._grid.enter()
         for layer in self._layers.values():

@@ -265,7 +265,9 @@ class WatchTab(QWidget):
             return
         beat = update.status.beat
         running = update.status.state is RunState.RUNNING and beat is not None
-        step = max(self.history.step, beat.step if running and beat is not None else 0)
+        step = max(self.history.step, update.status.step)
+        if running and beat is not None:
+            step = max(step, beat.step)
         self.step_bar.setRange(0, total)
         self.step_bar.setValue(min(step, total))
         self.step_bar.setFormat(f"step {step} of {total}")

@@ -21,6 +21,7 @@ from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.navigation import AXIS_NAMES, go_to_slice
+from napari_uda.gui.one_place import share_place
 from napari_uda.gui.two_parts import TwoParts
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.cursor_reading import read_at
@@ -43,6 +44,7 @@ class ViewDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
+        share_place(self)
         self._image: Image | None = None
         self._directions: np.ndarray | None = None  # of the viewer's axes in the patient
         self._position: tuple[float, ...] = ()  # last place of the mouse
