@@ -151,7 +151,7 @@ def preload() -> None:
 
 def _make_units() -> None:
     """Make napari's units aside: two threads in the lazy start of pint's own break each other's layers."""
-    known = pint.get_application_registry()
+    known = pint.get_application_registry()  # type: ignore[no-untyped-call]
     if isinstance(known.get(), LazyRegistry):
         whole: pint.UnitRegistry[Any] = pint.UnitRegistry()
         if isinstance(known.get(), LazyRegistry):
