@@ -25,9 +25,13 @@ class Dock(QWidget):
             self.destroyed.connect(lambda: _leaving.discard(self))
             QTimer.singleShot(0, self._delete_unless_kept)
 
+    def put_back(self) -> None:
+        """What a subclass has changed in the viewer and nobody could undo without the dock."""
+
     @guarded
     def _delete_unless_kept(self) -> None:
         if self.parent() is None:
             self.deleteLater()
+            self.put_back()
         else:
             _leaving.discard(self)

@@ -333,8 +333,11 @@ def test_a_full_disk_is_said_even_when_nothing_can_be_logged(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
+    def refused(*_: Any, **__: Any) -> None:
+        raise InputError("events.jsonl cannot be written")
+
     monkeypatch.setattr(checkpoint, "save_file", full)
-    monkeypatch.setattr(Run, "event", full)
+    monkeypatch.setattr(Run, "event", refused)
     with pytest.raises(InputError, match="checkpoint of step 2 cannot be written"):
         next(iterator)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
+from watch_cases import beat, write_preview, write_run
 
 from napari_uda.gui import worker
 from napari_uda.gui.dock import Dock
@@ -67,6 +69,25 @@ def test_keys_of_a_dock_work_when_it_is_opened_again(
         dock, score = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
         assert score.slices.worst.text().endswith("(W)")
         close(viewer, dock, qtbot)
+
+
+def test_what_a_closed_dock_has_arranged_is_put_back(
+    make_napari_viewer: Callable[[], Viewer], qtbot: QtBot, tmp_path: Path
+) -> None:
+    viewer = make_napari_viewer()
+    dock, train = viewer.window.add_plugin_dock_widget("napari_uda", "Train")
+    folder = write_run(tmp_path / "run", "started")
+    beat(folder)
+    write_preview(folder, 3)
+    train.previews.wanted.setChecked(True)
+    train.attach(folder.path)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 12, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: folder.preview_request() is not None, timeout=WAIT_MS)
+    close(viewer, dock, qtbot)
+    assert len(viewer.layers) == 0
+    assert not viewer.canvas.grid.enabled
+    assert folder.preview_request() is None
+    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
 
 
 def test_a_dock_that_is_put_elsewhere_lives_on(

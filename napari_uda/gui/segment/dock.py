@@ -313,6 +313,10 @@ class SegmentDock(ModelDock):
         if wanted and alive and image in self._viewer.layers:
             self._side_by_side = SideBySide(self._viewer, image, alive)
 
+    def put_back(self) -> None:
+        """Leave the views side by side."""
+        self.views.setChecked(False)
+
     # -- several volumes --------------------------------------------------------------------------
 
     def _batch_images(self) -> list[Image]:

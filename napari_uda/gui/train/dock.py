@@ -326,6 +326,10 @@ class TrainDock(Dock):
     def _on_comparison_closed(self) -> None:
         self._lists.setCurrentWidget(self.runs)
 
+    def put_back(self) -> None:
+        """End the previews; training goes on, and Runs of the next dock finds it."""
+        self.previews.end()
+
     # -- closing napari ---------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent | None) -> None:

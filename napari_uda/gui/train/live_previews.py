@@ -84,6 +84,13 @@ class LivePreviews(QWidget):
                 self._ask()
             self._draw()
 
+    def end(self) -> None:
+        """Leave, and remove the layers at once: no turn of the event loop will come for them."""
+        self.leave()
+        self._steps = None
+        for _ in self._layers.hide():
+            pass
+
     def leave(self) -> None:
         """Nobody looks any more: let the trainer save the time."""
         if self._path is not None and self._asked:

@@ -302,6 +302,10 @@ class TranslateDock(ModelDock):
             self._grid = TranslationGrid(self._viewer, alive)
             yield from self._grid.enter()
 
+    def put_back(self) -> None:
+        """Leave the grid."""
+        self._leave_grid()
+
     def _leave_grid(self) -> None:
         grid, self._grid = self._grid, None
         if grid is not None:
