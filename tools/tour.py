@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import napari
@@ -49,7 +50,7 @@ from hands import (
     wait_until,
 )
 from napari.utils.notifications import NotificationSeverity, notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMainWindow, QWidget
 
 from napari_uda.gui.launch import WINDOW, close_notices
@@ -137,7 +138,7 @@ class Tour:
 
         self.out, self.number, self.title = out, number, ""
         self._broken: list[str] = []
-        sys.excepthook = lambda kind, error, trace: self._broken.append(f"{kind.__name__}: {error}")
+        sys.excepthook = self._on_error
         self.viewer = napari.Viewer(title="napari_uda")
         self.viewer.window.resize(*WINDOW)
         windows = (one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow))
@@ -145,6 +146,12 @@ class Tour:
         self.window.move(0, 0)
         self.canvas = canvas_of(self.window)
         self.heart = Heartbeat()
+
+    def _on_error(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        self._broken.append(f"{kind.__name__}: {error}")
+        sys.__excepthook__(kind, error, trace)
 
     @contextmanager
     def step(self, title: str, picture: str = "") -> Iterator[None]:
@@ -162,7 +169,9 @@ class Tour:
         self._expect_no_errors()
 
     def look(self, name: str) -> None:
-        """A screenshot, numbered by the step."""
+        """A screenshot, numbered by the step; none once the window has been closed."""
+        if not self.is_open:
+            return
         with self.heart.paused():
             words = "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
             photograph(self.window, self.out / f"{self.number:02}_{words}.png")
@@ -198,9 +207,21 @@ class Tour:
             if look:
                 self.look(title)
 
+        menu, window = self.viewer.window.file_menu, self.window
+        QApplication.setActiveWindow(window)  # as a window manager does, which Xvfb has none of
         with answering(*answers, look=on_dialog) as clicked:
-            choose(self.viewer.window.file_menu, "Close Window")
+            # inside the event loop, where a user's click arrives
+            QTimer.singleShot(0, lambda: choose(menu, "Close Window"))
+            wait_until(lambda: not self.is_open, "the window to close")
         return clicked
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the window is there; Qt deletes it soon after it was closed."""
+        try:
+            return self.window.isVisible()
+        except RuntimeError:
+            return False
 
     def end(self) -> None:
         """Close what is still open, without questions."""
@@ -297,7 +318,7 @@ def first_session(tour: Tour, train_seconds: float) -> None:
     with tour.step("close napari while it trains: let it go on"):
         clicked = tour.close("Close", "Let it go on", look=True)
         expect("Let it go on" in clicked, "nobody asked what becomes of the training")
-        expect(not tour.window.isVisible(), "the window is still open")
+        expect(not tour.is_open, "the window is still open")
         expect(_state(path) == "running", f"the run is {_state(path)} after the window was closed")
 
 
