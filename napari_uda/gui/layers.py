@@ -146,7 +146,7 @@ def preload() -> None:
     with suppress(ImportError):  # another vispy may keep them elsewhere
         from vispy.visuals.line.dash_atlas import DashAtlas
 
-        DashAtlas()  # dashes that napari's outline of a polygon could have: 70 ms, remembered by vispy
+        DashAtlas()  # dashes that napari's outline of a polygon could have; vispy remembers them
 
 
 def _make_units() -> None:
@@ -322,7 +322,7 @@ def _result_layers(
 
 
 def _add_colorbar(event: Any) -> None:
-    """A colour bar takes napari 50 ms to make: it comes when the map is first seen."""
+    """A colour bar is slow to make: it comes when the map is first seen."""
     layer = event.source
     layer.events.visible.disconnect(_add_colorbar)
     layer.colorbar.visible = True

@@ -1,6 +1,6 @@
 """Plots of the docks: in napari's colours, not to be moved or zoomed with the mouse.
 
-Imports pyqtgraph, which takes a fifth of a second: what uses it is imported in a worker thread first.
+Imports pyqtgraph, which takes a while: what uses it is imported in a worker thread first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def still_plot(bottom: str, left: str = "", *, height: int) -> pg.PlotWidget:
         left: name of the axis of values.
         height: least height in pixels.
     """
-    plot = pg.PlotWidget(enableMenu=False)  # building one and hiding it takes a third of the time
+    plot = pg.PlotWidget(enableMenu=False)  # one that is hidden costs time, too
     plot.setMinimumHeight(height)
     plot.hideButtons()
     plot.setMouseEnabled(x=False, y=False)

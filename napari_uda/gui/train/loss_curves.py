@@ -197,7 +197,7 @@ class LossCurves(QWidget):
 
 
 def _plot(quantity: str) -> pg.PlotWidget:
-    plot = pg.PlotWidget(enableMenu=False)  # building one and hiding it takes a third of the time
+    plot = pg.PlotWidget(enableMenu=False)
     plot.setMinimumHeight(140)
     # its own wish is a whole window: it takes what is left instead
     plot.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)

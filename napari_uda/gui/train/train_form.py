@@ -144,9 +144,8 @@ class TrainForm(JobDock):
         self._columns.setDirection(
             QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
         )
-        self._columns.setStretch(
-            0, int(wide)
-        )  # stacked, the data take no more height than they need
+        # stacked, the data take no more height than they need
+        self._columns.setStretch(0, int(wide))
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Read methods and presets, which also loads torch before it is needed."""

@@ -83,9 +83,8 @@ class PreviewLayers:
         self._layers, self._backs, self._kind = {}, [], ()
         if grid is not None:
             self._viewer.canvas.grid.enabled = False
-        for (
-            layer
-        ) in gone:  # out of sight first: drawing what is left of them crashes some OpenGL drivers
+        # out of sight first: drawing what is left of them crashes some OpenGL drivers
+        for layer in gone:
             layer.visible = False
         yield
         for layer in gone:
