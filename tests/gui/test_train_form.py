@@ -685,10 +685,11 @@ def test_data_and_settings_stay_together_while_the_form_shrinks(
         above = ready.data.mapTo(ready, ready.data.rect().bottomLeft()).y()
         return int(ready.settings.mapTo(ready, ready.settings.rect().topLeft()).y() - above)
 
-    before, form = gap(), ready.settings.form
-    assert form is not None
+    content, form = ready.scroll.widget(), ready.settings.form
+    assert content is not None and form is not None
+    before, basic_height = gap(), content.height()
     form.advanced.click()
-    qtbot.waitUntil(lambda: ready.scroll.widget().height() > 1400)
+    qtbot.waitUntil(lambda: content.height() > 1.5 * basic_height)
     form.search.setText("rotation")
     assert gap() == before  # at once, not only when all is laid out again
 
