@@ -7,7 +7,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_uda.gui.dock import Dock
-from napari_uda.gui.worker import Job, Work, guarded
+from napari_uda.gui.worker import Job, Work, guarded, take_steps
 
 
 class JobDock(Dock):
@@ -86,19 +86,15 @@ class JobDock(Dock):
         self._update_buttons()
 
     def _in_turns(self, steps: Iterator[None]) -> None:
-        """One step per turn of the event loop, so that the window stays alive in between."""
-        self._showing = True
+        """A few steps per turn of the event loop, so that the window stays alive in between."""
+        self._showing, more = True, False
         try:
-            next(steps)
-        except StopIteration:
-            self._showing = False
-        except Exception:
-            self._showing = False
+            more = take_steps(steps)
+        finally:
+            self._showing = more
             self._update_buttons()
-            raise
-        else:
+        if more:
             QTimer.singleShot(0, lambda: self._continue(steps))
-        self._update_buttons()
 
     @guarded
     def _continue(self, steps: Iterator[None]) -> None:

@@ -98,7 +98,8 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     results = [shown[role] for role in layers.RESULT_ROLES if role in shown]
     if "image" in shown and len(results) == len(layers.RESULT_ROLES):
         shown["entropy"].colorbar.visible = True
-        layers.SideBySide(viewer, shown["image"], results)
+        for _ in layers.SideBySide(viewer, shown["image"], results).enter():
+            pass
         middle = shown["image"].data.shape[0] // 2
         viewer.dims.set_current_step(0, middle)
 

@@ -190,11 +190,19 @@ class Grid:
         self._stride, self._shape = len(cells[0]), shape
         self._added = [layer for layer in self._shown if layer not in viewer.layers]
         self._before = [(layer, layer.visible) for layer in viewer.layers]
+        self._left = False
 
     def enter(self) -> Iterator[None]:
-        """Arrange in small parts, so that a dock can let the viewer draw in between."""
+        """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
+        for _ in self._steps():
+            yield
+            if self._left:
+                return
+
+    def _steps(self) -> Iterator[None]:
         viewer = self._viewer
         for layer in self._added:
+            layer.visible = False  # not drawn over all the others meanwhile
             viewer.add_layer(layer)
             yield
         # the user may have removed one in between
@@ -216,17 +224,18 @@ class Grid:
 
     def leave(self) -> None:
         """Back to one view."""
-        viewer = self._viewer
+        self._left, viewer = True, self._viewer
         kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
         grid = viewer.canvas.grid
-        grid.enabled = False
-        grid.stride, grid.shape = 1, (-1, -1)
-        for layer in self._added:
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
-        _arrange(viewer, [layer for layer, _ in kept])
-        for layer, visible in kept:
-            _set_visible(layer, visible)
+        with viewer.layers.batched_update():  # the scene is sorted once, at the end
+            grid.enabled = False
+            grid.stride, grid.shape = 1, (-1, -1)
+            for layer in self._added:
+                if layer in viewer.layers:
+                    viewer.layers.remove(layer)
+            _arrange(viewer, [layer for layer, _ in kept])
+            for layer, visible in kept:
+                _set_visible(layer, visible)
         viewer.reset_view()
 
 
@@ -238,7 +247,7 @@ class SideBySide(Grid):
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
-        """Arrange.
+        """Prepare; `enter` arranges.
 
         Args:
             viewer: the viewer that holds the layers.
@@ -248,8 +257,6 @@ class SideBySide(Grid):
         images = [image, *(_copy(image) for _ in results[1:])]
         link_layers(images, ("contrast_limits", "gamma", "colormap"))
         super().__init__(viewer, list(zip(images, results, strict=True)), (1, len(results)))
-        for _ in self.enter():
-            pass
 
 
 def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:

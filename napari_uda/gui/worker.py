@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,7 @@ Work = Callable[[Report, threading.Event], Any]
 
 _POLL_MS = 100
 _SECONDS_BETWEEN_REPORTS = 0.1
+_SECONDS_PER_TURN = 0.02
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
 
 
@@ -209,6 +210,19 @@ def _leave_threads_to_qt() -> None:
     pool = QThreadPool.globalInstance()
     wanted = pool.activeThreadCount() + 1 + QThread.idealThreadCount()
     pool.setMaxThreadCount(max(pool.maxThreadCount(), wanted))
+
+
+def take_steps(steps: Iterator[None]) -> bool:
+    """Take steps of work on the GUI thread until the window should be let alive again.
+
+    Args:
+        steps: the work, in parts that take some milliseconds each; at least one of them is done.
+
+    Returns:
+        Whether there may be more.
+    """
+    end = time.monotonic() + _SECONDS_PER_TURN
+    return any(time.monotonic() >= end for _ in steps)
 
 
 def guarded(slot: Callable[..., Any]) -> Callable[..., None]:

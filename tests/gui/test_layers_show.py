@@ -156,6 +156,8 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     image, *results = show(viewer, made_prediction)
     before = [(layer, layer.visible) for layer in viewer.layers]
     views = SideBySide(viewer, image, results)
+    for _ in views.enter():
+        pass
     grid = viewer.canvas.grid
     assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 2, (1, 3))
     assert [layer for layer in viewer.layers if layer in results] == results

@@ -78,6 +78,8 @@ def test_three_views_show_structures_entropy_and_reliability(
     for layer in results:
         layer.opacity = 1
     views = SideBySide(viewer, image, results)
+    for _ in views.enter():
+        pass
     picture = canvas(viewer, qtbot)
     left, middle, right = np.array_split(picture, 3, axis=1)
     assert len(where(left, "#FFD43B", 8)) > 100

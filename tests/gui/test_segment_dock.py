@@ -229,11 +229,22 @@ def test_side_by_side_box(ready: SegmentDock, qtbot: QtBot) -> None:
     assert not ready.views.isEnabled()
     run(ready, qtbot)
     ready.views.setChecked(True)
+    qtbot.waitUntil(ready.views.isEnabled)
     assert ready._viewer.canvas.grid.enabled
     assert len(ready._viewer.layers) == 6
     run(ready, qtbot)  # a new run goes back to one view first
     assert not ready.views.isChecked()
     assert len(ready._viewer.layers) == 4
+
+
+def test_side_by_side_left_on_the_way_in_stays_left(ready: SegmentDock, qtbot: QtBot) -> None:
+    run(ready, qtbot)
+    layers = list(ready._viewer.layers)
+    ready.views.setChecked(True)
+    ready.views.setChecked(False)
+    qtbot.wait(100)
+    assert not ready._viewer.canvas.grid.enabled
+    assert list(ready._viewer.layers) == layers
 
 
 def test_image_chooser_follows_the_layer_list(ready: SegmentDock) -> None:
@@ -360,6 +371,7 @@ def test_an_adaptation_that_is_given_up_says_so(
 def test_before_and_after_side_by_side(ready: SegmentDock, qtbot: QtBot) -> None:
     adapt(ready, qtbot)
     ready.views.setChecked(True)
+    qtbot.waitUntil(ready.views.isEnabled)
     assert ready._viewer.canvas.grid.enabled
     assert len(ready._viewer.layers) == 5 + 3  # a copy of the image under each further view
     assert ready._viewer.layers["case_0 prediction before"].visible

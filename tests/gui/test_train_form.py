@@ -686,7 +686,8 @@ def test_data_and_settings_stay_together_while_the_form_shrinks(
         return int(ready.settings.mapTo(ready, ready.settings.rect().topLeft()).y() - above)
 
     content, form = ready.scroll.widget(), ready.settings.form
-    assert content is not None and form is not None
+    assert content is not None
+    assert form is not None
     before, basic_height = gap(), content.height()
     form.advanced.click()
     qtbot.waitUntil(lambda: content.height() > 1.5 * basic_height)

@@ -312,6 +312,7 @@ class SegmentDock(ModelDock):
         alive = [layer for layer in results if layer in self._viewer.layers]
         if wanted and alive and image in self._viewer.layers:
             self._side_by_side = SideBySide(self._viewer, image, alive)
+            self._in_turns(self._side_by_side.enter())
 
     def put_back(self) -> None:
         """Leave the views side by side."""

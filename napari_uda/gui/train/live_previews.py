@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.slice_choice import SliceChoice
 from napari_uda.gui.train.training_layers import PreviewLayers
-from napari_uda.gui.worker import Job, guarded
+from napari_uda.gui.worker import Job, guarded, take_steps
 from napari_uda.run_folder import PreviewRequest, RunFolder
 from napari_uda.run_state import RunState
 
@@ -145,7 +145,7 @@ class LivePreviews(QWidget):
             QTimer.singleShot(0, self._continue)
 
     def _draw(self) -> None:
-        """Show the newest preview, one layer per turn of the event loop; the one on its way first."""
+        """Show the newest preview, a few layers per turn of the event loop; the one on its way first."""
         if self._steps is not None or self._newest is None or self._newest is self._drawn:
             return
         assert self._path is not None
@@ -158,13 +158,13 @@ class LivePreviews(QWidget):
         if self._steps is None:
             return
         try:
-            next(self._steps)
-        except StopIteration:
-            self._steps = None
-            if self.wanted.isChecked():
-                self._draw()
+            more = take_steps(self._steps)
         except Exception:
             self._steps = None
             raise
-        else:
+        if more:
             QTimer.singleShot(0, self._continue)
+            return
+        self._steps = None
+        if self.wanted.isChecked():
+            self._draw()

@@ -74,25 +74,18 @@ class PreviewLayers:
             yield from self._update(preview)
 
     def hide(self) -> Iterator[None]:
-        """Remove the layers, one per step, and arrange the others as before.
-
-        napari collects garbage whenever a layer goes: all at once would freeze the window for seconds.
-        """
+        """Remove the layers and arrange the others as before."""
         grid, self._grid = self._grid, None
         gone = [*self._layers.values(), *self._backs]
         self._layers, self._backs, self._kind = {}, [], ()
-        if grid is not None:
-            self._viewer.canvas.grid.enabled = False
+        if grid is None:
+            return
         # out of sight first: drawing what is left of them crashes some OpenGL drivers
+        self._viewer.canvas.grid.enabled = False
         for layer in gone:
             layer.visible = False
         yield
-        for layer in gone:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
-                yield
-        if grid is not None:
-            grid.leave()
+        grid.leave()  # they are in the viewer for its sake
 
     def go_to(self, index: int) -> None:
         """Show one of the slices.

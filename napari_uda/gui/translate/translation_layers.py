@@ -140,9 +140,8 @@ class TranslationGrid(Grid):
         shape = (rows, math.ceil(len(layers) / rows))
         super().__init__(viewer, [[layer] for layer in layers], shape)
 
-    def enter(self) -> Iterator[None]:
-        """Arrange in small parts."""
-        yield from super().enter()
+    def _steps(self) -> Iterator[None]:
+        yield from super()._steps()
         for layer in self._named:
             layer.name_overlay.visible = True
             yield
