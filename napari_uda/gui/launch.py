@@ -47,18 +47,19 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         raise InputError(
             "napari is not installed; pip install 'napari_uda[all]' brings it"
         ) from error
+    from qtpy.QtWidgets import QApplication
+
     files = _files(paths)
     contents = [read_layers(file) for file in files]
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
-    fill_viewer(viewer, contents)
     _, view = viewer.window.add_plugin_dock_widget("napari_uda", "View")
+    QApplication.processEvents()  # the canvas gets its size, which the camera is fitted to
+    fill_viewer(viewer, contents)
     view.linked.setChecked(not viewer.canvas.grid.enabled)
     if screenshot is None:
         napari.run()
         return
-    from qtpy.QtWidgets import QApplication
-
     start = time.monotonic()
     while time.monotonic() < start + (
         _SETTLING_SECONDS if view.is_settled else _MOST_SETTLING_SECONDS

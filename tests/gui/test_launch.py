@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import napari
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
@@ -15,8 +17,9 @@ from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
 from napari_uda.errors import InputError
 from napari_uda.gui.geometry import tag
-from napari_uda.gui.launch import _files, fill_viewer
+from napari_uda.gui.launch import _files, fill_viewer, open_viewer
 from napari_uda.gui.reader import read_layers
+from napari_uda.inference.predict import Prediction
 
 
 def shown(run: Path) -> list[tuple[str, str, bool]]:
@@ -48,3 +51,27 @@ def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
     shutil.rmtree(data)
     with pytest.raises(InputError, match="run has no predictions; write some with napari-uda pre"):
         _files([run.path])
+
+
+def test_a_whole_result_fits_its_cells(
+    make_napari_viewer: Callable[..., napari.Viewer],
+    made_prediction: Prediction,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer, seen = make_napari_viewer(show=True), []
+
+    def close(_: napari.Viewer) -> None:
+        _, columns = viewer.canvas.grid.actual_shape(viewer.layers)
+        seen.append((columns, viewer.canvas.size[1] / columns, viewer.scene.camera.zoom))
+
+    write_volume(tmp_path / "case_0.nii.gz", made_prediction.volume)
+    made_prediction.save(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(napari, "Viewer", lambda **_: viewer)
+        patched.setattr(type(viewer), "close", close)
+        open_viewer(sorted(tmp_path.iterdir()), screenshot=tmp_path / "picture.png")
+    ((columns, cell_pixels, zoom),) = seen
+    width_mm = made_prediction.labels.shape[2] * made_prediction.volume.spacing_mm[2]
+    assert columns == 3
+    assert 0.5 * cell_pixels < width_mm * zoom <= cell_pixels
