@@ -125,7 +125,7 @@ def _table(scores: dict[str, Scores]) -> str:
 
 def _show(out: Path, image: Path, results: list[Path]) -> None:
     """Open the viewer; without a display draw it under Xvfb and say where the picture is."""
-    command = [sys.executable, "-m", "napari_uda", "show", str(image), *map(str, results)]
+    command = [sys.executable, "-P", "-m", "napari_uda", "show", str(image), *map(str, results)]
     has_display = sys.platform != "linux" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -76,19 +76,25 @@ class Evaluation:
                 samples=[row for label in labels for row in self._samples[label]],
             )
 
-    def rescore_slices(self, box: Box, labels: Iterable[int]) -> None:
-        """Score the slices again that were changed; milliseconds for a stroke.
+    def rescore_slices(
+        self, box: Box, labels: Iterable[int], axes: Collection[int] = (0, 1, 2)
+    ) -> None:
+        """Score the slices again that were changed; a millisecond for each structure and slice.
 
         Args:
             box: of the changed voxels.
             labels: every label that a changed voxel had before or has now.
+            axes: only along these; call again for the others.
         """
         for label in _structures(labels):
-            self._boxes[label] = _union(self._boxes.get(label), box)
+            with self._lock:
+                self._boxes[label] = _union(self._boxes.get(label), box)
             if label not in self._rows:
                 self._score(label)
                 continue
             for axis in self._axes:
+                if axis not in axes:
+                    continue
                 first, last = box[axis].start, box[axis].stop
                 structure, pair = self._window(label, axis, first, last)
                 rows = score_slices(structure, pair, self._rules, axis, first)

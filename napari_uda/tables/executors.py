@@ -197,7 +197,7 @@ def _wait(job: Job, seconds: float = 120.0) -> None:
 
 def cell_command(file: Path) -> list[str]:
     """The command line that runs the cell of a job file."""
-    return [sys.executable, "-m", "napari_uda.tables.cell_process", str(file)]
+    return [sys.executable, "-P", "-m", "napari_uda.tables.cell_process", str(file)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -360,7 +360,7 @@ class ScoreDock(Dock):
 
     @guarded
     def _on_edited(self, layer: Labels, box: "Box") -> None:
-        """The touched slices are scored again: show them before the volume is."""
+        """The touched slice is scored again: show it before the volume is."""
         if not self._follows(layer):
             return
         self._results[0] = self._results[0].updated()
@@ -378,6 +378,8 @@ class ScoreDock(Dock):
             result = self._results[0] = self._results[0].updated()
             self._cohort.add(result.method, result.scores)
             self._message = f"{result.case}, edited: mean Dice {result.mean_dice:.3f}."
+            self.slices.show_results(self._results, again=True)
+            self._mark_current()
             self._show_tables()
             self._calibrate()
         self._update_buttons()

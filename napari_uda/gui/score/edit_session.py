@@ -2,7 +2,8 @@
 
 Nothing depends on how napari stores its history: a private copy of the labels is compared with the layer,
 so brush, fill, polygon, undo and scripts are all followed. Three threads share the work: one compares and scores
-the touched slices at once; behind it one scores the volume, and one writes the journal, however slow the disk is.
+the touched slice at once; behind it one scores the other axes and the volume, and one writes the journal, however
+slow the disk is.
 """
 
 from __future__ import annotations
@@ -52,12 +53,17 @@ class Stroke:
     values: NDArray[np.uint8]
     before: NDArray[np.uint8] | None
 
+    @property
+    def flat_axis(self) -> int:
+        """The axis across which the box is thinnest: a brush paints one slice across it."""
+        return int(np.argmin([side.stop - side.start for side in self.box]))
+
 
 class EditSession(QObject):
     """Watches a layer from when its brush is taken up.
 
-    Signals: `changed(box)` when the touched slices are scored; `began(before)` once, with the unedited
-    `(Z, Y, X)` labels on the file's grid, right after the first change; `settled()` when the volume is scored;
+    Signals: `changed(box)` when the touched slice is scored; `began(before)` once, with the unedited
+    `(Z, Y, X)` labels on the file's grid, right after the first change; `settled()` when all is scored;
     `replaced()` when the layer got other data that is no edit; `failed(sentence)`.
     """
 
@@ -98,13 +104,12 @@ class EditSession(QObject):
         self._disk_job: Job | None = None
         self._again = False
         self._ignored = False  # an array that this session gives to the layer
-        self._stale: set[int] = set()  # labels whose volume is not scored yet
+        self._stale: list[Stroke] = []  # what they touched is scored in their flat slices only
         self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
         self._edited = restored is not None
         self._prepared = self._edited  # restored labels have an array and a journal of their own
         self._warned = False
         self._refused = False  # by the disk, the last time
-        # napari speaks of a stroke before it draws it
         self._soon = self._make_timer(0, self._on_touched)
         self._later = self._make_timer(_QUIET_MS, self._on_touched)
         self._begin = self._make_timer(0, self._on_begun)
@@ -191,6 +196,8 @@ class EditSession(QObject):
 
     @guarded
     def _on_painted(self) -> None:
+        """At once, before napari draws it; and again, since it speaks of what scripts paint before it writes that."""
+        self._on_touched()
         self._soon.start()
 
     @guarded
@@ -253,7 +260,8 @@ class EditSession(QObject):
         with self._lock:
             stroke = self._follow()
         if stroke is not None and self._scores is not None:
-            self._scores.evaluation.rescore_slices(stroke.box, stroke.labels)
+            evaluation = self._scores.evaluation
+            evaluation.rescore_slices(stroke.box, stroke.labels, [stroke.flat_axis])
         return stroke
 
     def _follow(self) -> Stroke | None:
@@ -336,8 +344,9 @@ class EditSession(QObject):
             self._before = stroke.before
             self._begin.start()
         self._keep()
-        self._stale |= stroke.labels
-        self._score_volume()
+        if self._scores is not None:
+            self._stale.append(stroke)
+            self._score_volume()
 
     @guarded
     def _on_begun(self) -> None:
@@ -367,16 +376,18 @@ class EditSession(QObject):
             self._keep()
 
     def _score_volume(self) -> None:
-        scores, labels = self._scores, set(self._stale)
-        if scores is None or not labels or self._volume_job is not None:
+        scores, strokes = self._scores, list(self._stale)
+        if scores is None or not strokes or self._volume_job is not None:
             return
-        self._stale -= labels
-        job = Job(
-            "Score the edited volume",
-            lambda report, stop: scores.evaluation.rescore_volume(labels),
-            self._owner,
-            quiet=True,
-        )
+        self._stale.clear()
+
+        def work() -> None:
+            for stroke in strokes:
+                scores.evaluation.rescore_slices(stroke.box, stroke.labels)
+            scores.evaluation.rescore_volume(set().union(*(stroke.labels for stroke in strokes)))
+
+        title = "Score the edited volume"
+        job = Job(title, lambda report, stop: work(), self._owner, quiet=True)
         job.succeeded.connect(self.settled)
         job.failed.connect(self.failed)
         job.ended.connect(self._on_volume_ended)

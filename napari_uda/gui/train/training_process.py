@@ -63,7 +63,8 @@ class TrainingProcess(QObject):
         Raises:
             InputError: if the folder cannot be written or no process can be started.
         """
-        command = [sys.executable, "-m", "napari_uda", "train", "--resume", str(self.folder.path)]
+        python = [sys.executable, "-P"]  # no module lies in wait where napari was started
+        command = [*python, "-m", "napari_uda", "train", "--resume", str(self.folder.path)]
         # threads that wait sleep, or they would take the viewer's turns on the processor
         self._earlier_events = len(self.folder.events())
         environment = dict(os.environ)
