@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QWidget
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.worker import Job, Work, guarded, take_steps
 
+CANCELLING = "Cancelling…"
+
 
 class JobDock(Dock):
     """What Segment and Translate share; a subclass lays the widgets out and says what may be pressed.
@@ -22,6 +24,7 @@ class JobDock(Dock):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._job: Job | None = None
+        self._cancelling = False
         self._showing = False  # layers are still being added
         self._message = ""
         self._part = "Slice"  # what progress counts
@@ -41,7 +44,7 @@ class JobDock(Dock):
         raise NotImplementedError
 
     def _start(self, title: str, work: Work, on_success: Callable[[Any], None]) -> None:
-        self._message = ""
+        self._message, self._cancelling = "", False
         job = Job(title, work, self)
         job.progressed.connect(self._on_progress)
         job.succeeded.connect(on_success)
@@ -56,8 +59,8 @@ class JobDock(Dock):
     @guarded
     def _on_cancel(self) -> None:
         if self._job is not None:
-            self.cancel.setEnabled(False)
-            self.status.setText("Cancelling…")
+            self._cancelling = True
+            self._update_buttons()
             self._job.cancel()
 
     @guarded

@@ -203,7 +203,7 @@ def test_training_and_unsaved_edits_outlive_a_kill_of_napari(
         viewer = train._viewer
         score = ScoreDock(viewer)
         score.show()
-        assert score.banner.isVisible()
+        qtbot.waitUntil(score.banner.isVisible)
         assert "'case_0', 1 stroke." in score.banner.text.text()
         score.banner.restore.click()
         qtbot.waitUntil(lambda: len(viewer.layers) == 2 and resting(), timeout=WAIT_MS)

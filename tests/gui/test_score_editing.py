@@ -235,7 +235,7 @@ def test_edits_are_offered_after_the_viewer_is_gone(viewer: Viewer, qtbot: QtBot
     assert found.strokes == 1
     viewer.layers.clear()
     again = open_again(viewer)
-    assert again.banner.isVisible()
+    qtbot.waitUntil(again.banner.isVisible)
     assert "'case_0 prediction', 1 stroke." in again.banner.text.text()
     again.banner.restore.click()
     settle(again, qtbot)
@@ -262,6 +262,7 @@ def test_discard_removes_the_journal(viewer: Viewer, qtbot: QtBot) -> None:
     end(dock, qtbot)
     layer.mode = "pan_zoom"  # or the next dock is ready for its brush
     again = open_again(viewer)
+    qtbot.waitUntil(again.banner.isVisible)
     again.banner.discard.click()
     assert not again.banner.isVisible()
     assert leftovers() == []

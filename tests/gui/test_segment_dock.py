@@ -181,6 +181,8 @@ def test_cancel_button_stops_and_changes_nothing(
     ready.run.click()
     qtbot.waitUntil(lambda: ready.status.text().startswith("Slice"), timeout=WAIT_MS)
     ready.cancel.click()
+    ready._viewer.layers[0].name = "renamed"  # the buttons are looked at again
+    assert (ready.cancel.isEnabled(), ready.status.text()) == (False, "Cancelling…")
     qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
     assert roles(ready) == ["image"]
     assert "Cancelled" in ready.status.text()

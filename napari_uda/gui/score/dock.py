@@ -27,6 +27,7 @@ from qtpy.QtWidgets import (
 from napari_uda.errors import Cancelled, InputError
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
+from napari_uda.gui.job_dock import CANCELLING
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.layers import find
 from napari_uda.gui.navigation import current_slice, go_to_slice, go_to_voxel
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from napari_uda.metrics.disagreement import Region
     from napari_uda.metrics.overlap import Box
 
-_CANCELLING = "Cancelling…"
 _WIDE = 1.3  # width over height from which the dock lies rather than stands
 
 
@@ -198,7 +198,7 @@ class ScoreDock(Dock):
         super().showEvent(event)
         if not self._offered:
             self._offered = True
-            self.banner.offer(leftovers())
+            self._aside("Look for unsaved edits", leftovers, self.banner.offer)
 
     def _share_space(self) -> None:
         """Give the table what its rows need, and the curve the rest."""
@@ -240,7 +240,7 @@ class ScoreDock(Dock):
         self.score.setToolTip(obstacle or "Compare prediction and reference")
         resting = self._job is None
         self.cancel.setVisible(not resting)
-        self.cancel.setEnabled(obstacle != _CANCELLING)
+        self.cancel.setEnabled(obstacle != CANCELLING)
         self.export.setEnabled(bool(self._results) and resting)
         self.cohort.folders.setEnabled(resting)
         self.save.setVisible(self._editing.is_edited(self.choices.predictions.layer))
@@ -290,7 +290,7 @@ class ScoreDock(Dock):
     @guarded
     def _on_cancel(self) -> None:
         if self._job is not None:
-            self._doing = _CANCELLING
+            self._doing = CANCELLING
             self._update_buttons()
             self._job.cancel()
 

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.gui.geometry import layer_volume, tag
+from napari_uda.gui.job_dock import CANCELLING
 from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
 from napari_uda.gui.model_dock import ModelDock, is_volume
 from napari_uda.gui.models import known_models, remember_model
@@ -188,7 +189,7 @@ class SegmentDock(ModelDock):
     def _model_obstacle(self) -> str:
         """Why nothing can be segmented; empty when something can."""
         if self._job is not None:
-            return self._doing
+            return CANCELLING if self._cancelling else self._doing
         if self._showing:
             return "Showing the result…"
         if self._model() is None:
@@ -215,7 +216,7 @@ class SegmentDock(ModelDock):
             "The model on the disk is not changed."
         )
         self.way.setEnabled(not obstacle)
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(running and not self._cancelling)
         self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
         self.views.setEnabled(bool(self._shown) and not running and not self._showing)
         self.status.setText(self._model_obstacle() or self._message or obstacle)

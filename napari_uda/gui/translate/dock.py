@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.errors import InputError
 from napari_uda.gui.geometry import layer_volume
+from napari_uda.gui.job_dock import CANCELLING
 from napari_uda.gui.model_dock import NOT_IMAGES, ModelDock
 from napari_uda.gui.models import (
     describe_translator,
@@ -219,7 +220,7 @@ class TranslateDock(ModelDock):
     def _obstacle(self) -> str:
         """Why Translate is not available; empty when it is."""
         if self._job is not None:
-            return "Translating…"
+            return CANCELLING if self._cancelling else "Translating…"
         if self._showing:
             return "Showing the result…"
         if self._model() is None:
@@ -237,7 +238,7 @@ class TranslateDock(ModelDock):
         resting = not running and not self._showing
         self.translate.setEnabled(not obstacle)
         self.translate.setToolTip(obstacle or "Give the image the look of the other domain")
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(running and not self._cancelling)
         nothing = "" if self._shown else "Translate an image first."
         self.views.setEnabled(resting)
         self.blink.setEnabled(resting and not nothing)
