@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QThread
 from qtpy.QtGui import QShowEvent
@@ -301,13 +301,12 @@ class TrainDock(Dock):
         if path == self.watch.path:
             self._detach()
         job = Job("Delete the run", lambda report, stop: RunFolder(path).delete(), self, quiet=True)
-        job.succeeded.connect(lambda _: self._on_deleted(path))
+        job.succeeded.connect(self._on_deleted)
         job.failed.connect(self._on_problem)
         job.start()
 
     @guarded
-    def _on_deleted(self, path: Path) -> None:
-        show_info(f"{path.name} was deleted.")
+    def _on_deleted(self) -> None:
         self.runs.look()
 
     def _agreed(self, title: str, text: str) -> bool:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.data.files import is_file
-from napari_uda.gui.job_dock import JobDock
+from napari_uda.gui.job_dock import CANCELLING, JobDock
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.domain_chooser import LayerDomain
 from napari_uda.gui.train.form_rows import form_layout
@@ -299,7 +299,7 @@ class TrainForm(JobDock):
     def _obstacle(self) -> str:
         """Why Start is not available; empty when it is."""
         if self._job is not None:
-            return "Checking…"
+            return CANCELLING if self._cancelling else "Checking…"
         if self._catalogue is None:
             return "" if self._message else "Reading the methods…"
         if self.methods.method is None:
@@ -319,7 +319,7 @@ class TrainForm(JobDock):
         self.start.setToolTip(obstacle or "Check the data and start training")
         self.data.allow_check(idle)
         self.settings.allow(loading=idle)
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(running and not self._cancelling)
         self.cancel.setVisible(running)
         self.bar.setVisible(running)
         self.status.setText(self._message or obstacle)
