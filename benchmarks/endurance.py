@@ -355,10 +355,10 @@ def remove_results(viewer: Any) -> None:
     """Back to what was opened: results of work that was done before it could be cancelled."""
     from napari_uda.gui.geometry import tag
 
-    for layer in [
-        one for one in viewer.layers if tag(one).get("role") not in ("image", "reference")
-    ]:
-        viewer.layers.remove(layer)
+    results = [one for one in viewer.layers if tag(one).get("role") not in ("image", "reference")]
+    with viewer.layers.batched_update():  # napari collects garbage after every batch, for long
+        for layer in results:
+            viewer.layers.remove(layer)
 
 
 def cancels(work: Path, counts: dict[str, int], moments: random.Random) -> list[Row]:

@@ -441,6 +441,7 @@ def _segment(tour: Tour) -> None:
         viewer.dims.set_current_step(0, viewer.dims.nsteps[0] // 2)
     with tour.step("Side by side"):
         check(dock.views)
+        wait_until(dock.views.isEnabled, "the views to be arranged")
         expect(viewer.canvas.grid.enabled, "the views do not stand side by side")
     with tour.step("Uncertainty: contours, next uncertain slice"):
         check(dock.views, False)
