@@ -766,12 +766,11 @@ class Storm:
         )
 
     def paint(self) -> None:
-        """A dab of the brush on any labels."""
+        """A dab of the brush on labels that are seen: napari's own drawing fails on hidden ones."""
         from napari.layers import Labels
 
-        found = [
-            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer.editable
-        ]
+        seen = [layer for layer in self.viewer.layers if layer.visible and layer.editable]
+        found = [layer for layer in seen if isinstance(layer, Labels)]
         if found:
             layer = self.chance.choice(found)
             self.viewer.layers.selection.active = layer
