@@ -25,6 +25,7 @@ from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.score.edit_session import EditSession
 from napari_uda.inference.predict import Prediction
+from napari_uda.metrics.scores import Scores
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}
@@ -157,6 +158,19 @@ def test_original_keeps_its_values_name_and_role(
     layer.paint((3, 5, 30), 1)
     settle(scored, qtbot)
     assert sum("prediction" in one.name for one in viewer.layers) == 2  # split once only
+
+
+def test_the_slice_under_the_brush_comes_first(scored: ScoreDock, qtbot: QtBot) -> None:
+    def dice(scores: Scores) -> list[float]:
+        return [row["dice"] for row in scores.slices if row["axis"] == "z"]
+
+    early: list[list[float]] = []
+    scored._editing.changed.connect(lambda *_: early.append(dice(scored._results[0].scores)))
+    clean = dice(scored._results[0].scores)
+    paint(scored, qtbot)
+    settle(scored, qtbot)
+    assert early[0] != pytest.approx(clean, nan_ok=True)
+    assert early[0] == pytest.approx(dice(scored._results[0].scores), nan_ok=True)
 
 
 def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:

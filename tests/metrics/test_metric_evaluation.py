@@ -101,6 +101,22 @@ def test_tables_given_before_an_edit_stay_as_they_were() -> None:
     assert [i for i in different if not np.isnan(dice[i])] == [3]  # slice 3 of MYO alone
 
 
+def test_slices_of_one_axis_are_scored_alone() -> None:
+    pair, rules = case(), PROTOCOLS["recommended"]
+    evaluation = Evaluation(pair, rules, (0, 1, 2))
+    before = evaluation.scores
+    box, labels = edit(evaluation.prediction, (slice(3, 4), slice(2, 7), slice(3, 9)), 1)
+    evaluation.rescore_slices(box, labels, [0])
+    fresh = Evaluation(pair, rules, (0, 1, 2)).scores
+    assert fresh.slices != before.slices
+    for axis, wanted in (("z", fresh), ("y", before), ("x", before)):
+        found, expected = (
+            [row["dice"] for row in scores.slices if row["axis"] == axis]
+            for scores in (evaluation.scores, wanted)
+        )
+        assert found == pytest.approx(expected, nan_ok=True)
+
+
 def test_value_that_is_no_label_is_refused() -> None:
     pair = case()
     wrong = Pair(**{**vars(pair), "prediction": pair.prediction.astype(np.int32) * 300})
