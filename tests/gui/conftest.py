@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QSettings
+from qtpy.QtCore import QCoreApplication, QSettings
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
@@ -46,6 +47,10 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.chdir(tmp_path)
     notification_manager.records.clear()
     yield
+    # a thread says that it has ended a moment after it has handed over what it found
+    give_up_at = time.monotonic() + 1
+    while worker._running and time.monotonic() < give_up_at:
+        QCoreApplication.processEvents()
     assert not worker._running, "a job outlived its test"
 
 
