@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_uda.gui.worker import guarded
@@ -16,20 +16,17 @@ def share_place(widget: QWidget) -> None:
 
 
 class _Joining(QObject):
-    """Waits for the first show of a widget; napari has placed its dock by then."""
+    """Waits for the first show of a widget; its dock is in the window by then, and nothing was drawn yet."""
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget = widget
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._join)
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         if event is not None and event.type() == QEvent.Type.Show:
             self._widget.removeEventFilter(self)
-            self._timer.start(0)
+            self._join()
         return False
 
     @guarded

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QBoxLayout, QFrame, QScrollArea, QSizePolicy, QWidget
 
-_WIDE = 1.3  # width over height from which the two lie side by side
+from napari_uda.gui.longer_side import LongerSide
+from napari_uda.gui.worker import guarded
+
 _LEAST_PIXELS = 80  # of controls that scroll
 
 
@@ -23,15 +24,13 @@ class TwoParts(QWidget):
         self._outer.setContentsMargins(0, 0, 0, 0)
         self._outer.addWidget(Scrolling(controls), 0)
         self._outer.addWidget(results, 1)
+        LongerSide(self).turned.connect(self._lay)
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Turn if the longer side is another one."""
-        super().resizeEvent(event)
-        wide = self.width() > _WIDE * self.height()
-        direction = QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
-        if self._outer.direction() != direction:
-            self._outer.setDirection(direction)
-            self.turned.emit(wide)
+    @guarded
+    def _lay(self, wide: bool) -> None:
+        ways = QBoxLayout.Direction
+        self._outer.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
+        self.turned.emit(wide)
 
 
 class Scrolling(QScrollArea):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_uda.gui import worker
@@ -28,6 +29,28 @@ def test_a_second_dock_joins_the_first(
     qtbot.wait(50)
     assert window.tabifiedDockWidgets(score) == []
     qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+
+
+def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1500, 900)
+    docks, widgets = zip(
+        *(
+            viewer.window.add_plugin_dock_widget("napari_uda", name)
+            for name in ("View", "Segment", "Score", "Translate")
+        ),
+        strict=True,
+    )
+    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+    qtbot.wait(100)  # for the layout
+    # squeezed below each other for a moment, they are wider than tall; it must not change them
+    assert docks[-1].width() <= max(420, *(widget.minimumWidth() for widget in widgets))
+    window = docks[0].parentWidget()
+    window.resizeDocks([docks[-1]], [700], Qt.Orientation.Horizontal)
+    window.resizeDocks([docks[-1]], [300], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: docks[-1].width() == 420)  # the user can have it as narrow again
 
 
 def test_a_dock_of_somebody_else_is_left_alone(

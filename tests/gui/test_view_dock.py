@@ -409,11 +409,13 @@ def test_readout_follows_the_mouse(
     assert linked.readout.texts["Intensity"] == "–"
 
 
-def test_dock_lies_in_a_bottom_dock(linked: ViewDock) -> None:
+def test_dock_lies_in_a_bottom_dock(linked: ViewDock, qtbot: QtBot) -> None:
+    splitter = linked.views.splitter
     linked.resize(300, 800)
-    assert linked.views.splitter.orientation() == Qt.Orientation.Vertical
+    qtbot.wait(20)
+    assert splitter.orientation() == Qt.Orientation.Vertical
     linked.resize(1200, 300)
-    assert linked.views.splitter.orientation() == Qt.Orientation.Horizontal
+    qtbot.waitUntil(lambda: splitter.orientation() == Qt.Orientation.Horizontal)
 
 
 def test_keys(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> None:

@@ -11,7 +11,7 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QResizeEvent, QShowEvent
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFileDialog,
@@ -30,6 +30,7 @@ from napari_uda.gui.geometry import tag
 from napari_uda.gui.job_dock import CANCELLING
 from napari_uda.gui.keys import bind_keys
 from napari_uda.gui.layers import find
+from napari_uda.gui.longer_side import LongerSide
 from napari_uda.gui.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.one_place import share_place
 from napari_uda.gui.score.cohort import Cohort
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
     from napari_uda.gui.score.calibration_panel import CalibrationPanel
     from napari_uda.metrics.disagreement import Region
     from napari_uda.metrics.overlap import Box
-
-_WIDE = 1.3  # width over height from which the dock lies rather than stands
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +152,7 @@ class ScoreDock(Dock):
         self._outer.addLayout(controls)
         self._outer.addWidget(self.tabs, 1)
         self.setMinimumSize(420, 220)
+        LongerSide(self).turned.connect(self._lay)
 
     def _connect(self) -> None:
         self.choices.layers_changed.connect(self._on_layers_changed)
@@ -180,18 +180,16 @@ class ScoreDock(Dock):
         editing.restored.connect(self.choices.predictions.choose)
         editing.failed.connect(self._on_problem)
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    @guarded
+    def _lay(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
-        super().resizeEvent(event)
-        wide = self.width() > _WIDE * self.height()
-        direction = QBoxLayout.Direction.LeftToRight if wide else QBoxLayout.Direction.TopToBottom
-        if self._outer.direction() != direction:
-            self._outer.setDirection(direction)
-            self._splitter.setOrientation(
-                Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
-            )
-            self._controls.setAlignment(Qt.AlignmentFlag.AlignTop)
-            self._share_space()
+        ways = QBoxLayout.Direction
+        self._outer.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
+        self._splitter.setOrientation(
+            Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
+        )
+        self._controls.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._share_space()
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Offer what an earlier session left unsaved."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QUrl, Signal
-from qtpy.QtGui import QDesktopServices, QResizeEvent
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.colours import PALETTE
 from napari_uda.gui.colours import DARK
+from napari_uda.gui.longer_side import LongerSide
 from napari_uda.gui.train.health import Hint, hints
 from napari_uda.gui.train.run_history import RunHistory, is_share, title
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
@@ -35,7 +36,6 @@ from napari_uda.run_state import RunState
 if TYPE_CHECKING:
     from napari_uda.gui.train.loss_curves import Curve, LossCurves
 
-_WIDE = 1.3  # width over height from which the tab lies rather than stands
 _THOUSANDTHS = 1000
 _RESUMABLE = (RunState.NEW, RunState.STOPPED, RunState.FAILED, RunState.BROKEN)
 
@@ -139,6 +139,7 @@ class WatchTab(QWidget):
         self._content.setContentsMargins(0, 0, 0, 0)
         for column in (facts, self._plots, seen):
             self._content.addLayout(column)
+        self._lay(False)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -153,11 +154,11 @@ class WatchTab(QWidget):
         self.resume.clicked.connect(self._on_resume)
         self.more.clicked.connect(self._on_more)
         self.open.clicked.connect(self._on_open)
+        LongerSide(self).turned.connect(self._lay)
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    @guarded
+    def _lay(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
-        super().resizeEvent(event)
-        wide = self.width() > _WIDE * self.height()
         ways = QBoxLayout.Direction
         self._content.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
         for index, stretch in enumerate((2, 3, 2) if wide else (0, 1, 0)):
