@@ -341,14 +341,15 @@ def cancel_once(kind: Kind, moment: float, seen: Cancelled) -> bool:
     return done[0]
 
 
-def whole_time(kind: Kind) -> float:
-    """Seconds that it takes when nobody cancels; the second time, when everything is imported."""
+def time_to_cancel(kind: Kind) -> float:
+    """Seconds that its button can be pressed; of the second time, when everything is imported."""
     for _ in range(2):
-        start = time.perf_counter()
         kind.start()
-        wait(0.05)
-        wait_until(lambda: kind.rests() and no_jobs(), "work that nobody cancels")
-    return time.perf_counter() - start
+        start = time.perf_counter()
+        wait_until(lambda: not kind.button.isEnabled(), "work that nobody cancels")
+        seconds = time.perf_counter() - start
+        wait_until(lambda: kind.rests() and no_jobs(), "the results of work that nobody cancels")
+    return seconds
 
 
 def remove_results(viewer: Any) -> None:
@@ -373,7 +374,7 @@ def cancels(work: Path, counts: dict[str, int], moments: random.Random) -> list[
         for name, count in counts.items():
             kind, close = KINDS[name](viewer, work)
             seen = Cancelled()
-            longest = TRAINING_SECONDS if name == "train" else whole_time(kind)
+            longest = TRAINING_SECONDS if name == "train" else time_to_cancel(kind)
             if name == "train":  # what is made once: settings, the form that comes back
                 cancel_once(kind, 1.0, Cancelled())
                 cancel_once(kind, 1.0, Cancelled())
