@@ -266,6 +266,7 @@ def test_edits_are_offered_after_the_viewer_is_gone(viewer: Viewer, qtbot: QtBot
     end(again, qtbot)
     (found,) = leftovers()
     assert found.strokes == 2
+    assert [one.name for one in edit_journal.journal_folder().iterdir()] == [found.folder.name]
 
 
 def test_discard_removes_the_journal(viewer: Viewer, qtbot: QtBot) -> None:

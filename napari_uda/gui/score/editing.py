@@ -67,7 +67,7 @@ class Editing(QObject):
             session.saved()
             return written
 
-        job = Job("Save edits", lambda report, stop: work(), self._owner)
+        job = Job("Save edits", lambda report, stop: work(), self._owner, can_cancel=False)
         job.succeeded.connect(lambda written: show_info(f"Edits saved in {written}"))
         job.succeeded.connect(lambda written: self.settled.emit(layer))
         job.failed.connect(self.failed)
@@ -80,7 +80,7 @@ class Editing(QObject):
             before, edited = leftover.read()
             return before, edited, leftover.adopt(), edited.array.copy()
 
-        job = Job("Restore edits", lambda report, stop: work(), self._owner)
+        job = Job("Restore edits", lambda report, stop: work(), self._owner, can_cancel=False)
         job.succeeded.connect(lambda result: self._on_read(leftover, result))
         job.failed.connect(self.failed)
         job.start()
@@ -113,8 +113,8 @@ class Editing(QObject):
         before, edited, journal, known = result
         original, changed = restored(before, edited, leftover.about)
         self._viewer.add_layer(original)
-        self._viewer.add_layer(changed)
         self._begin(EditSession(changed, self._owner, (journal, known)))
+        self._viewer.add_layer(changed)  # whoever follows it from now on finds this session
         self.restored.emit(changed)
 
     @guarded
