@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.qt.threading import FunctionWorker, create_worker
-from napari.utils import cancelable_progress
+from napari.utils import cancelable_progress, progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
@@ -74,7 +74,15 @@ class Job(QObject):
     cancelled = Signal()
     ended = Signal()
 
-    def __init__(self, title: str, work: Work, owner: QObject, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        title: str,
+        work: Work,
+        owner: QObject,
+        *,
+        quiet: bool = False,
+        can_cancel: bool = True,
+    ) -> None:
         """Prepare.
 
         Args:
@@ -83,12 +91,13 @@ class Job(QObject):
                 must touch no widget and no layer list.
             owner: the widget that listens; when it is destroyed the work is abandoned.
             quiet: no progress bar, and no notification of errors.
+            can_cancel: whether the progress bar offers to.
         """
         super().__init__()
-        self._title, self._quiet = title, quiet
+        self._title, self._quiet, self._can_cancel = title, quiet, can_cancel
         self._work = work
         self._stop = threading.Event()
-        self._bar: cancelable_progress | None = None
+        self._bar: progress[Any] | None = None
         self._worker: FunctionWorker | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
@@ -108,7 +117,8 @@ class Job(QObject):
         _running.add(self)
         _leave_threads_to_qt()
         if not self._quiet:
-            self._bar = cancelable_progress(desc=self._title, total=0)
+            kind = cancelable_progress if self._can_cancel else progress
+            self._bar = kind(desc=self._title, total=0)
         task = _Task(self._title, self._run)
         # napari remembers what `create_worker` made, to name it when it closes; small work is not named
         self._worker = FunctionWorker(task) if self._quiet else create_worker(task)
@@ -123,7 +133,7 @@ class Job(QObject):
         self._abandoned = True
 
     def cancel(self) -> None:
-        """Ask the work to end; `cancelled` follows when it has."""
+        """Ask the work to end; `cancelled` follows when it has, also if it was done by then."""
         self._stop.set()
 
     def _run(self) -> _Outcome:
@@ -148,7 +158,7 @@ class Job(QObject):
 
     def _poll(self) -> None:
         closing = self._worker is not None and self._worker.abort_requested
-        if closing or (self._bar is not None and self._bar.is_canceled):
+        if closing or (isinstance(self._bar, cancelable_progress) and self._bar.is_canceled):
             self.cancel()
 
     def _move_bar(self, done: int, total: int) -> None:
@@ -161,12 +171,12 @@ class Job(QObject):
         self._close_bar()
         if self._abandoned:
             return
-        if outcome.cancelled:
-            self.cancelled.emit()
-        elif outcome.error:
+        if outcome.error:
             if not self._quiet:
                 show_error(outcome.error)
             self.failed.emit(outcome.error)
+        elif outcome.cancelled or self._stop.is_set():
+            self.cancelled.emit()
         else:
             self.succeeded.emit(outcome.value)
 

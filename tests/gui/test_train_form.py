@@ -25,7 +25,7 @@ from napari_uda.errors import Cancelled
 from napari_uda.gui.geometry import displayed
 from napari_uda.gui.layers import labels_arguments
 from napari_uda.gui.models import remember_model
-from napari_uda.gui.train import run_preparation, settings_panel
+from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.worker import Job
 from napari_uda.run_config import RunConfig
@@ -556,6 +556,29 @@ def test_cancelled_check_starts_nothing(
     assert ready.status.text().startswith("Cancelled")
     assert begun == []
     assert ready.start.isEnabled()
+
+
+def test_cancelled_while_layers_are_written_leaves_no_folder(
+    on_layers: TrainForm, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, *arguments: Any) -> None:
+        write_volume(path, *arguments)
+        reached.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(layer_folder, "write_volume", slow)
+    begun: list[object] = []
+    on_layers.started.connect(begun.append)
+    on_layers.start.click()
+    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
+    on_layers.cancel.click()
+    go_on.set()
+    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
+    assert on_layers.status.text().startswith("Cancelled")
+    assert begun == []
+    assert list((tmp_path / "runs").glob("*")) == []
 
 
 # --- layers ---------------------------------------------------------------------------------------

@@ -294,8 +294,6 @@ def runs(qtbot: QtBot, tmp_path: Path) -> Iterator[RunList]:
     widget.show()  # the folder `runs` of the working directory is looked at without being added
     qtbot.waitUntil(lambda: len(widget.runs) == 2 and widget._job is None, timeout=WAIT_MS)
     yield widget
-    widget.hide()
-    qtbot.waitUntil(lambda: widget._job is None, timeout=WAIT_MS)
     assert first.config_file.exists()
 
 

@@ -103,6 +103,30 @@ def test_cancel_from_the_activity_dock(qtbot: QtBot, owner: QWidget) -> None:
     assert finish(qtbot, job) == [("cancelled", None)]
 
 
+def test_what_was_done_by_the_time_of_cancel_is_dropped(qtbot: QtBot, owner: QWidget) -> None:
+    def heedless(report: Report, stop: threading.Event) -> str:
+        report(0, 10)
+        assert stop.wait(10)
+        return "done"
+
+    job = Job("wait", heedless, owner)
+    job.progressed.connect(job.cancel)
+    assert finish(qtbot, job) == [("cancelled", None)]
+
+
+def test_work_that_cannot_be_cancelled_does_not_offer_it(qtbot: QtBot, owner: QWidget) -> None:
+    bars = []
+
+    def work(report: Report, stop: threading.Event) -> int:
+        report(1, 1)
+        return 7
+
+    job = Job("write", work, owner, can_cancel=False)
+    job.progressed.connect(lambda: bars.extend(progress._all_instances))
+    assert finish(qtbot, job) == [("succeeded", 7)]
+    assert [type(bar) for bar in bars] == [progress]
+
+
 def test_job_of_a_destroyed_widget_stops_and_stays_silent(
     qtbot: QtBot, notifications: Callable[[], list[str]]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 from napari_uda.data.files import cannot_write
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.errors import InputError
+from napari_uda.errors import Cancelled, InputError
 from napari_uda.gui.geometry import layer_volume
 from napari_uda.gui.layers import structure_names
 
@@ -50,17 +51,21 @@ def domain_names(layer: Labels, values: np.ndarray) -> dict[str, int]:
     return {names.get(value, f"label_{value}"): value for value in map(int, values) if value}
 
 
-def write_folder(folder: Path, domains: Mapping[str, LayerDomain]) -> dict[str, Path]:
+def write_folder(
+    folder: Path, domains: Mapping[str, LayerDomain], stop: threading.Event
+) -> dict[str, Path]:
     """Write each domain into `folder/<domain>` as a data folder: all of them or nothing.
 
     Args:
         folder: a folder of its own; what it held is replaced.
         domains: name (source, target) to its layers.
+        stop: when set, nothing is written.
 
     Returns:
         The data folder of each domain.
 
     Raises:
+        Cancelled: if `stop` was set.
         InputError: see `domain_volumes`; or the folder cannot be written.
     """
     aside = folder.parent / f".{folder.name}.{os.getpid()}.tmp"  # in the same file system
@@ -73,6 +78,8 @@ def write_folder(folder: Path, domains: Mapping[str, LayerDomain]) -> dict[str, 
                 write_volume(aside / name / "labels" / f"{image.name}.nii.gz", labels)
                 structures = domain_names(domain.labels, np.unique(labels.array))
             write_dataset_json(aside / name, structures, domain.modality)
+        if stop.is_set():
+            raise Cancelled
         shutil.rmtree(folder, ignore_errors=True)
         aside.replace(folder)
     except InputError as error:

@@ -216,7 +216,7 @@ def prepare(
     if checked.is_fatal:
         return Prepared(checked, None)
     _check_held_out(plan.config, checked.reports.get(plan.labelled))
-    written = write_folder(plan.layer_folder, layers) if layers else {}
+    written = write_folder(plan.layer_folder, layers, stop) if layers else {}
     changed = data.model_copy(update=written)
     return Prepared(checked, plan.config.model_copy(update={"data": changed}))
 
