@@ -342,14 +342,15 @@ def cancel_once(kind: Kind, moment: float, seen: Cancelled) -> bool:
 
 
 def time_to_cancel(kind: Kind) -> float:
-    """Seconds that its button can be pressed; of the second time, when everything is imported."""
-    for _ in range(2):
+    """Seconds that its button can be pressed; the least of three, as nothing is imported any more."""
+    seconds = []
+    for _ in range(3):
         kind.start()
         start = time.perf_counter()
         wait_until(lambda: not kind.button.isEnabled(), "work that nobody cancels")
-        seconds = time.perf_counter() - start
+        seconds.append(time.perf_counter() - start)
         wait_until(lambda: kind.rests() and no_jobs(), "the results of work that nobody cancels")
-    return seconds
+    return min(seconds)
 
 
 def remove_results(viewer: Any) -> None:
