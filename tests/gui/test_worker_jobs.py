@@ -199,9 +199,9 @@ def test_jobs_leave_threads_to_qt_which_needs_them_to_draw(owner: QWidget, qtbot
     try:
         for job in jobs:
             job.start()
-        qtbot.waitUntil(lambda: pool.activeThreadCount() >= len(jobs))
+        qtbot.waitUntil(lambda: pool.activeThreadCount() >= len(jobs), timeout=10_000)
         assert pool.maxThreadCount() > pool.activeThreadCount()
     finally:
         free.set()
-        qtbot.waitUntil(lambda: not any(job.is_running for job in jobs))
+        qtbot.waitUntil(lambda: not any(job.is_running for job in jobs), timeout=10_000)
         pool.setMaxThreadCount(before)
