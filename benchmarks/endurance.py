@@ -801,16 +801,18 @@ class Storm:
         )
 
     def paint(self) -> None:
-        """A dab of the brush on labels that are seen: napari's own drawing fails on hidden ones."""
+        """A dab of the brush on labels that are seen: napari's own drawing fails where they are not."""
         from napari.layers import Labels
 
         seen = [layer for layer in self.viewer.layers if layer.visible and layer.editable]
         found = [layer for layer in seen if isinstance(layer, Labels)]
-        if found:
-            layer = self.chance.choice(found)
+        layer = self.chance.choice(found) if found else None
+        if layer is not None and layer.get_value(self.viewer.dims.point, world=True) is not None:
             self.viewer.layers.selection.active = layer
             layer.mode = "paint"
-            where = [self.chance.randrange(size) for size in layer.data.shape]
+            where = list(layer.world_to_data(self.viewer.dims.point).round().astype(int))
+            for axis in self.viewer.dims.displayed[-2:]:
+                where[axis] = self.chance.randrange(layer.data.shape[axis])
             layer.paint(where, self.chance.randrange(4))
             layer.mode = "pan_zoom"
 
