@@ -200,7 +200,8 @@ def test_jobs_leave_threads_to_qt_which_needs_them_to_draw(owner: QWidget, qtbot
         for job in jobs:
             job.start()
         qtbot.waitUntil(lambda: pool.activeThreadCount() >= len(jobs), timeout=10_000)
-        assert pool.maxThreadCount() > pool.activeThreadCount()
+        # not more than are active: Qt may be drawing with those that are left to it
+        assert pool.maxThreadCount() >= len(jobs) + QThread.idealThreadCount()
     finally:
         free.set()
         qtbot.waitUntil(lambda: not any(job.is_running for job in jobs), timeout=10_000)
