@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -227,8 +227,7 @@ class Grid:
         self._left, viewer = True, self._viewer
         kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
         grid = viewer.canvas.grid
-        # the scene is sorted once, at the end; where a layer goes, napari also collects garbage, for long
-        with viewer.layers.batched_update() if self._added else nullcontext():
+        with viewer.layers.batched_update():  # the scene is sorted once, at the end
             grid.enabled = False
             grid.stride, grid.shape = 1, (-1, -1)
             for layer in self._added:
