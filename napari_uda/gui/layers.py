@@ -20,6 +20,7 @@ from napari.experimental import link_layers
 from napari.layers import Image, Labels, Layer
 from pint.registry import LazyRegistry
 
+from napari_uda.gui.canvas_context import make_current
 from napari_uda.gui.colours import (
     RELIABILITY_NAMES,
     entropy_colormap,
@@ -236,6 +237,7 @@ class Grid:
             _arrange(viewer, [layer for layer, _ in kept])
             for layer, visible in kept:
                 _set_visible(layer, visible)
+            make_current(viewer)
         viewer.reset_view()
 
 

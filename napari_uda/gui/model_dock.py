@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.job_dock import JobDock
@@ -48,6 +49,7 @@ class ModelDock(JobDock):
         super().__init__(parent)
         self._viewer = viewer
         share_place(self)
+        free_in_canvas(viewer)
         self._wanted = wanted
         self.models = QComboBox()
         self.models.setObjectName("models")

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 from watch_cases import beat, write_preview, write_run
 
 from napari_uda.gui import worker
+from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.dock import Dock
 
 WAIT_MS = 60_000
@@ -53,6 +54,7 @@ def test_a_closed_dock_takes_its_listeners_with_it(
     viewer = make_napari_viewer()
     viewer.add_image(np.zeros((3, 8, 8)), name="image")
     viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="labels")
+    free_in_canvas(viewer)  # for as long as the window is there
     before = listeners(viewer)
     dock, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
     assert listeners(viewer) > before

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import Cancelled, InputError
+from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.job_dock import CANCELLING
@@ -75,6 +76,7 @@ class ScoreDock(Dock):
         super().__init__(parent)
         self._viewer = napari_viewer
         share_place(self)
+        free_in_canvas(napari_viewer)
         self._job: Job | None = None
         self._results: list[LayerScores] = []
         self._layers: list[Labels] = []

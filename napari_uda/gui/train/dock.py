@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.errors import InputError
+from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.one_place import share_place
 from napari_uda.gui.train.live_previews import LivePreviews
@@ -59,6 +60,7 @@ class TrainDock(Dock):
         super().__init__(parent)
         self._viewer = napari_viewer
         share_place(self)
+        free_in_canvas(napari_viewer)
         self._processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.errors import InputError
 from napari_uda.gui import preferences
+from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
@@ -45,6 +46,7 @@ class ViewDock(Dock):
         super().__init__(parent)
         self._viewer = napari_viewer
         share_place(self)
+        free_in_canvas(napari_viewer)
         self._image: Image | None = None
         self._directions: np.ndarray | None = None  # of the viewer's axes in the patient
         self._position: tuple[float, ...] = ()  # last place of the mouse

@@ -1,0 +1,52 @@
+"""What removed layers drew with is freed in the canvas's own OpenGL context, else a later drawing may crash.
+
+napari 0.9 frees buffers and textures right after a removal, in the context that happens to be current: after a
+drawing that is Qt's, which puts the window together. The canvas's context then still points to the buffers, and
+software and some Windows drivers crash when it draws the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from napari.components import ViewerModel
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QOpenGLWidget, QWidget
+
+
+def free_in_canvas(viewer: Viewer) -> None:
+    """From now on, make the canvas's context current before a layer leaves `viewer`; once for a window."""
+    window = viewer.window.main_menu.window()
+    if window is not None and window.findChild(_Freeing) is None:
+        _Freeing(viewer, window)
+
+
+def make_current(viewer: ViewerModel) -> None:
+    """Make the canvas's context current, as the last thing in a batch that removes layers."""
+    window = getattr(viewer, "window", None)  # a bare model has none
+    with suppress(RuntimeError):  # the window is gone, and its canvas with it
+        for canvas in window.main_menu.window().findChildren(QOpenGLWidget) if window else ():
+            canvas.makeCurrent()
+
+
+class _Freeing(QObject):
+    """Stays with the window, also after the docks are gone: their layers may still be there."""
+
+    def __init__(self, viewer: Viewer, window: QWidget) -> None:
+        super().__init__(window)
+        self._viewer = viewer
+        # napari's own listeners to `removed` come before all others, and free
+        viewer.layers.events.removing.connect(self._make_current)
+        self.destroyed.connect(_disconnector(viewer, self._make_current))
+
+    def _make_current(self) -> None:
+        make_current(self._viewer)
+
+
+def _disconnector(viewer: ViewerModel, callback: Callable[[], None]) -> Callable[[], None]:
+    def disconnect() -> None:
+        viewer.layers.events.removing.disconnect(callback)
+
+    return disconnect
