@@ -6,8 +6,8 @@ Drives a real viewer with the docks on the sample data, in three parts:
 
 * 220 jobs are cancelled by their button, each at a random moment of its time. The answer is what a person
   would see: from the moment of the click, until the dock says so and the window is free again; where a question
-  comes first, until the question, or from there on if that is longer. Then nothing may
-  be left: no process, thread, layer, file or object, and no memory.
+  comes first, until the question, or from there on if that is longer. Then nothing may be left: no process,
+  thread, layer, file or object, and no memory.
 * All docks are opened and closed again 50 times, and bare widgets as often, to see what napari itself keeps.
 * Layers are deleted, renamed, moved, copied and painted in random order while docks show results and jobs run:
   no exception may come of it. Sentences that tell a user what is missing are no exceptions.

@@ -117,6 +117,21 @@ def fail_to_start(form: TrainForm, qtbot: QtBot) -> str:
     return form.status.text()
 
 
+def cancel_start(
+    form: TrainForm, qtbot: QtBot, reached: threading.Event, go_on: threading.Event
+) -> None:
+    """Start, cancel once the work has come to `reached`, and then let it go on."""
+    begun: list[object] = []
+    form.started.connect(begun.append)
+    form.start.click()
+    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
+    form.cancel.click()
+    go_on.set()
+    qtbot.waitUntil(lambda: form._job is None, timeout=WAIT_MS)
+    assert form.status.text().startswith("Cancelled")
+    assert begun == []
+
+
 # --- choices --------------------------------------------------------------------------------------
 
 
@@ -547,14 +562,7 @@ def test_cancelled_check_starts_nothing(
         raise Cancelled
 
     monkeypatch.setattr(run_preparation, "check_folder", slow)
-    begun: list[object] = []
-    ready.started.connect(begun.append)
-    ready.start.click()
-    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
-    ready.cancel.click()
-    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
-    assert ready.status.text().startswith("Cancelled")
-    assert begun == []
+    cancel_start(ready, qtbot, reached, threading.Event())  # it hears of the stop itself
     assert ready.start.isEnabled()
 
 
@@ -569,15 +577,7 @@ def test_cancelled_while_layers_are_written_leaves_no_folder(
         assert go_on.wait(30)
 
     monkeypatch.setattr(layer_folder, "write_volume", slow)
-    begun: list[object] = []
-    on_layers.started.connect(begun.append)
-    on_layers.start.click()
-    qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
-    on_layers.cancel.click()
-    go_on.set()
-    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
-    assert on_layers.status.text().startswith("Cancelled")
-    assert begun == []
+    cancel_start(on_layers, qtbot, reached, go_on)
     assert list((tmp_path / "runs").glob("*")) == []
 
 
