@@ -402,9 +402,6 @@ def cancels(work: Path, counts: dict[str, int], moments: random.Random) -> list[
             kind, close = KINDS[name](viewer, work)
             seen = Cancelled()
             longest = TRAINING_SECONDS if name == "train" else time_to_cancel(kind, viewer)
-            if name == "train":  # what is made once: settings, curves, the form that comes back
-                for moment in (1.0, longest):
-                    cancel_once(kind, moment, Cancelled())
             remove_results(viewer)
             before = census(viewer, work)
             done = 0
@@ -570,13 +567,18 @@ def train_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
         dock.watch.discard.click()
         return asked.pop()
 
-    return Kind(
+    kind = Kind(
         start=begin,
         button=dock.watch.discard,
         says=lambda: dock.watch.path is None or dock.watch.status.text() == "Cancelling…",
         rests=lambda: not dock._processes and dock.watch.path is None,
         press=press,
-    ), close
+    )
+    begin()  # for what is made once: settings, curves, the form that comes back
+    wait_until(lambda: dock.watch.curves is not None, "the first curves")
+    press()
+    wait_until(lambda: kind.rests() and no_jobs(), "the end of the first training")
+    return kind, close
 
 
 KINDS: dict[str, Callable[[Any, Path], tuple[Kind, Callable[[], None]]]] = {
