@@ -123,6 +123,25 @@ def test_resume_waits_for_a_process_that_is_about_to_end(
     assert not ending.is_running
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the process is a shell script")
+def test_resume_before_the_end_of_the_last_process_is_noticed(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "the_second_goes_on"
+    script.write_text(f"#!/bin/sh\nmkdir {tmp_path}/first && exit 130\nsleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    path = write_run(tmp_path / "run", "started", "stopped", lines=3).path
+    dock._train(path)
+    ended = dock._processes[path]
+    assert ended._process is not None
+    assert ended._process.wait(30) == 130
+    with qtbot.waitSignal(ended.destroyed, timeout=WAIT_MS):
+        dock.watch.resume.setEnabled(True)
+        dock.watch.resume.click()
+    assert dock._processes[path].is_running  # it can be cancelled, and closing asks about it
+
+
 @pytest.mark.slow
 def test_stop_saves_resume_goes_on_and_cancel_deletes(
     dock: TrainDock, qtbot: QtBot, two_domains: Domains, tmp_path: Path

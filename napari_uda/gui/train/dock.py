@@ -170,7 +170,7 @@ class TrainDock(Dock):
             self.watch.say("Resuming…", until=(RunState.RUNNING,))
             return
         process = TrainingProcess(path, self)
-        process.ended.connect(partial(self._on_ended, path))
+        process.ended.connect(partial(self._on_ended, process))
         self._processes[path] = process
         process.start()
         self.attach(path)
@@ -252,10 +252,12 @@ class TrainDock(Dock):
         job.start()
 
     @guarded
-    def _on_ended(self, path: Path, code: int) -> None:
-        process = self._processes.pop(path, None)
-        if process is not None:
-            process.deleteLater()
+    def _on_ended(self, process: TrainingProcess, code: int) -> None:
+        path = process.folder.path
+        process.deleteLater()
+        if self._processes.get(path) is not process:  # resumed before its end was noticed
+            return
+        del self._processes[path]
         again = path in self._again
         self._again.discard(path)
         if path in self._discarding:
@@ -264,7 +266,7 @@ class TrainDock(Dock):
         if again and code in (0, _STOPPED):
             self._train(path)
             return
-        words = "" if process is None else process.last_words()
+        words = process.last_words()
         may_take_back = path in self._created and code == _BAD_INPUT
         self._created.discard(path)
         if path == self.watch.path:
