@@ -2,39 +2,45 @@
 
 napari 0.9 frees buffers and textures right after a removal, in the context that happens to be current: after a
 drawing that is Qt's, which puts the window together. The canvas's context then still points to the buffers, and
-software and some Windows drivers crash when it draws the next time.
+some drivers crash when it draws the next time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 from napari.components import ViewerModel
-from napari.viewer import Viewer
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
 
-def free_in_canvas(viewer: Viewer) -> None:
+def free_in_canvas(viewer: ViewerModel) -> None:
     """From now on, make the canvas's context current before a layer leaves `viewer`; once for a window."""
-    window = viewer.window.main_menu.window()
+    window = _window_of(viewer)
     if window is not None and window.findChild(_Freeing) is None:
         _Freeing(viewer, window)
 
 
 def make_current(viewer: ViewerModel) -> None:
     """Make the canvas's context current, as the last thing in a batch that removes layers."""
-    window = getattr(viewer, "window", None)  # a bare model has none
-    with suppress(RuntimeError):  # the window is gone, and its canvas with it
-        for canvas in window.main_menu.window().findChildren(QOpenGLWidget) if window else ():
-            canvas.makeCurrent()
+    window = _window_of(viewer)
+    for canvas in window.findChildren(QOpenGLWidget) if window is not None else ():
+        canvas.makeCurrent()
+
+
+def _window_of(viewer: ViewerModel) -> QWidget | None:
+    """The window of a viewer; a bare model has none, and a closed viewer none any more."""
+    window = getattr(viewer, "window", None)
+    try:
+        return None if window is None else window.main_menu.window()
+    except RuntimeError:  # Qt has deleted it
+        return None
 
 
 class _Freeing(QObject):
     """Stays with the window, also after the docks are gone: their layers may still be there."""
 
-    def __init__(self, viewer: Viewer, window: QWidget) -> None:
+    def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
         super().__init__(window)
         self._viewer = viewer
         # napari's own listeners to `removed` come before all others, and free

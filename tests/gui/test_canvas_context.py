@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
@@ -14,7 +15,7 @@ from qtpy.QtWidgets import QOpenGLWidget
 from vispy.gloo.context import GLContext
 
 from napari_uda.gui import canvas_context
-from napari_uda.gui.canvas_context import free_in_canvas
+from napari_uda.gui.canvas_context import free_in_canvas, make_current
 from napari_uda.gui.layers import SideBySide
 
 
@@ -99,3 +100,12 @@ def test_every_dock_asks_for_it(make_napari_viewer: Callable[..., Viewer], qtbot
     viewer.window.add_plugin_dock_widget("napari_uda", "View")
     window = viewer.window.main_menu.window()
     assert window.findChild(canvas_context._Freeing) is not None
+
+
+def test_a_viewer_without_a_window_needs_none() -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 4)))
+    free_in_canvas(viewer)
+    make_current(viewer)
+    viewer.layers.pop()
+    assert len(viewer.layers) == 0
