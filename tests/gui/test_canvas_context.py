@@ -14,7 +14,7 @@ from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QOpenGLWidget
 from vispy.gloo.context import GLContext
 
-from napari_uda.gui import canvas_context
+from napari_uda.gui import canvas_context, worker
 from napari_uda.gui.canvas_context import free_in_canvas, make_current
 from napari_uda.gui.layers import SideBySide
 
@@ -95,11 +95,15 @@ def test_it_is_done_once_for_all_docks_of_a_window(viewer: Viewer) -> None:
     assert len(window.findChildren(canvas_context._Freeing)) == 1
 
 
-def test_every_dock_asks_for_it(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> None:
+@pytest.mark.parametrize("name", ["Train", "Segment", "Translate", "Score", "View"])
+def test_every_dock_asks_for_it(
+    name: str, make_napari_viewer: Callable[..., Viewer], qtbot: QtBot
+) -> None:
     viewer = make_napari_viewer()
-    viewer.window.add_plugin_dock_widget("napari_uda", "View")
+    viewer.window.add_plugin_dock_widget("napari_uda", name)
     window = viewer.window.main_menu.window()
     assert window.findChild(canvas_context._Freeing) is not None
+    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
 
 
 def test_a_viewer_without_a_window_needs_none() -> None:
