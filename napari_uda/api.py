@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def list_methods() -> list[dict[str, str]]:
     """Name, family, paper, summary and needs (data, a run to start from) of every method."""
-    from napari_uda.methods.base import METHODS
+    from napari_uda.methods.registry import METHODS
 
     return [
         {
@@ -63,7 +63,7 @@ def build_config(
     Raises:
         InputError: for an unknown method, recipe or setting, or a value out of range.
     """
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
     from napari_uda.run.config import RunConfig
 
     recipes = [read_recipe(file) for file in _recipe_files(recipe)]
@@ -182,7 +182,7 @@ def read_recipe(file: Path) -> Recipe:
     Raises:
         InputError: if it cannot be read or is no recipe.
     """
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
 
     content = read_yaml(file)
     if not isinstance(content, dict):

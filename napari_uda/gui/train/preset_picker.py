@@ -45,7 +45,7 @@ def read_preset(file: Path, recipe: str = "") -> Preset:
         InputError: if it cannot be read or is no recipe.
     """
     from napari_uda.api import read_recipe
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
 
     read = read_recipe(file)
     method = method_name(read.method) if read.method else ""
