@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import yaml
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.experiments.cells import Cell, Store, note_failure, run_cell, steps_done, write_job
+from napari_uda.experiments.cells import run_cell, steps_done
+from napari_uda.experiments.store import Cell, Store, note_failure, write_job
 from napari_uda.run.run import Run
 
 if TYPE_CHECKING:

@@ -11,18 +11,15 @@ import numpy as np
 
 from napari_uda.data.folder import DataFolder
 from napari_uda.evaluation.protocols import Protocol, get_protocol
-from napari_uda.experiments.cells import (
-    Cell,
-    Result,
-    Store,
+from napari_uda.experiments.fingerprints import (
     content_hash,
     labels_fingerprint,
-    read_result,
     scored_cases,
     split_fingerprint,
 )
 from napari_uda.experiments.spec import POSITION_PRIOR, DataSet, Published, Spec
 from napari_uda.experiments.statistics import Comparison, Pairs, compare_rows
+from napari_uda.experiments.store import Cell, Result, Store, read_result
 from napari_uda.methods.base import supervision_with_start
 from napari_uda.run.folder import RunFolder
 

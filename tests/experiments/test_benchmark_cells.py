@@ -18,11 +18,13 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import read_labels, write_volume
 from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.experiments import cells as cells_module
-from napari_uda.experiments.cells import Cell, Store, plan, read_job, run_cell, write_job
+from napari_uda.experiments.cells import run_cell
 from napari_uda.experiments.executors import Progress
 from napari_uda.experiments.pictures import draw_grid
+from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import collect
 from napari_uda.experiments.spec import Pictures
+from napari_uda.experiments.store import Cell, Store, read_job, write_job
 from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]

@@ -26,17 +26,11 @@ from benchmark_cases import (
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.experiments import executors
-from napari_uda.experiments.cells import (
-    Cell,
-    Store,
-    last_event,
-    plan,
-    read_job,
-    run_cell,
-    steps_done,
-)
+from napari_uda.experiments.cells import last_event, run_cell, steps_done
 from napari_uda.experiments.executors import Job, Progress, Submitit, read_parameters
 from napari_uda.experiments.executors import run_elsewhere as elsewhere
+from napari_uda.experiments.plan import plan
+from napari_uda.experiments.store import Cell, Store, read_job
 from napari_uda.run.run import Run
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from benchmark_cases import tiny_content, tiny_spec, write_spec
 
 from napari_uda.core.errors import InputError
-from napari_uda.experiments.cells import cell_config, plan
+from napari_uda.experiments.plan import cell_config, plan
 from napari_uda.experiments.spec import read_spec
 
 Domains = tuple[Path, Path]
