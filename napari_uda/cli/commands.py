@@ -50,20 +50,21 @@ def benchmark(
     slurm: tuple[str, ...] = (),
     pictures: bool = True,
 ) -> None:
-    """Make the tables of a spec: train what is not trained yet, score, compare, draw.
+    """Run the benchmark that a file describes: train, score, compare with statistical tests, draw.
 
-    Started again, it goes on where it stopped. A cell that fails is named in the table, the rest goes on, and
-    the exit code is 1, or 2 when all failures are of the input.
+    A cell is one row of the tables on one data set with one seed. Run again, the command goes on where it
+    stopped. When a cell fails, the others go on and the table names it; the exit code is then 1, or 2 if all
+    failures come from the input.
 
     Args:
         spec: YAML file that names rows, data, directions, seeds and protocol.
         out: folder for `table.md`, `table.csv`, `table.tex`, `tests.csv`, `cells.csv`, pictures and runs.
-        data: folder that the spec's relative data folders start from; its own folder when left out.
-        jobs: cells at once; 0 is one at a time here, and all of them on a cluster.
-        executor: local, slurm, or submitit_local, which tries the way of slurm on this machine.
-        ranks: processes that train one cell together (torchrun).
-        slurm: parameters of the jobs as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
-        pictures: draw bars, segmentations and entropy maps (needs the extra tables).
+        data: folder that relative data folders in the file start from; the folder of the file when left out.
+        jobs: cells that run at once; 0 means one on this machine, and all of them on a cluster.
+        executor: where cells run: local, slurm, or submitit_local (jobs as for slurm, but on this machine, to try it).
+        ranks: processes that train one cell together, started by torchrun.
+        slurm: parameters of the jobs on the cluster as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
+        pictures: draw bars, segmentations and entropy maps; needs napari_uda[tables].
     """
     from napari_uda.experiments.benchmark import run_benchmark
     from napari_uda.experiments.executors import read_parameters
@@ -101,11 +102,15 @@ def benchmark(
                 stop=stop,
             )
         except Cancelled as cancelled:
-            raise KeyboardInterrupt("stopped and saved; the same command goes on") from cancelled
+            raise KeyboardInterrupt(
+                "stopped and saved; run the same command again to go on"
+            ) from cancelled
     print(outcome.markdown)
     if outcome.failed:
         listed = "; ".join(f"{cell}: {reason}" for cell, reason in outcome.failed.items())
-        complain(f"{len(outcome.failed)} cells failed, the others are in the tables: {listed}")
+        count = len(outcome.failed)
+        cells_failed = "1 cell failed" if count == 1 else f"{count} cells failed"
+        complain(f"{cells_failed}; the others are in the tables: {listed}")
         sys.exit(2 if outcome.of_input else 1)
 
 
@@ -122,8 +127,8 @@ def phantom(
     Args:
         out: new folder.
         anatomy: cardiac (MYO, LAC, LVC, AA) or abdominal (liver, kidneys, spleen).
-        from_labels: folder of abdominal CT label maps (BTCV numbering) to paint on instead.
-        subjects: subjects per modality.
+        from_labels: folder of abdominal CT label maps (BTCV numbering) whose anatomy is used instead.
+        subjects: number of subjects per modality.
         size: pixels per side of a slice.
         seed: the same seed makes the same volumes.
     """
@@ -156,9 +161,9 @@ def convert(
         layout: btcv, chaos, ivdm3seg, mmwhs, saml or sifa.
         source: folder of the unpacked release.
         out: new or empty folder.
-        split: write OUT/<domain>/train and OUT/<domain>/test where a split of the papers ships.
-        domain: only these modalities, contrasts or sites.
-        ignore_label_geometry: take the image's place in space for label maps of the same shape.
+        split: write OUT/<domain>/train and OUT/<domain>/test, for data sets whose split in the papers is known.
+        domain: convert only these modalities, contrasts or sites.
+        ignore_label_geometry: use a label map that has its image's shape even where its header places it elsewhere.
     """
     from napari_uda.convert import convert as convert_layout
 
@@ -177,13 +182,13 @@ def convert(
 
 
 def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None:
-    """Note which structures each slice of labelled volumes contains: weak labels for sfda.
+    """Write down which structures each slice of labelled volumes contains, as weak labels for sfda.
 
     Args:
-        run: run folder; its structures and slices are meant.
+        run: run folder whose structures and direction of slices are used.
         folder: data folder with labels.
         out: JSON file to write.
-        areas: note how large the structures are, too: an oracle, for the bound of true sizes.
+        areas: also write how large each structure is, to see what sfda reaches when it knows the true sizes.
     """
     from napari_uda.data.folder import DataFolder
     from napari_uda.data.weak_labels import make_weak_labels
@@ -208,18 +213,18 @@ def methods() -> None:
 
 
 def show(paths: Paths, screenshot: Path | None = None) -> None:
-    """Open napari with volumes, predictions or a run arranged.
+    """Open napari with volumes, predictions or runs.
 
     Args:
         paths: volumes, prediction files, folders of them, or run folders.
-        screenshot: save a picture of the window there and close it again.
+        screenshot: file for a picture of the window, which is then closed.
     """
     if not paths:
-        raise InputError("nothing to show; give volumes, predictions, or a run folder")
+        raise InputError("there is nothing to show; give volumes, predictions, or a run folder")
     windows = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
         raise InputError(
-            "there is no display; set DISPLAY, or run it under xvfb-run with --screenshot FILE"
+            "there is no display; set DISPLAY, or run this under xvfb-run with --screenshot FILE"
         )
     from napari_uda.gui.launch import open_viewer
 
@@ -231,7 +236,7 @@ def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:
 
     Args:
         out: new folder for data, runs, predictions and scores.
-        viewer: open napari at the end (without a display: save a screenshot instead).
+        viewer: open napari at the end, or save a screenshot where there is no display.
     """
     from napari_uda.cli.train import drive
     from napari_uda.demo import run_demo

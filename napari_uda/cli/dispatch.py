@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(refusal(error))
         sys.exit(2)
     except (KeyboardInterrupt, Cancelled) as interrupt:
-        complain(str(interrupt) or "interrupted")
+        complain(str(interrupt) or "interrupted before the work was done")
         sys.exit(130)
 
 

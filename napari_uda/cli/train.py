@@ -51,7 +51,7 @@ def train(given: list[str]) -> None:
     default = build_config(method, recipe=recipe)
     config = _parse_settings(default, rest)
     if run_dir is None:
-        raise InputError("no run folder given; add --run-dir with a new folder")
+        raise InputError("no run folder is given; add --run-dir with a new folder")
     with _process_group() as leader:
         Run.check_new(run_dir)
         _wait_for_all()  # every process has looked before the first one makes the folder
@@ -78,8 +78,8 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
 
     name = default.method.name
     description = (
-        f"{RunConfig.__doc__}\n\n--run-dir RUN (a new folder) is needed; --recipe NAME|FILE[,...] "
-        "starts from presets, whose values are the defaults shown here."
+        f"{RunConfig.__doc__}\n\n--run-dir RUN, a new folder, must be given; --recipe NAME|FILE[,...] "
+        "starts from presets, and their values are the defaults shown here."
     )
     program = f"napari-uda train {name}"
     config = parse(RunConfig, rest, program, default=default, description=description)

@@ -36,8 +36,8 @@ def predict(
         images: volumes, DICOM folders, or folders of volumes.
         out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
-        batch_size: slices at once; 0 chooses.
-        reliability: vote over views, seven passes instead of one.
+        batch_size: slices that are segmented at once; 0 chooses a number for the device.
+        reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
     """
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
@@ -96,7 +96,9 @@ def _different_cases(images: Sequence[Path]) -> list[Path]:
     names = [case_name(file) for file in files]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise InputError(f"{', '.join(sorted(twice))} is given twice; rename one of the files")
+        raise InputError(
+            f"{', '.join(sorted(twice))} is given twice; rename one of the files, or give it once"
+        )
     return files
 
 
@@ -119,13 +121,13 @@ def adapt(
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes.
         out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
-        method: sfda (class ratios and entropy), bn_adapt (statistics of batch normalisation) or tent (they and entropy).
+        method: sfda (class ratios and entropy), bn_adapt (statistics of batch normalisation) or tent (these statistics and entropy).
         steps: gradient steps; 0 takes the method's own number.
-        sizes_ml: sfda: expected volumes of all structures, instead of the sizes stored in the run.
-        presence: sfda: which structures a slice is expected to hold (see train sfda --help).
-        max_volume_change: a structure that grows or shrinks by more than this factor keeps the unadapted result; 0 never does.
-        together: adapt once to all volumes; without it each begins with the run's weights.
-        reliability: vote over views, too.
+        sizes_ml: for sfda: the expected volumes of all structures in mL, instead of the sizes stored in the run.
+        presence: for sfda: which structures a slice is expected to contain (see napari-uda train sfda --help).
+        max_volume_change: a structure that grows or shrinks by more than this factor keeps the result from before; with 0 every result is taken as it is.
+        together: adapt once to all volumes together, instead of to each one from the run's weights.
+        reliability: let transformed views of each slice vote on where the labels are reliable.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
     """
     from napari_uda.run.run import Run
@@ -171,18 +173,18 @@ def translate(
     device: str = "auto",
     batch_size: int = 0,
 ) -> None:
-    """Give volumes the look of the other domain, and back; prints how smoothly slices follow.
+    """Translate volumes to the look of the other domain and back, and print their change from slice to slice.
 
-    The change from a slice to the next is a mean absolute difference where intensities go from -1 to 1.
+    The change from slice to slice is the mean absolute difference of intensities that go from -1 to 1.
 
     Args:
         run: run folder of a trained model with generators (cyclegan, attent).
         images: volumes, DICOM folders, or folders of volumes.
         out: folder for `<case>_translated.nii.gz`, `<case>_cycle.nii.gz` and, of a run with attention gates,
             `<case>_attention_<resolution>.nii.gz` (quarter, half, full).
-        direction: which domain the volumes are of, and which they shall look like.
+        direction: from the domain of the volumes to the domain that they shall look like.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
-        batch_size: slices at once; 0 chooses.
+        batch_size: slices that are translated at once; 0 chooses a number for the device.
     """
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.translate import translate as give_look
@@ -197,7 +199,7 @@ def translate(
         translation.save(out)
         translated, given = translation.slice_change
         say_beside_bar(
-            f"{translation.case}: change from slice to slice {translated:.4f} translated, "
+            f"{translation.case}: change from slice to slice {translated:.4f} after translation, "
             f"{given:.4f} before"
         )
 

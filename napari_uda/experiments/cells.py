@@ -228,10 +228,10 @@ def _train_under_torchrun(
         errors="replace",
         pass_fds=(lock,),  # when this process is killed, torchrun keeps the cell's lock to its end
     )
-    said = ""
+    printed = ""
     while True:
         try:
-            said = process.communicate(timeout=0.5)[1] or ""
+            printed = process.communicate(timeout=0.5)[1] or ""
             break
         except subprocess.TimeoutExpired:
             on_progress("train", steps_done(run), cell.config.steps)
@@ -240,13 +240,15 @@ def _train_under_torchrun(
     if stop is not None and stop.is_set() and not _is_trained(run):
         raise Cancelled
     if process.returncode:
-        ours = [line for line in said.splitlines() if line.startswith("napari-uda: ")]
+        ours = [line for line in printed.splitlines() if line.startswith("napari-uda: ")]
         reason = ours[0].removeprefix("napari-uda: ") if ours else f"exit code {process.returncode}"
         if ours:
             raise InputError(reason)
-        raise RuntimeError(f"torchrun ended with {reason}: {said.strip()[-300:]}")
+        raise RuntimeError(f"torchrun ended with {reason}: {printed.strip()[-300:]}")
     if not _is_trained(run):
-        raise RuntimeError("torchrun ended before training was finished")
+        raise RuntimeError(
+            "torchrun ended before training was finished; run the command again to go on"
+        )
 
 
 def steps_done(run: Run) -> int:

@@ -140,7 +140,7 @@ def cell_config(
     Args:
         spec: the benchmark.
         row: one of its rows.
-        data: one of its data sets; a method that needs no source is not told where it lies.
+        data: one of its data sets; a method that needs no source does not learn where it lies.
         seed: the run's seed.
         start: run folder to start from.
 

@@ -48,12 +48,14 @@ def read_recipe(file: Path) -> Recipe:
 
     content = read_yaml(file)
     if not isinstance(content, dict):
-        raise InputError(f"{file} holds no settings; write them as `name: value`")
+        raise InputError(f"{file} holds no settings; write each one as `name: value`")
     per_method = content.pop("per_method", {})
     if not isinstance(per_method, dict) or not all(
         isinstance(part, dict) for part in per_method.values()
     ):
-        raise InputError(f"per_method in {file} is no settings; write the parts as `method: ...`")
+        raise InputError(
+            f"per_method in {file} holds no settings; write `METHOD: {{NAME: VALUE}}` below it"
+        )
     method = content.get("method", {})
     if isinstance(method, str):
         content["method"] = method = {"name": method}
@@ -91,7 +93,7 @@ def build_config(
             )
         method = method or each.method
     if not method:
-        raise InputError("no method given; name one, or a recipe that does")
+        raise InputError("no method is given; name one, or a recipe that names one")
     name = method_name(method)
     # from the resolved defaults, or a nested part that is given in part would take the rest from its class
     values = RunConfig(method={"name": name}).model_dump()
@@ -113,6 +115,8 @@ def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:
     for name in str(recipe).split(","):
         file = known.get(name, Path(name))
         if not file.is_file():
-            raise InputError(f"no recipe {name!r}; give a YAML file or one of {', '.join(known)}")
+            raise InputError(
+                f"there is no recipe {name!r}; give a YAML file or one of {', '.join(known)}"
+            )
         files.append(file)
     return files

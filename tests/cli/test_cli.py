@@ -324,7 +324,7 @@ def test_help_does_not_load_the_window() -> None:
             "train se_asa --run-dir RUN --method.adversary.width 1",
             ("method.adversary.width", "greater than or equal to 4", "got 1"),
         ),
-        ("train se_asa", ("no run folder given", "--run-dir")),
+        ("train se_asa", ("no run folder is given", "--run-dir")),
         ("train se_asa --run-dir", ("--run-dir needs a value",)),
         ("train se_asa --run-dir RUN", ("se_asa needs --data.source",)),
         ("train source_only --run-dir RUN --data.source nowhere", ("nowhere", "no such folder")),

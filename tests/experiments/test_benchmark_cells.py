@@ -103,7 +103,7 @@ def test_start_is_part_of_the_key(two_domains: Domains, tmp_path: Path) -> None:
     assert len(found) == 3
 
 
-def test_only_methods_that_need_the_source_are_told_where_it_lies(
+def test_only_methods_that_need_the_source_learn_where_it_lies(
     two_domains: Domains, tmp_path: Path
 ) -> None:
     rows = [SOURCE_ONLY, {"name": "upper", "method": "target_supervised"}]
@@ -188,7 +188,7 @@ def test_failed_cell_is_named_and_the_rest_goes_on(two_domains: Domains, tmp_pat
     assert not next(line for line in lines if line.startswith("| source_only |")).count("-")
 
 
-def test_failure_that_was_mended_is_forgotten(
+def test_failure_that_was_corrected_is_forgotten(
     two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
@@ -214,7 +214,7 @@ def test_stop_saves_and_the_same_call_goes_on(two_domains: Domains, tmp_path: Pa
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
         run_tiny(spec, out, on_progress=after_two, stop=stop)
-    assert "not finished yet, seed 0" in (out / "table.md").read_text()
+    assert "not finished yet for seed 0" in (out / "table.md").read_text()
     whole = run_tiny(spec, tmp_path / "whole").markdown
     assert run_tiny(spec, out).markdown == whole
     assert list(events_of_runs(out).values()) == [["started", "stopped", "resumed", "finished"]]

@@ -158,7 +158,7 @@ def test_cell_whose_process_dies_is_started_again_and_then_given_up(
     (cell,) = plan(tiny_spec(two_domains, tmp_path, rows=[ROW]), store.out)
     elsewhere(store, [cell], Dying(), jobs=1, on_progress=lambda _: None, wait_seconds=0)
     assert starts == 3
-    assert "died 3 times" in store.reason(cell.key)
+    assert "ended 3 times" in store.reason(cell.key)
 
 
 class Watched(Submitit):

@@ -222,7 +222,7 @@ def test_unfinished_and_undefined_are_dashes(two_domains: Domains, tmp_path: Pat
     spec, found = collected(two_domains, tmp_path, seeds=[0, 7])
     table = tables.scores_table(spec, found)
     assert lines_of(table)["source_only"][7] == "0"
-    assert "source_only: not finished yet, seed 7." in table.notes
+    assert "source_only is not finished yet for seed 7." in table.notes
     (tmp_path / "none").mkdir()
     spec, found = collected(two_domains, tmp_path / "none", seeds=[7])
     assert lines_of(tables.scores_table(spec, found))["source_only"][:8] == ["-"] * 8
@@ -248,7 +248,9 @@ def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path
     assert before == after  # the same cell under another name
 
 
-def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: Path) -> None:
+def test_rows_that_used_labels_of_the_target_are_named(
+    two_domains: Domains, tmp_path: Path
+) -> None:
     file = tmp_path / "tags.json"
     file.write_text("{}")
     tagged = {"method": {"presence": "tags", "weak_labels": str(file)}}
@@ -261,10 +263,12 @@ def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: 
     ]
     spec = tiny_spec(two_domains, tmp_path, rows=rows)
     (found,) = collect(spec, plan(spec, tmp_path / "out"), Store(tmp_path / "out"))
-    told = [note for note in tables.scores_table(spec, found).notes if "told" in note]
-    assert told == [
-        "bound: told of the target's labels in training, all: trained on them.",
-        "tagged: told of the target's labels in training, weak: which structures each slice contains.",
-        "again: told of the target's labels in training, in the run it starts from, "
-        "weak: which structures each slice contains.",
+    used = [
+        note for note in tables.scores_table(spec, found).notes if "labels of the target" in note
+    ]
+    assert used == [
+        "bound used labels of the target in training (all: trained on them).",
+        "tagged used labels of the target in training (weak: which structures each slice contains).",
+        "again used labels of the target in training (in the run it starts from, "
+        "weak: which structures each slice contains).",
     ]
