@@ -128,7 +128,7 @@ def make_run(
     folder: Path, name: str, data: dict[str, str], options: argparse.Namespace, **settings: Any
 ) -> Path:
     """A new run folder with the settings of a method."""
-    from napari_uda.api import build_config
+    from napari_uda.run.recipes import build_config
     from napari_uda.run.run import Run
 
     shared = {"data": data, "device": options.device, **settings}

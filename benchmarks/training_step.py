@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_uda.api import build_config
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.appearance import jitter_and_blur
 from napari_uda.data.batches import Batch, Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA
 from napari_uda.networks.build import build_segmentor
+from napari_uda.run.recipes import build_config
 from napari_uda.training.loop import build_runtime
 from napari_uda.uncertainty.reliability import Reliability, vote
 

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_uda.api import build_config, iterate
+from napari_uda.api import iterate
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.volume import Volume
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import METHODS, build_method
 from napari_uda.run.config import RunConfig
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run
 
 LABELS = {"inner": 1, "outer": 3}  # values with a gap: classes 0, 1, 2

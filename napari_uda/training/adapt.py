@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from napari_uda.api import build_config
 from napari_uda.core.config import merged
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.precision import choose_device
@@ -36,6 +35,7 @@ from napari_uda.losses.entropy import minimum_entropy_loss
 from napari_uda.methods.registry import method_class
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.segmentor import ParameterGroup, Segmentor, SegmentorOutput
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run, write_text
 from napari_uda.training.loop import build_runtime, take_steps
 

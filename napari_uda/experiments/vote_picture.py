@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
-from napari_uda.experiments.figure import (
+from napari_uda.experiments.picture_parts import (
     TILE_INCHES,
     Slice,
     as_seen,
