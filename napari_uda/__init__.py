@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_uda.api import build_config, list_methods, list_recipes, train
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.errors import InputError
-    from napari_uda.gui.layers import show
+    from napari_uda.gui.kit.layers import show
     from napari_uda.inference.adapt import Adaptation, adapt
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate

@@ -16,9 +16,9 @@ from napari_uda.data.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
 from napari_uda.errors import InputError
-from napari_uda.gui import layers
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.reader import read_layers
+from napari_uda.gui.kit import layers
+from napari_uda.gui.kit.files import read_layers
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.view.window_level import usual_window
 
 if TYPE_CHECKING:

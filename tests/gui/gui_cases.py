@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
 
@@ -28,3 +29,9 @@ def oblique(affine: np.ndarray) -> np.ndarray:
     tilted = affine.copy()
     tilted[:3, :3] = turn @ affine[:3, :3]
     return tilted.astype(np.float32).astype(np.float64)
+
+
+def progress_bars() -> list[QWidget]:
+    """What napari's activity dock shows of running work."""
+    widgets = QApplication.allWidgets()
+    return [one for one in widgets if type(one).__name__ == "QtLabeledProgressBar"]

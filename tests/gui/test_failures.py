@@ -26,10 +26,10 @@ from qtpy.QtWidgets import QLabel
 from tiny_cases import small_config
 from watch_cases import write_run
 
-from napari_uda.gui import models, worker
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs, models
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.segment.dock import SegmentDock
@@ -46,7 +46,7 @@ NAMES = {value: name for name, value in LABELS.items()}
 
 
 def resting() -> bool:
-    return not worker._running
+    return not jobs.running()
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ import napari
 from gui_cases import ball_case
 from qtpy.QtCore import QTimer
 from tiny_cases import small_config
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.run_folder import RunFolder
@@ -390,13 +390,13 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Threads that were there before do not open everything, either."""
-    run = worker.Job._run
+    run = jobs.Job._run
 
-    def as_others(job: worker.Job) -> object:
+    def as_others(job: jobs.Job) -> object:
         with as_ordinary_user():
             return run(job)
 
-    monkeypatch.setattr(worker.Job, "_run", as_others)
+    monkeypatch.setattr(jobs.Job, "_run", as_others)
     file = tmp_path / "lock"
     file.write_text("")
     with locked(file):

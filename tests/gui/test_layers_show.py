@@ -15,10 +15,10 @@ from pint.registry import LazyRegistry
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume
-from napari_uda.gui.geometry import METADATA, layer_volume
-from napari_uda.gui.layers import Grid, SideBySide, preload, show
-from napari_uda.gui.reader import layer_data
-from napari_uda.gui.writer import write_layer
+from napari_uda.gui.kit.files import layer_data, write_layer
+from napari_uda.gui.kit.geometry import METADATA, layer_volume
+from napari_uda.gui.kit.grid import Grid, SideBySide
+from napari_uda.gui.kit.layers import preload, show
 from napari_uda.inference.predict import Prediction
 
 GEOMETRY = ("scale", "translate", "rotate", "shear", "units", "axis_labels")

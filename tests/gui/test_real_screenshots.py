@@ -10,8 +10,9 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import SideBySide, show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 
 

@@ -14,10 +14,10 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import METADATA, layer_volume, tag
-from napari_uda.gui.layers import find, show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
+from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.score.edit_layers import keep_original
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.legend import Legend
@@ -143,7 +143,7 @@ def shown(
 
 def settle(view: ResultView, qtbot: QtBot) -> None:
     def is_resting() -> bool:
-        return not (view.is_counting or view._redraw.isActive() or worker._running)
+        return not (view.is_counting or view._redraw.isActive() or jobs.running())
 
     qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 

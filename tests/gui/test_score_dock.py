@@ -23,10 +23,10 @@ from qtpy.QtWidgets import QPushButton
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.gui.geometry import displayed, layer_volume
-from napari_uda.gui.layers import show, structure_names
-from napari_uda.gui.navigation import current_slice, go_to_slice
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import displayed, layer_volume
+from napari_uda.gui.kit.layers import show, structure_names
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
@@ -627,6 +627,6 @@ def test_everything_fits_a_narrow_dock_and_a_small_screen(
 
 
 def _running() -> bool:
-    from napari_uda.gui import worker
+    from napari_uda.gui.kit import jobs
 
-    return bool(worker._running)
+    return bool(jobs.running())

@@ -9,8 +9,8 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_uda.gui.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.layers import labels_arguments
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layers import labels_arguments
 from napari_uda.metrics.disagreement import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,

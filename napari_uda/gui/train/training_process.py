@@ -12,7 +12,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.errors import InputError
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.run_folder import RunFolder
 from napari_uda.threads import let_idle_threads_sleep
 
