@@ -14,6 +14,7 @@ from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QOpenGLWidget
 from vispy.gloo.context import GLContext
 
+from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.canvas import FreeingInCanvas, free_in_canvas, make_current
 from napari_uda.gui.kit.grid import SideBySide
 

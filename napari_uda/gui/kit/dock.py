@@ -31,10 +31,10 @@ class Dock(Panel):
         """Whether nothing that was asked of the dock is still on its way."""
         return not running(self)
 
-    def changeEvent(self, event: QEvent | None) -> None:
+    def changeEvent(self, event: QEvent) -> None:
         """Notice that the window lets go."""
         super().changeEvent(event)
-        if event is None or event.type() != QEvent.Type.ParentChange or self.parent() is not None:
+        if event.type() != QEvent.Type.ParentChange or self.parent() is not None:
             return
         if self not in _leaving:
             _leaving.add(self)
@@ -193,8 +193,8 @@ class _Joining(Guarded, QObject):
         self._widget = widget
         widget.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.Show:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Show:
             self._widget.removeEventFilter(self)
             self._on_first_show()
         return False

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLayout,
     QScrollArea,
+    QScrollBar,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -132,9 +133,9 @@ class LongerSide(Guarded, QObject):
         self._timer.timeout.connect(self._on_rest)
         widget.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Look at the shape once what changes it has come to rest."""
-        if event is not None and event.type() in _CHANGES and self._is_lying() != self._lies:
+        if event.type() in _CHANGES and self._is_lying() != self._lies:
             self._timer.start(0)
         return False
 
@@ -177,27 +178,29 @@ class Scrolling(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._content, self._bar = content, QScrollBar()
+        self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
         content.installEventFilter(self)
 
     def sizeHint(self) -> QSize:
         """The content's, at the width there is."""
-        content = self.widget()
+        content = self._content
         hint = content.sizeHint()
         if content.hasHeightForWidth():
             height = content.heightForWidth(max(self.viewport().width(), hint.width()))
             # below its minimum the content would scroll by a few pixels
             hint.setHeight(max(height, content.minimumSizeHint().height()))
         frame = 2 * self.frameWidth()
-        return hint + QSize(self.verticalScrollBar().sizeHint().width() + frame, frame)
+        return hint + QSize(self._bar.sizeHint().width() + frame, frame)
 
     def minimumSizeHint(self) -> QSize:
         """Wide enough never to scroll sideways."""
-        bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(self.widget().minimumSizeHint().width() + bar, _LEAST_PIXELS)
+        bar = self._bar.sizeHint().width()
+        return QSize(self._content.minimumSizeHint().width() + bar, _LEAST_PIXELS)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask for another height when the content needs one."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+        if event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return False

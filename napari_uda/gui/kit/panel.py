@@ -59,7 +59,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
     return safe
 
 
-def listen(owner: QObject, slot: Callable[..., object], *events: Any) -> None:
+def listen(owner: QObject, slot: Callable[..., None], *events: Any) -> None:
     """Connect events of napari to a slot until `owner` is destroyed: none reaches a dead widget."""
     for event in events:
         event.connect(slot)

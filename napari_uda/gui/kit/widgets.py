@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-Slot = Callable[..., object]
+Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
 Button = TypeVar("Button", bound=QAbstractButton)
 
@@ -153,8 +153,8 @@ def ignore_wheel(widget: Widget) -> Widget:
 
 
 class _NoWheel(QObject):
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        if event is not None and event.type() == QEvent.Type.Wheel:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel:
             event.ignore()
             return True
         return False

@@ -147,7 +147,7 @@ class TranslateDock(ModelDock):
             self._on_read_chosen,
         )
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """List the runs that can be chosen, which also loads torch before it is needed."""
         super().showEvent(event)
         if not self._listed:
