@@ -34,7 +34,7 @@ _HOME = {
     "Volume": "data.volume",
     "read_volume": "data.volume",
     "InputError": "errors",
-    "show": "gui.layers",
+    "show": "gui.kit.layers",
 }
 
 __all__ = [*_HOME, "__version__"]

@@ -289,7 +289,7 @@ def test_a_model_that_cannot_be_used_says_why_before_it_is_run(
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "model"))
     wanted = change(run)
-    segment._viewer.add_image(ball_case("case_0", 0)[0].array)
+    segment.viewer.add_image(ball_case("case_0", 0)[0].array)
     segment.add_model(run)
     qtbot.waitUntil(lambda: wanted in segment.status.text(), timeout=WAIT_MS)
     assert "\n" not in segment.status.text()
@@ -303,7 +303,7 @@ def test_a_model_that_cannot_be_used_says_why_before_it_is_run(
 
 
 def ready(segment: SegmentDock, run: Path, qtbot: QtBot, layer: Image) -> None:
-    segment._viewer.add_layer(layer)
+    segment.viewer.add_layer(layer)
     segment.add_model(run)
     segment.reliability.setChecked(False)
     qtbot.waitUntil(segment.run.isEnabled, timeout=WAIT_MS)
@@ -317,7 +317,7 @@ def test_an_image_with_nan_is_refused(segment: SegmentDock, tiny_run: Path, qtbo
     ready(segment, tiny_run, qtbot, Image(array, name="scan"))
     wanted = "scan: 1 of its 7680 voxels are NaN or infinite; replace them"
     assert segment.status.text().startswith(wanted)
-    assert [layer.name for layer in segment._viewer.layers] == ["scan"]
+    assert [layer.name for layer in segment.viewer.layers] == ["scan"]
 
 
 def test_an_image_of_any_shape_and_place_gets_its_result_there(
@@ -326,7 +326,7 @@ def test_an_image_of_any_shape_and_place_gets_its_result_there(
     array = np.random.default_rng(0).normal(100, 20, (3, 70, 55)).astype(np.float32)
     layer = Image(array, name="scan", scale=(5, 0.8, 1.2), rotate=[10, 0, 5], translate=(1, 2, 3))
     ready(segment, tiny_run, qtbot, layer)
-    results = [one for one in segment._viewer.layers if isinstance(one, Labels)]
+    results = [one for one in segment.viewer.layers if isinstance(one, Labels)]
     assert [one.data.shape for one in results] == [(3, 70, 55)]
     np.testing.assert_allclose(layer_volume(results[0]).affine, layer_volume(layer).affine)
 

@@ -72,8 +72,11 @@ def listen(owner: QObject, slot: Callable[..., None], *events: Any) -> None:
 
 
 def most_arguments(function: Callable[..., Any]) -> int | None:
-    """How many positional arguments a function takes at most; None for any number."""
-    parameters = inspect.signature(function).parameters.values()
+    """How many positional arguments a function takes at most; None when all are to be handed on."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # methods of Qt do not say
+        return None
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return None
     return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
