@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_uda.data.files import is_file, is_folder
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
-from napari_uda.errors import InputError
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
@@ -23,7 +23,7 @@ from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.view.window_level import usual_window
 
 if TYPE_CHECKING:
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +120,8 @@ def _case(layer: Any) -> str:
 
 def _files(paths: Iterable[Path]) -> list[Path]:
     """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
-    from napari_uda.run_folder import RunFolder
-    from napari_uda.runs import Run
+    from napari_uda.run.folder import RunFolder
+    from napari_uda.run.run import Run
 
     files: list[Path] = []
     for path in paths:

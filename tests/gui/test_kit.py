@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import make_editor, show_value
 from napari_uda.gui.kit.jobs import Report, background, running
 from napari_uda.gui.kit.layout import column, form, row

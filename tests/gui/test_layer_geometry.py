@@ -11,8 +11,8 @@ import pytest
 from gui_cases import oblique
 from napari.layers import Image, Labels
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.errors import InputError
 from napari_uda.gui.kit.files import read_layers, write_image, write_labels
 from napari_uda.gui.kit.geometry import displayed, layer_volume, placement
 

@@ -16,8 +16,8 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.data.files import REFUSALS, refusal
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import REFUSALS, refusal
 
 logger = logging.getLogger(__name__)
 

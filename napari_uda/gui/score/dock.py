@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
@@ -53,9 +53,9 @@ from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
 
 if TYPE_CHECKING:
+    from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.calibration_panel import CalibrationPanel
-    from napari_uda.metrics.disagreement import Region
-    from napari_uda.metrics.overlap import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -457,7 +457,7 @@ class ScoreDock(Dock):
         if not regions:
             self._on_problem("Prediction and reference agree everywhere.")
             return
-        from napari_uda.metrics.disagreement import KINDS
+        from napari_uda.evaluation.disagreement import KINDS
 
         place = self._step((wanted, "regions"), len(regions))
         region, position = regions[place]
@@ -565,7 +565,7 @@ class ScoreDock(Dock):
         protocol = self.choices.protocol
 
         def work(report: Report, stop: threading.Event) -> Any:
-            from napari_uda.metrics.report import evaluate_folders
+            from napari_uda.evaluation.report import evaluate_folders
 
             def on_progress(done: int, total: int) -> None:
                 report(done, total)

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.colours import PALETTE
+from napari_uda.core.structure_colours import PALETTE
 from napari_uda.gui.kit.colormaps import DARK
 from napari_uda.gui.kit.jobs import Job
 from napari_uda.gui.kit.panel import guarded

@@ -25,7 +25,7 @@ from napari_uda.gui.kit.jobs import Job
 from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.known_runs import KnownRun, RunScanner
 from napari_uda.gui.train.run_summary import state_text
-from napari_uda.run_state import RunState
+from napari_uda.run.status import RunState
 
 _FOLDERS = "train/run_folders"
 _MOST_FOLDERS = 12

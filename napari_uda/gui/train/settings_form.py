@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.config import Config
-from napari_uda.data.files import is_file, is_folder
+from napari_uda.core.config import Config
+from napari_uda.core.files import is_file, is_folder
 from napari_uda.gui.kit.layout import form
 from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import make_editor, number_text

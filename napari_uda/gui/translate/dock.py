@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.dock import CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, background, load_torch
@@ -37,7 +37,7 @@ from napari_uda.gui.translate.translation_layers import (
 )
 
 if TYPE_CHECKING:
-    from napari_uda.networks.translator import Direction
+    from napari_uda.players.translator import Direction
 
 Listed = tuple[str, Path, str]
 """Title, folder and description of a run."""
@@ -335,7 +335,7 @@ def _translate(
     """In the thread: translate and compare."""
     load_torch()
     from napari_uda.inference.translate import translate
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     start = time.perf_counter()
     run = Run.open(model)
