@@ -33,7 +33,7 @@ _HOME = {
     "Run": "run.run",
     "Volume": "data.volume",
     "read_volume": "data.volume",
-    "InputError": "errors",
+    "InputError": "core.errors",
     "show": "gui.kit.layers",
 }
 
