@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from ordinary_user import as_ordinary_user, locked
@@ -149,7 +149,7 @@ from napari_uda.run.folder import RunFolder
 run = RunFolder(Path(root) / "runs" / "one")
 viewer = napari.Viewer()
 for role in ("prediction", "reference"):
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], role, {1: "MYO", 2: "LVC"}))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], role, {1: "MYO", 2: "LVC"}))
 train, score = TrainDock(viewer), ScoreDock(viewer)
 viewer.window.add_dock_widget(train, name="Train")
 viewer.window.add_dock_widget(score, name="Score")
@@ -367,7 +367,7 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
 ) -> None:
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
     dock = ScoreDock(viewer)
     viewer.window.add_dock_widget(dock, name="Score")
     dock.score.click()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS
+from gui_cases import LABELS, add_data
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.viewer import Viewer
@@ -99,7 +99,7 @@ def test_samples_open_as_image_and_labels(
         monkeypatch.setattr(files, "SAMPLES", data_folder.parent)
     viewer = ViewerModel()
     for data in files.mr_labelled():
-        viewer._add_layer_from_data(*data)
+        add_data(viewer, *data)
     image, reference = viewer.layers
     assert (image._type_string, reference._type_string) == ("image", "labels")
     assert image.data.shape == reference.data.shape

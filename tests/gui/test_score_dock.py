@@ -15,7 +15,7 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from app_model.types import KeyBinding
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -65,7 +65,7 @@ def dock(
     """Image, reference and prediction are open; nothing is scored yet."""
     viewer = make_napari_viewer()
     show(viewer, prediction)
-    viewer._add_layer_from_data(*layer_data(reference, "reference", NAMES))
+    add_data(viewer, *layer_data(reference, "reference", NAMES))
     widget = ScoreDock(viewer)
     viewer.window.add_dock_widget(widget, name="Score")
     yield widget
@@ -242,7 +242,7 @@ def test_other_grid_is_refused_in_one_sentence(
     affine = reference.affine.copy()
     affine[2, 3] += 4
     shifted = Volume(reference.array, affine, "shifted")
-    (layer,) = dock._viewer._add_layer_from_data(*layer_data(shifted, "reference", NAMES))
+    (layer,) = add_data(dock._viewer, *layer_data(shifted, "reference", NAMES))
     dock.choices.references.choose(layer)
     score(dock, qtbot)
     (message,) = notifications()
@@ -383,7 +383,7 @@ def test_errors_are_visited_by_size(
 def test_prediction_without_errors_says_so(
     scored: ScoreDock, reference: Volume, qtbot: QtBot
 ) -> None:
-    (layer,) = scored._viewer._add_layer_from_data(*layer_data(reference, "", NAMES))
+    (layer,) = add_data(scored._viewer, *layer_data(reference, "", NAMES))
     scored.choices.predictions.choose(layer)
     score(scored, qtbot)
     press(scored, qtbot, scored.slices.disagreement)

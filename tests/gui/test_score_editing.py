@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -42,7 +42,7 @@ def viewer(make_napari_viewer: Callable[[], Viewer], made_prediction: Prediction
     """Image, prediction and reference are open."""
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
     return viewer
 
 

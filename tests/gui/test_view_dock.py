@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case
+from gui_cases import add_data, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -36,7 +36,7 @@ def viewer() -> ViewerModel:
 @pytest.fixture
 def image(viewer: ViewerModel) -> Image:
     volume, _ = ball_case("case_0", 0)
-    (layer,) = viewer._add_layer_from_data(*layer_data(volume, "image", {}))
+    (layer,) = add_data(viewer, *layer_data(volume, "image", {}))
     viewer.dims.set_point(range(3), [float(at) for at in layer.data_to_world((2, 14, 18))])
     return layer
 
@@ -173,7 +173,7 @@ def test_the_letter_stands_where_that_side_is_drawn(
         1  # x and y grow to the right and the front: the patient's right at the back
     )
     volume = Volume(labels * 100, np.diag([2.0, 2.0, 3.0, 1.0]))
-    layer = viewer._add_layer_from_data(*layer_data(volume, "image", {}))[0]
+    layer = add_data(viewer, *layer_data(volume, "image", {}))[0]
     layer.contrast_limits = (0, 100)
     dock = ViewDock(viewer)
     settle(dock, qtbot)
