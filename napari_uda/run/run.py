@@ -289,7 +289,7 @@ def parse_config(
 
 def remedy(folder: Path, otherwise: str) -> str:
     """What helps where a run cannot be understood: the version that made it, if that is another one."""
-    from napari_uda import __version__
+    from napari_uda.core.version import __version__
 
     made_by = _stored_environment(folder).get("napari_uda", "")
     if made_by in ("", __version__):
@@ -343,7 +343,7 @@ def _environment() -> dict[str, str]:
     import numpy as np
     import torch
 
-    from napari_uda import __version__
+    from napari_uda.core.version import __version__
 
     return {
         "napari_uda": __version__,
