@@ -23,7 +23,7 @@ __all__ = ["build_config", "iterate", "list_methods", "list_recipes", "new_run",
 
 def list_methods() -> list[dict[str, str]]:
     """Name, family, paper, summary and needs (data, a run to start from) of every method."""
-    from napari_uda.methods.base import METHODS
+    from napari_uda.methods.registry import METHODS
 
     return [
         {

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(given: list[str]) -> None:
     if given[:1] == ["--version"]:
-        from napari_uda import __version__
+        from napari_uda.core.version import __version__
 
         print(__version__)
         return

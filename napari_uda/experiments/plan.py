@@ -167,7 +167,7 @@ def cell_config(
 
 
 def _needs(config: RunConfig) -> frozenset[str]:
-    from napari_uda.methods.base import method_class
+    from napari_uda.methods.registry import method_class
 
     return method_class(config.method.name).needs
 

@@ -24,8 +24,8 @@ from napari_uda.experiments.picture_parts import (
 )
 from napari_uda.experiments.results import DataResults
 from napari_uda.experiments.spec import Pictures
-from napari_uda.inference.ask_views import AGREES, DISAGREES, SliceViews, slice_views
 from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.slice_views import AGREES, DISAGREES, SliceViews, slice_views
 from napari_uda.run.run import Run
 
 

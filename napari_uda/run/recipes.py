@@ -44,7 +44,7 @@ def read_recipe(file: Path) -> Recipe:
     Raises:
         InputError: if it cannot be read or is no recipe.
     """
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
 
     content = read_yaml(file)
     if not isinstance(content, dict):
@@ -82,7 +82,7 @@ def build_config(
     Raises:
         InputError: for an unknown method, recipe or setting, or a value out of range.
     """
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
     from napari_uda.run.config import RunConfig
 
     recipes = [read_recipe(file) for file in _recipe_files(recipe)]

@@ -19,9 +19,9 @@ import pytest
 import torch
 from tiny_cases import small_config
 
-from napari_uda import __version__
 from napari_uda.api import iterate
 from napari_uda.cli import main
+from napari_uda.core.version import __version__
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
 

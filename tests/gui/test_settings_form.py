@@ -25,7 +25,7 @@ from napari_uda.gui.train.setting_fields import (
     number_text,
 )
 from napari_uda.gui.train.settings_form import SettingsForm
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config, list_recipes, read_recipe
 

@@ -44,7 +44,7 @@ def read_preset(file: Path, recipe: str = "") -> Preset:
     Raises:
         InputError: if it cannot be read or is no recipe.
     """
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
     from napari_uda.run.recipes import read_recipe
 
     read = read_recipe(file)
