@@ -264,7 +264,7 @@ def test_translate_needs_generators(
 ) -> None:
     image = two_domains[1] / "images" / "target_0.nii.gz"
     said = command("translate", tiny_run.path, image, "--out", tmp_path / "out")
-    _assert_bad_input(said, "se_asa, which has no generators", "give a run of cyclegan or attent")
+    _assert_bad_input(said, "se_asa, which has no generators", "give a run of attent or cyclegan")
     assert not (tmp_path / "out").exists()
 
 
