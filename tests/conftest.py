@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
@@ -14,6 +17,39 @@ from napari_uda.api import iterate
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
 from napari_uda.runs import Run
+
+
+class OwnDisplay:
+    """An X server for the windows of this process alone, ended with it."""
+
+    def __init__(self, xvfb: str) -> None:
+        readable, writable = os.pipe()
+        command = [xvfb, "-displayfd", str(writable), "-screen", "0", "1600x1200x24"]
+        self._server = subprocess.Popen(
+            command, pass_fds=[writable], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        os.close(writable)
+        with os.fdopen(readable) as said:
+            number = said.readline().strip()  # written as soon as it can be connected to
+        if not number:
+            raise pytest.UsageError("Xvfb did not start; run the tests in one process: -n 0")
+        os.environ.pop("WAYLAND_DISPLAY", None)
+        os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb")
+
+    def pytest_unconfigure(self) -> None:
+        """End the server."""
+        self._server.terminate()
+        self._server.wait()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of a parallel run a display of its own, where there is Xvfb.
+
+    Windows of two processes on one display would take the keyboard from each other.
+    """
+    xvfb = shutil.which("Xvfb")
+    if hasattr(config, "workerinput") and sys.platform == "linux" and xvfb is not None:
+        config.pluginmanager.register(OwnDisplay(xvfb), "own_display")
 
 
 @pytest.fixture(scope="session")

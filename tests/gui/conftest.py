@@ -22,16 +22,15 @@ from napari_uda.gui.train import run_list
 from napari_uda.inference.predict import Prediction
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here as gui, for one process at a time; skip where there is no display.
-
-    Windows of two processes on one display would take the keyboard from each other.
-    """
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything here as gui, for one process where all share a display; skip without one."""
     here = Path(__file__).parent
+    shared = not config.pluginmanager.hasplugin("own_display")
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.gui)
-            item.add_marker(pytest.mark.xdist_group("window"))
+            if shared:
+                item.add_marker(pytest.mark.xdist_group("window"))
             if sys.platform == "linux" and not os.environ.get("DISPLAY"):
                 item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
 
