@@ -3,7 +3,7 @@
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.worker import guarded, running
 
 _leaving: set["Dock"] = set()  # Python must not free them before Qt has told their listeners
 
@@ -14,6 +14,11 @@ class Dock(QWidget):
     napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
     before the event loop turns again.
     """
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that was asked of the dock is still on its way."""
+        return not running(self)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Notice that the window lets go."""

@@ -39,6 +39,11 @@ class JobDock(Dock):
         self.status.setObjectName("status")
         self.status.setWordWrap(True)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no job runs and all layers are there."""
+        return not self._showing and self._job is None and super().is_settled
+
     def _update_buttons(self) -> None:
         """Enable what can be pressed now and show the status."""
         raise NotImplementedError

@@ -72,6 +72,16 @@ class ModelDock(JobDock):
         self.browse.clicked.connect(self._on_browse)
         self.images.currentIndexChanged.connect(self._on_image_changed)
 
+    @property
+    def viewer(self) -> napari.viewer.Viewer:
+        """Whose layers the dock offers and adds."""
+        return self._viewer
+
+    @property
+    def model(self) -> Path | None:
+        """The chosen run folder."""
+        return self._model()
+
     def add_model(self, path: Path) -> None:
         """Choose a run folder, listed or not."""
         raise NotImplementedError

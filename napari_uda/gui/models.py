@@ -10,11 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSettings
-
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
 from napari_uda.experiments.known_share import share_of_gap
+from napari_uda.gui import preferences
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
 
@@ -44,7 +43,7 @@ def known_models() -> list[tuple[str, Path]]:
 
 def recent_models() -> list[Path]:
     """Run folders the user chose before and that still exist, newest first."""
-    stored = _settings().value(_RECENT) or []
+    stored = preferences.settings().value(_RECENT) or []
     paths = [stored] if isinstance(stored, str) else list(stored)
     return [Path(path) for path in paths if is_folder(path)]
 
@@ -54,7 +53,7 @@ def remember_model(path: Path) -> None:
     if path == MODEL:
         return
     kept = [other for other in recent_models() if other != path]
-    _settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
+    preferences.settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
 
 
 def describe_model(path: Path) -> str:
@@ -136,7 +135,3 @@ def _dotted(parts: Iterable[str]) -> str:
 def title_of(path: Path) -> str:
     """How a run folder is listed."""
     return f"{path.name} ({path.parent.name})"
-
-
-def _settings() -> QSettings:
-    return QSettings("napari_uda", "napari_uda")

@@ -40,6 +40,11 @@ _SECONDS_PER_TURN = 0.02
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
 
 
+def running(owner: QObject | None = None) -> list[Job]:
+    """The jobs at work: all, or those of a widget and the widgets in it."""
+    return [job for job in _running if owner is None or job.belongs_to(owner)]
+
+
 @dataclass(frozen=True)
 class _Outcome:
     value: Any = None
@@ -96,6 +101,7 @@ class Job(QObject):
         super().__init__()
         self._title, self._quiet, self._can_cancel = title, quiet, can_cancel
         self._work = work
+        self._owner = owner
         self._stop = threading.Event()
         self._bar: progress[Any] | None = None
         self._worker: FunctionWorker | None = None
@@ -106,6 +112,15 @@ class Job(QObject):
         self._abandoned = False
         self.progressed.connect(self._move_bar)
         owner.destroyed.connect(self.abandon)
+
+    def belongs_to(self, widget: QObject) -> bool:
+        """Whether a widget, or one in it, listens."""
+        if self._abandoned:
+            return False
+        part: QObject | None = self._owner
+        while part is not None and part is not widget:
+            part = part.parent()
+        return part is widget
 
     @property
     def is_running(self) -> bool:

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QCoreApplication, QSettings
+from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui import models, preferences, worker
-from napari_uda.gui.train import run_list
+from napari_uda.gui import preferences, worker
 from napari_uda.inference.predict import Prediction
 
 
@@ -39,18 +38,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No settings, runs or notifications of this machine or of another test."""
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-    for module in (models, preferences, run_list):
-        monkeypatch.setattr(module, "_settings", lambda: settings)
-    monkeypatch.setattr(preferences, "_of_napari", lambda: None)
+    monkeypatch.setattr(preferences, "settings", lambda: settings)
+    monkeypatch.setattr(preferences, "napari_settings", lambda: None)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user_data"))  # journals of edits
     monkeypatch.chdir(tmp_path)
     notification_manager.records.clear()
     yield
     # a thread says that it has ended a moment after it has handed over what it found
-    give_up_at = time.monotonic() + 1
-    while worker._running and time.monotonic() < give_up_at:
-        QCoreApplication.processEvents()
-    assert not worker._running, "a job outlived its test"
+    give_up_at = time.monotonic() + 60
+    while worker.running() and time.monotonic() < give_up_at:
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 100)
+    assert not worker.running(), "a job outlived its test"
 
 
 @pytest.fixture

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
+from napari_uda.gui.reader import layer_data
 
 LABELS = {"MYO": 1, "LVC": 2}
 SHAPE = (6, 32, 40)
@@ -28,3 +32,14 @@ def oblique(affine: np.ndarray) -> np.ndarray:
     tilted = affine.copy()
     tilted[:3, :3] = turn @ affine[:3, :3]
     return tilted.astype(np.float32).astype(np.float64)
+
+
+def add_volume(viewer: ViewerModel, volume: Volume, role: str, names: dict[int, str]) -> Layer:
+    """Add a volume as the reader does when the user opens its file."""
+    return viewer.add_layer(Layer.create(*layer_data(volume, role, names)))
+
+
+def progress_bars() -> list[QWidget]:
+    """What napari's activity dock shows of running work."""
+    widgets = QApplication.allWidgets()
+    return [one for one in widgets if type(one).__name__ == "QtLabeledProgressBar"]

@@ -103,7 +103,7 @@ def test_every_dock_asks_for_it(
     viewer.window.add_plugin_dock_widget("napari_uda", name)
     window = viewer.window.main_menu.window()
     assert window.findChild(canvas_context._Freeing) is not None
-    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+    qtbot.waitUntil(lambda: not worker.running(), timeout=60_000)
 
 
 def test_a_viewer_without_a_window_needs_none() -> None:

@@ -101,9 +101,9 @@ def test_no_order_of_actions_raises(
             )
         act(viewer, docks, chance)
         qtbot.wait(chance.choice([0, 0, 20]))
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
     qtbot.wait(300)  # what follows from the last one
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
     raised = [record for record in notification_manager.records if hasattr(record, "exception")]
     assert raised == []

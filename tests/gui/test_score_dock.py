@@ -15,7 +15,7 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from app_model.types import KeyBinding
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_volume, ball_case
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -29,7 +29,6 @@ from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.gui.geometry import displayed, layer_volume
 from napari_uda.gui.layers import show, structure_names
 from napari_uda.gui.navigation import current_slice, go_to_slice
-from napari_uda.gui.reader import layer_data
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
@@ -65,7 +64,7 @@ def dock(
     """Image, reference and prediction are open; nothing is scored yet."""
     viewer = make_napari_viewer()
     show(viewer, prediction)
-    viewer._add_layer_from_data(*layer_data(reference, "reference", NAMES))
+    add_volume(viewer, reference, "reference", NAMES)
     widget = ScoreDock(viewer)
     viewer.window.add_dock_widget(widget, name="Score")
     yield widget
@@ -149,7 +148,7 @@ def test_table_shows_the_numbers_of_evaluate(
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
-    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    viewer, layer = scored.viewer, scored.choices.predictions.layer
     assert scored.slices.axes.currentIndex() == 0
     click_row(scored, qtbot, 1)
     # slice 3 of 6 from the foot is slice 2 from the head, as the viewer counts
@@ -162,7 +161,7 @@ def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
 
 def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
     plot = scored.slices.curve.plot
-    scored._viewer.window.activate()
+    scored.viewer.window.activate()
     qtbot.waitUntil(lambda: plot.plotItem.vb.width() > 50, timeout=WAIT_MS)
     for index in (4, 1):
         scene = plot.plotItem.vb.mapViewToScene(QPointF(index + 0.2, 0.5))
@@ -172,7 +171,7 @@ def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
                 plot.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(where.x(), where.y())
             )
         assert chosen.args == [index]
-        assert scored._viewer.dims.current_step[0] == index
+        assert scored.viewer.dims.current_step[0] == index
 
 
 def test_curve_holds_dice_per_slice_in_the_order_of_the_viewer(
@@ -202,7 +201,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.axes.setCurrentIndex(1)
     assert not scored.slices.curve.marker.isVisible()  # the view lies along that axis
     click_row(scored, qtbot, 0)
-    viewer = scored._viewer
+    viewer = scored.viewer
     assert tuple(viewer.dims.order) == (1, 0, 2)
     worst = scored._results[0].worst_slice(1, 1)
     assert viewer.dims.current_step[1] == worst
@@ -210,7 +209,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
 
 
 def test_moving_the_slider_moves_the_mark(scored: ScoreDock) -> None:
-    scored._viewer.dims.set_current_step(0, 5)
+    scored.viewer.dims.set_current_step(0, 5)
     assert scored.slices.curve.marker.value() == 5
 
 
@@ -242,7 +241,7 @@ def test_other_grid_is_refused_in_one_sentence(
     affine = reference.affine.copy()
     affine[2, 3] += 4
     shifted = Volume(reference.array, affine, "shifted")
-    (layer,) = dock._viewer._add_layer_from_data(*layer_data(shifted, "reference", NAMES))
+    layer = add_volume(dock.viewer, shifted, "reference", NAMES)
     dock.choices.references.choose(layer)
     score(dock, qtbot)
     (message,) = notifications()
@@ -273,7 +272,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_curve_follows_the_theme(scored: ScoreDock, theme: str) -> None:
-    scored._viewer.theme = theme
+    scored.viewer.theme = theme
     colour = scored.slices.curve.plot.backgroundBrush().color()
     assert (colour.lightness() > 128) == (theme == "light")
 
@@ -325,7 +324,7 @@ def settle(dock: ScoreDock, qtbot: QtBot) -> None:
 
 
 def shown(dock: ScoreDock) -> int:
-    return int(dock._viewer.dims.current_step[dock.slices.axis])
+    return int(dock.viewer.dims.current_step[dock.slices.axis])
 
 
 def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -345,7 +344,7 @@ def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) ->
 
 
 def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: QtBot) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     assert scored.slices.worst.text() == "Next worst slice (W)"
     worst = scored._results[0].slices_by_dice(0, 0)
     for key in (WORST_KEY, WORST_KEY):
@@ -372,7 +371,7 @@ def test_errors_are_visited_by_size(
     words = scored.status.text()
     assert "Error 1 of" in words
     assert "false negative" in words
-    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    viewer, layer = scored.viewer, scored.choices.predictions.layer
     place = tuple(round(value) for value in layer.world_to_data(viewer.dims.point))
     on_file = Volume(missed.astype(np.uint8), reference.affine)
     assert displayed(on_file)[0][place] == 1
@@ -383,7 +382,7 @@ def test_errors_are_visited_by_size(
 def test_prediction_without_errors_says_so(
     scored: ScoreDock, reference: Volume, qtbot: QtBot
 ) -> None:
-    (layer,) = scored._viewer._add_layer_from_data(*layer_data(reference, "", NAMES))
+    layer = add_volume(scored.viewer, reference, "", NAMES)
     scored.choices.predictions.choose(layer)
     score(scored, qtbot)
     press(scored, qtbot, scored.slices.disagreement)
@@ -393,7 +392,7 @@ def test_prediction_without_errors_says_so(
 def test_error_layer_shows_both_kinds(
     scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
 ) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
     press(scored, qtbot, scored.slices.errors)
     layer = viewer.layers["errors"]
@@ -421,8 +420,8 @@ def test_error_layer_shows_both_kinds(
 def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
     """A second prediction, one voxel off the other way, is scored as well."""
     other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other")
-    show(dock._viewer, other)
-    dock.choices.predictions.choose(dock._viewer.layers["case_0 prediction"])
+    show(dock.viewer, other)
+    dock.choices.predictions.choose(dock.viewer.layers["case_0 prediction"])
     dock.choices._on_menu()
     (action,) = [one for one in dock.choices.menu.actions() if "[1]" in one.text()]
     action.trigger()
@@ -459,7 +458,7 @@ def test_several_predictions_against_one_reference(
 
 
 def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
-    layers = compared._viewer.layers
+    layers = compared.viewer.layers
     assert compared.choices.predictions.layer is layers["case_0 prediction"]
     assert compared.choices.entropies.layer is layers["case_0 entropy"]
     compared.choices.predictions.choose(layers["case_0 prediction [1]"])
@@ -467,7 +466,7 @@ def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
 
 
 def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:
-    compared._viewer.layers.remove("case_0 prediction [1]")
+    compared.viewer.layers.remove("case_0 prediction [1]")
     assert compared.choices.compared() == []
     score(compared, qtbot)
     assert compared.table.rowCount() == 3
@@ -601,7 +600,7 @@ def test_model_hash_of_a_run_that_is_known(tiny_run: Path, monkeypatch: pytest.M
 
 
 def test_layers_removed_or_renamed_at_any_time(scored: ScoreDock, qtbot: QtBot) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     press(scored, qtbot, scored.slices.errors)
     viewer.layers["case_0 prediction"].name = "renamed"
     scored.slices.worst.click()
@@ -629,4 +628,4 @@ def test_everything_fits_a_narrow_dock_and_a_small_screen(
 def _running() -> bool:
     from napari_uda.gui import worker
 
-    return bool(worker._running)
+    return bool(worker.running())

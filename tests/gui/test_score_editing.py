@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_volume, ball_case
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -20,7 +20,6 @@ from napari_uda.evaluation.scores import Scores
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import layer_volume, tag
 from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
 from napari_uda.gui.score import edit_journal, edit_session
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
@@ -42,7 +41,7 @@ def viewer(make_napari_viewer: Callable[[], Viewer], made_prediction: Prediction
     """Image, prediction and reference are open."""
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
+    add_volume(viewer, ball_case("case_0", 0)[1], "reference", NAMES)
     return viewer
 
 
@@ -65,14 +64,14 @@ def settle(dock: ScoreDock, qtbot: QtBot) -> None:
     """Wait until no thread is at work and nothing waits to start one."""
 
     def rests() -> bool:
-        return not worker._running and dock._job is None and not dock._editing.is_busy
+        return not worker.running() and dock._job is None and not dock._editing.is_busy
 
     qtbot.waitUntil(rests, timeout=WAIT_MS)
 
 
 def end(dock: ScoreDock, qtbot: QtBot) -> None:
     """The dock is gone, as when napari is closed."""
-    dock._viewer.window.remove_dock_widget(dock)
+    dock.viewer.window.remove_dock_widget(dock)
     with qtbot.waitSignal(dock.destroyed, timeout=WAIT_MS):
         dock.deleteLater()
 
@@ -131,10 +130,10 @@ def test_first_stroke_is_scored_before_the_original_gets_a_layer(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
     layers: list[int] = []
-    scored._editing.changed.connect(lambda *_: layers.append(len(scored._viewer.layers)))
+    scored._editing.changed.connect(lambda *_: layers.append(len(scored.viewer.layers)))
     paint(scored, qtbot)
     settle(scored, qtbot)
-    assert layers == [len(scored._viewer.layers) - 1]
+    assert layers == [len(scored.viewer.layers) - 1]
 
 
 def test_original_keeps_its_values_name_and_role(
@@ -142,7 +141,7 @@ def test_original_keeps_its_values_name_and_role(
 ) -> None:
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
-    viewer = scored._viewer
+    viewer = scored.viewer
     original = viewer.layers["case_0 prediction"]
     assert original is not layer
     assert layer.name == "case_0 prediction (edited)"
@@ -225,7 +224,7 @@ def test_edits_before_scoring_are_kept_and_scored(dock: ScoreDock, qtbot: QtBot)
 def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.errors.click()
     settle(scored, qtbot)
-    errors = scored._viewer.layers["errors"]
+    errors = scored.viewer.layers["errors"]
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
     reference = scored.choices.references.layer.data
@@ -234,7 +233,7 @@ def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
     )
     np.testing.assert_array_equal(errors.data, wanted)
     assert (errors.data[2, 3:8, 28:33] == 1).any()
-    assert scored._viewer.layers.selection.active is layer
+    assert scored.viewer.layers.selection.active is layer
 
 
 def test_edits_are_offered_after_the_viewer_is_gone(viewer: Viewer, qtbot: QtBot) -> None:
@@ -385,7 +384,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     layer = Labels(made_prediction.labels.copy())
     session = EditSession(layer, owner)
     layer.mode = "paint"
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
     boxes: list[object] = []
     session.changed.connect(boxes.append)
     with qtbot.waitSignal(session.began, timeout=WAIT_MS) as began:
@@ -395,7 +394,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     # a layer of nobody's runs the other way round on the file's grid, or not at all
     (box,) = boxes
     assert session.labels()[box].tolist() == [[[1]]]
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
     session.close()
 
 

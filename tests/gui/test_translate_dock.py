@@ -78,7 +78,7 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Tra
 @pytest.fixture
 def ready(dock: TranslateDock, gated_run: Path, data_folder: Path, qtbot: QtBot) -> TranslateDock:
     """A dock with run and image chosen."""
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     dock.add_model(gated_run)
     qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
     assert dock.about.text().startswith("cyclegan · MR → MR · 2 steps")
@@ -98,12 +98,12 @@ def run(dock: TranslateDock, qtbot: QtBot) -> None:
 
 
 def parts(dock: TranslateDock) -> list[str]:
-    tags = [layer.metadata[METADATA] for layer in dock._viewer.layers]
+    tags = [layer.metadata[METADATA] for layer in dock.viewer.layers]
     return [own["part"] if own["role"] == "translation" else own["role"] for own in tags]
 
 
 def visible(dock: TranslateDock) -> list[str]:
-    shown = zip(parts(dock), dock._viewer.layers, strict=True)
+    shown = zip(parts(dock), dock.viewer.layers, strict=True)
     return [part for part, layer in shown if layer.visible]
 
 
@@ -121,7 +121,7 @@ def test_says_what_is_missing(
     assert "No image" in dock.status.text()
     assert "No image" in dock.translate.toolTip()
     assert not dock.translate.isEnabled()
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     assert dock.status.text() == ""
     assert dock.translate.isEnabled()
     for button in (dock.blink, dock.export):
@@ -144,7 +144,7 @@ def test_a_run_without_generators_is_refused(
     assert "is not a run folder" in dock.status.text()
     dock.add_model(gated_run)
     qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
-    dock._viewer.add_image(np.zeros((2, 8, 8)))
+    dock.viewer.add_image(np.zeros((2, 8, 8)))
     dock.add_model(tiny_run)  # the earlier choice stays, and the sentence is seen
     qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
     assert "which has no generators" in dock.status.text()
@@ -188,14 +188,14 @@ def test_layers_are_what_translate_returns(
     expected = uda.translate(gated_run, image, direction=direction)
     assert parts(ready) == ["image", *PARTS, *GATES]
     arrays = [expected.translated, expected.cycle, None, *expected.attention.values()]
-    assert [layer.name for layer in ready._viewer.layers] == [
+    assert [layer.name for layer in ready.viewer.layers] == [
         "case_0",
         f"case_0 → {direction.rpartition('_')[2]}",
         "case_0 cycle",
         "|case_0 − cycle|",
         *(f"case_0 attention {size}" for size in ("¼", "½", "full")),
     ]
-    original, *layers = ready._viewer.layers
+    original, *layers = ready.viewer.layers
     for layer, array in zip(layers, arrays, strict=True):
         own = layer.metadata[METADATA]
         assert (own["role"], own["direction"]) == ("translation", direction)
@@ -230,15 +230,15 @@ def test_second_time_updates_in_place_other_direction_adds(
 ) -> None:
     ready.views.setChecked(False)
     run(ready, qtbot)
-    before = list(ready._viewer.layers)
+    before = list(ready.viewer.layers)
     before[1].name = "mine"
     run(ready, qtbot)
-    assert list(ready._viewer.layers) == before
+    assert list(ready.viewer.layers) == before
     ready.directions.setCurrentIndex(1)
     run(ready, qtbot)
     assert parts(ready) == ["image", *PARTS, *GATES, *PARTS, *GATES]
     # the translation of before would cover the original
-    assert [layer.visible for layer in ready._viewer.layers] == [
+    assert [layer.visible for layer in ready.viewer.layers] == [
         *(True, *[False] * 6),
         *(True, *[False] * 5),
     ]
@@ -248,10 +248,10 @@ def test_source_removed_while_running(
     ready: TranslateDock, qtbot: QtBot, notifications: Callable[[], list[str]]
 ) -> None:
     ready.translate.click()
-    ready._viewer.layers.clear()
+    ready.viewer.layers.clear()
     qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
     assert parts(ready) == [*PARTS, *GATES]
-    assert ready._viewer.canvas.grid.enabled
+    assert ready.viewer.canvas.grid.enabled
     ready.blink.click()
     assert notifications() == ["The original or its translation was removed; translate again"]
 
@@ -353,15 +353,15 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
 
 def test_side_by_side_and_back(ready: TranslateDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
-    grid = ready._viewer.canvas.grid
+    grid = ready.viewer.canvas.grid
     assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (2, 4))
     assert visible(ready) == parts(ready)
-    assert all(layer.name_overlay.visible for layer in ready._viewer.layers)
+    assert all(layer.name_overlay.visible for layer in ready.viewer.layers)
     ready.views.setChecked(False)
     assert not grid.enabled
     assert visible(ready) == ["image", "translated"]
-    assert not any(layer.name_overlay.visible for layer in ready._viewer.layers)
-    ready._viewer.layers.remove(ready._viewer.layers[-1])
+    assert not any(layer.name_overlay.visible for layer in ready.viewer.layers)
+    ready.viewer.layers.remove(ready.viewer.layers[-1])
     ready.views.setChecked(True)
     qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
     assert len(visible(ready)) == 6
@@ -377,7 +377,7 @@ def test_key_blinks_between_original_and_translation(ready: TranslateDock, qtbot
     seen = []
     for _ in range(3):
         qtbot.keyClick(
-            ready._viewer.__wrapped__.window._qt_window, getattr(Qt.Key, f"Key_{BLINK_KEY}")
+            ready.viewer.__wrapped__.window._qt_window, getattr(Qt.Key, f"Key_{BLINK_KEY}")
         )
         seen.append((visible(ready), ready.status.text()))
     original = (["image"], "Seen: the original.")
@@ -469,7 +469,7 @@ def test_export_writes_every_map_on_the_files_grid(
 ) -> None:
     image, _ = ball_case("patient", 3, oblique(np.diag([-1.5, -1.5, 8.0, 1.0])))
     write_volume(tmp_path / "patient.nii.gz", image)
-    dock._viewer.open(str(tmp_path / "patient.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(tmp_path / "patient.nii.gz"), plugin="napari_uda")
     dock.add_model(gated_run)
     qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
     run(dock, qtbot)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case
+from gui_cases import add_volume, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -36,7 +36,7 @@ def viewer() -> ViewerModel:
 @pytest.fixture
 def image(viewer: ViewerModel) -> Image:
     volume, _ = ball_case("case_0", 0)
-    (layer,) = viewer._add_layer_from_data(*layer_data(volume, "image", {}))
+    layer = add_volume(viewer, volume, "image", {})
     viewer.dims.set_point(range(3), [float(at) for at in layer.data_to_world((2, 14, 18))])
     return layer
 
@@ -68,7 +68,7 @@ def dock(
 
 def settle(dock: ViewDock, qtbot: QtBot) -> None:
     def is_resting() -> bool:
-        return dock.is_settled and not dock.views._timer.isActive() and not worker._running
+        return dock.is_settled and not dock.views._timer.isActive() and not worker.running()
 
     qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 

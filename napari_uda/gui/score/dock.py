@@ -96,6 +96,21 @@ class ScoreDock(Dock):
 
     # -- construction -----------------------------------------------------------------------------
 
+    @property
+    def viewer(self) -> napari.viewer.Viewer:
+        """Whose layers are scored."""
+        return self._viewer
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is asked for is scored, and every edit too."""
+        return self._job is None and not self._editing.is_busy and super().is_settled
+
+    @property
+    def results(self) -> list[LayerScores]:
+        """What was scored last: the prediction, and those that it is compared with."""
+        return list(self._results)
+
     def _build(self) -> None:
         self.banner = EditBanner()
         self.choices = ScoreChoices(self._viewer)
