@@ -381,7 +381,7 @@ def time_to_cancel(kind: Kind, viewer: Any) -> float:
 
 def remove_results(viewer: Any) -> None:
     """Back to what was opened: results of work that was done before it could be cancelled."""
-    from napari_uda.gui.geometry import tag
+    from napari_uda.gui.kit.geometry import tag
 
     results = [one for one in viewer.layers if tag(one).get("role") not in ("image", "reference")]
     with viewer.layers.batched_update():  # napari collects garbage after every batch, for long
@@ -503,7 +503,7 @@ def translate_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
 
 
 def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
-    from napari_uda.gui.geometry import tag
+    from napari_uda.gui.kit.geometry import tag
 
     reference = next(layer for layer in viewer.layers if tag(layer).get("role") == "reference")
     if not any(layer.name == "to be scored" for layer in viewer.layers):
@@ -523,7 +523,7 @@ def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
 
 
 def check_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
 
     train, close = add_dock(viewer, "Train")
     form = train.form
@@ -595,7 +595,7 @@ KINDS: dict[str, Callable[[Any, Path], tuple[Kind, Callable[[], None]]]] = {
 def training_config() -> Any:
     """A run that is never done."""
     from napari_uda.api import build_config
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
 
     folders = {"source": str(SAMPLES / "ct"), "target": str(SAMPLES / "mr")}
     data = {**TINY["data"], **folders}  # type: ignore[dict-item]
@@ -605,7 +605,7 @@ def training_config() -> Any:
 def translator(work: Path) -> Path:
     """A run with small generators, trained once for two steps."""
     import napari_uda as uda
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
 
     path = work / "translator"
     if not path.exists():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
@@ -50,6 +52,36 @@ def pytest_configure(config: pytest.Config) -> None:
     xvfb = shutil.which("Xvfb")
     if hasattr(config, "workerinput") and sys.platform == "linux" and xvfb is not None:
         config.pluginmanager.register(OwnDisplay(xvfb), "own_display")
+
+
+@pytest.fixture(autouse=True)
+def _same_encoding() -> Iterator[None]:
+    """Keep the process's encoding: SimpleITK 2.5.7 sets the C locale when it writes DICOM with tags.
+
+    Whatever is read afterwards without a named encoding would be read as ASCII.
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+
+
+@pytest.fixture
+def held_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Let training in other processes rest before a step until a signal comes: see `held_training`.
+
+    It is not held any more once the file that is returned is gone.
+    """
+
+    def hold(step: int) -> Path:
+        file, script = tmp_path / "held", tmp_path / "python"
+        file.write_text("")
+        held = Path(__file__).with_name("held_training.py")
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{held}" "{file}" {step} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        return file
+
+    return hold
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
-from napari_uda.gui import layers
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.reader import read_layers
+from napari_uda.gui.kit import layers
+from napari_uda.gui.kit.files import read_layers
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.view.window_level import usual_window
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         ) from error
     from qtpy.QtWidgets import QApplication
 
-    files = _files(paths)
+    files = volume_files(paths)
     contents = [read_layers(file) for file in files]
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
@@ -99,7 +100,7 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     results = [shown[role] for role in layers.RESULT_ROLES if role in shown]
     if "image" in shown and len(results) == len(layers.RESULT_ROLES):
         shown["entropy"].colorbar.visible = True
-        for _ in layers.SideBySide(viewer, shown["image"], results).enter():
+        for _ in SideBySide(viewer, shown["image"], results).enter():
             pass
         middle = shown["image"].data.shape[0] // 2
         viewer.dims.set_current_step(0, middle)
@@ -117,7 +118,7 @@ def _case(layer: Any) -> str:
     return name
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def volume_files(paths: Iterable[Path]) -> list[Path]:
     """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
     from napari_uda.run.folder import RunFolder
     from napari_uda.run.run import Run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui import preferences, worker
+from napari_uda.gui.kit import jobs, preferences
 from napari_uda.inference.predict import Prediction
 
 
@@ -46,9 +48,30 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     yield
     # a thread says that it has ended a moment after it has handed over what it found
     give_up_at = time.monotonic() + 60
-    while worker.running() and time.monotonic() < give_up_at:
+    while jobs.running() and time.monotonic() < give_up_at:
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 100)
-    assert not worker.running(), "a job outlived its test"
+    assert not jobs.running(), "a job outlived its test"
+
+
+@pytest.fixture
+def qtbot(qtbot: QtBot) -> QtBot:
+    """Waits a minute where nothing else is said: how fast a machine is proves nothing."""
+    for name in ("waitUntil", "waitSignal", "waitSignals", "waitCallback"):
+        setattr(qtbot, name, functools.partial(getattr(qtbot, name), timeout=60_000))
+    return qtbot
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipe: a training process does nothing but wait for it, and ends with the code written to it."""
+    if os.name != "posix":
+        pytest.skip("the process is a shell script")
+    pipe, script = tmp_path / "gate", tmp_path / "waits"
+    os.mkfifo(pipe)
+    script.write_text(f"#!/bin/sh\nread code < '{pipe}'\nexit $code\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return pipe
 
 
 @pytest.fixture

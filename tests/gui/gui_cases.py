@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
+from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.reader import layer_data
 
 LABELS = {"MYO": 1, "LVC": 2}
 SHAPE = (6, 32, 40)
@@ -34,9 +36,17 @@ def oblique(affine: np.ndarray) -> np.ndarray:
     return tilted.astype(np.float32).astype(np.float64)
 
 
-def add_volume(viewer: ViewerModel, volume: Volume, role: str, names: dict[int, str]) -> Layer:
-    """Add a volume as the reader does when the user opens its file."""
-    return viewer.add_layer(Layer.create(*layer_data(volume, role, names)))
+def add_data(viewer: ViewerModel, data: Any, arguments: dict[str, Any], kind: str) -> list[Layer]:
+    """Add what a reader returns, as napari does when it opens a file."""
+    return [viewer.add_layer(Layer.create(data, arguments, kind))]
+
+
+def let_events_pass(turns: int = 5) -> None:
+    """Let the event loop do what is due now and what follows from it: for what must not happen."""
+    for _ in range(turns):
+        loop = QEventLoop()
+        QTimer.singleShot(0, loop.quit)
+        loop.exec_() if hasattr(loop, "exec_") else loop.exec()
 
 
 def progress_bars() -> list[QWidget]:

@@ -19,8 +19,8 @@ from test_segment_dock import endless, is_resting
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.models import describe_model
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.models import describe_model
 from napari_uda.gui.segment.batch import (
     SUMMARY,
     Item,
@@ -290,7 +290,7 @@ def test_dialogs_that_are_cancelled_change_nothing(
 ) -> None:
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     dock.batch.folder.click()
-    assert dock._job is None
+    assert dock.is_settled
 
 
 def test_folder_without_volumes_is_said(
@@ -302,7 +302,7 @@ def test_folder_without_volumes_is_said(
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "gone"))
     dock.batch.folder.click()
     assert notifications() == ["gone: there is no such file or folder; check the path"]
-    assert dock._job is None
+    assert dock.is_settled
 
 
 def test_cancel_stops_a_batch(
@@ -322,7 +322,7 @@ def test_cancel_stops_a_batch(
     dock.segment_folder(data_folder, tmp_path / "out")
     qtbot.waitUntil(started.is_set, timeout=WAIT_MS)
     dock.cancel.click()
-    qtbot.waitUntil(lambda: dock._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert dock.status.text() == "Cancelled; 0 volumes segmented."
     assert not (tmp_path / "out").exists()
     assert dock.run.toolTip().startswith("No image")

@@ -13,9 +13,8 @@ from napari.layers import Image, Labels
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui.geometry import displayed, layer_volume, placement
-from napari_uda.gui.reader import read_layers
-from napari_uda.gui.writer import write_image, write_labels
+from napari_uda.gui.kit.files import read_layers, write_image, write_labels
+from napari_uda.gui.kit.geometry import displayed, layer_volume, placement
 
 ORIENTATIONS = [
     (order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
@@ -79,7 +78,7 @@ def test_reader_to_writer_is_exact(
         source = tmp_path / folder / "scan.nii.gz"
         data, arguments, type_ = read_layers(source)
         layer = kind(data, **arguments)
-        assert layer._type_string == type_
+        assert type(layer).__name__.lower() == type_
         (path,) = write(str(tmp_path / f"out_{folder}.nii.gz"), *layer.as_layer_data_tuple()[:2])
         again = read_volume(path)
         np.testing.assert_array_equal(again.array, original.array)

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS
+from gui_cases import LABELS, add_data
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui import samples
-from napari_uda.gui.colours import readable
-from napari_uda.gui.geometry import METADATA
-from napari_uda.gui.layers import structure_names
-from napari_uda.gui.reader import get_reader, read_layers
+from napari_uda.gui.kit import files
+from napari_uda.gui.kit.colormaps import readable
+from napari_uda.gui.kit.files import get_reader, read_layers
+from napari_uda.gui.kit.geometry import METADATA
+from napari_uda.gui.kit.layers import structure_names
 from napari_uda.inference.predict import Prediction
 
 
@@ -95,16 +95,16 @@ def test_folder_is_taken_only_when_it_holds_dicom(tmp_path: Path) -> None:
 def test_samples_open_as_image_and_labels(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not (samples.SAMPLES / "mr" / "images").is_dir():
-        monkeypatch.setattr(samples, "SAMPLES", data_folder.parent)
+    if not (files.SAMPLES / "mr" / "images").is_dir():
+        monkeypatch.setattr(files, "SAMPLES", data_folder.parent)
     viewer = ViewerModel()
-    for data in samples.mr_labelled():
-        viewer._add_layer_from_data(*data)
+    for data in files.mr_labelled():
+        add_data(viewer, *data)
     image, reference = viewer.layers
-    assert (image._type_string, reference._type_string) == ("image", "labels")
+    assert (type(image), type(reference)) == (Image, Labels)
     assert image.data.shape == reference.data.shape
     np.testing.assert_array_equal(image.scale, reference.scale)
-    assert len(samples.mr()) == 1
+    assert len(files.mr()) == 1
 
 
 def test_layers_are_saved_through_the_viewer(

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gui_cases import add_volume
+from gui_cases import add_data, let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import SideBySide, show
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 
 
@@ -25,7 +27,7 @@ def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
 def canvas(viewer: Viewer, qtbot: QtBot) -> np.ndarray:
     """Pixels of the canvas, (rows, columns, RGB) in 0 to 255, after it was really drawn."""
     viewer.reset_view()
-    qtbot.wait(50)
+    let_events_pass()
     viewer.screenshot(canvas_only=False, flash=False)
     return viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
 
@@ -45,8 +47,8 @@ def test_patients_right_front_is_drawn_top_left(
     right = slice(0, 5) if signs[0] < 0 else slice(15, 20)
     front = slice(0, 5) if signs[1] < 0 else slice(15, 20)
     labels[:, front, right] = 1
-    add_volume(viewer, Volume(labels * 100, affine), "image", {})
-    add_volume(viewer, Volume(labels, affine), "reference", {1: "MYO"})
+    add_data(viewer, *layer_data(Volume(labels * 100, affine), "image", {}))
+    add_data(viewer, *layer_data(Volume(labels, affine), "reference", {1: "MYO"}))
     viewer.layers[-1].opacity = 1
     picture = canvas(viewer, qtbot)
     height, width, _ = picture.shape

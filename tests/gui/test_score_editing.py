@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, add_volume, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -17,9 +17,10 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_labels
 from napari_uda.evaluation.scores import Scores
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.layers import show
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score import edit_journal, edit_session
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
@@ -41,7 +42,7 @@ def viewer(make_napari_viewer: Callable[[], Viewer], made_prediction: Prediction
     """Image, prediction and reference are open."""
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    add_volume(viewer, ball_case("case_0", 0)[1], "reference", NAMES)
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
     return viewer
 
 
@@ -63,10 +64,7 @@ def scored(dock: ScoreDock, qtbot: QtBot) -> ScoreDock:
 def settle(dock: ScoreDock, qtbot: QtBot) -> None:
     """Wait until no thread is at work and nothing waits to start one."""
 
-    def rests() -> bool:
-        return not worker.running() and dock._job is None and not dock._editing.is_busy
-
-    qtbot.waitUntil(rests, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
 def end(dock: ScoreDock, qtbot: QtBot) -> None:
@@ -99,7 +97,7 @@ def assert_up_to_date(dock: ScoreDock) -> None:
     """Every number is that of scoring the layer anew."""
     layer, reference = dock.choices.predictions.layer, dock.choices.references.layer
     fresh = uda.evaluate(layer_volume(layer), layer_volume(reference), names=NAMES)
-    result = dock._results[0].scores
+    result = dock.results[0].scores
     for row, other in zip(result.rows, fresh.rows, strict=True):
         assert row["dice"] == pytest.approx(other["dice"])
         assert row["hd95_mm"] == pytest.approx(other["hd95_mm"])
@@ -115,13 +113,13 @@ def assert_up_to_date(dock: ScoreDock) -> None:
 
 def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBot) -> None:
     said: list[str] = []
-    before = scored._results[0].lines(0, "dice")[1].values[2]
-    scored._editing.changed.connect(lambda *_: said.append("slice"))
-    scored._editing.settled.connect(lambda *_: said.append("volume"))
+    before = scored.results[0].lines(0, "dice")[1].values[2]
+    scored.editing.changed.connect(lambda *_: said.append("slice"))
+    scored.editing.settled.connect(lambda *_: said.append("volume"))
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert said == ["slice", "volume"]
-    assert scored._results[0].lines(0, "dice")[1].values[2] < before
+    assert scored.results[0].lines(0, "dice")[1].values[2] < before
     assert_up_to_date(scored)
     assert "case_0, edited: mean Dice" in scored.status.text()
 
@@ -130,7 +128,7 @@ def test_first_stroke_is_scored_before_the_original_gets_a_layer(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
     layers: list[int] = []
-    scored._editing.changed.connect(lambda *_: layers.append(len(scored.viewer.layers)))
+    scored.editing.changed.connect(lambda *_: layers.append(len(scored.viewer.layers)))
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert layers == [len(scored.viewer.layers) - 1]
@@ -164,19 +162,19 @@ def test_the_slice_under_the_brush_comes_first(scored: ScoreDock, qtbot: QtBot) 
         return [row["dice"] for row in scores.slices if row["axis"] == "z"]
 
     early: list[list[float]] = []
-    scored._editing.changed.connect(lambda *_: early.append(dice(scored._results[0].scores)))
-    clean = dice(scored._results[0].scores)
+    scored.editing.changed.connect(lambda *_: early.append(dice(scored.results[0].scores)))
+    clean = dice(scored.results[0].scores)
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert early[0] != pytest.approx(clean, nan_ok=True)
-    assert early[0] == pytest.approx(dice(scored._results[0].scores), nan_ok=True)
+    assert early[0] == pytest.approx(dice(scored.results[0].scores), nan_ok=True)
 
 
 def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
-    clean = [row["dice"] for row in scored._results[0].scores.rows]
+    clean = [row["dice"] for row in scored.results[0].scores.rows]
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
-    edited = [row["dice"] for row in scored._results[0].scores.rows]
+    edited = [row["dice"] for row in scored.results[0].scores.rows]
     assert edited != pytest.approx(clean)
     layer.undo()
     qtbot.waitUntil(lambda: rows_of(scored) == pytest.approx(clean), timeout=WAIT_MS)
@@ -187,7 +185,7 @@ def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
 
 
 def rows_of(dock: ScoreDock) -> list[float]:
-    return [float(row["dice"]) for row in dock._results[0].scores.rows]
+    return [float(row["dice"]) for row in dock.results[0].scores.rows]
 
 
 def test_fill_and_scripts_are_followed(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -200,7 +198,7 @@ def test_fill_and_scripts_are_followed(scored: ScoreDock, qtbot: QtBot) -> None:
     assert_up_to_date(scored)
     layer.data = np.zeros_like(layer.data)  # an edit as well, now that the layer is the user's
     settle(scored, qtbot)
-    assert [row["state"] for row in scored._results[0].scores.rows] == ["missed", "missed"]
+    assert [row["state"] for row in scored.results[0].scores.rows] == ["missed", "missed"]
 
 
 def test_strokes_faster_than_their_scores_are_all_scored(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -218,7 +216,7 @@ def test_edits_before_scoring_are_kept_and_scored(dock: ScoreDock, qtbot: QtBot)
     dock.score.click()
     settle(dock, qtbot)
     assert_up_to_date(dock)
-    assert dock._results[0].name == "case_0 prediction (edited)"
+    assert dock.results[0].name == "case_0 prediction (edited)"
 
 
 def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -292,7 +290,7 @@ def test_save_writes_the_edits_and_ends_the_journal(
     settle(scored, qtbot)
     assert not scored.save.isHidden()
     path = tmp_path / "edited.nii.gz"
-    scored._editing.save(layer, path)
+    scored.editing.save(layer, path)
     settle(scored, qtbot)
     saved = read_labels(path)
     np.testing.assert_array_equal(saved.array, layer_volume(layer).array)
@@ -319,7 +317,7 @@ def test_disk_that_refuses_is_said_and_painting_goes_on(
 
     monkeypatch.setattr(edit_session.EditJournal, "begin", refuse)
     said: list[str] = []
-    scored._editing.failed.connect(said.append)
+    scored.editing.failed.connect(said.append)
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert len(said) == 1
@@ -369,8 +367,9 @@ def test_value_that_is_no_label_is_refused_in_a_sentence(
 def test_removed_layer_ends_its_session(scored: ScoreDock, viewer: Viewer, qtbot: QtBot) -> None:
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
+    assert scored.editing.is_edited(layer)
     viewer.layers.remove(layer)
-    assert layer not in scored._editing._sessions
+    assert not scored.editing.is_edited(layer)
     assert len(leftovers()) == 1
     scored.slices.worst.click()  # the scored layer is gone: a sentence, no exception
     settle(scored, qtbot)
@@ -384,7 +383,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     layer = Labels(made_prediction.labels.copy())
     session = EditSession(layer, owner)
     layer.mode = "paint"
-    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     boxes: list[object] = []
     session.changed.connect(boxes.append)
     with qtbot.waitSignal(session.began, timeout=WAIT_MS) as began:
@@ -394,7 +393,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     # a layer of nobody's runs the other way round on the file's grid, or not at all
     (box,) = boxes
     assert session.labels()[box].tolist() == [[[1]]]
-    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     session.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox
 from tiny_cases import small_config
-from watch_cases import append_lines, beat, write_preview, write_run
+from watch_cases import append_lines, beat, resume, write_preview, write_run
 
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.model_dock import is_volume
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.train import dock as dock_module
 from napari_uda.gui.train.dock import TrainDock, is_of_user
 from napari_uda.gui.train.run_reader import RunReader
@@ -55,7 +54,7 @@ def rest(dock: TrainDock, qtbot: QtBot) -> None:
     dock.previews.watch(None)
     dock.watch.leave()
     dock.runs.hide()
-    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def start(
@@ -66,27 +65,6 @@ def start(
     dock.form.started.emit((path, config))
     qtbot.waitUntil(lambda: path in dock.processes, timeout=WAIT_MS)
     return RunFolder(path)
-
-
-def resume(dock: TrainDock, qtbot: QtBot, folder: RunFolder) -> TrainingProcess:
-    """Press Resume for a run at rest; returns its process, which has just been started."""
-    dock.attach(folder.path)
-    qtbot.waitUntil(dock.watch.resume.isEnabled, timeout=WAIT_MS)
-    dock.watch.resume.click()
-    return dock.processes[folder.path]
-
-
-@pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pipe; a training process starts, and ends as one that was stopped once the pipe is written."""
-    if os.name != "posix":
-        pytest.skip("the process is a shell script")
-    pipe, script = tmp_path / "gate", tmp_path / "waits"
-    os.mkfifo(pipe)
-    script.write_text(f"#!/bin/sh\nread line < '{pipe}'\nexit 130\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    return pipe
 
 
 def wait_for_exit(process: TrainingProcess) -> int:
@@ -145,7 +123,7 @@ def test_resume_waits_for_a_process_that_is_about_to_end(
     dock.watch.resume.click()
     assert dock.watch.status.text() == "Resuming…"
     assert dock.processes == {folder.path: ending}
-    gate.write_text("end\n")
+    gate.write_text("130\n")
     qtbot.waitUntil(lambda: dock.processes.get(folder.path) not in (None, ending), timeout=WAIT_MS)
     assert not ending.is_running
 
@@ -155,7 +133,7 @@ def test_resume_before_the_end_of_the_last_process_is_noticed(
 ) -> None:
     folder = write_run(tmp_path / "run", "started", "stopped", lines=3)
     ended = resume(dock, qtbot, folder)
-    gate.write_text("end\n")
+    gate.write_text("130\n")
     assert wait_for_exit(ended) == 130
     with qtbot.waitSignal(ended.destroyed, timeout=WAIT_MS):
         dock.watch.resume.setEnabled(True)
@@ -595,4 +573,4 @@ def test_a_dock_that_is_removed_stops_looking(
     qtbot.waitUntil(lambda: not watching(), timeout=WAIT_MS)
     append_lines(folder, 4, 6)
     viewer.theme = "light"
-    qtbot.waitUntil(lambda: not worker.running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_cases import SHAPE, add_volume, ball_case, oblique
+from gui_cases import SHAPE, add_data, ball_case, oblique
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import show
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.slice_pane import SlicePane
 from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
 from napari_uda.gui.view.cursor_reading import read_at
@@ -35,7 +36,8 @@ AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and
 
 def image_of(affine: np.ndarray) -> Image:
     volume, _ = ball_case("case_0", 0, affine)
-    return add_volume(ViewerModel(), volume, "image", {})
+    (layer,) = add_data(ViewerModel(), *layer_data(volume, "image", {}))
+    return layer
 
 
 # --- sides ------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ def test_reading_is_that_of_the_file(signs: tuple[int, int, int]) -> None:
     affine[:3, 3] = (10, -20, 30)
     volume, _ = ball_case("case_0", 0, affine)
     viewer = ViewerModel()
-    image = add_volume(viewer, volume, "image", {})
+    (image,) = add_data(viewer, *layer_data(volume, "image", {}))
     for index in ((0, 0, 0), (5, 3, 7), (2, 31, 39)):
         reading = read_at(viewer, image, image.data_to_world(index))
         assert reading is not None
@@ -127,10 +129,10 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert set(readout.texts.values()) == {"–"}
     volume, labels = ball_case("case_0", 0)
     viewer = ViewerModel()
-    image = add_volume(viewer, volume, "image", {})
+    (image,) = add_data(viewer, *layer_data(volume, "image", {}))
     for name in ("one", "two"):
         named = Volume(labels.array, labels.affine, name)
-        add_volume(viewer, named, "reference", {1: "MYO", 2: "LVC"})
+        add_data(viewer, *layer_data(named, "reference", {1: "MYO", 2: "LVC"}))
     reading = read_at(viewer, image, image.data_to_world((3, 14, 18)))
     readout.show_reading(reading)
     texts = readout.texts
@@ -177,11 +179,13 @@ def test_drag_changes_width_to_the_right_and_level_downwards() -> None:
 def test_drag_in_the_viewer() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.arange(0.0, 601).reshape(1, 1, 601), contrast_limits=(0, 600))
+    before = list(viewer.mouse_drag_callbacks)
     drag = WindowDrag(viewer, lambda: image)
+    (callback,) = (one for one in viewer.mouse_drag_callbacks if one not in before)
 
     def move(*positions: tuple[int, int], button: int = 1) -> None:
         event = SimpleNamespace(type="mouse_press", pos=positions[0], button=button, modifiers=())
-        for step in drag._callback(viewer, event):
+        for step in callback(viewer, event):
             assert step is None
             positions = positions[1:]
             event.type = "mouse_move" if positions else "mouse_release"
@@ -205,7 +209,7 @@ def test_drag_in_the_viewer() -> None:
     drag.active = True
     drag.leave()
     assert viewer.scene.camera.mouse_pan
-    assert drag._callback not in viewer.mouse_drag_callbacks
+    assert viewer.mouse_drag_callbacks == before
 
 
 def test_window_panel(qtbot: QtBot) -> None:

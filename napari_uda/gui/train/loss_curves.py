@@ -24,11 +24,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.colours import DARK, readable
-from napari_uda.gui.plots import colour_plot
-from napari_uda.gui.swatch import swatch
+from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.plots import colour_plot
+from napari_uda.gui.kit.widgets import swatch
 from napari_uda.gui.train.run_history import trailing_mean
-from napari_uda.gui.worker import guarded
 
 _POINTS_SMOOTHED = 10
 _LEGEND_ROWS = 3
@@ -150,7 +150,9 @@ class LossCurves(QWidget):
             colour = readable(curve.colour, self._background)
             style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
             plot = self.shares if curve.share else self.losses
-            self._lines[curve.key] = plot.plot(pen=pg.mkPen(colour, width=1.5, style=style))
+            self._lines[curve.key] = plot.plot(
+                pen=pg.mkPen(colour, width=1.5, style=style), name=curve.key
+            )
             item = QListWidgetItem(swatch(colour), curve.name)
             item.setData(Qt.ItemDataRole.UserRole, curve.key)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)

@@ -20,10 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui import preferences
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.known_runs import KnownRun, RunScanner
 from napari_uda.gui.train.run_summary import state_text
-from napari_uda.gui.worker import Job, guarded
 from napari_uda.run.status import RunState
 
 _FOLDERS = "train/run_folders"

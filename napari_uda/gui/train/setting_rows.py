@@ -5,9 +5,9 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.train.form_rows import form_layout, show_row
+from napari_uda.gui.kit.layout import form, show_row
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import FieldEditor
-from napari_uda.gui.worker import guarded
 
 WARNING = "⚠ "
 """What a sentence on a problem begins with."""
@@ -39,6 +39,7 @@ class SettingRow:
             self.label.setFont(font)
         if self._sentence is None and problem:
             self._sentence = QLabel()
+            self._sentence.setObjectName(f"problem_{self.editor.objectName()}")
             self._sentence.setWordWrap(True)
             row, _ = self._layout.getWidgetPosition(self.editor)
             self._layout.insertRow(row + 1, self._sentence)
@@ -68,6 +69,7 @@ class SettingGroup(QWidget):
         self._body = QWidget()
         self._body.setVisible(False)
         self._sentence = QLabel()
+        self._sentence.setObjectName("problem_group")
         self._sentence.setWordWrap(True)
         self._sentence.setVisible(False)
         layout = QVBoxLayout(self)
@@ -80,7 +82,7 @@ class SettingGroup(QWidget):
     def form(self) -> QFormLayout:
         """Where the rows go."""
         if self._form is None:
-            self._form = form_layout(self._body)
+            self._form = form(of=self._body)
             self._form.setContentsMargins(14, 2, 0, 6)
         return self._form
 
