@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 
 README = Path(__file__).parents[1] / "README.md"
 START, END = "<!-- methods:start -->", "<!-- methods:end -->"

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
-from napari_uda.experiments.known_share import share_of_gap
+from napari_uda.experiments.gap_recovered import share_of_gap
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
