@@ -81,9 +81,9 @@ def wait_until(ready: Callable[[], bool], what: str, seconds: float = 120.0) -> 
 
 def no_jobs() -> bool:
     """Whether no thread of a dock is at work."""
-    from napari_uda.gui import worker
+    from napari_uda.gui.kit.jobs import running
 
-    return not worker._running
+    return not running()
 
 
 # -- what there is ---------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ def segment_kinds(which: str) -> Callable[[Any, Path], tuple[Kind, Callable[[], 
         dock.way.setCurrentIndex(1)
 
         def rests() -> bool:
-            return dock._job is None and not dock._showing and not dock.results.is_counting
+            return dock.is_settled and not dock.results.is_counting
 
         begin = {"segment": dock.run, "adapt": dock.adapt, "batch": dock.batch.layers}[which]
         wait_until(begin.isEnabled, "the model")
@@ -499,7 +499,7 @@ def translate_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
     dock, close = add_dock(viewer, "Translate")
     dock.add_model(translator(work))
     wait_until(lambda: no_jobs() and dock.translate.isEnabled(), "the translator")
-    return of_job(dock, dock.translate, lambda: dock._job is None and not dock._showing), close
+    return of_job(dock, dock.translate, lambda: dock.is_settled), close
 
 
 def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:

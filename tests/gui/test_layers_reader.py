@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,10 +59,11 @@ def test_saved_prediction_comes_back_as_three_kinds_of_layers(
 
 
 def test_prediction_in_a_run_folder_takes_the_names_of_the_run(
-    tiny_run: Path, data_folder: Path
+    tiny_run: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    prediction = uda.predict(tiny_run, data_folder / "images" / "case_0.nii.gz")
-    labels = prediction.save(tiny_run / "predictions")[0]
+    run = shutil.copytree(tiny_run, tmp_path / "run")  # others need it without predictions
+    prediction = uda.predict(run, data_folder / "images" / "case_0.nii.gz")
+    labels = prediction.save(run / "predictions")[0]
     own = read_layers(labels)[1]["metadata"][METADATA]
     assert own["names"] == {value: name for name, value in LABELS.items()}
 
