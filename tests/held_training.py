@@ -17,7 +17,7 @@ from typing import Any
 
 def hold(file: Path, step: int) -> None:
     """Let every source_only training of this process rest before a step."""
-    from napari_uda.methods.base import METHODS
+    from napari_uda.methods.registry import METHODS
 
     method, taken = METHODS["source_only"], itertools.count(1)
     told, tell = socket.socketpair()
