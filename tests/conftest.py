@@ -54,6 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OwnDisplay(xvfb), "own_display")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, which makes its fixtures once; the docks' tests fill the rest."""
+    here = Path(__file__).parent
+    for item in items:
+        if here / "gui" not in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(here))))
+
+
 @pytest.fixture(autouse=True)
 def _same_encoding() -> Iterator[None]:
     """Keep the process's encoding: SimpleITK 2.5.7 sets the C locale when it writes DICOM with tags.

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 Domains = tuple[Path, Path]
 ROW = {"name": "source_only", "method": "source_only"}
-LONGER = {"steps": 80, "save_every": 20, "log_every": 5}
+LONGER = {"steps": 40, "save_every": 20, "log_every": 5}
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
@@ -69,7 +69,7 @@ def test_killed_benchmark_ends_with_the_same_table(
         steps=0,
     )
     file, out = write_spec(tmp_path / "spec.yaml", content), tmp_path / "out"
-    held_at(80 + 30)  # in the second run
+    held_at(40 + 30)  # in the second run
     command = [sys.executable, "-m", "napari_uda", "benchmark", file, "--out", out, "--no-pictures"]
     spec = tiny_spec(two_domains, tmp_path, **content)
     first, second = plan(spec, out)
@@ -134,7 +134,7 @@ def test_jobs_come_after_those_they_start_from(two_domains: Domains, tmp_path: P
 def test_stopped_processes_save_and_go_on(
     two_domains: Domains, tmp_path: Path, held_at: Callable[[int], Path]
 ) -> None:
-    settings = merge(SETTINGS, {**LONGER, "steps": 200, "save_every": 1000})
+    settings = merge(SETTINGS, {**LONGER, "save_every": 1000})
     spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     out, stop = tmp_path / "out", threading.Event()
     (cell,) = plan(spec, out)
@@ -191,7 +191,7 @@ def test_preempted_and_killed_cell_is_requeued(
     two_domains: Domains, tmp_path: Path, held_at: Callable[[int], Path]
 ) -> None:
     """Through submitit: a preemption saves and queues again, a kill starts from the last checkpoint."""
-    settings = merge(SETTINGS, {**LONGER, "steps": 200})
+    settings = merge(SETTINGS, {**LONGER, "steps": 60})
     spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     store = Store(tmp_path / "out")
     (cell,) = plan(spec, store.out)
