@@ -41,7 +41,7 @@ SETTINGS = {
 
 def write_spec(folder: Path) -> Path:
     """The spec and its data."""
-    from napari_uda.data.phantom import write_phantom
+    from napari_uda.phantom import write_phantom
 
     source, target = write_phantom(folder / "data", subjects=2, size=64)
     content = {

@@ -165,7 +165,7 @@ def run_all(
 
 
 def main() -> int:
-    from napari_uda.data.phantom import write_phantom
+    from napari_uda.phantom import write_phantom
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)

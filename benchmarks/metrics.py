@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_uda.metrics.report import evaluate, evaluate_slice
-from napari_uda.metrics.structures import Structure, find_structures
-from napari_uda.metrics.surface import SurfaceDistances, Surfaces
+from napari_uda.evaluation.report import evaluate, evaluate_slice
+from napari_uda.evaluation.structures import Structure, find_structures
+from napari_uda.evaluation.surface import SurfaceDistances, Surfaces
 
 SHAPE = (300, 512, 512)
 SPACING_MM = (1.5, 0.8, 0.8)

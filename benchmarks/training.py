@@ -66,9 +66,9 @@ def measure(folder: Path, steps: int) -> Measured:
     import torch
 
     from napari_uda.api import iterate
-    from napari_uda.engine.runtime import choose_device
-    from napari_uda.engine.trainer import train_run  # noqa: F401 - all imports before the first figure
-    from napari_uda.runs import Run
+    from napari_uda.core.runtime import choose_device
+    from napari_uda.run.run import Run
+    from napari_uda.training.loop import train_run  # noqa: F401 - all imports before the first figure
 
     before = peak_mb()
     run = Run.open(folder)
@@ -129,7 +129,7 @@ def make_run(
 ) -> Path:
     """A new run folder with the settings of a method."""
     from napari_uda.api import build_config
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     shared = {"data": data, "device": options.device, **settings}
     Run.create(folder, build_config(name, recipe=options.recipe or None, **shared))
@@ -149,9 +149,9 @@ def main() -> int:
         print(json.dumps(asdict(measure(options.run_folder, options.steps))))
         return 0
 
-    from napari_uda.data.phantom import write_phantom
-    from napari_uda.errors import InputError
+    from napari_uda.core.errors import InputError
     from napari_uda.methods.base import METHODS, method_name
+    from napari_uda.phantom import write_phantom
 
     try:
         methods = [method_name(name) for name in options.methods or METHODS]

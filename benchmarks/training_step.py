@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from napari_uda.api import build_config
+from napari_uda.core.runtime import Runtime
 from napari_uda.data.appearance import jitter_and_blur
-from napari_uda.engine.runtime import Runtime
-from napari_uda.inference.reliability import Reliability, vote
 from napari_uda.methods.base import Batch, Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA
 from napari_uda.networks.segmentor import build_segmentor
+from napari_uda.uncertainty.reliability import Reliability, vote
 
 CLASSES = 5
 VIEW_TERMS = ("reliable_share", "entropy_reliable", "entropy_unreliable", "prototype")

@@ -24,8 +24,8 @@ from napari_uda.gui.layers import show
 from napari_uda.gui.reader import layer_data
 from napari_uda.gui.samples import SAMPLES
 from napari_uda.inference.predict import Prediction
-from napari_uda.run_folder import RunFolder
-from napari_uda.run_state import RunState, run_status
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.status import RunState, run_status
 
 WINDOW = (1500, 950)
 TYPICAL, LARGE, SMALL = (96, 256, 256), (150, 512, 512), (48, 160, 160)

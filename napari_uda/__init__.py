@@ -24,16 +24,16 @@ _HOME = {
     "build_config": "api",
     "predict": "inference.predict",
     "Prediction": "inference.predict",
-    "adapt": "inference.adapt",
-    "Adaptation": "inference.adapt",
+    "adapt": "training.adapt",
+    "Adaptation": "training.adapt",
     "translate": "inference.translate",
     "Translation": "inference.translate",
-    "evaluate": "metrics.report",
-    "Scores": "metrics.report",
-    "Run": "runs",
+    "evaluate": "evaluation.report",
+    "Scores": "evaluation.report",
+    "Run": "run.run",
     "Volume": "data.volume",
     "read_volume": "data.volume",
-    "InputError": "errors",
+    "InputError": "core.errors",
     "show": "gui.layers",
 }
 
@@ -41,14 +41,14 @@ __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
     from napari_uda.api import build_config, list_methods, list_recipes, train
+    from napari_uda.core.errors import InputError
     from napari_uda.data.volume import Volume, read_volume
-    from napari_uda.errors import InputError
+    from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.gui.layers import show
-    from napari_uda.inference.adapt import Adaptation, adapt
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
-    from napari_uda.metrics.report import Scores, evaluate
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
+    from napari_uda.training.adapt import Adaptation, adapt
 
 
 def __getattr__(name: str) -> Any:

@@ -10,15 +10,15 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_uda.config import merged
-from napari_uda.errors import InputError
-from napari_uda.runs import Run, parse_config, read_yaml
+from napari_uda.core.config import merged
+from napari_uda.core.errors import InputError
+from napari_uda.run.run import Run, parse_config, read_yaml
 
 if TYPE_CHECKING:
     import threading
 
-    from napari_uda.engine.trainer import Progress
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
+    from napari_uda.training.loop import Progress
 
 
 def list_methods() -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ def build_config(
         InputError: for an unknown method, recipe or setting, or a value out of range.
     """
     from napari_uda.methods.base import method_name
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
     recipes = [read_recipe(file) for file in _recipe_files(recipe)]
     for each in recipes:
@@ -130,7 +130,7 @@ def new_run(run_dir: str | os.PathLike[str], config: RunConfig) -> Iterator[Run]
 
 def iterate(run: Run, *, stop: threading.Event | None = None) -> Iterator[Progress]:
     """Train a created run, or go on with a stopped one, step by step."""
-    from napari_uda.engine.trainer import train_run
+    from napari_uda.training.loop import train_run
 
     return train_run(run, stop=stop)
 

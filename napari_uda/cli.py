@@ -23,18 +23,18 @@ import tyro
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from napari_uda.data.files import REFUSALS, refusal
-from napari_uda.errors import Cancelled, InputError
-from napari_uda.runs import first_problem
-from napari_uda.threads import let_idle_threads_sleep
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import REFUSALS, refusal
+from napari_uda.core.openmp import let_idle_threads_sleep
+from napari_uda.run.run import first_problem
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from napari_uda.inference.predict import Prediction
     from napari_uda.inference.translate import Translation
-    from napari_uda.run_config import RunConfig
-    from napari_uda.runs import Run
+    from napari_uda.run.config import RunConfig
+    from napari_uda.run.run import Run
 
 Result = TypeVar("Result")
 RunFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -173,7 +173,7 @@ def _cause(error: BaseException | None) -> ValidationError | None:
 def _train(given: list[str]) -> None:
     """`train METHOD --data.source DIR ... --run-dir RUN` or `train --resume RUN`."""
     from napari_uda import api
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     resume, rest = _take_option(given, "--resume")
     if resume is not None:
@@ -209,7 +209,7 @@ def _train(given: list[str]) -> None:
 
 
 def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
     name = default.method.name
     description = (
@@ -265,7 +265,7 @@ def _process_group() -> Iterator[bool]:
 
 
 def _wait_for_all() -> None:
-    from napari_uda import distributed
+    from napari_uda.core import distributed
 
     if distributed.is_distributed():
         import torch.distributed as dist
@@ -275,7 +275,8 @@ def _wait_for_all() -> None:
 
 def _drive(run: Run, title: str = "") -> None:
     """Train with a progress bar; the first interrupt saves and stops."""
-    from napari_uda import api, distributed
+    from napari_uda import api
+    from napari_uda.core import distributed
 
     stop = threading.Event()
     with (
@@ -372,7 +373,7 @@ def predict(
     """
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
@@ -453,9 +454,9 @@ def adapt(
         reliability: vote over views, too.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
     """
-    from napari_uda.inference.adapt import Adaptation
-    from napari_uda.inference.adapt import adapt as fit
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
+    from napari_uda.training.adapt import Adaptation
+    from napari_uda.training.adapt import adapt as fit
 
     opened = Run.open(run)
     settings = {} if presence == "cohort" else {"presence": presence}
@@ -512,7 +513,7 @@ def translate(
     """
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.translate import translate as give_look
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
@@ -544,7 +545,7 @@ def evaluate(
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
     """
-    from napari_uda.metrics.report import evaluate_folders
+    from napari_uda.evaluation.report import evaluate_folders
 
     scores = evaluate_folders(predictions, labels, protocol=protocol)
     scores.write(out)
@@ -576,9 +577,9 @@ def benchmark(
         slurm: parameters of the jobs as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
         pictures: draw bars, segmentations and entropy maps (needs the extra tables).
     """
-    from napari_uda.tables.benchmark import run_benchmark
-    from napari_uda.tables.executors import Progress, read_parameters
-    from napari_uda.tables.spec import read_spec
+    from napari_uda.experiments.benchmark import run_benchmark
+    from napari_uda.experiments.executors import Progress, read_parameters
+    from napari_uda.experiments.spec import read_spec
 
     read = read_spec(spec, data=data)
     stop = threading.Event()
@@ -644,7 +645,7 @@ def phantom(
         size: pixels per side of a slice.
         seed: the same seed makes the same volumes.
     """
-    from napari_uda.data.phantom import write_phantom
+    from napari_uda.phantom import write_phantom
 
     with tqdm(desc="phantom", unit="volume", delay=1e-3) as bar:
 
@@ -682,7 +683,7 @@ def convert(
         domain: only these modalities, contrasts or sites.
         ignore_label_geometry: take the image's place in space for label maps of the same shape.
     """
-    from napari_uda.data.adapters import convert as convert_layout
+    from napari_uda.convert import convert as convert_layout
 
     stop = threading.Event()
     with _stop_on_signal(stop), tqdm(desc=layout, unit="case", delay=1e-3) as bar:
@@ -715,7 +716,7 @@ def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None
     """
     from napari_uda.data.folder import DataFolder
     from napari_uda.data.weak_labels import make_weak_labels
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     facts = Run.open(run).facts
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_uda import api
+from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
-from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder
-from napari_uda.runs import Run
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.report import Scores
-    from napari_uda.run_config import RunConfig
+    from napari_uda.evaluation.report import Scores
+    from napari_uda.run.config import RunConfig
 
 _AUGMENTED = {"augment": {"intensity": "gin_ipa"}}
 ROWS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
@@ -53,9 +53,9 @@ def run_demo(
     Raises:
         InputError: if `out` holds something else than an earlier demo, or napari is missing.
     """
+    from napari_uda.evaluation.report import evaluate_folders
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
-    from napari_uda.metrics.report import evaluate_folders
 
     out = out.absolute()
     if out.exists() and {item.name for item in out.iterdir()} - _CONTENTS:

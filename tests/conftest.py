@@ -13,7 +13,7 @@ from tiny_cases import LABELS, blob_case, small_config
 from napari_uda.api import iterate
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 
 @pytest.fixture(scope="session")

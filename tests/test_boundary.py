@@ -60,7 +60,7 @@ def loaded_after(code: str) -> set[str]:
 def engine() -> set[str]:
     """What is loaded after importing the whole engine."""
     modules = engine_modules()
-    assert {"napari_uda", "napari_uda.config", "napari_uda.methods.base"} <= set(modules)
+    assert {"napari_uda", "napari_uda.core.config", "napari_uda.methods.base"} <= set(modules)
     return loaded_after("\n".join(f"import {name}" for name in modules))
 
 

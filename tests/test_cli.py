@@ -22,8 +22,8 @@ from tiny_cases import small_config
 from napari_uda import __version__
 from napari_uda.api import iterate
 from napari_uda.cli import main
-from napari_uda.engine import checkpoint
-from napari_uda.runs import Run
+from napari_uda.run import checkpoint
+from napari_uda.run.run import Run
 
 TINY = [
     *("--data.size", "32", "--segmentor.width", "4", "--segmentor.depth", "2"),

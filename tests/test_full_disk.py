@@ -13,9 +13,9 @@ from ordinary_user import locked
 from tiny_cases import small_config
 
 from napari_uda.cli import _Unbreakable
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, write_maps
-from napari_uda.errors import InputError
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 Fill = Callable[[int], None]
 

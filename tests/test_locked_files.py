@@ -11,12 +11,12 @@ from ordinary_user import as_ordinary_user, locked
 
 import napari_uda as uda
 from napari_uda import cli
-from napari_uda.data.files import is_file, is_folder, refusal
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_file, is_folder, refusal
 from napari_uda.data.folder import find_volumes
-from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder
-from napari_uda.run_state import RunState, run_status
-from napari_uda.runs import Run
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.run import Run
+from napari_uda.run.status import RunState, run_status
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -244,7 +244,7 @@ for name in {names!r}:
 import napari_uda
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_labels, read_volume
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 from pathlib import Path
 samples = Path(napari_uda.__file__).parent / "sample_data"
 shapes = {{}}

@@ -15,8 +15,8 @@ from torch import nn
 from napari_uda.api import build_config, iterate
 from napari_uda.data.volume import Volume
 from napari_uda.methods.base import METHODS
-from napari_uda.run_config import RunConfig
-from napari_uda.runs import Run
+from napari_uda.run.config import RunConfig
+from napari_uda.run.run import Run
 
 LABELS = {"inner": 1, "outer": 3}  # values with a gap: classes 0, 1, 2
 SHAPE = (6, 40, 40)

@@ -60,8 +60,8 @@ from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.gui.translate.dock import TranslateDock
-from napari_uda.run_folder import RunFolder
-from napari_uda.run_state import RunState, run_status
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.status import RunState, run_status
 
 _FIRST_OF_SECOND = 20  # number of the first picture of the second session
 _ROW = "{:>2}  {:<58} {:>7}  {:>11}"

@@ -18,11 +18,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.data.files import shown
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
 from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
-from napari_uda.errors import Cancelled, InputError
 
 OnProgress = Callable[[int, int], None]
 

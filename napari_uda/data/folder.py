@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_uda.data.files import (
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import (
     VOLUME_SUFFIXES,
     atomic_file,
     case_name,
@@ -21,7 +22,6 @@ from napari_uda.data.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.errors import InputError
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 
 MAX_SIDE = 4096
 """Largest number of voxels along one axis."""

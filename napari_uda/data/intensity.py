@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from napari_uda.config import Config
+from napari_uda.core.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from napari_uda.data.files import shown
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
-from napari_uda.errors import InputError
 
 _POSITION_TAG = "0020|0032"
 _GAP_TOLERANCE = 0.02  # of the slice distance; positions are often rounded to 0.01 mm

@@ -21,9 +21,9 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from napari_uda.data.files import atomic_file, reason, shown
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import atomic_file, reason, shown
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
-from napari_uda.errors import InputError
 
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from napari_uda.config import Config
+from napari_uda.core.config import Config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

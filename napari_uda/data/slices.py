@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_uda.config import Config
+from napari_uda.core.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

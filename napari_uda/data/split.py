@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from napari_uda.config import Config
-from napari_uda.data.sampling import generator
-from napari_uda.errors import InputError
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.core.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

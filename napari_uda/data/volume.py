@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.data.files import (
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     cannot_write,
@@ -24,7 +25,6 @@ from napari_uda.data.files import (
 )
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm
 from napari_uda.data.nifti import read_nifti, write_nifti
-from napari_uda.errors import InputError
 
 __all__ = [
     "Orientation",

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from napari_uda.config import Config
-from napari_uda.data.files import atomic_file, shown
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceGrid, window_labels
 from napari_uda.data.volume import read_labels
-from napari_uda.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

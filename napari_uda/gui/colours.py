@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
-from napari_uda.colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
 
 RELIABLE, UNRELIABLE = 1, 2
 RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})

@@ -16,8 +16,8 @@ import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Orientation, Volume
-from napari_uda.errors import InputError
 
 METADATA = "napari_uda"
 AXIS_LABELS = ("z", "y", "x")

@@ -12,17 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_uda.data.files import is_file, is_folder
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
-from napari_uda.errors import InputError
 from napari_uda.gui import layers
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.reader import read_layers
 from napari_uda.gui.view.window_level import usual_window
 
 if TYPE_CHECKING:
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ def _case(layer: Any) -> str:
 
 def _files(paths: Iterable[Path]) -> list[Path]:
     """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
-    from napari_uda.run_folder import RunFolder
-    from napari_uda.runs import Run
+    from napari_uda.run.folder import RunFolder
+    from napari_uda.run.run import Run
 
     files: list[Path] = []
     for path in paths:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSettings
 
-from napari_uda.data.files import is_folder
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_folder
+from napari_uda.experiments.known_share import share_of_gap
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
-from napari_uda.tables.known_share import share_of_gap
 
 if TYPE_CHECKING:
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
@@ -28,7 +28,7 @@ _MOST_FOUND = 10
 
 def known_models() -> list[tuple[str, Path]]:
     """Title and run folder of every model to offer; the shipped one first."""
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     found: list[tuple[str, Path]] = []
     if MODEL in Run.list(SAMPLES):
@@ -68,8 +68,8 @@ def describe_model(path: Path) -> str:
         InputError: if the folder is no trained run, or its weights cannot be read.
     """
     load_torch()
-    from napari_uda.engine.checkpoint import check_weights
-    from napari_uda.runs import Run
+    from napari_uda.run.checkpoint import check_weights
+    from napari_uda.run.run import Run
 
     run = Run.open(path)
     check_weights(run.weights_file())
@@ -109,8 +109,8 @@ def describe_translator(path: Path) -> str:
         InputError: if the folder is no trained run or has no generators.
     """
     text = describe_model(path)
-    from napari_uda.networks.translator import TranslatorConfig
-    from napari_uda.runs import Run
+    from napari_uda.players.translator import TranslatorConfig
+    from napari_uda.run.run import Run
 
     method = Run.open(path).config.method
     if not isinstance(getattr(method, "translator", None), TranslatorConfig):
@@ -122,7 +122,7 @@ def describe_translator(path: Path) -> str:
 
 
 def _steps(run: Run) -> str:
-    from napari_uda.engine.checkpoint import newest
+    from napari_uda.run.checkpoint import newest
 
     pair = newest(run.checkpoints)
     done, wanted = pair[0] if pair else run.config.steps, run.config.steps

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_uda.data.files import VOLUME_SUFFIXES, is_folder, volume_suffix
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import Volume, read_volume
-from napari_uda.errors import InputError
 from napari_uda.gui import layers
 from napari_uda.gui.colours import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.geometry import METADATA, displayed
@@ -139,6 +139,6 @@ def _names_beside(path: Path) -> dict[int, str]:
 
 def _run_labels(folder: Path) -> dict[str, int]:
     """Structures of a run; empty when the folder is none."""
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     return Run.open(folder).labels if folder in Run.list(folder.parent) else {}

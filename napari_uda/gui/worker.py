@@ -25,9 +25,9 @@ from napari.utils import cancelable_progress, progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
-from napari_uda.data.files import REFUSALS, refusal
-from napari_uda.errors import Cancelled, InputError
-from napari_uda.threads import let_idle_threads_sleep
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import REFUSALS, refusal
+from napari_uda.core.openmp import let_idle_threads_sleep
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.errors import InputError
 from napari_uda.gui.geometry import layer_volume
 
 

@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 
 logger = logging.getLogger(__name__)
 

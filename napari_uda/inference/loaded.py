@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
     import os
@@ -42,7 +42,7 @@ class LoadedRun:
         Raises:
             InputError: for a folder that is no trained run, or a device that torch does not see.
         """
-        from napari_uda.engine.runtime import choose_device, choose_precision
+        from napari_uda.core.runtime import choose_device, choose_precision
 
         opened = run if isinstance(run, Run) else Run.open(run)
         where = choose_device(device)

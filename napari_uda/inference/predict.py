@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume, write_maps
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.inference.ask_views import ask_views, check_vote_fits
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
-from napari_uda.inference.reliability import RELIABLE, UNRELIABLE, vote
 from napari_uda.inference.tiles import predict_any_size
-from napari_uda.inference.views import ask_views, check_vote_fits
 from napari_uda.losses.entropy import entropy_of_probabilities
+from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE, vote
 
 if TYPE_CHECKING:
     import threading
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.data.intensity import Intensity
-    from napari_uda.engine.dataset import DataFacts
     from napari_uda.methods.base import Method
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
+    from napari_uda.training.load import DataFacts
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, as_volume, write_maps
-from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
-from napari_uda.networks.translator import Direction, Translator
+from napari_uda.players.translator import Direction, Translator
 
 if TYPE_CHECKING:
     import threading
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.data.intensity import Intensity
-    from napari_uda.engine.dataset import DataFacts
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
+    from napari_uda.training.load import DataFacts
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_uda.distributed import all_sum, world_size
+from napari_uda.core.distributed import all_sum, world_size
 
 RatioMode = Literal["mean", "maxnorm", "argmax"]
 Divergence = Literal["adami", "adaent"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_uda.distributed import all_sum
+from napari_uda.core.distributed import all_sum
 
 
 def resize_nearest(label: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_uda.distributed import all_sum
+from napari_uda.core.distributed import all_sum
 from napari_uda.networks.segmentor import SegmentorOutput
 
 DICE_EPSILON = 1e-5

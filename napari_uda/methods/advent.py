@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, optim
 
-from napari_uda.engine.runtime import Runtime
+from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.core.runtime import Runtime
 from napari_uda.losses.entropy import minimum_entropy_loss
 from napari_uda.methods.base import Batch, Method, MethodConfig
-from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.optimizers import OptimizerConfig
+from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 
 
 class AdventConfig(MethodConfig):

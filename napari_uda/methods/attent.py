@@ -14,15 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
-from napari_uda.engine.dataset import TrainingData
-from napari_uda.engine.runtime import Runtime
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
+from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.core.runtime import Runtime
 from napari_uda.methods.base import Batch, Method, MethodConfig
 from napari_uda.networks.discriminator import DiscriminatorName
-from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.networks.translator import GatedTranslatorConfig, Translator
-from napari_uda.optimizers import OptimizerConfig
+from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.players.translator import GatedTranslatorConfig, Translator
+from napari_uda.training.load import TrainingData
 
 
 class AttENTAdversaryConfig(AdversaryConfig):

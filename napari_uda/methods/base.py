@@ -22,16 +22,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
-from napari_uda.config import Config
-from napari_uda.errors import InputError
-from napari_uda.inference.reliability import ReliabilityConfig
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
-from napari_uda.optimizers import OptimizerConfig
+from napari_uda.uncertainty.reliability import ReliabilityConfig
 
 if TYPE_CHECKING:
-    from napari_uda.engine.dataset import TrainingData
-    from napari_uda.engine.runtime import Runtime
+    from napari_uda.core.runtime import Runtime
+    from napari_uda.training.load import TrainingData
 
 Need = Literal["source", "target", "target_labels"]
 

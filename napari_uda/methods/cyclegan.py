@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, optim
 
-from napari_uda.engine.runtime import Runtime
+from napari_uda.core.runtime import Runtime
 from napari_uda.methods.base import Batch, Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.networks.translator import Translator, TranslatorConfig
+from napari_uda.players.translator import Translator, TranslatorConfig
 
 
 class CycleGANConfig(MethodConfig):

@@ -13,11 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
-from napari_uda import distributed
+from napari_uda.core import distributed
+from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.core.runtime import Runtime
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.engine.dataset import TrainingData
-from napari_uda.engine.runtime import Runtime
-from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote
 from napari_uda.losses.entropy import selective_entropy
 from napari_uda.losses.prototype import (
     class_means,
@@ -28,9 +27,10 @@ from napari_uda.losses.prototype import (
 from napari_uda.losses.segmentation import pixel_weights
 from napari_uda.methods.base import Batch, Labelled, Method, MethodConfig, Unlabelled
 from napari_uda.networks.normalisation import batch_statistics_only
-from napari_uda.networks.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
-from napari_uda.optimizers import OptimizerConfig
+from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
+from napari_uda.training.load import TrainingData
+from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
 
 
 class SEASAConfig(MethodConfig):

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from napari_uda.data.sampling import generator
+from napari_uda.core.distributed import all_sum, world_size
+from napari_uda.core.errors import InputError
+from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.core.runtime import Runtime
+from napari_uda.core.seeds import generator
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceStore
 from napari_uda.data.weak_labels import WeakLabels
-from napari_uda.distributed import all_sum, world_size
-from napari_uda.engine.dataset import DataFacts, TrainingData
-from napari_uda.engine.runtime import Runtime
-from napari_uda.errors import InputError
 from napari_uda.losses.prior import (
     FLOOR,
     Divergence,
@@ -39,7 +39,7 @@ from napari_uda.losses.prior import (
 from napari_uda.methods.base import Batch, Method, MethodConfig
 from napari_uda.networks.normalisation import running_statistics, statistics_of_the_batch
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.optimizers import OptimizerConfig
+from napari_uda.training.load import DataFacts, TrainingData
 
 _SLICES_AT_ONCE = 8
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from napari_uda.engine.runtime import Runtime
+from napari_uda.core.runtime import Runtime
 from napari_uda.methods.base import Batch, Method, MethodConfig
 
 

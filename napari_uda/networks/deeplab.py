@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.networks.init import initialise_normal
 from napari_uda.networks.resnet import Layout, ResNet, load_imagenet
 from napari_uda.networks.segmentor import Segmentor, SegmentorConfig, SegmentorOutput

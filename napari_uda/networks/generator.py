@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from napari_uda.config import Config
-from napari_uda.errors import InputError
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 from napari_uda.networks.attention_gate import AttentionGate, GateFactor, GateNorm
 from napari_uda.networks.init import initialise_normal
 

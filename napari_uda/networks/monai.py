@@ -8,7 +8,7 @@ from importlib import import_module
 
 from torch import Tensor, nn
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.networks.normalisation import over_all_ranks
 from napari_uda.networks.segmentor import Segmentor, SegmentorConfig, SegmentorOutput
 

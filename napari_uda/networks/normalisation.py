@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from napari_uda.distributed import all_sum, is_distributed
+from napari_uda.core.distributed import all_sum, is_distributed
 
 NormName = Literal["batch", "instance"]
 

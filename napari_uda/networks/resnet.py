@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.networks.init import initialise_normal
 from napari_uda.networks.normalisation import BatchNorm2d
 

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from napari_uda.config import Config
-from napari_uda.errors import InputError
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 from napari_uda.networks.normalisation import NormName
 
 

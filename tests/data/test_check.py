@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import check_folder, check_volume, same_folder
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.errors import Cancelled
 
 SHAPE = (4, 6, 5)  # of the file: z, y, x
 LPS = np.diag([-1.5, -2.0, 8.0, 1.0])  # x to the left, y to the back, z to the head

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.folder import Case, DataFolder, write_dataset_json
-from napari_uda.errors import InputError
 
 
 def touch(folder: Path, *names: str) -> None:

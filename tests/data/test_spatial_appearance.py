@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from napari_uda.core.seeds import generator
 from napari_uda.data.appearance import augment_intensity, jitter_and_blur
-from napari_uda.data.sampling import generator
 from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
 
 KINDS = ("gamma", "bezier", "gin", "gin_ipa")

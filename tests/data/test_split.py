@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.split import Split, patient_of, split_cases
-from napari_uda.errors import InputError
 
 PATTERN = r"(p\d+)_"
 names = st.lists(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import (
     Orientation,
     Volume,
@@ -23,7 +24,6 @@ from napari_uda.data.volume import (
     read_volume,
     write_volume,
 )
-from napari_uda.errors import InputError
 
 SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "data" / "samples"
 needs_samples = pytest.mark.skipif(

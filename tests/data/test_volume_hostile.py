@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
-from napari_uda.errors import InputError
 
 DIM, DATATYPE, PIXDIM, VOX_OFFSET = 40, 70, 76, 108
 SLOPE, FORM_CODES, QUATERNION, QOFFSET, SROW, MAGIC = 112, 252, 256, 268, 280, 344

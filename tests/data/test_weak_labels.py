@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tiny_cases import LABELS, SPACING_MM, all_orientations, reoriented
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.data.weak_labels import WeakLabels, make_weak_labels
-from napari_uda.errors import InputError
 
 Domains = tuple[Path, Path]
 GRID = SliceGrid(axis=0, pixel_mm=1.5, size=40)  # the files' own grid

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QFileDialog
 from test_segment_dock import endless, is_resting
 
 import napari_uda as uda
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.errors import Cancelled, InputError
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.models import describe_model
 from napari_uda.gui.segment.batch import (

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from gui_cases import ball_case, oblique
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume
-from napari_uda.errors import InputError
 from napari_uda.gui.score import edit_journal
 from napari_uda.gui.score.edit_journal import About, EditJournal, leftovers
 

@@ -38,8 +38,8 @@ from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.gui.train.run_list import RunList
 from napari_uda.inference.predict import Prediction
-from napari_uda.run_folder import RunFolder
-from napari_uda.run_state import RunState, read_beat, run_status
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.status import RunState, read_beat, run_status
 
 WAIT_MS = 90_000  # new processes import torch and napari on a busy machine
 NAMES = {value: name for name, value in LABELS.items()}
@@ -144,7 +144,7 @@ from tiny_cases import small_config
 from napari_uda.gui.reader import layer_data
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.train.dock import TrainDock
-from napari_uda.run_folder import RunFolder
+from napari_uda.run.folder import RunFolder
 
 run = RunFolder(Path(root) / "runs" / "one")
 viewer = napari.Viewer()

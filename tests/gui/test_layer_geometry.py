@@ -11,8 +11,8 @@ import pytest
 from gui_cases import oblique
 from napari.layers import Image, Labels
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.errors import InputError
 from napari_uda.gui.geometry import displayed, layer_volume, placement
 from napari_uda.gui.reader import read_layers
 from napari_uda.gui.writer import write_image, write_labels

@@ -13,9 +13,9 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 
 import napari_uda as uda
-from napari_uda.colours import structure_colour
+from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.errors import InputError
 from napari_uda.gui import samples
 from napari_uda.gui.colours import readable
 from napari_uda.gui.geometry import METADATA

@@ -24,8 +24,8 @@ from napari_uda.gui.train.run_differences import (
 from napari_uda.gui.train.run_history import RunHistory, is_share, title, trailing_mean
 from napari_uda.gui.train.run_reader import RunReader
 from napari_uda.gui.train.run_summary import duration, machine_text, time_text
-from napari_uda.run_folder import RunFolder, SlicePlace
-from napari_uda.run_state import Beat, RunState
+from napari_uda.run.folder import RunFolder, SlicePlace
+from napari_uda.run.status import Beat, RunState
 
 # --- history --------------------------------------------------------------------------------------
 

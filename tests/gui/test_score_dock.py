@@ -23,6 +23,9 @@ from qtpy.QtWidgets import QPushButton
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, write_volume
+from napari_uda.evaluation.calibration import calibrate_structures
+from napari_uda.evaluation.protocols import PROTOCOLS
+from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.gui.geometry import displayed, layer_volume
 from napari_uda.gui.layers import show, structure_names
 from napari_uda.gui.navigation import current_slice, go_to_slice
@@ -33,10 +36,7 @@ from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.inference.predict import Prediction
-from napari_uda.metrics.calibration import calibrate_structures
-from napari_uda.metrics.protocols import PROTOCOLS
-from napari_uda.metrics.report import evaluate_folders
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}

@@ -14,8 +14,9 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 import napari_uda as uda
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_labels
-from napari_uda.errors import InputError
+from napari_uda.evaluation.scores import Scores
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import layer_volume, tag
 from napari_uda.gui.layers import show
@@ -25,7 +26,6 @@ from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.score.edit_session import EditSession
 from napari_uda.inference.predict import Prediction
-from napari_uda.metrics.scores import Scores
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}

@@ -17,13 +17,13 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 import napari_uda as uda
-from napari_uda.errors import Cancelled
+from napari_uda.core.errors import Cancelled
 from napari_uda.gui import worker
 from napari_uda.gui.geometry import METADATA
 from napari_uda.gui.models import recent_models
 from napari_uda.gui.segment.dock import SegmentDock
-from napari_uda.inference import adapt as adapt_module
 from napari_uda.inference import predict as predict_module
+from napari_uda.training import adapt as adapt_module
 
 WAIT_MS = 60_000
 

@@ -14,7 +14,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
 
 from napari_uda.api import build_config, list_recipes, read_recipe
-from napari_uda.config import Config
+from napari_uda.core.config import Config
 from napari_uda.gui.train.setting_fields import (
     ChoiceEditor,
     NumberEditor,
@@ -27,7 +27,7 @@ from napari_uda.gui.train.setting_fields import (
 )
 from napari_uda.gui.train.settings_form import SettingsForm
 from napari_uda.methods.base import METHODS
-from napari_uda.run_config import RunConfig
+from napari_uda.run.config import RunConfig
 
 
 class Inner(Config):
@@ -388,7 +388,7 @@ def test_config_written_by_the_form_reads_back(qtbot: QtBot, tmp_path: Path) -> 
     type_into(qtbot, form, "method.ratio_floor", "2.5e-4")
     config = form.config()
     assert isinstance(config, RunConfig)
-    from napari_uda.runs import dump_config
+    from napari_uda.run.run import dump_config
 
     read = RunConfig.model_validate(yaml.safe_load(dump_config(config)))
     assert read == config

@@ -30,8 +30,8 @@ from napari_uda.gui.train.dock import TrainDock, is_of_user
 from napari_uda.gui.train.run_reader import RunReader
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.gui.train.training_process import TrainingProcess
-from napari_uda.run_folder import RunFolder, SlicePlace
-from napari_uda.run_state import RunState, run_status
+from napari_uda.run.folder import RunFolder, SlicePlace
+from napari_uda.run.status import RunState, run_status
 
 Domains = tuple[Path, Path]
 WAIT_MS = 60_000  # importing torch in a new process on a busy machine takes its time

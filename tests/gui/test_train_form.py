@@ -18,18 +18,18 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.api import build_config
+from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
-from napari_uda.errors import Cancelled
 from napari_uda.gui.geometry import displayed
 from napari_uda.gui.layers import labels_arguments
 from napari_uda.gui.models import remember_model
 from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.worker import Job
-from napari_uda.run_config import RunConfig
-from napari_uda.runs import dump_config, write_text
+from napari_uda.run.config import RunConfig
+from napari_uda.run.run import dump_config, write_text
 
 WAIT_MS = 60_000
 
@@ -334,7 +334,7 @@ def test_file_that_does_not_fit_is_said_and_changes_nothing(
 def test_settings_of_a_run_fill_the_form(
     make_form: Callable[..., TrainForm], tiny_run: Path, data_folder: Path
 ) -> None:
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     config = Run.open(tiny_run).config
     form = make_form()

@@ -19,8 +19,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 import napari_uda as uda
+from napari_uda.core.errors import Cancelled
 from napari_uda.data.volume import read_volume, write_volume
-from napari_uda.errors import Cancelled
 from napari_uda.gui.geometry import METADATA, layer_volume
 from napari_uda.gui.models import remember_model
 from napari_uda.gui.translate.dock import BLINK_KEY, TranslateDock
@@ -31,7 +31,7 @@ from napari_uda.gui.translate.translation_layers import (
 )
 from napari_uda.inference import translate as translate_module
 from napari_uda.inference.translate import Translation
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 WAIT_MS = 60_000
 GATES = ["attention_quarter", "attention_half", "attention_full"]

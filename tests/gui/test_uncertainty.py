@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.gui.segment.uncertainty import STEPS, contour_levels, count_uncertainty, levels
 
 NAMES = {1: "MYO", 2: "LVC"}

@@ -20,8 +20,8 @@ from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList, known_folders
 from napari_uda.gui.train.slice_choice import SliceChoice
 from napari_uda.gui.train.watch_tab import WatchTab
-from napari_uda.run_folder import RunFolder, SlicePlace
-from napari_uda.run_state import RunState
+from napari_uda.run.folder import RunFolder, SlicePlace
+from napari_uda.run.status import RunState
 
 WAIT_MS = 20_000
 BUTTONS = ("stop", "discard", "resume", "more", "open_folder")

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject, QThread, QThreadPool, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.gui.worker import Job, Report, guarded, sentence
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_uda.run_folder import RunFolder
+from napari_uda.run.folder import RunFolder
 
 CONFIG = """\
 method: {name: se_asa, adversary: {loss: bce}, warmup_steps: 0}

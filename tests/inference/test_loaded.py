@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from napari_uda.cli import main
+from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
-from napari_uda.errors import InputError
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
-from napari_uda.runs import Run
+from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 import napari_uda as uda
 from napari_uda.api import iterate
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.volume import Volume, read_volume
-from napari_uda.errors import Cancelled, InputError
 from napari_uda.inference.predict import segment_volume
 from napari_uda.inference.translate import Translation, translate
 from napari_uda.methods.base import Method
-from napari_uda.networks.translator import Translator
-from napari_uda.runs import Run
+from napari_uda.players.translator import Translator
+from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
 DIRECTIONS = ("target_to_source", "source_to_target")

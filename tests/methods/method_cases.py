@@ -10,11 +10,11 @@ import torch
 from tiny_cases import small_config
 from torch import Tensor
 
-from napari_uda.engine.build import build_method
-from napari_uda.engine.dataset import TrainingData, load_training_data
-from napari_uda.engine.runtime import Runtime
+from napari_uda.core.runtime import Runtime
 from napari_uda.methods.base import Method, method_class
-from napari_uda.run_config import RunConfig
+from napari_uda.methods.build import build_method
+from napari_uda.run.config import RunConfig
+from napari_uda.training.load import TrainingData, load_training_data
 
 CPU = torch.device("cpu")
 

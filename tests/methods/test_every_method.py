@@ -23,11 +23,11 @@ from tiny_cases import (
 
 import napari_uda as uda
 from napari_uda.api import iterate
-from napari_uda.engine import checkpoint
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.methods.base import METHODS, MethodConfig, method_class
-from napari_uda.run_config import RunConfig
-from napari_uda.runs import Run
+from napari_uda.run import checkpoint
+from napari_uda.run.config import RunConfig
+from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
 every_method = pytest.mark.parametrize("name", METHODS)

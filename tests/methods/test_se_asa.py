@@ -13,10 +13,10 @@ from tiny_cases import changed, snapshot
 from torch import Tensor
 
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.inference.reliability import Reliability, fourier_views, random_views, vote
 from napari_uda.methods.base import Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA, _last_view
 from napari_uda.networks.normalisation import batch_statistics_only
+from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
 
 Domains = tuple[Path, Path]
 

@@ -24,14 +24,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import napari_uda as uda
 from napari_uda.api import build_config, iterate
+from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.weak_labels import WeakLabels, make_weak_labels
-from napari_uda.engine import checkpoint
-from napari_uda.engine.trainer import train_run
-from napari_uda.errors import InputError
 from napari_uda.losses.prior import predicted_log_ratio, size_weights
 from napari_uda.methods.sfda import SFDA
-from napari_uda.runs import Run
+from napari_uda.run import checkpoint
+from napari_uda.run.run import Run
+from napari_uda.training.loop import train_run
 
 Domains = tuple[Path, Path]
 PIXELS = 32 * 32

@@ -13,9 +13,9 @@ from tiny_cases import assert_same_tensors, changed, events, metric_lines, small
 from torch import Tensor
 
 from napari_uda.api import iterate
-from napari_uda.engine import checkpoint
-from napari_uda.errors import InputError
-from napari_uda.runs import Run
+from napari_uda.core.errors import InputError
+from napari_uda.run import checkpoint
+from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.networks.deeplab import AtrousHead, DeepLabV2
 from napari_uda.networks.normalisation import BatchNorm2d
 from napari_uda.networks.resnet import Bottleneck, ResNet, load_imagenet

@@ -12,10 +12,15 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_uda.evaluation.calibration import (
+    BAND_MM,
+    DEFINITIONS,
+    Calibration,
+    StructureCalibration,
+)
 from napari_uda.gui.colours import DARK, readable
 from napari_uda.gui.plots import colour_plot, still_plot
 from napari_uda.gui.worker import guarded
-from napari_uda.metrics.calibration import BAND_MM, DEFINITIONS, Calibration, StructureCalibration
 
 _BARS, _IDEAL = "#56B4E9", "#E69F00"
 _REGIONS = (

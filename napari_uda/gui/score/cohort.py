@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_uda.data.files import atomic_file
+from napari_uda.core.files import atomic_file
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.scores import Scores, Summary
+    from napari_uda.evaluation.scores import Scores, Summary
 
 COLUMNS = ("dice", "assd_mm", "masd_mm", "hd95_mm", "nsd")
 """Scores of a cohort, as in scores.csv."""

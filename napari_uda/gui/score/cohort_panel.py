@@ -19,12 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.colours import structure_colour
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.scores import Scores, Statistic
+    from napari_uda.evaluation.scores import Scores, Statistic
 
 _COLUMNS = (
     ("dice", "Dice", 3),

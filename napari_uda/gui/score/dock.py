@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.geometry import tag
@@ -55,9 +55,9 @@ from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SliceP
 from napari_uda.gui.worker import Job, Report, guarded
 
 if TYPE_CHECKING:
+    from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.calibration_panel import CalibrationPanel
-    from napari_uda.metrics.disagreement import Region
-    from napari_uda.metrics.overlap import Box
 
 
 @dataclass(frozen=True, eq=False)
@@ -459,7 +459,7 @@ class ScoreDock(Dock):
         if not regions:
             self._on_problem("Prediction and reference agree everywhere.")
             return
-        from napari_uda.metrics.disagreement import KINDS
+        from napari_uda.evaluation.disagreement import KINDS
 
         place = self._step((wanted, "regions"), len(regions))
         region, position = regions[place]
@@ -567,7 +567,7 @@ class ScoreDock(Dock):
         protocol = self.choices.protocol
 
         def work(report: Report, stop: threading.Event) -> Any:
-            from napari_uda.metrics.report import evaluate_folders
+            from napari_uda.evaluation.report import evaluate_folders
 
             def on_progress(done: int, total: int) -> None:
                 report(done, total)

@@ -26,9 +26,9 @@ import psutil
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from napari_uda.data.files import atomic_file, is_folder, reason
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import atomic_file, is_folder, reason
 from napari_uda.data.volume import Volume, read_labels, write_volume
-from napari_uda.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -19,15 +19,15 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.geometry import layer_volume, placement, tag
 from napari_uda.gui.layers import structure_names
 from napari_uda.gui.score.edit_journal import About, EditJournal
 from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
+    from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.scoring import LayerScores
-    from napari_uda.metrics.overlap import Box
 
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
@@ -250,7 +250,7 @@ class EditSession(QObject):
         return placement(self.layer).to_layer(known)
 
     def _copy(self) -> None:
-        from napari_uda.metrics.inputs import label_map
+        from napari_uda.evaluation.inputs import label_map
 
         if self._known is None:
             array = layer_volume(self.layer).array
@@ -266,8 +266,8 @@ class EditSession(QObject):
 
     def _follow(self) -> Stroke | None:
         """Bring the copy up to date; None when nothing changed."""
-        from napari_uda.metrics.evaluation import changed_box
-        from napari_uda.metrics.inputs import label_map
+        from napari_uda.evaluation.evaluation import changed_box
+        from napari_uda.evaluation.inputs import label_map
 
         known = self._known
         array = layer_volume(self.layer).array

@@ -9,21 +9,21 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_uda.gui.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.layers import labels_arguments
-from napari_uda.metrics.disagreement import (
+from napari_uda.evaluation.disagreement import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     KINDS,
     OTHER_STRUCTURE,
     error_map,
 )
+from napari_uda.gui.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.layers import labels_arguments
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.scoring import LayerScores
-    from napari_uda.metrics.overlap import Box
 
 COLOURS: dict[int | None, str] = {
     FALSE_POSITIVE: "#FF4FA3",

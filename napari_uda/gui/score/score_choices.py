@@ -115,7 +115,7 @@ class ScoreChoices(QWidget):
         return ""
 
     def _list_protocols(self) -> None:
-        from napari_uda.metrics.protocols import PROTOCOLS
+        from napari_uda.evaluation.protocols import PROTOCOLS
 
         for name, protocol in PROTOCOLS.items():
             self.protocols.addItem(name, name)
@@ -124,7 +124,7 @@ class ScoreChoices(QWidget):
         self._describe()
 
     def _describe(self) -> None:
-        from napari_uda.metrics.protocols import get_protocol
+        from napari_uda.evaluation.protocols import get_protocol
 
         protocol = get_protocol(self.protocol)
         self.protocols.setToolTip(protocol.purpose)

@@ -16,10 +16,10 @@ from napari_uda.gui.score.cohort import write_cohort
 from napari_uda.gui.score.scoring import LayerScores
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.calibration import StructureCalibration
-    from napari_uda.metrics.report_page import Result
-    from napari_uda.metrics.scores import Scores
-    from napari_uda.metrics.slice_picture import Picture
+    from napari_uda.evaluation.calibration import StructureCalibration
+    from napari_uda.evaluation.report_page import Result
+    from napari_uda.evaluation.scores import Scores
+    from napari_uda.evaluation.slice_picture import Picture
 
 _MOST_PICTURES = 4
 _HASH_LETTERS = 16
@@ -58,7 +58,7 @@ def export_scores(
     Raises:
         InputError: if the folder cannot be written.
     """
-    from napari_uda.metrics.report_page import write_report_page
+    from napari_uda.evaluation.report_page import write_report_page
 
     several = len(layers) > 1
     paths = []
@@ -76,7 +76,7 @@ def export_scores(
 
 def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
     """Calibration against the entropy map; empty without one. Seconds for a large volume."""
-    from napari_uda.metrics.calibration import calibrate_structures
+    from napari_uda.evaluation.calibration import calibrate_structures
 
     if scores.entropy is None:
         return []
@@ -92,7 +92,7 @@ def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
 
 def model_hash(run: str) -> str:
     """The first letters of the SHA-256 of a run's weights; empty when the run is not known here."""
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     for _, path in known_models():
         if path.name == run:
@@ -102,7 +102,7 @@ def model_hash(run: str) -> str:
 
 
 def _result(layer: Exported) -> Result:
-    from napari_uda.metrics.report_page import Result
+    from napari_uda.evaluation.report_page import Result
 
     scores = layer.scores
     affine = np.array2string(scores.placement.affine[:3], precision=4, suppress_small=True)
@@ -118,7 +118,7 @@ def _result(layer: Exported) -> Result:
 
 def _pictures(layer: Exported) -> list[Picture]:
     """The worst slice of every structure, across the coarsest axis, as the viewer shows it."""
-    from napari_uda.metrics.slice_picture import Picture, draw_slice
+    from napari_uda.evaluation.slice_picture import Picture, draw_slice
 
     scores = layer.scores
     axis = scores.coarsest_axis

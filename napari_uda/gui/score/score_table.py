@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
-from napari_uda.colours import structure_colour
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.scores import Scores
+    from napari_uda.evaluation.scores import Scores
 
 # column of scores.csv, header, decimals, explanation
 _NUMBERS = (

@@ -11,15 +11,15 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_uda.colours import structure_colour
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.gui.geometry import Placement, layer_volume, placement, tag
 from napari_uda.gui.layers import structure_names
 
 if TYPE_CHECKING:
-    from napari_uda.metrics.disagreement import Region
-    from napari_uda.metrics.evaluation import Evaluation
-    from napari_uda.metrics.report import Scores
+    from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.evaluation import Evaluation
+    from napari_uda.evaluation.report import Scores
 
 _FILE_AXES = ("z", "y", "x")
 QUANTITIES = {
@@ -142,7 +142,7 @@ class LayerScores:
 
     def disagreements(self, label: int) -> list[tuple[Region, tuple[int, int, int]]]:
         """Regions of error, the largest first, each with its position in the layer; for a thread."""
-        from napari_uda.metrics.disagreement import disagreements
+        from napari_uda.evaluation.disagreement import disagreements
 
         found = disagreements(self.evaluation.prediction, self.evaluation.reference, label)
         return [(region, self.layer_position(region.position)) for region in found]
@@ -190,9 +190,9 @@ def score_layers(
     Raises:
         InputError: if the layers lie on different grids, with the difference in numbers.
     """
-    from napari_uda.metrics.evaluation import Evaluation
-    from napari_uda.metrics.inputs import read_pair
-    from napari_uda.metrics.protocols import get_protocol
+    from napari_uda.evaluation.evaluation import Evaluation
+    from napari_uda.evaluation.inputs import read_pair
+    from napari_uda.evaluation.protocols import get_protocol
 
     predicted, expected = layer_volume(prediction), layer_volume(reference)
     if labels is not None:

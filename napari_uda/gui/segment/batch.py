@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_uda.data.files import atomic_file, case_name
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import atomic_file, case_name
 from napari_uda.data.folder import find_volumes
-from napari_uda.errors import Cancelled, InputError
 from napari_uda.gui.worker import Report, load_torch, sentence
 
 if TYPE_CHECKING:

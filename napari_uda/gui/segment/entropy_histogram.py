@@ -8,7 +8,7 @@ from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_uda.colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 
 _HEIGHT_PIXELS = 84
 _AXIS_PIXELS = 14

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.colours import structure_colour
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.gui.swatch import swatch
 from napari_uda.gui.worker import guarded
 

@@ -16,8 +16,8 @@ from napari_uda.gui.models import describe_model
 from napari_uda.gui.worker import Report, load_torch
 
 if TYPE_CHECKING:
-    from napari_uda.inference.adapt import Adaptation
     from napari_uda.inference.predict import Prediction
+    from napari_uda.training.adapt import Adaptation
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def adapt_and_segment(
 ) -> Result:
     """Adapt and segment twice."""
     load_torch()
-    from napari_uda.inference.adapt import adapt
+    from napari_uda.training.adapt import adapt
 
     start = time.perf_counter()
     (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError
 
 STEPS = 100
 """Steps of the threshold: entropy is counted in bins of 1/100."""

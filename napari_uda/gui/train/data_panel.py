@@ -19,7 +19,7 @@ from napari_uda.gui.train.setting_fields import PathEditor
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
 
 class DataPanel(QWidget):

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.dock import Dock
 from napari_uda.gui.one_place import share_place
@@ -34,8 +34,8 @@ from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.train.training_process import TrainingProcess
 from napari_uda.gui.train.watch_tab import WatchTab
 from napari_uda.gui.worker import Job, Report, guarded, load_torch
-from napari_uda.run_folder import RunFolder, StopRequest
-from napari_uda.run_state import RunState, run_status
+from napari_uda.run.folder import RunFolder, StopRequest
+from napari_uda.run.status import RunState, run_status
 
 _MOST_STEPS = 10_000_000
 _STOPPED = 130  # exit code of a run that was asked to stop
@@ -200,8 +200,8 @@ class TrainDock(Dock):
 
     def continue_run(self, path: Path, steps: int) -> None:
         """Train a new run of `steps` steps from the weights of a finished one, beside it."""
-        from napari_uda.continuation import folder_for_more, more_steps
-        from napari_uda.runs import Run
+        from napari_uda.run.continuation import folder_for_more, more_steps
+        from napari_uda.run.run import Run
 
         self._create(folder_for_more(path), lambda: more_steps(Run.open(path), steps))
 
@@ -411,7 +411,7 @@ def is_of_user(closing: QEvent) -> bool:
 def _create_run(run_dir: Path, settings: Callable[[], Any]) -> Path:
     """In the thread: a new run folder."""
     load_torch()
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     return Run.create(run_dir.absolute(), settings()).path
 

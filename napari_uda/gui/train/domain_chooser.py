@@ -11,7 +11,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_uda.data.files import refusal
+from napari_uda.core.files import refusal
 from napari_uda.gui.choosers import LayerChooser
 from napari_uda.gui.geometry import tag
 from napari_uda.gui.train.form_rows import form_layout, show_row

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_uda.data.files import is_file, refusal
+from napari_uda.core.files import is_file, refusal
 from napari_uda.gui.train.run_reader import read_settings
-from napari_uda.run_folder import RunFolder
-from napari_uda.run_state import Beat, RunState, RunStatus, run_status
-from napari_uda.runs import Run
+from napari_uda.run.folder import RunFolder
+from napari_uda.run.run import Run
+from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
 _LAST_BYTES = 4000
 

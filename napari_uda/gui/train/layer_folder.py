@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_uda.data.files import cannot_write
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import cannot_write
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.errors import Cancelled, InputError
 from napari_uda.gui.geometry import layer_volume
 from napari_uda.gui.layers import structure_names
 

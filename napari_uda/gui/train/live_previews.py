@@ -13,8 +13,8 @@ from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.slice_choice import SliceChoice
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.gui.worker import Job, guarded, take_steps
-from napari_uda.run_folder import PreviewRequest, RunFolder
-from napari_uda.run_state import RunState
+from napari_uda.run.folder import PreviewRequest, RunFolder
+from napari_uda.run.status import RunState
 
 _SECONDS = 2.0
 

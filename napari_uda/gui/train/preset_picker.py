@@ -9,7 +9,7 @@ from pathlib import Path
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.train.form_rows import form_layout
 from napari_uda.gui.train.setting_fields import CalmComboBox
 from napari_uda.gui.worker import guarded

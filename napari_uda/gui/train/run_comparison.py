@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.colours import PALETTE
+from napari_uda.core.structure_colours import PALETTE
 from napari_uda.gui.colours import DARK
 from napari_uda.gui.train.run_differences import (
     RunRecord,

@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_uda.gui.train.run_history import RunHistory
 from napari_uda.gui.train.run_reader import RunReader
-from napari_uda.run_folder import RunFolder
+from napari_uda.run.folder import RunFolder
 
 _ABSENT = "–"
 _SCORES = (("dice", "Dice", 3), ("assd_mm", "ASSD (mm)", 2), ("hd95_mm", "HD95 (mm)", 2))

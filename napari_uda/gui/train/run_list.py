@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_uda.gui.train.known_runs import KnownRun, RunScanner
 from napari_uda.gui.train.run_summary import state_text
 from napari_uda.gui.worker import Job, guarded
-from napari_uda.run_state import RunState
+from napari_uda.run.status import RunState
 
 _FOLDERS = "train/run_folders"
 _MOST_FOLDERS = 12

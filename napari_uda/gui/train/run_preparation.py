@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.split import split_cases
-from napari_uda.errors import InputError
 from napari_uda.gui.train.domain_chooser import LayerDomain
 from napari_uda.gui.train.layer_folder import domain_names, domain_volumes, write_folder
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
@@ -24,7 +24,7 @@ from napari_uda.gui.train.preset_picker import Preset, read_presets
 from napari_uda.gui.worker import Report, load_torch
 
 if TYPE_CHECKING:
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_start(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if the folder is no trained run.
     """
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     run = Run.open(folder)
     run.weights_file()
@@ -202,7 +202,7 @@ def prepare(
         InputError: for settings that cannot be trained, or layers that cannot be written.
         Cancelled: if `stop` was set.
     """
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     Run.check_new(plan.run_dir)
     layers = {name: d for name, d in plan.domains.items() if isinstance(d, LayerDomain)}
@@ -223,7 +223,7 @@ def prepare(
 
 def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:
     """Refuse a share of held-out patients that leaves none to train on, or none to score."""
-    from napari_uda.engine.trainer import check_validation
+    from napari_uda.training.loop import check_validation
 
     held_out: tuple[str, ...] = ()
     if report is not None:

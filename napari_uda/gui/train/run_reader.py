@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.data.files import is_file
-from napari_uda.errors import InputError
-from napari_uda.run_folder import RunFolder, SlicePlace, read_object
-from napari_uda.run_state import Beat, RunState, RunStatus, run_status
-from napari_uda.runs import read_yaml
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_file
+from napari_uda.run.folder import RunFolder, SlicePlace, read_object
+from napari_uda.run.run import read_yaml
+from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
 _MOST_BYTES = 500_000
 

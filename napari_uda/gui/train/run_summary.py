@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_uda.run_state import Beat, RunState, RunStatus
+from napari_uda.run.status import Beat, RunState, RunStatus
 
 _STATES = {
     RunState.NEW: "not started",

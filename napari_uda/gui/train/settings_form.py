@@ -23,8 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.config import Config
-from napari_uda.data.files import is_file, is_folder
+from napari_uda.core.config import Config
+from napari_uda.core.files import is_file, is_folder
 from napari_uda.gui.train.form_rows import form_layout
 from napari_uda.gui.train.setting_fields import make_editor, number_text
 from napari_uda.gui.train.setting_problems import bounds, problems_by_field

@@ -14,7 +14,7 @@ from napari_uda.gui.train.settings_form import SettingsForm
 from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
 _BASIC = (
     "steps",
@@ -163,7 +163,7 @@ def _for_watching(config: RunConfig) -> RunConfig:
 
 def _basic(config: RunConfig) -> list[str]:
     """Settings that stand first: those everybody asks for, and the weights and lengths of the method."""
-    from napari_uda.config import Config
+    from napari_uda.core.config import Config
     from napari_uda.methods.base import MethodConfig
 
     own = []

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.gui.worker import guarded
-from napari_uda.run_folder import SlicePlace
+from napari_uda.run.folder import SlicePlace
 
 _ROWS = 3
 _MOST = 12

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.data.files import is_file
+from napari_uda.core.files import is_file
 from napari_uda.gui.job_dock import CANCELLING, JobDock
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.domain_chooser import LayerDomain
@@ -42,11 +42,11 @@ from napari_uda.gui.train.run_preparation import (
 from napari_uda.gui.train.setting_fields import PathEditor
 from napari_uda.gui.train.settings_panel import SettingsPanel
 from napari_uda.gui.worker import Job, guarded
-from napari_uda.run_folder import RunFolder
+from napari_uda.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from napari_uda.data.check import DomainReport
-    from napari_uda.run_config import RunConfig
+    from napari_uda.run.config import RunConfig
 
 _TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
@@ -214,7 +214,7 @@ class TrainForm(JobDock):
 
     @guarded
     def _on_save(self, file: Path) -> None:
-        from napari_uda.runs import dump_config, write_text
+        from napari_uda.run.run import dump_config, write_text
 
         config = self._config()
         if config is not None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
+from napari_uda.core.openmp import let_idle_threads_sleep
 from napari_uda.gui.worker import guarded
-from napari_uda.run_folder import RunFolder
-from napari_uda.threads import let_idle_threads_sleep
+from napari_uda.run.folder import RunFolder
 
 _POLL_MS = 200
 _LAST_BYTES = 4000

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.colours import PALETTE
+from napari_uda.core.structure_colours import PALETTE
 from napari_uda.gui.colours import DARK
 from napari_uda.gui.longer_side import LongerSide
 from napari_uda.gui.train.health import Hint, hints
@@ -31,7 +31,7 @@ from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.run_summary import machine_text, state_text, time_text
 from napari_uda.gui.train.run_watch import RunWatch
 from napari_uda.gui.worker import guarded
-from napari_uda.run_state import RunState
+from napari_uda.run.status import RunState
 
 if TYPE_CHECKING:
     from napari_uda.gui.train.loss_curves import Curve, LossCurves

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.geometry import layer_volume
 from napari_uda.gui.job_dock import CANCELLING
 from napari_uda.gui.model_dock import NOT_IMAGES, ModelDock
@@ -43,7 +43,7 @@ from napari_uda.gui.translate.translation_layers import (
 from napari_uda.gui.worker import Job, Report, guarded, load_torch
 
 if TYPE_CHECKING:
-    from napari_uda.networks.translator import Direction
+    from napari_uda.players.translator import Direction
 
 BLINK_KEY = "K"
 """Free in napari's own layers and viewer."""
@@ -357,7 +357,7 @@ def _translate(
     """In the thread: translate and compare."""
     load_torch()
     from napari_uda.inference.translate import translate
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
     start = time.perf_counter()
     run = Run.open(model)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.inference.translate import Translation
-    from napari_uda.runs import Run
+    from napari_uda.run.run import Run
 
 _KEYS = ("role", "part", "direction", "source", "run")
 _MOST_IN_A_ROW = 3

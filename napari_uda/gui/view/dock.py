@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.errors import InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui import preferences
 from napari_uda.gui.canvas_context import free_in_canvas
 from napari_uda.gui.choosers import LayerChooser

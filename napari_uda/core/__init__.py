@@ -1,0 +1,1 @@
+"""The ground floor: settings, errors, files, seeds, devices; it knows nothing of images or networks."""

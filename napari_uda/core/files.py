@@ -1,0 +1,180 @@
+"""Files of volumes: how they are named, shown in messages and written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from napari_uda.core.errors import InputError
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+_OPEN_UP = "ask its owner for access, or choose another folder"
+_FREE_SPACE = "free space there and do it again"
+_RECONNECT = "check its disk or network drive"
+REFUSALS = {
+    errno.EACCES: _OPEN_UP,
+    errno.EPERM: _OPEN_UP,
+    errno.EROFS: _OPEN_UP,
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: _FREE_SPACE,
+    errno.EIO: _RECONNECT,
+    errno.ENOTCONN: _RECONNECT,
+    errno.ESTALE: _RECONNECT,
+}
+"""What a system refuses that is no fault of this package, and what helps."""
+
+
+def volume_suffix(path: str | os.PathLike[str]) -> str:
+    """The lower-case suffix out of `VOLUME_SUFFIXES` that `path` ends in, or ""."""
+    name = Path(path).name.lower()
+    return next((suffix for suffix in VOLUME_SUFFIXES if name.endswith(suffix)), "")
+
+
+def case_name(path: str | os.PathLike[str]) -> str:
+    """The case a volume file holds: its file name without the suffix of its format."""
+    name = Path(path).name or Path(path).resolve().name
+    return name[: len(name) - len(volume_suffix(path))]
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """The file name as it stands in a message: one line, printable, no folders (they name patients)."""
+    name = Path(path).name or Path(path).resolve().name
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def reason(error: OSError) -> str:
+    """What the system says about `error`, in lower case: 'no space left on device'."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file; one that the system does not let us ask for counts as none."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a folder; one that the system does not let us ask for counts as none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False
+
+
+def refusal(error: OSError) -> str:
+    """One sentence about a file that the system refuses: which, why, and what helps."""
+    remedy = REFUSALS.get(error.errno or 0, "check the path and its disk")
+    return f"{error.filename or 'a file'} cannot be used ({reason(error)}); {remedy}"
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open `path` for writing so that it appears whole or not at all.
+
+    The bytes go to a hidden temporary file in the same folder, which is flushed to the disk and then
+    renamed over `path`. On any failure the temporary file is removed and an older `path` stays as it
+    was. Missing folders are created; a link is followed; permissions are those of any new file.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        _make_folder(target.parent)
+        try:
+            with temporary.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise InputError(cannot_write(shown(path), target.parent, error)) from error
+
+
+def cannot_write(what: str, folder: Path, error: OSError) -> str:
+    """One sentence about a file that could not be written."""
+    return (
+        f"cannot write {what} to {folder}: {reason(error)}; free space there or choose a folder that "
+        "can be written"
+    )
+
+
+def check_new_folder(out: Path) -> None:
+    """Refuse a place at which `whole_folder` could not make a folder.
+
+    Raises:
+        InputError: it is a file, is not empty or cannot be read.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{shown(out)}: is a file; give a new or empty folder")
+    try:
+        filled = out.is_dir() and any(out.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{shown(out)}: cannot be read ({reason(error)}); give another folder"
+        ) from error
+    if filled:
+        raise InputError(f"{shown(out)}: is not empty; give a new or empty folder")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder that becomes `out` at the end, or goes without a trace.
+
+    Raises:
+        InputError: it cannot be written or the disk is full.
+    """
+    staging = out.absolute().parent / f".{uuid.uuid4().hex}.tmp"
+    made = [parent for parent in staging.parents if not parent.exists()]
+    try:
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            if out.exists():
+                out.rmdir()  # empty, as checked; not every system renames onto an empty folder
+            staging.rename(out)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            for parent in made:
+                with suppress(OSError):
+                    parent.rmdir()
+            raise
+    except OSError as error:
+        raise InputError(
+            f"cannot write {shown(out)} to {out.absolute().parent}: {reason(error)}; "
+            "free space there or choose a folder that can be written"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Ask the disk to keep the new directory entry; not every file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

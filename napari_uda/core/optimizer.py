@@ -1,0 +1,35 @@
+"""OptimizerConfig: one player's optimiser as settings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import optim
+
+from napari_uda.core.config import Config
+
+
+class OptimizerConfig(Config):
+    """One player's optimiser."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"
+    """sgd (with momentum), adam or adamw."""
+    lr: float = Field(default=2.5e-4, gt=0)
+    """Learning rate at the start."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of sgd, first beta of adam."""
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Second beta of adam."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Weight decay; 0 is off."""
+
+    def build(self, parameters: Any) -> optim.Optimizer:
+        """The optimiser over parameters or parameter groups (each parameter listed once)."""
+        if self.kind == "sgd":
+            return optim.SGD(
+                parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+            )
+        betas = (self.momentum, self.beta2)
+        kind = optim.Adam if self.kind == "adam" else optim.AdamW
+        return kind(parameters, lr=self.lr, betas=betas, weight_decay=self.weight_decay)

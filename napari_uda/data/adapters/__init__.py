@@ -1,8 +1,0 @@
-"""Adapters: one module and one YAML file per public data set; `layout.LAYOUTS` finds them by scanning this folder."""
-
-from __future__ import annotations
-
-from napari_uda.data.adapters.convert import convert
-from napari_uda.data.adapters.layout import LAYOUTS, layout
-
-__all__ = ["LAYOUTS", "convert", "layout"]

@@ -1,1 +1,0 @@
-"""Training: runtime, trainer, schedules, checkpoints."""

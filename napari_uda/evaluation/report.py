@@ -1,0 +1,258 @@
+"""Score predictions against references: one case, one edited slice, or two folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import VOLUME_SUFFIXES, case_name, shown, volume_suffix
+from napari_uda.evaluation.evaluation import Evaluation
+from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, structure_names
+from napari_uda.evaluation.protocols import Protocol, get_protocol
+from napari_uda.evaluation.scores import Row, Scores
+from napari_uda.evaluation.structures import AXES, find_structures, score_slices
+
+__all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scores", "Axis"]
+
+Axis = Literal["z", "y", "x"]
+
+_logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    prediction: Scorable,
+    reference: Scorable,
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    names: Mapping[int, str] | None = None,
+    case: str = "",
+    protocol: str | Protocol = "recommended",
+    axes: Sequence[Axis] | None = None,
+    entropy: NDArray[np.floating] | None = None,
+) -> Scores:
+    """Score one case.
+
+    Every label that occurs in `names`, the prediction or the reference is a structure; 0 is background.
+
+    Args:
+        prediction: a `Prediction`, `Volume`, file or `(Z, Y, X)` array of labels 0 to 255.
+        reference: the same kinds, on the same grid.
+        spacing_mm: voxel size (z, y, x); needed for two arrays, which carry none.
+        names: label to structure name; default those of the prediction, then of the `dataset.json` beside
+            the folder of the reference, then `label_<value>`.
+        case: name of the case in the tables.
+        protocol: name of a protocol, or one made with `Protocol(...)`.
+        axes: axes to score slices along; default the one with the coarsest spacing (z among equals).
+            A protocol whose scope is the slice averages along the first.
+        entropy: `(Z, Y, X)` in [0, 1] for the mean entropy per slice; default the prediction's own.
+
+    Returns:
+        The scores of the case.
+
+    Raises:
+        InputError: different grids (the numbers are given), an unknown protocol or axis, no voxel size,
+            or values that are not labels.
+    """
+    rules = get_protocol(protocol)
+    pair = read_pair(
+        prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
+    )
+    along = _axis_indices(axes, pair.spacing_mm)
+    return Evaluation(pair, rules, along).scores
+
+
+def evaluate_slice(
+    prediction: Scorable,
+    reference: Scorable,
+    axis: Axis,
+    index: int,
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    names: Mapping[int, str] | None = None,
+    case: str = "",
+    protocol: str | Protocol = "recommended",
+    entropy: NDArray[np.floating] | None = None,
+) -> list[Row]:
+    """Score one slice again, after an edit: milliseconds, because only that slice is looked at.
+
+    Args:
+        prediction: as for `evaluate`; an array or `Volume` to be fast.
+        reference: as for `evaluate`.
+        axis: the axis the slice is taken along.
+        index: the slice.
+        spacing_mm: as for `evaluate`.
+        names: label to structure name; give all structures, those absent from the slice are otherwise
+            not listed.
+        case: name of the case in the rows.
+        protocol: as for `evaluate`.
+        entropy: as for `evaluate`.
+
+    Returns:
+        The rows that `evaluate(...).slices` holds for this slice, one per structure.
+
+    Raises:
+        InputError: as `evaluate`, or if there is no such slice.
+    """
+    rules = get_protocol(protocol)
+    pair = read_pair(
+        prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
+    )
+    (along,) = _axis_indices((axis,), pair.spacing_mm)
+    length = pair.reference.shape[along]
+    if not 0 <= index < length:
+        raise InputError(f"slice {index} along {axis} does not exist; choose 0 to {length - 1}")
+    window = [slice(None)] * 3
+    window[along] = slice(index, index + 1)
+    view = Pair(
+        case=pair.case,
+        prediction=pair.prediction[tuple(window)],
+        reference=pair.reference[tuple(window)],
+        spacing_mm=pair.spacing_mm,
+        affine=pair.affine,
+        names=pair.names,
+        entropy=None if pair.entropy is None else pair.entropy[tuple(window)],
+    )
+    structures = find_structures(
+        label_map(view.prediction, "prediction"),
+        label_map(view.reference, "reference"),
+        view.names,
+    )
+    return [
+        row
+        for structure in structures
+        for row in score_slices(structure, view, rules, along, first=index)
+    ]
+
+
+def evaluate_folders(
+    predictions: str | Path,
+    labels: str | Path,
+    *,
+    protocol: str | Protocol = "recommended",
+    axes: Sequence[Axis] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Score every case of a folder.
+
+    `LABELS/<case>.nii.gz` is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
+    `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. The other
+    volume formats are paired the same way. A label without prediction is refused, because
+    leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
+
+    Args:
+        predictions: folder of predicted labels.
+        labels: folder of reference labels; names come from the `dataset.json` beside this folder.
+        protocol: as for `evaluate`.
+        axes: as for `evaluate`.
+        on_progress: called with the cases done and the cases in all.
+
+    Returns:
+        The scores of all cases, in order of their names.
+
+    Raises:
+        InputError: no such folder, no labels, labels without prediction, or as `evaluate`.
+    """
+    rules = get_protocol(protocol)
+    pairs = pair_files(Path(predictions), Path(labels))
+    names = structure_names(Path(labels).resolve().parent / "dataset.json")
+    parts = []
+    for done, (case, prediction, reference) in enumerate(pairs):
+        if on_progress is not None:
+            on_progress(done, len(pairs))
+        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes))
+    if on_progress is not None:
+        on_progress(len(pairs), len(pairs))
+    return Scores.join(parts)
+
+
+def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
+    """Pair the files of two folders by case name, see `evaluate_folders`.
+
+    Returns:
+        Case, prediction and label of every case, in order of the names.
+    """
+    predicted, references = _volumes(predictions), _volumes(labels)
+    if not references:
+        raise InputError(
+            f"{shown(labels)}: holds no label volumes; give the folder of the <case>.nii.gz labels"
+        )
+    pairs, missing = [], []
+    for case, reference in sorted(references.items()):
+        prediction = predicted.get(f"{case}_labels", predicted.get(case))
+        if prediction is None:
+            missing.append(case)
+        else:
+            pairs.append((case, prediction, reference))
+    if missing:
+        some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"{len(missing)} of {len(references)} labels in {shown(labels)} have no prediction in"
+            f" {shown(predictions)} ({some}); predict them (<case>_labels.nii.gz or <case>.nii.gz) or score a folder without"
+            " their labels"
+        )
+    used = {prediction for _, prediction, _ in pairs}
+    extra = [
+        case
+        for case, path in sorted(predicted.items())
+        if path not in used and not case.endswith(("_entropy", "_reliability"))
+    ]
+    if extra:
+        _logger.warning("no labels for %s; not scored", ", ".join(extra))
+    return pairs
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(
+            f"{shown(folder)}: is not a folder; give the folder that holds the volumes"
+        )
+    files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return {case_name(path): path for path in files if volume_suffix(path)}
+
+
+def _evaluate_files(
+    case: str,
+    prediction: Path,
+    reference: Path,
+    names: Mapping[int, str],
+    rules: Protocol,
+    axes: Sequence[Axis] | None,
+) -> Scores:
+    from napari_uda.data.volume import describe_grid_difference, read_labels, read_volume
+
+    labels = read_labels(reference)
+    candidates = (prediction.with_name(f"{case}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
+    path = next((path for path in candidates if path.is_file()), None)
+    entropy = None
+    if path is not None:
+        volume = read_volume(path)
+        difference = describe_grid_difference(volume, labels)
+        if difference:
+            raise InputError(f"{case}: entropy map and reference do not match, {difference}")
+        entropy = np.asarray(volume.array, np.float32)
+    return evaluate(
+        read_labels(prediction),
+        labels,
+        names=names,
+        case=case,
+        protocol=rules,
+        axes=axes,
+        entropy=entropy,
+    )
+
+
+def _axis_indices(
+    axes: Sequence[Axis] | None, spacing: tuple[float, float, float]
+) -> tuple[int, ...]:
+    if axes is None:
+        return (int(np.argmax(spacing)),)
+    unknown = [axis for axis in axes if axis not in AXES]
+    if unknown or not axes:
+        raise InputError(f"axes {tuple(axes)} are not axes of a volume; choose among z, y, x")
+    return tuple(AXES.index(axis) for axis in axes)

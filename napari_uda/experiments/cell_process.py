@@ -1,0 +1,33 @@
+"""One cell as a process of its own: `python -m napari_uda.experiments.cell_process JOB.json`.
+
+Started by executors. It prints nothing but what libraries print: result and failure are files.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from napari_uda.core.errors import Cancelled
+from napari_uda.experiments.cells import read_job, run_cell
+
+
+def main(file: str) -> int:
+    """Run the cell; 0 when it is finished, 1 when it failed, 130 when it was asked to stop and saved."""
+    store, cell = read_job(Path(file))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run_cell(store, cell, stop=stop)
+    except Cancelled:
+        return 130
+    except Exception:  # noqa: BLE001 - run_cell has noted it in the cell's folder
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

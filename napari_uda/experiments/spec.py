@@ -1,0 +1,265 @@
+"""The spec of a benchmark: which rows, on which data, with which seeds, scored how. YAML, no code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.evaluation.protocols import get_protocol
+from napari_uda.run.run import first_problem, read_yaml
+
+POSITION_PRIOR = "blind position prior"
+"""Name of the row that looks at no image."""
+
+
+class DataSet(Config):
+    """One direction: labelled source, unlabelled target, and the labelled volumes to score on."""
+
+    name: str = Field(min_length=1)
+    """Name in the tables, such as "CT to MR"."""
+    source: Path
+    """Data folder of the labelled source; relative to the spec, or to --data."""
+    target: Path
+    """Data folder of the target."""
+    score: Path | None = None
+    """Data folder whose labelled volumes are segmented and scored; none scores on the target's own."""
+    recipe: str = ""
+    """Recipes of this direction, used after those of the spec and of the row."""
+    labels: dict[str, int] = Field(default_factory=dict)
+    """Structure names and label values as the tables call them, for data without dataset.json."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every run on this data."""
+
+    def names(self) -> dict[int, str]:
+        """Label value to structure name, for every structure that is named."""
+        from napari_uda.data.folder import DataFolder
+
+        assert self.score is not None
+        named = self.labels or DataFolder.open(self.score).labels
+        return dict(sorted((value, name) for name, value in named.items() if value))
+
+
+class Row(Config):
+    """One line of the table: a method with its settings."""
+
+    name: str = Field(min_length=1)
+    """Name in the tables."""
+    method: str = ""
+    """Method; empty takes the recipe's."""
+    recipe: str = ""
+    """Recipes of this row, used after those of the spec and before those of the data."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of this row; they win over all recipes."""
+    init: str = ""
+    """Row whose run of the same data and seed this one starts from."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of this row; empty takes the spec's."""
+    data: tuple[str, ...] = ()
+    """Names of the data sets this row is for; empty is all."""
+
+
+class Published(Config):
+    """Numbers from the literature. They stand in columns of their own and enter no computation."""
+
+    row: str
+    """Row beside which they stand."""
+    data: str = ""
+    """Data set; empty is for a spec with a single one."""
+    source: str = Field(min_length=1)
+    """Where they were read: paper, table."""
+    dice: dict[str, float] = Field(default_factory=dict)
+    """Dice in per cent by structure; `mean` is the average."""
+    distance: dict[str, float] = Field(default_factory=dict)
+    """Surface distance by structure, in the unit of that paper; `mean` is the average."""
+
+
+class Pictures(Config):
+    """What the qualitative pictures show."""
+
+    cases: tuple[str, ...] = ()
+    """Scored cases to draw; a data set that scores none of them shows the first `count` by name."""
+    count: int = Field(default=3, ge=1, le=20)
+    """Cases to draw when none is named."""
+    rows: tuple[str, ...] = ()
+    """Rows to draw as columns, in this order; empty takes all."""
+
+
+class Spec(Config):
+    """A benchmark."""
+
+    name: str = Field(min_length=1)
+    """Title of the tables."""
+    data: tuple[DataSet, ...] = Field(min_length=1)
+    """Data sets, each one direction."""
+    rows: tuple[Row, ...] = Field(min_length=1)
+    """Lines of the tables, in their order."""
+    recipe: str = ""
+    """Recipes of every run, joined with commas; later ones win."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every run, used after the recipes; paths in settings start where the command runs."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of every row that names none."""
+    steps: int = Field(default=0, ge=0)
+    """Training steps of every run; 0 leaves them to recipes and settings."""
+    protocol: str = "recommended"
+    """How it is scored, see `napari-uda evaluate`."""
+    device: str = "auto"
+    """cpu, cuda, ...; not part of what identifies a cell."""
+    reliability: bool = False
+    """Also vote on reliability when segmenting, seven passes instead of one, for the pictures."""
+    position_prior: bool = False
+    """Add the row that answers with the commonest source label of each place and sees no image."""
+    structures: tuple[str, ...] = ()
+    """Structures in the tables, in this order; empty takes all that are labelled."""
+    lower: str = "source_only"
+    """Row from which the recovered share of the gap counts."""
+    upper: str = "target_supervised"
+    """Row up to which it counts; without both rows the column is left out."""
+    compare: tuple[tuple[str, str], ...] = ()
+    """Pairs of rows to test; empty tests all. Holm's correction is over the pairs that are tested."""
+    published: tuple[Published, ...] = ()
+    """Numbers from the literature."""
+    pictures: Pictures = Pictures()
+    """Qualitative pictures."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seed(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("needs at least one seed")
+        return value
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, value: str) -> str:
+        return get_protocol(value).name
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        rows, data = [row.name for row in self.rows], [each.name for each in self.data]
+        _check_unique(rows, "row")
+        _check_unique(data, "data set")
+        if POSITION_PRIOR in rows:
+            raise ValueError(f"row name {POSITION_PRIOR!r} is taken; use position_prior: true")
+        scored = [*rows, *([POSITION_PRIOR] if self.position_prior else [])]
+        for row in self.rows:
+            where = f"row {row.name!r}"
+            _check_seeds(row.seeds or self.seeds, where)
+            _check_known(row.data, data, f"{where}: data set")
+            _check_known((row.init,) if row.init else (), rows, f"{where}: init")
+            _check_settings(row.settings, where)
+        for each in self.data:
+            _check_settings(each.settings, f"data set {each.name!r}")
+        _check_settings(self.settings, "settings")
+        for pair in self.compare:
+            _check_known(pair, scored, "compare: row")
+            if pair[0] == pair[1]:
+                raise ValueError(f"compare names {pair[0]!r} twice; give two different rows")
+        for entry in self.published:
+            _check_known((entry.row,), scored, "published: row")
+            if not entry.data and len(data) > 1:
+                raise ValueError(f"published numbers of {entry.row!r} need data: one of {data}")
+            _check_known((entry.data,) if entry.data else (), data, "published: data set")
+        _check_unique(
+            [f"{entry.row} on {entry.data or data[0]}" for entry in self.published], "published"
+        )
+        _check_known(self.pictures.rows, scored, "pictures: row")
+        self.in_order()
+        return self
+
+    def in_order(self) -> list[Row]:
+        """Rows so that each comes after those it starts from.
+
+        Raises:
+            ValueError: if rows start from each other in a circle.
+        """
+        ordered: list[Row] = []
+        waiting = list(self.rows)
+        while waiting:
+            done = {"", *(row.name for row in ordered)}
+            ready = [row for row in waiting if row.init in done]
+            if not ready:
+                circle = ", ".join(row.name for row in waiting)
+                raise ValueError(f"rows {circle} start from each other in a circle; break it")
+            ordered += ready
+            waiting = [row for row in waiting if row not in ready]
+        return ordered
+
+    def seeds_of(self, row: Row) -> tuple[int, ...]:
+        """Seeds of one row."""
+        return row.seeds or self.seeds
+
+
+def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | None = None) -> Spec:
+    """Read a spec; its relative data folders become absolute.
+
+    Args:
+        file: YAML file.
+        data: folder that relative data folders start from; none takes the folder of the spec.
+
+    Raises:
+        InputError: naming the first thing in it that does not fit.
+    """
+    path = Path(file)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no benchmark; write `name:`, `data:` and `rows:`")
+    try:
+        spec = Spec.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from error
+    root = (Path(data) if data is not None else path.parent).expanduser().absolute()
+    sets = tuple(
+        each.model_copy(
+            update={
+                "source": root / each.source.expanduser(),
+                "target": root / each.target.expanduser(),
+                "score": root / (each.score or each.target).expanduser(),
+            }
+        )
+        for each in spec.data
+    )
+    return spec.model_copy(update={"data": sets})
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem; those found between fields bring their own remedy."""
+    if error.errors()[0]["loc"]:
+        return f"{first_problem(error)}; correct or remove it"
+    return first_problem(error).removeprefix("settings: ")
+
+
+def _check_unique(names: list[str], what: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} stands there twice; make names unique")
+
+
+def _check_known(names: Iterable[str], known: list[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{what} {name!r} is not in the spec; choose among {', '.join(known)}")
+
+
+def _check_seeds(seeds: tuple[int, ...], where: str) -> None:
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"{where}: seeds {list(seeds)} must be different and not negative")
+
+
+def _check_settings(settings: dict[str, Any], where: str) -> None:
+    """What the spec has a place of its own for may not be set a second time."""
+    data = settings.get("data")
+    taken = [
+        f"data.{side}" for side in ("source", "target") if isinstance(data, dict) and side in data
+    ]
+    taken += [name for name in ("seed", "device") if name in settings]
+    if taken:
+        raise ValueError(
+            f"{where}: {taken[0]} has its own place in the spec; take it out of settings"
+        )

@@ -1,0 +1,259 @@
+"""Translator: a CycleGAN, two generators against two discriminators, and what is asked of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn, optim
+
+from napari_uda.core.config import Config
+from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.losses.adversarial import domain_loss
+from napari_uda.losses.cycle import image_distance, structure_dice
+from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
+from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
+from napari_uda.networks.normalisation import batch_statistics_only
+from napari_uda.networks.segmentor import Segmentor
+from napari_uda.players.fake_pool import FakePool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_uda.core.runtime import Runtime
+
+Direction = Literal["target_to_source", "source_to_target"]
+
+
+class TranslatorOptimizerConfig(OptimizerConfig):
+    """One player's optimiser, CycleGAN's Adam unless told otherwise."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "adam"
+    """sgd (with momentum), adam or adamw."""
+    lr: float = Field(default=2e-4, gt=0)
+    """Learning rate at the start; AttENT prints 1e-3, unstable with least squares."""
+    momentum: float = Field(default=0.5, ge=0, lt=1)
+    """Momentum of sgd, first beta of adam."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay; 0 is off."""
+
+
+class TranslatorConfig(Config):
+    """The generators, their discriminators and what they learn from."""
+
+    generator: GeneratorConfig = GeneratorConfig()
+    """Architecture of both generators."""
+    discriminator: ImageDiscriminatorName = "patch_in"
+    """patch_in (a score per patch, CycleGAN) or patch_in_mean (one per image, AttENT)."""
+    discriminator_width: int = Field(default=64, ge=4, le=512)
+    """Channels of the discriminators' first layer."""
+    loss: Literal["ls", "bce"] = "ls"
+    """ls (least squares, as both released codes) or bce (the logarithms that AttENT prints)."""
+    cycle_weight: float = Field(default=10.0, ge=0)
+    """Weight of both cycle losses, the adversarial ones having 1; 0 is off."""
+    identity_weight: float = Field(default=5.0, ge=0)
+    """Weight of both identity losses; 0 is off."""
+    pool_size: int = Field(default=50, ge=0, le=1000)
+    """Earlier translated images kept for each discriminator; 0 shows fresh ones only."""
+    batch_size: int = Field(default=0, ge=0)
+    """Slices of a step that the generators learn from (the papers': 1); 0 takes all of them."""
+    structure_every: int = Field(default=10, ge=0)
+    """Steps between structure checks (Dice of cycle-reconstructed source slices); 0 never checks."""
+    generator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
+    """Optimiser of both generators."""
+    discriminator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
+    """Optimiser of each discriminator."""
+
+    def check_start(self, start: TranslatorConfig | None) -> None:
+        """Refuse the weights of a translator, if there is one, whose generators compute otherwise.
+
+        Raises:
+            InputError: naming the setting that differs (`GeneratorConfig.check_start`).
+        """
+        if start is not None:
+            self.generator.check_start(start.generator)
+
+
+class GatedTranslatorConfig(TranslatorConfig):
+    """The same with attention gates in the generators unless told otherwise."""
+
+    generator: GatedGeneratorConfig = GatedGeneratorConfig()
+    """Architecture of both generators."""
+
+
+class Translator(nn.Module):
+    """CycleGAN between the source's and the target's look.
+
+    G_S2T and G_T2S translate one slice at a time, of one channel; where the segmentor sees neighbouring
+    slices, each of them is translated by itself, so that a slice has one translation whoever asks.
+    Slices are never flipped: left and right organs differ.
+
+    Args:
+        config: architecture, weights and optimisers.
+    """
+
+    def __init__(self, config: TranslatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generators = nn.ModuleDict(
+            {
+                direction: Generator(config.generator)
+                for direction in ("source_to_target", "target_to_source")
+            }
+        )
+        self.discriminators = nn.ModuleDict(
+            {
+                domain: build_discriminator(config.discriminator, 1, config.discriminator_width)
+                for domain in ("source", "target")
+            }
+        )
+        self.pools = nn.ModuleDict(
+            {domain: FakePool(config.pool_size) for domain in ("source", "target")}
+        )
+        # as segmentors are built, so that a loaded translator computes what the trained one does
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+
+    @property
+    def trained_steps(self) -> int:
+        """Steps that the generators have learnt for, those of earlier runs included."""
+        return min(int(g.trained_steps) for g in self._both())
+
+    def optimizers(self) -> dict[str, optim.Optimizer]:
+        """The players: `generators` together, `discriminator_source` and `discriminator_target`."""
+        settings = self.config
+        return {
+            "generators": settings.generator_optimizer.build(self.generators.parameters()),
+            **{
+                f"discriminator_{domain}": settings.discriminator_optimizer.build(d.parameters())
+                for domain, d in self.discriminators.items()
+            },
+        }
+
+    def translate(self, image: Tensor, direction: Direction) -> Tensor:
+        """Give slices the look of the other domain.
+
+        Args:
+            image: `(B, K, H, W)` float in [-1, 1], K slices as channels.
+            direction: target_to_source or source_to_target.
+
+        Returns:
+            The same shape, float32 in [-1, 1].
+        """
+        translated: Tensor = self.generators[direction](image.flatten(0, 1)[:, None])
+        return translated.view(image.shape)
+
+    def with_attention(
+        self, image: Tensor, direction: Direction
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Translated slices and the maps of the gates on the way (`Generator.with_attention`).
+
+        Args:
+            image: `(B, 1, H, W)` float in [-1, 1].
+            direction: target_to_source or source_to_target.
+        """
+        to_target, to_source = self._both()
+        generator = to_source if direction == "target_to_source" else to_target
+        return generator.with_attention(image)
+
+    def learn(self, source: Tensor, target: Tensor, runtime: Runtime) -> dict[str, Tensor]:
+        """One step of the generators, then one of each discriminator (Zhu et al., ICCV 2017).
+
+        With x_s and x_t the middle slices of the first `batch_size` samples and L the adversarial loss,
+
+        - generators: `L(D_T(G_S2T x_s), real) + L(D_S(G_T2S x_t), real)`
+          `+ w_cycle (|G_T2S G_S2T x_s - x_s| + |G_S2T G_T2S x_t - x_t|)`
+          `+ w_identity (|G_S2T x_t - x_t| + |G_T2S x_s - x_s|)`, AttENT Eqs. (2) to (4), whose text
+          omits the identity losses that its figure and code have;
+        - each discriminator: `(L(D(x), real) + L(D(fake from the pool), fake)) / 2`.
+
+        Args:
+            source: `(B, K, H, W)`, float in [-1, 1].
+            target: the same for the target.
+            runtime: the run's.
+
+        Returns:
+            Weighted terms, detached: translation, cycle, identity, and a loss per discriminator.
+        """
+        config = self.config
+        x_s, x_t = self._middle(source), self._middle(target)
+        to_target, to_source = self._both()
+
+        with runtime.autocast():
+            fake_target, fake_source = to_target(x_s), to_source(x_t)
+            loss = self._judge("target", fake_target, True) + self._judge(
+                "source", fake_source, True
+            )
+            logs = {"translation": loss.detach()}
+            if config.cycle_weight:
+                there_and_back = image_distance(to_source(fake_target), x_s)
+                back_and_there = image_distance(to_target(fake_source), x_t)
+                cycle = config.cycle_weight * (there_and_back + back_and_there)
+                loss = loss + cycle
+                logs["cycle"] = cycle.detach()
+            if config.identity_weight:
+                identity = config.identity_weight * (
+                    image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
+                )
+                loss = loss + identity
+                logs["identity"] = identity.detach()
+        runtime.minimise(loss, "generators")
+        for generator in (to_target, to_source):
+            generator.trained_steps += 1
+
+        for domain, real, fake in (("source", x_s, fake_source), ("target", x_t, fake_target)):
+            draws = runtime.sample_generators(f"pool-{domain}", len(fake))
+            pool = self.pools[domain]
+            assert isinstance(pool, FakePool)
+            shown = pool.query(fake, draws)
+            with runtime.autocast():
+                telling = (self._judge(domain, real, True) + self._judge(domain, shown, False)) / 2
+            runtime.minimise(telling, f"discriminator_{domain}")
+            logs[f"discriminator_{domain}"] = telling.detach()
+        return logs
+
+    def structure_check(
+        self,
+        segmentor: Segmentor,
+        predict: Callable[[Tensor], Tensor],
+        image: Tensor,
+        label: Tensor,
+        runtime: Runtime,
+    ) -> dict[str, Tensor]:
+        """Has anatomy moved? Dice between labels and the segmentation of cycle-reconstructed slices.
+
+        Every `structure_every` steps; neither gradients nor normalisation statistics are touched. A
+        move that the way back undoes stays unseen.
+
+        Args:
+            segmentor: the network that learns from the labels.
+            predict: source slices to logits, with that network and in the look that it learns.
+            image: `(B, K, H, W)` source slices, float in [-1, 1].
+            label: `(B, H, W)` int64, their labels.
+            runtime: the run's.
+
+        Returns:
+            `structure_dice`, a scalar in [0, 1], or nothing when no check is due.
+        """
+        every = self.config.structure_every
+        if not every or (runtime.step + 1) % every:
+            return {}
+        with torch.no_grad(), runtime.autocast(), batch_statistics_only(segmentor):
+            there = self.translate(image, "source_to_target")
+            back = self.translate(there, "target_to_source")
+            prediction = predict(back).argmax(1)
+        return {"structure_dice": structure_dice(prediction, label, segmentor.num_classes)}
+
+    def _both(self) -> tuple[Generator, Generator]:
+        to_target = self.generators["source_to_target"]
+        to_source = self.generators["target_to_source"]
+        assert isinstance(to_target, Generator)
+        assert isinstance(to_source, Generator)
+        return to_target, to_source
+
+    def _middle(self, image: Tensor) -> Tensor:
+        channel = image.shape[1] // 2
+        return image[: self.config.batch_size or None, channel : channel + 1]
+
+    def _judge(self, domain: str, image: Tensor, real: bool) -> Tensor:
+        return domain_loss(self.discriminators[domain](image), real, self.config.loss)

@@ -1,0 +1,1 @@
+"""The run folder: its files, settings, recipes, weights and state."""

@@ -1,0 +1,62 @@
+"""More steps for a run that has had its own: a new run that starts from its weights.
+
+A learning rate that falls to 0 over the steps of a run depends on their number. A larger number written
+into the old settings would make it jump up in the middle, and the weights would no longer follow from
+(settings, seed). So the old run stays as it is, and a new one with `init` has a schedule of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_uda.core.errors import InputError
+from napari_uda.run.run import Run, parse_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_uda.run.config import RunConfig
+
+_STAGES_DONE = ("warmup_steps", "translation_steps")
+_KEPT = ("keep_segmentor", "keep_discriminators")
+
+
+def more_steps(run: Run, steps: int) -> RunConfig:
+    """Settings of a run that trains `steps` more steps from the weights of `run`.
+
+    Everything is as in `run`, with these exceptions: `init` is `run`; learning rates begin anew at their
+    first value and fall over the new steps; stages at the beginning (warm-up, translation alone) are over;
+    whole networks are taken along. The seed is the next one, so that other slices come in another order,
+    unless cases are held out: then it stays, for the same ones must be held out. States of optimisers and
+    prototypes' momentum are not taken along.
+
+    Raises:
+        InputError: if `run` has no weights yet, or `steps` is below 1.
+    """
+    from napari_uda.run.config import RunConfig
+
+    if steps < 1:
+        raise InputError(f"{steps} more steps are none; give 1 or more")
+    run.weights_file()
+    settings: dict[str, Any] = run.config.model_dump(mode="json")
+    settings |= {"init": str(run.path.absolute()), "steps": steps}
+    if not run.config.data.validation_fraction:
+        settings["seed"] += 1
+    method = settings["method"]
+    method |= {name: 0 for name in _STAGES_DONE if name in method}
+    method |= {name: True for name in _KEPT if name in method}
+    return parse_config(settings, RunConfig, f"settings of {run.path}")
+
+
+def folder_for_more(path: Path) -> Path:
+    """A new folder beside a run: `<name>_more`, `<name>_more2`, ..."""
+    stem = path.name.rpartition("_more")[0] if _is_continued(path.name) else path.name
+    number, folder = 2, path.with_name(f"{stem}_more")
+    while folder.exists():
+        folder, number = path.with_name(f"{stem}_more{number}"), number + 1
+    return folder
+
+
+def _is_continued(name: str) -> bool:
+    stem, found, number = name.rpartition("_more")
+    return bool(stem and found and (not number or number.isdecimal()))

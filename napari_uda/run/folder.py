@@ -1,0 +1,249 @@
+"""RunFolder: the file names inside a run, and the requests that the outside leaves there for its trainer.
+
+Standard library only: whoever watches a run, on this machine or through a mounted folder, needs neither
+torch nor the run's settings to be readable.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_uda.core.files import atomic_file
+
+Domain = Literal["source", "target"]
+StopRequest = Literal["", "save", "discard"]
+
+LEAST_PREVIEW_SECONDS = 0.5
+_MOST_SLICES = 12
+_FILES = (
+    "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt", "output.txt",
+    "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SlicePlace:
+    """A slice of the training data.
+
+    Attributes:
+        domain: source (the labelled domain) or target.
+        case: name of the volume.
+        index: slice of the volume across the run's axis, from 0, in the order towards head, front or
+            patient's right.
+    """
+
+    domain: Domain
+    case: str
+    index: int
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """Which slices somebody wants to see while a run trains.
+
+    Attributes:
+        slices: what to show; empty lets the trainer choose.
+        seconds: least time between two previews.
+    """
+
+    slices: tuple[SlicePlace, ...] = ()
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder by its file names.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """`config.yaml`."""
+        return self.path / "config.yaml"
+
+    @property
+    def facts_file(self) -> Path:
+        """`data.json`: what was measured on the data."""
+        return self.path / "data.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_file(self) -> Path:
+        """`metrics.jsonl`: one object a line with step, seconds and scalars."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events_file(self) -> Path:
+        """`events.jsonl`: one object a line with time and event."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """`log.txt`."""
+        return self.path / "log.txt"
+
+    @property
+    def output_file(self) -> Path:
+        """`output.txt`: what a training process that the Train dock started has printed."""
+        return self.path / "output.txt"
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """`heartbeat.json`: rewritten every few seconds while the run trains, gone afterwards."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """`stop`: a request that the trainer obeys and removes."""
+        return self.path / "stop"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of preview arrays."""
+        return self.path / "previews"
+
+    @property
+    def preview_request_file(self) -> Path:
+        """`previews/request.json`: which slices somebody wants to see."""
+        return self.previews / "request.json"
+
+    @property
+    def slices_file(self) -> Path:
+        """`previews/slices.json`: domain to case to number of slices, what can be asked for."""
+        return self.previews / "slices.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of predictions."""
+        return self.path / "predictions"
+
+    @property
+    def scores_file(self) -> Path:
+        """`scores.csv`."""
+        return self.path / "scores.csv"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of memory-mapped slices while training."""
+        return self.path / "cache"
+
+    def has_trained(self) -> bool:
+        """Whether there is anything of a step."""
+        return self.metrics_file.exists() or self.checkpoints.exists()
+
+    def take_back(self) -> None:
+        """Remove a run that has not trained a step; one that has is left alone."""
+        if not self.has_trained():
+            self.delete()
+
+    def delete(self) -> None:
+        """Remove every file of the run, and the folder if nothing else is in it."""
+        self.config_file.unlink(
+            missing_ok=True
+        )  # first: what is left of a half removed run is none
+        for folder in (self.cache, self.previews, self.checkpoints, self.predictions):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def ask_to_stop(self, request: StopRequest = "save") -> None:
+        """Ask the trainer, wherever it runs, to end after its current step.
+
+        Args:
+            request: save (a checkpoint first) or discard (without one).
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        with atomic_file(self.stop_file) as file:
+            file.write(request.encode())
+
+    def stop_request(self) -> StopRequest:
+        """What `ask_to_stop` left; a file of other content is a request to save."""
+        try:
+            text = self.stop_file.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+        return "discard" if text == "discard" else "save"
+
+    def ask_for_previews(self, request: PreviewRequest) -> None:
+        """Ask the trainer for previews until `refuse_previews`.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
+        slices = [{"domain": s.domain, "case": s.case, "slice": s.index} for s in request.slices]
+        content = {"seconds": request.seconds, "slices": slices}
+        with atomic_file(self.preview_request_file) as file:
+            file.write((json.dumps(content, indent=2) + "\n").encode())
+
+    def refuse_previews(self) -> None:
+        """Nobody looks any more."""
+        with suppress(OSError):
+            self.preview_request_file.unlink(missing_ok=True)
+
+    def preview_request(self) -> PreviewRequest | None:
+        """What `ask_for_previews` left; None without a readable request."""
+        content = read_object(self.preview_request_file)
+        if content is None:
+            return None
+        try:
+            slices = tuple(
+                SlicePlace(
+                    "source" if s["domain"] == "source" else "target",
+                    str(s["case"]),
+                    int(s["slice"]),
+                )
+                for s in content.get("slices", [])
+            )
+            seconds = float(content.get("seconds", PreviewRequest.seconds))
+        except (KeyError, TypeError, ValueError):
+            return None
+        return PreviewRequest(slices[:_MOST_SLICES], max(LEAST_PREVIEW_SECONDS, seconds))
+
+    def events(self) -> list[dict[str, Any]]:
+        """Lines of `events.jsonl`, damaged and unfinished ones left out."""
+        try:
+            text = self.events_file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line for line in map(parse_object, text.rpartition("\n")[0].splitlines()) if line]
+
+    def write_beat(self, content: Mapping[str, Any]) -> None:
+        """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash."""
+        temporary = self.path / ".heartbeat.tmp"
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(self.heartbeat_file)
+
+
+def read_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in a small file; None when there is none or it is damaged."""
+    try:
+        return parse_object(file.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is; None when it is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,1 @@
+"""Training: data loaded, the loop, what watches it, adaptation to volumes."""

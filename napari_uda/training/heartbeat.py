@@ -1,0 +1,161 @@
+"""Pulse: a thread beside training that shows the outside that the run lives, and hears its requests."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from napari_uda.core.errors import InputError
+from napari_uda.run.folder import PreviewRequest, RunFolder, StopRequest
+from napari_uda.run.status import BEAT_SECONDS, Beat, is_alive_here, read_beat
+
+_LISTEN_SECONDS = 0.25
+_MIB = 2**20
+
+
+class Pulse:
+    """Rewrites `heartbeat.json` and reads requests, so that a step waits for no file system.
+
+    The thread computes nothing and draws no random number: with it or without it a run has the same
+    weights. It beats from reading the data on, long steps and long validations included.
+
+    Attributes:
+        step: steps done, set by the training loop.
+        device: where the run computes; None while that is not known.
+        stop_request: what the run is asked for: "", save or discard.
+        preview_request: slices somebody wants to see, or None.
+    """
+
+    def __init__(self, folder: RunFolder, *, active: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            folder: the run.
+            active: whether there is a thread at all; the first of several ranks speaks for them.
+        """
+        self.step = 0
+        self.device: torch.device | None = None
+        self.stop_request: StopRequest = ""
+        self.preview_request: PreviewRequest | None = None
+        self._folder, self._active = folder, active
+        self._count = 0
+        self._request_stamp: tuple[int, int] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="napari_uda pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to beat.
+
+        Raises:
+            InputError: if another process of this machine trains the run.
+        """
+        if self._active:
+            _refuse_second_trainer(self._folder)
+            with suppress(OSError):  # a request to an earlier session that was killed
+                self._folder.stop_file.unlink(missing_ok=True)
+            self._listen()
+            self._beat()
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._active:
+            return
+        self._ended.set()
+        self._thread.join()
+        for file in (self._folder.heartbeat_file, self._folder.stop_file):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        next_beat = time.monotonic() + BEAT_SECONDS
+        while not self._ended.wait(_LISTEN_SECONDS):
+            self._listen()
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + BEAT_SECONDS
+                self._beat()
+
+    def _listen(self) -> None:
+        folder = self._folder
+        self.stop_request = self.stop_request or folder.stop_request()
+        try:
+            seen = folder.preview_request_file.stat()
+        except OSError:
+            self._request_stamp = self.preview_request = None
+            return
+        stamp = (seen.st_mtime_ns, seen.st_ino)
+        if stamp != self._request_stamp:
+            self._request_stamp = stamp
+            self.preview_request = folder.preview_request()
+
+    def _beat(self) -> None:
+        self._count += 1
+        taken, total = _gpu_memory_mib(self.device)
+        beat = Beat(
+            count=self._count,
+            time=time.time(),
+            pid=os.getpid(),
+            host=platform.node(),
+            step=self.step,
+            device=_device_name(self.device),
+            memory_mib=_memory_mib(),
+            gpu_memory_mib=taken,
+            gpu_total_mib=total,
+        )
+        with suppress(OSError):  # a full disk or a lost mount is the checkpoint's to complain about
+            self._folder.write_beat(asdict(beat))
+
+
+def _refuse_second_trainer(folder: RunFolder) -> None:
+    """Two processes would write over each other's checkpoints.
+
+    Whether one on another machine is alive cannot be known at once: a killed one leaves its last beat.
+    """
+    beat = read_beat(folder)
+    if beat is not None and beat.pid != os.getpid() and is_alive_here(beat):
+        raise InputError(
+            f"{folder.path} is being trained by process {beat.pid} of this machine; wait for its end, "
+            "or stop it"
+        )
+
+
+def _device_name(device: torch.device | None) -> str:
+    if device is None:
+        return ""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    threads = torch.get_num_threads()
+    return (
+        f"{device}, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else str(device)
+    )
+
+
+def _memory_mib() -> float:
+    """Memory of this process: what it holds now, or where that is not told, the most it ever held."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
+    except (OSError, AttributeError, ValueError, IndexError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (_MIB if platform.system() == "Darwin" else 1024), 1)
+
+
+def _gpu_memory_mib(device: torch.device | None) -> tuple[float, float]:
+    """Memory that torch has taken on a GPU, and what the GPU has; zeros without one."""
+    if device is None or device.type != "cuda":
+        return 0.0, 0.0
+    total = torch.cuda.get_device_properties(device).total_memory
+    return round(torch.cuda.memory_reserved(device) / _MIB, 1), round(total / _MIB, 1)

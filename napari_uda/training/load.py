@@ -1,0 +1,470 @@
+"""TrainingData: the two domains of a run as slices, what was measured on them, and batches by step."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from napari_uda.core import distributed
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.core.seeds import batch_indices, generator
+from napari_uda.data.appearance import augment_intensity
+from napari_uda.data.folder import Case, DataFolder
+from napari_uda.data.intensity import Intensity, fit_intensity, thinned
+from napari_uda.data.sizes import StructureSize, structure_sizes
+from napari_uda.data.slices import (
+    SliceGrid,
+    SliceStore,
+    choose_axis,
+    choose_pixel_mm,
+    fill_store,
+)
+from napari_uda.data.spatial import move, random_affine_matrices
+from napari_uda.data.split import Split, split_cases
+from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled, supervision_with_start
+from napari_uda.run.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_uda.run.config import DataConfig, RunConfig
+
+_FIT_VOXELS = 200_000
+
+
+class DataFacts(Config):
+    """What a run measured on its data: stored as `data.json`, used again at prediction."""
+
+    labels: dict[str, int]
+    """Structure names and their values in label files, without background."""
+    grid: SliceGrid
+    """How volumes become slices."""
+    source_intensity: Intensity | None = None
+    """Fitted intensities of the labelled domain."""
+    target_intensity: Intensity | None = None
+    """Fitted intensities of the target domain; None when the run saw no target."""
+    source_range: tuple[float, float] | None = None
+    """Raw intensities that map to -1 and 1 in a typical volume of the labelled domain."""
+    target_range: tuple[float, float] | None = None
+    """The same for the target domain."""
+    source: Split | None = None
+    """Labelled cases."""
+    target: Split | None = None
+    """Target cases; all of them train, none of their labels is read."""
+    source_modality: str = ""
+    """Modality of the labelled domain."""
+    target_modality: str = ""
+    """Modality of the target domain."""
+    fingerprint: str = Field(default="")
+    """Hash of case names and file sizes of both domains."""
+    sizes: dict[str, StructureSize] = Field(default_factory=dict)
+    """Size of each structure in the labelled training slices, or in those of the run that this one
+    starts from; empty in runs made before it was stored."""
+    target_supervision: str = "none"
+    """What the method was told of the target's labels, from none over tags of slices to all; in the run
+    that this one starts from, too, if that had the same target."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the network: the structures and background."""
+        return len(self.labels) + 1
+
+    @property
+    def prediction_intensity(self) -> Intensity:
+        """Mapping for volumes to be segmented: the target domain's when the run had one."""
+        intensity = self.target_intensity or self.source_intensity
+        if intensity is None:
+            raise InputError("the run's data.json has no intensity mapping; retrain the run")
+        return intensity
+
+    def class_of_value(self) -> NDArray[np.uint8]:
+        """Table of 256 entries from label value to class; values of no structure become 0."""
+        table = np.zeros(256, np.uint8)
+        for index, value in enumerate(sorted(self.labels.values()), start=1):
+            table[value] = index
+        return table
+
+    def value_of_class(self) -> NDArray[np.uint8]:
+        """Table from class to label value."""
+        return np.array([0, *sorted(self.labels.values())], np.uint8)
+
+    def names(self) -> dict[int, str]:
+        """Label value to structure name, by value."""
+        return dict(sorted((value, name) for name, value in self.labels.items()))
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one pass over a domain's images found."""
+
+    shapes: dict[str, tuple[int, int, int]]
+    spacings_mm: list[tuple[float, float, float]]
+    samples: list[NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Slices of a run and the batches drawn from them.
+
+    Attributes:
+        facts: what was measured.
+        config: the run's settings.
+        source: labelled slices, or None.
+        target: slices without labels, or None.
+        held_out: labelled cases kept out of training (paths), for watching.
+    """
+
+    facts: DataFacts
+    config: RunConfig
+    source: SliceStore | None
+    target: SliceStore | None
+    held_out: tuple[Case, ...] = ()
+
+    def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
+        """This rank's part of the batch of one step, augmented, on the device.
+
+        Args:
+            step: training step.
+            device: where to put it.
+            stream: another name draws another, independent sequence of batches.
+        """
+        source = target = None
+        if self.source is not None:
+            image, label = self._draw(self.source, f"source{stream}", step, device, labelled=True)
+            assert label is not None
+            source = Labelled(image, label)
+        if self.target is not None:
+            image, _ = self._draw(self.target, f"target{stream}", step, device, labelled=False)
+            places = self._places(self.target, f"target{stream}", step)
+            target = Unlabelled(image, torch.from_numpy(places).to(device))
+        return Batch(source, target)
+
+    def _places(self, store: SliceStore, stream: str, step: int) -> NDArray[np.int64]:
+        """Which slices of the store this rank's part of the batch is."""
+        size, rank = self.config.batch_size, distributed.rank()
+        world = distributed.world_size()
+        indices = batch_indices(self.config.seed, stream, step, len(store), size * world)
+        return indices[rank * size : (rank + 1) * size]
+
+    def _draw(
+        self, store: SliceStore, stream: str, step: int, device: torch.device, *, labelled: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        size, rank = self.config.batch_size, distributed.rank()
+        indices = self._places(store, stream, step)
+        generators = [
+            generator(self.config.seed, f"augment-{stream}", step, rank * size + i)
+            for i in range(size)
+        ]
+        image = store.image(indices).to(device, non_blocking=True)
+        label = store.label(indices).to(device, non_blocking=True) if labelled else None
+        spatial = self.config.augment.spatial
+        if spatial.is_on:
+            image, label = move(image, label, random_affine_matrices(spatial, generators))
+        if labelled:
+            image = augment_intensity(image, self.config.augment.intensity, generators)
+        return image, label
+
+    def source_slices(self, count: int, seed: int) -> Tensor:
+        """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""
+        if self.source is None:
+            raise ValueError("this run has no labelled domain")
+        indices = generator(seed, "bank").integers(len(self.source), size=count)
+        return self.source.image(indices)
+
+
+def load_training_data(
+    config: RunConfig,
+    method: type[Method[Any]],
+    *,
+    cache: Path,
+    known: DataFacts | None = None,
+) -> TrainingData:
+    """Read the volumes a method needs and turn them into slices.
+
+    Args:
+        config: the run's settings.
+        method: its `needs` decide which folder is read, and whether with labels.
+        cache: folder for memory-mapped slices of large data.
+        known: facts to reuse instead of fitting: those of the run itself when it is resumed; without
+            them those of the run it starts from, if there is one.
+
+    Raises:
+        InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
+            not fit its images, or if the method needs a run to start from and there is none.
+    """
+    told = config.method.target_supervision
+    if known is not None:
+        told = known.target_supervision if told == "none" else told
+    elif config.init is not None:
+        start = Run.open(config.init)
+        known = start.facts
+        if config.data.target is not None and start.config.data.target == config.data.target:
+            told = supervision_with_start(told, known.target_supervision)
+    if known is None and method.needs_init:
+        raise InputError(
+            f"{config.method.name} starts from a trained run; give it one with --init RUN"
+        )
+    labelled, unlabelled = _folders(config.data, method)
+    splits = _split(config, labelled, unlabelled)
+    # a method that does not train on the target is told its intensities all the same: what it
+    # predicts must not depend on reading MR with a CT window
+    appearance = unlabelled
+    if appearance is None and config.data.target is not None and "source" in method.needs:
+        appearance = DataFolder.open(config.data.target)
+    folders = (labelled, appearance)
+    scans = {folder.path: _scan(folder) for folder in folders if folder is not None}
+    facts = _facts(config.data, labelled, appearance, scans, splits, known)
+    facts = facts.model_copy(update={"target_supervision": told})
+    budget = config.data.cache_gib * 2**30
+    source = target = None
+    held_out: tuple[Case, ...] = ()
+    if labelled is not None and facts.source is not None and facts.source_intensity is not None:
+        train = set(facts.source.train)
+        cases = [case for case in labelled.cases if case.name in train]
+        held_out = tuple(c for c in labelled.cases if c.name in set(facts.source.validation))
+        source = _store(
+            cases,
+            scans[labelled.path],
+            facts,
+            facts.source_intensity,
+            cache / "source",
+            budget,
+            with_labels=True,
+        )
+        facts = facts.model_copy(update={"sizes": _sizes(source, facts)})
+    if unlabelled is not None and facts.target_intensity is not None:
+        target = _store(
+            list(unlabelled.cases),
+            scans[unlabelled.path],
+            facts,
+            facts.target_intensity,
+            cache / "target",
+            budget,
+            with_labels=False,
+        )
+    return TrainingData(facts, config, source, target, held_out)
+
+
+def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
+    """Sizes of the structures, in the order of their classes."""
+    assert store.labels is not None
+    names = list(facts.names().values())
+    return structure_sizes(store.labels, names, facts.grid.pixel_mm)
+
+
+def _folders(
+    data: DataConfig,
+    method: type[Method[Any]],
+) -> tuple[DataFolder | None, DataFolder | None]:
+    """The labelled and the unlabelled folder that the method's needs ask for."""
+    name = method.config_class.model_fields["name"].default
+    labelled = unlabelled = None
+    if "source" in method.needs:
+        labelled = _open(data.source, "data.source", name)
+    if "target_labels" in method.needs:
+        labelled = _open(data.target, "data.target", name)
+    if labelled is not None and not any(case.label for case in labelled.cases):
+        raise InputError(f"{labelled.path} has no labels, which {name} needs; add labels/ to it")
+    if "target" in method.needs:
+        unlabelled = _open(data.target, "data.target", name)
+    return labelled, unlabelled
+
+
+def _open(path: Path | None, setting: str, method: str) -> DataFolder:
+    if path is None:
+        raise InputError(f"{method} needs --{setting}; give it a data folder")
+    return DataFolder.open(path)
+
+
+def _split(
+    config: RunConfig, labelled: DataFolder | None, unlabelled: DataFolder | None
+) -> tuple[Split | None, Split | None]:
+    source = None
+    if labelled is not None:
+        source = split_cases(
+            [case.name for case in labelled.cases if case.label is not None],
+            validation_fraction=config.data.validation_fraction,
+            seed=config.seed,
+            patient_pattern=config.data.patient_pattern,
+        )
+    target = (
+        Split(train=tuple(c.name for c in unlabelled.cases)) if unlabelled is not None else None
+    )
+    return source, target
+
+
+def _scan(folder: DataFolder) -> _Scan:
+    shapes: dict[str, tuple[int, int, int]] = {}
+    spacings, samples = [], []
+    for case in folder.cases:
+        volume = read_volume(case.image).canonical()
+        z, y, x = volume.array.shape
+        shapes[case.name] = (z, y, x)
+        spacings.append(volume.spacing_mm)
+        samples.append(thinned(volume.array, _FIT_VOXELS).copy())
+    return _Scan(shapes, spacings, samples)
+
+
+def _facts(
+    data: DataConfig,
+    labelled: DataFolder | None,
+    appearance: DataFolder | None,
+    scans: dict[Path, _Scan],
+    splits: tuple[Split | None, Split | None],
+    known: DataFacts | None,
+) -> DataFacts:
+    source, target = splits
+    fingerprint = _fingerprint(labelled, appearance)
+    changes: dict[str, object] = {"source": source, "target": target, "fingerprint": fingerprint}
+    if known is not None:
+        grid, labels = known.grid, known.labels
+        _check_known(data, labelled, known)
+        same_domain = labelled is None or labelled.path != data.target
+        # target_supervised learns from the target folder, and predicts with the mapping it learnt with
+        changes["source_intensity"] = (
+            known.source_intensity if same_domain else known.target_intensity
+        )
+        changes["target_intensity"] = known.target_intensity
+        changes["sizes"] = known.sizes
+        changes["source_range"], changes["target_range"] = known.source_range, known.target_range
+    else:
+        reference = scans[(labelled or appearance).path]  # type: ignore[union-attr]
+        axis = choose_axis(data.axis, reference.spacings_mm)
+        pixel = data.pixel_mm or choose_pixel_mm(
+            axis, list(reference.shapes.values()), reference.spacings_mm, data.size
+        )
+        grid = SliceGrid(axis=axis, pixel_mm=pixel, size=data.size, neighbours=data.neighbours)
+        labels = _labels(data, labelled)
+    for folder, side, setting in (
+        (labelled, "source", data.source_intensity),
+        (appearance, "target", data.target_intensity),
+    ):
+        if folder is None:
+            continue
+        changes[f"{side}_modality"] = folder.modality
+        if side == "source" and folder.path == data.target:
+            setting = data.target_intensity
+        taken_over = changes.get(f"{side}_intensity")
+        if isinstance(taken_over, Intensity):
+            if setting.contradicts(taken_over):
+                raise InputError(
+                    f"data.{side}_intensity asks for {setting.mode} and the run this one starts from "
+                    f"maps by {taken_over.mode} with {taken_over.bounds[0]:g} and "
+                    f"{taken_over.bounds[1]:g}; give both the same, or leave it at auto"
+                )
+        else:
+            fitted = fit_intensity(setting, scans[folder.path].samples, folder.modality)
+            changes[f"{side}_intensity"] = fitted
+        intensity = changes[f"{side}_intensity"]
+        assert isinstance(intensity, Intensity)
+        changes[f"{side}_range"] = intensity.typical_bounds(scans[folder.path].samples)
+    return DataFacts(labels=labels, grid=grid, **changes)
+
+
+def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts) -> None:
+    """A run that starts from another one sees slices as that one did; settings must not say otherwise."""
+    axis_differs = data.axis != "auto" and choose_axis(data.axis, []) != known.grid.axis
+    for name, wanted, given, differs in (
+        ("data.size", data.size, known.grid.size, data.size != known.grid.size),
+        ("data.neighbours", data.neighbours, known.grid.neighbours,
+         data.neighbours != known.grid.neighbours),
+        ("data.pixel_mm", data.pixel_mm, known.grid.pixel_mm,
+         data.pixel_mm not in (0, known.grid.pixel_mm)),
+        ("data.axis", data.axis, "zyx"[known.grid.axis], axis_differs),
+    ):  # fmt: skip
+        if differs:
+            raise InputError(
+                f"{name} is {wanted} here and {given} in the run it starts from; give both the same"
+            )
+    named = data.labels or (labelled.labels if labelled is not None else {})
+    if named and {k: v for k, v in named.items() if v} != known.labels:
+        raise InputError(
+            f"structures {named} are not those of the run it starts from, {known.labels}; "
+            "give both the same"
+        )
+
+
+def _labels(data: DataConfig, labelled: DataFolder | None) -> dict[str, int]:
+    if data.labels:
+        labels = {name: value for name, value in data.labels.items() if value != 0}
+    elif labelled is None:
+        raise InputError("this method has no labelled data; give --init with a trained run")
+    elif labelled.labels:
+        labels = dict(labelled.labels)
+    else:
+        found = np.zeros(256, bool)
+        for case in labelled.cases:
+            if case.label is not None:
+                found |= np.bincount(read_labels(case.label).array.ravel(), minlength=256) > 0
+        labels = {f"label_{value}": int(value) for value in np.flatnonzero(found) if value}
+    if not labels:
+        raise InputError("the label files hold background only; give labels with structures")
+    if len(set(labels.values())) != len(labels) or not all(0 < v < 256 for v in labels.values()):
+        raise InputError(
+            f"label values {labels} must be different and between 1 and 255; mend them"
+        )
+    return dict(sorted(labels.items(), key=lambda item: item[1]))
+
+
+def _store(
+    cases: list[Case],
+    scan: _Scan,
+    facts: DataFacts,
+    intensity: Intensity,
+    cache: Path,
+    budget_bytes: float,
+    *,
+    with_labels: bool,
+) -> SliceStore:
+    counts = [scan.shapes[case.name][facts.grid.axis] for case in cases]
+    needed = sum(counts) * facts.grid.size**2 * (3 if with_labels else 2)
+    # two processes must not map the same file for writing
+    folder = cache / str(distributed.rank()) if needed > budget_bytes else None
+    return fill_store(
+        _read_cases(cases, facts, with_labels=with_labels),
+        counts,
+        facts.grid,
+        intensity,
+        with_labels=with_labels,
+        cache_folder=folder,
+    )
+
+
+def _read_cases(
+    cases: list[Case], facts: DataFacts, *, with_labels: bool
+) -> Iterator[tuple[str, Volume, Volume | None]]:
+    table = facts.class_of_value()
+    for case in cases:
+        image = read_volume(case.image)
+        label = None
+        if with_labels and case.label is not None:
+            raw = read_labels(case.label)
+            difference = describe_grid_difference(image, raw)
+            if difference:
+                raise InputError(
+                    f"labels of {case.name} do not lie on the image's grid: {difference}"
+                )
+            label = raw.with_array(table[raw.array])
+        yield case.name, image, label
+
+
+def _fingerprint(labelled: DataFolder | None, appearance: DataFolder | None) -> str:
+    """Hash of names and sizes of all files that training reads; target labels are not among them."""
+    digest = hashlib.sha256()
+    for folder in (labelled, appearance):
+        for case in folder.cases if folder is not None else ():
+            digest.update(f"{case.name}:{case.image.stat().st_size};".encode())
+            if folder is labelled and case.label is not None:
+                digest.update(f"{case.label.stat().st_size};".encode())
+    return digest.hexdigest()[:16]

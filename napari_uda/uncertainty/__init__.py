@@ -1,0 +1,1 @@
+"""Where a prediction is not to be trusted."""

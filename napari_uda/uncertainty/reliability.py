@@ -1,0 +1,143 @@
+"""Reliable or unreliable: the majority vote of random and Fourier views (SE-ASA, step 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from napari_uda.core.config import Config
+from napari_uda.data.appearance import jitter_and_blur
+from napari_uda.data.fourier import FourierMode, mix_amplitude
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+RELIABLE, UNRELIABLE = 1, 2
+"""Values of the reliability map that is written to disk and shown in the viewer."""
+
+
+class ReliabilityConfig(Config):
+    """Views of a slice and the vote over them."""
+
+    views: int = Field(default=3, ge=1, le=15)
+    """Views per set (random transforms and Fourier); the paper uses 3, its code 5."""
+    jitter: float = Field(default=0.9, ge=0, le=1)
+    """Strength of brightness and contrast changes of a random transform; 0 leaves the grey values."""
+    blur_probability: float = Field(default=0.5, ge=0, le=1)
+    """Share of random transforms that are blurred; 0 never blurs."""
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    """Smallest and largest standard deviation of the blur in pixels."""
+    fourier_mu: float = Field(default=0.8, ge=0, le=1)
+    """Share of the source amplitude in a Fourier view; 0 returns the slice itself."""
+    fourier_half_width: int = Field(default=2, ge=0, le=32)
+    """Half width b of the low-frequency window: (2b+1) x (2b+1) bins; the code uses 2 for 256 px."""
+    fourier_mode: FourierMode = "mix"
+    """mix (only the window changes), literal (Eq. 4 as printed) or swap (released code)."""
+    bank_size: int = Field(default=32, ge=1, le=1024)
+    """Source amplitudes a run keeps, so that predict can vote without any source image."""
+
+    @field_validator("blur_sigma")
+    @classmethod
+    def _low_before_high(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1]:
+            raise ValueError("give two numbers from 0, the lower one first")
+        return value
+
+    def empty_bank(self, channels: int) -> Tensor:
+        """Zeros of the bank's shape `(bank_size, K, 2b+1, 2b+1)`."""
+        side = 2 * self.fourier_half_width + 1
+        return torch.zeros(self.bank_size, channels, side, side)
+
+
+class Reliability(NamedTuple):
+    """`reliable` and `unreliable`, `(B, H, W)` bool; complementary for an odd number of views."""
+
+    reliable: Tensor
+    unreliable: Tensor
+
+
+def vote(agrees_random: Tensor, agrees_fourier: Tensor) -> Reliability:
+    """Reliable where the majority of both sets agrees with the un-augmented prediction.
+
+    With `n_S` of `N` views of set S agreeing: `C_S = n_S >= N//2 + 1`, `I_S = N - n_S >= N//2 + 1`;
+    reliable is `C_random and C_fourier`, unreliable `I_random or I_fourier`.
+
+    Args:
+        agrees_random: `(N, B, H, W)` bool, view by view: same class as the un-augmented slice?
+        agrees_fourier: the same for the Fourier views; N may differ.
+    """
+    consistent_random, inconsistent_random = majority(agrees_random)
+    consistent_fourier, inconsistent_fourier = majority(agrees_fourier)
+    return Reliability(
+        consistent_random & consistent_fourier, inconsistent_random | inconsistent_fourier
+    )
+
+
+def majority(agrees: Tensor) -> tuple[Tensor, Tensor]:
+    """Where most of one set of views agree, and where most do not: `C_S` and `I_S` of `vote`.
+
+    Args:
+        agrees: `(N, ...)` bool, view by view.
+
+    Returns:
+        Two `(...)` bool; for an even number of views a tie is in neither.
+    """
+    views = agrees.shape[0]
+    needed = views // 2 + 1
+    count = agrees.sum(0)
+    return count >= needed, (views - count) >= needed
+
+
+def random_views(
+    image: Tensor, config: ReliabilityConfig, generators: Sequence[np.random.Generator]
+) -> Tensor:
+    """`views` random transforms of every slice, view-major.
+
+    Args:
+        image: `(B, K, H, W)` float in [-1, 1].
+        config: strengths.
+        generators: one per slice; each draws for all its views.
+
+    Returns:
+        `(views * B, K, H, W)` float32; rows `n*B ... n*B + B - 1` are view `n`.
+    """
+    return jitter_and_blur(
+        image.repeat(config.views, 1, 1, 1),
+        list(generators) * config.views,
+        strength=config.jitter,
+        blur_probability=config.blur_probability,
+        blur_sigma=config.blur_sigma,
+    )
+
+
+def fourier_views(
+    image: Tensor,
+    bank: Tensor,
+    config: ReliabilityConfig,
+    generators: Sequence[np.random.Generator],
+) -> Tensor:
+    """`views` Fourier views of every slice, each with the amplitude of a random entry of `bank`.
+
+    Args:
+        image: `(B, K, H, W)` float in [-1, 1].
+        bank: `(M, K, 2b+1, 2b+1)` source amplitudes (`data.fourier.grey_amplitude`).
+        config: strengths.
+        generators: one per slice.
+
+    Returns:
+        `(views * B, K, H, W)` float32, view-major.
+    """
+    chosen = [int(g.integers(len(bank))) for _ in range(config.views) for g in generators]
+    amplitude = bank[torch.tensor(chosen, device=bank.device)]
+    return mix_amplitude(
+        image.repeat(config.views, 1, 1, 1),
+        amplitude,
+        mu=config.fourier_mu,
+        half_width=config.fourier_half_width,
+        mode=config.fourier_mode,
+    )

@@ -1,0 +1,147 @@
+"""evaluate_folders: pairing, names, entropy and refusals."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from napari_uda.core.errors import InputError
+from napari_uda.data.volume import Volume, write_volume
+from napari_uda.evaluation import evaluate, evaluate_folders
+from napari_uda.evaluation.inputs import structure_names
+
+AFFINE = np.diag([0.5, 0.75, 2.0, 1.0])
+
+
+def labels(seed):
+    field = np.random.default_rng(seed).integers(0, 3, (4, 6, 5))
+    return field.astype(np.uint8)
+
+
+def write(path, array, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(path, Volume(array, affine))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two cases, one by each naming rule, one with an entropy map."""
+    predictions, references = tmp_path / "predictions", tmp_path / "mr" / "labels"
+    write(references / "case_b.nii.gz", labels(0))
+    write(references / "case_a.nii.gz", labels(1))
+    write(predictions / "case_a_labels.nii.gz", labels(2))
+    write(predictions / "case_a_entropy.nii.gz", np.full((4, 6, 5), 0.25, np.float32))
+    write(predictions / "case_a_reliability.nii.gz", np.ones((4, 6, 5), np.uint8))
+    write(predictions / "case_b.nii.gz", labels(3))
+    names = {"labels": {"background": 0, "MYO": 1, "LAC": 2, "AA": 4}}
+    (tmp_path / "mr" / "dataset.json").write_text(json.dumps(names))
+    return predictions, references
+
+
+def test_pairs_names_and_entropy(folders):
+    seen = []
+    scores = evaluate_folders(*folders, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert [(row["case"], row["name"], row["state"]) for row in scores.rows] == [
+        ("case_a", "MYO", "both"),
+        ("case_a", "LAC", "both"),
+        ("case_a", "AA", "absent"),
+        ("case_b", "MYO", "both"),
+        ("case_b", "LAC", "both"),
+        ("case_b", "AA", "absent"),
+    ]
+    expected = evaluate(labels(2), labels(1), spacing_mm=(2.0, 0.75, 0.5)).rows[0]
+    assert scores.rows[0]["assd_mm"] == pytest.approx(expected["assd_mm"])
+    entropy = {row["case"]: row["mean_entropy"] for row in scores.slices if row["label"] == 1}
+    assert entropy["case_a"] == 0.25
+    assert entropy["case_b"] != entropy["case_b"]
+    assert scores.summary()[2]["n_absent"] == 2
+
+
+def test_one_file_finds_the_names_as_well(folders):
+    predictions, references = folders
+    scores = evaluate(predictions / "case_a_labels.nii.gz", str(references / "case_a.nii.gz"))
+    assert [(row["case"], row["name"]) for row in scores.rows] == [
+        ("case_a", "MYO"),
+        ("case_a", "LAC"),
+        ("case_a", "AA"),
+    ]
+
+
+def test_labels_win_over_the_plain_name(folders):
+    predictions, references = folders
+    write(predictions / "case_a.nii.gz", labels(1))
+    scores = evaluate_folders(predictions, references)
+    assert scores.rows[0]["dice"] < 1
+
+
+def test_a_label_without_prediction_is_refused(folders):
+    predictions, references = folders
+    (predictions / "case_b.nii.gz").unlink()
+    with pytest.raises(
+        InputError, match=r"1 of 2 labels in labels have no prediction .*\(case_b\)"
+    ):
+        evaluate_folders(predictions, references)
+
+
+def test_a_prediction_without_label_is_logged(folders, caplog):
+    predictions, references = folders
+    write(predictions / "case_c_labels.nii.gz", labels(0))
+    with caplog.at_level(logging.WARNING):
+        scores = evaluate_folders(predictions, references)
+    assert "no labels for case_c_labels; not scored" in caplog.text
+    assert len(scores.rows) == 6
+
+
+def test_folders_that_cannot_be_scored(folders, tmp_path):
+    predictions, references = folders
+    with pytest.raises(InputError, match="nothing: is not a folder"):
+        evaluate_folders(tmp_path / "nothing", references)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no label volumes"):
+        evaluate_folders(predictions, tmp_path / "empty")
+
+
+def test_geometry_is_checked(folders):
+    predictions, references = folders
+    write(predictions / "case_b.nii.gz", labels(3), np.diag([0.5, 0.75, 2.5, 1.0]))
+    with pytest.raises(InputError, match=r"case_b: .*2\.5"):
+        evaluate_folders(predictions, references)
+
+
+def test_geometry_of_the_entropy_map_is_checked(folders):
+    predictions, references = folders
+    write(predictions / "case_a_entropy.nii.gz", np.zeros((4, 6, 4), np.float32))
+    with pytest.raises(InputError, match="case_a: entropy map and reference do not match"):
+        evaluate_folders(predictions, references)
+
+
+@pytest.mark.parametrize(
+    ("labels_entry", "expected"),
+    [
+        ({"background": 0, "liver": 1, "both": [1, 2]}, {1: "liver"}),
+        ({"0": "background", "2": "spleen"}, {2: "spleen"}),
+        ({}, {}),
+    ],
+)
+def test_names(tmp_path, labels_entry, expected):
+    path = tmp_path / "dataset.json"
+    assert structure_names(path) == {}
+    text = json.dumps({"labels": labels_entry})
+    for encoding in (
+        "utf-8",
+        "utf-8-sig",
+    ):  # with a byte order mark, as some Windows editors write it
+        path.write_text(text, encoding=encoding)
+        assert structure_names(path) == expected
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"labels": {"liver": "one"}}', '{"labels": 3}'])
+def test_names_that_cannot_be_read(tmp_path, text):
+    path = tmp_path / "dataset.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"dataset\.json: cannot read its labels"):
+        structure_names(path)

@@ -1,0 +1,136 @@
+"""A spec is read whole, or refused in one sentence that says what to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmark_cases import tiny_content, tiny_spec, write_spec
+
+from napari_uda.core.errors import InputError
+from napari_uda.experiments.cells import cell_config, plan
+from napari_uda.experiments.spec import read_spec
+
+Domains = tuple[Path, Path]
+ROW = {"name": "source_only", "method": "source_only"}
+
+
+def test_folders_are_relative_to_the_spec_or_to_data(two_domains: Domains, tmp_path: Path) -> None:
+    content = tiny_content(two_domains)
+    content["data"] = [{"name": "d", "source": "ct", "target": "mr"}]
+    file = write_spec(tmp_path / "spec.yaml", content)
+    assert read_spec(file).data[0].source == tmp_path / "ct"
+    moved = read_spec(file, data=tmp_path / "elsewhere").data[0]
+    assert moved.target == tmp_path / "elsewhere" / "mr"
+    assert moved.score == moved.target  # none is named
+
+
+def test_rows_come_after_those_they_start_from(two_domains: Domains, tmp_path: Path) -> None:
+    rows = [
+        {"name": "third", "method": "advent", "init": "second"},
+        {"name": "second", "method": "advent", "init": "first"},
+        {"name": "first", "method": "source_only"},
+    ]
+    spec = tiny_spec(two_domains, tmp_path, rows=rows)
+    assert [row.name for row in spec.in_order()] == ["first", "second", "third"]
+    assert [row.name for row in spec.rows] == ["third", "second", "first"]  # as in the table
+
+
+BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"rows": []}, ("rows",)),
+    ({"rows": [ROW, ROW]}, ("row 'source_only' stands there twice", "unique")),
+    ({"rows": [{**ROW, "init": "nobody"}]}, ("init 'nobody'", "source_only")),
+    ({"rows": [{**ROW, "init": "source_only"}]}, ("circle",)),
+    ({"rows": [{**ROW, "data": ["MR to CT"]}]}, ("'MR to CT'", "CT to MR")),
+    ({"rows": [{**ROW, "seeds": [1, 1]}]}, ("seeds [1, 1]",)),
+    ({"rows": [{**ROW, "settings": {"seed": 1}}]}, ("seed has its own place",)),
+    ({"rows": [{**ROW, "settings": {"data": {"source": "x"}}}]}, ("data.source",)),
+    ({"rows": [{**ROW, "colour": "red"}]}, ("rows.0.colour",)),
+    ({"rows": [{"name": "blind position prior", "method": "advent"}]}, ("position_prior: true",)),
+    ({"seeds": []}, ("seeds", "at least one")),
+    ({"seeds": [-1]}, ("not negative",)),
+    ({"steps": -1}, ("steps",)),
+    ({"protocol": "medpy"}, ("protocol", "'medpy'", "recommended")),
+    ({"compare": [["source_only", "se_asa"]]}, ("'se_asa'", "advent")),
+    ({"compare": [["advent", "advent"]]}, ("two different rows",)),
+    ({"published": [{"row": "sifa", "source": "x"}]}, ("'sifa'",)),
+    ({"published": [{"row": "advent"}]}, ("published.0.source",)),
+    ({"pictures": {"rows": ["sifa"]}}, ("pictures", "'sifa'")),
+    ({"nonsense": 1}, ("nonsense",)),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), BAD)
+def test_bad_spec_is_one_sentence(
+    two_domains: Domains, tmp_path: Path, change: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        tiny_spec(two_domains, tmp_path, **change)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert said.startswith(str(tmp_path / "spec.yaml"))
+    for word in words:
+        assert word in said
+
+
+PLANNED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"rows": [{"name": "a", "method": "nothing"}]}, ("row 'a'", "nothing")),
+    ({"rows": [{"name": "a", "method": "advent", "recipe": "none"}]}, ("row 'a'", "'none'")),
+    ({"rows": [{**ROW, "settings": {"steps": 0}}]}, ("row 'source_only'", "steps")),
+    (
+        {"rows": [ROW, {"name": "b", "method": "advent", "init": "source_only", "seeds": [0, 4]}]},
+        ("'b'", "no seed 4"),
+    ),
+    ({"structures": ["inner", "heart"]}, ("'heart'", "inner, outer")),
+    ({"data": [{"name": "d", "source": "gone", "target": "gone"}]}, ("gone",)),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), PLANNED)
+def test_what_cannot_run_is_said_before_training(
+    two_domains: Domains, tmp_path: Path, change: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    spec = tiny_spec(two_domains, tmp_path, **change)
+    with pytest.raises(InputError) as caught:
+        plan(spec, tmp_path / "out")
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_spec_at_all(tmp_path: Path) -> None:
+    for text, word in (("- a\n", "rows:"), ("a: [\n", "not valid YAML")):
+        (tmp_path / "spec.yaml").write_text(text)
+        with pytest.raises(InputError, match=word):
+            read_spec(tmp_path / "spec.yaml")
+    with pytest.raises(InputError, match=r"gone\.yaml cannot be used \(no such file"):
+        read_spec(tmp_path / "gone.yaml")
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_specs_fit_recipes_and_methods(file: Path, tmp_path: Path) -> None:
+    """Every row of every shipped spec makes settings, and starts from a row that has its seeds."""
+    spec = read_spec(file, data=tmp_path)
+    by_name = {row.name: row for row in spec.rows}
+    for row in spec.rows:
+        for data in spec.data:
+            start = tmp_path / "run" if row.init else None
+            config = cell_config(spec, row, data, spec.seeds_of(row)[0], start)
+            assert config.data.target == data.target
+        if row.init:
+            assert set(spec.seeds_of(row)) <= set(spec.seeds_of(by_name[row.init]))
+
+
+def test_recipe_of_the_data_wins_over_that_of_the_row(tmp_path: Path) -> None:
+    """In the other direction the intensity ranges of the paper's recipe are those of the data."""
+    spec = read_spec(next(f for f in SHIPPED if f.stem == "mmwhs_paper"), data=tmp_path)
+    row = next(row for row in spec.rows if row.name == "se_asa")
+    to_mr, to_ct = (cell_config(spec, row, data, 0, tmp_path).data for data in spec.data)
+    assert to_mr.source_intensity == to_ct.target_intensity
+    assert to_mr.source_intensity != to_ct.source_intensity
+    assert (to_mr.size, to_mr.axis) == (256, "y")
