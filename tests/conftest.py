@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
@@ -14,6 +16,17 @@ from napari_uda.api import iterate
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
 from napari_uda.run.run import Run
+
+
+@pytest.fixture(autouse=True)
+def _same_encoding() -> Iterator[None]:
+    """Keep the process's encoding: SimpleITK 2.5.7 sets the C locale when it writes DICOM with tags.
+
+    Whatever is read afterwards without a named encoding would be read as ASCII.
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
 
 
 @pytest.fixture(scope="session")

@@ -596,7 +596,7 @@ def test_help_and_readme_name_every_layout(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["convert", "--help"])
     said = capsys.readouterr().out
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     for name in LAYOUTS:
         assert name in said
         assert f"`napari-uda convert {name} " in readme
