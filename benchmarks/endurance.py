@@ -594,8 +594,8 @@ KINDS: dict[str, Callable[[Any, Path], tuple[Kind, Callable[[], None]]]] = {
 
 def training_config() -> Any:
     """A run that is never done."""
-    from napari_uda.api import build_config
     from napari_uda.gui.samples import SAMPLES
+    from napari_uda.run.recipes import build_config
 
     folders = {"source": str(SAMPLES / "ct"), "target": str(SAMPLES / "mr")}
     data = {**TINY["data"], **folders}  # type: ignore[dict-item]

@@ -66,7 +66,7 @@ def measure(folder: Path, steps: int) -> Measured:
     import torch
 
     from napari_uda.api import iterate
-    from napari_uda.core.runtime import choose_device
+    from napari_uda.core.precision import choose_device
     from napari_uda.run.run import Run
     from napari_uda.training.loop import train_run  # noqa: F401 - all imports before the first figure
 
@@ -128,7 +128,7 @@ def make_run(
     folder: Path, name: str, data: dict[str, str], options: argparse.Namespace, **settings: Any
 ) -> Path:
     """A new run folder with the settings of a method."""
-    from napari_uda.api import build_config
+    from napari_uda.run.recipes import build_config
     from napari_uda.run.run import Run
 
     shared = {"data": data, "device": options.device, **settings}
@@ -150,7 +150,7 @@ def main() -> int:
         return 0
 
     from napari_uda.core.errors import InputError
-    from napari_uda.methods.base import METHODS, method_name
+    from napari_uda.methods.registry import METHODS, method_name
     from napari_uda.phantom import write_phantom
 
     try:

@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_uda.api import build_config
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.appearance import jitter_and_blur
-from napari_uda.methods.base import Batch, Labelled, Unlabelled
+from napari_uda.data.batches import Batch, Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA
-from napari_uda.networks.segmentor import build_segmentor
+from napari_uda.networks.build import build_segmentor
+from napari_uda.run.recipes import build_config
+from napari_uda.training.loop import build_runtime
 from napari_uda.uncertainty.reliability import Reliability, vote
 
 CLASSES = 5
@@ -133,7 +134,7 @@ def prepare(kind: type[SEASA], norm: str, options: argparse.Namespace) -> tuple[
         precision=options.precision,
         method={"warmup_steps": 0, "prototype_batches": 0, "entropy_view": "last_random"},
     )
-    runtime = Runtime(config)
+    runtime = build_runtime(config)
     torch.manual_seed(0)
     segmentor = build_segmentor(config.segmentor, 1, CLASSES)
     torch.nn.init.normal_(segmentor.head.weight, std=1.0)  # type: ignore[union-attr,arg-type]

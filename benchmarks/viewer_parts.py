@@ -112,7 +112,7 @@ def count_of(role: str, viewer: napari.Viewer) -> int:
 
 def train(shared: Path, quick: bool) -> list[Row]:
     """A training of SE-ASA on the sample data, watched."""
-    from napari_uda.api import build_config
+    from napari_uda.run.recipes import build_config
 
     seconds = 6.0 if quick else 10.0
     config = build_config(

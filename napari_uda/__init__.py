@@ -15,13 +15,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from napari_uda.core.version import __version__
 
 _HOME = {
     "train": "api",
     "list_methods": "api",
-    "list_recipes": "api",
-    "build_config": "api",
+    "list_recipes": "run.recipes",
+    "build_config": "run.recipes",
     "predict": "inference.predict",
     "Prediction": "inference.predict",
     "adapt": "training.adapt",
@@ -40,13 +40,14 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from napari_uda.api import build_config, list_methods, list_recipes, train
+    from napari_uda.api import list_methods, train
     from napari_uda.core.errors import InputError
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.gui.layers import show
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
+    from napari_uda.run.recipes import build_config, list_recipes
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import Adaptation, adapt
 

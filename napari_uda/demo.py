@@ -59,9 +59,11 @@ def run_demo(
 
     out = out.absolute()
     if out.exists() and {item.name for item in out.iterdir()} - _CONTENTS:
-        raise InputError(f"{out} holds other files; remove it or choose another --out")
+        raise InputError(
+            f"{out} holds files that are not from the demo; choose another folder with --out"
+        )
     if with_viewer and find_spec("napari") is None:
-        raise InputError("napari is not installed; install napari_uda[all] or add --no-viewer")
+        raise InputError("napari is not installed; install napari_uda[all], or add --no-viewer")
     samples = Path(str(resources.files("napari_uda") / "sample_data"))
     training, unseen = _split_subjects(samples / "mr", out / "data")
     scores = {}
@@ -90,7 +92,9 @@ def _run(path: Path, config: RunConfig) -> Run:
         return Run.create(path, config)
     run = Run.open(path)
     if run.config != config:
-        raise InputError(f"{path} was made with other settings; remove the demo's folder first")
+        raise InputError(
+            f"{path} was made with other settings; remove the folder of the demo, or choose another one with --out"
+        )
     return run
 
 
@@ -130,17 +134,17 @@ def _show(out: Path, image: Path, results: list[Path]) -> None:
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
     if has_display:
-        _say("opening napari; close its window to end the demo")
+        _say("napari opens now; close its window to end the demo.")
         subprocess.run(command, check=True)
         return
     xvfb = shutil.which("xvfb-run")
     if xvfb is None:
-        _say("no display and no xvfb-run: install the package xvfb for a screenshot")
+        _say("There is no display to open napari on; install the package xvfb for a screenshot.")
         return
     picture = out / "viewer.png"
     screen = ["-a", "-s", "-screen 0 1600x1000x24"]
     subprocess.run([xvfb, *screen, *command, "--screenshot", str(picture)], check=True)
-    _say(f"no display: the viewer was drawn under Xvfb, its picture is {picture}")
+    _say(f"There is no display, so napari was drawn under Xvfb; the picture is {picture}.")
 
 
 def _say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The engine knows neither napari nor Qt, and importing the package costs next to nothing."""
+"""Imports go down only, the engine knows neither napari nor Qt, and importing the package costs next to nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,32 @@ OPTIONAL_LIBRARIES = {
 HEAVY_LIBRARIES = {"torch", "scipy", "nibabel", "SimpleITK", "pydantic", "tyro", "numpy"}
 PACKAGE = Path(napari_uda.__file__).parent
 
+FLOORS = (
+    {"core"},
+    {"data"},
+    {"networks", "convert", "phantom"},
+    {"losses"},
+    {"uncertainty", "evaluation"},
+    {"players"},
+    {"methods"},
+    {"run"},
+    {"inference"},
+    {"training"},
+    {"experiments"},
+    {"api"},
+    {"demo"},
+    {"gui"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+"""The rooms of the package, from the ground up: a room may import those of lower floors, and no other.
+
+An import that only type checkers follow counts, and so does one inside a function: those are there so
+that importing the package and starting the command stay fast, not to get round this list.
+"""
+GUI_FLOORS = ({"kit"}, {"score", "segment", "train", "translate", "view"}, {"launch"})
+"""The same inside of `gui`: docks use the kit, and do not know each other."""
+
 
 def engine_modules() -> list[str]:
     """Every importable module outside `napari_uda.gui`; `__main__` is the command itself."""
@@ -32,6 +59,77 @@ def engine_modules() -> list[str]:
         if path.relative_to(PACKAGE).parts[0] not in {"gui", "__main__.py"}
     ]
     return sorted(name.removesuffix(".__init__") for name in found)
+
+
+def imports_of(path: Path) -> list[tuple[int, str]]:
+    """Line and dotted name of everything of the package that a file imports, wherever it does so."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports here are absolute, so that they can be read"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [ast.literal_eval(a) for a in node.args if isinstance(a, ast.Constant)]
+        else:
+            continue
+        found += [(node.lineno, name) for name in names if f"{name}.".startswith("napari_uda.")]
+    return found
+
+
+def forbidden_imports(
+    package: Path, floors: Sequence[set[str]], prefix: str = "napari_uda"
+) -> list[str]:
+    """Imports of another room that is not on a lower floor, as `file:line imports name`."""
+    floor_of = {room: level for level, rooms in enumerate(floors) for room in rooms}
+    offenders = []
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).with_suffix("").parts[0]
+        for line, name in imports_of(path):
+            room = f"{name}.".removeprefix(f"{prefix}.").partition(".")[0]
+            if not f"{name}.".startswith(f"{prefix}.") or room == own:
+                continue
+            if room not in floor_of:
+                room = "__init__"  # a public name of the package itself
+            if floor_of.get(room, len(floors)) >= floor_of.get(own, 0):
+                offenders.append(f"{path.relative_to(package).as_posix()}:{line} imports {name}")
+    return offenders
+
+
+def test_imports_go_down_only() -> None:
+    assert forbidden_imports(PACKAGE, FLOORS) == []
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.rglob("*.py")}
+    assert rooms == set().union(*FLOORS)
+    assert len(list(PACKAGE.glob("*.py"))) <= 5
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from napari_uda.training.loop import train_run",
+        "import napari_uda.training.loop",
+        "from napari_uda import training",
+        "from napari_uda import train",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from napari_uda.run.run import Run",
+        "def late():\n    from napari_uda.methods.base import Method",
+        "from importlib import import_module\nimport_module('napari_uda.cli.dispatch')",
+        "from napari_uda.convert import convert  # a neighbour on the same floor",
+    ],
+)
+def test_an_import_upward_is_found(tmp_path: Path, planted: str) -> None:
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "core").mkdir()
+    file = tmp_path / "networks" / "planted.py"
+    file.write_text("from napari_uda.core import errors\n")
+    (tmp_path / "core" / "errors.py").write_text("import torch\n")
+    assert forbidden_imports(tmp_path, FLOORS) == []
+    file.write_text(planted + "\n")
+    (found,) = forbidden_imports(tmp_path, FLOORS)
+    assert found.startswith("networks/planted.py:")
 
 
 def loaded_after(code: str) -> set[str]:

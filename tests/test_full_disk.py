@@ -12,7 +12,7 @@ import pytest
 from ordinary_user import locked
 from tiny_cases import small_config
 
-from napari_uda.cli import _Unbreakable
+from napari_uda.cli.terminal import Unbreakable
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, write_maps
 from napari_uda.run.run import Run
@@ -80,6 +80,6 @@ def test_training_needs_no_progress_bar() -> None:
         def flush(self) -> None:
             self.write("")
 
-    stream = _Unbreakable(Full())  # type: ignore[arg-type]
+    stream = Unbreakable(Full())  # type: ignore[arg-type]
     stream.write("1 of 2")
     stream.flush()

@@ -10,7 +10,8 @@ import pytest
 from ordinary_user import as_ordinary_user, locked
 
 import napari_uda as uda
-from napari_uda import cli
+from napari_uda.cli import main
+from napari_uda.cli.commands import COMMANDS
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file, is_folder, refusal
 from napari_uda.data.folder import find_volumes
@@ -106,9 +107,9 @@ def test_commands_end_with_the_sentence(
     def refuse() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/data/file")
 
-    monkeypatch.setitem(cli._COMMANDS, "methods", refuse)
+    monkeypatch.setitem(COMMANDS, "methods", refuse)
     with pytest.raises(SystemExit) as end:
-        cli.main(["methods"])
+        main(["methods"])
     assert end.value.code == 2
     assert capsys.readouterr().err == (
         "napari-uda: /data/file cannot be used (permission denied); ask its owner for access, or "

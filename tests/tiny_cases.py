@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_uda.api import build_config, iterate
+from napari_uda.api import iterate
+from napari_uda.data.facts import DataFacts
 from napari_uda.data.volume import Volume
-from napari_uda.methods.base import METHODS
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.methods.base import Method
+from napari_uda.methods.registry import METHODS, build_method
 from napari_uda.run.config import RunConfig
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run
 
 LABELS = {"inner": 1, "outer": 3}  # values with a gap: classes 0, 1, 2
@@ -141,3 +145,19 @@ def reoriented(
         if flip:
             affine[:3, 3] += column * (volume.array.shape[old_axis] - 1)
     return Volume(np.ascontiguousarray(array), affine, volume.name)
+
+
+def new_method(config: RunConfig, facts: DataFacts) -> Method[Any]:
+    """The method of these settings with its first weights, as training builds it."""
+    return build_method(
+        config.method,
+        config.segmentor,
+        neighbours=facts.grid.neighbours,
+        num_classes=facts.num_classes,
+        seed=config.seed,
+    )
+
+
+def trained_method(run: Run) -> Method[Any]:
+    """The method of a trained run, on the CPU and in evaluation mode."""
+    return LoadedRun.load(run, "cpu").method

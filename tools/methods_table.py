@@ -13,10 +13,10 @@ from pathlib import Path
 import yaml
 
 from napari_uda.evaluation.protocols import PROTOCOLS
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "napari_uda" / "recipes"
+RECIPES = ROOT / "napari_uda" / "run" / "recipes"
 NEEDS = {"source": "source with labels", "target": "target", "target_labels": "target labels"}
 FAMILIES = ("bounds", "output space", "self-training", "translation", "source-free")
 

@@ -1,9 +1,10 @@
-"""Runtime: device, precision and the one call that turns a loss into a step of some players."""
+"""Runtime: device, precision and the one call that turns a method's terms into a step of some players."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -11,64 +12,45 @@ import torch.distributed as dist
 from torch import Tensor
 
 from napari_uda.core import distributed
-from napari_uda.core.errors import InputError
 from napari_uda.core.seeds import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     import numpy as np
-
-    from napari_uda.run.config import RunConfig
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; auto takes the first GPU when there is one.
-
-    Raises:
-        InputError: if torch does not see that device.
-    """
-    if name == "auto":
-        index = distributed.rank() % max(1, torch.cuda.device_count())
-        return torch.device(f"cuda:{index}" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here; choose auto or cpu") from error
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> Literal["fp32", "bf16"]:
-    """bf16 when asked for, or when `auto` meets a device with bfloat16 arithmetic of its own."""
-    if name != "auto":
-        return "bf16" if name == "bf16" else "fp32"
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return "bf16" if able else "fp32"
 
 
 class Runtime:
-    """What a method's step may know of the machine.
+    """What a method's step may know of the machine and of the run.
 
     Attributes:
         device: where tensors live.
+        seed: of the run.
         step: current training step, from 0.
+        steps: steps of the whole run.
+
+    Args:
+        device: where tensors live.
+        precision: of convolutions and matrix products: fp32 or bf16.
+        clip_norm: largest norm of a player's gradient; 0 does not clip.
+        seed: of the run.
         steps: steps of the whole run.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self.device = choose_device(config.device)
-        self.seed = config.seed
-        self.steps = config.steps
+    def __init__(
+        self,
+        device: torch.device,
+        *,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        clip_norm: float = 0.0,
+        seed: int = 0,
+        steps: int = 1,
+    ) -> None:
+        self.device = device
+        self.seed = seed
+        self.steps = steps
         self.step = 0
-        self._precision = choose_precision(config.precision, self.device)
-        self._clip_norm = config.clip_norm
+        self._precision = precision
+        self._clip_norm = clip_norm
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
-        if config.deterministic and self.device.type == "cuda":
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.backends.cudnn.benchmark = False
 
     def attach(self, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
         """Make the players known by name."""
@@ -76,7 +58,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """bfloat16 for convolutions when the run asks for it."""
+        """bfloat16 for convolutions when the run asks for it; the loop enters it once per step."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             yield
 
@@ -89,23 +71,30 @@ class Runtime:
         first = distributed.rank() * count
         return [generator(self.seed, stream, self.step, first + i) for i in range(count)]
 
-    def minimise(self, loss: Tensor, *players: str) -> None:
-        """One optimiser step of the named players on `loss`.
+    def minimise(self, terms: Mapping[str, Tensor], *players: str) -> dict[str, Tensor]:
+        """One optimiser step of the named players on the sum of `terms`.
 
         Gradients reach these players only, are averaged over ranks, clipped, and checked.
 
         Args:
-            loss: scalar, float32.
+            terms: name to weighted scalar, float32; a term that is off is absent.
             players: names from `Method.optimizers`.
 
+        Returns:
+            The terms as they were before the step, detached: what the step logs.
+
         Raises:
-            FloatingPointError: if loss or gradients are not finite; no weight has changed then.
+            FloatingPointError: if a term or a gradient is not finite; no weight has changed then.
         """
         optimizers = [self._optimizers[name] for name in players]
         parameters = [p for o in optimizers for g in o.param_groups for p in g["params"]]
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        loss, *rest = terms.values()
+        for term in rest:
+            loss = loss + term
+        with torch.autocast(self.device.type, enabled=False):  # backward has its forward's types
+            loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
         if distributed.is_distributed():
             _average(gradients)
@@ -114,11 +103,14 @@ class Runtime:
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             raise FloatingPointError(
-                f"loss of {' and '.join(players)} is {float(loss.detach()):g} with gradient norm "
+                f"the loss of {' and '.join(players)} is {float(loss.detach()):g} with gradient norm "
                 f"{float(norm):g} at step {self.step}; lower the learning rate or use precision fp32"
             )
         for optimizer in optimizers:
             optimizer.step()
+        # autocast keeps the bfloat16 copies of weights until its outermost context ends
+        torch.clear_autocast_cache()
+        return {name: term.detach() for name, term in terms.items()}
 
     def set_learning_rates(self, factor: float) -> None:
         """Scale every group's initial learning rate by `factor`."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_uda.core.precision import in_float32
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,6 +23,7 @@ _FLAT = 1e-4
 """Least spread that is stretched: an image of one value stays one value."""
 
 
+@in_float32
 def augment_intensity(
     image: Tensor, kind: IntensityAugmentation, generators: Sequence[np.random.Generator]
 ) -> Tensor:
@@ -147,6 +150,7 @@ def _smooth_masks(image: Tensor, generators: Sequence[np.random.Generator]) -> T
     return torch.sigmoid(_MASK_CONTRAST * torch.cat(masks).to(image.device))
 
 
+@in_float32
 def jitter_and_blur(
     image: Tensor,
     generators: Sequence[np.random.Generator],

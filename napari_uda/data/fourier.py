@@ -7,9 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from napari_uda.core.precision import in_float32
+
 FourierMode = Literal["mix", "literal", "swap"]
 
 
+@in_float32
 def low_frequency_amplitude(image: Tensor, half_width: int) -> Tensor:
     """Amplitude of the lowest frequencies, per pixel, so that it does not grow with the image.
 
@@ -29,6 +32,7 @@ def low_frequency_amplitude(image: Tensor, half_width: int) -> Tensor:
     return amplitude
 
 
+@in_float32
 def mix_amplitude(
     image: Tensor, amplitude: Tensor, *, mu: float, half_width: int, mode: FourierMode = "mix"
 ) -> Tensor:

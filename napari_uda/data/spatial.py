@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_uda.core.config import Config
+from napari_uda.core.precision import in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,7 @@ def random_affine_matrices(
     return torch.from_numpy(matrices)
 
 
+@in_float32
 def move(image: Tensor, label: Tensor | None, matrices: Tensor) -> tuple[Tensor, Tensor | None]:
     """Apply one affine move per sample; what comes from outside mirrors the border.
 

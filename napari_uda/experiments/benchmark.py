@@ -13,8 +13,8 @@ import yaml
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
-from napari_uda.experiments import layout, pictures
-from napari_uda.experiments.cells import Cell, Store, is_input_failure, plan, score
+from napari_uda.experiments import pictures, tables
+from napari_uda.experiments.cells import score
 from napari_uda.experiments.executors import (
     ExecutorName,
     Progress,
@@ -23,9 +23,11 @@ from napari_uda.experiments.executors import (
     run_elsewhere,
     run_here,
 )
-from napari_uda.experiments.position import predict_positions
+from napari_uda.experiments.plan import plan
+from napari_uda.experiments.position_prior import predict_positions
 from napari_uda.experiments.results import collect, position_key, position_result
 from napari_uda.experiments.spec import Spec
+from napari_uda.experiments.store import Cell, Store, is_input_failure
 from napari_uda.run.run import write_text
 
 if TYPE_CHECKING:
@@ -133,10 +135,10 @@ def write_tables(spec: Spec, cells: Sequence[Cell], store: Store) -> tuple[list[
     """Write the tables from the results that are there by now; the files and the Markdown."""
     results = collect(spec, cells, store)
     texts = {
-        "table.md": layout.markdown(spec, results),
-        "table.csv": layout.scores_csv(results),
-        "table.tex": layout.latex(spec, results),
-        "tests.csv": layout.pvalues_csv(results),
+        "table.md": tables.markdown(spec, results),
+        "table.csv": tables.scores_csv(results),
+        "table.tex": tables.latex(spec, results),
+        "tests.csv": tables.pvalues_csv(results),
         "cells.csv": _cells_csv(cells, store),
     }
     for name, text in texts.items():

@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 
 from napari_uda.core.errors import Cancelled
-from napari_uda.experiments.cells import read_job, run_cell
+from napari_uda.experiments.cells import run_cell
+from napari_uda.experiments.store import read_job
 
 
 def main(file: str) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import yaml
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.experiments.cells import Cell, Store, note_failure, run_cell, steps_done, write_job
+from napari_uda.experiments.cells import run_cell, steps_done
+from napari_uda.experiments.store import Cell, Store, note_failure, write_job
 from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ExecutorName = Literal["local", "slurm", "submitit_local"]
 
 _STARTS = 3
-"""Times a cell is started whose process dies without a word (memory, preemption, a lost node)."""
+"""Times a cell is started whose process ends and leaves no reason (memory, preemption, a lost node)."""
 _MOST_JOBS = 10_000
 
 
@@ -144,7 +145,7 @@ def run_elsewhere(
                         if starts[key] < _STARTS:
                             waiting.insert(0, cell)
                         else:
-                            note_failure(store, key, _died(store, key))
+                            note_failure(store, key, _without_reason(store, key))
             finished = len(cells) - len(waiting) - len(running)
             on_progress(
                 _together(store, [cell for cell, _ in running.values()], finished, len(cells))
@@ -170,13 +171,13 @@ def _blocked(store: Store, cell: Cell) -> bool:
     """Whether the cell that this one starts from has failed; noted as a failure of this one."""
     failed = bool(cell.start) and not store.result_file(cell.start).exists()
     if failed:
-        reason = f"the run it starts from ({cell.start}) has failed; mend that row first"
+        reason = f"the run it starts from ({cell.start}) has failed; correct that row first"
         note_failure(store, cell.key, InputError(reason))
     return failed
 
 
-def _died(store: Store, key: str) -> str:
-    return f"its process died {_STARTS} times without a word; see {store.log(key).name} in cells/"
+def _without_reason(store: Store, key: str) -> str:
+    return f"its process ended {_STARTS} times and left no reason; see {store.log(key).name} in the folder cells"
 
 
 def _together(store: Store, running: list[Cell], finished: int, total: int) -> Progress:
@@ -321,7 +322,9 @@ def choose_backend(
     """
     if name == "local":
         if parameters:
-            raise InputError("--slurm is for --executor slurm; leave it out")
+            raise InputError(
+                "--slurm has no meaning for --executor local; leave it out, or choose --executor slurm"
+            )
         return Processes() if jobs > 1 else None
     return Submitit(folder, "slurm" if name == "slurm" else "local", parameters)
 
@@ -336,12 +339,12 @@ def read_parameters(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise InputError(f"--slurm {pair!r} is no parameter; write NAME=VALUE")
+            raise InputError(f"--slurm {pair!r} is not a parameter; write NAME=VALUE")
         try:
             found[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(
-                f"--slurm {pair!r} has a value that cannot be read; mend it"
+                f"--slurm {pair!r} has a value that cannot be read; correct it"
             ) from error
     return found
 

@@ -16,7 +16,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import PALETTE, RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.data.folder import Case
 from napari_uda.experiments.cells import translations
-from napari_uda.experiments.figure import (
+from napari_uda.experiments.picture_parts import (
     TILE_INCHES,
     choose_slice,
     drawn_cases,
@@ -28,10 +28,10 @@ from napari_uda.experiments.figure import (
     write_legend,
     write_titles,
 )
-from napari_uda.experiments.layout import column_title
 from napari_uda.experiments.results import AVERAGE, DataResults
 from napari_uda.experiments.spec import Pictures
-from napari_uda.experiments.views_picture import draw_views
+from napari_uda.experiments.tables import column_title
+from napari_uda.experiments.vote_picture import draw_views
 from napari_uda.uncertainty.reliability import UNRELIABLE
 
 

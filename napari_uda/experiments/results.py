@@ -11,18 +11,15 @@ import numpy as np
 
 from napari_uda.data.folder import DataFolder
 from napari_uda.evaluation.protocols import Protocol, get_protocol
-from napari_uda.experiments.cells import (
-    Cell,
-    Result,
-    Store,
+from napari_uda.experiments.fingerprints import (
     content_hash,
     labels_fingerprint,
-    read_result,
     scored_cases,
     split_fingerprint,
 )
 from napari_uda.experiments.spec import POSITION_PRIOR, DataSet, Published, Spec
 from napari_uda.experiments.statistics import Comparison, Pairs, compare_rows
+from napari_uda.experiments.store import Cell, Result, Store, read_result
 from napari_uda.methods.base import supervision_with_start
 from napari_uda.run.folder import RunFolder
 
@@ -111,7 +108,7 @@ class DataResults:
         split: hash of what trains and what is scored.
         selection: which weights predict, in words.
         ranks: processes per run.
-        told: rows that were told something of the target's labels in training, to what.
+        supervision: rows that used labels of the target in training, and which.
     """
 
     data: DataSet
@@ -127,7 +124,7 @@ class DataResults:
     split: str
     selection: str
     ranks: int
-    told: dict[str, str]
+    supervision: dict[str, str]
 
     def row(self, name: str) -> RowResults:
         """The row of that name."""
@@ -192,7 +189,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         split=split_fingerprint(data),
         selection=_selection(of_data),
         ranks=max((cell.ranks for cell in of_data), default=1),
-        told=_told(of_data),
+        supervision=_target_supervision(of_data),
     )
 
 
@@ -259,8 +256,8 @@ def _recovered(
     return {name: 100 * (value - dice[spec.lower]) / gap for name, value in dice.items()}
 
 
-def _told(cells: Sequence[Cell]) -> dict[str, str]:
-    """What each row was told of the target's labels, itself or in the run it starts from."""
+def _target_supervision(cells: Sequence[Cell]) -> dict[str, str]:
+    """Which labels of the target each row used, itself or in the run it starts from."""
     known: dict[str, str] = {}
     for cell in cells:  # each after the one it starts from
         start = known.get(cell.start, "none")

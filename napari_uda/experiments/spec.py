@@ -132,7 +132,7 @@ class Spec(Config):
     @classmethod
     def _some_seed(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value:
-            raise ValueError("needs at least one seed")
+            raise ValueError("there must be at least one seed; write `seeds: [0]`")
         return value
 
     @field_validator("protocol")
@@ -146,7 +146,9 @@ class Spec(Config):
         _check_unique(rows, "row")
         _check_unique(data, "data set")
         if POSITION_PRIOR in rows:
-            raise ValueError(f"row name {POSITION_PRIOR!r} is taken; use position_prior: true")
+            raise ValueError(
+                f"row name {POSITION_PRIOR!r} is reserved for the row that sees no image; choose another name, or write `position_prior: true`"
+            )
         scored = [*rows, *([POSITION_PRIOR] if self.position_prior else [])]
         for row in self.rows:
             where = f"row {row.name!r}"
@@ -164,7 +166,9 @@ class Spec(Config):
         for entry in self.published:
             _check_known((entry.row,), scored, "published: row")
             if not entry.data and len(data) > 1:
-                raise ValueError(f"published numbers of {entry.row!r} need data: one of {data}")
+                raise ValueError(
+                    f"published numbers of {entry.row!r} need `data:`, one of {', '.join(data)}"
+                )
             _check_known((entry.data,) if entry.data else (), data, "published: data set")
         _check_unique(
             [f"{entry.row} on {entry.data or data[0]}" for entry in self.published], "published"
@@ -209,7 +213,9 @@ def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | No
     path = Path(file)
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no benchmark; write `name:`, `data:` and `rows:`")
+        raise InputError(
+            f"{path} does not describe a benchmark; write `name:`, `data:` and `rows:`"
+        )
     try:
         spec = Spec.model_validate(content)
     except ValidationError as error:
@@ -238,7 +244,7 @@ def _sentence(error: ValidationError) -> str:
 def _check_unique(names: list[str], what: str) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{what} {twice[0]!r} stands there twice; make names unique")
+        raise ValueError(f"{what} {twice[0]!r} is there twice; give each one a name of its own")
 
 
 def _check_known(names: Iterable[str], known: list[str], what: str) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QSettings
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
-from napari_uda.experiments.known_share import share_of_gap
+from napari_uda.experiments.gap_recovered import share_of_gap
 from napari_uda.gui.samples import MODEL, SAMPLES
 from napari_uda.gui.worker import load_torch
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
-
-from napari_uda.run.run import Run
+from napari_uda.core.errors import InputError
+from napari_uda.core.precision import choose_device, choose_precision
+from napari_uda.methods.registry import build_method
+from napari_uda.run.checkpoint import first_misfit, load_method_weights
+from napari_uda.run.run import Run, remedy
+from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
     import os
+
+    import torch
 
     from napari_uda.methods.base import Method
 
@@ -22,12 +27,14 @@ class LoadedRun:
     Attributes:
         run: the run.
         method: its trained method, in evaluation mode.
+        vote: its vote on reliability.
         device: where the weights are.
         bf16: whether the run's precision means bfloat16 there.
     """
 
     run: Run
     method: Method[Any]
+    vote: ViewVote
     device: torch.device
     bf16: bool
 
@@ -40,15 +47,32 @@ class LoadedRun:
             device: cpu, cuda, ...; auto takes the first GPU when there is one.
 
         Raises:
-            InputError: for a folder that is no trained run, or a device that torch does not see.
+            InputError: for a folder that is no trained run, weights that do not fit its settings, or a
+                device that torch does not see.
         """
-        from napari_uda.core.runtime import choose_device, choose_precision
-
         opened = run if isinstance(run, Run) else Run.open(run)
         where = choose_device(device)
-        method = opened.load_method().place(where)
-        bf16 = choose_precision(opened.config.precision, where) == "bf16"
-        return cls(opened, method, where, bf16)
+        config, facts = opened.config, opened.facts
+        method = build_method(
+            config.method,
+            config.segmentor,
+            neighbours=facts.grid.neighbours,
+            num_classes=facts.num_classes,
+            seed=config.seed,
+            pretrained=False,
+        )
+        file = opened.weights_file()
+        weights, bank = load_method_weights(file)
+        try:
+            method.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"{file} does not fit the run's settings ({first_misfit(error)}); "
+                f"{remedy(opened.path, 'use the version that trained it')}"
+            ) from error
+        method = method.eval().place(where)
+        vote = ViewVote(config.method.reliability, bank).to(where)
+        return cls(opened, method, vote, where, choose_precision(config.precision, where) == "bf16")
 
     @staticmethod
     def of(run: LoadedRun | Run | str | os.PathLike[str], device: str = "auto") -> LoadedRun:

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume, write_maps
-from napari_uda.inference.ask_views import ask_views, check_vote_fits
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities
-from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE, vote
+from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
+from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
     import threading
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_uda.data.facts import DataFacts
     from napari_uda.data.intensity import Intensity
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
-    from napari_uda.training.load import DataFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def predict(
         loaded.device,
         batch_size=batch_size,
         bf16=loaded.bf16,
-        reliability=reliability,
+        vote=loaded.vote if reliability else None,
         on_progress=on_progress,
         stop=stop,
     )
@@ -147,7 +147,7 @@ def segment_volume(
     *,
     batch_size: int = 0,
     bf16: bool = False,
-    reliability: bool = False,
+    vote: ViewVote | None = None,
     labelled_domain: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
@@ -161,8 +161,8 @@ def segment_volume(
     grid = facts.grid
     planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
     shape = grid.plane_shape(volume)
-    if reliability:
-        check_vote_fits(method, shape, volume.name)
+    if vote is not None:
+        vote.check_slices(shape, volume.name)
     count = len(planes)
     labels = np.empty(planes.shape, np.uint8)
     entropy = np.empty(planes.shape, np.float32)
@@ -182,13 +182,8 @@ def segment_volume(
             try:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
-                    logits, votes = _segment_slices(
-                        method,
-                        image,
-                        batch,
-                        grid.size,
-                        reliability=reliability,
-                        labelled_domain=labelled_domain,
+                    logits, agreed = _segment_slices(
+                        method, image, batch, grid.size, vote, labelled_domain=labelled_domain
                     )
                     # probabilities, not logits: they stay probabilities between the pixels
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
@@ -198,9 +193,9 @@ def segment_volume(
             # max, not argmax, which is many times slower across the memory order of a CPU tensor
             labels[batch] = value_of_class[fine.max(1).indices.cpu().numpy()]
             entropy[batch] = entropy_of_probabilities(fine).cpu().numpy()
-            if votes is not None:
+            if agreed is not None:
                 nearest = F.interpolate(
-                    votes[:, None].float(), planes.shape[1:], mode="nearest-exact"
+                    agreed[:, None].float(), planes.shape[1:], mode="nearest-exact"
                 )
                 reliable[batch] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
             start = int(batch[-1]) + 1
@@ -220,8 +215,8 @@ def _segment_slices(
     image: Tensor,
     indices: NDArray[np.int64],
     window: int,
+    vote: ViewVote | None,
     *,
-    reliability: bool,
     labelled_domain: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices."""
@@ -232,7 +227,7 @@ def _segment_slices(
         return predict_any_size(network, slices, method.num_classes, window, stride)
 
     logits = segment(image)
-    if not reliability:
+    if vote is None:
         return logits, None
-    ballot = ask_views(method, segment, image, logits.argmax(1), indices)
-    return logits, vote(ballot.agrees_random, ballot.agrees_fourier).reliable
+    found = vote.compare(segment, image, logits.argmax(1), indices)
+    return logits, found.reliability().reliable

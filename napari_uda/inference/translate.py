@@ -18,6 +18,7 @@ from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
+from napari_uda.methods.registry import translating_methods
 from napari_uda.players.translator import Direction, Translator
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_uda.data.facts import DataFacts
     from napari_uda.data.intensity import Intensity
     from napari_uda.run.run import Run
-    from napari_uda.training.load import DataFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def translate(
     """Give one volume the look of the other domain.
 
     Args:
-        run: run folder of a method with generators (cyclegan, attent), or an opened run; a `LoadedRun`
+        run: run folder of a method with generators, or an opened run; a `LoadedRun`
             for several volumes in a row, whose weights are then read once.
         image: a volume of the domain that `direction` starts from, or a file or DICOM folder to read.
         direction: target_to_source or source_to_target.
@@ -113,11 +114,11 @@ def translate(
         raise InputError(f"direction is {direction!r}; choose target_to_source or source_to_target")
     loaded = LoadedRun.of(run, device)
     opened, method, where = loaded.run, loaded.method, loaded.device
-    translator = getattr(method, "translator", None)
-    if not isinstance(translator, Translator):
+    translator = method.translator
+    if translator is None:
         raise InputError(
             f"{opened.path} was trained with {opened.config.method.name}, which has no generators; "
-            "give a run of cyclegan or attent"
+            f"give a run of {translating_methods()}"
         )
     volume = as_volume(image)
     facts = opened.facts

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from napari_uda.core.distributed import all_sum
+from napari_uda.core.precision import in_float32
 
 
 def resize_nearest(label: Tensor, size: tuple[int, int]) -> Tensor:
@@ -28,6 +29,7 @@ def resize_nearest(label: Tensor, size: tuple[int, int]) -> Tensor:
     return label[:, rows[:, None], columns]
 
 
+@in_float32
 def class_means(
     features: Tensor, label: Tensor, num_classes: int, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

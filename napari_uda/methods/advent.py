@@ -10,8 +10,9 @@ from torch import Tensor, optim
 
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
+from napari_uda.data.batches import Batch
 from napari_uda.losses.entropy import minimum_entropy_loss
-from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 
@@ -57,26 +58,17 @@ class Advent(Method[AdventConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
-        with runtime.autocast():
-            source_output = self.segmentor(source.image)
-            target_output = self.segmentor(target.image)
-
-        segmentation = self.supervised_loss(source_output, source.label)
-        logs = {"segmentation": segmentation.detach()}
-        loss = segmentation
-        with runtime.autocast():
-            for head, adversarial in self.adversary.fooling_losses(target_output).items():
-                loss = loss + adversarial
-                logs[f"adversarial_{head}"] = adversarial.detach()
+        source_output = self.segmentor(source.image)
+        target_output = self.segmentor(target.image)
+        terms = {
+            "segmentation": self.supervised_loss(source_output, source.label),
+            **self.adversary.fooling_losses(target_output),
+        }
         for head, weight, logits in (
             ("main", self.config.entropy_weight, target_output.logits),
             ("aux", self.config.entropy_aux_weight, target_output.aux_logits),
         ):
             if weight and logits is not None:
-                entropy = weight * minimum_entropy_loss(logits)
-                loss = loss + entropy
-                logs[f"entropy_{head}"] = entropy.detach()
-        runtime.minimise(loss, "segmentor")
-
-        logs |= self.adversary.learn(source_output, target_output, runtime)
-        return logs
+                terms[f"entropy_{head}"] = weight * minimum_entropy_loss(logits)
+        logs = runtime.minimise(terms, "segmentor")
+        return logs | self.adversary.learn(source_output, target_output, runtime)

@@ -8,7 +8,7 @@ are those of all methods here; plain cross-entropy and a constant rate, as publi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,12 +17,12 @@ from torch import Tensor, optim
 from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
-from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.data.batches import Batch, TrainingData
+from napari_uda.methods.base import Method, TranslatingConfig
 from napari_uda.networks.discriminator import DiscriminatorName
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.players.translator import GatedTranslatorConfig, Translator
-from napari_uda.training.load import TrainingData
 
 
 class AttENTAdversaryConfig(AdversaryConfig):
@@ -36,7 +36,7 @@ class AttENTAdversaryConfig(AdversaryConfig):
     """fc (fully convolutional), patch_bn or patch_in (PatchGAN with batch or instance norm)."""
 
 
-class AttENTConfig(MethodConfig):
+class AttENTConfig(TranslatingConfig):
     """Settings of attent."""
 
     name: Literal["attent"] = "attent"
@@ -69,6 +69,9 @@ class AttENT(Method[AttENTConfig]):
     paper = "Li et al., BIBM 2021"
     summary = "gives the target the source's look with attention gates, then aligns entropy maps"
     needs = frozenset({"source", "target"})
+    when_continued: ClassVar[Mapping[str, Any]] = {"translation_steps": 0, "keep_segmentor": True}
+
+    translator: Translator
 
     def __init__(self, config: AttENTConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -85,18 +88,17 @@ class AttENT(Method[AttENTConfig]):
             **self.adversary.optimizers(self.config.discriminator_optimizer),
         }
 
-    def check_init(self, start: MethodConfig) -> None:
-        self.translator.config.check_start(getattr(start, "translator", None))
-
     def loads_from_init(self, name: str) -> bool:
         return self.config.keep_segmentor or not name.startswith("segmentor.")
 
-    def prepare(self, data: TrainingData, runtime: Runtime) -> None:
+    def before_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Refuse to begin what cannot become a model.
 
         Raises:
             InputError: without trained generators, or without a step for stage B.
         """
+        if runtime.step:
+            return
         stage_a = self.config.translation_steps
         if not stage_a and not self.translator.trained_steps:
             raise InputError(
@@ -118,7 +120,7 @@ class AttENT(Method[AttENTConfig]):
             self.segmentor, self.predict_labelled, source.image, source.label, runtime
         )
         if aligning:
-            with torch.no_grad(), runtime.autocast():
+            with torch.no_grad():
                 translated = self.translator.translate(target.image, "target_to_source")
 
         # Stage A: Eqs. 2 to 4.
@@ -127,18 +129,12 @@ class AttENT(Method[AttENTConfig]):
 
         # Stage B: the supervised loss, Eq. 5, and maps of translated slices that pass for source
         # maps, Eqs. 6 and 8.
-        with runtime.autocast():
-            source_output = self.segmentor(source.image)
-        segmentation = self.supervised_loss(source_output, source.label)
-        logs["segmentation"] = segmentation.detach()
-        loss = segmentation
+        source_output = self.segmentor(source.image)
+        terms = {"segmentation": self.supervised_loss(source_output, source.label)}
         if aligning:
-            with runtime.autocast():
-                target_output = self.segmentor(translated)
-                for head, adversarial in self.adversary.fooling_losses(target_output).items():
-                    loss = loss + adversarial
-                    logs[f"adversarial_{head}"] = adversarial.detach()
-        runtime.minimise(loss, "segmentor")
+            target_output = self.segmentor(translated)
+            terms |= self.adversary.fooling_losses(target_output)
+        logs |= runtime.minimise(terms, "segmentor")
 
         # One step of each discriminator of entropy maps, Eq. 7.
         if aligning:

@@ -1,11 +1,8 @@
-"""Method: what every adaptation method is, and METHODS, found by scanning this folder."""
+"""Method: what every adaptation method is, and what it says of itself to all others."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -23,17 +20,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
 from napari_uda.core.config import Config
-from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
+from napari_uda.players.translator import Translator, TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
 
 if TYPE_CHECKING:
     from napari_uda.core.runtime import Runtime
-    from napari_uda.training.load import TrainingData
+    from napari_uda.data.batches import TrainingData
 
 Need = Literal["source", "target", "target_labels"]
+Family = Literal["bounds", "output space", "self-training", "translation", "source-free"]
 
 
 class MethodConfig(Config):
@@ -73,6 +72,13 @@ class MethodConfig(Config):
         return self
 
 
+class TranslatingConfig(MethodConfig):
+    """Settings of a method with generators, which `translate` and previews can then use."""
+
+    translator: TranslatorConfig = TranslatorConfig()
+    """The generators, their discriminators and what they learn from."""
+
+
 def supervision_with_start(own: str, start: str) -> str:
     """What weights know of the target's labels that begin as those of another run on the same target.
 
@@ -86,48 +92,6 @@ def supervision_with_start(own: str, start: str) -> str:
     return before + start.removeprefix(before)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Slices with labels: `image` (B, K, H, W) float32 in [-1, 1], `label` (B, H, W) int64."""
-
-    image: Tensor
-    label: Tensor
-
-
-@dataclass(frozen=True)
-class Unlabelled:
-    """Slices of the target domain: `image` (B, K, H, W) float32 in [-1, 1]. There is no label field.
-
-    `index` (B,) int64 says which of the target slices they are, for what a method keeps per slice.
-    """
-
-    image: Tensor
-    index: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step sees; a domain that the method does not need is None.
-
-    `source` is the labelled domain: the source, or the target for `target_supervised`.
-    """
-
-    source: Labelled | None = None
-    target: Unlabelled | None = None
-
-    def labelled(self) -> Labelled:
-        """The labelled slices, for methods whose `needs` promise them."""
-        if self.source is None:
-            raise ValueError("this batch has no labelled slices")
-        return self.source
-
-    def unlabelled(self) -> Unlabelled:
-        """The target slices, for methods whose `needs` promise them."""
-        if self.target is None:
-            raise ValueError("this batch has no target slices")
-        return self.target
-
-
 C = TypeVar("C", bound=MethodConfig)
 
 
@@ -138,8 +102,8 @@ class Method(nn.Module, Generic[C]):
     needs lives in parameters and buffers.
     """
 
-    family: ClassVar[str]
-    """bounds, output space, self-training, translation, source-free."""
+    family: ClassVar[Family]
+    """What it adapts, or how: the heading under which tables and pickers list it."""
     paper: ClassVar[str]
     """Short citation."""
     summary: ClassVar[str]
@@ -148,25 +112,30 @@ class Method(nn.Module, Generic[C]):
     """Data without which the method cannot train."""
     needs_init: ClassVar[bool] = False
     """Whether it can only start from a trained run."""
+    translates: ClassVar[bool] = False
+    """Whether it has generators: follows from its settings being a `TranslatingConfig`."""
+    when_continued: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a run that goes on from a run of this method: stages at its beginning are over, and
+    whole networks are taken along."""
     config_class: ClassVar[type[MethodConfig]]
 
     config: C
     segmentor: Segmentor
+    translator: Translator | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is Method and isinstance(get_args(base)[0], type):
                 cls.config_class = get_args(base)[0]
+                cls.translates = issubclass(cls.config_class, TranslatingConfig)
 
     def __init__(self, config: C, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__()
         self.config = config
         self.segmentor = segmentor
         self.num_classes = num_classes
-        bank = config.reliability.empty_bank(segmentor.in_channels)
-        self.register_buffer("amplitude_bank", bank)
-        self.amplitude_bank: Tensor
+        self.translator = None
 
     def place(self, device: torch.device) -> Self:
         """Move to the device, convolution weights channels last: the fastest layout everywhere."""
@@ -197,7 +166,10 @@ class Method(nn.Module, Generic[C]):
         )
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
-        """One training step: compute losses, call `runtime.minimise` once per player.
+        """One training step: name the terms, and call `runtime.minimise` once per player.
+
+        It runs under autocast, which `minimise` leaves for backward passes; what has to be exact in it is
+        wrapped by `core.precision.in_float32`.
 
         Returns:
             Name to scalar, detached; a term whose weight is 0 is absent.
@@ -238,82 +210,21 @@ class Method(nn.Module, Generic[C]):
         Raises:
             InputError: naming the setting that differs.
         """
+        own = self.config
+        if isinstance(own, TranslatingConfig) and isinstance(start, TranslatingConfig):
+            own.translator.check_start(start.translator)
 
     def loads_from_init(self, name: str) -> bool:
         """Whether the parameter or buffer `name` is taken from the run this one starts from."""
         return True
 
-    def prepare(self, data: TrainingData, runtime: Runtime) -> None:
-        """Called once before the first step of a new run, weights of `init` already loaded."""
+    def before_step(self, data: TrainingData, runtime: Runtime) -> None:
+        """Called before every step, to look at the whole data set when that is due.
 
-    def refresh_due(self, step: int) -> bool:
-        """Whether `refresh` is wanted before this step."""
-        return False
+        For what one batch does not tell: pseudo-labels, prototypes, sizes; and, at step 0, for settings
+        that do not fit the run. `runtime.step` says which step comes, and a resumed run calls it only for
+        the steps that are left. The weights of `init` are loaded by then.
 
-    def refresh(self, data: TrainingData, runtime: Runtime) -> None:
-        """Recompute what depends on the whole data set (pseudo-labels, prototypes)."""
-
-
-class _Methods(Mapping[str, type[Method[Any]]]):
-    """Name to method class; the folder is scanned at first use."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, type[Method[Any]]] | None = None
-
-    def _scan(self) -> dict[str, type[Method[Any]]]:
-        if self._found is None:
-            package = importlib.import_module("napari_uda.methods")
-            found: dict[str, type[Method[Any]]] = {}
-            for module_info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-                if module_info.name == "base":
-                    continue
-                module = importlib.import_module(f"napari_uda.methods.{module_info.name}")
-                for value in vars(module).values():
-                    if (
-                        isinstance(value, type)
-                        and issubclass(value, Method)
-                        and value.__module__ == module.__name__
-                    ):
-                        name = value.config_class.model_fields["name"].default
-                        if name in found:
-                            raise TypeError(
-                                f"method {name!r} is defined in {found[name].__module__} "
-                                f"and in {module.__name__}"
-                            )
-                        found[name] = value
-            self._found = found
-        return self._found
-
-    def __getitem__(self, name: str) -> type[Method[Any]]:
-        return self._scan()[name]
-
-    def __iter__(self) -> Any:
-        return iter(self._scan())
-
-    def __len__(self) -> int:
-        return len(self._scan())
-
-
-METHODS: Mapping[str, type[Method[Any]]] = _Methods()
-"""Every method of this folder by name."""
-
-
-def method_class(name: str) -> type[Method[Any]]:
-    """The method called `name`; `-` and `_` are equal.
-
-    Raises:
-        InputError: if there is none, naming the ones there are.
-    """
-    return METHODS[method_name(name)]
-
-
-def method_name(name: str) -> str:
-    """The name as METHODS has it; `-` and `_` are equal.
-
-    Raises:
-        InputError: if there is none, naming the ones there are.
-    """
-    key = name.strip().replace("-", "_")
-    if key not in METHODS:
-        raise InputError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    return key
+        Raises:
+            InputError: for settings or data that the method cannot train with.
+        """

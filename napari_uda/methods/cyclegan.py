@@ -9,18 +9,17 @@ import torch
 from torch import Tensor, optim
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.data.batches import Batch
+from napari_uda.methods.base import Method, TranslatingConfig
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.players.translator import Translator, TranslatorConfig
+from napari_uda.players.translator import Translator
 
 
-class CycleGANConfig(MethodConfig):
+class CycleGANConfig(TranslatingConfig):
     """Settings of cyclegan."""
 
     name: Literal["cyclegan"] = "cyclegan"
     """The method."""
-    translator: TranslatorConfig = TranslatorConfig()
-    """Generators and image discriminators."""
     segment: Literal["translated_source", "translated_target"] = "translated_source"
     """What the segmentor sees: source slices made to look like target ones in training, target slices as they are in predict; or source slices as they are, target slices made to look like them in predict (AttENT's rows CycleGAN and pixel space)."""
 
@@ -38,6 +37,8 @@ class CycleGAN(Method[CycleGANConfig]):
     summary = "translates images, to train on source in target style or to predict on target in source style"
     needs = frozenset({"source", "target"})
 
+    translator: Translator
+
     def __init__(self, config: CycleGANConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
         self.translator = Translator(config.translator)
@@ -48,9 +49,6 @@ class CycleGAN(Method[CycleGANConfig]):
             **self.translator.optimizers(),
         }
 
-    def check_init(self, start: MethodConfig) -> None:
-        self.translator.config.check_start(getattr(start, "translator", None))
-
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
         # all of it with the generators as they stand before this step
@@ -59,17 +57,12 @@ class CycleGAN(Method[CycleGANConfig]):
         )
         seen = source.image
         if self.config.segment == "translated_source":
-            with torch.no_grad(), runtime.autocast():
+            with torch.no_grad():
                 seen = self.translator.translate(source.image, "source_to_target")
 
-        with runtime.autocast():
-            output = self.segmentor(seen)
-        segmentation = self.supervised_loss(output, source.label)
-        runtime.minimise(segmentation, "segmentor")
-        logs["segmentation"] = segmentation.detach()
-
-        logs |= self.translator.learn(source.image, target.image, runtime)
-        return logs
+        segmentation = self.supervised_loss(self.segmentor(seen), source.label)
+        logs |= runtime.minimise({"segmentation": segmentation}, "segmentor")
+        return logs | self.translator.learn(source.image, target.image, runtime)
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head; with `translated_target`, of slices given the source's look first."""

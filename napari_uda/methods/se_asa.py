@@ -6,7 +6,7 @@ Equation numbers are the paper's; SE-Dn are the decisions taken where paper and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, optim
 from napari_uda.core import distributed
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
+from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
 from napari_uda.data.fourier import grey_amplitude
 from napari_uda.losses.entropy import selective_entropy
 from napari_uda.losses.prototype import (
@@ -25,11 +26,10 @@ from napari_uda.losses.prototype import (
     update_prototypes,
 )
 from napari_uda.losses.segmentation import pixel_weights
-from napari_uda.methods.base import Batch, Labelled, Method, MethodConfig, Unlabelled
+from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
-from napari_uda.training.load import TrainingData
 from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
 
 
@@ -81,6 +81,7 @@ class SEASA(Method[SEASAConfig]):
         "lowers entropy where views agree, raises it where they contradict, aligns class prototypes"
     )
     needs = frozenset({"source", "target"})
+    when_continued: ClassVar[Mapping[str, Any]] = {"warmup_steps": 0, "keep_discriminators": True}
 
     def __init__(self, config: SEASAConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -108,18 +109,13 @@ class SEASA(Method[SEASAConfig]):
         config = self.config
 
         # 1. Supervised loss on the source, Eq. 11.
-        with runtime.autocast():
-            source_output = self.segmentor(source.image)
-            target_output = self.segmentor(target.image)
-        segmentation = self.supervised_loss(source_output, source.label)
-        logs = {"segmentation": segmentation.detach()}
-        loss = segmentation
+        source_output = self.segmentor(source.image)
+        target_output = self.segmentor(target.image)
+        terms = {"segmentation": self.supervised_loss(source_output, source.label)}
+        logs: dict[str, Tensor] = {}
 
         # 2. Target maps that pass for source maps, Eq. 2.
-        with runtime.autocast():
-            for head, adversarial in self.adversary.fooling_losses(target_output).items():
-                loss = loss + adversarial
-                logs[f"adversarial_{head}"] = adversarial.detach()
+        terms |= self.adversary.fooling_losses(target_output)
 
         if runtime.step >= config.warmup_steps:
             label = target_output.logits.detach().argmax(1)  # (B, H, W)
@@ -127,40 +123,38 @@ class SEASA(Method[SEASAConfig]):
             if self._needs_vote():
                 # 3. and 4. Views of the target and their vote.
                 generators = runtime.sample_generators("views", len(label))
-                random_logits, reliability = self._vote(source, target, label, generators, runtime)
+                random_logits, reliability = self._vote(source, target, label, generators)
                 logs["reliable_share"] = reliability.reliable.float().mean()
                 mask = reliability.reliable if config.prototype_mask else None
 
                 # 5. Selective entropy, Eq. 6.
-                for name, term in self._entropy_terms(
+                terms |= self._entropy_terms(
                     target_output.logits, random_logits, label, reliability
-                ).items():
-                    loss = loss + term
-                    logs[name] = term.detach()
+                )
 
             # 6. Adaptive semantic alignment, Eqs. 7 to 10.
             if config.prototype_weight:
-                alignment = config.prototype_weight * self._align(
+                terms["prototype"] = config.prototype_weight * self._align(
                     source_output, source.label, target_output, label, mask
                 )
-                loss = loss + alignment
-                logs["prototype"] = alignment.detach()
 
         # 7. One step of the segmentor on the whole loss.
-        runtime.minimise(loss, "segmentor")
+        logs |= runtime.minimise(terms, "segmentor")
 
         # 8. and 9. One step of each discriminator, Eq. 1.
-        logs |= self.adversary.learn(source_output, target_output, runtime)
-        return logs
+        return logs | self.adversary.learn(source_output, target_output, runtime)
 
-    def refresh_due(self, step: int) -> bool:
-        return step == self.config.warmup_steps and bool(
-            self.config.prototype_weight and self.config.prototype_batches
-        )
+    def before_step(self, data: TrainingData, runtime: Runtime) -> None:
+        """Start the prototypes when the warm-up ends."""
+        config = self.config
+        if runtime.step == config.warmup_steps and config.prototype_weight:
+            self._start_prototypes(data, runtime)
 
     @torch.no_grad()
-    def refresh(self, data: TrainingData, runtime: Runtime) -> None:
-        """Start the prototypes as means over the data, target ones from reliable pseudo-labels."""
+    def _start_prototypes(self, data: TrainingData, runtime: Runtime) -> None:
+        """Means over `prototype_batches` batches; those of the target from reliable pseudo-labels."""
+        if not self.config.prototype_batches:
+            return
         sums = {d: torch.zeros_like(self.source_prototypes) for d in ("source", "target")}
         counts = {d: torch.zeros_like(self.source_seen, dtype=torch.float) for d in sums}
         for index in range(self.config.prototype_batches):
@@ -168,14 +162,13 @@ class SEASA(Method[SEASAConfig]):
             source, target = batch.labelled(), batch.unlabelled()
             mask = None
             with batch_statistics_only(self.segmentor):
-                with runtime.autocast():
-                    source_output = self.segmentor(source.image)
-                    target_output = self.segmentor(target.image)
+                source_output = self.segmentor(source.image)
+                target_output = self.segmentor(target.image)
                 label = target_output.logits.argmax(1)
                 if self.config.prototype_mask:
                     stream = f"views-prototypes-{index}"
                     generators = runtime.sample_generators(stream, len(label))
-                    mask = self._vote(source, target, label, generators, runtime)[1].reliable
+                    mask = self._vote(source, target, label, generators)[1].reliable
             for domain, output, labels, chosen in (
                 ("source", source_output, source.label, None),
                 ("target", target_output, label, mask),
@@ -205,7 +198,6 @@ class SEASA(Method[SEASAConfig]):
         target: Unlabelled,
         label: Tensor,
         generators: Sequence[np.random.Generator],
-        runtime: Runtime,
     ) -> tuple[Tensor | None, Reliability]:
         """Logits of the random views, `(N, B, C, H, W)` with gradient if needed, and the vote.
 
@@ -222,11 +214,10 @@ class SEASA(Method[SEASAConfig]):
             and self.config.entropy_view == "last_random"
             and self._has_entropy_terms()
         )
-        with runtime.autocast():
-            with torch.no_grad():
-                fourier_labels = self._view_logits(fourier).argmax(1)
-            with torch.set_grad_enabled(with_gradient):
-                random_logits = self._view_logits(random)
+        with torch.no_grad():
+            fourier_labels = self._view_logits(fourier).argmax(1)
+        with torch.set_grad_enabled(with_gradient):
+            random_logits = self._view_logits(random)
         per_view = (config.views, count, *label.shape[1:])
         agrees_random = random_logits.detach().argmax(1).view(per_view) == label
         agrees_fourier = fourier_labels.view(per_view) == label

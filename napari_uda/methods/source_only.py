@@ -7,7 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.data.batches import Batch
+from napari_uda.methods.base import Method, MethodConfig
 
 
 class SourceOnlyConfig(MethodConfig):
@@ -27,8 +28,6 @@ class SourceOnly(Method[SourceOnlyConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source = batch.labelled()
-        with runtime.autocast():
-            output = self.segmentor(source.image)
-        loss = self.supervised_loss(output, source.label)
-        runtime.minimise(loss, "segmentor")
-        return {"segmentation": loss.detach()}
+        output = self.segmentor(source.image)
+        segmentation = self.supervised_loss(output, source.label)
+        return runtime.minimise({"segmentation": segmentation}, "segmentor")

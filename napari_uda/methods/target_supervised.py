@@ -7,7 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.methods.base import Batch, Method, MethodConfig
+from napari_uda.data.batches import Batch
+from napari_uda.methods.base import Method, MethodConfig
 
 
 class TargetSupervisedConfig(MethodConfig):
@@ -35,8 +36,6 @@ class TargetSupervised(Method[TargetSupervisedConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         target = batch.labelled()
-        with runtime.autocast():
-            output = self.segmentor(target.image)
-        loss = self.supervised_loss(output, target.label)
-        runtime.minimise(loss, "segmentor")
-        return {"segmentation": loss.detach()}
+        output = self.segmentor(target.image)
+        segmentation = self.supervised_loss(output, target.label)
+        return runtime.minimise({"segmentation": segmentation}, "segmentor")

@@ -1,4 +1,4 @@
-"""Segmentor: what every segmentation network of the package offers, and how one is built by name."""
+"""Segmentor: what every segmentation network of the package offers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from napari_uda.core.config import Config
-from napari_uda.core.errors import InputError
 from napari_uda.networks.normalisation import NormName
 
 
@@ -126,57 +124,3 @@ class Segmentor(nn.Module, ABC):
                 f"images of {height} x {width} pixels do not fit: both sides must be multiples "
                 f"of {self.stride}; pad them"
             )
-
-
-def build_segmentor(
-    config: SegmentorConfig, in_channels: int, num_classes: int, *, pretrained: bool = True
-) -> Segmentor:
-    """Build a segmentor by name.
-
-    Args:
-        config: which network.
-        in_channels: K, slices given as channels.
-        num_classes: C, background included, at least 2.
-        pretrained: read `config.weights`; False when a run's own weights are loaded afterwards, so
-            that a run opens on a machine without the ImageNet file.
-
-    Returns:
-        The network on the CPU, in training mode, its weights channels last: measured on two cores, a
-        step of the default U-Net then takes 137 instead of 195 ms in bfloat16, 249 instead of 321 ms
-        in float32.
-
-    Raises:
-        InputError: for an unknown name, or settings or a weights file that do not fit.
-    """
-    network = _build(config, in_channels, num_classes, pretrained=pretrained)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
-    return network
-
-
-def _build(
-    config: SegmentorConfig, in_channels: int, num_classes: int, *, pretrained: bool
-) -> Segmentor:
-    if num_classes < 2:
-        raise InputError(
-            f"{num_classes} class is not enough to segment: give the background and at least one structure"
-        )
-    family, _, monai_class = config.name.partition(":")
-    if config.weights is not None and family != "deeplabv2_resnet101":
-        raise InputError(
-            f"weights {config.weights} cannot be used: only deeplabv2_resnet101 reads ImageNet weights, not {config.name}"
-        )
-    if config.name == "unet":
-        from napari_uda.networks.unet import UNet
-
-        return UNet(in_channels, num_classes, config.width, config.depth, config.norm)
-    if config.name == "deeplabv2_resnet101":
-        from napari_uda.networks.deeplab import build_deeplab
-
-        return build_deeplab(config, in_channels, num_classes, pretrained=pretrained)
-    if family == "monai" and monai_class:
-        from napari_uda.networks.monai import MonaiSegmentor
-
-        return MonaiSegmentor(monai_class, config, in_channels, num_classes)
-    raise InputError(
-        f"unknown network {config.name!r}; choose unet, deeplabv2_resnet101 or monai:CLASS, for instance monai:UNet"
-    )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_uda.core import distributed
+from napari_uda.core.precision import in_float32
 
 
 class FakePool(nn.Module):
@@ -33,6 +34,7 @@ class FakePool(nn.Module):
         self.register_buffer("images", torch.zeros(0, 1, 1, 1, dtype=torch.float16))
         self.images: Tensor
 
+    @in_float32
     @torch.no_grad()
     def query(self, fakes: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         """Exchange fresh images for a mixture of fresh and earlier ones.

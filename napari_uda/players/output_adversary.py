@@ -70,10 +70,10 @@ class OutputAdversary(nn.Module):
             target: the segmentor's output on target slices, attached to its graph.
 
         Returns:
-            Head name to scalar; empty when both weights are 0.
+            `adversarial_main` and `adversarial_aux` to scalar; a head whose weight is 0 is absent.
         """
         return {
-            head: self.weights[head]
+            f"adversarial_{head}": self.weights[head]
             * domain_loss(self._score(head, target), True, self.config.loss)
             for head in self._heads(target)
         }
@@ -106,12 +106,10 @@ class OutputAdversary(nn.Module):
         self, source: SegmentorOutput, target: SegmentorOutput, runtime: Runtime
     ) -> dict[str, Tensor]:
         """One step of every discriminator on its telling loss; the losses by player name."""
-        with runtime.autocast():
-            losses = self.telling_losses(source, target)
         logs = {}
-        for head, loss in losses.items():
-            runtime.minimise(loss, f"discriminator_{head}")
-            logs[f"discriminator_{head}"] = loss.detach()
+        for head, loss in self.telling_losses(source, target).items():
+            player = f"discriminator_{head}"
+            logs |= runtime.minimise({player: loss}, player)
         return logs
 
     def _heads(self, output: SegmentorOutput) -> list[str]:

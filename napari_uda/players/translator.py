@@ -65,14 +65,13 @@ class TranslatorConfig(Config):
     discriminator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
     """Optimiser of each discriminator."""
 
-    def check_start(self, start: TranslatorConfig | None) -> None:
-        """Refuse the weights of a translator, if there is one, whose generators compute otherwise.
+    def check_start(self, start: TranslatorConfig) -> None:
+        """Refuse the weights of a translator whose generators compute otherwise.
 
         Raises:
             InputError: naming the setting that differs (`GeneratorConfig.check_start`).
         """
-        if start is not None:
-            self.generator.check_start(start.generator)
+        self.generator.check_start(start.generator)
 
 
 class GatedTranslatorConfig(TranslatorConfig):
@@ -179,25 +178,20 @@ class Translator(nn.Module):
         x_s, x_t = self._middle(source), self._middle(target)
         to_target, to_source = self._both()
 
-        with runtime.autocast():
-            fake_target, fake_source = to_target(x_s), to_source(x_t)
-            loss = self._judge("target", fake_target, True) + self._judge(
-                "source", fake_source, True
+        fake_target, fake_source = to_target(x_s), to_source(x_t)
+        terms = {
+            "translation": self._judge("target", fake_target, True)
+            + self._judge("source", fake_source, True)
+        }
+        if config.cycle_weight:
+            there_and_back = image_distance(to_source(fake_target), x_s)
+            back_and_there = image_distance(to_target(fake_source), x_t)
+            terms["cycle"] = config.cycle_weight * (there_and_back + back_and_there)
+        if config.identity_weight:
+            terms["identity"] = config.identity_weight * (
+                image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
             )
-            logs = {"translation": loss.detach()}
-            if config.cycle_weight:
-                there_and_back = image_distance(to_source(fake_target), x_s)
-                back_and_there = image_distance(to_target(fake_source), x_t)
-                cycle = config.cycle_weight * (there_and_back + back_and_there)
-                loss = loss + cycle
-                logs["cycle"] = cycle.detach()
-            if config.identity_weight:
-                identity = config.identity_weight * (
-                    image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
-                )
-                loss = loss + identity
-                logs["identity"] = identity.detach()
-        runtime.minimise(loss, "generators")
+        logs = runtime.minimise(terms, "generators")
         for generator in (to_target, to_source):
             generator.trained_steps += 1
 
@@ -206,10 +200,9 @@ class Translator(nn.Module):
             pool = self.pools[domain]
             assert isinstance(pool, FakePool)
             shown = pool.query(fake, draws)
-            with runtime.autocast():
-                telling = (self._judge(domain, real, True) + self._judge(domain, shown, False)) / 2
-            runtime.minimise(telling, f"discriminator_{domain}")
-            logs[f"discriminator_{domain}"] = telling.detach()
+            telling = (self._judge(domain, real, True) + self._judge(domain, shown, False)) / 2
+            player = f"discriminator_{domain}"
+            logs |= runtime.minimise({player: telling}, player)
         return logs
 
     def structure_check(
@@ -238,7 +231,7 @@ class Translator(nn.Module):
         every = self.config.structure_every
         if not every or (runtime.step + 1) % every:
             return {}
-        with torch.no_grad(), runtime.autocast(), batch_statistics_only(segmentor):
+        with torch.no_grad(), batch_statistics_only(segmentor):
             there = self.translate(image, "source_to_target")
             back = self.translate(there, "target_to_source")
             prediction = predict(back).argmax(1)

@@ -28,11 +28,18 @@ if TYPE_CHECKING:
 
 WEIGHTS, STATE = "last.safetensors", "last.state.safetensors"
 BEST = "best.safetensors"
+AMPLITUDE_BANK = "amplitude_bank"
+"""Tensor of a weights file that belongs to the run and its vote on reliability, not to the method."""
 _NEXT = ".next"
 
 
-def save_weights(path: Path, module: torch.nn.Module, step: int) -> None:
-    """Write parameters and buffers of `module` to `path`, whole or not at all.
+def save_weights(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
+    """Write what predicts to `path`, whole or not at all.
+
+    Args:
+        path: the file.
+        weights: parameters and buffers of the method, and the run's `AMPLITUDE_BANK`.
+        step: steps done.
 
     Raises:
         InputError: if the disk is full or the folder cannot be written; older weights are kept.
@@ -40,7 +47,7 @@ def save_weights(path: Path, module: torch.nn.Module, step: int) -> None:
     temporary = path.with_name(path.name + _NEXT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(temporary, module.state_dict(), {"step": str(step)})
+        _write(temporary, weights, {"step": str(step)})
         temporary.replace(path)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
@@ -52,11 +59,11 @@ def save_weights(path: Path, module: torch.nn.Module, step: int) -> None:
 
 def save(
     folder: Path,
-    module: torch.nn.Module,
+    weights: Mapping[str, Tensor],
     optimizers: Mapping[str, torch.optim.Optimizer],
     step: int,
 ) -> None:
-    """Write the pair that resumes a run after `step` steps.
+    """Write the pair that resumes a run after `step` steps; `weights` as for `save_weights`.
 
     Raises:
         InputError: if the disk is full or the folder cannot be written; the old pair is kept.
@@ -66,7 +73,7 @@ def save(
         folder.mkdir(parents=True, exist_ok=True)
         _finish_renaming(folder)
         header = {"step": str(step)}
-        _write(folder / (WEIGHTS + _NEXT), module.state_dict(), header)
+        _write(folder / (WEIGHTS + _NEXT), weights, header)
         _write(folder / (STATE + _NEXT), tensors, {**header, "optimizers": json.dumps(plain)})
         _sync(folder)
         _finish_renaming(folder)
@@ -85,6 +92,23 @@ def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
     """
     with _opened(path, device) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def load_method_weights(path: Path) -> tuple[dict[str, Tensor], Tensor]:
+    """Parameters and buffers of the method in a weights file, and the amplitude bank of its run.
+
+    Raises:
+        InputError: if the file is missing or damaged, or has no such bank.
+    """
+    weights = load_weights(path)
+    try:
+        bank = weights.pop(AMPLITUDE_BANK)
+    except KeyError as error:
+        raise InputError(
+            f"{path} holds no {AMPLITUDE_BANK}, so it is no weights file of this program; give a run "
+            "folder as training wrote it"
+        ) from error
+    return weights, bank
 
 
 def check_weights(path: Path) -> None:
@@ -170,7 +194,9 @@ def resume(
         return 0
     step, weights, state = pair
     try:
-        module.load_state_dict(load_weights(weights))
+        tensors = load_weights(weights)
+        tensors.pop(AMPLITUDE_BANK, None)
+        module.load_state_dict(tensors)
         with safe_open(state, framework="pt") as file:
             plain = json.loads(file.metadata()["optimizers"])
             for name, optimizer in optimizers.items():

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from napari_uda.core.config import Config
-from napari_uda.data.appearance import IntensityAugmentation
+from napari_uda.data.batches import AugmentConfig
 from napari_uda.data.intensity import IntensityConfig
 from napari_uda.data.slices import SliceAxis
-from napari_uda.data.spatial import SpatialConfig
-from napari_uda.methods.base import MethodConfig, method_class
+from napari_uda.methods.base import MethodConfig
+from napari_uda.methods.registry import method_class
 from napari_uda.networks.segmentor import SegmentorConfig
 
 
@@ -64,15 +64,6 @@ class DataConfig(Config):
         if value % 2 == 0:
             raise ValueError("must be odd, so that the segmented slice is the middle one")
         return value
-
-
-class AugmentConfig(Config):
-    """Random changes of the training slices."""
-
-    intensity: IntensityAugmentation = "none"
-    """none, gamma (with contrast), bezier, gin (random convolutions), gin_ipa (two of them by place)."""
-    spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
-    """Affine moves of source and target slices."""
 
 
 class RunConfig(Config):

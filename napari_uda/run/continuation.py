@@ -17,22 +17,20 @@ if TYPE_CHECKING:
 
     from napari_uda.run.config import RunConfig
 
-_STAGES_DONE = ("warmup_steps", "translation_steps")
-_KEPT = ("keep_segmentor", "keep_discriminators")
-
 
 def more_steps(run: Run, steps: int) -> RunConfig:
     """Settings of a run that trains `steps` more steps from the weights of `run`.
 
     Everything is as in `run`, with these exceptions: `init` is `run`; learning rates begin anew at their
-    first value and fall over the new steps; stages at the beginning (warm-up, translation alone) are over;
-    whole networks are taken along. The seed is the next one, so that other slices come in another order,
+    first value and fall over the new steps; stages at the beginning are over and whole networks are taken
+    along, as the method says (`Method.when_continued`). The seed is the next one, so that other slices come in another order,
     unless cases are held out: then it stays, for the same ones must be held out. States of optimisers and
     prototypes' momentum are not taken along.
 
     Raises:
         InputError: if `run` has no weights yet, or `steps` is below 1.
     """
+    from napari_uda.methods.registry import method_class  # torch is slow to import
     from napari_uda.run.config import RunConfig
 
     if steps < 1:
@@ -42,9 +40,7 @@ def more_steps(run: Run, steps: int) -> RunConfig:
     settings |= {"init": str(run.path.absolute()), "steps": steps}
     if not run.config.data.validation_fraction:
         settings["seed"] += 1
-    method = settings["method"]
-    method |= {name: 0 for name in _STAGES_DONE if name in method}
-    method |= {name: True for name in _KEPT if name in method}
+    settings["method"] |= method_class(run.config.method.name).when_continued
     return parse_config(settings, RunConfig, f"settings of {run.path}")
 
 

@@ -1,4 +1,4 @@
-"""Run: a folder with settings, weights, logs and predictions; its file names are in `run_folder`."""
+"""Run: a folder with settings, weights, logs and predictions; its file names are in `run.folder`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_uda.methods.base import Method
+    from napari_uda.data.facts import DataFacts
     from napari_uda.run.config import RunConfig
-    from napari_uda.training.load import DataFacts
 
 _PREVIEWS_KEPT = 5
 
@@ -121,7 +120,7 @@ class Run(RunFolder):
         Raises:
             InputError: if training has not begun.
         """
-        from napari_uda.training.load import DataFacts
+        from napari_uda.data.facts import DataFacts  # numpy is slow to import for a list of runs
 
         file = self.facts_file
         try:
@@ -176,26 +175,6 @@ class Run(RunFolder):
         except OSError as error:
             raise InputError(refusal(error)) from error
         return last
-
-    def load_method(self) -> Method[Any]:
-        """The trained method on the CPU, in evaluation mode.
-
-        Raises:
-            InputError: if the weights are missing or do not fit the settings.
-        """
-        from napari_uda.methods.build import build_method
-        from napari_uda.run.checkpoint import first_misfit, load_weights
-
-        method = build_method(self.config, self.facts, pretrained=False)
-        file = self.weights_file()
-        try:
-            method.load_state_dict(load_weights(file))
-        except RuntimeError as error:
-            raise InputError(
-                f"{file} does not fit the run's settings ({first_misfit(error)}); "
-                f"{remedy(self.path, 'use the version that trained it')}"
-            ) from error
-        return method.eval()
 
     def log(self, step: int, seconds: float, scalars: Mapping[str, float]) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -310,7 +289,7 @@ def parse_config(
 
 def remedy(folder: Path, otherwise: str) -> str:
     """What helps where a run cannot be understood: the version that made it, if that is another one."""
-    from napari_uda import __version__
+    from napari_uda.core.version import __version__
 
     made_by = _stored_environment(folder).get("napari_uda", "")
     if made_by in ("", __version__):
@@ -364,7 +343,7 @@ def _environment() -> dict[str, str]:
     import numpy as np
     import torch
 
-    from napari_uda import __version__
+    from napari_uda.core.version import __version__
 
     return {
         "napari_uda": __version__,

@@ -22,21 +22,22 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from napari_uda.api import build_config
 from napari_uda.core.config import merged
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.runtime import Runtime, choose_device
-from napari_uda.core.schedule import poly
+from napari_uda.core.precision import choose_device
+from napari_uda.core.runtime import Runtime
+from napari_uda.data.batches import TrainingData
 from napari_uda.data.slices import SliceStore, fill_store
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
 from napari_uda.losses.entropy import minimum_entropy_loss
-from napari_uda.methods.base import method_class
+from napari_uda.methods.registry import method_class
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.segmentor import ParameterGroup, Segmentor, SegmentorOutput
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run, write_text
-from napari_uda.training.load import TrainingData
+from napari_uda.training.loop import build_runtime, take_steps
 
 if TYPE_CHECKING:
     import threading
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_uda.data.facts import DataFacts
     from napari_uda.methods.base import Method
     from napari_uda.run.config import RunConfig
-    from napari_uda.training.load import DataFacts
 
 logger = logging.getLogger(__name__)
 
@@ -406,15 +407,10 @@ def _sfda(
     config = _settings(run, steps, len(store), chosen, device)
     whole = _AsItPredicts(method)
     adapter = method_class("sfda")(config.method, whole, run.facts.num_classes).to(device).train()
-    data = TrainingData(run.facts, config, None, store)
-    runtime = Runtime(config)
+    data = TrainingData(run.facts, None, store, (), config.seed, config.batch_size, config.augment)
+    runtime = build_runtime(config)
     runtime.attach(adapter.optimizers())
-    for step in range(steps):
-        runtime.step = step
-        runtime.set_learning_rates(poly(step, steps, config.method.lr_power))
-        if adapter.refresh_due(step):
-            adapter.refresh(data, runtime)
-        adapter.step(data.batch(step, runtime.device), runtime)
+    for _ in take_steps(adapter, data, runtime, config.method.lr_power):
         bar.advance()
     method.eval()
     return str(config.method.target_supervision)
@@ -464,7 +460,7 @@ def _adapt_normalisation(
         raise InputError(
             f"{name} changes batch normalisation, and the network of {run.path} has none; adapt by sfda"
         )
-    runtime = Runtime(_settings(run, steps, len(store), {"prior_weight": 0}, device))
+    runtime = build_runtime(_settings(run, steps, len(store), {"prior_weight": 0}, device))
     if name == "bn_adapt":
         share = len(store) / (len(store) + SOURCE_SLICES)
         _move_statistics(method, layers, store, runtime, share)
@@ -496,7 +492,7 @@ def _tent(
         image = store.image(batches[step % len(batches)]).to(runtime.device)
         with batch_statistics_only(method.segmentor), runtime.autocast():
             logits = method.predict(image)
-        runtime.minimise(minimum_entropy_loss(logits), "segmentor")
+        runtime.minimise({"entropy": minimum_entropy_loss(logits)}, "segmentor")
         bar.advance()
     method.eval()
 

@@ -1,4 +1,4 @@
-"""Pulse: a thread beside training that shows the outside that the run lives, and hears its requests."""
+"""Heartbeat: a thread beside training that shows the outside that the run lives, and hears its requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LISTEN_SECONDS = 0.25
 _MIB = 2**20
 
 
-class Pulse:
+class Heartbeat:
     """Rewrites `heartbeat.json` and reads requests, so that a step waits for no file system.
 
     The thread computes nothing and draws no random number: with it or without it a run has the same
@@ -49,7 +49,7 @@ class Pulse:
         self._count = 0
         self._request_stamp: tuple[int, int] | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="napari_uda pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="napari_uda heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to beat.

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from pydantic import Field
-from torch import Tensor
 
 from napari_uda.core import distributed
-from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
-from napari_uda.core.seeds import batch_indices, generator
-from napari_uda.data.appearance import augment_intensity
+from napari_uda.data.batches import TrainingData
+from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
 from napari_uda.data.sizes import StructureSize, structure_sizes
@@ -27,10 +23,9 @@ from napari_uda.data.slices import (
     choose_pixel_mm,
     fill_store,
 )
-from napari_uda.data.spatial import move, random_affine_matrices
 from napari_uda.data.split import Split, split_cases
 from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
-from napari_uda.methods.base import Batch, Labelled, Method, Unlabelled, supervision_with_start
+from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
@@ -43,67 +38,6 @@ if TYPE_CHECKING:
 _FIT_VOXELS = 200_000
 
 
-class DataFacts(Config):
-    """What a run measured on its data: stored as `data.json`, used again at prediction."""
-
-    labels: dict[str, int]
-    """Structure names and their values in label files, without background."""
-    grid: SliceGrid
-    """How volumes become slices."""
-    source_intensity: Intensity | None = None
-    """Fitted intensities of the labelled domain."""
-    target_intensity: Intensity | None = None
-    """Fitted intensities of the target domain; None when the run saw no target."""
-    source_range: tuple[float, float] | None = None
-    """Raw intensities that map to -1 and 1 in a typical volume of the labelled domain."""
-    target_range: tuple[float, float] | None = None
-    """The same for the target domain."""
-    source: Split | None = None
-    """Labelled cases."""
-    target: Split | None = None
-    """Target cases; all of them train, none of their labels is read."""
-    source_modality: str = ""
-    """Modality of the labelled domain."""
-    target_modality: str = ""
-    """Modality of the target domain."""
-    fingerprint: str = Field(default="")
-    """Hash of case names and file sizes of both domains."""
-    sizes: dict[str, StructureSize] = Field(default_factory=dict)
-    """Size of each structure in the labelled training slices, or in those of the run that this one
-    starts from; empty in runs made before it was stored."""
-    target_supervision: str = "none"
-    """What the method was told of the target's labels, from none over tags of slices to all; in the run
-    that this one starts from, too, if that had the same target."""
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the network: the structures and background."""
-        return len(self.labels) + 1
-
-    @property
-    def prediction_intensity(self) -> Intensity:
-        """Mapping for volumes to be segmented: the target domain's when the run had one."""
-        intensity = self.target_intensity or self.source_intensity
-        if intensity is None:
-            raise InputError("the run's data.json has no intensity mapping; retrain the run")
-        return intensity
-
-    def class_of_value(self) -> NDArray[np.uint8]:
-        """Table of 256 entries from label value to class; values of no structure become 0."""
-        table = np.zeros(256, np.uint8)
-        for index, value in enumerate(sorted(self.labels.values()), start=1):
-            table[value] = index
-        return table
-
-    def value_of_class(self) -> NDArray[np.uint8]:
-        """Table from class to label value."""
-        return np.array([0, *sorted(self.labels.values())], np.uint8)
-
-    def names(self) -> dict[int, str]:
-        """Label value to structure name, by value."""
-        return dict(sorted((value, name) for name, value in self.labels.items()))
-
-
 @dataclass(frozen=True)
 class _Scan:
     """What one pass over a domain's images found."""
@@ -111,76 +45,6 @@ class _Scan:
     shapes: dict[str, tuple[int, int, int]]
     spacings_mm: list[tuple[float, float, float]]
     samples: list[NDArray[np.generic]]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Slices of a run and the batches drawn from them.
-
-    Attributes:
-        facts: what was measured.
-        config: the run's settings.
-        source: labelled slices, or None.
-        target: slices without labels, or None.
-        held_out: labelled cases kept out of training (paths), for watching.
-    """
-
-    facts: DataFacts
-    config: RunConfig
-    source: SliceStore | None
-    target: SliceStore | None
-    held_out: tuple[Case, ...] = ()
-
-    def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
-        """This rank's part of the batch of one step, augmented, on the device.
-
-        Args:
-            step: training step.
-            device: where to put it.
-            stream: another name draws another, independent sequence of batches.
-        """
-        source = target = None
-        if self.source is not None:
-            image, label = self._draw(self.source, f"source{stream}", step, device, labelled=True)
-            assert label is not None
-            source = Labelled(image, label)
-        if self.target is not None:
-            image, _ = self._draw(self.target, f"target{stream}", step, device, labelled=False)
-            places = self._places(self.target, f"target{stream}", step)
-            target = Unlabelled(image, torch.from_numpy(places).to(device))
-        return Batch(source, target)
-
-    def _places(self, store: SliceStore, stream: str, step: int) -> NDArray[np.int64]:
-        """Which slices of the store this rank's part of the batch is."""
-        size, rank = self.config.batch_size, distributed.rank()
-        world = distributed.world_size()
-        indices = batch_indices(self.config.seed, stream, step, len(store), size * world)
-        return indices[rank * size : (rank + 1) * size]
-
-    def _draw(
-        self, store: SliceStore, stream: str, step: int, device: torch.device, *, labelled: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        size, rank = self.config.batch_size, distributed.rank()
-        indices = self._places(store, stream, step)
-        generators = [
-            generator(self.config.seed, f"augment-{stream}", step, rank * size + i)
-            for i in range(size)
-        ]
-        image = store.image(indices).to(device, non_blocking=True)
-        label = store.label(indices).to(device, non_blocking=True) if labelled else None
-        spatial = self.config.augment.spatial
-        if spatial.is_on:
-            image, label = move(image, label, random_affine_matrices(spatial, generators))
-        if labelled:
-            image = augment_intensity(image, self.config.augment.intensity, generators)
-        return image, label
-
-    def source_slices(self, count: int, seed: int) -> Tensor:
-        """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""
-        if self.source is None:
-            raise ValueError("this run has no labelled domain")
-        indices = generator(seed, "bank").integers(len(self.source), size=count)
-        return self.source.image(indices)
 
 
 def load_training_data(
@@ -253,7 +117,9 @@ def load_training_data(
             budget,
             with_labels=False,
         )
-    return TrainingData(facts, config, source, target, held_out)
+    return TrainingData(
+        facts, source, target, held_out, config.seed, config.batch_size, config.augment
+    )
 
 
 def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:

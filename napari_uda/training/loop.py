@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,17 +15,22 @@ import torch.distributed as dist
 
 from napari_uda.core import distributed
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
-from napari_uda.data.fourier import grey_amplitude
-from napari_uda.methods.base import Method, method_class
-from napari_uda.methods.build import build_method
+from napari_uda.data.batches import TrainingData
+from napari_uda.methods.base import Method
+from napari_uda.methods.registry import build_method, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
 from napari_uda.run.run import Run
-from napari_uda.training.heartbeat import Pulse
-from napari_uda.training.load import DataFacts, TrainingData, load_training_data
+from napari_uda.training.heartbeat import Heartbeat
+from napari_uda.training.load import load_training_data
 from napari_uda.training.previews import Previews
+from napari_uda.training.start import take_over, vote_of_new_run
+from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
+from napari_uda.training.validation import best_so_far, check_validation, validation_dice
+from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
     import threading
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOUDNESS: tuple[StopRequest, ...] = ("", "save", "discard")
+_BY_STRENGTH: tuple[StopRequest, ...] = ("", "save", "discard")
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,9 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
     package_logger = logging.getLogger("napari_uda")
     package_logger.addHandler(handler)
     try:
-        with Pulse(run, active=leader) as pulse:
+        with Heartbeat(run, active=leader) as heartbeat:
             try:
-                yield from _train(run, stop, leader, pulse)
+                yield from _train(run, stop, leader, heartbeat)
             except (GeneratorExit, Cancelled):
                 raise
             except BaseException as error:
@@ -103,14 +107,20 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
 
 
 def _train(
-    run: Run, stop: threading.Event | None, leader: bool, pulse: Pulse
+    run: Run, stop: threading.Event | None, leader: bool, heartbeat: Heartbeat
 ) -> Iterator[Progress]:
     config = run.config
-    runtime = Runtime(config)
-    pulse.device = runtime.device
+    runtime = build_runtime(config)
+    heartbeat.device = runtime.device
     data = _load_data(run, leader)
     check_validation(config, has_held_out=bool(data.held_out))
-    method = build_method(config, data.facts)
+    method = build_method(
+        config.method,
+        config.segmentor,
+        neighbours=data.facts.grid.neighbours,
+        num_classes=data.facts.num_classes,
+        seed=config.seed,
+    )
     if data.facts.grid.size % method.segmentor.stride:
         raise InputError(
             f"slices of {data.facts.grid.size} pixels do not fit this network; choose a data.size that "
@@ -119,8 +129,13 @@ def _train(
     pair = checkpoint.newest(run.checkpoints)
     if pair is None:
         checkpoint.refuse_damaged(run.checkpoints)
-        _start(method, config.init, data)
+        given = take_over(method, config.init) if config.init is not None else None
+        vote = vote_of_new_run(method, data, config.init, given)
+    else:
+        _, bank = checkpoint.load_method_weights(pair[1])
+        vote = ViewVote(config.method.reliability, bank)
     method.place(runtime.device).train()
+    vote = vote.to(runtime.device)
     optimizers = method.optimizers()
     runtime.attach(optimizers)
     done = checkpoint.resume(run.checkpoints, method, optimizers) if pair else 0
@@ -132,23 +147,20 @@ def _train(
     logger.info("labels of the target that it was told: %s", data.facts.target_supervision)
     before, began = run.seconds(), time.monotonic()
     best = -1.0
-    pulse.step = done
-    if done == 0:
-        method.prepare(data, runtime)
-    previews = Previews(run, method, data, runtime)
+    heartbeat.step = done
+    previews = Previews(run, method, vote, data, runtime)
+
+    def weights() -> dict[str, Tensor]:
+        return {**method.state_dict(), checkpoint.AMPLITUDE_BANK: vote.amplitude_bank}
 
     scalars: dict[str, float] = {}
-    while done < config.steps:
-        runtime.step = done
-        runtime.set_learning_rates(poly(done, config.steps, config.method.lr_power))
-        if method.refresh_due(done):
-            method.refresh(data, runtime)
-        losses = method.step(data.batch(done, runtime.device), runtime)
-        done += 1
+    steps = take_steps(method, data, runtime, config.method.lr_power, start=done)
+    for done, losses in steps:
         seconds = before + time.monotonic() - began
         last = done == config.steps
-        pulse.step = done
-        request = _loudest("save" if stop is not None and stop.is_set() else pulse.stop_request)
+        heartbeat.step = done
+        asked = "save" if stop is not None and stop.is_set() else heartbeat.stop_request
+        request = _strongest(asked)
         if request == "discard" and not last:
             if leader:
                 run.event("discarded", step=done)
@@ -160,11 +172,17 @@ def _train(
         if leader:  # a stop adds no line and no score, or a resumed run would differ
             if logging_now:
                 run.log(done, seconds, scalars)
-            previews.after_step(done, pulse.preview_request)
+            previews.after_step(done, heartbeat.preview_request)
             if config.validate_every and (last or done % config.validate_every == 0):
-                best = _validate(run, method, data, done, seconds, best, runtime)
+                dice = validation_dice(method, data, runtime.device)
+                run.log(done, seconds, {VALIDATION_SCALAR: dice})
+                if config.select == "source_validation" and dice > max(
+                    best, best_so_far(run, done)
+                ):
+                    checkpoint.save_weights(run.checkpoints / checkpoint.BEST, weights(), done)
+                best = max(best, dice)
             if stopping or last or done % config.save_every == 0:
-                checkpoint.save(run.checkpoints, method, optimizers, done)
+                checkpoint.save(run.checkpoints, weights(), optimizers, done)
         if stopping:
             if leader:
                 run.event("stopped", step=done)
@@ -174,6 +192,47 @@ def _train(
     if leader:
         run.event("finished", step=done)
     _wait_for_all()
+
+
+def build_runtime(config: RunConfig) -> Runtime:
+    """The runtime that a run's settings ask for."""
+    device = choose_device(config.device)
+    if config.deterministic and device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return Runtime(
+        device,
+        precision=choose_precision(config.precision, device),
+        clip_norm=config.clip_norm,
+        seed=config.seed,
+        steps=config.steps,
+    )
+
+
+def take_steps(
+    method: Method[Any], data: TrainingData, runtime: Runtime, lr_power: float, *, start: int = 0
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """The steps of a method in memory: what `train` and `adapt` have in common.
+
+    Args:
+        method: in training mode, its optimisers attached to `runtime`.
+        data: slices that the batches are drawn from.
+        runtime: says how many steps the run has.
+        lr_power: learning rates fall as (1 - step/steps) to this power.
+        start: steps done already.
+
+    Yields:
+        Steps done, and what the last of them logs.
+    """
+    for step in range(start, runtime.steps):
+        runtime.step = step
+        runtime.set_learning_rates(poly(step, runtime.steps, lr_power))
+        with runtime.autocast():
+            method.before_step(data, runtime)
+        batch = data.batch(step, runtime.device)
+        with runtime.autocast():
+            losses = method.step(batch, runtime)
+        yield step + 1, losses
 
 
 def _load_data(run: Run, leader: bool) -> TrainingData:
@@ -193,123 +252,15 @@ def _load_data(run: Run, leader: bool) -> TrainingData:
     return data
 
 
-def check_validation(config: RunConfig, *, has_held_out: bool) -> None:
-    """Refuse to validate or select without cases to score.
-
-    Raises:
-        InputError: saying which setting is missing.
-    """
-    if config.validate_every and not has_held_out:
-        raise InputError(
-            "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
-        )
-    if config.select == "source_validation" and not config.validate_every:
-        raise InputError("select source_validation needs scores; set validate_every above 0")
-
-
-def _start(method: Method[Any], init: Path | None, data: TrainingData) -> None:
-    """First weights of a new run: those of `init` where they fit, and the amplitude bank."""
-    if init is not None:
-        start = Run.open(init)
-        method.check_init(start.config.method)
-        given = checkpoint.load_weights(start.weights_file())
-        own = method.state_dict()
-        fitting = {
-            name: tensor
-            for name, tensor in given.items()
-            if name in own and own[name].shape == tensor.shape and method.loads_from_init(name)
-        }
-        foreign = [n for n in own if n not in fitting]
-        foreign += [n for n in given if n not in own]
-        foreign = [n for n in foreign if n.startswith("segmentor.") and method.loads_from_init(n)]
-        if foreign:
-            raise InputError(
-                f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
-                "the same segmentor settings"
-            )
-        for part in _whole_parts(own):
-            misfits = [n for n in own if n not in fitting] + [n for n in given if n not in own]
-            if any(n.startswith(part) for n in misfits):  # half of a network is none
-                fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
-                if any(n.startswith(part) for n in given):  # another method simply has none
-                    logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
-        if data.source is None and "amplitude_bank" not in fitting:
-            raise InputError(
-                f"bank_size or fourier_half_width of reliability are not those of {init}, whose source "
-                "spectra the votes need; give both runs the same"
-            )
-        method.load_state_dict({**own, **fitting})
-        logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
-    settings = method.config.reliability
-    if data.source is not None:
-        slices = data.source_slices(settings.bank_size, data.config.seed)
-        method.amplitude_bank.copy_(grey_amplitude(slices, settings.fourier_half_width))
-
-
-def _whole_parts(names: Iterable[str]) -> list[str]:
-    """Prefixes of the discriminators and generators among the names of parameters and buffers."""
-    found = set()
-    for kind in ("discriminators.", "generators."):
-        for name in names:
-            if kind in name:
-                found.add(name[: name.index(".", name.index(kind) + len(kind)) + 1])
-    return sorted(found)
-
-
-def _validate(
-    run: Run,
-    method: Method[Any],
-    data: TrainingData,
-    step: int,
-    seconds: float,
-    best: float,
-    runtime: Runtime,
-) -> float:
-    """Mean Dice on the held-out labelled cases, for watching; keeps the best weights if selected."""
-    from napari_uda.data.volume import read_labels, read_volume
-    from napari_uda.evaluation import evaluate
-    from napari_uda.inference.predict import segment_volume
-
-    intensity = data.facts.source_intensity
-    assert intensity is not None
-    values = []
-    for case in data.held_out:
-        assert case.label is not None
-        image = read_volume(case.image)
-        maps = segment_volume(
-            *(method, data.facts, image, intensity, runtime.device), labelled_domain=True
-        )
-        prediction = image.with_array(maps.labels)
-        scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
-        values += [
-            float(row["dice"])
-            for row in scores.rows
-            if row["state"] != "absent" and row["name"] in data.facts.labels
-        ]
-    dice = sum(values) / max(1, len(values))
-    run.log(step, seconds, {"source_validation_dice": dice})
-    earlier = max(
-        (
-            float(m["source_validation_dice"])
-            for m in run.metrics()
-            if "source_validation_dice" in m and m["step"] < step
-        ),
-        default=-1.0,
-    )
-    if run.config.select == "source_validation" and dice > max(best, earlier):
-        checkpoint.save_weights(run.checkpoints / checkpoint.BEST, method, step)
-    return max(best, dice)
-
-
-def _loudest(request: StopRequest) -> StopRequest:
+def _strongest(request: StopRequest) -> StopRequest:
     """The strongest request of any rank: all ranks stop after the same step, in the same way."""
     if not distributed.is_distributed():
         return request
     votes = torch.tensor(
-        [float(_LOUDNESS.index(request))]
+        [float(_BY_STRENGTH.index(request))]
     )  # on the CPU: gloo talks there beside nccl
     dist.all_reduce(votes, dist.ReduceOp.MAX)
-    return _LOUDNESS[int(votes.item())]
+    return _BY_STRENGTH[int(votes.item())]
 
 
 def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
@@ -324,6 +275,3 @@ def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
 def _wait_for_all() -> None:
     if distributed.is_distributed():
         dist.barrier()
-
-
-__all__ = ["DataFacts", "Progress", "train_run"]

@@ -16,20 +16,20 @@ import torch
 from torch import Tensor
 
 from napari_uda.core.files import atomic_file
-from napari_uda.inference.ask_views import ask_views
 from napari_uda.losses.entropy import entropy_map
-from napari_uda.players.translator import Direction, Translator
+from napari_uda.players.translator import Direction
 from napari_uda.run.folder import Domain, PreviewRequest, SlicePlace
-from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE, vote
+from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.core.runtime import Runtime
+    from napari_uda.data.batches import TrainingData
     from napari_uda.data.slices import SliceStore
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
-    from napari_uda.training.load import TrainingData
+    from napari_uda.uncertainty.view_vote import ViewVote
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,11 @@ _SHARE_OF_TIME = 0.1  # previews on request may slow a run down by this much
 class Previews:
     """Writes `previews/<step>.npz` every `preview_every` steps, and as often as somebody asks."""
 
-    def __init__(self, run: Run, method: Method[Any], data: TrainingData, runtime: Runtime) -> None:
+    def __init__(
+        self, run: Run, method: Method[Any], vote: ViewVote, data: TrainingData, runtime: Runtime
+    ) -> None:
         self._run, self._method, self._data, self._runtime = run, method, data, runtime
+        self._vote = vote
         self._due = 0.0
         self._answered: PreviewRequest | None = None
         self._works = True
@@ -75,17 +78,24 @@ class Previews:
             with atomic_file(self._run.slices_file) as file:
                 file.write((json.dumps(choice, indent=2) + "\n").encode())
         known = [place for place in wanted if _row(stores, place) is not None]
-        arrays = preview_arrays(self._method, self._data, self._runtime, known or [_middle(stores)])
+        arrays = preview_arrays(
+            self._method, self._vote, self._data, self._runtime, known or [_middle(stores)]
+        )
         self._run.save_preview(step, arrays)
 
 
 def preview_arrays(
-    method: Method[Any], data: TrainingData, runtime: Runtime, places: list[SlicePlace]
+    method: Method[Any],
+    vote: ViewVote,
+    data: TrainingData,
+    runtime: Runtime,
+    places: list[SlicePlace],
 ) -> dict[str, NDArray[np.generic]]:
     """What the network makes of some slices; its mode and statistics are left as they were.
 
     Args:
         method: the network in training.
+        vote: the run's vote on reliability.
         data: where the slices are.
         runtime: device and precision.
         places: N slices that `data` has.
@@ -107,7 +117,7 @@ def preview_arrays(
                 raise ValueError(f"{place} is no slice of this run")
             image = stores[place.domain].image(np.array([row])).to(runtime.device)
             with torch.no_grad(), runtime.autocast():
-                slices.append(_one_slice(method, image, place.domain, row))
+                slices.append(_one_slice(method, vote, image, place.domain, row))
     finally:
         method.train(training)
     arrays: dict[str, NDArray[np.generic]] = {
@@ -122,26 +132,25 @@ def preview_arrays(
 
 
 def _one_slice(
-    method: Method[Any], image: Tensor, domain: Domain, row: int
+    method: Method[Any], vote: ViewVote, image: Tensor, domain: Domain, row: int
 ) -> dict[str, NDArray[np.generic]]:
     """Arrays `(H, W)` of one slice `(1, K, H, W)`; its views are the same in every preview."""
     predict = method.predict_labelled if domain == "source" else method.predict
     logits = predict(image)
     label = logits.argmax(1)
-    ballot = ask_views(method, predict, image, label, np.array([row]))
-    reliable = vote(ballot.agrees_random, ballot.agrees_fourier).reliable[0]
+    views = vote.compare(predict, image, label, np.array([row]))
+    reliable = views.reliability().reliable[0]
     arrays = {
         "input": _middle_channel(image),
         "prediction": label[0].to(torch.uint8).cpu().numpy(),
         "entropy": _half(entropy_map(logits)[0]),
         "reliability": np.where(reliable.cpu().numpy(), RELIABLE, UNRELIABLE).astype(np.uint8),
-        "random_view": _middle_channel(ballot.random[:1]),
-        "fourier_view": _middle_channel(ballot.fourier[:1]),
+        "random_view": _middle_channel(views.random[:1]),
+        "fourier_view": _middle_channel(views.fourier[:1]),
     }
-    translator = getattr(method, "translator", None)
-    if isinstance(translator, Translator):
+    if method.translator is not None:
         there: Direction = "source_to_target" if domain == "source" else "target_to_source"
-        arrays["translation"] = _middle_channel(translator.translate(image, there))
+        arrays["translation"] = _middle_channel(method.translator.translate(image, there))
     return arrays
 
 

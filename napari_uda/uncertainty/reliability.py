@@ -48,11 +48,6 @@ class ReliabilityConfig(Config):
             raise ValueError("give two numbers from 0, the lower one first")
         return value
 
-    def empty_bank(self, channels: int) -> Tensor:
-        """Zeros of the bank's shape `(bank_size, K, 2b+1, 2b+1)`."""
-        side = 2 * self.fourier_half_width + 1
-        return torch.zeros(self.bank_size, channels, side, side)
-
 
 class Reliability(NamedTuple):
     """`reliable` and `unreliable`, `(B, H, W)` bool; complementary for an odd number of views."""

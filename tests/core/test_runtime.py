@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -11,11 +12,10 @@ from tiny_cases import changed, snapshot
 from torch import Tensor, nn, optim
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.runtime import Runtime, choose_device, choose_precision
+from napari_uda.core.precision import choose_device, choose_precision, in_float32
+from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
 from napari_uda.core.seeds import generator
-from napari_uda.methods.source_only import SourceOnlyConfig
-from napari_uda.run.config import RunConfig
 
 
 class Game(nn.Module):
@@ -33,7 +33,7 @@ class Game(nn.Module):
 
 def _start(lr: float = 0.1, **settings: Any) -> tuple[Game, Runtime]:
     game = Game()
-    runtime = Runtime(RunConfig(method=SourceOnlyConfig(), device="cpu", **settings))
+    runtime = Runtime(torch.device("cpu"), **settings)
     players = {"first": game.first, "second": game.second}
     runtime.attach({n: optim.SGD(p.parameters(), lr=lr) for n, p in players.items()})
     return game, runtime
@@ -43,7 +43,7 @@ def _start(lr: float = 0.1, **settings: Any) -> tuple[Game, Runtime]:
 def test_gradients_reach_the_named_player_only(player: str) -> None:
     game, runtime = _start()
     before = snapshot(game)
-    runtime.minimise(game().square(), player)
+    runtime.minimise({"loss": game().square()}, player)
     assert changed(before, game) == {f"{player}.weight", f"{player}.bias"}
     other = game.second if player == "first" else game.first
     assert all(parameter.grad is None for parameter in other.parameters())
@@ -52,7 +52,7 @@ def test_gradients_reach_the_named_player_only(player: str) -> None:
 def test_several_players_move_on_one_loss() -> None:
     game, runtime = _start()
     before, loss = snapshot(game), game().square()
-    runtime.minimise(loss, "first", "second")
+    runtime.minimise({"loss": loss}, "first", "second")
     assert changed(before, game) == set(before)
     assert float(game().square().detach()) < float(loss.detach())
 
@@ -62,7 +62,7 @@ def test_a_step_by_hand_and_no_gradient_left_over() -> None:
     for _ in range(2):  # the second step must not see the first one's gradient
         weight = game.second.weight.detach().clone()
         hidden = game.first(torch.tensor([[1.0, -2.0, 0.5]])).detach()
-        runtime.minimise(3 * game(), "second")
+        runtime.minimise({"loss": 3 * game()}, "second")
         torch.testing.assert_close(game.second.weight, weight - 0.5 * 3 * hidden)
 
 
@@ -70,7 +70,7 @@ def test_a_gradient_left_by_the_other_player_is_dropped() -> None:
     game, runtime = _start(lr=0.5)
     game().square().backward()
     before = game.second.bias.detach().clone()
-    runtime.minimise(game(), "second")  # the gradient of the bias is 1
+    runtime.minimise({"loss": game()}, "second")  # the gradient of the bias is 1
     torch.testing.assert_close(game.second.bias, before - 0.5)
 
 
@@ -79,7 +79,7 @@ def test_clipping_bounds_the_norm_over_all_players(limit: float, moved: float) -
     game, runtime = _start(lr=1.0, clip_norm=limit)
     before = snapshot(game)
     loss = 500 * (game.first.bias[0] * 0.6 + game.second.bias[0] * 0.8)  # gradient norm 500
-    runtime.minimise(loss, "first", "second")
+    runtime.minimise({"loss": loss}, "first", "second")
     steps = [(before[n] - t).flatten() for n, t in snapshot(game).items()]
     assert float(torch.cat(steps).norm()) == pytest.approx(moved, rel=1e-4)
 
@@ -99,7 +99,7 @@ def test_what_is_not_finite_raises_and_changes_nothing(spoil) -> None:
     runtime.step = 17
     before = snapshot(game)
     with pytest.raises(FloatingPointError, match=r"loss of first and second is .* at step 17"):
-        runtime.minimise(spoil(game()), "first", "second")
+        runtime.minimise({"loss": spoil(game())}, "first", "second")
     assert not changed(before, game)
     for optimizer in optimizers.values():
         assert not optimizer.state
@@ -153,3 +153,67 @@ def test_an_unknown_device_is_refused() -> None:
     for name in ("toaster", "cuda:99"):
         with pytest.raises(InputError, match=f"device '{name}' cannot be used here"):
             choose_device(name)
+
+
+def test_terms_come_back_as_they_were_before_the_step() -> None:
+    game, runtime = _start()
+    first, second = game().square(), 2 * game()
+    logs = runtime.minimise({"first": first, "second": second}, "first")
+    assert list(logs) == ["first", "second"]
+    assert torch.equal(logs["first"], first.detach())
+    assert not any(term.requires_grad for term in logs.values())
+
+
+def test_the_sum_of_the_terms_is_what_a_step_lowers() -> None:
+    whole, parts = _start()[0], _start()[0]
+    for game, terms in (
+        (whole, {"all": 5 * whole()}),
+        (parts, {"a": 2 * parts(), "b": 3 * parts()}),
+    ):
+        runtime = Runtime(torch.device("cpu"))
+        runtime.attach({"first": optim.SGD(game.first.parameters(), lr=0.1)})
+        runtime.minimise(terms, "first")
+    torch.testing.assert_close(whole.first.weight, parts.first.weight)
+
+
+def test_a_second_forward_in_bfloat16_sees_the_weights_of_the_first_update() -> None:
+    """Autocast keeps its bfloat16 copies of weights: without clearing them the second step is stale."""
+    game, runtime = _start(lr=0.5, precision="bf16")
+    image = torch.tensor([[1.0, -2.0, 0.5]])
+    seen = []
+    with runtime.autocast():
+        for _ in range(2):
+            loss = game.first(image).float().sum()
+            seen.append(float(loss.detach()))
+            runtime.minimise({"loss": loss}, "first")
+            fresh = copy.deepcopy(game.first)  # has no copies in autocast's cache
+            assert torch.equal(game.first(image), fresh(image))
+    # every output falls by 0.5 times the squared length of (image, 1), which is 6.25
+    assert seen[1] == pytest.approx(seen[0] - 2 * 0.5 * 6.25, abs=0.1)
+
+
+def test_backward_leaves_autocast() -> None:
+    """Gradients arrive in float32 and are those of the same step outside of autocast."""
+    game, runtime = _start(precision="bf16")
+    with runtime.autocast():
+        runtime.minimise({"loss": game().float().square()}, "first")
+    other, plain = _start(precision="bf16")
+    with plain.autocast():
+        loss = other().float().square()
+    plain.minimise({"loss": loss}, "first")
+    assert game.first.weight.dtype == torch.float32
+    assert torch.equal(game.first.weight, other.first.weight)
+
+
+def test_products_that_must_be_exact_stay_in_float32() -> None:
+    matrix = torch.rand(4, 4)
+
+    @in_float32
+    def product(values: Tensor) -> Tensor:
+        return values @ values
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+        exact = product(matrix)
+    assert exact.dtype == torch.float32
+    torch.testing.assert_close(exact.double(), matrix.double() @ matrix.double())

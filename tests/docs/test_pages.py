@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from napari_uda.evaluation.protocols import PROTOCOLS
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +176,7 @@ def test_modules_exist() -> None:
 
 
 def test_recipes_exist() -> None:
-    known = {file.stem for file in (PACKAGE / "recipes").glob("*.yaml")}
+    known = {file.stem for file in (PACKAGE / "run" / "recipes").glob("*.yaml")}
     named = {
         (page_name(page), name)
         for page in WITH_README

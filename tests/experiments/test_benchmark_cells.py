@@ -18,11 +18,13 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import read_labels, write_volume
 from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.experiments import cells as cells_module
-from napari_uda.experiments.cells import Cell, Store, plan, read_job, run_cell, write_job
+from napari_uda.experiments.cells import run_cell
 from napari_uda.experiments.executors import Progress
 from napari_uda.experiments.pictures import draw_grid
+from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import collect
 from napari_uda.experiments.spec import Pictures
+from napari_uda.experiments.store import Cell, Store, read_job, write_job
 from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
@@ -101,7 +103,7 @@ def test_start_is_part_of_the_key(two_domains: Domains, tmp_path: Path) -> None:
     assert len(found) == 3
 
 
-def test_only_methods_that_need_the_source_are_told_where_it_lies(
+def test_only_methods_that_need_the_source_learn_where_it_lies(
     two_domains: Domains, tmp_path: Path
 ) -> None:
     rows = [SOURCE_ONLY, {"name": "upper", "method": "target_supervised"}]
@@ -186,7 +188,7 @@ def test_failed_cell_is_named_and_the_rest_goes_on(two_domains: Domains, tmp_pat
     assert not next(line for line in lines if line.startswith("| source_only |")).count("-")
 
 
-def test_failure_that_was_mended_is_forgotten(
+def test_failure_that_was_corrected_is_forgotten(
     two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
@@ -212,7 +214,7 @@ def test_stop_saves_and_the_same_call_goes_on(two_domains: Domains, tmp_path: Pa
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
         run_tiny(spec, out, on_progress=after_two, stop=stop)
-    assert "not finished yet, seed 0" in (out / "table.md").read_text()
+    assert "not finished yet for seed 0" in (out / "table.md").read_text()
     whole = run_tiny(spec, tmp_path / "whole").markdown
     assert run_tiny(spec, out).markdown == whole
     assert list(events_of_runs(out).values()) == [["started", "stopped", "resumed", "finished"]]

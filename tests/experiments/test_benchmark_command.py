@@ -44,7 +44,7 @@ def test_failed_cell_makes_the_exit_code(
     assert code_of(spec, "--out", tmp_path / "out", "--no-pictures") == 2
     said = capsys.readouterr()
     assert (
-        "napari-uda: 1 cells failed, the others are in the tables: odd, CT to MR, seed 0:"
+        "napari-uda: 1 cell failed; the others are in the tables: odd, CT to MR, seed 0:"
         in said.err
     )
     assert "| source_only |" in said.out
@@ -57,7 +57,7 @@ def test_bad_spec_is_one_sentence(
     assert code_of(spec, "--out", tmp_path / "out") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("napari-uda: ")
-    assert "stands there twice" in line
+    assert "is there twice" in line
     assert code_of(spec) == 2
     assert "--out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

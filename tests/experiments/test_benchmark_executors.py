@@ -26,17 +26,11 @@ from benchmark_cases import (
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.experiments import executors
-from napari_uda.experiments.cells import (
-    Cell,
-    Store,
-    last_event,
-    plan,
-    read_job,
-    run_cell,
-    steps_done,
-)
+from napari_uda.experiments.cells import last_event, run_cell, steps_done
 from napari_uda.experiments.executors import Job, Progress, Submitit, read_parameters
 from napari_uda.experiments.executors import run_elsewhere as elsewhere
+from napari_uda.experiments.plan import plan
+from napari_uda.experiments.store import Cell, Store, read_job
 from napari_uda.run.run import Run
 
 pytestmark = pytest.mark.slow
@@ -164,7 +158,7 @@ def test_cell_whose_process_dies_is_started_again_and_then_given_up(
     (cell,) = plan(tiny_spec(two_domains, tmp_path, rows=[ROW]), store.out)
     elsewhere(store, [cell], Dying(), jobs=1, on_progress=lambda _: None, wait_seconds=0)
     assert starts == 3
-    assert "died 3 times" in store.reason(cell.key)
+    assert "ended 3 times" in store.reason(cell.key)
 
 
 class Watched(Submitit):

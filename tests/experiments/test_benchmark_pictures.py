@@ -16,12 +16,13 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
 from napari_uda.data.folder import Case
 from napari_uda.data.volume import Volume, read_labels, write_volume
-from napari_uda.experiments import figure, pictures, views_picture
-from napari_uda.experiments.cells import Store, plan
+from napari_uda.experiments import picture_parts, pictures, vote_picture
+from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import DataResults, collect
 from napari_uda.experiments.spec import Pictures
 from napari_uda.experiments.statistics import Comparison, Test
-from napari_uda.experiments.views_picture import voting_run
+from napari_uda.experiments.store import Store
+from napari_uda.experiments.vote_picture import voting_run
 from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
@@ -99,9 +100,9 @@ def test_views_use_the_weights_that_are_there(
 ) -> None:
     """Two lines a case, seven tiles wide for three views of each kind; the masks have both colours."""
     asked = []
-    ask = views_picture.slice_views
+    ask = vote_picture.slice_views
     monkeypatch.setattr(
-        views_picture, "slice_views", lambda *given: asked.append(ask(*given)) or asked[-1]
+        vote_picture, "slice_views", lambda *given: asked.append(ask(*given)) or asked[-1]
     )
     file = pictures.draw_views(found, Pictures(count=2), tmp_path / "views.png")
     image = imread(file)[..., :3]
@@ -113,13 +114,13 @@ def test_views_use_the_weights_that_are_there(
         assert (abs(image - rgb) < 0.01).all(axis=-1).sum() > 50  # the legend at least
     (row,) = [row for row in found.rows if row.name == "advent"]
     saved = read_labels(row.predictions[0] / "target_0_reliability.nii.gz").canonical().array
-    index = figure.choose_slice(pictures.drawn_cases(found, Pictures())[0], 0).index
+    index = picture_parts.choose_slice(pictures.drawn_cases(found, Pictures())[0], 0).index
     assert np.array_equal(asked[0].reliable, saved[index] == 1)
 
 
 def test_overlay_by_hand() -> None:
     labels = np.array([[0, 1], [3, 9]], np.uint8)
-    shown = figure.overlay(labels, {1: "#FF0000", 3: "#0000FF"})
+    shown = picture_parts.overlay(labels, {1: "#FF0000", 3: "#0000FF"})
     assert shown[0, 0, 3] == shown[1, 1, 3] == 0  # background and a value without a colour
     assert shown[0, 1].tolist() == pytest.approx([1, 0, 0, 0.55])
     assert shown[1, 0].tolist() == pytest.approx([0, 0, 1, 0.55])
@@ -139,7 +140,7 @@ def test_slice_is_the_fullest_and_seen_as_radiologists_do(tmp_path: Path) -> Non
         for name, volume in (("image", image), ("label", label)):
             files.append(tmp_path / f"{name}_{order[0]}.nii.gz")
             write_volume(files[-1], reoriented(volume, order, flips))
-        cuts.append(figure.choose_slice(Case("c", *files)))
+        cuts.append(picture_parts.choose_slice(Case("c", *files)))
     for cut in cuts:
         assert cut.index == 4
         assert cut.reference.shape == (40, 40)

@@ -1,4 +1,4 @@
-"""A spec is read whole, or refused in one sentence that says what to mend."""
+"""A spec is read whole, or refused in one sentence that says what to correct."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from benchmark_cases import tiny_content, tiny_spec, write_spec
 
 from napari_uda.core.errors import InputError
-from napari_uda.experiments.cells import cell_config, plan
+from napari_uda.experiments.plan import cell_config, plan
 from napari_uda.experiments.spec import read_spec
 
 Domains = tuple[Path, Path]
@@ -39,7 +39,7 @@ def test_rows_come_after_those_they_start_from(two_domains: Domains, tmp_path: P
 
 BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"rows": []}, ("rows",)),
-    ({"rows": [ROW, ROW]}, ("row 'source_only' stands there twice", "unique")),
+    ({"rows": [ROW, ROW]}, ("row 'source_only' is there twice", "a name of its own")),
     ({"rows": [{**ROW, "init": "nobody"}]}, ("init 'nobody'", "source_only")),
     ({"rows": [{**ROW, "init": "source_only"}]}, ("circle",)),
     ({"rows": [{**ROW, "data": ["MR to CT"]}]}, ("'MR to CT'", "CT to MR")),

@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.gui.train.method_picker import MethodPicker, read_methods
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 
 
 @pytest.fixture

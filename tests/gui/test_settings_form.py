@@ -13,7 +13,6 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
 
-from napari_uda.api import build_config, list_recipes, read_recipe
 from napari_uda.core.config import Config
 from napari_uda.gui.train.setting_fields import (
     ChoiceEditor,
@@ -26,8 +25,9 @@ from napari_uda.gui.train.setting_fields import (
     number_text,
 )
 from napari_uda.gui.train.settings_form import SettingsForm
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
+from napari_uda.run.recipes import build_config, list_recipes, read_recipe
 
 
 class Inner(Config):

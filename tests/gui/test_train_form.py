@@ -17,7 +17,6 @@ from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.api import build_config
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
@@ -29,6 +28,7 @@ from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.worker import Job
 from napari_uda.run.config import RunConfig
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import dump_config, write_text
 
 WAIT_MS = 60_000

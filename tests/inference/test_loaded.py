@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
+from napari_uda.inference import loaded as loaded_module
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
 from napari_uda.run.run import Run
@@ -23,8 +23,13 @@ Domains = tuple[Path, Path]
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Run folders whose weights were read."""
     seen: list[Path] = []
-    load: Callable[[Run], object] = Run.load_method
-    monkeypatch.setattr(Run, "load_method", lambda run: seen.append(run.path) or load(run))
+    read = loaded_module.load_method_weights
+
+    def watched(file: Path) -> object:
+        seen.append(file.parents[1])
+        return read(file)
+
+    monkeypatch.setattr(loaded_module, "load_method_weights", watched)
     return seen
 
 

@@ -16,6 +16,7 @@ from tiny_cases import LABELS, all_orientations, blob_case, reoriented
 from torch import Tensor
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data.facts import DataFacts
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.volume import Volume, read_volume
@@ -24,7 +25,6 @@ from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.run.run import Run
 from napari_uda.training.adapt import adapt
-from napari_uda.training.load import DataFacts
 
 CPU = torch.device("cpu")
 WINDOW = Intensity(mode="window", bounds=(0.0, 2.0))

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny_cases import all_orientations, blob_case, reoriented, small_config
+from tiny_cases import all_orientations, blob_case, reoriented, small_config, trained_method
 from torch import Tensor, nn
 
 import napari_uda as uda
@@ -19,9 +19,9 @@ from napari_uda.api import iterate
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.volume import Volume, read_volume
+from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import segment_volume
 from napari_uda.inference.translate import Translation, translate
-from napari_uda.methods.base import Method
 from napari_uda.players.translator import Translator
 from napari_uda.run.run import Run
 
@@ -53,15 +53,15 @@ class Negative(nn.Module):
 @pytest.fixture
 def negative(attent_run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The run with generators whose output is known, and windows for both domains."""
-    load = Run.load_method
+    load = LoadedRun.load
 
-    def loaded(self: Run) -> Method[Any]:
-        method = load(self)
+    def loaded(run: Any, device: str = "auto") -> LoadedRun:
+        found = load(run, device)
         for direction in DIRECTIONS:
-            method.translator.generators[direction] = Negative()
-        return method
+            found.method.translator.generators[direction] = Negative()
+        return found
 
-    monkeypatch.setattr(Run, "load_method", loaded)
+    monkeypatch.setattr(LoadedRun, "load", loaded)
     monkeypatch.setattr(Translator, "_both", lambda self: tuple(self.generators.values()))
     window = Intensity(mode="window", bounds=(0.0, 400.0))
     run = Run.open(attent_run.path)
@@ -171,7 +171,7 @@ def test_a_prediction_is_made_from_the_translation(attent_run: Run) -> None:
     volume = Volume(blob.array[:, 3:33, 4:37].copy(), np.diag([pixel, pixel, 4, 1]), "case")
     shown = translate(attent_run, volume, device="cpu").translated
     seen: list[Tensor] = []
-    method = attent_run.load_method()
+    method = trained_method(attent_run)
     method.segmentor.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     facts = attent_run.facts
     segment_volume(method, facts, volume, facts.target_intensity, torch.device("cpu"))

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_cases import small_config
+from tiny_cases import new_method, small_config
 from torch import Tensor
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.methods.base import Method, method_class
-from napari_uda.methods.build import build_method
+from napari_uda.data.batches import TrainingData
+from napari_uda.methods.base import Method
+from napari_uda.methods.registry import method_class
 from napari_uda.run.config import RunConfig
-from napari_uda.training.load import TrainingData, load_training_data
+from napari_uda.training.load import load_training_data
+from napari_uda.training.loop import build_runtime
 
 CPU = torch.device("cpu")
 
@@ -30,9 +32,9 @@ class Bench:
 
     def step(self) -> dict[str, Tensor]:
         """The next step, as the loop takes it."""
-        if self.method.refresh_due(self.runtime.step):
-            self.method.refresh(self.data, self.runtime)
-        logs = self.method.step(self.data.batch(self.runtime.step, CPU), self.runtime)
+        with self.runtime.autocast():
+            self.method.before_step(self.data, self.runtime)
+            logs = self.method.step(self.data.batch(self.runtime.step, CPU), self.runtime)
         self.runtime.step += 1
         return logs
 
@@ -47,7 +49,7 @@ def bench(name: str, domains: tuple[Path, Path], cache: Path, **settings: Any) -
     """A freshly built method before its first step."""
     config = small_config(name, *domains, **settings)
     data = load_training_data(config, method_class(name), cache=cache)
-    method = build_method(config, data.facts).place(CPU).train()
-    runtime = Runtime(config)
+    method = new_method(config, data.facts).place(CPU).train()
+    runtime = build_runtime(config)
     runtime.attach(method.optimizers())
     return Bench(config, data, method, runtime)

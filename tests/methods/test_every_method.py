@@ -19,12 +19,14 @@ from tiny_cases import (
     metric_lines,
     small_config,
     snapshot,
+    trained_method,
 )
 
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
-from napari_uda.methods.base import METHODS, MethodConfig, method_class
+from napari_uda.methods.base import MethodConfig
+from napari_uda.methods.registry import METHODS, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.config import RunConfig
 from napari_uda.run.run import Run
@@ -111,12 +113,13 @@ def test_a_step_moves_every_player_and_nobody_else(
     calls: list[str] = []
     minimise = stand.runtime.minimise
 
-    def counted(loss: torch.Tensor, *players: str) -> None:
+    def counted(terms: dict[str, torch.Tensor], *players: str) -> dict[str, torch.Tensor]:
         calls.extend(players)
         before = snapshot(stand.method)
-        minimise(loss, *players)
+        logged = minimise(terms, *players)
         moved = {n for p in players for n in stand.parameters_of(p)}
         assert changed(before, stand.method) == moved
+        return logged
 
     stand.runtime.minimise = counted  # type: ignore[method-assign]
     before = snapshot(stand.method)
@@ -288,8 +291,9 @@ def test_a_stored_method_gives_the_same_logits(
         stand.step()
     run = Run.create(tmp_path / "run", stand.config)
     run.write_facts(stand.data.facts)
-    checkpoint.save(run.checkpoints, stand.method, stand.method.optimizers(), 2)
-    again = Run.open(run.path).load_method()
+    weights = {**stand.method.state_dict(), checkpoint.AMPLITUDE_BANK: torch.zeros(32, 1, 5, 5)}
+    checkpoint.save(run.checkpoints, weights, stand.method.optimizers(), 2)
+    again = trained_method(Run.open(run.path))
     assert not again.training
     assert type(again) is type(stand.method)
     image = torch.rand(2, 1, 32, 32)

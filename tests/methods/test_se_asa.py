@@ -12,8 +12,8 @@ from method_cases import CPU, Bench, bench
 from tiny_cases import changed, snapshot
 from torch import Tensor
 
+from napari_uda.data.batches import Labelled, Unlabelled
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.methods.base import Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA, _last_view
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
@@ -48,7 +48,7 @@ def _vote(
 ) -> tuple[Tensor | None, Reliability]:
     """The vote of the bench's current step."""
     generators = stand.runtime.sample_generators("views", len(label))
-    return method._vote(source, target, label, generators, stand.runtime)
+    return method._vote(source, target, label, generators)
 
 
 def _statistics(method: SEASA) -> dict[str, Tensor]:
@@ -367,12 +367,12 @@ def test_the_mask_is_the_vote(make) -> None:
     assert torch.equal(logs[True, True]["prototype"], logs[False, True]["prototype"])
 
 
-def test_refresh_starts_the_prototypes_as_means_over_batches(make) -> None:
+def test_prototypes_start_as_means_over_batches(make) -> None:
     stand, method = make(prototype_batches=3, **STILL)
     for parameter in method.segmentor.parameters():
         assert parameter.requires_grad
     before = snapshot(method)
-    method.refresh(stand.data, stand.runtime)
+    method.before_step(stand.data, stand.runtime)
     buffers = {f"{d}_{kind}" for d in ("source", "target") for kind in ("prototypes", "seen")}
     assert changed(before, method) <= buffers
     means: dict[str, list[np.ndarray]] = {"source": [], "target": []}
@@ -392,7 +392,7 @@ def test_refresh_starts_the_prototypes_as_means_over_batches(make) -> None:
         assert not stored[~present].any()
 
 
-def test_every_batch_of_refresh_has_views_of_its_own(make, monkeypatch) -> None:
+def test_every_batch_of_the_start_has_views_of_its_own(make, monkeypatch) -> None:
     stand, _ = make(prototype_batches=3)
     streams: list[str] = []
     sample_generators = stand.runtime.sample_generators
@@ -420,12 +420,19 @@ def test_classes_weigh_the_entropy_by_their_rarity(make) -> None:
     assert float(terms["entropy_unreliable"]) == pytest.approx(-rising, rel=1e-5)
 
 
-def test_refresh_is_due_once_and_only_when_needed(make) -> None:
-    _, method = make(warmup_steps=3)
-    assert [step for step in range(10) if method.refresh_due(step)] == [3]
+def test_prototypes_start_once_and_only_when_needed(make) -> None:
+    stand, method = make(warmup_steps=3)
+
+    def moves_at(step: int) -> bool:
+        stand.runtime.step = step
+        before = snapshot(method)
+        method.before_step(stand.data, stand.runtime)
+        return bool(changed(before, method))
+
+    assert [step for step in (0, 1, 2, 4, 5, 3) if moves_at(step)] == [3]
     for settings in ({"prototype_weight": 0}, {"prototype_batches": 0}):
-        _, method = make(**settings)
-        assert not any(method.refresh_due(step) for step in range(10))
+        stand, method = make(**settings)
+        assert not any(moves_at(step) for step in range(3))
 
 
 # --- stages and players ---------------------------------------------------------------------------
@@ -489,9 +496,9 @@ def test_fooling_pulls_the_segmentor_only_and_towards_source(make) -> None:
     batch = stand.data.batch(1, CPU)
     output = method.segmentor(batch.unlabelled().image)
     losses = method.adversary.fooling_losses(output)
-    assert losses.keys() == {"main", "aux"}
+    assert losses.keys() == {"adversarial_main", "adversarial_aux"}
     parameters = {n: p.detach().clone() for n, p in method.named_parameters()}
-    stand.runtime.minimise(sum(losses.values()), "segmentor")
+    stand.runtime.minimise(losses, "segmentor")
     moved = {n for n, p in method.named_parameters() if not torch.equal(p, parameters[n])}
     assert moved
     assert all(name.startswith("segmentor.") for name in moved)

@@ -19,17 +19,19 @@ from tiny_cases import (
     metric_lines,
     small_config,
     snapshot,
+    trained_method,
 )
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import napari_uda as uda
-from napari_uda.api import build_config, iterate
+from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.weak_labels import WeakLabels, make_weak_labels
 from napari_uda.losses.prior import predicted_log_ratio, size_weights
 from napari_uda.methods.sfda import SFDA
 from napari_uda.run import checkpoint
+from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run
 from napari_uda.training.loop import train_run
 
@@ -40,7 +42,7 @@ PIXELS = 32 * 32
 def _stand(domains: Domains, cache: Path, **method: Any) -> Bench:
     """A bench whose slices have their priors."""
     stand = bench("sfda", domains, cache, method=method)
-    stand.method.refresh(stand.data, stand.runtime)
+    stand.method.before_step(stand.data, stand.runtime)
     stand.runtime.step = 1  # step 0 would look at the slices again
     return stand
 
@@ -177,7 +179,7 @@ def test_what_the_source_model_proposes(
     stand = bench("sfda", two_domains, tmp_path, method=settings)
     # found are more than 20 and 40 pixels; the slices after these are empty
     stand.method.segmentor = _Proposing([(21, 41), (21, 40), (20, 41)] + [(0, 0)] * 15)  # type: ignore[assignment]
-    stand.method.refresh(stand.data, stand.runtime)
+    stand.method.before_step(stand.data, stand.runtime)
     areas, trusted = _areas(stand), stand.method.trusted.tolist()
     if presence == "proposals":
         np.testing.assert_allclose(areas[:3], [[40, 80], [40, 0], [0, 80]], rtol=1e-4)
@@ -191,7 +193,7 @@ def test_what_the_source_model_proposes(
 def test_select_takes_some_of_the_empty_slices(two_domains: Domains, tmp_path: Path) -> None:
     stand = bench("sfda", two_domains, tmp_path, method={"presence": "select"})
     stand.method.segmentor = _Proposing([(0, 0)] * 18)  # type: ignore[assignment]
-    stand.method.refresh(stand.data, stand.runtime)
+    stand.method.before_step(stand.data, stand.runtime)
     assert 3 < stand.method.trusted.sum() < 15
 
 
@@ -424,7 +426,7 @@ def test_it_is_resumed_without_the_run_it_came_from_and_without_the_tags(
         assert_same_tensors(
             *(checkpoint.load_weights(r.checkpoints / file) for r in (whole, parts))
         )
-    assert isinstance(parts.load_method(), SFDA)
+    assert isinstance(trained_method(parts), SFDA)
 
 
 def test_weak_labels_are_named_by_an_absolute_path(

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from method_cases import CPU, bench
-from tiny_cases import assert_same_tensors, changed, events, metric_lines, small_config, snapshot
+from tiny_cases import (
+    assert_same_tensors,
+    changed,
+    events,
+    metric_lines,
+    small_config,
+    snapshot,
+    trained_method,
+)
 from torch import Tensor
 
 from napari_uda.api import iterate
@@ -230,8 +238,8 @@ def test_stage_b_takes_the_generators_of_another_run(
     assert all(torch.equal(before[name], after[name]) for name in generators)
     name = "segmentor.head.weight"
     assert torch.allclose(before[name], after[name], atol=1e-6) == keep
-    assert run.load_method().translator.trained_steps == 2
-    assert len(list(run.load_method().optimizers())) == 3  # segmentor and two discriminators
+    assert trained_method(run).translator.trained_steps == 2
+    assert len(list(trained_method(run).optimizers())) == 3  # segmentor and two discriminators
 
 
 @pytest.mark.parametrize("method", ["attent", "cyclegan"])
@@ -262,7 +270,7 @@ def test_gates_do_not_matter_where_generators_are_not_taken(
 ) -> None:
     init = str(translator_run.path)
     plain = _train(tmp_path / "plain", "cyclegan", two_domains, steps=1, init=init)
-    assert plain.load_method().translator.trained_steps == 1  # they started anew
+    assert trained_method(plain).translator.trained_steps == 1  # they started anew
     _train(tmp_path / "source", "source_only", two_domains, steps=1, init=init)
 
 
@@ -272,7 +280,7 @@ def test_stage_b_may_segment_with_another_network(
     method = {**STAGE_B, "keep_segmentor": False}
     wider = {"segmentor": {"width": 6}, "init": str(translator_run.path)}
     run = _train(tmp_path / "b", "attent", two_domains, steps=1, method=method, **wider)
-    assert run.load_method().segmentor.feature_channels == 12
+    assert trained_method(run).segmentor.feature_channels == 12
     with pytest.raises(InputError, match="is another one"):
         _train(tmp_path / "c", "attent", two_domains, steps=1, method=STAGE_B, **wider)
 

@@ -8,10 +8,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from napari_uda.core.errors import InputError
+from napari_uda.networks.build import build_segmentor
 from napari_uda.networks.deeplab import AtrousHead, DeepLabV2
 from napari_uda.networks.normalisation import BatchNorm2d
 from napari_uda.networks.resnet import Bottleneck, ResNet, load_imagenet
-from napari_uda.networks.segmentor import SegmentorConfig, build_segmentor
+from napari_uda.networks.segmentor import SegmentorConfig
 
 SHALLOW = (1, 1, 1, 1)
 

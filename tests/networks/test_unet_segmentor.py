@@ -8,7 +8,8 @@ from torch import nn
 
 from napari_uda.core.errors import InputError
 from napari_uda.losses.segmentation import segmentation_loss
-from napari_uda.networks.segmentor import SegmentorConfig, build_segmentor
+from napari_uda.networks.build import build_segmentor
+from napari_uda.networks.segmentor import SegmentorConfig
 from napari_uda.networks.unet import UNet
 
 

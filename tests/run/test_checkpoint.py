@@ -71,7 +71,8 @@ def _pair(step: int) -> tuple[nn.Module, dict[str, optim.Optimizer]]:
 
 
 def _save(folder: Path, step: int) -> None:
-    checkpoint.save(folder, *_pair(step), step)
+    module, optimizers = _pair(step)
+    checkpoint.save(folder, module.state_dict(), optimizers, step)
 
 
 def _resumed_step(folder: Path) -> int:
@@ -291,7 +292,7 @@ def test_a_full_disk_keeps_the_old_best_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = tmp_path / checkpoint.BEST
-    checkpoint.save_weights(best, _pair(1)[0], 1)
+    checkpoint.save_weights(best, _pair(1)[0].state_dict(), 1)
 
     def full(tensors: Any, path: Path, metadata: Any) -> None:
         path.write_bytes(b"half")
@@ -299,7 +300,7 @@ def test_a_full_disk_keeps_the_old_best_weights(
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(InputError, match=r"best\.safetensors cannot be written"):
-        checkpoint.save_weights(best, _pair(2)[0], 2)
+        checkpoint.save_weights(best, _pair(2)[0].state_dict(), 2)
     assert (checkpoint.load_weights(best)["weight"] == 1).all()
 
 
@@ -342,7 +343,7 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path, build) -> None:
     optimizers = {"segmentor": build(_groups(network))}
     _steps(network, optimizers, range(3))
     optimizers["segmentor"].param_groups[0]["lr"] = 0.0123456789  # a schedule's number
-    checkpoint.save(tmp_path, network, optimizers, 3)
+    checkpoint.save(tmp_path, network.state_dict(), optimizers, 3)
     _steps(network, optimizers, range(3, 6))
 
     again = _network()
@@ -367,7 +368,7 @@ def test_buffers_of_every_type_survive(tmp_path: Path) -> None:
     module.register_buffer("last", torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last))
     module.register_buffer("short", torch.rand(3).bfloat16())
     expected = snapshot(module)
-    checkpoint.save(tmp_path, module, {}, 1)
+    checkpoint.save(tmp_path, module.state_dict(), {}, 1)
     loaded = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
     assert_same_tensors(expected, loaded)
     assert loaded["seen"].dtype == torch.bool

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny_cases import all_orientations, reoriented, small_config
+from tiny_cases import all_orientations, reoriented, small_config, trained_method
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import napari_uda as uda
@@ -24,6 +24,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
 from napari_uda.data.weak_labels import make_weak_labels
+from napari_uda.inference.loaded import LoadedRun
 from napari_uda.run.run import Run
 from napari_uda.training import adapt as adapt_module
 from napari_uda.training.adapt import STEPS, Adaptation, _too_far, adapt
@@ -126,14 +127,26 @@ def test_every_volume_starts_from_the_run(source_run: Run, two_domains: Domains)
     np.testing.assert_array_equal(joined[0].before.entropy, alone[0].before.entropy)
 
 
+def _watch_loads(monkeypatch: pytest.MonkeyPatch, seen: list[Any]) -> None:
+    """Keep hold of every method whose weights are read."""
+    load = LoadedRun.load
+
+    def watched(run: Any, device: str = "auto") -> LoadedRun:
+        loaded = load(run, device)
+        seen.append(loaded.method)
+        return loaded
+
+    monkeypatch.setattr(LoadedRun, "load", watched)
+
+
 def test_bn_adapt_moves_statistics_by_the_share_of_the_volume(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six slices against sixteen of the source; the first layer's statistics by hand."""
     seen = []
-    load = Run.load_method
-    monkeypatch.setattr(Run, "load_method", lambda run: seen.append(load(run)) or seen[-1])
-    own = load(source_run)
+    _watch_loads(monkeypatch, seen)
+    own = trained_method(source_run)
+    seen.clear()
     before = {name: value.clone() for name, value in own.state_dict().items()}
     adapt(source_run, image, method="bn_adapt")
     (adapted,) = seen
@@ -160,14 +173,14 @@ def test_tent_moves_nothing_but_batch_normalisation(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    load = Run.load_method
-    monkeypatch.setattr(Run, "load_method", lambda run: seen.append(load(run)) or seen[-1])
+    _watch_loads(monkeypatch, seen)
     adapt(source_run, image, method="tent", steps=2, max_volume_change=0)
-    before, after = load(source_run).state_dict(), seen[0].state_dict()
+    after = seen[0].state_dict()
+    before = trained_method(source_run).state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     layers = {
         f"{name}."
-        for name, layer in load(source_run).segmentor.named_modules(prefix="segmentor")
+        for name, layer in trained_method(source_run).segmentor.named_modules(prefix="segmentor")
         if isinstance(layer, _BatchNorm)
     }
     assert any(name.endswith("weight") for name in changed)

@@ -24,7 +24,7 @@ from napari_uda.run.folder import PreviewRequest, RunFolder, SlicePlace
 from napari_uda.run.run import Run
 from napari_uda.run.status import Beat, RunState, read_beat, run_status
 from napari_uda.training import previews as preview
-from napari_uda.training.heartbeat import Pulse
+from napari_uda.training.heartbeat import Heartbeat
 
 Domains = tuple[Path, Path]
 CHOSEN = (SlicePlace("target", "target_1", 2), SlicePlace("source", "source_0", 5))
@@ -62,7 +62,7 @@ def test_a_run_beats_while_it_trains_and_says_how_it_ended(
     list(iterator)
     assert run_status(run).state is RunState.FINISHED
     assert not run.heartbeat_file.exists()
-    assert not [t for t in threading.enumerate() if "pulse" in t.name]
+    assert not [t for t in threading.enumerate() if "heartbeat" in t.name]
 
 
 def test_the_beat_goes_on_during_a_long_step(
@@ -71,8 +71,8 @@ def test_the_beat_goes_on_during_a_long_step(
     monkeypatch.setattr("napari_uda.training.heartbeat.BEAT_SECONDS", 0.0)
     monkeypatch.setattr("napari_uda.training.heartbeat._LISTEN_SECONDS", 0.01)
     folder = RunFolder(tmp_path)
-    with Pulse(folder) as pulse:
-        pulse.step, pulse.device = 7, torch.device("cpu")
+    with Heartbeat(folder) as heartbeat:
+        heartbeat.step, heartbeat.device = 7, torch.device("cpu")
         end = time.monotonic() + 10
         while (read_beat(folder) or Beat()).step != 7 and time.monotonic() < end:
             time.sleep(0.01)
@@ -82,7 +82,7 @@ def test_the_beat_goes_on_during_a_long_step(
 
 
 def test_no_beat_is_written_for_other_ranks(tmp_path: Path) -> None:
-    with Pulse(RunFolder(tmp_path), active=False):
+    with Heartbeat(RunFolder(tmp_path), active=False):
         assert list(tmp_path.iterdir()) == []
 
 

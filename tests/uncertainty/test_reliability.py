@@ -112,9 +112,3 @@ def test_views_without_strength_are_the_slice_itself() -> None:
         fourier_views(image, bank, off, _generators(2)),
     ):
         torch.testing.assert_close(views, expected, atol=1e-4, rtol=0)
-
-
-def test_an_empty_bank_has_the_shape_of_a_full_one() -> None:
-    config = ReliabilityConfig(bank_size=7, fourier_half_width=3)
-    full = grey_amplitude(torch.rand(7, 5, 32, 32), 3)
-    assert config.empty_bank(5).shape == full.shape

@@ -38,7 +38,7 @@ class MethodEntry:
 
 def read_methods() -> list[MethodEntry]:
     """Every method of the package. Loads torch: for a worker thread."""
-    from napari_uda.methods.base import METHODS
+    from napari_uda.methods.registry import METHODS
 
     return [
         MethodEntry(

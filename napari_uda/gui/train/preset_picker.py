@@ -29,7 +29,7 @@ class Preset:
 
 def read_presets() -> list[Preset]:
     """The shipped recipes. Reads files and loads torch: for a worker thread."""
-    from napari_uda.api import list_recipes
+    from napari_uda.run.recipes import list_recipes
 
     return [read_preset(file, name) for name, file in list_recipes().items()]
 
@@ -44,8 +44,8 @@ def read_preset(file: Path, recipe: str = "") -> Preset:
     Raises:
         InputError: if it cannot be read or is no recipe.
     """
-    from napari_uda.api import read_recipe
-    from napari_uda.methods.base import method_name
+    from napari_uda.methods.registry import method_name
+    from napari_uda.run.recipes import read_recipe
 
     read = read_recipe(file)
     method = method_name(read.method) if read.method else ""

@@ -223,7 +223,7 @@ def prepare(
 
 def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:
     """Refuse a share of held-out patients that leaves none to train on, or none to score."""
-    from napari_uda.training.loop import check_validation
+    from napari_uda.training.validation import check_validation
 
     held_out: tuple[str, ...] = ()
     if report is not None:
@@ -245,7 +245,7 @@ def check_network(config: RunConfig) -> None:
     """
     import torch
 
-    from napari_uda.networks.segmentor import build_segmentor
+    from napari_uda.networks.build import build_segmentor
 
     with torch.device("meta"):  # no memory and no time for weights
         network = build_segmentor(config.segmentor, config.data.neighbours, 2, pretrained=False)

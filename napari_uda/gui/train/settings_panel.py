@@ -108,7 +108,7 @@ class SettingsPanel(QWidget):
         self.reset.setEnabled(self.form is not None and bool(self.form.changes()))
 
     def _of_preset(self) -> RunConfig:
-        from napari_uda.api import build_config
+        from napari_uda.run.recipes import build_config
 
         return _for_watching(build_config(self._method, recipe=self.presets.recipe))
 

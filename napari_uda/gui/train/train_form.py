@@ -188,7 +188,7 @@ class TrainForm(JobDock):
         Raises:
             InputError: if it cannot be read or names what does not exist.
         """
-        from napari_uda.api import build_config
+        from napari_uda.run.recipes import build_config
 
         preset = read_preset(file)
         entry = self.methods.method

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
-from napari_uda.experiments.figure import (
+from napari_uda.experiments.picture_parts import (
     TILE_INCHES,
     Slice,
     as_seen,
@@ -24,8 +24,8 @@ from napari_uda.experiments.figure import (
 )
 from napari_uda.experiments.results import DataResults
 from napari_uda.experiments.spec import Pictures
-from napari_uda.inference.ask_views import AGREES, DISAGREES, SliceViews, slice_views
 from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.slice_views import AGREES, DISAGREES, SliceViews, slice_views
 from napari_uda.run.run import Run
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_labels, read_volume, write_volume
-from napari_uda.experiments.cells import scored_cases
+from napari_uda.experiments.fingerprints import scored_cases
 
 _SIDE, _DEPTH = 64, 16
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from napari_uda.api import build_config, list_recipes
 from napari_uda.core.errors import InputError
-from napari_uda.methods.base import METHODS
+from napari_uda.methods.registry import METHODS
+from napari_uda.run.recipes import build_config, list_recipes
 from napari_uda.run.run import read_yaml
 
 RECIPES = list_recipes()

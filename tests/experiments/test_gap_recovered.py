@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_uda.experiments.known_share import share_of_gap
+from napari_uda.experiments.gap_recovered import share_of_gap
 
 CELLS = """\
 row,data,seed,run,status,train_seconds,predict_seconds,reason

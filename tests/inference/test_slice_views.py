@@ -11,9 +11,9 @@ from tiny_cases import blob_case, reoriented
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume
-from napari_uda.inference.ask_views import SliceViews, slice_views
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
+from napari_uda.inference.slice_views import SliceViews, slice_views
 from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]

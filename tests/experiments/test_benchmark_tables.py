@@ -13,10 +13,12 @@ import pytest
 from benchmark_cases import run_tiny, tiny_spec
 
 from napari_uda.evaluation.protocols import METRICS
-from napari_uda.experiments import layout
-from napari_uda.experiments.cells import Result, Store, labels_fingerprint, plan
+from napari_uda.experiments import tables
+from napari_uda.experiments.fingerprints import labels_fingerprint
+from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import DataResults, collect
 from napari_uda.experiments.spec import Spec
+from napari_uda.experiments.store import Result, Store
 from napari_uda.run.run import write_text
 
 Domains = tuple[Path, Path]
@@ -72,13 +74,13 @@ def collected(domains: Domains, folder: Path, **changes: Any) -> tuple[Spec, Dat
     return spec, found
 
 
-def lines_of(table: layout.Table) -> dict[str, list[str]]:
+def lines_of(table: tables.Table) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in table.body}
 
 
 def test_scores_table_by_hand(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
-    table = layout.scores_table(spec, found)
+    table = tables.scores_table(spec, found)
     lines = lines_of(table)
     # inner 20 and 40 (sd of two seeds: 20 / sqrt 2), outer 40 twice, average 30 and 40
     assert lines["source_only"][:3] == ["30.0 ± 14.1", "40.0 ± 0.0", "35.0 ± 7.1"]
@@ -94,7 +96,7 @@ def test_scores_table_by_hand(two_domains: Domains, tmp_path: Path) -> None:
 
 def test_caption_says_what_the_numbers_are(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
-    caption = layout.scores_table(spec, found).caption
+    caption = tables.scores_table(spec, found).caption
     for words in (
         "3 volumes scored, 3 of them among the target's training volumes",
         f"split {found.split}",
@@ -112,7 +114,7 @@ def test_one_seed_has_no_deviation_and_no_bounds_no_gap(
     two_domains: Domains, tmp_path: Path
 ) -> None:
     spec, found = collected(two_domains, tmp_path, rows=ROWS[:2], seeds=[0], published=[])
-    table = layout.scores_table(spec, found)
+    table = tables.scores_table(spec, found)
     assert lines_of(table)["source_only"] == [
         "20.0",
         "40.0",
@@ -132,18 +134,18 @@ def test_one_seed_has_no_deviation_and_no_bounds_no_gap(
 def test_upper_bound_below_the_lower_leaves_no_gap(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path, lower="target_supervised", upper="source_only")
     assert found.recovered == {}
-    assert any("no gap" in note for note in layout.scores_table(spec, found).notes)
+    assert any("no gap" in note for note in tables.scores_table(spec, found).notes)
 
 
 def test_structures_of_the_spec_alone_count(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path, structures=["outer"])
-    assert lines_of(layout.scores_table(spec, found))["source_only"][:2] == ["40.0 ± 0.0"] * 2
+    assert lines_of(tables.scores_table(spec, found))["source_only"][:2] == ["40.0 ± 0.0"] * 2
     assert found.comparisons["dice"][0].paired.n == 3  # pairs of that structure
 
 
 def test_matrix_has_both_tests(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
-    table = layout.matrix_table(spec, found, "dice")
+    table = tables.matrix_table(spec, found, "dice")
     lines = [line[2:] for line in table.body]
     # six pairs, all one way: 2 / 2**6, times three pairs of rows by Holm
     assert lines[0] == ["", f"{3 * 2 / 64:.4f}", f"{3 * 2 / 64:.4f}"]
@@ -157,7 +159,7 @@ def test_matrix_has_both_tests(two_domains: Domains, tmp_path: Path) -> None:
 
 def test_only_chosen_pairs_are_tested(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path, compare=[["target_supervised", "source_only"]])
-    lines = [line[2:] for line in layout.matrix_table(spec, found, "assd_mm").body]
+    lines = [line[2:] for line in tables.matrix_table(spec, found, "assd_mm").body]
     assert lines[0] == ["", "", f"{2 / 64:.4f}"]
     assert lines[1] == ["", "", ""]
     assert lines[2][1:] == ["", ""]
@@ -165,7 +167,7 @@ def test_only_chosen_pairs_are_tested(two_domains: Domains, tmp_path: Path) -> N
 
 def test_markdown_has_as_many_cells_everywhere(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
-    text = layout.markdown(spec, [found])
+    text = tables.markdown(spec, [found])
     assert text.startswith("# Blobs\n")
     for table in text.split("## ")[1:]:
         rows = [line.replace("\\|", "") for line in table.splitlines() if line.startswith("|")]
@@ -175,7 +177,7 @@ def test_markdown_has_as_many_cells_everywhere(two_domains: Domains, tmp_path: P
 
 def test_latex_is_balanced_and_escaped(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
-    text = layout.latex(spec, [found])
+    text = tables.latex(spec, [found])
     assert r"best \textbar{} of all & " in text
     assert r"source\_only & 30.0 $\pm$ 14.1 & " in text
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
@@ -186,12 +188,12 @@ def test_latex_is_balanced_and_escaped(two_domains: Domains, tmp_path: Path) -> 
     unescaped = text.replace(r"\%", "").replace(r"\_", "").partition("\n")[2]
     assert "%" not in unescaped
     assert "_" not in unescaped
-    assert layout.escape_latex("a_b & 5% \\ {x}") == r"a\_b \& 5\% \textbackslash{} \{x\}"
+    assert tables.escape_latex("a_b & 5% \\ {x}") == r"a\_b \& 5\% \textbackslash{} \{x\}"
 
 
 def test_csv_keeps_published_numbers_apart(two_domains: Domains, tmp_path: Path) -> None:
     _, found = collected(two_domains, tmp_path)
-    lines = list(csv.DictReader(io.StringIO(layout.scores_csv([found]))))
+    lines = list(csv.DictReader(io.StringIO(tables.scores_csv([found]))))
     first = lines[0]
     assert first["row"] == "source_only"
     assert float(first["dice_percent_inner"]) == pytest.approx(30)
@@ -206,7 +208,7 @@ def test_csv_keeps_published_numbers_apart(two_domains: Domains, tmp_path: Path)
 
 def test_tests_csv_says_n_and_why_not(two_domains: Domains, tmp_path: Path) -> None:
     _, found = collected(two_domains, tmp_path, seeds=[0])
-    lines = list(csv.DictReader(io.StringIO(layout.pvalues_csv([found]))))
+    lines = list(csv.DictReader(io.StringIO(tables.pvalues_csv([found]))))
     assert len(lines) == 2 * 3 * 2  # columns, pairs, tests
     welch = [line for line in lines if line["test"] == "welch"]
     assert {(line["p"], line["note"], line["n"]) for line in welch} == {("", "one seed", "2")}
@@ -218,12 +220,12 @@ def test_tests_csv_says_n_and_why_not(two_domains: Domains, tmp_path: Path) -> N
 
 def test_unfinished_and_undefined_are_dashes(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path, seeds=[0, 7])
-    table = layout.scores_table(spec, found)
+    table = tables.scores_table(spec, found)
     assert lines_of(table)["source_only"][7] == "0"
-    assert "source_only: not finished yet, seed 7." in table.notes
+    assert "source_only is not finished yet for seed 7." in table.notes
     (tmp_path / "none").mkdir()
     spec, found = collected(two_domains, tmp_path / "none", seeds=[7])
-    assert lines_of(layout.scores_table(spec, found))["source_only"][:8] == ["-"] * 8
+    assert lines_of(tables.scores_table(spec, found))["source_only"][:8] == ["-"] * 8
 
 
 def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path) -> None:
@@ -246,7 +248,9 @@ def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path
     assert before == after  # the same cell under another name
 
 
-def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: Path) -> None:
+def test_rows_that_used_labels_of_the_target_are_named(
+    two_domains: Domains, tmp_path: Path
+) -> None:
     file = tmp_path / "tags.json"
     file.write_text("{}")
     tagged = {"method": {"presence": "tags", "weak_labels": str(file)}}
@@ -259,10 +263,12 @@ def test_what_was_told_of_target_labels_is_said(two_domains: Domains, tmp_path: 
     ]
     spec = tiny_spec(two_domains, tmp_path, rows=rows)
     (found,) = collect(spec, plan(spec, tmp_path / "out"), Store(tmp_path / "out"))
-    told = [note for note in layout.scores_table(spec, found).notes if "told" in note]
-    assert told == [
-        "bound: told of the target's labels in training, all: trained on them.",
-        "tagged: told of the target's labels in training, weak: which structures each slice contains.",
-        "again: told of the target's labels in training, in the run it starts from, "
-        "weak: which structures each slice contains.",
+    used = [
+        note for note in tables.scores_table(spec, found).notes if "labels of the target" in note
+    ]
+    assert used == [
+        "bound used labels of the target in training (all: trained on them).",
+        "tagged used labels of the target in training (weak: which structures each slice contains).",
+        "again used labels of the target in training (in the run it starts from, "
+        "weak: which structures each slice contains).",
     ]

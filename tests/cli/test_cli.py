@@ -19,9 +19,9 @@ import pytest
 import torch
 from tiny_cases import small_config
 
-from napari_uda import __version__
 from napari_uda.api import iterate
 from napari_uda.cli import main
+from napari_uda.core.version import __version__
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
 
@@ -314,9 +314,9 @@ def test_help_does_not_load_the_window() -> None:
         ("nonsense", ("unknown command 'nonsense'", "choose one of train")),
         ("train nope --run-dir RUN", ("unknown method 'nope'", "se_asa")),
         ("train se_asa --recipe nope --run-dir RUN", ("no recipe 'nope'", "cpu_small")),
-        ("train se_asa --run-dir RUN --bogus 2", ("--bogus", "--help")),
-        ("train se_asa --run-dir RUN --steps", ("--steps", "Missing value")),
-        ("train se_asa --run-dir RUN --steps abc", ("--steps", "abc")),
+        ("train se_asa --run-dir RUN --bogus=2", ("there is no option --bogus;", "--help")),
+        ("train se_asa --run-dir RUN --steps", ("--steps needs a value",)),
+        ("train se_asa --run-dir RUN --steps abc", ("--steps must be a whole number", "'abc'")),
         ("train se_asa --run-dir RUN --steps 0", ("steps", "greater than or equal to 1", "got 0")),
         ("train se_asa --run-dir RUN --data.neighbours 2", ("data.neighbours", "odd", "got 2")),
         ("train se_asa --run-dir RUN --segmentor.norm no", ("--segmentor.norm", "'no'", "batch")),
@@ -324,19 +324,21 @@ def test_help_does_not_load_the_window() -> None:
             "train se_asa --run-dir RUN --method.adversary.width 1",
             ("method.adversary.width", "greater than or equal to 4", "got 1"),
         ),
-        ("train se_asa", ("no run folder given", "--run-dir")),
+        ("train se_asa", ("no run folder is given", "--run-dir")),
         ("train se_asa --run-dir", ("--run-dir needs a value",)),
         ("train se_asa --run-dir RUN", ("se_asa needs --data.source",)),
         ("train source_only --run-dir RUN --data.source nowhere", ("nowhere", "no such folder")),
         ("train --resume nowhere", ("nowhere is not a run folder",)),
         ("train --resume nowhere --steps 9", ("leave --steps 9 out",)),
         ("predict", ("RUN, --out PATH must be given",)),
+        ("predict --bogus", ("RUN must be given",)),
+        ("adapt RUN VOLUME --out OUT --sizes-ml liver", ("--sizes-ml must be NAME ML",)),
         ("predict nowhere volume.nii.gz --out OUT", ("nowhere is not a run folder",)),
         ("evaluate nowhere nowhere --out OUT", ("nowhere", "is not a folder")),
         ("evaluate nowhere", ("DIR, --out PATH must be given",)),
         ("phantom OUT --size 5", ("size is 5 pixels", "64 to 512")),
         ("phantom OUT --anatomy brain", ("'brain'", "cardiac")),
-        ("methods more", ("more",)),
+        ("methods more", ("there is no place for more",)),
         ("show", ("nothing to show",)),
     ],
 )

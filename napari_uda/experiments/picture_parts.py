@@ -14,7 +14,7 @@ from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
 from napari_uda.data.volume import read_labels, read_volume
-from napari_uda.experiments.cells import scored_cases
+from napari_uda.experiments.fingerprints import scored_cases
 from napari_uda.experiments.results import DataResults, RowResults
 from napari_uda.experiments.spec import Pictures
 

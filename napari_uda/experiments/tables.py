@@ -121,10 +121,10 @@ def scores_table(spec: Spec, found: DataResults) -> Table:
         notes += [f"{row.name}, seed {seed}: failed: {why}" for seed, why in row.failed.items()]
         if row.waiting:
             seeds = ", ".join(map(str, row.waiting))
-            notes.append(f"{row.name}: not finished yet, seed {seeds}.")
+            notes.append(f"{row.name} is not finished yet for seed {seeds}.")
     notes += [
-        f"{row}: told of the target's labels in training, {what}."
-        for row, what in found.told.items()
+        f"{row} used labels of the target in training ({what})."
+        for row, what in found.supervision.items()
     ]
     bounds = {row.name for row in found.rows if row.results} & {spec.lower, spec.upper}
     if len(bounds) == 2 and not found.recovered:

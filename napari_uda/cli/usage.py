@@ -1,0 +1,136 @@
+"""Options from the command line by tyro; what does not fit becomes one sentence.
+
+tyro prints an error as a box for readers and exits. Its only way to have the error as data is the hook
+`tyro._errors.on_parse_error`: documented at length in its module, but private, and there since 1.0.14 at
+the latest. It is used here and nowhere else, and only with what its documentation shows. A tyro without it
+shows its own box instead of our sentence, with the same exit code; the tests fail then.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import tyro
+from pydantic import ValidationError
+
+from napari_uda.core.errors import InputError
+from napari_uda.run.run import first_problem
+
+_FORMS = {"INT": "a whole number", "FLOAT": "a number"}
+
+
+def parse_call(command: Callable[..., None], given: list[str], program: str) -> Callable[[], None]:
+    """A command with its options, ready to be called.
+
+    tyro would call it while it parses, and take errors of the work for errors of the options.
+
+    Raises:
+        InputError: for options that do not fit.
+    """
+
+    @functools.wraps(command)
+    def bind(*arguments: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *arguments, **options)
+
+    call: Callable[[], None] = parse(bind, given, program)
+    return call
+
+
+def parse(kind: Callable[..., Any], given: list[str], program: str, **settings: Any) -> Any:
+    """Options as values.
+
+    Args:
+        kind: function or class whose parameters are the options.
+        given: words of the command line.
+        program: how the command is called, for the sentence and for `--help`.
+        settings: more for `tyro.cli`.
+
+    Raises:
+        InputError: for an unknown option, a missing one, or a value out of range.
+    """
+    with _as_input_errors(program):
+        return tyro.cli(kind, args=given, prog=program, **settings)
+
+
+def _as_input_errors(program: str) -> AbstractContextManager[None]:
+    try:
+        from tyro._errors import on_parse_error
+    except ImportError:
+        return nullcontext()
+
+    def refuse(event: object) -> None:
+        sentence = _sentence(event)
+        if sentence:
+            raise InputError(f"{sentence}; see {program} --help") from None
+
+    return on_parse_error(refuse)
+
+
+def _sentence(event: Any) -> str:
+    """What is wrong, without the remedy that every sentence ends with; "" leaves it to tyro's own box."""
+    match type(event).__name__:
+        case "MissingArgs":
+            return (
+                f"{', '.join(_usage(each.arg) for each in event.missing_arguments)} must be given"
+            )
+        case "UnrecognizedArgs":
+            return _unknown(event.tokens)
+        case "BadValue" if event.reason == "too_few_values":
+            return _without_value(event.argument)
+        case "InvalidChoice":
+            choices = ", ".join(event.choices)
+            return f"{_name(event.argument)} cannot be {event.value!r}; choose one of {choices}"
+        case "InstantiationFailure":
+            return _unusable(event)
+    return ""
+
+
+def _without_value(argument: Any) -> str:
+    if argument.is_positional():
+        return f"{_name(argument)} must be given"
+    return f"{_name(argument)} needs a value"
+
+
+def _unknown(tokens: list[str]) -> str:
+    options = [token.partition("=")[0] for token in tokens if token.startswith("-")]
+    if not options:
+        return f"there is no place for {shlex.join(tokens)} in this command"
+    return f"there is no option {' and no option '.join(options)}"
+
+
+def _unusable(event: Any) -> str:
+    """A text that is no number, or a value that the settings refuse."""
+    refused = _among_causes(ValidationError)
+    if refused is not None:
+        section = getattr(sys.exception(), "arg", "")  # the part of the settings that was built
+        at = f"{section}." if isinstance(section, str) and section else ""
+        return f"{at}{first_problem(refused)}"
+    if event.argument is None:
+        return str(event.message).rstrip(".")
+    form = str(event.argument.lowered.metavar)
+    message = str(event.message).rstrip(".")
+    return f"{_name(event.argument)} must be {_FORMS.get(form, form)} ({message})"
+
+
+def _among_causes(kind: type[ValidationError]) -> ValidationError | None:
+    """The error of this kind that the one being handled was made from."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _usage(argument: Any) -> str:
+    """An argument as the usage line shows it: `RUN` or `--out PATH`."""
+    form = str(argument.lowered.metavar)
+    return form if argument.is_positional() else f"{argument.display_name()} {form}"
+
+
+def _name(argument: Any) -> str:
+    """What to call an argument: `RUN` or `--out`."""
+    return str(argument.lowered.metavar if argument.is_positional() else argument.display_name())

@@ -1,0 +1,152 @@
+"""TrainingData: the two domains of a run as slices, and the batches that a step draws from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, overload
+
+import torch
+from torch import Tensor
+
+from napari_uda.core import distributed
+from napari_uda.core.config import Config
+from napari_uda.core.seeds import batch_indices, generator
+from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
+from napari_uda.data.facts import DataFacts
+from napari_uda.data.folder import Case
+from napari_uda.data.slices import SliceStore
+from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class AugmentConfig(Config):
+    """Random changes of the training slices."""
+
+    intensity: IntensityAugmentation = "none"
+    """none, gamma (with contrast), bezier, gin (random convolutions), gin_ipa (two of them by place)."""
+    spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
+    """Affine moves of source and target slices."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Slices with labels: `image` (B, K, H, W) float32 in [-1, 1], `label` (B, H, W) int64."""
+
+    image: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Slices of the target domain: `image` (B, K, H, W) float32 in [-1, 1]. There is no label field.
+
+    `index` (B,) int64 says which of the target slices they are, for what a method keeps per slice.
+    """
+
+    image: Tensor
+    index: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees; a domain that the method does not need is None.
+
+    `source` is the labelled domain: the source, or the target for `target_supervised`.
+    """
+
+    source: Labelled | None = None
+    target: Unlabelled | None = None
+
+    def labelled(self) -> Labelled:
+        """The labelled slices, for methods whose `needs` promise them."""
+        if self.source is None:
+            raise ValueError("this batch has no labelled slices")
+        return self.source
+
+    def unlabelled(self) -> Unlabelled:
+        """The target slices, for methods whose `needs` promise them."""
+        if self.target is None:
+            raise ValueError("this batch has no target slices")
+        return self.target
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Slices of a run and the batches drawn from them.
+
+    Attributes:
+        facts: what was measured.
+        source: labelled slices, or None.
+        target: slices without labels, or None.
+        held_out: labelled cases kept out of training (paths), for watching.
+        seed: of the run.
+        batch_size: slices per domain, step and process.
+        augment: random changes of the slices.
+    """
+
+    facts: DataFacts
+    source: SliceStore | None
+    target: SliceStore | None
+    held_out: tuple[Case, ...] = ()
+    seed: int = 0
+    batch_size: int = 4
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
+        """This rank's part of the batch of one step, augmented, on the device.
+
+        Args:
+            step: training step.
+            device: where to put it.
+            stream: another name draws another, independent sequence of batches.
+        """
+        source = target = None
+        if self.source is not None:
+            indices, generators = self._draw(self.source, f"source{stream}", step)
+            image = self.source.image(indices).to(device, non_blocking=True)
+            label = self.source.label(indices).to(device, non_blocking=True)
+            image, label = self._moved(image, label, generators)
+            source = Labelled(augment_intensity(image, self.augment.intensity, generators), label)
+        if self.target is not None:
+            indices, generators = self._draw(self.target, f"target{stream}", step)
+            image = self.target.image(indices).to(device, non_blocking=True)
+            image, _ = self._moved(image, None, generators)
+            target = Unlabelled(image, torch.from_numpy(indices).to(device))
+        return Batch(source, target)
+
+    def source_slices(self, count: int) -> Tensor:
+        """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""
+        if self.source is None:
+            raise ValueError("this run has no labelled domain")
+        indices = generator(self.seed, "bank").integers(len(self.source), size=count)
+        return self.source.image(indices)
+
+    def _draw(
+        self, store: SliceStore, stream: str, step: int
+    ) -> tuple[NDArray[np.int64], list[np.random.Generator]]:
+        """This rank's slices of the batch, and a random generator for each of them."""
+        size, first = self.batch_size, distributed.rank() * self.batch_size
+        whole = batch_indices(self.seed, stream, step, len(store), size * distributed.world_size())
+        generators = [
+            generator(self.seed, f"augment-{stream}", step, first + i) for i in range(size)
+        ]
+        return whole[first : first + size], generators
+
+    @overload
+    def _moved(
+        self, image: Tensor, label: Tensor, generators: list[np.random.Generator]
+    ) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def _moved(
+        self, image: Tensor, label: None, generators: list[np.random.Generator]
+    ) -> tuple[Tensor, None]: ...
+    def _moved(
+        self, image: Tensor, label: Tensor | None, generators: list[np.random.Generator]
+    ) -> tuple[Tensor, Tensor | None]:
+        spatial = self.augment.spatial
+        if not spatial.is_on:
+            return image, label
+        return move(image, label, random_affine_matrices(spatial, generators))

@@ -1,0 +1,79 @@
+"""DataFacts: what a run measured on its data, kept in the run and used again at prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
+from napari_uda.data.intensity import Intensity
+from napari_uda.data.sizes import StructureSize
+from napari_uda.data.slices import SliceGrid
+from napari_uda.data.split import Split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class DataFacts(Config):
+    """What a run measured on its data: stored as `data.json`, used again at prediction."""
+
+    labels: dict[str, int]
+    """Structure names and their values in label files, without background."""
+    grid: SliceGrid
+    """How volumes become slices."""
+    source_intensity: Intensity | None = None
+    """Fitted intensities of the labelled domain."""
+    target_intensity: Intensity | None = None
+    """Fitted intensities of the target domain; None when the run saw no target."""
+    source_range: tuple[float, float] | None = None
+    """Raw intensities that map to -1 and 1 in a typical volume of the labelled domain."""
+    target_range: tuple[float, float] | None = None
+    """The same for the target domain."""
+    source: Split | None = None
+    """Labelled cases."""
+    target: Split | None = None
+    """Target cases; all of them train, none of their labels is read."""
+    source_modality: str = ""
+    """Modality of the labelled domain."""
+    target_modality: str = ""
+    """Modality of the target domain."""
+    fingerprint: str = Field(default="")
+    """Hash of case names and file sizes of both domains."""
+    sizes: dict[str, StructureSize] = Field(default_factory=dict)
+    """Size of each structure in the labelled training slices, or in those of the run that this one
+    starts from; empty in runs made before it was stored."""
+    target_supervision: str = "none"
+    """What the method was told of the target's labels, from none over tags of slices to all; in the run
+    that this one starts from, too, if that had the same target."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the network: the structures and background."""
+        return len(self.labels) + 1
+
+    @property
+    def prediction_intensity(self) -> Intensity:
+        """Mapping for volumes to be segmented: the target domain's when the run had one."""
+        intensity = self.target_intensity or self.source_intensity
+        if intensity is None:
+            raise InputError("the run's data.json has no intensity mapping; retrain the run")
+        return intensity
+
+    def class_of_value(self) -> NDArray[np.uint8]:
+        """Table of 256 entries from label value to class; values of no structure become 0."""
+        table = np.zeros(256, np.uint8)
+        for index, value in enumerate(sorted(self.labels.values()), start=1):
+            table[value] = index
+        return table
+
+    def value_of_class(self) -> NDArray[np.uint8]:
+        """Table from class to label value."""
+        return np.array([0, *sorted(self.labels.values())], np.uint8)
+
+    def names(self) -> dict[int, str]:
+        """Label value to structure name, by value."""
+        return dict(sorted((value, name) for name, value in self.labels.items()))

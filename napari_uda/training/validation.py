@@ -1,0 +1,60 @@
+"""Scores on held-out labelled cases while a run trains, for watching or to select the best weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_uda.core.errors import InputError
+from napari_uda.data.volume import read_labels, read_volume
+from napari_uda.evaluation.report import evaluate
+from napari_uda.inference.predict import segment_volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_uda.data.batches import TrainingData
+    from napari_uda.methods.base import Method
+    from napari_uda.run.config import RunConfig
+    from napari_uda.run.run import Run
+
+SCALAR = "source_validation_dice"
+"""Name of the score among the scalars of a run."""
+
+
+def check_validation(config: RunConfig, *, has_held_out: bool) -> None:
+    """Refuse to validate or select without cases to score.
+
+    Raises:
+        InputError: saying which setting is missing.
+    """
+    if config.validate_every and not has_held_out:
+        raise InputError(
+            "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
+        )
+    if config.select == "source_validation" and not config.validate_every:
+        raise InputError("select source_validation needs scores; set validate_every above 0")
+
+
+def validation_dice(method: Method[Any], data: TrainingData, device: torch.device) -> float:
+    """Mean Dice over the structures of the held-out labelled cases, those that neither has left out."""
+    intensity = data.facts.source_intensity
+    assert intensity is not None
+    values = []
+    for case in data.held_out:
+        assert case.label is not None
+        image = read_volume(case.image)
+        maps = segment_volume(*(method, data.facts, image, intensity, device), labelled_domain=True)
+        prediction = image.with_array(maps.labels)
+        scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
+        values += [
+            float(row["dice"])
+            for row in scores.rows
+            if row["state"] != "absent" and row["name"] in data.facts.labels
+        ]
+    return sum(values) / max(1, len(values))
+
+
+def best_so_far(run: Run, step: int) -> float:
+    """The best score that the run has logged before `step`; -1 when there is none."""
+    logged = (float(m[SCALAR]) for m in run.metrics() if SCALAR in m and m["step"] < step)
+    return max(logged, default=-1.0)
