@@ -1,74 +1,95 @@
 """Draw docs/images/floors.svg, the picture of the architecture: `python tools/floor_plan.py`.
 
-The list of floors below is the list of the page docs/architecture.md; a test compares it with the folders of the package.
+The list of floors is the one that tests/test_boundary.py enforces.
 """
 
 from __future__ import annotations
 
+import ast
 from html import escape
 from pathlib import Path
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "floors.svg"
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "images" / "floors.svg"
 
-Room = tuple[str, str]
-FLOORS: tuple[tuple[Room, ...], ...] = (
-    (("gui", "the docks, reader and writer of napari"),),
-    (("api", "train, list"), ("demo", "make demo"), ("cli", "the commands")),
-    (("experiments", "the papers' tables from one spec"),),
-    (("training", "the loop, previews, heartbeat, adapt"),),
-    (("inference", "predict, translate"), ("evaluation", "scores, protocols, reports")),
-    (("run", "the run folder: settings, recipes, weights, state"),),
-    (("methods", "one paper per file"),),
-    (("players", "networks that learn against each other"),),
-    (("networks", "architectures"), ("losses", "loss terms"), ("uncertainty", "views, vote")),
-    (("data", "volumes, folders, slices, intensities, augmentation"),),
-    (("core", "settings, errors, files, seeds, devices"),),
-)
-"""Rooms and what they hold, from the roof to the ground; an import may only go down."""
-ANNEX: tuple[Room, ...] = (("convert", "public data sets"), ("phantom", "made-up subjects"))
-"""Rooms that stand on `data` alone and that nobody needs to understand the engine."""
+ROOMS = {
+    "cli": "the commands",
+    "gui": "the docks, reader and writer of napari",
+    "demo": "make demo",
+    "api": "the public functions",
+    "experiments": "benchmarks: the papers' tables from one spec",
+    "training": "the loop, previews, heartbeat, adaptation to volumes",
+    "inference": "predict, translate",
+    "run": "the run folder: settings, recipes, weights, state",
+    "methods": "one paper per file",
+    "players": "networks that learn against each other",
+    "uncertainty": "the views of a slice and their vote",
+    "evaluation": "scores, protocols, reports",
+    "losses": "loss terms",
+    "networks": "architectures",
+    "convert": "public data sets",
+    "phantom": "made-up subjects",
+    "data": "volumes, folders, slices, intensities, augmentation",
+    "core": "settings, errors, files, seeds, devices",
+}
+"""Every room in a few words."""
+WIDTH, HEIGHT, GAP, MARGIN = 680, 42, 7, 24
+COLOURS = {
+    "cli": "#ffecb3",
+    "gui": "#ffe0b2",
+    "demo": "#ffecb3",
+    "api": "#ffecb3",
+    "methods": "#c5cae9",
+    "data": "#d7ccc8",
+    "core": "#d7ccc8",
+}
+WALL_COLOUR = "#e8eaf6"
 
-WIDTH, ANNEX_WIDTH, HEIGHT, GAP, MARGIN = 620, 180, 50, 8, 24
-COLOURS = {"gui": "#ffe0b2", "methods": "#c5cae9", "core": "#d7ccc8", "data": "#d7ccc8"}
-ROOF_COLOUR, WALL_COLOUR, ANNEX_COLOUR = "#ffecb3", "#e8eaf6", "#efebe9"
+
+def floors() -> list[list[str]]:
+    """The rooms of each floor, from the roof to the ground, without the package's own modules."""
+    source = (ROOT / "tests" / "test_boundary.py").read_text(encoding="utf-8")
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "FLOORS":
+            order = list(ROOMS)
+            found = [
+                sorted((room for room in floor if room in ROOMS), key=order.index)
+                for floor in ast.literal_eval(line.value)
+            ]
+            return [floor for floor in reversed(found) if floor]
+    raise ValueError(
+        "tests/test_boundary.py has no list FLOORS; name the list here that took its place"
+    )
 
 
 def drawing() -> str:
     """The picture as SVG."""
     step = HEIGHT + GAP
-    total = len(FLOORS) * step - GAP + 2 * MARGIN
+    plan = floors()
+    height = len(plan) * step - GAP + 2 * MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + GAP + ANNEX_WIDTH + 4 * MARGIN} {total}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 4 * MARGIN} {height}" '
         'font-family="Helvetica, Arial, sans-serif">',
         "<title>The folders of napari_uda as floors of a house; an import may only go down</title>",
         '<rect width="100%" height="100%" rx="10" fill="#fff"/>',
     ]
-    for level, rooms in enumerate(FLOORS):
-        under_annex = level >= len(FLOORS) - 2
-        whole = WIDTH + (GAP + ANNEX_WIDTH if under_annex else 0)
-        width = (whole - GAP * (len(rooms) - 1)) / len(rooms)
-        top = MARGIN + level * step
-        for place, (name, what) in enumerate(rooms):
-            colour = COLOURS.get(name, ROOF_COLOUR if level < 2 else WALL_COLOUR)
-            parts.append(_room(MARGIN + place * (width + GAP), top, width, name, what, colour))
-    ground = len(FLOORS) - 2  # the floor of `data`
-    for height, (name, what) in enumerate(ANNEX):
-        top = MARGIN + (ground - 1 - height) * step
-        left = MARGIN + WIDTH + GAP
-        parts.append(_room(left, top, ANNEX_WIDTH, name, what, ANNEX_COLOUR))
-    parts.append(_arrow(MARGIN + WIDTH + GAP + ANNEX_WIDTH + MARGIN, MARGIN, total - MARGIN))
+    for level, rooms in enumerate(plan):
+        width = (WIDTH - GAP * (len(rooms) - 1)) / len(rooms)
+        for place, name in enumerate(rooms):
+            parts.append(_room(MARGIN + place * (width + GAP), MARGIN + level * step, width, name))
+    parts.append(_arrow(WIDTH + 2 * MARGIN, MARGIN, height - MARGIN))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _room(left: float, top: float, width: float, name: str, what: str, colour: str) -> str:
-    middle = left + width / 2
+def _room(left: float, top: float, width: float, name: str) -> str:
+    middle, colour = left + width / 2, COLOURS.get(name, WALL_COLOUR)
     return (
         f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{HEIGHT}" rx="5" fill="{colour}" '
         'stroke="#5c6bc0" stroke-opacity=".5"/>'
-        f'<text x="{middle:.1f}" y="{top + 21}" text-anchor="middle" font-size="15" font-weight="bold" '
+        f'<text x="{middle:.1f}" y="{top + 18}" text-anchor="middle" font-size="15" font-weight="bold" '
         f'fill="#1a237e">{escape(name)}</text>'
-        f'<text x="{middle:.1f}" y="{top + 39}" text-anchor="middle" font-size="11.5" fill="#37474f">'
-        f"{escape(what)}</text>"
+        f'<text x="{middle:.1f}" y="{top + 34}" text-anchor="middle" font-size="11.5" fill="#37474f">'
+        f"{escape(ROOMS[name])}</text>"
     )
 
 

@@ -16,7 +16,7 @@ from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.methods.registry import METHODS
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "napari_uda" / "run" / "recipes"
+RECIPES = ROOT / "napari_uda" / "recipes"
 NEEDS = {"source": "source with labels", "target": "target", "target_labels": "target labels"}
 FAMILIES = ("bounds", "output space", "self-training", "translation", "source-free")
 
