@@ -81,9 +81,9 @@ def wait_until(ready: Callable[[], bool], what: str, seconds: float = 120.0) -> 
 
 def no_jobs() -> bool:
     """Whether no thread of a dock is at work."""
-    from napari_uda.gui import worker
+    from napari_uda.gui.kit.jobs import running
 
-    return not worker._running
+    return not running()
 
 
 # -- what there is ---------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ def time_to_cancel(kind: Kind, viewer: Any) -> float:
 
 def remove_results(viewer: Any) -> None:
     """Back to what was opened: results of work that was done before it could be cancelled."""
-    from napari_uda.gui.geometry import tag
+    from napari_uda.gui.kit.geometry import tag
 
     results = [one for one in viewer.layers if tag(one).get("role") not in ("image", "reference")]
     with viewer.layers.batched_update():  # napari collects garbage after every batch, for long
@@ -486,7 +486,7 @@ def segment_kinds(which: str) -> Callable[[Any, Path], tuple[Kind, Callable[[], 
         dock.way.setCurrentIndex(1)
 
         def rests() -> bool:
-            return dock._job is None and not dock._showing and not dock.results.is_counting
+            return dock.is_settled and not dock.results.is_counting
 
         begin = {"segment": dock.run, "adapt": dock.adapt, "batch": dock.batch.layers}[which]
         wait_until(begin.isEnabled, "the model")
@@ -499,11 +499,11 @@ def translate_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
     dock, close = add_dock(viewer, "Translate")
     dock.add_model(translator(work))
     wait_until(lambda: no_jobs() and dock.translate.isEnabled(), "the translator")
-    return of_job(dock, dock.translate, lambda: dock._job is None and not dock._showing), close
+    return of_job(dock, dock.translate, lambda: dock.is_settled), close
 
 
 def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
-    from napari_uda.gui.geometry import tag
+    from napari_uda.gui.kit.geometry import tag
 
     reference = next(layer for layer in viewer.layers if tag(layer).get("role") == "reference")
     if not any(layer.name == "to be scored" for layer in viewer.layers):
@@ -523,7 +523,7 @@ def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
 
 
 def check_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
 
     train, close = add_dock(viewer, "Train")
     form = train.form
@@ -594,7 +594,7 @@ KINDS: dict[str, Callable[[Any, Path], tuple[Kind, Callable[[], None]]]] = {
 
 def training_config() -> Any:
     """A run that is never done."""
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
     from napari_uda.run.recipes import build_config
 
     folders = {"source": str(SAMPLES / "ct"), "target": str(SAMPLES / "mr")}
@@ -605,7 +605,7 @@ def training_config() -> Any:
 def translator(work: Path) -> Path:
     """A run with small generators, trained once for two steps."""
     import napari_uda as uda
-    from napari_uda.gui.samples import SAMPLES
+    from napari_uda.gui.kit.files import SAMPLES
 
     path = work / "translator"
     if not path.exists():

@@ -19,10 +19,9 @@ from scipy import ndimage
 
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import Volume, read_labels, read_volume
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
-from napari_uda.gui.samples import SAMPLES
+from napari_uda.gui.kit.files import SAMPLES, layer_data
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.status import RunState, run_status

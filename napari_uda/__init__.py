@@ -34,7 +34,7 @@ _HOME = {
     "Volume": "data.volume",
     "read_volume": "data.volume",
     "InputError": "core.errors",
-    "show": "gui.layers",
+    "show": "gui.kit.layers",
 }
 
 __all__ = [*_HOME, "__version__"]
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_uda.core.errors import InputError
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.evaluation.report import Scores, evaluate
-    from napari_uda.gui.layers import show
+    from napari_uda.gui.kit.layers import show
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
     from napari_uda.run.recipes import build_config, list_recipes

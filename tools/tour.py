@@ -53,9 +53,9 @@ from napari.utils.notifications import NotificationSeverity, notification_manage
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMainWindow, QWidget
 
+from napari_uda.gui.kit.files import SAMPLES
+from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.launch import WINDOW, close_notices
-from napari_uda.gui.navigation import current_slice
-from napari_uda.gui.samples import SAMPLES
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock

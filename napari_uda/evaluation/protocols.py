@@ -171,7 +171,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="sifa",
             purpose=(
                 "The tables of SIFA and of most cardiac UDA papers before mid-2024: their ASD is the"
-                " MASD of the whole volume in voxels (medpy assd before 0.5.2); their code stops at a"
+                " MASD of the whole volume in voxels (medpy assd up to 0.4.0); their code stops at a"
                 " missing organ, here it costs the diagonal."
             ),
             headline=("dice", "masd_voxel"),

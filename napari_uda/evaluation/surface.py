@@ -62,7 +62,7 @@ class SurfaceDistances:
         return float(total / (self.forward.size + self.backward.size))
 
     def masd(self) -> float:
-        """MASD: mean of the two directed means (the `assd` of medpy before 0.5.2)."""
+        """MASD: mean of the two directed means (the `assd` of medpy up to 0.4.0)."""
         return float(self.forward.mean() + self.backward.mean()) / 2 if self.defined else np.nan
 
     def hd95(self, rule: HD95Rule = "pooled") -> float:

@@ -16,9 +16,10 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
-from napari_uda.gui import layers
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.reader import read_layers
+from napari_uda.gui.kit import layers
+from napari_uda.gui.kit.files import read_layers
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.view.window_level import usual_window
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     results = [shown[role] for role in layers.RESULT_ROLES if role in shown]
     if "image" in shown and len(results) == len(layers.RESULT_ROLES):
         shown["entropy"].colorbar.visible = True
-        for _ in layers.SideBySide(viewer, shown["image"], results).enter():
+        for _ in SideBySide(viewer, shown["image"], results).enter():
             pass
         middle = shown["image"].data.shape[0] // 2
         viewer.dims.set_current_step(0, middle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -45,6 +46,46 @@ class _Scan:
     shapes: dict[str, tuple[int, int, int]]
     spacings_mm: list[tuple[float, float, float]]
     samples: list[NDArray[np.generic]]
+
+
+class _Volumes:
+    """The volumes of one folder, each file read and decompressed once however often it is looked at.
+
+    Intensities are fitted to all volumes before the first one becomes slices, so voxels wait in between:
+    in memory, or, beyond a budget, uncompressed in a folder that is mapped.
+    """
+
+    def __init__(self, folder: DataFolder, waiting: Path, budget_bytes: float) -> None:
+        self.folder = folder
+        self._waiting, self._budget_bytes = waiting, budget_bytes
+        self._read: dict[Path, Volume] = {}
+
+    def image(self, case: Case) -> Volume:
+        """The image of a case."""
+        return self._once(case.image, read_volume)
+
+    def label(self, case: Case) -> Volume:
+        """The labels of a case, which must have some."""
+        assert case.label is not None
+        return self._once(case.label, read_labels)
+
+    def forget(self, case: Case) -> None:
+        """Give back the memory of a case that has become slices."""
+        for path in (case.image, case.label):
+            if path is not None:
+                self._read.pop(path, None)
+
+    def _once(self, path: Path, read: Callable[[Path], Volume]) -> Volume:
+        if path not in self._read:
+            volume = read(path)
+            held = sum(v.array.nbytes for v in self._read.values())
+            if held + volume.array.nbytes > self._budget_bytes:
+                self._waiting.mkdir(parents=True, exist_ok=True)
+                file = self._waiting / f"{len(list(self._waiting.iterdir()))}.npy"
+                np.save(file, volume.array)
+                volume = volume.with_array(np.load(file, mmap_mode="r"))
+            self._read[path] = volume
+        return self._read[path]
 
 
 def load_training_data(
@@ -86,11 +127,14 @@ def load_training_data(
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
         appearance = DataFolder.open(config.data.target)
-    folders = (labelled, appearance)
-    scans = {folder.path: _scan(folder) for folder in folders if folder is not None}
-    facts = _facts(config.data, labelled, appearance, scans, splits, known)
-    facts = facts.model_copy(update={"target_supervision": told})
     budget = config.data.cache_gib * 2**30
+    waiting = cache / "waiting" / str(distributed.rank())
+    folders = {f.path: f for f in (labelled, appearance) if f is not None}
+    volumes = {path: _Volumes(folder, waiting, budget) for path, folder in folders.items()}
+    scans = {path: _scan(read) for path, read in volumes.items()}
+    labels = _labels(config.data, labelled, volumes) if known is None else known.labels
+    facts = _facts(config.data, labels, labelled, appearance, scans, splits, known)
+    facts = facts.model_copy(update={"target_supervision": told})
     source = target = None
     held_out: tuple[Case, ...] = ()
     if labelled is not None and facts.source is not None and facts.source_intensity is not None:
@@ -98,6 +142,7 @@ def load_training_data(
         cases = [case for case in labelled.cases if case.name in train]
         held_out = tuple(c for c in labelled.cases if c.name in set(facts.source.validation))
         source = _store(
+            volumes[labelled.path],
             cases,
             scans[labelled.path],
             facts,
@@ -109,6 +154,7 @@ def load_training_data(
         facts = facts.model_copy(update={"sizes": _sizes(source, facts)})
     if unlabelled is not None and facts.target_intensity is not None:
         target = _store(
+            volumes[unlabelled.path],
             list(unlabelled.cases),
             scans[unlabelled.path],
             facts,
@@ -117,6 +163,8 @@ def load_training_data(
             budget,
             with_labels=False,
         )
+    volumes.clear()  # maps are closed before their files go
+    shutil.rmtree(waiting, ignore_errors=True)
     return TrainingData(
         facts, source, target, held_out, config.seed, config.batch_size, config.augment
     )
@@ -170,11 +218,11 @@ def _split(
     return source, target
 
 
-def _scan(folder: DataFolder) -> _Scan:
+def _scan(volumes: _Volumes) -> _Scan:
     shapes: dict[str, tuple[int, int, int]] = {}
     spacings, samples = [], []
-    for case in folder.cases:
-        volume = read_volume(case.image).canonical()
+    for case in volumes.folder.cases:
+        volume = volumes.image(case).canonical()
         z, y, x = volume.array.shape
         shapes[case.name] = (z, y, x)
         spacings.append(volume.spacing_mm)
@@ -184,6 +232,7 @@ def _scan(folder: DataFolder) -> _Scan:
 
 def _facts(
     data: DataConfig,
+    labels: dict[str, int],
     labelled: DataFolder | None,
     appearance: DataFolder | None,
     scans: dict[Path, _Scan],
@@ -194,7 +243,7 @@ def _facts(
     fingerprint = _fingerprint(labelled, appearance)
     changes: dict[str, object] = {"source": source, "target": target, "fingerprint": fingerprint}
     if known is not None:
-        grid, labels = known.grid, known.labels
+        grid = known.grid
         _check_known(data, labelled, known)
         same_domain = labelled is None or labelled.path != data.target
         # target_supervised learns from the target folder, and predicts with the mapping it learnt with
@@ -211,7 +260,6 @@ def _facts(
             axis, list(reference.shapes.values()), reference.spacings_mm, data.size
         )
         grid = SliceGrid(axis=axis, pixel_mm=pixel, size=data.size, neighbours=data.neighbours)
-        labels = _labels(data, labelled)
     for folder, side, setting in (
         (labelled, "source", data.source_intensity),
         (appearance, "target", data.target_intensity),
@@ -261,7 +309,9 @@ def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts
         )
 
 
-def _labels(data: DataConfig, labelled: DataFolder | None) -> dict[str, int]:
+def _labels(
+    data: DataConfig, labelled: DataFolder | None, volumes: Mapping[Path, _Volumes]
+) -> dict[str, int]:
     if data.labels:
         labels = {name: value for name, value in data.labels.items() if value != 0}
     elif labelled is None:
@@ -272,7 +322,8 @@ def _labels(data: DataConfig, labelled: DataFolder | None) -> dict[str, int]:
         found = np.zeros(256, bool)
         for case in labelled.cases:
             if case.label is not None:
-                found |= np.bincount(read_labels(case.label).array.ravel(), minlength=256) > 0
+                raw = volumes[labelled.path].label(case)
+                found |= np.bincount(raw.array.ravel(), minlength=256) > 0
         labels = {f"label_{value}": int(value) for value in np.flatnonzero(found) if value}
     if not labels:
         raise InputError("the label files hold background only; give labels with structures")
@@ -284,6 +335,7 @@ def _labels(data: DataConfig, labelled: DataFolder | None) -> dict[str, int]:
 
 
 def _store(
+    volumes: _Volumes,
     cases: list[Case],
     scan: _Scan,
     facts: DataFacts,
@@ -298,7 +350,7 @@ def _store(
     # two processes must not map the same file for writing
     folder = cache / str(distributed.rank()) if needed > budget_bytes else None
     return fill_store(
-        _read_cases(cases, facts, with_labels=with_labels),
+        _read_cases(volumes, cases, facts, with_labels=with_labels),
         counts,
         facts.grid,
         intensity,
@@ -308,14 +360,14 @@ def _store(
 
 
 def _read_cases(
-    cases: list[Case], facts: DataFacts, *, with_labels: bool
+    volumes: _Volumes, cases: list[Case], facts: DataFacts, *, with_labels: bool
 ) -> Iterator[tuple[str, Volume, Volume | None]]:
     table = facts.class_of_value()
     for case in cases:
-        image = read_volume(case.image)
+        image = volumes.image(case)
         label = None
         if with_labels and case.label is not None:
-            raw = read_labels(case.label)
+            raw = volumes.label(case)
             difference = describe_grid_difference(image, raw)
             if difference:
                 raise InputError(
@@ -323,6 +375,7 @@ def _read_cases(
                 )
             label = raw.with_array(table[raw.array])
         yield case.name, image, label
+        volumes.forget(case)
 
 
 def _fingerprint(labelled: DataFolder | None, appearance: DataFolder | None) -> str:

@@ -17,8 +17,7 @@ from qtpy.QtCore import QCoreApplication, QSettings
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui import models, preferences, worker
-from napari_uda.gui.train import run_list
+from napari_uda.gui.kit import jobs, preferences
 from napari_uda.inference.predict import Prediction
 
 
@@ -40,18 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No settings, runs or notifications of this machine or of another test."""
     settings = QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat)
-    for module in (models, preferences, run_list):
-        monkeypatch.setattr(module, "_settings", lambda: settings)
-    monkeypatch.setattr(preferences, "_of_napari", lambda: None)
+    monkeypatch.setattr(preferences, "settings", lambda: settings)
+    monkeypatch.setattr(preferences, "napari_settings", lambda: None)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user_data"))  # journals of edits
     monkeypatch.chdir(tmp_path)
     notification_manager.records.clear()
     yield
     # a thread says that it has ended a moment after it has handed over what it found
     give_up_at = time.monotonic() + 1
-    while worker._running and time.monotonic() < give_up_at:
+    while jobs.running() and time.monotonic() < give_up_at:
         QCoreApplication.processEvents()
-    assert not worker._running, "a job outlived its test"
+    assert not jobs.running(), "a job outlived its test"
 
 
 @pytest.fixture

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
 
@@ -28,3 +33,14 @@ def oblique(affine: np.ndarray) -> np.ndarray:
     tilted = affine.copy()
     tilted[:3, :3] = turn @ affine[:3, :3]
     return tilted.astype(np.float32).astype(np.float64)
+
+
+def add_data(viewer: ViewerModel, data: Any, arguments: dict[str, Any], kind: str) -> list[Layer]:
+    """Add what a reader returns, as napari does when it opens a file."""
+    return [viewer.add_layer(Layer.create(data, arguments, kind))]
+
+
+def progress_bars() -> list[QWidget]:
+    """What napari's activity dock shows of running work."""
+    widgets = QApplication.allWidgets()
+    return [one for one in widgets if type(one).__name__ == "QtLabeledProgressBar"]

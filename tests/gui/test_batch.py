@@ -19,8 +19,8 @@ from test_segment_dock import endless, is_resting
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.models import describe_model
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.models import describe_model
 from napari_uda.gui.segment.batch import (
     SUMMARY,
     Item,
@@ -218,7 +218,7 @@ def dock(
 
 
 def visible(dock: SegmentDock) -> list[str]:
-    return [layer.name for layer in dock._viewer.layers if layer.visible]
+    return [layer.name for layer in dock.viewer.layers if layer.visible]
 
 
 def test_open_images_are_segmented_one_by_one(
@@ -227,7 +227,7 @@ def test_open_images_are_segmented_one_by_one(
     assert not dock.batch.layers.isEnabled()
     files = sorted((data_folder / "images").iterdir())
     for file in files:
-        dock._viewer.open(str(file), plugin="napari_uda")
+        dock.viewer.open(str(file), plugin="napari_uda")
     assert dock.batch.layers.text() == "Open images (2)"
     dock.batch.layers.click()
     assert not dock.run.isEnabled()
@@ -237,7 +237,7 @@ def test_open_images_are_segmented_one_by_one(
     assert visible(dock) == ["case_0", "case_0 prediction"]
     expected = uda.predict(tiny_run, files[1], reliability=False)
     np.testing.assert_array_equal(
-        dock._viewer.layers["case_1 prediction"].data, expected.labels[::-1]
+        dock.viewer.layers["case_1 prediction"].data, expected.labels[::-1]
     )
     dock.batch.row_chosen.emit(1)
     assert visible(dock) == ["case_1", "case_1 prediction"]
@@ -247,7 +247,7 @@ def test_open_images_are_segmented_one_by_one(
 def test_selected_images_only_when_several_are(
     dock: SegmentDock, data_folder: Path, qtbot: QtBot
 ) -> None:
-    viewer = dock._viewer.__wrapped__
+    viewer = dock.viewer.__wrapped__
     for index in range(3):
         viewer.add_image(np.zeros((2, 8, 8)), name=f"image {index}")
     assert dock.batch.layers.text() == "Open images (3)"  # the newest alone is selected
@@ -268,10 +268,10 @@ def test_folder_is_segmented_into_another(
     qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert dock.status.text().startswith("2 volumes segmented; maps and summary.csv are in ")
     assert [row["case"] for row in read_summary(tmp_path / "out")] == ["case_0", "case_1"]
-    assert not dock._viewer.layers  # a folder may be larger than memory
+    assert not dock.viewer.layers  # a folder may be larger than memory
     dock.batch.row_chosen.emit(1)
     qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
-    assert [tag(layer)["role"] for layer in dock._viewer.layers] == [
+    assert [tag(layer)["role"] for layer in dock.viewer.layers] == [
         "image",
         "prediction",
         "entropy",

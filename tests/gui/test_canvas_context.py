@@ -14,9 +14,9 @@ from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QOpenGLWidget
 from vispy.gloo.context import GLContext
 
-from napari_uda.gui import canvas_context, worker
-from napari_uda.gui.canvas_context import free_in_canvas, make_current
-from napari_uda.gui.layers import SideBySide
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas import FreeingInCanvas, free_in_canvas, make_current
+from napari_uda.gui.kit.grid import SideBySide
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_it_is_done_once_for_all_docks_of_a_window(viewer: Viewer) -> None:
     free_in_canvas(viewer)
     assert listeners() == before
     window = viewer.window.main_menu.window()
-    assert len(window.findChildren(canvas_context._Freeing)) == 1
+    assert len(window.findChildren(FreeingInCanvas)) == 1
 
 
 @pytest.mark.parametrize("name", ["Train", "Segment", "Translate", "Score", "View"])
@@ -102,8 +102,8 @@ def test_every_dock_asks_for_it(
     viewer = make_napari_viewer()
     viewer.window.add_plugin_dock_widget("napari_uda", name)
     window = viewer.window.main_menu.window()
-    assert window.findChild(canvas_context._Freeing) is not None
-    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+    assert window.findChild(FreeingInCanvas) is not None
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=60_000)
 
 
 def test_a_viewer_without_a_window_needs_none() -> None:

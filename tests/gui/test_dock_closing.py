@@ -13,9 +13,9 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
 from watch_cases import beat, write_preview, write_run
 
-from napari_uda.gui import worker
-from napari_uda.gui.canvas_context import free_in_canvas
-from napari_uda.gui.dock import Dock
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.dock import Dock
 
 WAIT_MS = 60_000
 
@@ -60,7 +60,7 @@ def test_a_closed_dock_takes_its_listeners_with_it(
     assert listeners(viewer) > before
     close(viewer, dock, qtbot)
     assert listeners(viewer) - before == Counter()
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def test_keys_of_a_dock_work_when_it_is_opened_again(
@@ -89,7 +89,7 @@ def test_what_a_closed_dock_has_arranged_is_put_back(
     assert len(viewer.layers) == 0
     assert not viewer.canvas.grid.enabled
     assert folder.preview_request() is None
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def test_a_dock_that_is_put_elsewhere_lives_on(

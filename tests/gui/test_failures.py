@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from ordinary_user import as_ordinary_user, locked
@@ -26,10 +26,10 @@ from qtpy.QtWidgets import QLabel
 from tiny_cases import small_config
 from watch_cases import write_run
 
-from napari_uda.gui import models, worker
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs, models
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.segment.dock import SegmentDock
@@ -46,7 +46,7 @@ NAMES = {value: name for name, value in LABELS.items()}
 
 
 def resting() -> bool:
-    return not worker._running
+    return not jobs.running()
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ import napari
 from gui_cases import ball_case
 from qtpy.QtCore import QTimer
 from tiny_cases import small_config
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.run.folder import RunFolder
@@ -149,7 +149,7 @@ from napari_uda.run.folder import RunFolder
 run = RunFolder(Path(root) / "runs" / "one")
 viewer = napari.Viewer()
 for role in ("prediction", "reference"):
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], role, {1: "MYO", 2: "LVC"}))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], role, {1: "MYO", 2: "LVC"}))
 train, score = TrainDock(viewer), ScoreDock(viewer)
 viewer.window.add_dock_widget(train, name="Train")
 viewer.window.add_dock_widget(score, name="Score")
@@ -289,7 +289,7 @@ def test_a_model_that_cannot_be_used_says_why_before_it_is_run(
 ) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "model"))
     wanted = change(run)
-    segment._viewer.add_image(ball_case("case_0", 0)[0].array)
+    segment.viewer.add_image(ball_case("case_0", 0)[0].array)
     segment.add_model(run)
     qtbot.waitUntil(lambda: wanted in segment.status.text(), timeout=WAIT_MS)
     assert "\n" not in segment.status.text()
@@ -303,7 +303,7 @@ def test_a_model_that_cannot_be_used_says_why_before_it_is_run(
 
 
 def ready(segment: SegmentDock, run: Path, qtbot: QtBot, layer: Image) -> None:
-    segment._viewer.add_layer(layer)
+    segment.viewer.add_layer(layer)
     segment.add_model(run)
     segment.reliability.setChecked(False)
     qtbot.waitUntil(segment.run.isEnabled, timeout=WAIT_MS)
@@ -317,7 +317,7 @@ def test_an_image_with_nan_is_refused(segment: SegmentDock, tiny_run: Path, qtbo
     ready(segment, tiny_run, qtbot, Image(array, name="scan"))
     wanted = "scan: 1 of its 7680 voxels are NaN or infinite; replace them"
     assert segment.status.text().startswith(wanted)
-    assert [layer.name for layer in segment._viewer.layers] == ["scan"]
+    assert [layer.name for layer in segment.viewer.layers] == ["scan"]
 
 
 def test_an_image_of_any_shape_and_place_gets_its_result_there(
@@ -326,7 +326,7 @@ def test_an_image_of_any_shape_and_place_gets_its_result_there(
     array = np.random.default_rng(0).normal(100, 20, (3, 70, 55)).astype(np.float32)
     layer = Image(array, name="scan", scale=(5, 0.8, 1.2), rotate=[10, 0, 5], translate=(1, 2, 3))
     ready(segment, tiny_run, qtbot, layer)
-    results = [one for one in segment._viewer.layers if isinstance(one, Labels)]
+    results = [one for one in segment.viewer.layers if isinstance(one, Labels)]
     assert [one.data.shape for one in results] == [(3, 70, 55)]
     np.testing.assert_allclose(layer_volume(results[0]).affine, layer_volume(layer).affine)
 
@@ -367,7 +367,7 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
 ) -> None:
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
     dock = ScoreDock(viewer)
     viewer.window.add_dock_widget(dock, name="Score")
     dock.score.click()
@@ -390,13 +390,13 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Threads that were there before do not open everything, either."""
-    run = worker.Job._run
+    run = jobs.Job._run
 
-    def as_others(job: worker.Job) -> object:
+    def as_others(job: jobs.Job) -> object:
         with as_ordinary_user():
             return run(job)
 
-    monkeypatch.setattr(worker.Job, "_run", as_others)
+    monkeypatch.setattr(jobs.Job, "_run", as_others)
     file = tmp_path / "lock"
     file.write_text("")
     with locked(file):

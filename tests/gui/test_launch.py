@@ -16,9 +16,9 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
-from napari_uda.gui.geometry import tag
+from napari_uda.gui.kit.files import read_layers
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.launch import _files, fill_viewer, open_viewer
-from napari_uda.gui.reader import read_layers
 from napari_uda.inference.predict import Prediction
 
 

@@ -13,9 +13,8 @@ from napari.layers import Image, Labels
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui.geometry import displayed, layer_volume, placement
-from napari_uda.gui.reader import read_layers
-from napari_uda.gui.writer import write_image, write_labels
+from napari_uda.gui.kit.files import read_layers, write_image, write_labels
+from napari_uda.gui.kit.geometry import displayed, layer_volume, placement
 
 ORIENTATIONS = [
     (order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)

@@ -15,9 +15,9 @@ from napari.utils.notifications import notification_manager
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
-from napari_uda.gui import worker
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -101,9 +101,9 @@ def test_no_order_of_actions_raises(
             )
         act(viewer, docks, chance)
         qtbot.wait(chance.choice([0, 0, 20]))
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     qtbot.wait(300)  # what follows from the last one
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
     raised = [record for record in notification_manager.records if hasattr(record, "exception")]
     assert raised == []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS
+from gui_cases import LABELS, add_data
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.viewer import Viewer
@@ -16,11 +17,11 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.gui import samples
-from napari_uda.gui.colours import readable
-from napari_uda.gui.geometry import METADATA
-from napari_uda.gui.layers import structure_names
-from napari_uda.gui.reader import get_reader, read_layers
+from napari_uda.gui.kit import files
+from napari_uda.gui.kit.colormaps import readable
+from napari_uda.gui.kit.files import get_reader, read_layers
+from napari_uda.gui.kit.geometry import METADATA
+from napari_uda.gui.kit.layers import structure_names
 from napari_uda.inference.predict import Prediction
 
 
@@ -58,10 +59,11 @@ def test_saved_prediction_comes_back_as_three_kinds_of_layers(
 
 
 def test_prediction_in_a_run_folder_takes_the_names_of_the_run(
-    tiny_run: Path, data_folder: Path
+    tiny_run: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    prediction = uda.predict(tiny_run, data_folder / "images" / "case_0.nii.gz")
-    labels = prediction.save(tiny_run / "predictions")[0]
+    run = shutil.copytree(tiny_run, tmp_path / "run")  # others need it without predictions
+    prediction = uda.predict(run, data_folder / "images" / "case_0.nii.gz")
+    labels = prediction.save(run / "predictions")[0]
     own = read_layers(labels)[1]["metadata"][METADATA]
     assert own["names"] == {value: name for name, value in LABELS.items()}
 
@@ -95,16 +97,16 @@ def test_folder_is_taken_only_when_it_holds_dicom(tmp_path: Path) -> None:
 def test_samples_open_as_image_and_labels(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not (samples.SAMPLES / "mr" / "images").is_dir():
-        monkeypatch.setattr(samples, "SAMPLES", data_folder.parent)
+    if not (files.SAMPLES / "mr" / "images").is_dir():
+        monkeypatch.setattr(files, "SAMPLES", data_folder.parent)
     viewer = ViewerModel()
-    for data in samples.mr_labelled():
-        viewer._add_layer_from_data(*data)
+    for data in files.mr_labelled():
+        add_data(viewer, *data)
     image, reference = viewer.layers
     assert (image._type_string, reference._type_string) == ("image", "labels")
     assert image.data.shape == reference.data.shape
     np.testing.assert_array_equal(image.scale, reference.scale)
-    assert len(samples.mr()) == 1
+    assert len(files.mr()) == 1
 
 
 def test_layers_are_saved_through_the_viewer(

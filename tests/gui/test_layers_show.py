@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pint
 import pytest
-from gui_cases import ball_case
+from gui_cases import add_data, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pint.registry import LazyRegistry
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume
-from napari_uda.gui.geometry import METADATA, layer_volume
-from napari_uda.gui.layers import Grid, SideBySide, preload, show
-from napari_uda.gui.reader import layer_data
-from napari_uda.gui.writer import write_layer
+from napari_uda.gui.kit.files import layer_data, write_layer
+from napari_uda.gui.kit.geometry import METADATA, layer_volume
+from napari_uda.gui.kit.grid import Grid, SideBySide
+from napari_uda.gui.kit.layers import preload, show
 from napari_uda.inference.predict import Prediction
 
 GEOMETRY = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
@@ -99,7 +99,7 @@ def test_second_prediction_updates_the_layers_in_place(made_prediction: Predicti
 
 def test_image_that_is_open_already_is_used(made_prediction: Prediction) -> None:
     viewer = ViewerModel()
-    (opened,) = viewer._add_layer_from_data(*layer_data(made_prediction.volume, "image", {}))
+    (opened,) = add_data(viewer, *layer_data(made_prediction.volume, "image", {}))
     assert show(viewer, made_prediction)[0] is opened
     assert len(viewer.layers) == 4
 
@@ -144,7 +144,7 @@ def test_saved_prediction_lies_on_the_grid_of_the_image(
 def test_reference_becomes_an_outline_beside_a_prediction(made_prediction: Prediction) -> None:
     viewer = ViewerModel()
     reference = Volume(made_prediction.labels, made_prediction.volume.affine, "case_0")
-    (layer,) = viewer._add_layer_from_data(*layer_data(reference, "reference", {1: "MYO"}))
+    (layer,) = add_data(viewer, *layer_data(reference, "reference", {1: "MYO"}))
     assert layer.contour == 0
     show(viewer, made_prediction)
     assert layer.contour == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QTabWidget, QWidget
 
-from napari_uda.gui.longer_side import LongerSide
+from napari_uda.gui.kit.layout import LongerSide
 
 
 def test_each_turn_is_told_once(qtbot: QtBot) -> None:

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_uda.gui import worker
+from napari_uda.gui.kit import jobs
 
 
 def test_a_second_dock_joins_the_first(
@@ -28,7 +28,7 @@ def test_a_second_dock_joins_the_first(
     view.show()
     qtbot.wait(50)
     assert window.tabifiedDockWidgets(score) == []
-    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=60_000)
 
 
 def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
@@ -43,7 +43,7 @@ def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
         ),
         strict=True,
     )
-    qtbot.waitUntil(lambda: not worker._running, timeout=60_000)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=60_000)
     qtbot.wait(100)  # for the layout
     # squeezed below each other for a moment, they are wider than tall; it must not change them
     assert docks[-1].width() <= max(420, *(widget.minimumWidth() for widget in widgets))

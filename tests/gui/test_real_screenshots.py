@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from gui_cases import add_data
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import SideBySide, show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 
 
@@ -45,8 +47,8 @@ def test_patients_right_front_is_drawn_top_left(
     right = slice(0, 5) if signs[0] < 0 else slice(15, 20)
     front = slice(0, 5) if signs[1] < 0 else slice(15, 20)
     labels[:, front, right] = 1
-    viewer._add_layer_from_data(*layer_data(Volume(labels * 100, affine), "image", {}))
-    viewer._add_layer_from_data(*layer_data(Volume(labels, affine), "reference", {1: "MYO"}))
+    add_data(viewer, *layer_data(Volume(labels * 100, affine), "image", {}))
+    add_data(viewer, *layer_data(Volume(labels, affine), "reference", {1: "MYO"}))
     viewer.layers[-1].opacity = 1
     picture = canvas(viewer, qtbot)
     height, width, _ = picture.shape

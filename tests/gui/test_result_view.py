@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_cases import ball_case
+from gui_cases import add_data, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import METADATA, layer_volume, tag
-from napari_uda.gui.layers import find, show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
+from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.score.edit_layers import keep_original
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.legend import Legend
@@ -143,7 +143,7 @@ def shown(
 
 def settle(view: ResultView, qtbot: QtBot) -> None:
     def is_resting() -> bool:
-        return not (view.is_counting or view._redraw.isActive() or worker._running)
+        return not (view.is_counting or view._redraw.isActive() or jobs.running())
 
     qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
@@ -174,7 +174,7 @@ def test_eye_and_solo_hide_structures_of_prediction_and_reference(
     view: ResultView, viewer: ViewerModel, shown: list[Image | Labels]
 ) -> None:
     _, labels = ball_case("case_0", 0)
-    (reference,) = viewer._add_layer_from_data(*layer_data(labels, "reference", NAMES))
+    (reference,) = add_data(viewer, *layer_data(labels, "reference", NAMES))
     view.legend._eyes[2].click()
     assert (seen(shown[1]), seen(reference)) == ([True, False], [True, False])
     view.legend._solos[2].click()
@@ -257,7 +257,7 @@ def test_dice_appears_with_the_reference(
     assert "Dice" in view.entropy.kept.text().splitlines()[1]
     assert "Mean Dice" not in view.entropy.kept.text()
     _, labels = ball_case("case_0", 0)
-    (reference,) = viewer._add_layer_from_data(*layer_data(labels, "reference", NAMES))
+    (reference,) = add_data(viewer, *layer_data(labels, "reference", NAMES))
     settle(view, qtbot)
     # entropy is 0.75 exactly where prediction and reference differ
     assert "Mean Dice: 1.000 below the threshold, 0.000 above it" in view.entropy.kept.text()
@@ -323,12 +323,12 @@ def test_results_read_from_files_are_found(
         ("entropy", made_prediction.entropy),
     ):
         named = replace(volume, array=array, name=f"case_0_{role}".replace("prediction", "labels"))
-        viewer._add_layer_from_data(*layer_data(named, role, NAMES))
+        add_data(viewer, *layer_data(named, role, NAMES))
     settle(view, qtbot)
     assert view.entropy.slider.isEnabled()
     other = replace(volume, array=made_prediction.entropy[:-1], name="case_0_entropy")
     viewer.layers.pop()
-    viewer._add_layer_from_data(*layer_data(other, "entropy", {}))
+    add_data(viewer, *layer_data(other, "entropy", {}))
     settle(view, qtbot)
     assert not view.entropy.slider.isEnabled()  # of another shape
 

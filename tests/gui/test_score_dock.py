@@ -15,7 +15,7 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from app_model.types import KeyBinding
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -26,10 +26,10 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.evaluation.report import evaluate_folders
-from napari_uda.gui.geometry import displayed, layer_volume
-from napari_uda.gui.layers import show, structure_names
-from napari_uda.gui.navigation import current_slice, go_to_slice
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import displayed, layer_volume
+from napari_uda.gui.kit.layers import show, structure_names
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
@@ -65,7 +65,7 @@ def dock(
     """Image, reference and prediction are open; nothing is scored yet."""
     viewer = make_napari_viewer()
     show(viewer, prediction)
-    viewer._add_layer_from_data(*layer_data(reference, "reference", NAMES))
+    add_data(viewer, *layer_data(reference, "reference", NAMES))
     widget = ScoreDock(viewer)
     viewer.window.add_dock_widget(widget, name="Score")
     yield widget
@@ -242,7 +242,7 @@ def test_other_grid_is_refused_in_one_sentence(
     affine = reference.affine.copy()
     affine[2, 3] += 4
     shifted = Volume(reference.array, affine, "shifted")
-    (layer,) = dock._viewer._add_layer_from_data(*layer_data(shifted, "reference", NAMES))
+    (layer,) = add_data(dock._viewer, *layer_data(shifted, "reference", NAMES))
     dock.choices.references.choose(layer)
     score(dock, qtbot)
     (message,) = notifications()
@@ -383,7 +383,7 @@ def test_errors_are_visited_by_size(
 def test_prediction_without_errors_says_so(
     scored: ScoreDock, reference: Volume, qtbot: QtBot
 ) -> None:
-    (layer,) = scored._viewer._add_layer_from_data(*layer_data(reference, "", NAMES))
+    (layer,) = add_data(scored._viewer, *layer_data(reference, "", NAMES))
     scored.choices.predictions.choose(layer)
     score(scored, qtbot)
     press(scored, qtbot, scored.slices.disagreement)
@@ -627,6 +627,6 @@ def test_everything_fits_a_narrow_dock_and_a_small_screen(
 
 
 def _running() -> bool:
-    from napari_uda.gui import worker
+    from napari_uda.gui.kit import jobs
 
-    return bool(worker._running)
+    return bool(jobs.running())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, add_data, ball_case
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -17,10 +17,10 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_labels
 from napari_uda.evaluation.scores import Scores
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score import edit_journal, edit_session
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
@@ -42,7 +42,7 @@ def viewer(make_napari_viewer: Callable[[], Viewer], made_prediction: Prediction
     """Image, prediction and reference are open."""
     viewer = make_napari_viewer()
     show(viewer, made_prediction)
-    viewer._add_layer_from_data(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
     return viewer
 
 
@@ -65,7 +65,7 @@ def settle(dock: ScoreDock, qtbot: QtBot) -> None:
     """Wait until no thread is at work and nothing waits to start one."""
 
     def rests() -> bool:
-        return not worker._running and dock._job is None and not dock._editing.is_busy
+        return not jobs.running() and dock._job is None and not dock._editing.is_busy
 
     qtbot.waitUntil(rests, timeout=WAIT_MS)
 
@@ -385,7 +385,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     layer = Labels(made_prediction.labels.copy())
     session = EditSession(layer, owner)
     layer.mode = "paint"
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     boxes: list[object] = []
     session.changed.connect(boxes.append)
     with qtbot.waitSignal(session.began, timeout=WAIT_MS) as began:
@@ -395,7 +395,7 @@ def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: P
     # a layer of nobody's runs the other way round on the file's grid, or not at all
     (box,) = boxes
     assert session.labels()[box].tolist() == [[[1]]]
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     session.close()
 
 

@@ -18,9 +18,9 @@ from pytestqt.qtbot import QtBot
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import METADATA
-from napari_uda.gui.models import recent_models
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.geometry import METADATA
+from napari_uda.gui.kit.models import recent_models
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.inference import predict as predict_module
 from napari_uda.training import adapt as adapt_module
@@ -39,7 +39,7 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Seg
 @pytest.fixture
 def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) -> SegmentDock:
     """A dock with model and image chosen, the model's description read."""
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     dock.add_model(tiny_run)
     qtbot.waitUntil(lambda: "source_only" in dock.about.text(), timeout=WAIT_MS)
     return dock
@@ -48,7 +48,7 @@ def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) ->
 def is_resting(dock: SegmentDock) -> bool:
     """Whether nothing runs, is being shown or is being counted, and every thread has ended."""
     idle = dock._job is None and not dock._showing and not dock.results.is_counting
-    return idle and not worker._running
+    return idle and not jobs.running()
 
 
 def run(dock: SegmentDock, qtbot: QtBot) -> None:
@@ -59,7 +59,7 @@ def run(dock: SegmentDock, qtbot: QtBot) -> None:
 
 
 def roles(dock: SegmentDock) -> list[str]:
-    return [layer.metadata[METADATA]["role"] for layer in dock._viewer.layers]
+    return [layer.metadata[METADATA]["role"] for layer in dock.viewer.layers]
 
 
 def test_run_trained_meanwhile_is_offered_when_the_dock_is_seen_again(
@@ -88,7 +88,7 @@ def test_result_of_another_model_hides_the_one_before(
     qtbot.waitUntil(lambda: is_resting(ready) and ready.run.isEnabled(), timeout=WAIT_MS)
     run(ready, qtbot)
     predictions = [
-        layer for layer in ready._viewer.layers if layer.metadata[METADATA]["role"] == "prediction"
+        layer for layer in ready.viewer.layers if layer.metadata[METADATA]["role"] == "prediction"
     ]
     assert [layer.visible for layer in predictions] == [False, True]
 
@@ -105,7 +105,7 @@ def test_says_what_is_missing(
     assert not dock.run.isEnabled()
     assert "No image" in dock.status.text()
     assert "No image" in dock.run.toolTip()
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     assert dock.run.isEnabled()
     assert dock.status.text() == ""
     qtbot.waitUntil(lambda: "MYO" in dock.about.text(), timeout=WAIT_MS)
@@ -114,7 +114,7 @@ def test_says_what_is_missing(
 def test_folder_that_is_no_run_is_named(
     dock: SegmentDock, tmp_path: Path, data_folder: Path, qtbot: QtBot
 ) -> None:
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     dock.add_model(tmp_path)
     qtbot.waitUntil(lambda: "is not a run folder" in dock.status.text(), timeout=WAIT_MS)
     assert not dock.run.isEnabled()
@@ -126,7 +126,7 @@ def test_run_gives_the_layers_of_predict(
     run(ready, qtbot)
     assert roles(ready) == ["image", "prediction", "entropy", "reliability"]
     expected = uda.predict(tiny_run, data_folder / "images" / "case_0.nii.gz")
-    _, prediction, entropy, reliability = ready._viewer.layers
+    _, prediction, entropy, reliability = ready.viewer.layers
     # the file's x and y run to the left and back already, its z from foot to head
     np.testing.assert_array_equal(prediction.data, expected.labels[::-1])
     np.testing.assert_array_equal(reliability.data, expected.reliability[::-1])
@@ -140,7 +140,7 @@ def test_legend_names_structures_with_their_volume(
     ready: SegmentDock, qtbot: QtBot, data_folder: Path
 ) -> None:
     run(ready, qtbot)
-    labels = ready._viewer.layers[1].data
+    labels = ready.viewer.layers[1].data
     legend = ready.legend
     rows = [[legend.item(row, column).text() for column in (0, 1)] for row in range(2)]
     voxel_ml = 1.5 * 1.5 * 8 / 1000
@@ -154,10 +154,10 @@ def test_legend_names_structures_with_their_volume(
 
 def test_second_run_updates_renamed_layers_in_place(ready: SegmentDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
-    before = list(ready._viewer.layers)
+    before = list(ready.viewer.layers)
     before[1].name = "mine"
     run(ready, qtbot)
-    assert list(ready._viewer.layers) == before
+    assert list(ready.viewer.layers) == before
 
 
 def test_without_reliability_no_such_layer(ready: SegmentDock, qtbot: QtBot) -> None:
@@ -168,10 +168,10 @@ def test_without_reliability_no_such_layer(ready: SegmentDock, qtbot: QtBot) -> 
 
 def test_source_removed_while_running(ready: SegmentDock, qtbot: QtBot) -> None:
     ready.run.click()
-    ready._viewer.layers.clear()
+    ready.viewer.layers.clear()
     qtbot.waitUntil(lambda: ready._job is None and not ready._showing, timeout=WAIT_MS)
     assert roles(ready) == ["prediction", "entropy", "reliability"]
-    assert ready._viewer.layers[0].scale[0] == 8
+    assert ready.viewer.layers[0].scale[0] == 8
 
 
 def test_cancel_button_stops_and_changes_nothing(
@@ -181,7 +181,7 @@ def test_cancel_button_stops_and_changes_nothing(
     ready.run.click()
     qtbot.waitUntil(lambda: ready.status.text().startswith("Slice"), timeout=WAIT_MS)
     ready.cancel.click()
-    ready._viewer.layers[0].name = "renamed"  # the buttons are looked at again
+    ready.viewer.layers[0].name = "renamed"  # the buttons are looked at again
     assert (ready.cancel.isEnabled(), ready.status.text()) == (False, "Cancelling…")
     qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
     assert roles(ready) == ["image"]
@@ -232,25 +232,25 @@ def test_side_by_side_box(ready: SegmentDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
     ready.views.setChecked(True)
     qtbot.waitUntil(ready.views.isEnabled)
-    assert ready._viewer.canvas.grid.enabled
-    assert len(ready._viewer.layers) == 6
+    assert ready.viewer.canvas.grid.enabled
+    assert len(ready.viewer.layers) == 6
     run(ready, qtbot)  # a new run goes back to one view first
     assert not ready.views.isChecked()
-    assert len(ready._viewer.layers) == 4
+    assert len(ready.viewer.layers) == 4
 
 
 def test_side_by_side_left_on_the_way_in_stays_left(ready: SegmentDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
-    layers = list(ready._viewer.layers)
+    layers = list(ready.viewer.layers)
     ready.views.setChecked(True)
     ready.views.setChecked(False)
     qtbot.wait(100)
-    assert not ready._viewer.canvas.grid.enabled
-    assert list(ready._viewer.layers) == layers
+    assert not ready.viewer.canvas.grid.enabled
+    assert list(ready.viewer.layers) == layers
 
 
 def test_image_chooser_follows_the_layer_list(ready: SegmentDock) -> None:
-    viewer, images = ready._viewer.__wrapped__, ready.images
+    viewer, images = ready.viewer.__wrapped__, ready.images
     (opened,) = viewer.layers
     viewer.add_image(np.zeros((8, 8)), name="flat")
     viewer.add_labels(np.zeros((2, 8, 8), int))
@@ -319,13 +319,13 @@ def test_adapt_gives_layers_before_and_after(
     adapt(ready, qtbot)
     (expected,) = uda.adapt(tiny_run, image, method=way)
     assert not expected.reverted
-    names = [layer.name for layer in ready._viewer.layers]
+    names = [layer.name for layer in ready.viewer.layers]
     assert names == [
         "case_0",
         *(f"case_0 {role} before" for role in ("prediction", "entropy")),
         *(f"case_0 {role} after" for role in ("prediction", "entropy")),
     ]
-    layers = dict(zip(names, ready._viewer.layers, strict=True))
+    layers = dict(zip(names, ready.viewer.layers, strict=True))
     for when, prediction in (("before", expected.before), ("after", expected.after)):
         shown = layers[f"case_0 prediction {when}"].data
         np.testing.assert_array_equal(shown, prediction.labels[::-1])
@@ -333,7 +333,7 @@ def test_adapt_gives_layers_before_and_after(
         np.testing.assert_allclose(shown, prediction.entropy[::-1], atol=1e-5)
     assert not layers["case_0 prediction before"].visible
     assert layers["case_0 prediction after"].visible
-    assert ready._viewer.layers.selection.active == layers["case_0 prediction after"]
+    assert ready.viewer.layers.selection.active == layers["case_0 prediction after"]
     change = f"entropy {expected.entropy_before:.3f} → {expected.entropy_after:.3f}"
     assert ready.status.text().startswith("case_0: adapted in ")
     assert change in ready.status.text()
@@ -341,7 +341,7 @@ def test_adapt_gives_layers_before_and_after(
     assert ready.legend.item(0, 1).text() == f"{was:.1f} → {now:.1f}"
     assert not progress._all_instances
     adapt(ready, qtbot)  # the second time the same layers are updated
-    assert [layer.name for layer in ready._viewer.layers] == names
+    assert [layer.name for layer in ready.viewer.layers] == names
 
 
 @pytest.mark.usefixtures("_few_steps")
@@ -349,10 +349,10 @@ def test_run_and_adapt_do_not_share_layers(ready: SegmentDock, qtbot: QtBot) -> 
     ready.reliability.setChecked(False)
     run(ready, qtbot)
     adapt(ready, qtbot)
-    assert len(ready._viewer.layers) == 1 + 2 + 4
+    assert len(ready.viewer.layers) == 1 + 2 + 4
     run(ready, qtbot)
-    assert len(ready._viewer.layers) == 1 + 2 + 4
-    assert ready._viewer.layers.selection.active.name == "case_0 prediction"
+    assert len(ready.viewer.layers) == 1 + 2 + 4
+    assert ready.viewer.layers.selection.active.name == "case_0 prediction"
     assert ready.legend.item(0, 1).text().replace(".", "").isdigit()  # one volume again
 
 
@@ -366,7 +366,7 @@ def test_an_adaptation_that_is_given_up_says_so(
     assert roles(ready) == ["image", "prediction", "entropy"]
     assert f"the unadapted result is kept, because {reason}" in ready.status.text()
     assert "→" not in ready.legend.item(0, 1).text()
-    assert ready._viewer.layers["case_0 prediction before"].visible
+    assert ready.viewer.layers["case_0 prediction before"].visible
 
 
 @pytest.mark.usefixtures("_few_steps")
@@ -374,11 +374,11 @@ def test_before_and_after_side_by_side(ready: SegmentDock, qtbot: QtBot) -> None
     adapt(ready, qtbot)
     ready.views.setChecked(True)
     qtbot.waitUntil(ready.views.isEnabled)
-    assert ready._viewer.canvas.grid.enabled
-    assert len(ready._viewer.layers) == 5 + 3  # a copy of the image under each further view
-    assert ready._viewer.layers["case_0 prediction before"].visible
+    assert ready.viewer.canvas.grid.enabled
+    assert len(ready.viewer.layers) == 5 + 3  # a copy of the image under each further view
+    assert ready.viewer.layers["case_0 prediction before"].visible
     ready.views.setChecked(False)
-    assert not ready._viewer.layers["case_0 prediction before"].visible
+    assert not ready.viewer.layers["case_0 prediction before"].visible
 
 
 def test_cancel_stops_an_adaptation_and_changes_nothing(

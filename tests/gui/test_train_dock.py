@@ -22,9 +22,9 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 from tiny_cases import small_config
 from watch_cases import append_lines, beat, write_preview, write_run
 
-from napari_uda.gui import worker
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.model_dock import is_volume
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.train import dock as dock_module
 from napari_uda.gui.train.dock import TrainDock, is_of_user
 from napari_uda.gui.train.run_reader import RunReader
@@ -49,7 +49,7 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Tra
     qtbot.waitUntil(lambda: not widget._processes, timeout=WAIT_MS)
     widget._detach()
     widget.runs.hide()
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def start(
@@ -567,4 +567,4 @@ def test_a_dock_that_is_removed_stops_looking(
     qtbot.waitUntil(lambda: not watching(), timeout=WAIT_MS)
     append_lines(folder, 4, 6)
     viewer.theme = "light"
-    qtbot.waitUntil(lambda: not worker._running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)

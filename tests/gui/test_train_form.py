@@ -21,12 +21,12 @@ from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
-from napari_uda.gui.geometry import displayed
-from napari_uda.gui.layers import labels_arguments
-from napari_uda.gui.models import remember_model
+from napari_uda.gui.kit.geometry import displayed
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layers import labels_arguments
+from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
 from napari_uda.gui.train.train_form import TrainForm
-from napari_uda.gui.worker import Job
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config
 from napari_uda.run.run import dump_config, write_text

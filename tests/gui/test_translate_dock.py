@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case, oblique
+from gui_cases import ball_case, oblique, progress_bars
 from napari.components import ViewerModel
 from napari.layers import Image
-from napari.utils import progress
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -21,8 +20,9 @@ from qtpy.QtCore import Qt
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.volume import read_volume, write_volume
-from napari_uda.gui.geometry import METADATA, layer_volume
-from napari_uda.gui.models import remember_model
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.geometry import METADATA, layer_volume
+from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.translate.dock import BLINK_KEY, TranslateDock
 from napari_uda.gui.translate.translation_layers import (
     ComparedTranslation,
@@ -72,21 +72,17 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Tra
     viewer = make_napari_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
     yield widget
-    qtbot.waitUntil(lambda: at_rest(widget), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: widget.is_settled, timeout=WAIT_MS)
 
 
 @pytest.fixture
 def ready(dock: TranslateDock, gated_run: Path, data_folder: Path, qtbot: QtBot) -> TranslateDock:
     """A dock with run and image chosen."""
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     dock.add_model(gated_run)
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert dock.about.text().startswith("cyclegan · MR → MR · 2 steps")
     return dock
-
-
-def at_rest(dock: TranslateDock) -> bool:
-    return dock._job is None and not dock._showing and not dock._reading
 
 
 def run(dock: TranslateDock, qtbot: QtBot) -> None:
@@ -94,16 +90,16 @@ def run(dock: TranslateDock, qtbot: QtBot) -> None:
     assert not dock.translate.isEnabled()
     assert dock.cancel.isEnabled()
     assert dock.status.text() == "Translating…"
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
 
 
 def parts(dock: TranslateDock) -> list[str]:
-    tags = [layer.metadata[METADATA] for layer in dock._viewer.layers]
+    tags = [layer.metadata[METADATA] for layer in dock.viewer.layers]
     return [own["part"] if own["role"] == "translation" else own["role"] for own in tags]
 
 
 def visible(dock: TranslateDock) -> list[str]:
-    shown = zip(parts(dock), dock._viewer.layers, strict=True)
+    shown = zip(parts(dock), dock.viewer.layers, strict=True)
     return [part for part, layer in shown if layer.visible]
 
 
@@ -117,11 +113,11 @@ def test_says_what_is_missing(
     assert not dock.translate.isEnabled()
     dock.add_model(gated_run)
     assert dock.status.text() == "Looking for runs with generators…"
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert "No image" in dock.status.text()
     assert "No image" in dock.translate.toolTip()
     assert not dock.translate.isEnabled()
-    dock._viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
     assert dock.status.text() == ""
     assert dock.translate.isEnabled()
     for button in (dock.blink, dock.export):
@@ -133,22 +129,22 @@ def test_a_run_without_generators_is_refused(
     dock: TranslateDock, tiny_run: Path, tmp_path: Path, gated_run: Path, qtbot: QtBot
 ) -> None:
     dock.add_model(tiny_run)
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert dock.status.text() == (
         f"{tiny_run} was trained with source_only, which has no generators; "
         "choose a run of cyclegan or attent"
     )
     assert (dock.models.count(), dock.translate.isEnabled()) == (0, False)
     dock.add_model(tmp_path)
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert "is not a run folder" in dock.status.text()
     dock.add_model(gated_run)
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
-    dock._viewer.add_image(np.zeros((2, 8, 8)))
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
+    dock.viewer.add_image(np.zeros((2, 8, 8)))
     dock.add_model(tiny_run)  # the earlier choice stays, and the sentence is seen
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert "which has no generators" in dock.status.text()
-    assert (dock._model(), dock.translate.isEnabled()) == (gated_run, True)
+    assert (dock.model, dock.translate.isEnabled()) == (gated_run, True)
 
 
 def test_only_runs_with_generators_are_listed(
@@ -162,11 +158,11 @@ def test_only_runs_with_generators_are_listed(
         remember_model(path)
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
-    qtbot.waitUntil(lambda: dock.models.count() > 0 and at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.models.count() > 0 and dock.is_settled, timeout=WAIT_MS)
     listed = [Path(dock.models.itemData(index)) for index in range(dock.models.count())]
     assert listed == [gated_run, plain_run]
     dock.models.setCurrentIndex(1)
-    assert dock._model() == plain_run
+    assert dock.model == plain_run
     assert dock.about.text().startswith("cyclegan")
 
 
@@ -188,14 +184,14 @@ def test_layers_are_what_translate_returns(
     expected = uda.translate(gated_run, image, direction=direction)
     assert parts(ready) == ["image", *PARTS, *GATES]
     arrays = [expected.translated, expected.cycle, None, *expected.attention.values()]
-    assert [layer.name for layer in ready._viewer.layers] == [
+    assert [layer.name for layer in ready.viewer.layers] == [
         "case_0",
         f"case_0 → {direction.rpartition('_')[2]}",
         "case_0 cycle",
         "|case_0 − cycle|",
         *(f"case_0 attention {size}" for size in ("¼", "½", "full")),
     ]
-    original, *layers = ready._viewer.layers
+    original, *layers = ready.viewer.layers
     for layer, array in zip(layers, arrays, strict=True):
         own = layer.metadata[METADATA]
         assert (own["role"], own["direction"]) == ("translation", direction)
@@ -213,14 +209,14 @@ def test_layers_are_what_translate_returns(
         f"Change from slice to slice: {translated:.3f} translated, {given:.3f} input "
         f"({translated / given:.2f} times)."
     )
-    assert not progress._all_instances
+    qtbot.waitUntil(lambda: not progress_bars())
 
 
 def test_generators_without_gates_give_three_layers(
     ready: TranslateDock, plain_run: Path, qtbot: QtBot
 ) -> None:
     ready.add_model(plain_run)
-    qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     run(ready, qtbot)
     assert parts(ready) == ["image", *PARTS]
 
@@ -230,15 +226,15 @@ def test_second_time_updates_in_place_other_direction_adds(
 ) -> None:
     ready.views.setChecked(False)
     run(ready, qtbot)
-    before = list(ready._viewer.layers)
+    before = list(ready.viewer.layers)
     before[1].name = "mine"
     run(ready, qtbot)
-    assert list(ready._viewer.layers) == before
+    assert list(ready.viewer.layers) == before
     ready.directions.setCurrentIndex(1)
     run(ready, qtbot)
     assert parts(ready) == ["image", *PARTS, *GATES, *PARTS, *GATES]
     # the translation of before would cover the original
-    assert [layer.visible for layer in ready._viewer.layers] == [
+    assert [layer.visible for layer in ready.viewer.layers] == [
         *(True, *[False] * 6),
         *(True, *[False] * 5),
     ]
@@ -248,10 +244,10 @@ def test_source_removed_while_running(
     ready: TranslateDock, qtbot: QtBot, notifications: Callable[[], list[str]]
 ) -> None:
     ready.translate.click()
-    ready._viewer.layers.clear()
-    qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
+    ready.viewer.layers.clear()
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     assert parts(ready) == [*PARTS, *GATES]
-    assert ready._viewer.canvas.grid.enabled
+    assert ready.viewer.canvas.grid.enabled
     ready.blink.click()
     assert notifications() == ["The original or its translation was removed; translate again"]
 
@@ -263,11 +259,11 @@ def test_cancel_button_stops_and_changes_nothing(
     ready.translate.click()
     qtbot.waitUntil(lambda: ready.status.text().startswith("Slice"), timeout=WAIT_MS)
     ready.cancel.click()
-    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     assert parts(ready) == ["image"]
     assert "Cancelled" in ready.status.text()
     assert ready.translate.isEnabled()
-    assert not progress._all_instances
+    qtbot.waitUntil(lambda: not progress_bars())
 
 
 def test_error_of_torch_reaches_the_user(
@@ -300,7 +296,7 @@ def endless(
     raise Cancelled
 
 
-def test_viewer_closed_while_running(
+def testviewer_closed_while_running(
     make_napari_viewer: Callable[[], Viewer],
     qtbot: QtBot,
     plain_run: Path,
@@ -312,12 +308,11 @@ def test_viewer_closed_while_running(
     _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
     dock.add_model(plain_run)
     viewer.open(str(data_folder / "images" / "case_0.nii.gz"), plugin="napari_uda")
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     dock.translate.click()
-    job = dock._job
     qtbot.waitUntil(lambda: dock.status.text().startswith("Slice"), timeout=WAIT_MS)
     viewer.close()
-    qtbot.waitUntil(lambda: not job.is_running, timeout=5_000)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=5_000)
 
 
 def test_key_is_free_again_without_the_dock(
@@ -343,7 +338,7 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
         start = time.thread_time()
         ready.translate.click()
         assert time.thread_time() - start < 0.5  # a few ms where measured
-        qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     assert threads
     assert threading.get_ident() not in threads
 
@@ -353,17 +348,17 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
 
 def test_side_by_side_and_back(ready: TranslateDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
-    grid = ready._viewer.canvas.grid
+    grid = ready.viewer.canvas.grid
     assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (2, 4))
     assert visible(ready) == parts(ready)
-    assert all(layer.name_overlay.visible for layer in ready._viewer.layers)
+    assert all(layer.name_overlay.visible for layer in ready.viewer.layers)
     ready.views.setChecked(False)
     assert not grid.enabled
     assert visible(ready) == ["image", "translated"]
-    assert not any(layer.name_overlay.visible for layer in ready._viewer.layers)
-    ready._viewer.layers.remove(ready._viewer.layers[-1])
+    assert not any(layer.name_overlay.visible for layer in ready.viewer.layers)
+    ready.viewer.layers.remove(ready.viewer.layers[-1])
     ready.views.setChecked(True)
-    qtbot.waitUntil(lambda: at_rest(ready), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     assert len(visible(ready)) == 6
     run(ready, qtbot)  # the removed one is back, in the grid too
     assert parts(ready) == ["image", *PARTS, *GATES]
@@ -376,9 +371,7 @@ def test_key_blinks_between_original_and_translation(ready: TranslateDock, qtbot
     run(ready, qtbot)
     seen = []
     for _ in range(3):
-        qtbot.keyClick(
-            ready._viewer.__wrapped__.window._qt_window, getattr(Qt.Key, f"Key_{BLINK_KEY}")
-        )
+        qtbot.keyClick(ready.window(), getattr(Qt.Key, f"Key_{BLINK_KEY}"))
         seen.append((visible(ready), ready.status.text()))
     original = (["image"], "Seen: the original.")
     translated = (["image", "translated"], "Seen: the translated volume.")
@@ -469,9 +462,9 @@ def test_export_writes_every_map_on_the_files_grid(
 ) -> None:
     image, _ = ball_case("patient", 3, oblique(np.diag([-1.5, -1.5, 8.0, 1.0])))
     write_volume(tmp_path / "patient.nii.gz", image)
-    dock._viewer.open(str(tmp_path / "patient.nii.gz"), plugin="napari_uda")
+    dock.viewer.open(str(tmp_path / "patient.nii.gz"), plugin="napari_uda")
     dock.add_model(gated_run)
-    qtbot.waitUntil(lambda: at_rest(dock), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     run(dock, qtbot)
     out = tmp_path / "out"
     dock.export_to(out)
@@ -483,7 +476,7 @@ def test_export_writes_every_map_on_the_files_grid(
     for name, part in names.items():
         back = read_volume(out / name)
         np.testing.assert_array_equal(back.affine, image.affine)
-        np.testing.assert_array_equal(back.array, dock._result.parts()[part])
+        np.testing.assert_array_equal(back.array, dock.result.parts()[part])
 
 
 def test_folder_that_cannot_be_written_is_named(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.two_parts import Scrolling, TwoParts
+from napari_uda.gui.kit.layout import Scrolling, TwoParts
 
 
 def controls() -> QWidget:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case
+from gui_cases import add_data, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -16,10 +16,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui import preferences, worker
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.layers import find, show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit import jobs, preferences
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
 from napari_uda.gui.view.window_level import Window
 from napari_uda.gui.view.window_panel import DRAG_KEY
@@ -36,7 +36,7 @@ def viewer() -> ViewerModel:
 @pytest.fixture
 def image(viewer: ViewerModel) -> Image:
     volume, _ = ball_case("case_0", 0)
-    (layer,) = viewer._add_layer_from_data(*layer_data(volume, "image", {}))
+    (layer,) = add_data(viewer, *layer_data(volume, "image", {}))
     viewer.dims.set_point(range(3), [float(at) for at in layer.data_to_world((2, 14, 18))])
     return layer
 
@@ -68,7 +68,7 @@ def dock(
 
 def settle(dock: ViewDock, qtbot: QtBot) -> None:
     def is_resting() -> bool:
-        return dock.is_settled and not dock.views._timer.isActive() and not worker._running
+        return dock.is_settled and not dock.views._timer.isActive() and not jobs.running()
 
     qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
@@ -152,9 +152,9 @@ def test_settings_are_found_again(viewer: ViewerModel, image: Image, qtbot: QtBo
         dock.deleteLater()
 
 
-def test_settings_live_in_preferences_of_napari(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_live_in_preferencesnapari_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = SimpleNamespace(letters=True, convention="radiological")
-    monkeypatch.setattr(preferences, "_of_napari", lambda: stored)
+    monkeypatch.setattr(preferences, "napari_settings", lambda: stored)
     preferences.remember_convention("neurological")
     preferences.remember_letters(False)
     assert vars(stored) == {"letters": False, "convention": "neurological"}
@@ -173,7 +173,7 @@ def test_the_letter_stands_where_that_side_is_drawn(
         1  # x and y grow to the right and the front: the patient's right at the back
     )
     volume = Volume(labels * 100, np.diag([2.0, 2.0, 3.0, 1.0]))
-    layer = viewer._add_layer_from_data(*layer_data(volume, "image", {}))[0]
+    layer = add_data(viewer, *layer_data(volume, "image", {}))[0]
     layer.contrast_limits = (0, 100)
     dock = ViewDock(viewer)
     settle(dock, qtbot)

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_cases import SHAPE, ball_case, oblique
+from gui_cases import SHAPE, add_data, ball_case, oblique
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.layers import show
-from napari_uda.gui.reader import layer_data
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.slice_pane import SlicePane
 from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
 from napari_uda.gui.view.cursor_reading import read_at
@@ -36,7 +36,7 @@ AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and
 
 def image_of(affine: np.ndarray) -> Image:
     volume, _ = ball_case("case_0", 0, affine)
-    (layer,) = ViewerModel()._add_layer_from_data(*layer_data(volume, "image", {}))
+    (layer,) = add_data(ViewerModel(), *layer_data(volume, "image", {}))
     return layer
 
 
@@ -91,7 +91,7 @@ def test_reading_is_that_of_the_file(signs: tuple[int, int, int]) -> None:
     affine[:3, 3] = (10, -20, 30)
     volume, _ = ball_case("case_0", 0, affine)
     viewer = ViewerModel()
-    (image,) = viewer._add_layer_from_data(*layer_data(volume, "image", {}))
+    (image,) = add_data(viewer, *layer_data(volume, "image", {}))
     for index in ((0, 0, 0), (5, 3, 7), (2, 31, 39)):
         reading = read_at(viewer, image, image.data_to_world(index))
         assert reading is not None
@@ -129,10 +129,10 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert set(readout.texts.values()) == {"–"}
     volume, labels = ball_case("case_0", 0)
     viewer = ViewerModel()
-    (image,) = viewer._add_layer_from_data(*layer_data(volume, "image", {}))
+    (image,) = add_data(viewer, *layer_data(volume, "image", {}))
     for name in ("one", "two"):
         named = Volume(labels.array, labels.affine, name)
-        viewer._add_layer_from_data(*layer_data(named, "reference", {1: "MYO", 2: "LVC"}))
+        add_data(viewer, *layer_data(named, "reference", {1: "MYO", 2: "LVC"}))
     reading = read_at(viewer, image, image.data_to_world((3, 14, 18)))
     readout.show_reading(reading)
     texts = readout.texts

@@ -16,7 +16,8 @@ from qtpy.QtCore import QObject, QThread, QThreadPool, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.gui.worker import Job, Report, guarded, sentence
+from napari_uda.gui.kit.jobs import Job, Report
+from napari_uda.gui.kit.panel import guarded, sentence
 
 
 class OutOfMemoryError(RuntimeError):

@@ -353,6 +353,39 @@ def _copy(domains: Domains, folder: Path) -> Domains:
     return source, target
 
 
+@pytest.mark.parametrize("budget_gib", [4.0, 0.0])
+@pytest.mark.parametrize("method", ["se_asa", "target_supervised"])
+def test_every_training_file_is_read_once(
+    method: str,
+    budget_gib: float,
+    two_domains: Domains,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether voxels wait in memory or on the disk, and when names of structures are looked for."""
+    source, target = _copy(two_domains, tmp_path)
+    for folder in (source, target):
+        (folder / "dataset.json").unlink()
+    opened: list[Path] = []
+    for name in ("read_volume", "read_labels"):
+        read = getattr(dataset, name)
+        monkeypatch.setattr(
+            dataset, name, lambda path, read=read: opened.append(path) or read(path)
+        )
+    config = small_config(method, source, target, data={"cache_gib": budget_gib})
+    data = load_training_data(config, METHODS[method], cache=tmp_path / "cache")
+    assert sorted(opened) == sorted(set(opened))
+    assert len(opened) == (3 * 3 if method == "se_asa" else 3 * 2)
+    assert not (tmp_path / "cache" / "waiting" / "0").exists()
+    plain = load_training_data(
+        small_config(method, source, target), METHODS[method], cache=tmp_path / "other"
+    )
+    for store, other in ((data.source, plain.source), (data.target, plain.target)):
+        if store is not None and other is not None:
+            np.testing.assert_array_equal(store.images, other.images)
+    assert data.facts == plain.facts
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_target_labels_are_read_by_target_supervised_alone(
     method: str, two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

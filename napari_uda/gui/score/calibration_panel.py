@@ -18,9 +18,9 @@ from napari_uda.evaluation.calibration import (
     Calibration,
     StructureCalibration,
 )
-from napari_uda.gui.colours import DARK, readable
-from napari_uda.gui.plots import colour_plot, still_plot
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.plots import colour_plot, still_plot
 
 _BARS, _IDEAL = "#56B4E9", "#E69F00"
 _REGIONS = (

@@ -25,15 +25,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.gui.canvas_context import free_in_canvas
-from napari_uda.gui.dock import Dock
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.job_dock import CANCELLING
-from napari_uda.gui.keys import bind_keys
-from napari_uda.gui.layers import find
-from napari_uda.gui.longer_side import LongerSide
-from napari_uda.gui.navigation import current_slice, go_to_slice, go_to_voxel
-from napari_uda.gui.one_place import share_place
+from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.dock import CANCELLING, Dock, bind_keys, share_place
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.jobs import Job, Report
+from napari_uda.gui.kit.layers import find
+from napari_uda.gui.kit.layout import LongerSide
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.score.cohort import Cohort
 from napari_uda.gui.score.cohort_panel import CohortPanel
 from napari_uda.gui.score.edit_banner import EditBanner
@@ -52,7 +51,6 @@ from napari_uda.gui.score.score_export import Exported, calibrations_of, export_
 from napari_uda.gui.score.score_table import ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
-from napari_uda.gui.worker import Job, Report, guarded
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region

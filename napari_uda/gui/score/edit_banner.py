@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 
 if TYPE_CHECKING:
     from napari_uda.gui.score.edit_journal import Leftover

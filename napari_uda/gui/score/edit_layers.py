@@ -9,8 +9,8 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.geometry import METADATA, copied_geometry, displayed, placement, tag
-from napari_uda.gui.layers import labels_arguments, structure_names
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layers import labels_arguments, structure_names
 from napari_uda.gui.score.edit_session import EDITED
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.geometry import layer_volume, placement, tag
-from napari_uda.gui.layers import structure_names
+from napari_uda.gui.kit.geometry import layer_volume, placement, tag
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.score.edit_journal import About, EditJournal
-from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.overlap import Box

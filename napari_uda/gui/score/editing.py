@@ -10,11 +10,12 @@ from napari.layers import Labels
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_uda.gui.kit.files import write_layer
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.score.edit_journal import Leftover
 from napari_uda.gui.score.edit_layers import keep_original, restored
 from napari_uda.gui.score.edit_session import EditSession
-from napari_uda.gui.worker import Job, guarded
-from napari_uda.gui.writer import write_layer
 
 
 class Editing(QObject):

@@ -16,8 +16,8 @@ from napari_uda.evaluation.disagreement import (
     OTHER_STRUCTURE,
     error_map,
 )
-from napari_uda.gui.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.layers import labels_arguments
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layers import labels_arguments
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.gui.models import known_models
+from napari_uda.gui.kit.models import known_models
 from napari_uda.gui.score.cohort import write_cohort
 from napari_uda.gui.score.scoring import LayerScores
 

@@ -10,8 +10,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.gui.swatch import swatch
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.widgets import swatch
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.scores import Scores

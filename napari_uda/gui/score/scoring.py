@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.gui.geometry import Placement, layer_volume, placement, tag
-from napari_uda.gui.layers import structure_names
+from napari_uda.gui.kit.geometry import Placement, layer_volume, placement, tag
+from napari_uda.gui.kit.layers import structure_names
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region

@@ -12,8 +12,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
-from napari_uda.gui.colours import DARK, readable
-from napari_uda.gui.plots import colour_plot, still_plot
+from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.plots import colour_plot, still_plot
 from napari_uda.gui.score.scoring import Line
 
 _POINT_PIXELS = 5

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.navigation import AXIS_NAMES
+from napari_uda.gui.kit.navigation import AXIS_NAMES
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.widgets import swatch
 from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
-from napari_uda.gui.swatch import swatch
-from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
     from napari_uda.gui.score.slice_curve import SliceCurve

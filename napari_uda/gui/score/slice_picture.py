@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from napari_uda.gui.geometry import tag
+from napari_uda.gui.kit.geometry import tag
 
 _LEVELS = 256
 

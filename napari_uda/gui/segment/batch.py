@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import atomic_file, case_name
 from napari_uda.data.folder import find_volumes
-from napari_uda.gui.worker import Report, load_torch, sentence
+from napari_uda.gui.kit.jobs import Report, load_torch
+from napari_uda.gui.kit.panel import sentence
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Volume

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Layer
 
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.layers import RESULT_ROLES, find, show_steps
-from napari_uda.gui.reader import LayerData, read_layers
+from napari_uda.gui.kit.files import LayerData, read_layers
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import RESULT_ROLES, find, show_steps
 from napari_uda.gui.segment.batch import Row
 
 if TYPE_CHECKING:

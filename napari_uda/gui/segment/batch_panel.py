@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.segment.batch import Row
-from napari_uda.gui.worker import guarded
 
 _DASH = "–"
 

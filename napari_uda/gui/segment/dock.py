@@ -24,12 +24,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.job_dock import CANCELLING
-from napari_uda.gui.layers import RESULT_ROLES, SideBySide, show_steps
-from napari_uda.gui.model_dock import ModelDock, is_volume
-from napari_uda.gui.models import known_models, remember_model
-from napari_uda.gui.reader import LayerData
+from napari_uda.gui.kit.dock import CANCELLING
+from napari_uda.gui.kit.files import LayerData
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layers import RESULT_ROLES, is_volume, show_steps
+from napari_uda.gui.kit.layout import TwoParts
+from napari_uda.gui.kit.models import ModelDock, known_models, remember_model
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.segment.batch import SUMMARY, Item, Row, files_of, segment_several
 from napari_uda.gui.segment.batch_layers import read_row, show_batch, show_case, show_row
 from napari_uda.gui.segment.batch_panel import BatchPanel
@@ -41,8 +44,6 @@ from napari_uda.gui.segment.segmenting import (
     segment,
     volumes_by_value,
 )
-from napari_uda.gui.two_parts import TwoParts
-from napari_uda.gui.worker import Job, guarded
 
 _BATCH = "Segmenting several volumes…"
 _ADAPTED_ROLES = ("prediction", "entropy")
@@ -94,7 +95,7 @@ class SegmentDock(ModelDock):
         for index, (title, method, text) in enumerate(_WAYS):
             self.way.addItem(title, method)
             self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
-        self.results = ResultView(self._viewer)
+        self.results = ResultView(self.viewer)
         self.legend = self.results.legend
         self.batch = BatchPanel()
         self.results.tabs.addTab(self.batch, "Several")
@@ -131,7 +132,7 @@ class SegmentDock(ModelDock):
         self.batch.layers_requested.connect(self._on_batch_layers)
         self.batch.folder_requested.connect(self._on_batch_folder)
         self.batch.row_chosen.connect(self._on_row_chosen)
-        changed, follow = self._viewer.layers.selection.events.changed, self._on_image_changed
+        changed, follow = self.viewer.layers.selection.events.changed, self._on_image_changed
         changed.connect(follow)
         self.destroyed.connect(lambda: changed.disconnect(follow))
 
@@ -166,7 +167,7 @@ class SegmentDock(ModelDock):
             self._describe()
 
     def _describe(self) -> None:
-        path = self._model()
+        path = self.model
         self._model_problem = ""
         self._update_buttons()
         if path is None:
@@ -179,7 +180,7 @@ class SegmentDock(ModelDock):
 
     @guarded
     def _on_described(self, path: Path, text: str, problem: str) -> None:
-        if path == self._model():  # not another one by now
+        if path == self.model:  # not another one by now
             self.about.setText(text)
             self._model_problem = problem
             self._update_buttons()
@@ -192,7 +193,7 @@ class SegmentDock(ModelDock):
             return CANCELLING if self._cancelling else self._doing
         if self._showing:
             return "Showing the result…"
-        if self._model() is None:
+        if self.model is None:
             return "No model: choose a run folder with Browse…"
         return self._model_problem
 
@@ -224,7 +225,7 @@ class SegmentDock(ModelDock):
 
     @guarded
     def _on_run(self) -> None:
-        path, layer = self._model(), self.images.layer
+        path, layer = self.model, self.images.layer
         if self._obstacle() or path is None or layer is None:
             return
         vote = self.reliability.isChecked()
@@ -238,7 +239,7 @@ class SegmentDock(ModelDock):
 
     @guarded
     def _on_adapt(self) -> None:
-        path, layer = self._model(), self.images.layer
+        path, layer = self.model, self.images.layer
         if self._obstacle() or path is None or layer is None:
             return
         method = self.way.currentData()
@@ -255,7 +256,7 @@ class SegmentDock(ModelDock):
         self._finish("")
         self.views.setChecked(False)
         roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
-        steps = show_steps(self._viewer, result.prediction, layer, roles)
+        steps = show_steps(self.viewer, result.prediction, layer, roles)
         self._in_turns(self._show(steps, result))
 
     @guarded
@@ -267,11 +268,11 @@ class SegmentDock(ModelDock):
         # each of the two updates its own layers when the same is done again
         before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
         steps: Iterator[Callable[[], Layer]] = show_steps(
-            self._viewer, before, layer, _ADAPTED_ROLES, " before"
+            self.viewer, before, layer, _ADAPTED_ROLES, " before"
         )
         if not adaptation.reverted:
             after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
-            more = show_steps(self._viewer, after, layer, _ADAPTED_ROLES, " after")
+            more = show_steps(self.viewer, after, layer, _ADAPTED_ROLES, " after")
             steps = chain(steps, islice(more, 1, None))  # the image is there already
         self._in_turns(self._show(steps, result))
 
@@ -289,14 +290,14 @@ class SegmentDock(ModelDock):
         case = tag(prediction_layer).get("case")
         earlier += [
             layer
-            for layer in self._viewer.layers
+            for layer in self.viewer.layers
             if tag(layer).get("role") == "prediction" and tag(layer).get("case") == case
         ]
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False
         prediction_layer.visible = True
-        if prediction_layer in self._viewer.layers:
-            self._viewer.layers.selection.active = prediction_layer
+        if prediction_layer in self.viewer.layers:
+            self.viewer.layers.selection.active = prediction_layer
             adaptation, was = result.adaptation, None
             if adaptation is not None and not adaptation.reverted:
                 was = volumes_by_value(adaptation.before)
@@ -310,9 +311,9 @@ class SegmentDock(ModelDock):
             self._side_by_side.leave()
             self._side_by_side = None
         image, *results = self._shown or [None]
-        alive = [layer for layer in results if layer in self._viewer.layers]
-        if wanted and alive and image in self._viewer.layers:
-            self._side_by_side = SideBySide(self._viewer, image, alive)
+        alive = [layer for layer in results if layer in self.viewer.layers]
+        if wanted and alive and image in self.viewer.layers:
+            self._side_by_side = SideBySide(self.viewer, image, alive)
             self._in_turns(self._side_by_side.enter())
 
     def put_back(self) -> None:
@@ -323,8 +324,8 @@ class SegmentDock(ModelDock):
 
     def _batch_images(self) -> list[Image]:
         """The images a batch segments: the selected ones if several are, else all."""
-        images = [layer for layer in self._viewer.layers if is_volume(layer)]
-        selected = [layer for layer in images if layer in self._viewer.layers.selection]
+        images = [layer for layer in self.viewer.layers if is_volume(layer)]
+        selected = [layer for layer in images if layer in self.viewer.layers.selection]
         return selected if len(selected) > 1 else images
 
     @guarded
@@ -352,7 +353,7 @@ class SegmentDock(ModelDock):
         self._start_batch(files_of(folder), out, [])
 
     def _start_batch(self, items: Sequence[Item], out: Path | None, sources: list[Image]) -> None:
-        path = self._model()
+        path = self.model
         if self._model_obstacle() or path is None or not items:
             return
         vote = self.reliability.isChecked()
@@ -390,7 +391,7 @@ class SegmentDock(ModelDock):
         self._finish(f"{ending}{len(good)} volumes segmented{where}.")
         if self._out is None and good:
             self.views.setChecked(False)
-            self._in_turns(show_batch(self._viewer, self._rows, self._sources))
+            self._in_turns(show_batch(self.viewer, self._rows, self._sources))
 
     @guarded
     def _on_row_chosen(self, index: int) -> None:
@@ -399,7 +400,7 @@ class SegmentDock(ModelDock):
         if row.problem or self._job is not None or self._showing:
             return
         if self._out is None:
-            show_case(self._viewer, row.case)
+            show_case(self.viewer, row.case)
             self.results.choose_case(row.case)
             return
         self._doing, out = f"Reading {row.case}…", self._out
@@ -414,7 +415,7 @@ class SegmentDock(ModelDock):
         self._finish("")
 
         def show() -> Iterator[None]:
-            yield from show_row(self._viewer, contents)
+            yield from show_row(self.viewer, contents)
             self.results.choose_case(case)
 
         self._in_turns(show())

@@ -15,9 +15,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.segment.entropy_histogram import EntropyHistogram
 from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty
-from napari_uda.gui.worker import guarded
 
 _FIRST_STEP = 50
 UNCERTAIN_KEY = "U"

@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.gui.swatch import swatch
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.widgets import swatch
 
 _BUTTON_PIXELS = 24
 _NAME, _VOLUME, _EYE, _SOLO = range(4)

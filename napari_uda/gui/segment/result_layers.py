@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from napari_uda.gui.colours import contour_colormap, entropy_colormap, structure_colormap
-from napari_uda.gui.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.layers import put, structure_names, structure_table
+from napari_uda.gui.kit.colormaps import contour_colormap, entropy_colormap, structure_colormap
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layers import put, structure_names, structure_table
 from napari_uda.gui.score.edit_session import EDITED
 from napari_uda.gui.segment.uncertainty import levels
 

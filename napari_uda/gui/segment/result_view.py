@@ -11,11 +11,14 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFormLayout, QTabWidget, QVBoxLayout, QWidget
 
-from napari_uda.gui.choosers import LayerChooser
-from napari_uda.gui.geometry import layer_volume, tag
-from napari_uda.gui.keys import bind_keys
-from napari_uda.gui.layers import structure_names
-from napari_uda.gui.navigation import current_slice, go_to_slice
+from napari_uda.gui.kit.dock import bind_keys
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.layout import Scrolling
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
@@ -32,8 +35,6 @@ from napari_uda.gui.segment.result_layers import (
 )
 from napari_uda.gui.segment.structure_panel import OUTLINE_KEY, StructurePanel
 from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty, contour_levels, count_uncertainty
-from napari_uda.gui.two_parts import Scrolling
-from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

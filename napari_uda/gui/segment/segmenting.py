@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 
-from napari_uda.gui.geometry import layer_volume
-from napari_uda.gui.layers import preload
-from napari_uda.gui.models import describe_model
-from napari_uda.gui.worker import Report, load_torch
+from napari_uda.gui.kit.geometry import layer_volume
+from napari_uda.gui.kit.jobs import Report, load_torch
+from napari_uda.gui.kit.layers import preload
+from napari_uda.gui.kit.models import describe_model
 
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction

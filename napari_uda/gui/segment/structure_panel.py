@@ -5,8 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSlider, QVBoxLayout, QWidget
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.segment.legend import Legend
-from napari_uda.gui.worker import guarded
 
 _FIRST_OPACITY = 55
 OUTLINE_KEY = "H"  # as in hollow; napari and its layers leave it free

@@ -10,13 +10,13 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.models import known_models
+from napari_uda.gui.kit.layout import form
+from napari_uda.gui.kit.models import known_models
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.data_check import DataCheck
 from napari_uda.gui.train.domain_chooser import DomainChooser, LayerDomain
-from napari_uda.gui.train.form_rows import form_layout
 from napari_uda.gui.train.method_picker import MethodEntry
 from napari_uda.gui.train.setting_fields import PathEditor
-from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -75,7 +75,7 @@ class DataPanel(QWidget):
         start_row = QHBoxLayout()
         start_row.addWidget(self.init, 1)
         start_row.addWidget(self.runs)
-        starts_from = form_layout()
+        starts_from = form()
         starts_from.addRow("Start from", start_row)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

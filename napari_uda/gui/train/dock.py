@@ -23,9 +23,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.canvas_context import free_in_canvas
-from napari_uda.gui.dock import Dock
-from napari_uda.gui.one_place import share_place
+from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.jobs import Job, Report, load_torch
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
@@ -33,7 +34,6 @@ from napari_uda.gui.train.run_reader import RunUpdate
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.train.training_process import TrainingProcess
 from napari_uda.gui.train.watch_tab import WatchTab
-from napari_uda.gui.worker import Job, Report, guarded, load_torch
 from napari_uda.run.folder import RunFolder, StopRequest
 from napari_uda.run.status import RunState, run_status
 

@@ -12,11 +12,11 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_uda.core.files import refusal
-from napari_uda.gui.choosers import LayerChooser
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.train.form_rows import form_layout, show_row
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layout import form, show_row
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import CalmComboBox, PathEditor
-from napari_uda.gui.worker import guarded
 
 _FOLDER, _LAYERS = "data folder", "layers in the viewer"
 _MODALITIES = ("other", "CT", "MR")
@@ -70,13 +70,13 @@ class DomainChooser(QWidget):
         self.labels: LayerChooser | None = None
         self.modality = CalmComboBox()
         self._layers = QWidget()
-        self._layer_rows = form_layout(self._layers)
+        self._layer_rows = form(of=self._layers)
         if viewer is not None:
             self._add_layer_rows(viewer)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        kind = form_layout()
+        kind = form()
         kind.addRow(title, self.kind)
         layout.addLayout(kind)
         layout.addWidget(self.folder)

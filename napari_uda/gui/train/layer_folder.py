@@ -16,8 +16,8 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import cannot_write
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.gui.geometry import layer_volume
-from napari_uda.gui.layers import structure_names
+from napari_uda.gui.kit.geometry import layer_volume
+from napari_uda.gui.kit.layers import structure_names
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -9,10 +9,11 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
+from napari_uda.gui.kit.jobs import Job, take_steps
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.slice_choice import SliceChoice
 from napari_uda.gui.train.training_layers import PreviewLayers
-from napari_uda.gui.worker import Job, guarded, take_steps
 from napari_uda.run.folder import PreviewRequest, RunFolder
 from napari_uda.run.status import RunState
 

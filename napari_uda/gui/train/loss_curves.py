@@ -24,11 +24,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.colours import DARK, readable
-from napari_uda.gui.plots import colour_plot
-from napari_uda.gui.swatch import swatch
+from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.plots import colour_plot
+from napari_uda.gui.kit.widgets import swatch
 from napari_uda.gui.train.run_history import trailing_mean
-from napari_uda.gui.worker import guarded
 
 _POINTS_SMOOTHED = 10
 _LEGEND_ROWS = 3

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 
 _NAME = Qt.ItemDataRole.UserRole
 _HEIGHT_PX = 190

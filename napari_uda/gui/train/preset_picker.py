@@ -10,9 +10,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.train.form_rows import form_layout
+from napari_uda.gui.kit.layout import form
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import CalmComboBox
-from napari_uda.gui.worker import guarded
 
 _LONGEST_ABOUT = 220
 
@@ -75,13 +75,13 @@ class PresetPicker(QWidget):
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.about.setObjectName("about_preset")
-        form = form_layout()
-        form.addRow("Preset", self.first)
-        form.addRow("then", self.second)
+        chosen = form()
+        chosen.addRow("Preset", self.first)
+        chosen.addRow("then", self.second)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(form)
+        layout.addLayout(chosen)
         layout.addWidget(self.about)
         for box in (self.first, self.second):
             box.currentIndexChanged.connect(self._on_chosen)

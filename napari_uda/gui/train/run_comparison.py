@@ -22,7 +22,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import PALETTE
-from napari_uda.gui.colours import DARK
+from napari_uda.gui.kit.colormaps import DARK
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.run_differences import (
     RunRecord,
     common_scalars,
@@ -31,7 +33,6 @@ from napari_uda.gui.train.run_differences import (
     side_by_side,
 )
 from napari_uda.gui.train.run_history import is_share, title
-from napari_uda.gui.worker import Job, guarded
 
 if TYPE_CHECKING:
     from napari_uda.gui.train.loss_curves import LossCurves

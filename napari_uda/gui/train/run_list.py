@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from qtpy.QtCore import QSettings, Qt, QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -20,9 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.known_runs import KnownRun, RunScanner
 from napari_uda.gui.train.run_summary import state_text
-from napari_uda.gui.worker import Job, guarded
 from napari_uda.run.status import RunState
 
 _FOLDERS = "train/run_folders"
@@ -128,7 +130,9 @@ class RunList(QWidget):
     def add_folder(self, path: Path) -> None:
         """List the runs of a folder, today and in later sessions."""
         kept = [folder for folder in known_folders() if folder != path]
-        _settings().setValue(_FOLDERS, [str(one) for one in [path, *kept][:_MOST_FOLDERS]])
+        preferences.settings().setValue(
+            _FOLDERS, [str(one) for one in [path, *kept][:_MOST_FOLDERS]]
+        )
         self.look()
 
     def look(self) -> None:
@@ -234,7 +238,7 @@ class RunList(QWidget):
 
 def known_folders() -> list[Path]:
     """Folders that the user added or trained in, newest first."""
-    stored = _settings().value(_FOLDERS) or []
+    stored = preferences.settings().value(_FOLDERS) or []
     return [Path(one) for one in ([stored] if isinstance(stored, str) else stored)]
 
 
@@ -243,7 +247,3 @@ def _button(text: str, name: str, tip: str) -> QPushButton:
     button.setObjectName(name)
     button.setToolTip(tip)
     return button
-
-
-def _settings() -> QSettings:
-    return QSettings("napari_uda", "napari_uda")

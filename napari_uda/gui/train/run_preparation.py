@@ -17,11 +17,11 @@ from napari_uda.core.errors import InputError
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.split import split_cases
+from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.train.domain_chooser import LayerDomain
 from napari_uda.gui.train.layer_folder import domain_names, domain_volumes, write_folder
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
 from napari_uda.gui.train.preset_picker import Preset, read_presets
-from napari_uda.gui.worker import Report, load_torch
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig

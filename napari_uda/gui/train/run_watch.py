@@ -15,8 +15,8 @@ from pathlib import Path
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.run_reader import RunReader, RunUpdate
-from napari_uda.gui.worker import guarded
 
 logger = logging.getLogger(__name__)
 

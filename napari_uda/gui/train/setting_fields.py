@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 
 _NARROWEST_PX = 84
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-3, 1e7

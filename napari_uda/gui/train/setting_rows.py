@@ -5,9 +5,9 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.train.form_rows import form_layout, show_row
+from napari_uda.gui.kit.layout import form, show_row
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import FieldEditor
-from napari_uda.gui.worker import guarded
 
 WARNING = "⚠ "
 """What a sentence on a problem begins with."""
@@ -80,7 +80,7 @@ class SettingGroup(QWidget):
     def form(self) -> QFormLayout:
         """Where the rows go."""
         if self._form is None:
-            self._form = form_layout(self._body)
+            self._form = form(of=self._body)
             self._form.setContentsMargins(14, 2, 0, 6)
         return self._form
 

@@ -25,11 +25,11 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.config import Config
 from napari_uda.core.files import is_file, is_folder
-from napari_uda.gui.train.form_rows import form_layout
+from napari_uda.gui.kit.layout import form
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.setting_fields import make_editor, number_text
 from napari_uda.gui.train.setting_problems import bounds, problems_by_field
 from napari_uda.gui.train.setting_rows import WARNING, SettingGroup, SettingRow, disclosure
-from napari_uda.gui.worker import guarded
 
 _UNITS = {"_mm": " (mm)", "_deg": " (°)", "_gib": " (GiB)", "_ml": " (mL)"}
 _NOT_THERE = "there is no such file or folder; check the path"
@@ -140,7 +140,7 @@ class SettingsForm(QWidget):
     def _build(self, basic: list[str], rest: list[str]) -> None:
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        first = form_layout()
+        first = form()
         for path in basic:
             self._add_row(first, path, _words(path.removeprefix("method.")))
         outer.addLayout(first)

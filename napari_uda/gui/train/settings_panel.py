@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.preset_picker import Preset, PresetPicker
 from napari_uda.gui.train.settings_form import SettingsForm
-from napari_uda.gui.worker import guarded
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig

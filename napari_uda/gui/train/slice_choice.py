@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.run.folder import SlicePlace
 
 _ROWS = 3

@@ -23,10 +23,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.files import is_file
-from napari_uda.gui.job_dock import CANCELLING, JobDock
+from napari_uda.gui.kit.dock import CANCELLING, JobDock
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layout import form
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.domain_chooser import LayerDomain
-from napari_uda.gui.train.form_rows import form_layout
 from napari_uda.gui.train.method_picker import MethodPicker
 from napari_uda.gui.train.preset_picker import read_preset
 from napari_uda.gui.train.run_preparation import (
@@ -41,7 +43,6 @@ from napari_uda.gui.train.run_preparation import (
 )
 from napari_uda.gui.train.setting_fields import PathEditor
 from napari_uda.gui.train.settings_panel import SettingsPanel
-from napari_uda.gui.worker import Job, guarded
 from napari_uda.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TrainForm(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        folder = form_layout()
+        folder = form()
         folder.addRow("Run folder", self.run_dir)
         left, right = QVBoxLayout(), QVBoxLayout()
         left.addWidget(_heading("What do you have?"))

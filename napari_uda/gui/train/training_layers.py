@@ -16,16 +16,16 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from napari_uda.gui.colours import RELIABILITY_NAMES
-from napari_uda.gui.geometry import AXIS_LABELS, METADATA, UNITS
-from napari_uda.gui.layers import (
-    Grid,
+from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES
+from napari_uda.gui.kit.geometry import AXIS_LABELS, METADATA, UNITS
+from napari_uda.gui.kit.grid import Grid
+from napari_uda.gui.kit.layers import (
     entropy_arguments,
     image_arguments,
     labels_arguments,
     reliability_arguments,
 )
-from napari_uda.gui.navigation import go_to_slice
+from napari_uda.gui.kit.navigation import go_to_slice
 from napari_uda.gui.train.run_reader import Preview
 
 _TITLES = {

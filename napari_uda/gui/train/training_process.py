@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.openmp import let_idle_threads_sleep
-from napari_uda.gui.worker import guarded
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.run.folder import RunFolder
 
 _POLL_MS = 200

@@ -23,14 +23,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import PALETTE
-from napari_uda.gui.colours import DARK
-from napari_uda.gui.longer_side import LongerSide
+from napari_uda.gui.kit.colormaps import DARK
+from napari_uda.gui.kit.layout import LongerSide
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.train.health import Hint, hints
 from napari_uda.gui.train.run_history import RunHistory, is_share, title
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.run_summary import machine_text, state_text, time_text
 from napari_uda.gui.train.run_watch import RunWatch
-from napari_uda.gui.worker import guarded
 from napari_uda.run.status import RunState
 
 if TYPE_CHECKING:

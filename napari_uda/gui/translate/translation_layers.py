@@ -17,8 +17,9 @@ from napari.experimental import link_layers
 from napari.layers import Image, Layer
 
 from napari_uda.data.volume import write_maps
-from napari_uda.gui.geometry import METADATA, copied_geometry, placement, tag
-from napari_uda.gui.layers import Grid, find, image_arguments, put, result_tag
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, placement, tag
+from napari_uda.gui.kit.grid import Grid
+from napari_uda.gui.kit.layers import find, image_arguments, put, result_tag
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

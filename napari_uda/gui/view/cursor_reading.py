@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from napari_uda.gui.geometry import placement, tag
-from napari_uda.gui.layers import structure_names
+from napari_uda.gui.kit.geometry import placement, tag
+from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.view.sides import file_index
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui import preferences
-from napari_uda.gui.canvas_context import free_in_canvas
-from napari_uda.gui.choosers import LayerChooser
-from napari_uda.gui.dock import Dock
-from napari_uda.gui.geometry import tag
-from napari_uda.gui.keys import bind_keys
-from napari_uda.gui.navigation import AXIS_NAMES, go_to_slice
-from napari_uda.gui.one_place import share_place
-from napari_uda.gui.two_parts import TwoParts
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layout import TwoParts
+from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.cursor_reading import read_at
 from napari_uda.gui.view.linked_views import LinkedViews
@@ -32,7 +32,6 @@ from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_direction
 from napari_uda.gui.view.window_drag import WindowDrag
 from napari_uda.gui.view.window_level import Window, percentile_window
 from napari_uda.gui.view.window_panel import DRAG_KEY, WindowPanel, window_text
-from napari_uda.gui.worker import Job, guarded
 
 CONVENTION_KEY = "N"
 _READ_MS = 30

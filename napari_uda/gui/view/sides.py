@@ -9,7 +9,7 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_uda.data.volume import Orientation
-from napari_uda.gui.geometry import placement
+from napari_uda.gui.kit.geometry import placement
 
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # towards + and - of x, y, z in RAS+
 _OBLIQUE = 0.4  # share of a second direction from which it is named as well (about 24 degrees)

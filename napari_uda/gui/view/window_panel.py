@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.view.window_level import CT_PRESETS, PERCENTILES, Window
-from napari_uda.gui.worker import guarded
 
 DRAG_KEY = "G"
 _LARGEST = 1e9

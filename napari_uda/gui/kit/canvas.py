@@ -7,18 +7,18 @@ some drivers crash when it draws the next time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QOpenGLWidget, QWidget
+
+from napari_uda.gui.kit.panel import Guarded, listen
 
 
 def free_in_canvas(viewer: ViewerModel) -> None:
     """From now on, make the canvas's context current before a layer leaves `viewer`; once for a window."""
     window = _window_of(viewer)
-    if window is not None and window.findChild(_Freeing) is None:
-        _Freeing(viewer, window)
+    if window is not None and window.findChild(FreeingInCanvas) is None:
+        FreeingInCanvas(viewer, window)
 
 
 def make_current(viewer: ViewerModel) -> None:
@@ -37,22 +37,14 @@ def _window_of(viewer: ViewerModel) -> QWidget | None:
         return None
 
 
-class _Freeing(QObject):
+class FreeingInCanvas(Guarded, QObject):
     """Stays with the window, also after the docks are gone: their layers may still be there."""
 
     def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
         super().__init__(window)
         self._viewer = viewer
         # napari's own listeners to `removed` come before all others, and free
-        viewer.layers.events.removing.connect(self._make_current)
-        self.destroyed.connect(_disconnector(viewer, self._make_current))
+        listen(self, self._on_removing, viewer.layers.events.removing)
 
-    def _make_current(self) -> None:
+    def _on_removing(self) -> None:
         make_current(self._viewer)
-
-
-def _disconnector(viewer: ViewerModel, callback: Callable[[], None]) -> Callable[[], None]:
-    def disconnect() -> None:
-        viewer.layers.events.removing.disconnect(callback)
-
-    return disconnect

@@ -1,5 +1,7 @@
 """Work off the main thread: progress and Cancel in the activity dock, every error as one sentence.
 
+`background` starts a piece of work and names what is called with its result.
+
 Work runs in napari's *function* worker: its generator worker swallows `RuntimeError`, and most errors
 of torch are one. Nothing but this module's signals crosses the threads.
 """
@@ -7,8 +9,6 @@ of torch are one. Nothing but this module's signals crosses the threads.
 from __future__ import annotations
 
 import ctypes
-import functools
-import inspect
 import logging
 import os
 import sys
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from napari.qt.threading import FunctionWorker, create_worker
 from napari.utils import cancelable_progress, progress
@@ -26,18 +26,73 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.files import REFUSALS, refusal
 from napari_uda.core.openmp import let_idle_threads_sleep
+from napari_uda.gui.kit.panel import guarded, most_arguments, sentence
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Report = Callable[[int, int], None]
-Work = Callable[[Report, threading.Event], Any]
+Work = Callable[[Report, threading.Event], T]
 
 _POLL_MS = 100
 _SECONDS_BETWEEN_REPORTS = 0.1
 _SECONDS_PER_TURN = 0.02
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
+
+
+def background(
+    owner: QObject,
+    title: str,
+    work: Work[T] | Callable[[], T],
+    then: Callable[[T], object] | None = None,
+    *,
+    failed: Callable[[str], object] | None = None,
+    cancelled: Callable[[], object] | None = None,
+    ended: Callable[[], object] | None = None,
+    progressed: Callable[[int, int], object] | None = None,
+    quiet: bool = False,
+    can_cancel: bool = True,
+) -> Job:
+    """Start work in a thread, and hear of it in the main thread as long as `owner` lives.
+
+    Exactly one of `then`, `failed` and `cancelled` is called, and `ended` after it; `ended` alone when
+    napari closes. An error in any of them becomes a notification.
+
+    Args:
+        owner: the widget that asks; once it is destroyed the work is abandoned.
+        title: what the activity dock shows.
+        work: called in the thread, with nothing or with a progress callback `(done, total)` and the stop
+            event. It must touch no widget and no layer list.
+        then: takes what the work returned.
+        failed: takes the error as a sentence.
+        cancelled: called when the work was stopped.
+        ended: called last.
+        progressed: takes how much is done, and of how much.
+        quiet: no progress bar, and no notification of errors.
+        can_cancel: whether the progress bar offers to cancel.
+
+    Returns:
+        The job, which has begun, to `cancel` it.
+    """
+    count = most_arguments(work)
+    job = Job(title, lambda *given: work(*given[:count]), owner, quiet=quiet, can_cancel=can_cancel)
+    for signal, listener in (
+        (job.progressed, progressed),
+        (job.succeeded, then),
+        (job.failed, failed),
+        (job.cancelled, cancelled),
+        (job.ended, ended),
+    ):
+        if listener is not None:
+            signal.connect(guarded(listener))
+    job.start()
+    return job
+
+
+def running(owner: QObject | None = None) -> list[Job]:
+    """The jobs at work: all, or those of a widget and the widgets in it."""
+    return [job for job in _running if owner is None or job.belongs_to(owner)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +132,7 @@ class Job(QObject):
     def __init__(
         self,
         title: str,
-        work: Work,
+        work: Work[Any],
         owner: QObject,
         *,
         quiet: bool = False,
@@ -96,6 +151,7 @@ class Job(QObject):
         super().__init__()
         self._title, self._quiet, self._can_cancel = title, quiet, can_cancel
         self._work = work
+        self._owner = owner
         self._stop = threading.Event()
         self._bar: progress[Any] | None = None
         self._worker: FunctionWorker | None = None
@@ -106,6 +162,15 @@ class Job(QObject):
         self._abandoned = False
         self.progressed.connect(self._move_bar)
         owner.destroyed.connect(self.abandon)
+
+    def belongs_to(self, widget: QObject) -> bool:
+        """Whether a widget, or one in it, listens."""
+        if self._abandoned:
+            return False
+        part: QObject | None = self._owner
+        while part is not None and part is not widget:
+            part = part.parent()
+        return part is widget
 
     @property
     def is_running(self) -> bool:
@@ -197,19 +262,6 @@ class Job(QObject):
                 logger.debug("progress bar of a closed window")
 
 
-def sentence(error: Exception) -> str:
-    """One sentence for the user about any error."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in REFUSALS:
-        return refusal(error)
-    text = " ".join(str(error).split())
-    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
-        return "Memory ran out; close other programs, or crop the volume or switch to the CPU."
-    first = text.split(". ")[0][:300]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
 def _leave_threads_to_qt() -> None:
     """Let Qt's pool, which runs the jobs, have as many threads besides them as it would have alone.
 
@@ -233,26 +285,6 @@ def take_steps(steps: Iterator[None]) -> bool:
     """
     end = time.monotonic() + _SECONDS_PER_TURN
     return any(time.monotonic() >= end for _ in steps)
-
-
-def guarded(slot: Callable[..., Any]) -> Callable[..., None]:
-    """A method safe to connect: an error becomes a notification, not the end of the process.
-
-    PyQt5 aborts on an exception in a slot unless napari's own loop runs. Arguments of the signal that
-    the method does not take are dropped.
-    """
-    count = len(inspect.signature(slot).parameters) - 1
-
-    @functools.wraps(slot)
-    def safe(self: Any, *arguments: Any) -> None:
-        try:
-            slot(self, *arguments[:count])
-        except Exception as error:
-            if not isinstance(error, InputError):
-                logger.exception("%s failed", slot.__qualname__)
-            show_error(sentence(error))
-
-    return safe
 
 
 def load_torch() -> None:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
+
+from napari_uda.gui.kit.panel import listen
+from napari_uda.gui.kit.widgets import make_narrow
 
 
 class LayerChooser(QComboBox):
@@ -38,14 +41,12 @@ class LayerChooser(QComboBox):
         self._viewer, self._accepts, self._rank = viewer, accepts, rank
         self._optional = optional
         self._chosen_by_user = False
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(12)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        make_narrow(self)
         self.activated.connect(self._on_activated)
         events = viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            event.connect(self.refresh)
-        self.destroyed.connect(_disconnector(viewer, self.refresh))
+        listen(
+            self, self.refresh, events.inserted, events.removed, events.reordered, events.renamed
+        )
         self.refresh()
 
     @property
@@ -86,14 +87,3 @@ class LayerChooser(QComboBox):
         self.setCurrentIndex(kept)
         self.blockSignals(False)
         self.currentIndexChanged.emit(self.currentIndex())
-
-
-def _disconnector(viewer: ViewerModel, callback: Callable[[], None]) -> Callable[[], None]:
-    """Disconnects `callback` once its Qt object is gone, so that no event reaches a dead widget."""
-    events = viewer.layers.events
-
-    def disconnect() -> None:
-        for event in (events.inserted, events.removed, events.reordered, events.renamed):
-            event.disconnect(callback)
-
-    return disconnect

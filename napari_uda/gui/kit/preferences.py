@@ -34,21 +34,21 @@ def remember_convention(chosen: Convention) -> None:
 
 
 def _get(name: str, default: str) -> Any:
-    stored = _of_napari()
+    stored = napari_settings()
     if stored is not None:
         return getattr(stored, name)
-    return _settings().value(f"view/{name}", default)
+    return settings().value(f"view/{name}", default)
 
 
 def _set(name: str, value: object) -> None:
-    stored = _of_napari()
+    stored = napari_settings()
     if stored is not None:
         setattr(stored, name, value)
     else:
-        _settings().setValue(f"view/{name}", str(value).lower())
+        settings().setValue(f"view/{name}", str(value).lower())
 
 
-def _of_napari() -> Any:
+def napari_settings() -> Any:
     """The category `view` of the manifest's `configurations`; None before napari 0.9."""
     try:
         from napari.settings import get_plugin_settings
@@ -59,5 +59,6 @@ def _of_napari() -> Any:
         return None
 
 
-def _settings() -> QSettings:
+def settings() -> QSettings:
+    """Where what napari does not keep is kept."""
     return QSettings(_PLUGIN, _PLUGIN)

@@ -1,4 +1,8 @@
-"""Open medical volumes: images, structures, and this package's own results, each as what it is."""
+"""What napari calls to open, save and show volumes: the reader, the writers and the samples of the manifest.
+
+A file is opened as what it is: image, structures, or a result of this package. A layer is saved on the
+grid of the file it came from, with nothing else in the header.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image, Labels, Layer
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
-from napari_uda.data.volume import Volume, read_volume
-from napari_uda.gui import layers
-from napari_uda.gui.colours import RELIABILITY_NAMES, unnamed
-from napari_uda.gui.geometry import METADATA, displayed
+from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.gui.kit import layers
+from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
+from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
 
 LayerData = tuple[Any, dict[str, Any], str]
+
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_data"
+"""Folder of the shipped volumes and the shipped model."""
+MODEL = SAMPLES / "model"
 
 _RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability": "reliability"}
 _LABEL_FOLDERS = ("labels", "labelsTr", "labelsTs")
@@ -72,6 +81,57 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     own["names"] = dict(names) or unnamed(np.unique(array))
     title = f"{case} {role}" if role == "reference" else case
     return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """npe2 writer of one image layer; returns the written path."""
+    return write_layer(path, _rebuilt(Image, data, meta))
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """npe2 writer of one labels layer; returns the written path."""
+    return write_layer(path, _rebuilt(Labels, data, meta))
+
+
+def write_layer(path: str | Path, layer: Layer) -> list[str]:
+    """Write a layer onto its file's own grid.
+
+    The array has the axes of the file it was read from, and its affine bit for bit; names, dates and
+    every other text of that file are left behind. Labels up to 255 are stored as uint8.
+
+    Args:
+        path: ends in `.nii.gz` or `.nii`; `.nii.gz` is added when it does not.
+        layer: image or labels.
+
+    Returns:
+        The written path, as npe2 wants it.
+
+    Raises:
+        InputError: if the layer is no 3-D volume or the folder cannot be written.
+    """
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        target = target.with_name(target.name + ".nii.gz")
+    volume = layer_volume(layer)
+    if isinstance(layer, Labels):
+        volume = volume.with_array(_smallest(volume))
+    write_volume(target, volume)
+    return [str(target)]
+
+
+def ct_labelled() -> list[LayerData]:
+    """The first CT with its labels."""
+    return _sample_case("ct", labelled=True)
+
+
+def mr() -> list[LayerData]:
+    """The first MR, as a new patient comes: without labels."""
+    return _sample_case("mr", labelled=False)
+
+
+def mr_labelled() -> list[LayerData]:
+    """The first MR with the labels that a prediction can be scored against."""
+    return _sample_case("mr", labelled=True)
 
 
 def _read(path: str | list[str]) -> list[LayerData]:
@@ -142,3 +202,26 @@ def _run_labels(folder: Path) -> dict[str, int]:
     from napari_uda.run.run import Run
 
     return Run.open(folder).labels if folder in Run.list(folder.parent) else {}
+
+
+def _smallest(volume: Volume) -> np.ndarray:
+    high = int(volume.array.max(initial=0))
+    if high > np.iinfo(np.uint32).max or volume.array.min(initial=0) < 0:
+        raise InputError(f"label {high} of '{volume.name}' cannot be stored; renumber the labels")
+    return volume.array.astype(np.min_scalar_type(high), copy=False)
+
+
+def _rebuilt(kind: type[Layer], data: Any, meta: dict[str, Any]) -> Layer:
+    """The layer that npe2 took apart, with what decides its place."""
+    keys = ("name", "scale", "translate", "rotate", "shear", "affine", "units", "metadata")
+    return kind(data, **{key: meta[key] for key in keys if meta.get(key) is not None})
+
+
+def _sample_case(modality: str, *, labelled: bool) -> list[LayerData]:
+    folder = DataFolder.open(SAMPLES / modality)
+    case = folder.cases[0]
+    names = {value: name for name, value in folder.labels.items()}
+    found = [read_layers(case.image, "image")]
+    if labelled and case.label is not None:
+        found.append(read_layers(case.label, "reference", names))
+    return found

@@ -1,22 +1,33 @@
-"""The models a dock offers: the shipped one, those used before, and run folders beside the user.
+"""The models a dock offers, and ModelDock, which gives an image of the viewer to one of them.
 
-Segment offers every run, Translate those with generators.
+Offered are the shipped model, those used before, and run folders beside the user; by Segment every run, by
+Translate those with generators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSettings
+import napari.viewer
+from napari.layers import Layer
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
 from napari_uda.experiments.gap_recovered import share_of_gap
-from napari_uda.gui.samples import MODEL, SAMPLES
-from napari_uda.gui.worker import load_torch
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.dock import JobDock, share_place
+from napari_uda.gui.kit.files import MODEL, SAMPLES
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.jobs import load_torch
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
+from napari_uda.gui.kit.layout import form, row
+from napari_uda.gui.kit.widgets import button, combo_box, label, named
 
 if TYPE_CHECKING:
     from napari_uda.run.run import Run
@@ -24,6 +35,64 @@ if TYPE_CHECKING:
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
 _MOST_FOUND = 10
+
+
+class ModelDock(JobDock):
+    """The choice of run and image that Segment and Translate share; a subclass lists the runs.
+
+    Attributes:
+        models: run folders by title.
+        browse: button that chooses another one.
+        about: what the chosen run is.
+        images: grey 3-D image layers of the viewer.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.viewer.Viewer,
+        parent: QWidget | None = None,
+        *,
+        wanted: str = "Run folder of a trained network",
+        not_images: Collection[str] = NOT_IMAGES,
+    ) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        share_place(self)
+        free_in_canvas(viewer)
+        self._wanted = wanted
+        self.models = combo_box(tooltip=wanted, name="models")
+        self.browse = button(
+            "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse
+        )
+        self.about = label(name="about")
+        self.images = LayerChooser(
+            viewer, lambda layer: is_volume(layer, not_images), _rank_of_image
+        )
+        named(self.images, "images", "Image layer: one grey 3-D volume")
+        self.images.currentIndexChanged.connect(self._on_image_changed)
+
+    @property
+    def model(self) -> Path | None:
+        """The chosen run folder."""
+        data = self.models.currentData()
+        return Path(data) if data else None
+
+    def add_model(self, path: Path) -> None:
+        """Choose a run folder, listed or not."""
+        raise NotImplementedError
+
+    def _form(self) -> QFormLayout:
+        """Run and image, to be followed by what else can be chosen."""
+        model = row((self.models, 1), self.browse)
+        return form(("Model", model), ("", self.about), ("Image", self.images))
+
+    def _on_browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self._wanted)
+        if chosen:
+            self.add_model(Path(chosen))
+
+    def _on_image_changed(self) -> None:
+        self._update_buttons()
 
 
 def known_models() -> list[tuple[str, Path]]:
@@ -44,7 +113,7 @@ def known_models() -> list[tuple[str, Path]]:
 
 def recent_models() -> list[Path]:
     """Run folders the user chose before and that still exist, newest first."""
-    stored = _settings().value(_RECENT) or []
+    stored = preferences.settings().value(_RECENT) or []
     paths = [stored] if isinstance(stored, str) else list(stored)
     return [Path(path) for path in paths if is_folder(path)]
 
@@ -54,7 +123,7 @@ def remember_model(path: Path) -> None:
     if path == MODEL:
         return
     kept = [other for other in recent_models() if other != path]
-    _settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
+    preferences.settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
 
 
 def describe_model(path: Path) -> str:
@@ -138,5 +207,5 @@ def title_of(path: Path) -> str:
     return f"{path.name} ({path.parent.name})"
 
 
-def _settings() -> QSettings:
-    return QSettings("napari_uda", "napari_uda")
+def _rank_of_image(layer: Layer) -> int:
+    return 1 if tag(layer).get("role") == "image" else 0

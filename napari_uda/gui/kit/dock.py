@@ -1,0 +1,226 @@
+"""Docks: they share one place in the window, end with it, bind keys, and do one thing at a time in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QProgressBar, QWidget
+
+from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
+from napari_uda.gui.kit.panel import Guarded, Panel, guarded
+from napari_uda.gui.kit.widgets import button, label
+
+CANCELLING = "Cancelling…"
+T = TypeVar("T")
+_NAME_END = "(napari_uda)"
+_leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
+
+
+class Dock(Panel):
+    """Deletes itself once napari has taken it out of the window; its keys and listeners go with it.
+
+    napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
+    before the event loop turns again.
+    """
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that was asked of the dock is still on its way."""
+        return not running(self)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Notice that the window lets go."""
+        super().changeEvent(event)
+        if event.type() != QEvent.Type.ParentChange or self.parent() is not None:
+            return
+        if self not in _leaving:
+            _leaving.add(self)
+            self.destroyed.connect(lambda: _leaving.discard(self))
+            QTimer.singleShot(0, self._on_let_go)
+
+    def put_back(self) -> None:
+        """What a subclass has changed in the viewer and nobody could undo without the dock."""
+
+    def _on_let_go(self) -> None:
+        if self.parent() is None:
+            self.deleteLater()
+            self.put_back()
+        else:
+            _leaving.discard(self)
+
+
+class JobDock(Dock):
+    """A dock or form with one job at a time, its progress and Cancel, that shows layers in turns.
+
+    A subclass lays the widgets out and says in `_update_buttons` what may be pressed.
+
+    Attributes:
+        cancel: button that stops the job.
+        bar: progress of the job.
+        status: one sentence: the obstacle, the progress or the outcome.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._job: Job | None = None
+        self._cancelling = False
+        self._showing = False  # layers are still being added
+        self._message = ""
+        self._part = "Slice"  # what progress counts
+        self.cancel = button("Cancel", "Stop; nothing is changed", self._on_cancel, "cancel")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        self.status = label(name="status")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no job runs and all layers are there."""
+        return not self._showing and self._job is None and super().is_settled
+
+    def _update_buttons(self) -> None:
+        """Enable what can be pressed now and show the status."""
+        raise NotImplementedError
+
+    def _start(self, title: str, work: Work[T], then: Callable[[T], object]) -> None:
+        """Run the one job of the dock."""
+        self._message, self._cancelling = "", False
+        self.bar.setRange(0, 0)
+        self._job = background(
+            self,
+            title,
+            work,
+            then,
+            failed=self._finish,
+            cancelled=self._on_cancelled,
+            ended=self._on_ended,
+            progressed=self._on_progress,
+        )
+        self._update_buttons()
+
+    def _on_cancel(self) -> None:
+        if self._job is not None:
+            self._cancelling = True
+            self._update_buttons()
+            self._job.cancel()
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        if self.cancel.isEnabled():
+            self.status.setText(f"{self._part} {done} of {total}")
+
+    def _on_cancelled(self) -> None:
+        self._finish("Cancelled; nothing was changed.")
+
+    def _on_ended(self) -> None:
+        if self._job is not None:  # napari withheld the result: it is closing
+            self._finish("")
+
+    def _finish(self, message: str) -> None:
+        self._job = None
+        self._message = message
+        self._update_buttons()
+
+    def _in_turns(self, steps: Iterator[None]) -> None:
+        """A few steps per turn of the event loop, so that the window stays alive in between."""
+        self._showing, more = True, False
+        try:
+            more = take_steps(steps)
+        finally:
+            self._showing = more
+            self._update_buttons()
+        if more:
+            QTimer.singleShot(0, lambda: self._on_turn(steps))
+
+    def _on_turn(self, steps: Iterator[None]) -> None:
+        self._in_turns(steps)
+
+
+def bind_keys(
+    viewer: ViewerModel,
+    owner: QWidget,
+    actions: Mapping[str, tuple[QAbstractButton, Callable[[], object]]],
+) -> None:
+    """Bind keys until `owner` is destroyed; a key that the user bound is left alone.
+
+    Args:
+        viewer: whose keys.
+        owner: the dock.
+        actions: key to its button, whose text ends with the key in brackets, and to what it does. A
+            button that is disabled makes the key do nothing. A key that cannot be had is taken off
+            the button's text.
+    """
+    bound = []
+    for key, (pressed, action) in actions.items():
+        try:
+            viewer.bind_key(key, _when_enabled(pressed, action))
+        except ValueError:
+            pressed.setText(pressed.text().removesuffix(f" ({key})"))
+        else:
+            bound.append(key)
+
+    def release() -> None:
+        for key in bound:
+            viewer.bind_key(key, None)
+
+    owner.destroyed.connect(release)
+
+
+def _when_enabled(
+    pressed: QAbstractButton, action: Callable[[], object]
+) -> Callable[[ViewerModel], None]:
+    def press(_: ViewerModel) -> None:
+        if pressed.isEnabled():
+            guarded(action)()
+
+    return press
+
+
+def share_place(widget: QWidget) -> None:
+    """Let a dock join the others of napari_uda when it is first shown; where it goes later is the user's."""
+    _Joining(widget)
+
+
+class _Joining(Guarded, QObject):
+    """Waits for the first show of a widget; its dock is in the window by then, and nothing was drawn yet."""
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__(widget)
+        self._widget = widget
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Show:
+            self._widget.removeEventFilter(self)
+            self._on_first_show()
+        return False
+
+    def _on_first_show(self) -> None:
+        dock = _dock_of(self._widget)
+        window = None if dock is None else dock.parentWidget()
+        if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
+            return
+        area = window.dockWidgetArea(dock)
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other is not dock
+            and other.objectName().endswith(_NAME_END)
+            and other.isVisible()
+            and not other.isFloating()
+            and window.dockWidgetArea(other) == area
+        ]
+        if others and dock.objectName().endswith(_NAME_END):
+            window.tabifyDockWidget(others[-1], dock)
+            dock.raise_()
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent

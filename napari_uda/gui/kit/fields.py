@@ -1,0 +1,203 @@
+"""One editor for each field of a config, made by magicgui from the field's type.
+
+An editor shows what was typed as it was typed: `2.5e-4` stays `2.5e-4`, which spin boxes round to 0. It
+checks nothing; a text that is no number is handed on as text, for the config to refuse.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from magicgui.type_map import type_registered
+from magicgui.types import FileDialogMode
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, create_widget
+from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
+from pydantic.fields import FieldInfo
+from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
+
+from napari_uda.gui.kit.widgets import ignore_wheel, make_narrow
+
+Editor = ValueWidget[Any] | ValuedContainerWidget[Any]
+"""Has `value`, `native` (the widget of Qt) and `changed`, which says that there is another value to read."""
+
+_NARROWEST_PX = 84
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-3, 1e7
+
+
+def make_editor(field: FieldInfo, name: str, tooltip: str = "") -> Editor:
+    """The editor of a config's field; everything that is no plain type is written as YAML.
+
+    Args:
+        field: of a pydantic model. A docstring that speaks of a folder lets folders be browsed.
+        name: of the editor and its Qt widget.
+        tooltip: of the Qt widget.
+    """
+    kind, optional = _without_none(field.annotation)
+    options: dict[str, Any] = {"nullable": optional, "tooltip": tooltip}
+    origin, parts = get_origin(kind), get_args(kind)
+    made: Any
+    if origin is Literal:
+        choices = (None, *parts) if optional else parts
+        shown = [("none" if one is None else str(one), one) for one in choices]
+        made = ComboBox(name=name, choices=shown, nullable=optional, tooltip=tooltip)
+    elif kind is bool and not optional:
+        made = CheckBox(name=name, text="", tooltip=tooltip)
+    elif kind is Path:
+        of_folder = "folder" in (field.description or "").lower()
+        mode = FileDialogMode.EXISTING_DIRECTORY if of_folder else FileDialogMode.EXISTING_FILE
+        made = PathEdit(mode=mode, name=name, **options)
+    elif origin is tuple and parts and Ellipsis not in parts and not optional:
+        with (
+            type_registered(int, widget_type=IntegerEdit),
+            type_registered(float, widget_type=NumberEdit),
+        ):
+            made = create_widget(annotation=kind, name=name, options={"tooltip": tooltip})
+    else:
+        special = {int: IntegerEdit, float: NumberEdit, str: TextEdit}.get(kind)
+        if special is None:
+            special = MappingEdit if origin is dict else YamlEdit
+        made = special(name=name, **options)
+    _dress(made.native, name)
+    return made
+
+
+def show_value(editor: Editor, value: Any) -> None:
+    """Show a value without a signal; a text that means this value already is left as it is."""
+    now = editor.value
+    if type(now) is not type(value) or now != value:
+        with editor.changed.blocked():
+            editor.value = value
+
+
+class TextEdit(LineEdit):
+    """A line of text; where the field may be None, an empty line is None."""
+
+    def get_value(self) -> Any:
+        """The text, or what it reads as."""
+        text = str(super().get_value() or "")
+        return None if self._nullable and not text.strip() else self.read(text)
+
+    def set_value(self, value: Any) -> None:
+        """Write a value."""
+        super().set_value("" if value is None else self.write(value))
+
+    def read(self, text: str) -> Any:
+        """What a text means; the text itself when it means nothing."""
+        return text
+
+    def write(self, value: Any) -> str:
+        """The text of a value."""
+        return str(value)
+
+
+class NumberEdit(TextEdit):
+    """A number as it was typed."""
+
+    def read(self, text: str) -> Any:
+        """The number, or the text that is none."""
+        return _number(float, text)
+
+    def write(self, value: Any) -> str:
+        """The number as people write it."""
+        return value if isinstance(value, str) else number_text(value)
+
+
+class IntegerEdit(NumberEdit):
+    """A whole number as it was typed."""
+
+    def read(self, text: str) -> Any:
+        """The number, or the text that is none."""
+        return _number(int, text)
+
+
+class YamlEdit(TextEdit):
+    """Any plain value in one line of YAML."""
+
+    def read(self, text: str) -> Any:
+        """What YAML makes of it."""
+        try:
+            return yaml.safe_load(text.strip())
+        except (yaml.YAMLError, RecursionError):
+            return text
+
+    def write(self, value: Any) -> str:
+        """In one line."""
+        text = yaml.safe_dump(
+            list(value) if isinstance(value, tuple) else value,
+            default_flow_style=True,
+            sort_keys=False,
+            allow_unicode=True,
+            width=float("inf"),
+        )
+        return text.removesuffix("...\n").strip()
+
+
+class MappingEdit(YamlEdit):
+    """A mapping without its braces: `MYO: 1, LVC: 2`."""
+
+    def read(self, text: str) -> Any:
+        """The mapping, or the text that is none."""
+        found = super().read(f"{{{text.strip().strip('{}')}}}")
+        return found if isinstance(found, dict) else text
+
+    def write(self, value: Any) -> str:
+        """In one line."""
+        return super().write(value)[1:-1] if isinstance(value, dict) else str(value)
+
+
+class PathEdit(FileEdit):
+    """A path, typed or browsed; it stays relative when it is."""
+
+    @property
+    def _btn_text(self) -> str:
+        return "…"
+
+    def get_value(self) -> Path | None:
+        """The path; None for an empty line where the field may be None."""
+        text = self.line_edit.value.strip()
+        return None if self._nullable and not text else Path(text).expanduser()
+
+    def set_value(self, value: Any) -> None:
+        """Write a path."""
+        self.line_edit.value = "" if value is None else str(value)
+
+
+def number_text(value: float) -> str:
+    """The shortest text that reads back as this number, as people write it: 10, 0.003, 2.5e-4."""
+    if isinstance(value, int):
+        return str(value)
+    size = abs(value)
+    if size and not _SMALLEST_PLAIN <= size < _LARGEST_PLAIN:
+        return format(Decimal(repr(value)).normalize(), "e").replace("e+", "e")
+    return repr(value).removesuffix(".0")
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """A type, and whether it may be None as well."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation, False
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    optional = len(kinds) < len(get_args(annotation))
+    return (kinds[0] if len(kinds) == 1 else annotation), optional
+
+
+def _number(kind: type[int] | type[float], text: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _dress(native: QWidget, name: str) -> None:
+    """Name the Qt widget, let it be narrow, and let the wheel scroll the form."""
+    native.setObjectName(name)
+    for box in (native, *native.findChildren(QComboBox)):
+        if isinstance(box, QComboBox):
+            ignore_wheel(make_narrow(box, 6))
+    lines = [one for one in (native, *native.findChildren(QLineEdit)) if isinstance(one, QLineEdit)]
+    for line in lines:
+        line.setMinimumWidth(_NARROWEST_PX // len(lines))

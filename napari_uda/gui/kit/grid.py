@@ -1,0 +1,133 @@
+"""Layers in the cells of napari's grid, and what was before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from napari.experimental import link_layers
+from napari.layers import Image, Layer
+
+from napari_uda.gui.kit.canvas import make_current
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+class Grid:
+    """Groups of layers in the cells of napari's grid, with one camera for all of them.
+
+    Other layers are hidden. `leave` restores the order and what was visible before, and removes the
+    layers that were added for the grid alone.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, cells: Sequence[Sequence[Layer]], shape: tuple[int, int]
+    ) -> None:
+        """Prepare; `enter` arranges.
+
+        Args:
+            viewer: the viewer that holds the layers.
+            cells: the layers of each cell, all of the same number, from the back to the front; those
+                that the viewer does not hold are added.
+            shape: rows and columns.
+        """
+        self._viewer = viewer
+        self._shown = [layer for cell in cells for layer in cell]
+        self._stride, self._shape = len(cells[0]), shape
+        self._added = [layer for layer in self._shown if layer not in viewer.layers]
+        self._before = [(layer, layer.visible) for layer in viewer.layers]
+        self._left = False
+
+    def enter(self) -> Iterator[None]:
+        """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
+        for _ in self._steps():
+            yield
+            if self._left:
+                return
+
+    def _steps(self) -> Iterator[None]:
+        viewer = self._viewer
+        for layer in self._added:
+            layer.visible = False  # not drawn over all the others meanwhile
+            viewer.add_layer(layer)
+            yield
+        # the user may have removed one in between
+        _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
+        for layer in viewer.layers:
+            if layer not in self._shown:
+                _set_visible(layer, False)
+        yield
+        grid = viewer.canvas.grid
+        grid.stride, grid.shape = self._stride, self._shape  # no event builds cells yet
+        grid.enabled = True
+        yield
+        for layer in self._shown:
+            if layer in viewer.layers and not layer.visible:
+                layer.visible = True
+                yield
+        alive = [layer for layer in self._shown if layer in viewer.layers]
+        viewer.reset_view(layers=alive or None)  # hidden ones may be larger or lie elsewhere
+
+    def leave(self) -> None:
+        """Back to one view."""
+        self._left, viewer = True, self._viewer
+        kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
+        grid = viewer.canvas.grid
+        with viewer.layers.batched_update():  # the scene is sorted once, at the end
+            grid.enabled = False
+            grid.stride, grid.shape = 1, (-1, -1)
+            for layer in self._added:
+                if layer in viewer.layers:
+                    viewer.layers.remove(layer)
+            _arrange(viewer, [layer for layer, _ in kept])
+            for layer, visible in kept:
+                _set_visible(layer, visible)
+            make_current(viewer)
+        viewer.reset_view()
+
+
+class SideBySide(Grid):
+    """Linked views in a row: structures, entropy and reliability, each over the same image.
+
+    napari's grid shows a layer once, so the second and third view get a copy of the image layer that
+    shares its array and contrast.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
+        """Prepare; `enter` arranges.
+
+        Args:
+            viewer: the viewer that holds the layers.
+            image: the image layer.
+            results: one layer per view.
+        """
+        images = [image, *(_copy(image) for _ in results[1:])]
+        link_layers(images, ("contrast_limits", "gamma", "colormap"))
+        super().__init__(viewer, list(zip(images, results, strict=True)), (1, len(results)))
+
+
+def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:
+    """Put layers at the bottom of the list in this order; every move makes napari sort its scene."""
+    for index, layer in enumerate(first):
+        if viewer.layers[index] is not layer:
+            viewer.layers.move(viewer.layers.index(layer), index)
+
+
+def _set_visible(layer: Layer, visible: bool) -> None:
+    if layer.visible != visible:
+        layer.visible = visible
+
+
+def _copy(image: Image) -> Image:
+    return Image(
+        image.data,
+        name=image.name,
+        colormap=image.colormap,
+        contrast_limits=image.contrast_limits,
+        gamma=image.gamma,
+        blending=image.blending,
+        **copied_geometry(image),
+        metadata={METADATA: {**tag(image), "role": "background"}},
+    )

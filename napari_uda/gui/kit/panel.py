@@ -1,0 +1,95 @@
+"""Panel: the base of every widget of the docks. An error in one of its slots becomes a notification.
+
+PyQt5 ends the process on an exception in a slot unless napari's own loop runs. Methods whose name begins
+with `_on_` are therefore guarded, with nothing to be written at the method itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
+
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import REFUSALS, refusal
+
+logger = logging.getLogger(__name__)
+
+
+class Guarded:
+    """Guards the `_on_` methods of a subclass; mix it into a QObject that is no widget."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        for name, member in list(vars(cls).items()):
+            if name.startswith("_on_") and inspect.isfunction(member):
+                setattr(cls, name, guarded(member))
+
+
+class Panel(Guarded, QWidget):
+    """A widget whose `_on_` methods can be connected to any signal.
+
+    They return nothing, they may take fewer arguments than the signal sends, and what they raise is
+    shown to the user in one sentence.
+    """
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., None]:
+    """A function safe to connect; for a lambda or a local function, `Panel` guards methods itself.
+
+    Arguments that the function does not take are dropped.
+    """
+    count = most_arguments(function)
+
+    @functools.wraps(function)
+    def safe(*arguments: Any) -> None:
+        try:
+            function(*arguments[:count])
+        except Exception as error:
+            if not isinstance(error, InputError):
+                logger.exception("%s failed", getattr(function, "__qualname__", function))
+            show_error(sentence(error))
+
+    return safe
+
+
+def listen(owner: QObject, slot: Callable[..., None], *events: Any) -> None:
+    """Connect events of napari to a slot until `owner` is destroyed: none reaches a dead widget."""
+    for event in events:
+        event.connect(slot)
+
+    def leave() -> None:
+        for event in events:
+            event.disconnect(slot)
+
+    owner.destroyed.connect(leave)
+
+
+def most_arguments(function: Callable[..., Any]) -> int | None:
+    """How many positional arguments a function takes at most; None when all are to be handed on."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # methods of Qt do not say
+        return None
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None
+    return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
+
+
+def sentence(error: Exception) -> str:
+    """One sentence for the user about any error."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return refusal(error)
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
+        return "Memory ran out; close other programs, or crop the volume or switch to the CPU."
+    first = text.split(". ")[0][:300]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -1,0 +1,166 @@
+"""Widgets made in one line: with their text, tooltip and name, and with the slot that hears of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+from superqt import QCollapsible
+
+Slot = Callable[..., None]
+Widget = TypeVar("Widget", bound=QWidget)
+Button = TypeVar("Button", bound=QAbstractButton)
+
+_SWATCH_PIXELS = 14
+_ANY_HEIGHT = 16_777_215  # Qt's QWIDGETSIZE_MAX, which the bindings do not name
+
+
+def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
+    """Give a widget the name it is found by, and a tooltip."""
+    if name:
+        widget.setObjectName(name)
+    if tooltip:
+        widget.setToolTip(tooltip)
+    return widget
+
+
+def button(text: str, tooltip: str = "", slot: Slot | None = None, name: str = "") -> QPushButton:
+    """A button; `slot` is called when it is clicked."""
+    return _clicked(named(QPushButton(text), name, tooltip), slot)
+
+
+def tool_button(
+    text: str, tooltip: str = "", slot: Slot | None = None, name: str = ""
+) -> QToolButton:
+    """A button no wider than its text."""
+    made = named(QToolButton(), name, tooltip)
+    made.setText(text)
+    return _clicked(made, slot)
+
+
+def check_box(
+    text: str,
+    tooltip: str = "",
+    slot: Slot | None = None,
+    name: str = "",
+    *,
+    checked: bool = False,
+) -> QCheckBox:
+    """A check box; `slot` is called with every change of its state, not with the first one."""
+    made = named(QCheckBox(text), name, tooltip)
+    made.setChecked(checked)
+    if slot is not None:
+        made.toggled.connect(slot)
+    return made
+
+
+def combo_box(
+    items: Iterable[tuple[str, Any]] = (),
+    tooltip: str = "",
+    slot: Slot | None = None,
+    name: str = "",
+    *,
+    least_letters: int = 12,
+) -> QComboBox:
+    """A choice among items with data, as narrow as `least_letters`; `slot` hears of every change."""
+    made = make_narrow(named(QComboBox(), name, tooltip), least_letters)
+    for text, data in items:
+        made.addItem(text, data)
+    if slot is not None:
+        made.currentIndexChanged.connect(slot)
+    return made
+
+
+def make_narrow(box: QComboBox, least_letters: int = 12) -> QComboBox:
+    """Let a combo box be narrower than its longest item, and as wide as there is room."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(least_letters)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return box
+
+
+def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = True) -> QLabel:
+    """Words; they wrap unless told otherwise."""
+    made = named(QLabel(text), name, tooltip)
+    made.setWordWrap(wrap)
+    return made
+
+
+class Foldable(QCollapsible):
+    """A title that opens and closes what stands below it; `toggled(bool)` says which.
+
+    The content may grow and shrink while it is open. One that is made late is filled in by a slot of
+    `toggled`.
+    """
+
+    def __init__(
+        self, title: str, content: QWidget, name: str = "", *, opened: bool = False
+    ) -> None:
+        super().__init__(title, expandedIcon="▼", collapsedIcon="▶")
+        named(self, name)
+        self.setDuration(0)  # at once: what is animated is cut off meanwhile
+        outer, former = self.layout(), self.content()
+        if outer is not None:
+            outer.removeWidget(former)
+            outer.setContentsMargins(0, 0, 0, 0)
+            outer.setSpacing(1)
+        former.deleteLater()
+        self.setContent(content)
+        self.toggled.connect(self._fit)
+        self.set_open(opened)
+        self._fit(opened)
+
+    def set_open(self, wanted: bool) -> None:
+        """Open or close."""
+        if wanted != self.isExpanded():
+            (self.expand if wanted else self.collapse)(animate=False)
+
+    def _fit(self, opened: bool) -> None:
+        self.content().setVisible(opened)
+        self.content().setMaximumHeight(_ANY_HEIGHT)
+
+
+def swatch(colour: str) -> QIcon:
+    """The small square that shows a colour beside a name, with rounded corners."""
+    pixmap = QPixmap(QSize(_SWATCH_PIXELS, _SWATCH_PIXELS))
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(QColor(colour))
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.drawRoundedRect(0, 0, _SWATCH_PIXELS, _SWATCH_PIXELS, 3, 3)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def ignore_wheel(widget: Widget) -> Widget:
+    """Let a wheel that passes over a field scroll the form instead of changing the field."""
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    widget.installEventFilter(_NoWheel(widget))
+    return widget
+
+
+class _NoWheel(QObject):
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel:
+            event.ignore()
+            return True
+        return False
+
+
+def _clicked(made: Button, slot: Slot | None) -> Button:
+    if slot is not None:
+        made.clicked.connect(slot)
+    return made

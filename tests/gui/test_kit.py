@@ -1,0 +1,263 @@
+"""The parts that docks are made of: guarded panels, jobs in one call, editors of fields."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.fields import make_editor, show_value
+from napari_uda.gui.kit.jobs import Report, background, running
+from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
+
+# --- panels -----------------------------------------------------------------------------------------
+
+
+class Counter(Panel):
+    """Counts clicks; the second is one too many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clicks = 0
+        self.more = button("More", "Count", self._on_more, "more")
+
+    def _on_more(self) -> None:
+        self.clicks += 1
+        if self.clicks == 2:
+            raise InputError("That is enough; stop")
+
+
+class QuietCounter(Counter):
+    """Overrides a slot."""
+
+    def _on_more(self) -> None:
+        self.clicks += 10
+
+
+def test_an_error_in_a_slot_of_a_panel_becomes_a_notification(
+    qtbot: QtBot, notifications: Callable[[], list[str]]
+) -> None:
+    counter = Counter()
+    qtbot.addWidget(counter)
+    assert (counter.more.objectName(), counter.more.toolTip()) == ("more", "Count")
+    counter.more.click()
+    assert notifications() == []
+    counter.more.click()
+    assert (counter.clicks, notifications()) == (2, ["That is enough; stop"])
+    quiet = QuietCounter()
+    qtbot.addWidget(quiet)
+    quiet.more.click()
+    assert quiet.clicks == 10
+
+
+def test_makers_connect_after_the_first_state_is_set(qtbot: QtBot) -> None:
+    heard: list[Any] = []
+    box = check_box("Wanted", "Why", heard.append, "wanted", checked=True)
+    choice = combo_box([("one", 1), ("two", 2)], "Which", heard.append, "which")
+    for widget in (box, choice):
+        qtbot.addWidget(widget)
+    assert (box.isChecked(), choice.currentData(), heard) == (True, 1, [])
+    box.click()
+    choice.setCurrentIndex(1)
+    assert (heard, choice.currentData()) == ([False, 1], 2)
+
+
+def test_rows_columns_and_forms_hold_what_they_are_given(qtbot: QtBot) -> None:
+    panel, first, second, field = QWidget(), QPushButton("1"), QPushButton("2"), QLineEdit()
+    qtbot.addWidget(panel)
+    column(row((first, 2), ..., second), form(("Name", field)), ..., of=panel, margin=3, spacing=5)
+    panel.resize(400, 200)
+    panel.show()
+    outer = panel.layout()
+    assert isinstance(outer, QVBoxLayout)
+    assert (outer.contentsMargins().left(), outer.spacing(), outer.count()) == (3, 5, 3)
+    assert first.geometry().right() < second.geometry().left()
+    assert field.geometry().top() > first.geometry().bottom()
+
+
+def test_what_is_folded_takes_no_room_and_what_is_open_all_it_needs(qtbot: QtBot) -> None:
+    content = QWidget()
+    inside = QVBoxLayout(content)
+    inside.addWidget(QLabel("one"))
+    fold, heard = Foldable("More", content, "fold"), []
+    fold.toggled.connect(heard.append)
+    qtbot.addWidget(fold)
+    fold.show()
+    closed = fold.sizeHint().height()
+    assert not content.isVisible()
+    qtbot.mouseClick(fold.toggleButton(), Qt.MouseButton.LeftButton)
+    assert (content.isVisible(), heard) == (True, [True])
+    for number in range(20):
+        inside.addWidget(QLabel(f"line {number}"))
+    qtbot.waitUntil(lambda: content.height() >= content.sizeHint().height())
+    fold.set_open(False)
+    assert (content.isVisible(), heard) == (False, [True, False])
+    qtbot.waitUntil(lambda: fold.sizeHint().height() == closed)
+
+
+# --- jobs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(qtbot: QtBot) -> QWidget:
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
+
+
+def test_background_calls_what_it_was_given_in_order(qtbot: QtBot, owner: QWidget) -> None:
+    said: list[Any] = []
+    inner = QWidget(owner)
+
+    def work(report: Report, stop: threading.Event) -> int:
+        report(1, 1)
+        return 7
+
+    background(
+        inner,
+        "count",
+        work,
+        lambda value: said.append(value),
+        ended=lambda: said.append("ended"),
+        progressed=lambda done, total: said.append((done, total)),
+    )
+    assert len(running(owner)) == len(running()) == 1
+    assert running(QWidget()) == []
+    qtbot.waitUntil(lambda: not running(owner), timeout=10_000)
+    assert said == [(1, 1), 7, "ended"]
+
+
+def test_work_need_not_take_anything(qtbot: QtBot, owner: QWidget) -> None:
+    said: list[str] = []
+    background(owner, "say", lambda: "done", said.append, quiet=True)
+    qtbot.waitUntil(lambda: said == ["done"], timeout=10_000)
+
+
+def test_errors_of_work_and_of_its_listener_are_shown(
+    qtbot: QtBot, owner: QWidget, notifications: Callable[[], list[str]]
+) -> None:
+    failed: list[str] = []
+
+    def fail(_: object = None) -> None:
+        raise InputError("There is none; choose one")
+
+    background(owner, "fail", fail, failed=failed.append, quiet=True)
+    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    assert (failed, notifications()) == (["There is none; choose one"], [])
+    background(owner, "succeed", lambda: 1, fail, quiet=True)
+    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    assert notifications() == ["There is none; choose one"]
+
+
+# --- fields -----------------------------------------------------------------------------------------
+
+
+class Settings(BaseModel):
+    """One field of each kind."""
+
+    steps: int = 5
+    rate: float = 2.5e-4
+    limit: float | None = None
+    fast: bool = False
+    kind: Literal["a", "b"] = "a"
+    often: Literal[1, 2] | None = None
+    name: str = "x"
+    folder: Path = Path("relative/place")
+    range: tuple[float, float] = (0.0, 1e-5)
+    labels: dict[str, int] = {}
+    anything: list[int] = []
+
+
+VALUES = {
+    "steps": 7,
+    "rate": 1e-7,
+    "limit": 0.5,
+    "fast": True,
+    "kind": "b",
+    "often": 2,
+    "name": "a name",
+    "folder": Path("other/place"),
+    "range": (-1.0, 2.5e-6),
+    "labels": {"MYO": 1, "LVC": 2},
+    "anything": [1, 2],
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_editor_shows_a_value_and_gives_it_back(name: str, qtbot: QtBot) -> None:
+    editor = make_editor(Settings.model_fields[name], name, "what it is")
+    qtbot.addWidget(editor.native)
+    heard: list[Any] = []
+    editor.changed.connect(heard.append)
+    assert (editor.native.objectName(), editor.native.toolTip()) == (name, "what it is")
+    for value in (getattr(Settings(), name), VALUES[name]):
+        show_value(editor, value)
+        assert (editor.value, type(editor.value)) == (value, type(value))
+    assert heard == []
+
+
+def line_of(native: QWidget) -> QLineEdit:
+    line = native if isinstance(native, QLineEdit) else native.findChild(QLineEdit)
+    assert line is not None
+    return line
+
+
+def test_what_is_typed_stays_as_it_was_typed(qtbot: QtBot) -> None:
+    editor = make_editor(Settings.model_fields["rate"], "rate")
+    qtbot.addWidget(editor.native)
+    heard: list[Any] = []
+    editor.changed.connect(lambda: heard.append(editor.value))
+    line = line_of(editor.native)
+    qtbot.keyClicks(line, "0.10")
+    assert editor.value == heard[-1] == 0.1
+    show_value(editor, 0.1)
+    assert line.text() == "0.10"
+    qtbot.keyClicks(line, "x")
+    assert editor.value == "0.10x"
+
+
+def test_an_empty_line_is_none_where_none_is_allowed(qtbot: QtBot) -> None:
+    editor = make_editor(Settings.model_fields["limit"], "limit")
+    qtbot.addWidget(editor.native)
+    show_value(editor, 1.0)
+    assert line_of(editor.native).text() == "1"
+    line_of(editor.native).clear()
+    assert editor.value is None
+
+
+def test_a_wheel_that_passes_over_a_choice_does_not_change_it(qtbot: QtBot) -> None:
+    editor = make_editor(Settings.model_fields["kind"], "kind")
+    box = editor.native
+    assert isinstance(box, QComboBox)
+    qtbot.addWidget(box)
+    wheel = QWheelEvent(
+        QPointF(2, 2),
+        QPointF(2, 2),
+        QPoint(0, -120),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(box, wheel)
+    assert editor.value == "a"
