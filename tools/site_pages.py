@@ -155,8 +155,8 @@ def _overview() -> str:
     lines = [
         "# API",
         "",
-        "The [public API](public.md) is what `import napari_uda` offers: it is stable within a version, and all that "
-        "scripts need. The pages below it describe the engine from the ground floor up, for those who extend it. They "
+        "The [public API](public.md) is what `import napari_uda` offers, and all that scripts need. The pages "
+        "below it describe the engine from the ground floor up, for those who extend it. They "
         "are made from the docstrings of the code.",
         "",
         "| folder | what it holds |",
