@@ -1,1 +1,1 @@
-"""The papers' tables from one spec: cells, statistics, layout and pictures."""
+"""The tables of papers from one file: plan of cells, running them, statistics, tables and pictures."""

@@ -294,7 +294,7 @@ class Submitit:
             import submitit
         except ImportError as error:
             raise InputError(
-                "running on a cluster needs submitit; install napari_uda with the extra cluster"
+                "running on a cluster needs submitit; install napari_uda[cluster]"
             ) from error
         given = {"timeout_min": 24 * 60, "name": "napari_uda", **parameters}
         try:

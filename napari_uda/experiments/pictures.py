@@ -45,7 +45,7 @@ def check_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "pictures need matplotlib; install napari_uda with the extra tables, or add --no-pictures"
+            "pictures need matplotlib; install napari_uda[tables], or add --no-pictures"
         ) from error
 
 

@@ -53,7 +53,7 @@ class _Methods(Mapping[str, type[Method[Any]]]):
     def _add(self, module: ModuleType) -> list[str]:
         """Take the methods that a module defines."""
         assert self._found is not None
-        added = {}
+        added: dict[str, type[Method[Any]]] = {}
         for value in vars(module).values():
             if not isinstance(value, type) or value.__module__ != module.__name__:
                 continue

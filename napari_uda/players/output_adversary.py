@@ -106,7 +106,7 @@ class OutputAdversary(nn.Module):
         self, source: SegmentorOutput, target: SegmentorOutput, runtime: Runtime
     ) -> dict[str, Tensor]:
         """One step of every discriminator on its telling loss; the losses by player name."""
-        logs = {}
+        logs: dict[str, Tensor] = {}
         for head, loss in self.telling_losses(source, target).items():
             player = f"discriminator_{head}"
             logs |= runtime.minimise({player: loss}, player)

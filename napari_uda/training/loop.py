@@ -106,55 +106,87 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
             shutil.rmtree(run.cache, ignore_errors=True)
 
 
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """What training holds between two steps, on one rank."""
+
+    run: Run
+    method: Method[Any]
+    vote: ViewVote
+    data: TrainingData
+    runtime: Runtime
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    done: int
+    """Steps of earlier sessions."""
+
+    @classmethod
+    def begin(cls, run: Run, runtime: Runtime, *, leader: bool) -> _Session:
+        """Read the data and build the method, with its first weights or those of the newest checkpoint."""
+        config = run.config
+        data = _load_data(run, leader)
+        check_validation(config, has_held_out=bool(data.held_out))
+        method = build_method(
+            config.method,
+            config.segmentor,
+            neighbours=data.facts.grid.neighbours,
+            num_classes=data.facts.num_classes,
+            seed=config.seed,
+        )
+        if data.facts.grid.size % method.segmentor.stride:
+            raise InputError(
+                f"slices of {data.facts.grid.size} pixels do not fit this network; choose a data.size "
+                f"that is a multiple of {method.segmentor.stride}"
+            )
+        pair = checkpoint.newest(run.checkpoints)
+        if pair is None:
+            checkpoint.refuse_damaged(run.checkpoints)
+            given = take_over(method, config.init) if config.init is not None else None
+            vote = vote_of_new_run(method, data, config.init, given)
+        else:
+            _, bank = checkpoint.load_method_weights(pair[1])
+            vote = ViewVote(config.method.reliability, bank)
+        method.place(runtime.device).train()
+        optimizers = method.optimizers()
+        runtime.attach(optimizers)
+        done = checkpoint.resume(run.checkpoints, method, optimizers) if pair else 0
+        return cls(run, method, vote.to(runtime.device), data, runtime, optimizers, done)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What a weights file holds."""
+        return {**self.method.state_dict(), checkpoint.AMPLITUDE_BANK: self.vote.amplitude_bank}
+
+    def save(self, done: int) -> None:
+        """Write the pair that resumes the run after `done` steps."""
+        checkpoint.save(self.run.checkpoints, self.weights(), self.optimizers, done)
+
+    def validate(self, done: int, seconds: float) -> None:
+        """Score the held-out cases, and keep the weights if the settings select by them."""
+        dice = validation_dice(self.method, self.data, self.runtime.device)
+        best = best_so_far(self.run)
+        self.run.log(done, seconds, {VALIDATION_SCALAR: dice})
+        if self.run.config.select == "source_validation" and dice > best:
+            checkpoint.save_weights(self.run.checkpoints / checkpoint.BEST, self.weights(), done)
+
+
 def _train(
     run: Run, stop: threading.Event | None, leader: bool, heartbeat: Heartbeat
 ) -> Iterator[Progress]:
     config = run.config
     runtime = build_runtime(config)
     heartbeat.device = runtime.device
-    data = _load_data(run, leader)
-    check_validation(config, has_held_out=bool(data.held_out))
-    method = build_method(
-        config.method,
-        config.segmentor,
-        neighbours=data.facts.grid.neighbours,
-        num_classes=data.facts.num_classes,
-        seed=config.seed,
-    )
-    if data.facts.grid.size % method.segmentor.stride:
-        raise InputError(
-            f"slices of {data.facts.grid.size} pixels do not fit this network; choose a data.size that "
-            f"is a multiple of {method.segmentor.stride}"
-        )
-    pair = checkpoint.newest(run.checkpoints)
-    if pair is None:
-        checkpoint.refuse_damaged(run.checkpoints)
-        given = take_over(method, config.init) if config.init is not None else None
-        vote = vote_of_new_run(method, data, config.init, given)
-    else:
-        _, bank = checkpoint.load_method_weights(pair[1])
-        vote = ViewVote(config.method.reliability, bank)
-    method.place(runtime.device).train()
-    vote = vote.to(runtime.device)
-    optimizers = method.optimizers()
-    runtime.attach(optimizers)
-    done = checkpoint.resume(run.checkpoints, method, optimizers) if pair else 0
+    session = _Session.begin(run, runtime, leader=leader)
+    done = heartbeat.step = session.done
     _wait_for_all()  # nobody rewinds or saves while another rank still reads the checkpoint
     if leader:
         run.rewind(done)
         run.event("resumed" if done else "started", step=done, device=str(runtime.device))
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
-    logger.info("labels of the target that it was told: %s", data.facts.target_supervision)
+    logger.info("known of the target's labels: %s", session.data.facts.target_supervision)
     before, began = run.seconds(), time.monotonic()
-    best = -1.0
-    heartbeat.step = done
-    previews = Previews(run, method, vote, data, runtime)
-
-    def weights() -> dict[str, Tensor]:
-        return {**method.state_dict(), checkpoint.AMPLITUDE_BANK: vote.amplitude_bank}
+    previews = Previews(run, session.method, session.vote, session.data, runtime)
 
     scalars: dict[str, float] = {}
-    steps = take_steps(method, data, runtime, config.method.lr_power, start=done)
+    steps = take_steps(session.method, session.data, runtime, config.method.lr_power, start=done)
     for done, losses in steps:
         seconds = before + time.monotonic() - began
         last = done == config.steps
@@ -174,15 +206,9 @@ def _train(
                 run.log(done, seconds, scalars)
             previews.after_step(done, heartbeat.preview_request)
             if config.validate_every and (last or done % config.validate_every == 0):
-                dice = validation_dice(method, data, runtime.device)
-                run.log(done, seconds, {VALIDATION_SCALAR: dice})
-                if config.select == "source_validation" and dice > max(
-                    best, best_so_far(run, done)
-                ):
-                    checkpoint.save_weights(run.checkpoints / checkpoint.BEST, weights(), done)
-                best = max(best, dice)
+                session.validate(done, seconds)
             if stopping or last or done % config.save_every == 0:
-                checkpoint.save(run.checkpoints, weights(), optimizers, done)
+                session.save(done)
         if stopping:
             if leader:
                 run.event("stopped", step=done)

@@ -54,7 +54,6 @@ def validation_dice(method: Method[Any], data: TrainingData, device: torch.devic
     return sum(values) / max(1, len(values))
 
 
-def best_so_far(run: Run, step: int) -> float:
-    """The best score that the run has logged before `step`; -1 when there is none."""
-    logged = (float(m[SCALAR]) for m in run.metrics() if SCALAR in m and m["step"] < step)
-    return max(logged, default=-1.0)
+def best_so_far(run: Run) -> float:
+    """The best score that the run has logged, in earlier sessions too; -1 when there is none."""
+    return max((float(m[SCALAR]) for m in run.metrics() if SCALAR in m), default=-1.0)

@@ -264,7 +264,7 @@ def test_translate_needs_generators(
 ) -> None:
     image = two_domains[1] / "images" / "target_0.nii.gz"
     said = command("translate", tiny_run.path, image, "--out", tmp_path / "out")
-    _assert_bad_input(said, "se_asa, which has no generators", "give a run of cyclegan or attent")
+    _assert_bad_input(said, "se_asa, which has no generators", "give a run of attent or cyclegan")
     assert not (tmp_path / "out").exists()
 
 
@@ -303,6 +303,22 @@ def test_help_does_not_load_the_window() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "slow"),
+    [
+        ("--help", {"torch", "numpy", "pydantic", "tqdm", "yaml"}),
+        ("--version", {"torch", "numpy", "pydantic", "tqdm", "yaml", "tyro"}),
+    ],
+)
+def test_what_answers_at_once_loads_nothing_slow(option: str, slow: set[str]) -> None:
+    code = (
+        "import sys; from napari_uda.cli import main\n"
+        f"main([{option!r}]); print(*{{name.split('.')[0] for name in sys.modules}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.splitlines()[-1].split()) & slow == set()
 
 
 # --- what does not --------------------------------------------------------------------------------

@@ -177,6 +177,6 @@ def test_missing_matplotlib_is_said_before_training(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     spec = tiny_spec(two_domains, tmp_path)
-    with pytest.raises(InputError, match=r"matplotlib.*extra tables.*--no-pictures"):
+    with pytest.raises(InputError, match=r"matplotlib.*napari_uda\[tables\].*--no-pictures"):
         run_tiny(spec, tmp_path / "out", with_pictures=True)
     assert not (tmp_path / "out").exists()
