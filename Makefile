@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test test-pyqt6 lint format readme docs build clean window
+.PHONY: help venv demo test test-fast test-pyqt6 lint format readme docs build clean window
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,11 +26,14 @@ demo: window $(VENV)/.ready-all
 	tools/has-display || unset DISPLAY WAYLAND_DISPLAY; $(BIN)/python -m napari_uda demo $(DEMO_ARGS)
 endif
 
-test: window $(VENV)/.ready-dev ## run all tests in two processes; PYTEST_ARGS are handed to pytest
+test: window $(VENV)/.ready-dev ## run all tests in two processes, each with its own display; PYTEST_ARGS are handed to pytest
 	tools/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
+test-fast: $(VENV)/.ready-dev ## run the engine's tests but for the slow ones, for while one works
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gui" $(PYTEST_ARGS)
+
 test-pyqt6: window $(VENV_PYQT6)/.ready ## run the tests of the docks on PyQt6
-	QT_API=pyqt6 PYTEST_QT_API=pyqt6 tools/with-display $(VENV_PYQT6)/bin/python -m pytest tests/gui $(PYTEST_ARGS)
+	QT_API=pyqt6 PYTEST_QT_API=pyqt6 tools/with-display $(VENV_PYQT6)/bin/python -m pytest tests/gui -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-dev ## ruff, mypy, codespell and the manifest's check
 	$(BIN)/python -m ruff check .

@@ -50,7 +50,7 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         ) from error
     from qtpy.QtWidgets import QApplication
 
-    files = _files(paths)
+    files = volume_files(paths)
     contents = [read_layers(file) for file in files]
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
@@ -118,7 +118,7 @@ def _case(layer: Any) -> str:
     return name
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def volume_files(paths: Iterable[Path]) -> list[Path]:
     """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
     from napari_uda.run.folder import RunFolder
     from napari_uda.run.run import Run

@@ -290,7 +290,7 @@ def test_dialogs_that_are_cancelled_change_nothing(
 ) -> None:
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     dock.batch.folder.click()
-    assert dock._job is None
+    assert dock.is_settled
 
 
 def test_folder_without_volumes_is_said(
@@ -302,7 +302,7 @@ def test_folder_without_volumes_is_said(
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "gone"))
     dock.batch.folder.click()
     assert notifications() == ["gone: there is no such file or folder; check the path"]
-    assert dock._job is None
+    assert dock.is_settled
 
 
 def test_cancel_stops_a_batch(
@@ -322,7 +322,7 @@ def test_cancel_stops_a_batch(
     dock.segment_folder(data_folder, tmp_path / "out")
     qtbot.waitUntil(started.is_set, timeout=WAIT_MS)
     dock.cancel.click()
-    qtbot.waitUntil(lambda: dock._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert dock.status.text() == "Cancelled; 0 volumes segmented."
     assert not (tmp_path / "out").exists()
     assert dock.run.toolTip().startswith("No image")

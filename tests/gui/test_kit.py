@@ -142,14 +142,14 @@ def test_background_calls_what_it_was_given_in_order(qtbot: QtBot, owner: QWidge
     )
     assert len(running(owner)) == len(running()) == 1
     assert running(QWidget()) == []
-    qtbot.waitUntil(lambda: not running(owner), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(owner), timeout=60_000)
     assert said == [(1, 1), 7, "ended"]
 
 
 def test_work_need_not_take_anything(qtbot: QtBot, owner: QWidget) -> None:
     said: list[str] = []
     background(owner, "say", lambda: "done", said.append, quiet=True)
-    qtbot.waitUntil(lambda: said == ["done"], timeout=10_000)
+    qtbot.waitUntil(lambda: said == ["done"], timeout=60_000)
 
 
 def test_errors_of_work_and_of_its_listener_are_shown(
@@ -161,10 +161,10 @@ def test_errors_of_work_and_of_its_listener_are_shown(
         raise InputError("There is none; choose one")
 
     background(owner, "fail", fail, failed=failed.append, quiet=True)
-    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(), timeout=60_000)
     assert (failed, notifications()) == (["There is none; choose one"], [])
     background(owner, "succeed", lambda: 1, fail, quiet=True)
-    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(), timeout=60_000)
     assert notifications() == ["There is none; choose one"]
 
 

@@ -18,14 +18,14 @@ from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.launch import _files, fill_viewer, open_viewer
+from napari_uda.gui.launch import fill_viewer, open_viewer, volume_files
 from napari_uda.inference.predict import Prediction
 
 
 def shown(run: Path) -> list[tuple[str, str, bool]]:
     """Name, role and visibility of the layers of a run."""
     viewer = ViewerModel()
-    fill_viewer(viewer, [read_layers(file) for file in _files([run])])
+    fill_viewer(viewer, [read_layers(file) for file in volume_files([run])])
     return [(layer.name, tag(layer)["role"], layer.visible) for layer in viewer.layers]
 
 
@@ -50,7 +50,7 @@ def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
     assert len(shown(run.path)) == 2
     shutil.rmtree(data)
     with pytest.raises(InputError, match="run has no predictions; write some with napari-uda pre"):
-        _files([run.path])
+        volume_files([run.path])
 
 
 def test_a_whole_result_fits_its_cells(

@@ -179,11 +179,13 @@ def test_drag_changes_width_to_the_right_and_level_downwards() -> None:
 def test_drag_in_the_viewer() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.arange(0.0, 601).reshape(1, 1, 601), contrast_limits=(0, 600))
+    before = list(viewer.mouse_drag_callbacks)
     drag = WindowDrag(viewer, lambda: image)
+    (callback,) = (one for one in viewer.mouse_drag_callbacks if one not in before)
 
     def move(*positions: tuple[int, int], button: int = 1) -> None:
         event = SimpleNamespace(type="mouse_press", pos=positions[0], button=button, modifiers=())
-        for step in drag._callback(viewer, event):
+        for step in callback(viewer, event):
             assert step is None
             positions = positions[1:]
             event.type = "mouse_move" if positions else "mouse_release"
@@ -207,7 +209,7 @@ def test_drag_in_the_viewer() -> None:
     drag.active = True
     drag.leave()
     assert viewer.scene.camera.mouse_pan
-    assert drag._callback not in viewer.mouse_drag_callbacks
+    assert viewer.mouse_drag_callbacks == before
 
 
 def test_window_panel(qtbot: QtBot) -> None:

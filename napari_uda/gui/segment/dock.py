@@ -74,6 +74,11 @@ class SegmentDock(ModelDock):
         self._list_models()
         self._update_buttons()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all is shown that was asked for, and every number of it counted."""
+        return super().is_settled and not self.results.is_counting
+
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
@@ -371,8 +376,16 @@ class SegmentDock(ModelDock):
     @guarded
     def _on_progress(self, done: int, total: int) -> None:
         super()._on_progress(done, total)
+        self._show_new_rows()
+
+    def _show_new_rows(self) -> None:
         if len(self._rows) != self.batch.table.rowCount():
             self.batch.show_rows(self._rows)
+
+    def _finish(self, message: str) -> None:
+        """Also of a batch that failed as a whole, say what became of each volume."""
+        self._show_new_rows()
+        super()._finish(message)
 
     @guarded
     def _on_cancelled(self) -> None:

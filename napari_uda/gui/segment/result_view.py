@@ -135,7 +135,13 @@ class ResultView(QWidget):
     @property
     def is_counting(self) -> bool:
         """Whether numbers are still to come."""
-        return self._settle.isActive() or self._counting is not None or self._drawing is not None
+        to_come = self._settle.isActive() or self._redraw.isActive()
+        return to_come or self._counting is not None or self._drawing is not None
+
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """The counted voxels of the result; None without an entropy map, and until they are counted."""
+        return self._uncertainty
 
     def show_result(
         self,

@@ -179,7 +179,8 @@ class ViewDock(Dock):
     @property
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
-        return self._loading is None and not self._write.isActive() and not self._read.isActive()
+        resting = not self._write.isActive() and not self._read.isActive()
+        return self._loading is None and resting and self.views.is_settled
 
     # -- the image --------------------------------------------------------------------------------
 

@@ -102,6 +102,11 @@ class LinkedViews(QWidget):
 
         self.destroyed.connect(leave)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the panes show what they should."""
+        return not self._timer.isActive()
+
     # -- what is shown ----------------------------------------------------------------------------
 
     def lie(self, wide: bool) -> None:
