@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 RESULT_ROLES = ("prediction", "entropy", "reliability")
 ENTROPY_LIMITS = (0.0, 1.0)
+EDITED = "edited"
+"""Role of a layer whose labels were changed by hand."""
 NOT_IMAGES = ("entropy", "background", "preview")
 """Roles of image layers that are never segmented or translated."""
 
