@@ -19,7 +19,7 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.layers import find, show
-from napari_uda.gui.score.edit_layers import keep_original
+from napari_uda.gui.score.added_layers import keep_original
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.legend import Legend
 from napari_uda.gui.segment.result_view import ResultView
