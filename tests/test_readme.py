@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
 
 
+@pytest.mark.slow
 def test_method_table_is_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "methods_table.py"],
@@ -50,6 +51,7 @@ def test_links_to_files_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
+@pytest.mark.slow
 def test_commands_exist() -> None:
     text = re.sub(r"<!--.*?-->", "", README, flags=re.DOTALL)
     commands = sorted(set(re.findall(r"^(?:\$ )?napari-uda ([a-z]+)", text, flags=re.MULTILINE)))
