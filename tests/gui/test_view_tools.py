@@ -15,11 +15,11 @@ from qtpy.QtCore import QPoint, Qt
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.score.slice_pane import SlicePane
 from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
 from napari_uda.gui.view.cursor_reading import read_at
 from napari_uda.gui.view.readout import Readout
-from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.view.window_drag import WindowDrag
 from napari_uda.gui.view.window_level import (
     CT_PRESETS,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULT_ROLES = ("prediction", "entropy", "reliability")
+EDITED = "edited"
+"""Role of a layer whose labels were changed by hand."""
 ENTROPY_LIMITS = (0.0, 1.0)
 NOT_IMAGES = ("entropy", "background", "preview")
 """Roles of image layers that are never segmented or translated."""

@@ -14,8 +14,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.kit.colormaps import contour_colormap, entropy_colormap, structure_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.kit.layers import put, structure_names, structure_table
-from napari_uda.gui.score.edit_session import EDITED
+from napari_uda.gui.kit.layers import EDITED, put, structure_names, structure_table
 from napari_uda.gui.segment.uncertainty import levels
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.kit.geometry import placement, tag
 from napari_uda.gui.kit.layers import structure_names
-from napari_uda.gui.view.sides import file_index
+from napari_uda.gui.kit.sides import file_index
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

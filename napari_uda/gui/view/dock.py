@@ -24,11 +24,11 @@ from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layout import TwoParts
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.cursor_reading import read_at
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout
-from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.view.window_drag import WindowDrag
 from napari_uda.gui.view.window_level import Window, percentile_window
 from napari_uda.gui.view.window_panel import DRAG_KEY, WindowPanel, window_text
