@@ -20,7 +20,7 @@ from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
-from napari_uda.gui.view.window_level import usual_window
+from napari_uda.gui.view.window import usual_window
 
 if TYPE_CHECKING:
     from napari_uda.run.run import Run
