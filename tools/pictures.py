@@ -51,8 +51,9 @@ from qtpy.QtWidgets import (
 from scipy.ndimage import label as connected
 
 from napari_uda.gui.launch import WINDOW, close_notices
-from napari_uda.gui.samples import MODEL, SAMPLES
 
+SAMPLES = Path(__file__).resolve().parents[1] / "sample_data"
+MODEL = SAMPLES / "model"
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 DOCK_WIDTH = 520
 TRAINING_SECONDS = (
