@@ -109,6 +109,7 @@ class SegmentDock(ModelDock):
             ((title, method) for title, method, _ in _WAYS),
             "What is adapted; the model itself stays as it is",
             name="way",
+            least_letters=6,
         )
         for index, (_, _, text) in enumerate(_WAYS):
             self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
@@ -362,7 +363,8 @@ class SegmentDock(ModelDock):
         rows, out = self._batch.rows, self._batch.out
         good = [one for one in rows if not one.problem]
         where = f"; maps and {SUMMARY} are in {out}" if out and rows else ""
-        self._finish(f"{ending}{len(good)} volumes segmented{where}.")
+        count = "1 volume" if len(good) == 1 else f"{len(good)} volumes"
+        self._finish(f"{ending}{count} segmented{where}.")
         if out is None and good:
             self.views.setChecked(False)
             self._in_turns(show_batch(self.viewer, rows, self._batch.sources))
