@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +77,17 @@ def test_a_whole_result_fits_its_cells(
     width_mm = made_prediction.labels.shape[2] * made_prediction.volume.spacing_mm[2]
     assert columns == 3
     assert 0.5 * cell_pixels < width_mm * zoom <= cell_pixels
+
+
+def test_without_napari_it_says_how_to_get_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['napari'] = None; sys.argv[1:] = ['show', '.']\n"
+        "from napari_uda.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr == (
+        "napari-uda: napari is not installed; pip install 'napari_uda[all]' brings it\n"
+    )
