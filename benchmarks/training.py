@@ -104,7 +104,9 @@ def peak_mb() -> float:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        line = next(
+            x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM:")
+        )
         return float(line.split()[1]) * 1024 / 1e6
     import resource
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import locale
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: tiny tensors gain nothing from more
@@ -18,6 +21,47 @@ from napari_uda.data.volume import write_volume
 from napari_uda.run.run import Run
 
 
+class OwnDisplay:
+    """An X server for the windows of this process alone, ended with it."""
+
+    def __init__(self, xvfb: str) -> None:
+        readable, writable = os.pipe()
+        command = [xvfb, "-displayfd", str(writable), "-screen", "0", "1600x1200x24"]
+        self._server = subprocess.Popen(
+            command, pass_fds=[writable], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        os.close(writable)
+        with os.fdopen(readable) as said:
+            number = said.readline().strip()  # written as soon as it can be connected to
+        if not number:
+            raise pytest.UsageError("Xvfb did not start; run the tests in one process: -n 0")
+        os.environ.pop("WAYLAND_DISPLAY", None)
+        os.environ.update(DISPLAY=f":{number}", QT_QPA_PLATFORM="xcb")
+
+    def pytest_unconfigure(self) -> None:
+        """End the server."""
+        self._server.terminate()
+        self._server.wait()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of a parallel run a display of its own, where there is Xvfb.
+
+    Windows of two processes on one display would take the keyboard from each other.
+    """
+    xvfb = shutil.which("Xvfb")
+    if hasattr(config, "workerinput") and sys.platform == "linux" and xvfb is not None:
+        config.pluginmanager.register(OwnDisplay(xvfb), "own_display")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, which makes its fixtures once; the docks' tests fill the rest."""
+    here = Path(__file__).parent
+    for item in items:
+        if here / "gui" not in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(here))))
+
+
 @pytest.fixture(autouse=True)
 def _same_encoding() -> Iterator[None]:
     """Keep the process's encoding: SimpleITK 2.5.7 sets the C locale when it writes DICOM with tags.
@@ -27,6 +71,25 @@ def _same_encoding() -> Iterator[None]:
     before = locale.setlocale(locale.LC_CTYPE)
     yield
     locale.setlocale(locale.LC_CTYPE, before)
+
+
+@pytest.fixture
+def held_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Let training in other processes rest before a step until a signal comes: see `held_training`.
+
+    It is not held any more once the file that is returned is gone.
+    """
+
+    def hold(step: int) -> Path:
+        file, script = tmp_path / "held", tmp_path / "python"
+        file.write_text("")
+        held = Path(__file__).with_name("held_training.py")
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{held}" "{file}" {step} "$@"\n')
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        return file
+
+    return hold
 
 
 @pytest.fixture(scope="session")

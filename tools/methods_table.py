@@ -1,23 +1,28 @@
-"""The method table of README.md, made from the classes in napari_uda/methods.
+"""The tables of README.md and of the documentation that come from the code: methods, recipes, protocols.
 
-`python tools/methods_table.py` exits 1 when the README differs, with `--write` it rewrites the README.
+`python tools/methods_table.py` exits 1 when a page differs, with `--write` it rewrites the pages.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
+from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.methods.registry import METHODS
 
-README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- methods:start -->", "<!-- methods:end -->"
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "napari_uda" / "recipes"
 NEEDS = {"source": "source with labels", "target": "target", "target_labels": "target labels"}
 FAMILIES = ("bounds", "output space", "self-training", "translation", "source-free")
 
 
-def table() -> str:
-    """The table in Markdown, by family and then by name."""
+def methods() -> str:
+    """The methods in Markdown, by family and then by name."""
     rows = ["| method | family | what it does | trains on | paper |", "|---|---|---|---|---|"]
 
     def order(name: str) -> tuple[int, str]:
@@ -33,25 +38,70 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def with_table(readme: str) -> str:
-    """The README's text with the present table between its two marks."""
-    before, _, rest = readme.partition(START)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise ValueError(f"{README.name} lacks the marks {START} and {END}; put them back")
-    return f"{before}{START}\n{table()}\n{END}{after}"
+def recipes() -> str:
+    """The shipped recipes with the method that each is for and the comment that it begins with."""
+    rows = ["| recipe | method | what it is |", "|---|---|---|"]
+    for file in sorted(RECIPES.glob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        method = (yaml.safe_load(text).get("method") or {}).get("name")
+        said = " ".join(re.match(r"(?:#.*\n)*", text)[0].replace("#", "").split())  # type: ignore[index] # it may be empty
+        said = said.replace("|", "\\|")
+        rows.append(f"| `{file.stem}` | {f'`{method}`' if method else 'any'} | {said} |")
+    return "\n".join(rows)
+
+
+def protocols() -> str:
+    """The named protocols, what they are for, and the columns that their papers print."""
+    rows = ["| protocol | what it is for | scores | headline |", "|---|---|---|---|"]
+    for name, rules in PROTOCOLS.items():
+        headline = ", ".join(f"`{column}`" for column in rules.headline)
+        scope = "whole volumes" if rules.scope == "volume" else "slice by slice"
+        rows.append(f"| `{name}` | {rules.purpose} | {scope} | {headline} |")
+    return "\n".join(rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "recipes": recipes,
+    "protocols": protocols,
+}
+PAGES = {
+    "README.md": ("methods",),
+    "docs/methods.md": ("methods", "recipes"),
+    "docs/scores.md": ("protocols",),
+}
+
+
+def with_table(text: str, name: str) -> str:
+    """A page's text with the present table between its two marks.
+
+    Raises:
+        ValueError: if the page lacks the marks.
+    """
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(start)
+    _, mark, after = rest.partition(end)
+    if not found or not mark:
+        raise ValueError(f"the marks {start} and {end} are missing; put them back")
+    return f"{before}{start}\n{TABLES[name]()}\n{end}{after}"
 
 
 def main() -> int:
     """Compare, or write when asked to."""
-    old = README.read_text(encoding="utf-8")
-    new = with_table(old)
-    if "--write" in sys.argv[1:]:
-        README.write_text(new, encoding="utf-8")
-        return 0
-    if old != new:
-        print("README.md: the method table is out of date; run make readme")
-    return int(old != new)
+    outdated = 0
+    for page, names in PAGES.items():
+        file = ROOT / page
+        old = new = file.read_text(encoding="utf-8")
+        for name in names:
+            new = with_table(new, name)
+        if old == new:
+            continue
+        if "--write" in sys.argv[1:]:
+            file.write_text(new, encoding="utf-8")
+        else:
+            outdated = 1
+            print(f"{page}: a table is out of date; run make readme")
+    return outdated
 
 
 if __name__ == "__main__":

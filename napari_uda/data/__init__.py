@@ -1,1 +1,1 @@
-"""Volumes, data folders, slices, augmentation and phantoms."""
+"""Volumes, data folders, slices, their augmentation, and the batches that training draws."""

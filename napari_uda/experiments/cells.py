@@ -263,7 +263,7 @@ def _alone(lock: Path, stop: threading.Event | None) -> Iterator[int]:
     """Hold the lock of a cell, yields its descriptor; the system gives it back when the process dies."""
     import fcntl
 
-    with lock.open("a") as file:
+    with lock.open("a", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,1 +1,1 @@
-"""Adaptation methods, one file each; `base.METHODS` finds them by scanning this folder."""
+"""Adaptation methods, one file each; `registry.METHODS` finds them, and those of other packages."""

@@ -11,6 +11,7 @@ import logging
 import pkgutil
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -31,8 +32,10 @@ class _Methods(Mapping[str, type[Method[Any]]]):
     """Name to method class; folder and entry points are looked through at first use."""
 
     def __init__(self) -> None:
-        self._found: dict[str, type[Method[Any]]] | None = None
+        self._found: dict[str, type[Method[Any]]] = {}
         self._packages: dict[str, str] = {}
+        self._begun = self._complete = False
+        self._lock = RLock()
 
     def package(self, name: str) -> str:
         """Name and version of the package that a method comes from; "" for those of this one."""
@@ -40,19 +43,25 @@ class _Methods(Mapping[str, type[Method[Any]]]):
         return self._packages.get(name, "")
 
     def _scan(self) -> dict[str, type[Method[Any]]]:
-        if self._found is None:
-            self._found = {}
+        if self._complete:
+            return self._found
+        with (
+            self._lock
+        ):  # docks ask from several threads at once, and none may see half of the list
+            if self._begun:
+                return self._found
+            self._begun = True
             package = importlib.import_module("napari_uda.methods")
             for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
                 if info.name not in ("base", "registry"):
                     self._add(importlib.import_module(f"napari_uda.methods.{info.name}"))
             for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
                 self._add_foreign(point)
+            self._complete = True
         return self._found
 
     def _add(self, module: ModuleType) -> list[str]:
         """Take the methods that a module defines."""
-        assert self._found is not None
         added: dict[str, type[Method[Any]]] = {}
         for value in vars(module).values():
             if not isinstance(value, type) or value.__module__ != module.__name__:

@@ -1,1 +1,1 @@
-"""Segmentors and discriminators."""
+"""Networks by themselves: segmentors, generators, discriminators and their layers."""

@@ -592,14 +592,14 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_help_and_readme_name_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_documentation_name_every_layout(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["convert", "--help"])
     said = capsys.readouterr().out
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     for name in LAYOUTS:
         assert name in said
-        assert f"`napari-uda convert {name} " in readme
+        assert f"`napari-uda convert {name} " in page
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 
 Domains = tuple[Path, Path]
 ROW = {"name": "source_only", "method": "source_only"}
-LONGER = {"steps": 80, "save_every": 20, "log_every": 5}
+LONGER = {"steps": 40, "save_every": 20, "log_every": 5}
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
@@ -57,7 +57,11 @@ def steps_of(out: Path, cell: Cell) -> int:
     return steps_done(Run(Store(out).run(cell.key), cell.config))
 
 
-def test_killed_benchmark_ends_with_the_same_table(two_domains: Domains, tmp_path: Path) -> None:
+def test_killed_benchmark_ends_with_the_same_table(
+    two_domains: Domains,
+    tmp_path: Path,
+    held_at: Callable[[int], Path],
+) -> None:
     content = tiny_content(
         two_domains,
         rows=[ROW, {"name": "tuned", "method": "source_only", "init": "source_only"}],
@@ -65,6 +69,7 @@ def test_killed_benchmark_ends_with_the_same_table(two_domains: Domains, tmp_pat
         steps=0,
     )
     file, out = write_spec(tmp_path / "spec.yaml", content), tmp_path / "out"
+    held_at(40 + 30)  # in the second run
     command = [sys.executable, "-m", "napari_uda", "benchmark", file, "--out", out, "--no-pictures"]
     spec = tiny_spec(two_domains, tmp_path, **content)
     first, second = plan(spec, out)
@@ -126,11 +131,14 @@ def test_jobs_come_after_those_they_start_from(two_domains: Domains, tmp_path: P
     assert run_tiny(spec, store.out).markdown == run_tiny(spec, tmp_path / "here").markdown
 
 
-def test_stopped_processes_save_and_go_on(two_domains: Domains, tmp_path: Path) -> None:
-    settings = merge(SETTINGS, {**LONGER, "steps": 200, "save_every": 1000})
+def test_stopped_processes_save_and_go_on(
+    two_domains: Domains, tmp_path: Path, held_at: Callable[[int], Path]
+) -> None:
+    settings = merge(SETTINGS, {**LONGER, "save_every": 1000})
     spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     out, stop = tmp_path / "out", threading.Event()
     (cell,) = plan(spec, out)
+    held_at(30)
 
     def stop_early(progress: Progress) -> None:
         if progress.done >= 5:
@@ -179,19 +187,24 @@ def child_of(process: int) -> int:
     return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])
 
 
-def test_preempted_and_killed_cell_is_requeued(two_domains: Domains, tmp_path: Path) -> None:
+def test_preempted_and_killed_cell_is_requeued(
+    two_domains: Domains, tmp_path: Path, held_at: Callable[[int], Path]
+) -> None:
     """Through submitit: a preemption saves and queues again, a kill starts from the last checkpoint."""
-    settings = merge(SETTINGS, {**LONGER, "steps": 200})
+    settings = merge(SETTINGS, {**LONGER, "steps": 60})
     spec = tiny_spec(two_domains, tmp_path, rows=[ROW], settings=settings, steps=0)
     store = Store(tmp_path / "out")
     (cell,) = plan(spec, store.out)
     backend = Watched(store.out / "jobs", "local", {"timeout_min": 5})
     harm = [(20, signal.SIGUSR2), (40, signal.SIGKILL)]
+    held = held_at(25)  # steps of each process
 
     def disturb(progress: Progress) -> None:
         if harm and steps_of(store.out, cell) >= harm[0][0] and running(store.out, cell):
             task = child_of(backend.controllers[0])
             _, number = harm.pop(0)
+            if not harm:
+                held.unlink()  # the last process is left in peace
             os.kill(task if number == signal.SIGUSR2 else child_of(task), number)
 
     elsewhere(store, [cell], backend, jobs=1, on_progress=disturb, wait_seconds=0.1)

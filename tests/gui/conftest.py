@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QCoreApplication, QSettings
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
@@ -21,16 +23,15 @@ from napari_uda.gui.kit import jobs, preferences
 from napari_uda.inference.predict import Prediction
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here as gui, for one process at a time; skip where there is no display.
-
-    Windows of two processes on one display would take the keyboard from each other.
-    """
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything here as gui, for one process where all share a display; skip without one."""
     here = Path(__file__).parent
+    shared = not config.pluginmanager.hasplugin("own_display")
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.gui)
-            item.add_marker(pytest.mark.xdist_group("window"))
+            if shared:
+                item.add_marker(pytest.mark.xdist_group("window"))
             if sys.platform == "linux" and not os.environ.get("DISPLAY"):
                 item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
 
@@ -46,10 +47,31 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     notification_manager.records.clear()
     yield
     # a thread says that it has ended a moment after it has handed over what it found
-    give_up_at = time.monotonic() + 1
+    give_up_at = time.monotonic() + 60
     while jobs.running() and time.monotonic() < give_up_at:
-        QCoreApplication.processEvents()
+        QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 100)
     assert not jobs.running(), "a job outlived its test"
+
+
+@pytest.fixture
+def qtbot(qtbot: QtBot) -> QtBot:
+    """Waits a minute where nothing else is said: how fast a machine is proves nothing."""
+    for name in ("waitUntil", "waitSignal", "waitSignals", "waitCallback"):
+        setattr(qtbot, name, functools.partial(getattr(qtbot, name), timeout=60_000))
+    return qtbot
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pipe: a training process does nothing but wait for it, and ends with the code written to it."""
+    if os.name != "posix":
+        pytest.skip("the process is a shell script")
+    pipe, script = tmp_path / "gate", tmp_path / "waits"
+    os.mkfifo(pipe)
+    script.write_text(f"#!/bin/sh\nread code < '{pipe}'\nexit $code\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return pipe
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
+from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
@@ -38,6 +39,14 @@ def oblique(affine: np.ndarray) -> np.ndarray:
 def add_data(viewer: ViewerModel, data: Any, arguments: dict[str, Any], kind: str) -> list[Layer]:
     """Add what a reader returns, as napari does when it opens a file."""
     return [viewer.add_layer(Layer.create(data, arguments, kind))]
+
+
+def let_events_pass(turns: int = 5) -> None:
+    """Let the event loop do what is due now and what follows from it: for what must not happen."""
+    for _ in range(turns):
+        loop = QEventLoop()
+        QTimer.singleShot(0, loop.quit)
+        loop.exec_() if hasattr(loop, "exec_") else loop.exec()
 
 
 def progress_bars() -> list[QWidget]:

@@ -43,7 +43,7 @@ def listeners(viewer: Viewer) -> Counter[str]:
 
 def close(viewer: Viewer, dock: QWidget, qtbot: QtBot) -> None:
     """Close a dock as its cross does."""
-    with qtbot.waitSignal(dock.inner_widget().destroyed, timeout=10_000):
+    with qtbot.waitSignal(dock.inner_widget().destroyed, timeout=60_000):
         viewer.window.remove_dock_widget(dock)
 
 

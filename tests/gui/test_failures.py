@@ -12,8 +12,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ from ordinary_user import as_ordinary_user, locked
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel
 from tiny_cases import small_config
-from watch_cases import write_run
+from watch_cases import resume, write_run
 
 from napari_uda.gui.kit import jobs, models
 from napari_uda.gui.kit.files import layer_data
@@ -33,7 +36,6 @@ from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.segment.dock import SegmentDock
-from napari_uda.gui.train import dock as train_dock
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.gui.train.run_list import RunList
@@ -78,18 +80,20 @@ def train(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Tr
     dock = TrainDock(viewer)
     viewer.window.add_dock_widget(dock, name="Train")
     yield dock
-    for process in dock._processes.values():
+    for process in dock.processes.values():
         process.kill()
-    qtbot.waitUntil(lambda: not dock._processes, timeout=WAIT_MS)
-    dock._detach()
+    qtbot.waitUntil(lambda: not dock.processes, timeout=WAIT_MS)
+    dock.previews.watch(None)
+    dock.watch.leave()
     dock.runs.hide()
     qtbot.waitUntil(resting, timeout=WAIT_MS)
 
 
 def wait_for(dock: TrainDock, qtbot: QtBot, wanted: RunState) -> None:
     def is_there() -> bool:
-        seen = dock.watch.update_seen
-        return seen is not None and seen.status.state is wanted and not dock.watch._until
+        seen, watch = dock.watch.update_seen, dock.watch
+        on_its_way = not (watch.stop.isEnabled() or watch.resume.isEnabled())
+        return seen is not None and seen.status.state is wanted and not on_its_way
 
     qtbot.waitUntil(is_there, timeout=WAIT_MS)
 
@@ -108,11 +112,12 @@ def test_training_goes_on_after_a_full_disk_and_after_a_kill(
     folder = RunFolder(tmp_path / "runs" / "one")
     settings = {"steps": 100_000, "save_every": 5}
     train.form.started.emit((folder.path, small_config("source_only", *two_domains, **settings)))
-    qtbot.waitUntil(lambda: read_beat(folder) is not None, timeout=WAIT_MS)
-    # no file of the training process may be longer than this from now on
-    resource.prlimit(read_beat(folder).pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    qtbot.waitUntil(lambda: folder.path in train.processes, timeout=WAIT_MS)
+    # no file of the training process may be longer than this from now on, and it still imports torch
+    pid = train.processes[folder.path].pid
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
     wait_for(train, qtbot, RunState.FAILED)
-    qtbot.waitUntil(lambda: not train._processes, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not train.processes, timeout=WAIT_MS)
     said = train.watch.status.text()
     assert "cannot be written" in said
     assert "free space there and resume" in said
@@ -120,15 +125,17 @@ def test_training_goes_on_after_a_full_disk_and_after_a_kill(
     weights = folder.checkpoints / "last.safetensors"
     qtbot.waitUntil(weights.exists, timeout=WAIT_MS)
     saved = train.watch.history.step
-    os.kill(read_beat(folder).pid, signal.SIGKILL)
+    os.kill(train.processes[folder.path].pid, signal.SIGKILL)
     wait_for(train, qtbot, RunState.BROKEN)
     qtbot.waitUntil(lambda: len(notifications()) == 2 and resting(), timeout=WAIT_MS)
     assert "free space there and resume" in notifications()[0]
     assert "ended by signal 9" in notifications()[1]
     assert "Resume goes on from the last checkpoint" in train.watch.status.text()
+    before = len(folder.events())
     train.watch.resume.click()
-    qtbot.waitUntil(lambda: folder.events()[-1]["event"] == "resumed", timeout=WAIT_MS)
-    assert folder.events()[-1]["step"] >= 5
+    qtbot.waitUntil(lambda: len(folder.events()) > before, timeout=WAIT_MS)
+    assert folder.events()[before]["event"] == "resumed"
+    assert folder.events()[before]["step"] >= 5
     qtbot.waitUntil(lambda: train.watch.history.step > saved, timeout=WAIT_MS)
 
 
@@ -138,7 +145,7 @@ from pathlib import Path
 tests, root, source, target = sys.argv[1:]
 sys.path[:0] = [tests, str(Path(tests) / "gui")]
 import napari
-from gui_cases import ball_case
+from gui_cases import add_data, ball_case
 from qtpy.QtCore import QTimer
 from tiny_cases import small_config
 from napari_uda.gui.kit.files import layer_data
@@ -157,14 +164,13 @@ config = small_config("source_only", Path(source), Path(target), steps=100_000)
 train.form.started.emit((run.path, config))
 layer = score.choices.predictions.layer
 layer.mode = "paint"
-session = score._editing.follow(layer)
 
 def paint():
-    if session.is_busy or not session._prepared:
+    if not score.is_settled:
         return
-    if not session.is_edited:
+    if not score.save.isVisibleTo(score):  # nothing is edited yet
         layer.paint((2, 5, 30), 2)
-    elif not session._pending and session._disk_job is None and train.watch.history.step > 1:
+    elif train.watch.history.step > 1:
         print("ready", flush=True)
 
 timer = QTimer()
@@ -200,7 +206,7 @@ def test_training_and_unsaved_edits_outlive_a_kill_of_napari(
         wait_for(train, qtbot, RunState.RUNNING)
         seen = train.watch.history.step
         qtbot.waitUntil(lambda: train.watch.history.step > seen, timeout=WAIT_MS)
-        viewer = train._viewer
+        viewer = train.viewer
         score = ScoreDock(viewer)
         score.show()
         qtbot.waitUntil(score.banner.isVisible)
@@ -221,18 +227,28 @@ def test_training_and_unsaved_edits_outlive_a_kill_of_napari(
 
 
 def test_a_run_that_could_not_even_say_it_has_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: TrainDock,
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+    gate: Path,
 ) -> None:
     folder = write_run(tmp_path / "run", "started", lines=3)
-    assert train_dock._outcome(folder.path, 1, "", False)[0].startswith(
-        "The training process ended"
-    )
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
-    said, taken_back = train_dock._outcome(folder.path, 1, "", False)
-    assert said.startswith(f"The disk of {folder.path} is full")
+
+    def what_is_said_of_its_end() -> str:
+        before = len(notifications())
+        resume(train, qtbot, folder)
+        gate.write_text("1\n")
+        qtbot.waitUntil(lambda: len(notifications()) > before, timeout=WAIT_MS)
+        assert train.watch.path == folder.path  # not taken back
+        return notifications()[-1]
+
+    assert what_is_said_of_its_end().startswith("run: The training process ended with code 1")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    said = what_is_said_of_its_end()
+    assert said.startswith(f"run: The disk of {folder.path} is full")
     assert "free space there, and Resume goes on" in said
-    assert not taken_back
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -244,8 +260,7 @@ def segment(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[
     dock = SegmentDock(viewer)
     viewer.window.add_dock_widget(dock, name="Segment")
     yield dock
-    qtbot.waitUntil(lambda: dock._job is None and not dock._showing, timeout=WAIT_MS)
-    qtbot.waitUntil(lambda: resting() and not dock.results.is_counting, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: resting() and dock.is_settled, timeout=WAIT_MS)
 
 
 def newer(run: Path) -> str:
@@ -308,7 +323,7 @@ def ready(segment: SegmentDock, run: Path, qtbot: QtBot, layer: Image) -> None:
     segment.reliability.setChecked(False)
     qtbot.waitUntil(segment.run.isEnabled, timeout=WAIT_MS)
     segment.run.click()
-    qtbot.waitUntil(lambda: resting() and not segment._showing, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: resting() and segment.is_settled, timeout=WAIT_MS)
 
 
 def test_an_image_with_nan_is_refused(segment: SegmentDock, tiny_run: Path, qtbot: QtBot) -> None:
@@ -351,7 +366,9 @@ def test_predictions_that_do_not_fit_leave_nothing(
     qtbot.waitUntil(resting, timeout=WAIT_MS)
     wanted = f"cannot write summary.csv to {out}: no space left on device; free space there"
     assert segment.status.text().startswith(wanted)
-    assert [row.problem.partition(";")[0] for row in segment._rows] == [
+    table = segment.batch.table
+    problems = [table.item(row, 0).toolTip() for row in range(table.rowCount())]
+    assert [problem.partition(";")[0] for problem in problems] == [
         f"cannot write the maps of case_{index} to {out}: no space left on device"
         for index in range(2)
     ]
@@ -371,7 +388,7 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
     dock = ScoreDock(viewer)
     viewer.window.add_dock_widget(dock, name="Score")
     dock.score.click()
-    qtbot.waitUntil(lambda: resting() and bool(dock._results), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: resting() and bool(dock.results), timeout=WAIT_MS)
     full_disk(4)
     dock.export_to(tmp_path / "out")
     qtbot.waitUntil(resting, timeout=WAIT_MS)
@@ -390,13 +407,16 @@ def test_a_report_that_does_not_fit_leaves_whole_files(
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Threads that were there before do not open everything, either."""
-    run = jobs.Job._run
+    begin = jobs.Job.__init__
 
-    def as_others(job: jobs.Job) -> object:
-        with as_ordinary_user():
-            return run(job)
+    def as_others(job: jobs.Job, title: str, work: jobs.Work, *others: Any, **options: Any) -> None:
+        def restricted(report: jobs.Report, stop: threading.Event) -> Any:
+            with as_ordinary_user():
+                return work(report, stop)
 
-    monkeypatch.setattr(jobs.Job, "_run", as_others)
+        begin(job, title, restricted, *others, **options)
+
+    monkeypatch.setattr(jobs.Job, "__init__", as_others)
     file = tmp_path / "lock"
     file.write_text("")
     with locked(file):

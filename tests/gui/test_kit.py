@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from napari.utils.events import EmitterGroup, Event
 from pydantic import BaseModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -26,7 +27,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import make_editor, show_value
 from napari_uda.gui.kit.jobs import Report, background, running
 from napari_uda.gui.kit.layout import column, form, row
-from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.panel import Following, Panel, delay
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
 
 # --- panels -----------------------------------------------------------------------------------------
@@ -67,6 +68,34 @@ def test_an_error_in_a_slot_of_a_panel_becomes_a_notification(
     qtbot.addWidget(quiet)
     quiet.more.click()
     assert quiet.clicks == 10
+
+
+def test_events_are_followed_until_others_are_and_until_the_owner_goes(qtbot: QtBot) -> None:
+    counter, events = Counter(), EmitterGroup(first=Event, second=Event)
+    following = Following(counter, counter._on_more)
+    following.follow(events.first)
+    events.second()
+    assert counter.clicks == 0
+    events.first()
+    assert counter.clicks == 1
+    following.follow()
+    events.first()
+    assert counter.clicks == 1
+    following.follow(events.second)
+    with qtbot.waitSignal(counter.destroyed):
+        counter.deleteLater()
+    events.second()
+    assert counter.clicks == 1
+
+
+def test_a_delay_counts_from_its_last_start(qtbot: QtBot) -> None:
+    counter = Counter()
+    qtbot.addWidget(counter)
+    timer = delay(counter, 1, counter._on_more)
+    timer.start()
+    timer.start()
+    qtbot.waitUntil(lambda: not timer.isActive())
+    assert counter.clicks == 1
 
 
 def test_makers_connect_after_the_first_state_is_set(qtbot: QtBot) -> None:
@@ -142,14 +171,14 @@ def test_background_calls_what_it_was_given_in_order(qtbot: QtBot, owner: QWidge
     )
     assert len(running(owner)) == len(running()) == 1
     assert running(QWidget()) == []
-    qtbot.waitUntil(lambda: not running(owner), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(owner), timeout=60_000)
     assert said == [(1, 1), 7, "ended"]
 
 
 def test_work_need_not_take_anything(qtbot: QtBot, owner: QWidget) -> None:
     said: list[str] = []
     background(owner, "say", lambda: "done", said.append, quiet=True)
-    qtbot.waitUntil(lambda: said == ["done"], timeout=10_000)
+    qtbot.waitUntil(lambda: said == ["done"], timeout=60_000)
 
 
 def test_errors_of_work_and_of_its_listener_are_shown(
@@ -161,10 +190,10 @@ def test_errors_of_work_and_of_its_listener_are_shown(
         raise InputError("There is none; choose one")
 
     background(owner, "fail", fail, failed=failed.append, quiet=True)
-    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(), timeout=60_000)
     assert (failed, notifications()) == (["There is none; choose one"], [])
     background(owner, "succeed", lambda: 1, fail, quiet=True)
-    qtbot.waitUntil(lambda: not running(), timeout=10_000)
+    qtbot.waitUntil(lambda: not running(), timeout=60_000)
     assert notifications() == ["There is none; choose one"]
 
 

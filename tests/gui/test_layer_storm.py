@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, ball_case, let_events_pass
 from napari.layers import Labels, Layer
 from napari.utils.notifications import notification_manager
 from napari.viewer import Viewer
@@ -100,9 +100,8 @@ def test_no_order_of_actions_raises(
                 Layer.create(*layer_data(ball_case("case_0", 0)[1], "reference", NAMES))
             )
         act(viewer, docks, chance)
-        qtbot.wait(chance.choice([0, 0, 20]))
-    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
-    qtbot.wait(300)  # what follows from the last one
+        let_events_pass(chance.choice([1, 1, 5]))
+    qtbot.waitUntil(lambda: all(dock.is_settled for dock in docks.values()), timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
     raised = [record for record in notification_manager.records if hasattr(record, "exception")]

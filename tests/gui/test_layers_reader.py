@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gui_cases import LABELS, add_data
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 
 import napari_uda as uda
@@ -103,7 +103,7 @@ def test_samples_open_as_image_and_labels(
     for data in files.mr_labelled():
         add_data(viewer, *data)
     image, reference = viewer.layers
-    assert (image._type_string, reference._type_string) == ("image", "labels")
+    assert (type(image), type(reference)) == (Image, Labels)
     assert image.data.shape == reference.data.shape
     np.testing.assert_array_equal(image.scale, reference.scale)
     assert len(files.mr()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gui_cases import let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -26,7 +27,7 @@ def test_a_second_dock_joins_the_first(
     window.addDockWidget(window.dockWidgetArea(view), view)
     view.hide()
     view.show()
-    qtbot.wait(50)
+    let_events_pass()
     assert window.tabifiedDockWidgets(score) == []
     qtbot.waitUntil(lambda: not jobs.running(), timeout=60_000)
 
@@ -44,7 +45,7 @@ def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
         strict=True,
     )
     qtbot.waitUntil(lambda: not jobs.running(), timeout=60_000)
-    qtbot.wait(100)  # for the layout
+    let_events_pass()  # for the layout
     # squeezed below each other for a moment, they are wider than tall; it must not change them
     assert docks[-1].width() <= max(420, *(widget.minimumWidth() for widget in widgets))
     window = docks[0].parentWidget()
@@ -60,6 +61,6 @@ def test_a_dock_of_somebody_else_is_left_alone(
     other = viewer.window.add_dock_widget(QWidget(), name="somebody's", area="right")
     score, widget = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
     qtbot.waitUntil(widget.isVisible)
-    qtbot.wait(50)
+    let_events_pass()
     assert score.parentWidget().tabifiedDockWidgets(score) == []
-    assert not other.visibleRegion().isEmpty()
+    qtbot.waitUntil(lambda: not other.visibleRegion().isEmpty())

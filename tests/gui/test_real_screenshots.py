@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gui_cases import add_data
+from gui_cases import add_data, let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
@@ -27,7 +27,7 @@ def viewer(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
 def canvas(viewer: Viewer, qtbot: QtBot) -> np.ndarray:
     """Pixels of the canvas, (rows, columns, RGB) in 0 to 255, after it was really drawn."""
     viewer.reset_view()
-    qtbot.wait(50)
+    let_events_pass()
     viewer.screenshot(canvas_only=False, flash=False)
     return viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
 

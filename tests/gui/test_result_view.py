@@ -13,6 +13,7 @@ from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QToolButton
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
@@ -20,15 +21,22 @@ from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.score.edit_layers import keep_original
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
-from napari_uda.gui.segment.legend import Legend
 from napari_uda.gui.segment.result_view import ResultView
-from napari_uda.gui.segment.structure_panel import OUTLINE_KEY
+from napari_uda.gui.segment.structures import OUTLINE_KEY, Legend
 from napari_uda.gui.segment.uncertainty import contour_levels, count_uncertainty
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 20_000
 NAMES = {1: "MYO", 2: "LVC"}
 VOXEL_ML = 1.5 * 1.5 * 8 / 1000
+
+
+def eye(legend: Legend, value: int) -> QToolButton:
+    return legend.findChild(QToolButton, f"eye_{value}")
+
+
+def solo(legend: Legend, value: int) -> QToolButton:
+    return legend.findChild(QToolButton, f"solo_{value}")
 
 
 # --- widgets that know no viewer --------------------------------------------------------------------
@@ -40,14 +48,14 @@ def test_eyes_and_solo_say_what_is_hidden(qtbot: QtBot) -> None:
     legend.show_structures(NAMES, {1: 1.0, 2: 2.0})
     assert legend.hidden == frozenset()
     with qtbot.waitSignal(legend.hidden_changed):
-        legend._eyes[1].click()
+        eye(legend, 1).click()
     assert legend.hidden == {1}
-    legend._solos[1].click()  # solo shows what the eye would hide
+    solo(legend, 1).click()  # solo shows what the eye would hide
     assert legend.hidden == {2}
-    legend._solos[2].click()
+    solo(legend, 2).click()
     assert legend.hidden == frozenset()
     legend.show_structures(NAMES, {1: 3.0})  # the same structures: buttons stay as they are
-    assert legend._solos[1].isChecked()
+    assert solo(legend, 1).isChecked()
     assert [legend.item(row, 1).text() for row in (0, 1)] == ["3.0", "0.0"]
     legend.show_structures({3: "AA"}, {3: 1.0})
     assert legend.hidden == frozenset()
@@ -61,7 +69,7 @@ def test_legend_draws_in_a_narrow_dock(qtbot: QtBot) -> None:
     legend.show_structures(NAMES, {1: 1234.5, 2: 2.0})
     legend.show()
     assert legend.cellWidget(0, 3).geometry().right() < legend.viewport().width() + 1
-    legend._eyes[1].setChecked(False)
+    eye(legend, 1).setChecked(False)
     legend.grab()  # both states of the eye are drawn
 
 
@@ -84,8 +92,9 @@ def test_panel_says_what_the_threshold_keeps(panel: EntropyPanel, qtbot: QtBot) 
     panel.show_uncertainty(count_uncertainty(labels, entropy, NAMES, axis=0))
     assert panel.kept.text().startswith("Kept: 33.3% of the structures, 50.0% of the volume\n")
     assert "Open the reference" in panel.kept.text()
-    with qtbot.waitSignals([panel.step_changed, panel.drawing_changed]):
+    with qtbot.waitSignal(panel.drawing_changed):
         panel.slider.setValue(65)
+    assert panel.step == 65
     assert panel.value.text() == "0.65"
     assert panel.kept.text().startswith("Kept: 66.7% of the structures, 75.0% of the volume\n")
     reference = np.array([1, 0, 0, 0]).reshape(1, 1, 4)
@@ -143,7 +152,7 @@ def shown(
 
 def settle(view: ResultView, qtbot: QtBot) -> None:
     def is_resting() -> bool:
-        return not (view.is_counting or view._redraw.isActive() or jobs.running())
+        return not (view.is_counting or jobs.running())
 
     qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
@@ -163,7 +172,7 @@ def test_a_result_that_appears_is_described(
     counts = np.bincount(made_prediction.labels.ravel())
     assert volumes(view) == [f"{counts[value] * VOXEL_ML:.1f}" for value in NAMES]
     assert view.entropy.slider.isEnabled()
-    uncertainty = view._uncertainty
+    uncertainty = view.uncertainty
     assert uncertainty is not None
     inside = made_prediction.labels > 0
     assert uncertainty.kept_of_structures(50) == (made_prediction.entropy[inside] < 0.5).mean()
@@ -175,12 +184,12 @@ def test_eye_and_solo_hide_structures_of_prediction_and_reference(
 ) -> None:
     _, labels = ball_case("case_0", 0)
     (reference,) = add_data(viewer, *layer_data(labels, "reference", NAMES))
-    view.legend._eyes[2].click()
+    eye(view.legend, 2).click()
     assert (seen(shown[1]), seen(reference)) == ([True, False], [True, False])
-    view.legend._solos[2].click()
+    solo(view.legend, 2).click()
     assert (seen(shown[1]), seen(reference)) == ([False, True], [False, True])
-    view.legend._solos[2].click()
-    view.legend._eyes[2].click()
+    solo(view.legend, 2).click()
+    eye(view.legend, 2).click()
     assert (seen(shown[1]), seen(reference)) == ([True, True], [True, True])
 
 
@@ -191,7 +200,7 @@ def test_what_is_hidden_stays_so_in_a_new_result(
     made_prediction: Prediction,
     qtbot: QtBot,
 ) -> None:
-    view.legend._eyes[2].click()
+    eye(view.legend, 2).click()
     view.structures.outlines.click()
     view.structures.opacity.setValue(30)
     other = show(viewer, replace(made_prediction, run="other"))[1]
@@ -291,7 +300,7 @@ def test_an_edited_result_goes_before_its_original(
     assert view.results.count() == 2
     assert volumes(view)[1] == f"{int((prediction.data == 2).sum()) * VOXEL_ML:.1f}"
     assert view.entropy.slider.isEnabled()
-    view.legend._eyes[2].click()
+    eye(view.legend, 2).click()
     assert original is not None
     assert (seen(prediction), seen(original)) == ([True, False], [True, False])
 
@@ -301,7 +310,7 @@ def test_deleted_and_renamed_layers(
 ) -> None:
     shown[1].name = "mine"
     assert view.results.currentText() == "mine"
-    assert view._uncertainty is not None  # a new name is no reason to count again
+    assert view.uncertainty is not None  # a new name is no reason to count again
     viewer.layers.remove(shown[2])
     settle(view, qtbot)
     assert not view.entropy.slider.isEnabled()
@@ -336,7 +345,7 @@ def test_results_read_from_files_are_found(
 def test_next_uncertain_slice(
     view: ResultView, viewer: ViewerModel, shown: list[Image | Labels], qtbot: QtBot
 ) -> None:
-    uncertainty = view._uncertainty
+    uncertainty = view.uncertainty
     assert uncertainty is not None
     view.tabs.setCurrentIndex(1)
     first, second, *_ = uncertainty.ranking()
@@ -369,13 +378,13 @@ def test_keys_work_and_stand_on_the_buttons(
     settle(view, qtbot)
     assert view.entropy.next.text().endswith(f"({UNCERTAIN_KEY})")
     assert view.structures.outlines.text().endswith(f"({OUTLINE_KEY})")
-    window = viewer.window._qt_window
+    window = viewer.window.main_menu.window()
     qtbot.keyClick(window, getattr(Qt.Key, f"Key_{OUTLINE_KEY}"))
     assert prediction.contour == 1
     viewer.dims.set_current_step(0, 0)
     qtbot.keyClick(window, getattr(Qt.Key, f"Key_{UNCERTAIN_KEY}"))
-    assert view._uncertainty is not None
-    assert viewer.dims.current_step[0] == view._uncertainty.ranking()[0]
+    assert view.uncertainty is not None
+    assert viewer.dims.current_step[0] == view.uncertainty.ranking()[0]
     settle(view, qtbot)
     with qtbot.waitSignal(view.destroyed):
         view.deleteLater()
@@ -393,7 +402,7 @@ def test_result_of_another_case_is_left_alone(
     other = show(viewer, replace(made_prediction, volume=volume, case="case_1"))[1]
     settle(view, qtbot)
     assert view.results.layer is other  # the newest
-    view.legend._eyes[1].click()
+    eye(view.legend, 1).click()
     assert (seen(other), seen(shown[1])) == ([False, True], [True, True])
     view.choose_case("case_0")
     settle(view, qtbot)

@@ -169,7 +169,7 @@ def test_reader_begins_again_after_a_rewind(tmp_path: Path) -> None:
 
 
 def test_a_long_file_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_reader, "_MOST_BYTES", 500)
+    monkeypatch.setattr(run_reader, "MOST_BYTES", 500)
     reader = RunReader(write_run(tmp_path / "run", "finished", lines=50).path)
     steps, parts, more = [], 0, True
     while more:

@@ -103,10 +103,10 @@ def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
 def test_cancel_is_said_at_once_and_changes_nothing(
     scored: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, before = threading.Event(), scored._results
+    go_on, before = threading.Event(), scored.results
 
     def slow(*arguments: Any) -> LayerScores:
-        go_on.wait(10)
+        assert go_on.wait(60)
         return score_layers(*arguments)
 
     monkeypatch.setattr(dock_module, "score_layers", slow)
@@ -119,7 +119,7 @@ def test_cancel_is_said_at_once_and_changes_nothing(
     go_on.set()
     settle(scored, qtbot)
     assert scored.status.text() == "Cancelled."
-    assert scored._results is before
+    assert scored.results == before
     assert scored.score.isEnabled()
     assert not scored.cancel.isVisibleTo(scored)
 
@@ -149,7 +149,7 @@ def test_table_shows_the_numbers_of_evaluate(
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
-    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    viewer, layer = scored.viewer, scored.choices.predictions.layer
     assert scored.slices.axes.currentIndex() == 0
     click_row(scored, qtbot, 1)
     # slice 3 of 6 from the foot is slice 2 from the head, as the viewer counts
@@ -162,7 +162,7 @@ def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
 
 def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
     plot = scored.slices.curve.plot
-    scored._viewer.window.activate()
+    scored.viewer.window.activate()
     qtbot.waitUntil(lambda: plot.plotItem.vb.width() > 50, timeout=WAIT_MS)
     for index in (4, 1):
         scene = plot.plotItem.vb.mapViewToScene(QPointF(index + 0.2, 0.5))
@@ -172,13 +172,13 @@ def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
                 plot.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(where.x(), where.y())
             )
         assert chosen.args == [index]
-        assert scored._viewer.dims.current_step[0] == index
+        assert scored.viewer.dims.current_step[0] == index
 
 
 def test_curve_holds_dice_per_slice_in_the_order_of_the_viewer(
     scored: ScoreDock, prediction: Prediction, reference: Volume
 ) -> None:
-    (myo, _) = scored._results[0].lines(0, "dice")
+    (myo, _) = scored.results[0].lines(0, "dice")
     assert (myo.name, list(myo.slices)) == ("MYO", [0, 1, 2, 3, 4, 5])
     for index, value in zip(myo.slices, myo.values, strict=True):
         a, b = prediction.labels[5 - index] == 1, reference.array[5 - index] == 1
@@ -189,12 +189,12 @@ def test_chosen_structure_is_drawn_strongly_and_all_in_one_go(
     scored: ScoreDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curve, drawn = scored.slices.curve, []
-    draw = curve._draw
-    monkeypatch.setattr(curve, "_draw", lambda: drawn.append(draw()))
+    clear = curve.plot.clear
+    monkeypatch.setattr(curve.plot, "clear", lambda: drawn.append(clear()))
     scored.slices.choose(0, 2)
     assert len(drawn) == 1
     widths = [item.opts["pen"].widthF() for item in curve.plot.listDataItems()]
-    assert [line.label for line in curve._lines] == [1, 2]
+    assert [item.name() for item in curve.plot.listDataItems()] == ["MYO", "LVC"]
     assert widths == [1.5, 3.0]
 
 
@@ -202,21 +202,21 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.axes.setCurrentIndex(1)
     assert not scored.slices.curve.marker.isVisible()  # the view lies along that axis
     click_row(scored, qtbot, 0)
-    viewer = scored._viewer
+    viewer = scored.viewer
     assert tuple(viewer.dims.order) == (1, 0, 2)
-    worst = scored._results[0].worst_slice(1, 1)
+    worst = scored.results[0].worst_slice(1, 1)
     assert viewer.dims.current_step[1] == worst
     assert scored.slices.curve.marker.value() == worst
 
 
 def test_moving_the_slider_moves_the_mark(scored: ScoreDock) -> None:
-    scored._viewer.dims.set_current_step(0, 5)
+    scored.viewer.dims.set_current_step(0, 5)
     assert scored.slices.curve.marker.value() == 5
 
 
 def test_mean_entropy_curve(scored: ScoreDock, prediction: Prediction, reference: Volume) -> None:
     scored.slices.quantities.setCurrentIndex(2)
-    (myo, _) = scored._results[0].lines(0, "mean_entropy")
+    (myo, _) = scored.results[0].lines(0, "mean_entropy")
     inside = (prediction.labels[5] == 1) | (reference.array[5] == 1)
     assert myo.values[0] == pytest.approx(prediction.entropy[5][inside].mean())
 
@@ -227,7 +227,7 @@ def test_export_writes_the_tables(scored: ScoreDock, tmp_path: Path, qtbot: QtBo
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == ["MYO", "LVC"]
-    assert float(rows[0]["dice"]) == scored._results[0].scores.rows[0]["dice"]
+    assert float(rows[0]["dice"]) == scored.results[0].scores.rows[0]["dice"]
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["protocol"] == "recommended"
     assert (tmp_path / "out" / "slices.csv").read_text().startswith("case,axis,slice,position_mm")
     qtbot.waitUntil(lambda: not _running(), timeout=WAIT_MS)
@@ -242,7 +242,7 @@ def test_other_grid_is_refused_in_one_sentence(
     affine = reference.affine.copy()
     affine[2, 3] += 4
     shifted = Volume(reference.array, affine, "shifted")
-    (layer,) = add_data(dock._viewer, *layer_data(shifted, "reference", NAMES))
+    (layer,) = add_data(dock.viewer, *layer_data(shifted, "reference", NAMES))
     dock.choices.references.choose(layer)
     score(dock, qtbot)
     (message,) = notifications()
@@ -273,7 +273,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_curve_follows_the_theme(scored: ScoreDock, theme: str) -> None:
-    scored._viewer.theme = theme
+    scored.viewer.theme = theme
     colour = scored.slices.curve.plot.backgroundBrush().color()
     assert (colour.lightness() > 128) == (theme == "light")
 
@@ -289,7 +289,9 @@ def test_dock_stands_in_a_side_area_and_lies_in_a_bottom_area(
         ((430, 900), Qt.Orientation.Vertical),
     ):
         dock.resize(*size)
-        qtbot.waitUntil(lambda o=orientation: dock._splitter.orientation() == o, timeout=WAIT_MS)
+        qtbot.waitUntil(
+            lambda o=orientation: dock.tabs.widget(0).orientation() == o, timeout=WAIT_MS
+        )
 
 
 def test_go_to_slice_of_a_layer_in_a_viewer_with_time(
@@ -321,16 +323,16 @@ def press(dock: ScoreDock, qtbot: QtBot, button: QPushButton) -> None:
 
 
 def settle(dock: ScoreDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock._job is None and not _running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled and not _running(), timeout=WAIT_MS)
 
 
 def shown(dock: ScoreDock) -> int:
-    return int(dock._viewer.dims.current_step[dock.slices.axis])
+    return int(dock.viewer.dims.current_step[dock.slices.axis])
 
 
 def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("LVC"))
-    (_, lvc) = scored._results[0].lines(0, "dice")
+    (_, lvc) = scored.results[0].lines(0, "dice")
     known = {int(i): v for i, v in zip(lvc.slices, lvc.values, strict=True) if np.isfinite(v)}
     seen = []
     for _ in known:
@@ -345,9 +347,9 @@ def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) ->
 
 
 def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: QtBot) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     assert scored.slices.worst.text() == "Next worst slice (W)"
-    worst = scored._results[0].slices_by_dice(0, 0)
+    worst = scored.results[0].slices_by_dice(0, 0)
     for key in (WORST_KEY, WORST_KEY):
         press_key(viewer, key)
     assert shown(scored) == worst[1]
@@ -372,7 +374,7 @@ def test_errors_are_visited_by_size(
     words = scored.status.text()
     assert "Error 1 of" in words
     assert "false negative" in words
-    viewer, layer = scored._viewer, scored.choices.predictions.layer
+    viewer, layer = scored.viewer, scored.choices.predictions.layer
     place = tuple(round(value) for value in layer.world_to_data(viewer.dims.point))
     on_file = Volume(missed.astype(np.uint8), reference.affine)
     assert displayed(on_file)[0][place] == 1
@@ -383,7 +385,7 @@ def test_errors_are_visited_by_size(
 def test_prediction_without_errors_says_so(
     scored: ScoreDock, reference: Volume, qtbot: QtBot
 ) -> None:
-    (layer,) = add_data(scored._viewer, *layer_data(reference, "", NAMES))
+    (layer,) = add_data(scored.viewer, *layer_data(reference, "", NAMES))
     scored.choices.predictions.choose(layer)
     score(scored, qtbot)
     press(scored, qtbot, scored.slices.disagreement)
@@ -393,7 +395,7 @@ def test_prediction_without_errors_says_so(
 def test_error_layer_shows_both_kinds(
     scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
 ) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
     press(scored, qtbot, scored.slices.errors)
     layer = viewer.layers["errors"]
@@ -421,14 +423,19 @@ def test_error_layer_shows_both_kinds(
 def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
     """A second prediction, one voxel off the other way, is scored as well."""
     other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other")
-    show(dock._viewer, other)
-    dock.choices.predictions.choose(dock._viewer.layers["case_0 prediction"])
-    dock.choices._on_menu()
+    show(dock.viewer, other)
+    dock.choices.predictions.choose(dock.viewer.layers["case_0 prediction"])
+    dock.choices.menu.aboutToShow.emit()
     (action,) = [one for one in dock.choices.menu.actions() if "[1]" in one.text()]
     action.trigger()
     assert dock.choices.compare.text().strip() == "Compare (1)"
     score(dock, qtbot)
     return dock
+
+
+def styles(dock: ScoreDock) -> list[Qt.PenStyle]:
+    """Of the curves: solid for the first prediction, dashed for the second."""
+    return [item.opts["pen"].style() for item in dock.slices.curve.plot.listDataItems()]
 
 
 def test_several_predictions_against_one_reference(
@@ -449,17 +456,16 @@ def test_several_predictions_against_one_reference(
     click_row(compared, qtbot, 5)  # MYO of the second
     assert compared.slices.methods.currentText() == "case_0 prediction [1]"
     assert compared.slices.structures.currentText() == "MYO"
-    worst = compared._results[1].worst_slice(0, 1)
+    worst = compared.results[1].worst_slice(0, 1)
     assert shown(compared) == worst
-    lines = compared.slices.curve._lines
-    assert {line.rank for line in lines} == {1}
+    assert set(styles(compared)) == {Qt.PenStyle.DashLine}
     compared.slices.methods.setCurrentIndex(2)  # all predictions
-    assert {line.rank for line in compared.slices.curve._lines} == {0, 1}
-    assert len(compared.slices.curve._lines) == 4
+    solid, dashed = Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine
+    assert styles(compared) == [solid, solid, dashed, dashed]
 
 
 def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
-    layers = compared._viewer.layers
+    layers = compared.viewer.layers
     assert compared.choices.predictions.layer is layers["case_0 prediction"]
     assert compared.choices.entropies.layer is layers["case_0 entropy"]
     compared.choices.predictions.choose(layers["case_0 prediction [1]"])
@@ -467,7 +473,7 @@ def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
 
 
 def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:
-    compared._viewer.layers.remove("case_0 prediction [1]")
+    compared.viewer.layers.remove("case_0 prediction [1]")
     assert compared.choices.compared() == []
     score(compared, qtbot)
     assert compared.table.rowCount() == 3
@@ -601,7 +607,7 @@ def test_model_hash_of_a_run_that_is_known(tiny_run: Path, monkeypatch: pytest.M
 
 
 def test_layers_removed_or_renamed_at_any_time(scored: ScoreDock, qtbot: QtBot) -> None:
-    viewer = scored._viewer
+    viewer = scored.viewer
     press(scored, qtbot, scored.slices.errors)
     viewer.layers["case_0 prediction"].name = "renamed"
     scored.slices.worst.click()

@@ -64,15 +64,12 @@ def scored(dock: ScoreDock, qtbot: QtBot) -> ScoreDock:
 def settle(dock: ScoreDock, qtbot: QtBot) -> None:
     """Wait until no thread is at work and nothing waits to start one."""
 
-    def rests() -> bool:
-        return not jobs.running() and dock._job is None and not dock._editing.is_busy
-
-    qtbot.waitUntil(rests, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
 def end(dock: ScoreDock, qtbot: QtBot) -> None:
     """The dock is gone, as when napari is closed."""
-    dock._viewer.window.remove_dock_widget(dock)
+    dock.viewer.window.remove_dock_widget(dock)
     with qtbot.waitSignal(dock.destroyed, timeout=WAIT_MS):
         dock.deleteLater()
 
@@ -100,7 +97,7 @@ def assert_up_to_date(dock: ScoreDock) -> None:
     """Every number is that of scoring the layer anew."""
     layer, reference = dock.choices.predictions.layer, dock.choices.references.layer
     fresh = uda.evaluate(layer_volume(layer), layer_volume(reference), names=NAMES)
-    result = dock._results[0].scores
+    result = dock.results[0].scores
     for row, other in zip(result.rows, fresh.rows, strict=True):
         assert row["dice"] == pytest.approx(other["dice"])
         assert row["hd95_mm"] == pytest.approx(other["hd95_mm"])
@@ -116,13 +113,13 @@ def assert_up_to_date(dock: ScoreDock) -> None:
 
 def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBot) -> None:
     said: list[str] = []
-    before = scored._results[0].lines(0, "dice")[1].values[2]
-    scored._editing.changed.connect(lambda *_: said.append("slice"))
-    scored._editing.settled.connect(lambda *_: said.append("volume"))
+    before = scored.results[0].lines(0, "dice")[1].values[2]
+    scored.editing.changed.connect(lambda *_: said.append("slice"))
+    scored.editing.settled.connect(lambda *_: said.append("volume"))
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert said == ["slice", "volume"]
-    assert scored._results[0].lines(0, "dice")[1].values[2] < before
+    assert scored.results[0].lines(0, "dice")[1].values[2] < before
     assert_up_to_date(scored)
     assert "case_0, edited: mean Dice" in scored.status.text()
 
@@ -131,10 +128,10 @@ def test_first_stroke_is_scored_before_the_original_gets_a_layer(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:
     layers: list[int] = []
-    scored._editing.changed.connect(lambda *_: layers.append(len(scored._viewer.layers)))
+    scored.editing.changed.connect(lambda *_: layers.append(len(scored.viewer.layers)))
     paint(scored, qtbot)
     settle(scored, qtbot)
-    assert layers == [len(scored._viewer.layers) - 1]
+    assert layers == [len(scored.viewer.layers) - 1]
 
 
 def test_original_keeps_its_values_name_and_role(
@@ -142,7 +139,7 @@ def test_original_keeps_its_values_name_and_role(
 ) -> None:
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
-    viewer = scored._viewer
+    viewer = scored.viewer
     original = viewer.layers["case_0 prediction"]
     assert original is not layer
     assert layer.name == "case_0 prediction (edited)"
@@ -165,19 +162,19 @@ def test_the_slice_under_the_brush_comes_first(scored: ScoreDock, qtbot: QtBot) 
         return [row["dice"] for row in scores.slices if row["axis"] == "z"]
 
     early: list[list[float]] = []
-    scored._editing.changed.connect(lambda *_: early.append(dice(scored._results[0].scores)))
-    clean = dice(scored._results[0].scores)
+    scored.editing.changed.connect(lambda *_: early.append(dice(scored.results[0].scores)))
+    clean = dice(scored.results[0].scores)
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert early[0] != pytest.approx(clean, nan_ok=True)
-    assert early[0] == pytest.approx(dice(scored._results[0].scores), nan_ok=True)
+    assert early[0] == pytest.approx(dice(scored.results[0].scores), nan_ok=True)
 
 
 def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
-    clean = [row["dice"] for row in scored._results[0].scores.rows]
+    clean = [row["dice"] for row in scored.results[0].scores.rows]
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
-    edited = [row["dice"] for row in scored._results[0].scores.rows]
+    edited = [row["dice"] for row in scored.results[0].scores.rows]
     assert edited != pytest.approx(clean)
     layer.undo()
     qtbot.waitUntil(lambda: rows_of(scored) == pytest.approx(clean), timeout=WAIT_MS)
@@ -188,7 +185,7 @@ def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
 
 
 def rows_of(dock: ScoreDock) -> list[float]:
-    return [float(row["dice"]) for row in dock._results[0].scores.rows]
+    return [float(row["dice"]) for row in dock.results[0].scores.rows]
 
 
 def test_fill_and_scripts_are_followed(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -201,7 +198,7 @@ def test_fill_and_scripts_are_followed(scored: ScoreDock, qtbot: QtBot) -> None:
     assert_up_to_date(scored)
     layer.data = np.zeros_like(layer.data)  # an edit as well, now that the layer is the user's
     settle(scored, qtbot)
-    assert [row["state"] for row in scored._results[0].scores.rows] == ["missed", "missed"]
+    assert [row["state"] for row in scored.results[0].scores.rows] == ["missed", "missed"]
 
 
 def test_strokes_faster_than_their_scores_are_all_scored(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -219,13 +216,13 @@ def test_edits_before_scoring_are_kept_and_scored(dock: ScoreDock, qtbot: QtBot)
     dock.score.click()
     settle(dock, qtbot)
     assert_up_to_date(dock)
-    assert dock._results[0].name == "case_0 prediction (edited)"
+    assert dock.results[0].name == "case_0 prediction (edited)"
 
 
 def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.errors.click()
     settle(scored, qtbot)
-    errors = scored._viewer.layers["errors"]
+    errors = scored.viewer.layers["errors"]
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
     reference = scored.choices.references.layer.data
@@ -234,7 +231,7 @@ def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
     )
     np.testing.assert_array_equal(errors.data, wanted)
     assert (errors.data[2, 3:8, 28:33] == 1).any()
-    assert scored._viewer.layers.selection.active is layer
+    assert scored.viewer.layers.selection.active is layer
 
 
 def test_edits_are_offered_after_the_viewer_is_gone(viewer: Viewer, qtbot: QtBot) -> None:
@@ -293,7 +290,7 @@ def test_save_writes_the_edits_and_ends_the_journal(
     settle(scored, qtbot)
     assert not scored.save.isHidden()
     path = tmp_path / "edited.nii.gz"
-    scored._editing.save(layer, path)
+    scored.editing.save(layer, path)
     settle(scored, qtbot)
     saved = read_labels(path)
     np.testing.assert_array_equal(saved.array, layer_volume(layer).array)
@@ -320,7 +317,7 @@ def test_disk_that_refuses_is_said_and_painting_goes_on(
 
     monkeypatch.setattr(edit_session.EditJournal, "begin", refuse)
     said: list[str] = []
-    scored._editing.failed.connect(said.append)
+    scored.editing.failed.connect(said.append)
     paint(scored, qtbot)
     settle(scored, qtbot)
     assert len(said) == 1
@@ -370,8 +367,9 @@ def test_value_that_is_no_label_is_refused_in_a_sentence(
 def test_removed_layer_ends_its_session(scored: ScoreDock, viewer: Viewer, qtbot: QtBot) -> None:
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
+    assert scored.editing.is_edited(layer)
     viewer.layers.remove(layer)
-    assert layer not in scored._editing._sessions
+    assert not scored.editing.is_edited(layer)
     assert len(leftovers()) == 1
     scored.slices.worst.click()  # the scored layer is gone: a sentence, no exception
     settle(scored, qtbot)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
 from napari_uda.core.config import Config
 from napari_uda.gui.train.setting_fields import (
     ChoiceEditor,
+    FieldEditor,
     NumberEditor,
     PathEditor,
     SwitchEditor,
@@ -24,6 +25,7 @@ from napari_uda.gui.train.setting_fields import (
     YamlEditor,
     number_text,
 )
+from napari_uda.gui.train.setting_rows import WARNING, SettingGroup
 from napari_uda.gui.train.settings_form import SettingsForm
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
@@ -89,14 +91,44 @@ def opened(qtbot: QtBot, config: Config, **options: Any) -> SettingsForm:
     form = SettingsForm(config, **options)
     qtbot.addWidget(form)
     form.advanced.setChecked(True)
-    for section in form._sections.values():
+    for section in form.findChildren(SettingGroup):
         section.header.setChecked(True)
     form.show()
     return form
 
 
 def editor(form: SettingsForm, path: str) -> Any:
-    return form._rows[path].editor
+    return form.findChild(FieldEditor, path)
+
+
+def editors(form: SettingsForm) -> dict[str, Any]:
+    """The editors that were built, by setting, as they stand."""
+    return {one.objectName(): one for one in form.findChildren(FieldEditor) if one.objectName()}
+
+
+def label(form: SettingsForm, path: str) -> QLabel:
+    """The name in front of an editor."""
+    return next(one for one in form.findChildren(QLabel) if one.buddy() is editor(form, path))
+
+
+def sentence_of(form: SettingsForm, path: str) -> str:
+    """What is said below an editor."""
+    said = form.findChild(QLabel, f"problem_{path}")
+    return "" if said is None else said.text().removeprefix(WARNING)
+
+
+def group(form: SettingsForm, name: str) -> SettingGroup:
+    return form.findChild(SettingGroup, f"group_{name}")
+
+
+def leaves(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Every setting of a config by its dotted path."""
+    found: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        nested = isinstance(value, Config)
+        found |= leaves(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return found
 
 
 def type_into(qtbot: QtBot, form: SettingsForm, path: str, text: str) -> None:
@@ -108,12 +140,12 @@ def type_into(qtbot: QtBot, form: SettingsForm, path: str, text: str) -> None:
 
 def shown_values(form: SettingsForm) -> dict[str, Any]:
     """What stands in the editors."""
-    return {path: row.editor.value() for path, row in form._rows.items()}
+    return {path: one.value() for path, one in editors(form).items()}
 
 
 def test_every_kind_of_field_gets_its_editor(qtbot: QtBot) -> None:
     form = opened(qtbot, Every())
-    kinds = {path: type(row.editor) for path, row in form._rows.items()}
+    kinds = {path: type(one) for path, one in editors(form).items()}
     assert kinds == {
         "count": NumberEditor,
         "width_mm": NumberEditor,
@@ -156,7 +188,7 @@ def test_every_method_survives_the_form(qtbot: QtBot, name: str) -> None:
     config = METHODS[name].config_class()
     form = opened(qtbot, config)
     assert form.config() == config
-    assert shown_values(form) == {k: v for k, v in form._values.items() if k != "name"}
+    assert shown_values(form) == {k: v for k, v in leaves(config).items() if k != "name"}
     assert type(config).model_validate(form.values()) == config
 
 
@@ -174,9 +206,8 @@ def test_every_recipe_survives_the_form(qtbot: QtBot, method: str, name: str) ->
     form = opened(qtbot, plain)
     form.set_values(config)
     assert form.config() == config
-    shown = shown_values(form)
-    assert shown == {path: value for path, value in form._values.items() if path in shown}
-    assert len(shown) == len(form._values) - 1  # all but the method's name
+    wanted = {path: value for path, value in leaves(config).items() if path != "method.name"}
+    assert shown_values(form) == wanted
     form.reset()
     assert form.config() == plain
 
@@ -236,16 +267,13 @@ def test_what_does_not_fit_is_said_beside_the_field(
 ) -> None:
     form = opened(qtbot, build_config("advent"))
     type_into(qtbot, form, path, text)
-    row = form._rows[path]
-    assert row.sentence == (sentence or "")
+    assert sentence_of(form, path) == (sentence or "")
     assert form.problems() == ({path: sentence} if sentence else {})
-    others = [one.sentence for name, one in form._rows.items() if name != path]
-    assert not any(others)
-    group = path.rpartition(".")[0]
-    assert form._sections[group].header.text().startswith("⚠") == bool(sentence)
+    assert not any(sentence_of(form, other) for other in editors(form) if other != path)
+    assert group(form, path.rpartition(".")[0]).header.text().startswith("⚠") == bool(sentence)
     form.reset()
     assert form.problems() == {}
-    assert row.sentence == ""
+    assert sentence_of(form, path) == ""
     assert form.config() == build_config("advent")
 
 
@@ -258,7 +286,7 @@ def test_what_holds_between_fields_is_said_at_their_group(qtbot: QtBot) -> None:
     ((path, sentence),) = form.problems().items()
     assert path == "method"
     assert sentence.startswith("ce_weight and dice_weight are both 0")
-    assert sentence in form._sections["method"]._sentence.text()
+    assert sentence in group(form, "method").findChild(QLabel, "problem_group").text()
 
 
 def test_changes_name_what_differs_from_the_preset(qtbot: QtBot) -> None:
@@ -268,12 +296,12 @@ def test_changes_name_what_differs_from_the_preset(qtbot: QtBot) -> None:
         type_into(qtbot, form, "method.prototype_weight", "0.5")
     qtbot.mouseClick(editor(form, "deterministic").box, Qt.MouseButton.LeftButton)
     assert form.changes() == {"method": {"prototype_weight": 0.5}, "deterministic": True}
-    row = form._rows["method.prototype_weight"]
-    assert row.label.font().bold()
-    assert "the preset has 0.016" in row.label.toolTip()
+    weight = label(form, "method.prototype_weight")
+    assert weight.font().bold()
+    assert "the preset has 0.016" in weight.toolTip()
     form.reset()
     assert form.changes() == {}
-    assert not row.label.font().bold()
+    assert not weight.font().bold()
 
 
 def test_values_of_another_method_are_taken_over_where_both_have_them(qtbot: QtBot) -> None:
@@ -304,13 +332,14 @@ def test_basic_settings_stand_first_and_the_others_wait_closed(qtbot: QtBot) -> 
     )
     qtbot.addWidget(form)
     form.show()
-    assert list(form._rows) == ["steps", "data.size"]
-    assert form._rows["data.size"].label.text() == "data size"
-    assert form.advanced.text() == f"Advanced ({len(form._fields) - 4} settings)"
+    assert list(editors(form)) == ["steps", "data.size"]
+    assert label(form, "data.size").text() == "data size"
+    # all but those two, the hidden one and the method's name
+    assert form.advanced.text() == f"Advanced ({len(leaves(build_config('advent'))) - 4} settings)"
     assert not form.search.isVisible()
     form.advanced.click()
     assert form.search.isVisible()
-    assert "data.source" not in [p for s in form._sections.values() for p in s.paths]
+    assert "data.source" not in [p for s in form.findChildren(SettingGroup) for p in s.paths]
     form.set_values({"data": {"source": Path("ct")}})
     assert form.config().data.source == Path("ct")  # type: ignore[union-attr]
 
@@ -321,25 +350,24 @@ def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
     form.show()
     form.advanced.click()
     qtbot.keyClicks(form.search, "blur")
-    visible = [path for path, row in form._rows.items() if row.editor.isVisible()]
+    visible = [path for path, one in editors(form).items() if one.isVisible()]
     assert visible == ["method.reliability.blur_probability", "method.reliability.blur_sigma"]
     form.search.clear()
-    assert not any(row.editor.isVisible() for row in form._rows.values())
-    assert all(section.isVisible() for section in form._sections.values())
-    form._sections["method.reliability"].header.click()
-    assert all(
-        form._rows[path].editor.isVisible() for path in form._sections["method.reliability"].paths
-    )
+    assert not any(one.isVisible() for one in editors(form).values())
+    assert all(section.isVisible() for section in form.findChildren(SettingGroup))
+    reliability = group(form, "method.reliability")
+    reliability.header.click()
+    assert all(editor(form, path).isVisible() for path in reliability.paths)
 
 
 def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
     form = opened(qtbot, build_config("advent"))
-    tip = form._rows["data.validation_fraction"].label.toolTip()
+    tip = label(form, "data.validation_fraction").toolTip()
     assert "Share of labelled patients kept out of training for watching" in tip
     assert "at least 0" in tip
     assert "below 1" in tip
     assert "--data.validation-fraction" in tip
-    assert form._rows["data.pixel_mm"].label.text() == "pixel (mm)"
+    assert label(form, "data.pixel_mm").text() == "pixel (mm)"
 
 
 def test_wheel_over_a_choice_scrolls_and_does_not_choose(qtbot: QtBot) -> None:
@@ -400,8 +428,8 @@ def test_long_names_stand_above_their_fields_in_a_narrow_dock(qtbot: QtBot) -> N
     form.resize(260, 900)
     qtbot.waitUntil(lambda: form.width() == 260)
     assert form.minimumSizeHint().width() <= 300
-    layout = form._sections["method"].form()
+    layout = group(form, "method").form()
     assert layout.rowWrapPolicy() == QFormLayout.RowWrapPolicy.WrapLongRows
-    row = form._rows["method.entropy_maximisation_weight"]
-    assert isinstance(layout.labelForField(row.editor), QLabel)
-    assert row.editor.line.width() >= 84
+    field = editor(form, "method.entropy_maximisation_weight")
+    assert layout.labelForField(field) is label(form, "method.entropy_maximisation_weight")
+    assert field.line.width() >= 84

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent, QEventLoop, QTimer
-from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
+from qtpy.QtCore import QEventLoop, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox
 from tiny_cases import small_config
-from watch_cases import append_lines, beat, write_preview, write_run
+from watch_cases import append_lines, beat, resume, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import tag
@@ -44,11 +43,17 @@ def dock(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[Tra
     widget = TrainDock(viewer)
     viewer.window.add_dock_widget(widget, name="Train")
     yield widget
-    for process in widget._processes.values():
+    rest(widget, qtbot)
+
+
+def rest(dock: TrainDock, qtbot: QtBot) -> None:
+    """End what the dock has begun."""
+    for process in dock.processes.values():
         process.kill()
-    qtbot.waitUntil(lambda: not widget._processes, timeout=WAIT_MS)
-    widget._detach()
-    widget.runs.hide()
+    qtbot.waitUntil(lambda: not dock.processes, timeout=WAIT_MS)
+    dock.previews.watch(None)
+    dock.watch.leave()
+    dock.runs.hide()
     qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
@@ -58,8 +63,15 @@ def start(
     """Start a run as the form does, and wait until it trains."""
     config = small_config("source_only", *domains, **{"steps": CHILD_STEPS, **settings})
     dock.form.started.emit((path, config))
-    qtbot.waitUntil(lambda: path in dock._processes, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: path in dock.processes, timeout=WAIT_MS)
     return RunFolder(path)
+
+
+def wait_for_exit(process: TrainingProcess) -> int:
+    """Wait until the process has ended, with no turn of the event loop; returns its exit code."""
+    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status
 
 
 def state(dock: TrainDock) -> RunState | None:
@@ -85,61 +97,48 @@ def test_a_real_run_shows_live_previews(
     wait_for_step(dock, qtbot, 3)
     beat_seen = dock.watch.update_seen.status.beat
     assert beat_seen is not None
-    assert beat_seen.pid == dock._processes[folder.path]._process.pid != os.getpid()
-    viewer = dock._viewer
-    qtbot.waitUntil(
-        lambda: len(viewer.layers) == 12 and dock.previews._steps is None, timeout=WAIT_MS
-    )
+    assert beat_seen.pid == dock.processes[folder.path].pid != os.getpid()
+    viewer = dock.viewer
+    qtbot.waitUntil(lambda: len(viewer.layers) == 12 and dock.previews.is_settled, timeout=WAIT_MS)
     assert viewer.canvas.grid.enabled
     # a second slice
     qtbot.waitUntil(dock.previews.slices.add.isEnabled, timeout=WAIT_MS)
     dock.previews.slices.add.click()
-    shown = dock.previews._layers._layers["input"]
+    shown = layers(dock)["input"]
     qtbot.waitUntil(lambda: shown.data.shape[0] == 2, timeout=WAIT_MS)
     dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.previews.is_settled, timeout=WAIT_MS)
     assert len(viewer.layers) == 0
     assert not viewer.canvas.grid.enabled
     assert folder.preview_request() is None
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the process is a shell script")
 def test_resume_waits_for_a_process_that_is_about_to_end(
-    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, gate: Path
 ) -> None:
-    script = tmp_path / "ends_in_a_second"
-    script.write_text("#!/bin/sh\nsleep 1\nexit 130\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    path = write_run(tmp_path / "run", "started", "stopped", lines=3).path
-    dock._train(path)
-    ending = dock._processes[path]
+    folder = write_run(tmp_path / "run", "started", "stopped", lines=3)
+    ending = resume(dock, qtbot, folder)
     wait_for(dock, qtbot, RunState.STOPPED)
     dock.watch.say("")  # what it says once the run has stopped
     dock.watch.resume.click()
     assert dock.watch.status.text() == "Resuming…"
-    assert dock._processes[path] is ending
-    qtbot.waitUntil(lambda: dock._processes.get(path) not in (None, ending), timeout=WAIT_MS)
+    assert dock.processes == {folder.path: ending}
+    gate.write_text("130\n")
+    qtbot.waitUntil(lambda: dock.processes.get(folder.path) not in (None, ending), timeout=WAIT_MS)
     assert not ending.is_running
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the process is a shell script")
 def test_resume_before_the_end_of_the_last_process_is_noticed(
-    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, gate: Path
 ) -> None:
-    script = tmp_path / "the_second_goes_on"
-    script.write_text(f"#!/bin/sh\nmkdir {tmp_path}/first && exit 130\nsleep 60\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    path = write_run(tmp_path / "run", "started", "stopped", lines=3).path
-    dock._train(path)
-    ended = dock._processes[path]
-    assert ended._process is not None
-    assert ended._process.wait(30) == 130
+    folder = write_run(tmp_path / "run", "started", "stopped", lines=3)
+    ended = resume(dock, qtbot, folder)
+    gate.write_text("130\n")
+    assert wait_for_exit(ended) == 130
     with qtbot.waitSignal(ended.destroyed, timeout=WAIT_MS):
         dock.watch.resume.setEnabled(True)
         dock.watch.resume.click()
-    assert dock._processes[path].is_running  # it can be cancelled, and closing asks about it
+    assert dock.processes[folder.path].is_running  # it can be cancelled, and closing asks about it
 
 
 @pytest.mark.slow
@@ -152,7 +151,7 @@ def test_stop_saves_resume_goes_on_and_cancel_deletes(
     assert dock.watch.status.text().startswith("Saving")
     wait_for(dock, qtbot, RunState.STOPPED)
     stopped_at = folder.events()[-1]["step"]
-    qtbot.waitUntil(lambda: not dock._processes, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not dock.processes, timeout=WAIT_MS)
     assert (folder.checkpoints / "last.safetensors").exists()
     dock.watch.resume.click()
     wait_for(dock, qtbot, RunState.RUNNING)
@@ -181,75 +180,85 @@ def test_a_start_that_fails_is_taken_back(
     assert dock.tabs.currentWidget() is dock.form
 
 
+class Window(QMainWindow):
+    """A window with a Train dock; `answer` is what the user says when it is about to close.
+
+    Attributes:
+        asked: the running trainings, each time that the user was asked.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.asked: list[list[Path]] = []
+        self.dock = TrainDock(ViewerModel())
+        self.answer, self.is_of_user = "stay", True
+        monkeypatch.setattr(TrainDock, "ask_about_closing", lambda dock, paths: self._ask(paths))
+        monkeypatch.setattr(dock_module, "is_of_user", lambda event: self.is_of_user)
+        bar = QDockWidget()
+        bar.setWidget(self.dock)
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, bar)
+
+    def _ask(self, running: list[Path]) -> str:
+        self.asked.append(running)
+        return self.answer
+
+    def closes(self, answer: str, *, by_user: bool = True) -> bool:
+        """Whether it closes when somebody tries to."""
+        self.show()
+        self.answer, self.is_of_user = answer, by_user
+        return bool(self.close())
+
+
+@pytest.fixture
+def window(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Window:
+    window = Window(monkeypatch)
+    qtbot.addWidget(window, before_close_func=lambda _: rest(window.dock, qtbot))
+    return window
+
+
 @pytest.mark.slow
 def test_closing_napari_leaves_the_process_alone_or_stops_it(
-    dock: TrainDock,
-    qtbot: QtBot,
-    two_domains: Domains,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    window: Window, qtbot: QtBot, two_domains: Domains, tmp_path: Path
 ) -> None:
-    folder = start(dock, qtbot, tmp_path / "run", two_domains)
-    wait_for_step(dock, qtbot, 1)
-    asked: list[list[Path]] = []
-
-    def close(answer: str) -> bool:
-        """Whether the window would close."""
-
-        def ask(running: list[Path]) -> str:
-            asked.append(running)
-            return answer
-
-        monkeypatch.setattr(dock, "ask_about_closing", ask)
-        monkeypatch.setattr(dock_module, "is_of_user", lambda event: True)
-        return not dock.eventFilter(dock._window, QEvent(QEvent.Type.Close))
-
-    assert not close("stay")
-    assert close("go_on")
-    assert asked == [[folder.path]] * 2
-    assert dock._processes[folder.path].is_running
+    folder = start(window.dock, qtbot, tmp_path / "run", two_domains)
+    wait_for_step(window.dock, qtbot, 1)
+    assert not window.closes("stay")
+    assert window.closes("go_on")
+    assert window.asked == [[folder.path]] * 2
+    assert window.dock.processes[folder.path].is_running
     assert not folder.stop_file.exists()
-    assert close("stop")
-    qtbot.waitUntil(lambda: not dock._processes, timeout=WAIT_MS)
+    assert window.closes("stop")
+    qtbot.waitUntil(lambda: not window.dock.processes, timeout=WAIT_MS)
     assert run_status(folder).state is RunState.STOPPED
-    assert close("stay")  # nothing runs any more, nobody is asked
-    assert len(asked) == 3
+    assert window.closes("stay")  # nothing runs any more, nobody is asked
+    assert len(window.asked) == 3
 
 
 def test_nobody_is_asked_about_a_run_that_has_said_how_it_ended(
-    dock: TrainDock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    window: Window, qtbot: QtBot, tmp_path: Path, gate: Path
 ) -> None:
     """Its process is still there for a moment."""
     folder = write_run(tmp_path / "run", "started", "stopped")
-    process = dock._processes[folder.path] = TrainingProcess(folder.path, dock)
-    monkeypatch.setattr(TrainingProcess, "is_running", True)
-    process._earlier_events = 2
-    asked: list[list[Path]] = []
-
-    def ask(running: list[Path]) -> str:
-        asked.append(running)
-        return "stay"
-
-    monkeypatch.setattr(dock, "ask_about_closing", ask)
-    assert not dock._may_close(ask=True)  # resumed, it loads its libraries
-    assert asked == [[folder.path]]
-    assert dock._may_close(ask=False)  # closed by a script
+    process = resume(window.dock, qtbot, folder)
+    assert not window.closes("stay")  # resumed, it loads its libraries
+    assert window.asked == [[folder.path]]
+    assert window.closes("stay", by_user=False)
     with folder.events_file.open("a") as file:
         for event in ("resumed", "finished"):
             file.write(json.dumps({"event": event}) + "\n")
-    assert dock._may_close(ask=True)
-    assert len(asked) == 1
-    dock._processes.clear()
+    assert window.closes("stay")
+    assert process.is_running
+    assert len(window.asked) == 1
 
 
 def test_a_script_that_closes_is_not_asked_but_a_user_is(qtbot: QtBot) -> None:
     said: list[bool] = []
 
-    class Window(QMainWindow):
+    class Closed(QMainWindow):
         def closeEvent(self, event: Any) -> None:
             said.append(is_of_user(event))
 
-    window = Window()
+    window = Closed()
     qtbot.addWidget(window)
     window.show()
     window.close()
@@ -262,33 +271,32 @@ def test_a_script_that_closes_is_not_asked_but_a_user_is(qtbot: QtBot) -> None:
     assert said == [False, True]
 
 
-def test_the_process_outlives_its_widget(two_domains: Domains, tmp_path: Path) -> None:
+def test_the_process_outlives_its_widget(qtbot: QtBot, tmp_path: Path, gate: Path) -> None:
     """It leads a session of its own, writes to a file, and is not in ours."""
     folder = write_run(tmp_path / "run")
     process = TrainingProcess(folder.path)
     process.start()
-    child = process._process
-    assert child is not None
-    assert os.getsid(child.pid) == child.pid != os.getsid(0)
-    process.stop()  # before its first beat: there is nothing to save
-    assert child.wait(60) == -signal.SIGKILL
+    assert process.pid is not None
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    with qtbot.waitSignal(process.ended, timeout=WAIT_MS) as ended:
+        process.stop()  # before its first beat: there is nothing to save
+    assert ended.args == [-signal.SIGKILL]
     assert folder.output_file.exists()
-    process._poll()
     process.kill()  # once more does no harm
     assert not process.is_running
 
 
 def test_cancel_while_the_process_still_imports(
-    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Path
 ) -> None:
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     folder = write_run(tmp_path / "run")
-    dock._train(folder.path)
-    child = dock._processes[folder.path]._process
+    codes: list[int] = []
+    resume(dock, qtbot, folder).ended.connect(codes.append)
     dock.watch.discard.click()
     assert dock.watch.status.text() == "Cancelling…"
     qtbot.waitUntil(lambda: not folder.path.exists(), timeout=WAIT_MS)
-    assert child.returncode == -signal.SIGKILL
+    assert codes == [-signal.SIGKILL]
     qtbot.waitUntil(lambda: not dock.findChildren(TrainingProcess), timeout=WAIT_MS)
 
 
@@ -368,7 +376,7 @@ def test_a_run_without_weights_is_not_continued(
     dock.continue_run(folder.path, 10)
     qtbot.waitUntil(lambda: bool(notifications()), timeout=WAIT_MS)
     assert not (tmp_path / "run_more").exists()
-    assert dock._processes == {}
+    assert dock.processes == {}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -377,7 +385,7 @@ def test_the_dock_follows_the_theme(
 ) -> None:
     dock.attach(write_run(tmp_path / "run", "finished", lines=5).path)
     qtbot.waitUntil(lambda: dock.watch.curves is not None, timeout=WAIT_MS)
-    dock._viewer.theme = theme
+    dock.viewer.theme = theme
     background = dock.watch.curves.losses.backgroundBrush().color()
     assert (background.lightness() > 128) == (theme == "light")
 
@@ -398,17 +406,22 @@ def watched(dock: TrainDock, qtbot: QtBot, tmp_path: Path) -> RunFolder:
     return folder
 
 
-def settle(dock: TrainDock, qtbot: QtBot) -> None:
-    """Wait until the newest preview is drawn."""
-    qtbot.waitUntil(
-        lambda: dock.previews._steps is None and dock.previews._drawn is not None, timeout=WAIT_MS
-    )
+def settle(dock: TrainDock, qtbot: QtBot, fill: int = 1, slices: int = 2) -> None:
+    """Wait until the preview of these slices that draws class `fill` is shown."""
+    most = {1: 1, 2: 3}[fill]  # the values of MYO and LVC
+
+    def is_shown() -> bool:
+        prediction = layers(dock).get("prediction")
+        newest = prediction is not None and prediction.data.shape[0] == slices
+        return newest and prediction.data.max() == most and dock.previews.is_settled
+
+    qtbot.waitUntil(is_shown, timeout=WAIT_MS)
 
 
 def layers(dock: TrainDock) -> dict[str, Any]:
     return {
         tag(layer)["part"]: layer
-        for layer in dock._viewer.layers
+        for layer in dock.viewer.layers
         if tag(layer).get("role") == "preview"
     }
 
@@ -426,7 +439,7 @@ def test_previews_are_asked_for_as_long_as_somebody_looks(
     qtbot.waitUntil(lambda: watched.preview_request().slices == wanted, timeout=WAIT_MS)
     dock.previews.wanted.click()
     assert watched.preview_request() is None
-    qtbot.waitUntil(lambda: len(dock._viewer.layers) == 0, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(dock.viewer.layers) == 0, timeout=WAIT_MS)
 
 
 def test_layers_of_previews(dock: TrainDock, watched: RunFolder) -> None:
@@ -447,21 +460,18 @@ def test_layers_of_previews(dock: TrainDock, watched: RunFolder) -> None:
 
 
 def test_previews_are_updated_in_place(dock: TrainDock, qtbot: QtBot, watched: RunFolder) -> None:
-    before, drawn = layers(dock), dock.previews._drawn
+    before = layers(dock)
     write_preview(watched, 9, fill=2)
-    qtbot.waitUntil(lambda: dock.previews._drawn is not drawn, timeout=WAIT_MS)
-    settle(dock, qtbot)
+    settle(dock, qtbot, fill=2)
     after = layers(dock)
     assert all(after[part] is before[part] for part in before)
     assert after["prediction"].data[1, -1, -1] == 3
     # another number of slices keeps the layers too
-    drawn = dock.previews._drawn
     write_preview(watched, 12, slices=3)
-    qtbot.waitUntil(lambda: dock.previews._drawn is not drawn, timeout=WAIT_MS)
-    settle(dock, qtbot)
-    assert {layer.data.shape for layer in dock._viewer.layers} == {(3, 8, 8)}
+    settle(dock, qtbot, slices=3)
+    assert {layer.data.shape for layer in dock.viewer.layers} == {(3, 8, 8)}
     dock.previews.slices.chosen.setCurrentRow(2)
-    assert dock._viewer.dims.point[0] == pytest.approx(4.0)  # third slice, 2 mm each
+    assert dock.viewer.dims.point[0] == pytest.approx(4.0)  # third slice, 2 mm each
 
 
 def test_deleted_and_renamed_layers(
@@ -469,56 +479,52 @@ def test_deleted_and_renamed_layers(
 ) -> None:
     shown = layers(dock)
     shown["entropy"].name = "mine"
-    dock._viewer.layers.remove(shown["input"])
-    drawn = dock.previews._drawn
+    dock.viewer.layers.remove(shown["input"])
     write_preview(watched, 9, fill=2)
-    qtbot.waitUntil(lambda: dock.previews._drawn is not drawn, timeout=WAIT_MS)
-    settle(dock, qtbot)
+    settle(dock, qtbot, fill=2)
     assert "input" not in layers(dock)
     assert layers(dock)["prediction"].data.max() == 3
     dock.previews.slices.chosen.setCurrentRow(1)
-    dock._viewer.layers.clear()
+    dock.viewer.layers.clear()
     dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.previews.is_settled, timeout=WAIT_MS)
     assert notifications() == []
 
 
 def test_previews_fill_their_cells_beside_a_larger_volume(
     dock: TrainDock, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    dock._viewer.add_image(np.zeros((4, 200, 200)), translate=(0, -500, 0))
+    dock.viewer.add_image(np.zeros((4, 200, 200)), translate=(0, -500, 0))
     folder = write_run(tmp_path / "run", "started", lines=3)
     write_preview(folder, 3)
     dock.attach(folder.path)
     dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._drawn is not None, timeout=WAIT_MS)
     settle(dock, qtbot)
-    assert dock._viewer.canvas.grid.shape == (2, 3)
-    assert dock._viewer.camera.center[-2:] == pytest.approx((7.0, 7.0))  # 8 pixels of 2 mm
+    assert dock.viewer.canvas.grid.shape == (2, 3)
+    assert dock.viewer.camera.center[-2:] == pytest.approx((7.0, 7.0))  # 8 pixels of 2 mm
 
 
 def test_other_layers_come_back(dock: TrainDock, qtbot: QtBot, tmp_path: Path) -> None:
-    image = dock._viewer.add_image(np.zeros((4, 8, 8)), name="patient")
-    hidden = dock._viewer.add_image(np.zeros((4, 8, 8)), visible=False)
+    image = dock.viewer.add_image(np.zeros((4, 8, 8)), name="patient")
+    hidden = dock.viewer.add_image(np.zeros((4, 8, 8)), visible=False)
     folder = write_run(tmp_path / "run", "started", lines=3)
     write_preview(folder, 3)
     dock.attach(folder.path)
     dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._drawn is not None, timeout=WAIT_MS)
     settle(dock, qtbot)
     assert not image.visible
     assert layers(dock)["input"].units == image.units  # or units would be switched off for all
     dock.previews.wanted.click()
-    qtbot.waitUntil(lambda: dock.previews._steps is None, timeout=WAIT_MS)
-    assert list(dock._viewer.layers) == [image, hidden]
+    qtbot.waitUntil(lambda: dock.previews.is_settled, timeout=WAIT_MS)
+    assert list(dock.viewer.layers) == [image, hidden]
     assert (image.visible, hidden.visible) == (True, False)
 
 
 def test_previews_are_no_images_to_segment_or_translate(
     dock: TrainDock, watched: RunFolder
 ) -> None:
-    assert len(dock._viewer.layers) == 12
-    assert not any(is_volume(layer) for layer in dock._viewer.layers)
+    assert len(dock.viewer.layers) == 12
+    assert not any(is_volume(layer) for layer in dock.viewer.layers)
 
 
 def test_another_run_clears_the_previews(
@@ -541,9 +547,9 @@ def test_translations_are_shown(tmp_path: Path) -> None:
     shown = PreviewLayers(viewer)
     for _ in shown.show(replace(preview, maps=maps), "run"):
         pass
-    names = [layer.name for layer in viewer.layers if tag(layer).get("role") == "preview"]
-    assert names[:3] == ["input", "translation", "prediction"]
-    assert isinstance(shown._layers["translation"], Image)
+    previews = [layer for layer in viewer.layers if tag(layer).get("role") == "preview"]
+    assert [layer.name for layer in previews[:3]] == ["input", "translation", "prediction"]
+    assert isinstance(previews[1], Image)
     assert len(viewer.layers) == 14
     for _ in shown.hide():
         pass

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
@@ -21,11 +21,13 @@ from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
+from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import displayed
-from napari_uda.gui.kit.jobs import Job
 from napari_uda.gui.kit.layers import labels_arguments
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
+from napari_uda.gui.train.setting_fields import FieldEditor
+from napari_uda.gui.train.setting_rows import SettingGroup
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config
@@ -112,7 +114,7 @@ def fail_to_start(form: TrainForm, qtbot: QtBot) -> str:
     begun: list[object] = []
     form.started.connect(begun.append)
     form.start.click()
-    qtbot.waitUntil(lambda: form._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: form.is_settled, timeout=WAIT_MS)
     assert begun == []
     return form.status.text()
 
@@ -127,7 +129,7 @@ def cancel_start(
     qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
     form.cancel.click()
     go_on.set()
-    qtbot.waitUntil(lambda: form._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: form.is_settled, timeout=WAIT_MS)
     assert form.status.text().startswith("Cancelled")
     assert begun == []
 
@@ -159,7 +161,7 @@ def test_domains_that_the_method_does_not_train_on_are_not_asked_for(ready: Trai
     ready.methods.choose("target_supervised")
     assert ready.data.source.isHidden()
     assert not ready.data.target.isHidden()
-    config = ready._config()
+    config = ready.config()
     assert config is not None
     assert config.data.source is None
     ready.methods.choose("source_only")
@@ -194,7 +196,7 @@ def test_settings_of_both_methods_are_kept_when_the_method_changes(ready: TrainF
 
 def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
     ready.methods.choose("se_asa")
-    basic = list(settings_of(ready)._rows)
+    basic = [one.objectName() for one in settings_of(ready).findChildren(FieldEditor)]
     assert basic == [
         "steps",
         "batch_size",
@@ -282,7 +284,7 @@ def test_saved_settings_load_again(
     other.methods.choose("se_asa")
     answer_file(monkeypatch, "getOpenFileName", file)
     other.settings.load.click()
-    assert other._config() == ready._config()
+    assert other.config() == ready.config()
     assert other.settings.presets.first.currentText() == "mine, really.yaml"
     assert settings_of(other).changes() == {}
     assert other.data.target.chosen() == data_folder
@@ -320,11 +322,11 @@ def test_file_that_does_not_fit_is_said_and_changes_nothing(
 ) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    before = ready._config()
+    before = ready.config()
     answer_file(monkeypatch, "getOpenFileName", file)
     ready.settings.load.click()
     assert sentence in notifications()[-1]
-    assert ready._config() == before
+    assert ready.config() == before
     assert ready.settings.presets.first.currentText() == "cpu_small"
     answer_file(monkeypatch, "getOpenFileName", "")
     ready.settings.load.click()  # cancelled
@@ -339,7 +341,7 @@ def test_settings_of_a_run_fill_the_form(
     config = Run.open(tiny_run).config
     form = make_form()
     form.show_config(config)
-    shown = form._config()
+    shown = form.config()
     assert shown is not None
     assert shown.model_copy(update={"preview_every": 0}) == config
     assert form.data.source.chosen() == data_folder
@@ -491,7 +493,7 @@ def test_check_shows_both_domains_and_starts_nothing(ready: TrainForm, qtbot: Qt
     ready.data.check.click()
     assert not ready.start.isEnabled()
     assert not ready.cancel.isHidden()
-    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     assert list(ready.data.reports.domains) == ["Source", "Target"]
     assert not ready.data.reports.domains["Source"].structures.isHidden()
     assert ready.data.reports.domains["Target"].structures.isHidden()  # its labels are not read
@@ -536,7 +538,7 @@ def test_files_that_did_not_change_are_read_once(
     shutil.copytree(data_folder, tmp_path / "ct")
     ready.data.source.set_folder(tmp_path / "ct")
     ready.data.check.click()
-    qtbot.waitUntil(lambda: ready._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
     start(ready, qtbot)
     assert read == ["ct", "mr"]
     assert list(ready.data.reports.domains) == ["Source", "Target"]
@@ -558,7 +560,7 @@ def test_cancelled_check_starts_nothing(
 
     def slow(path: Path, *, stop: threading.Event, **_: Any) -> None:
         reached.set()
-        assert stop.wait(30)
+        assert stop.wait(60)
         raise Cancelled
 
     monkeypatch.setattr(run_preparation, "check_folder", slow)
@@ -574,11 +576,36 @@ def test_cancelled_while_layers_are_written_leaves_no_folder(
     def slow(path: Path, *arguments: Any) -> None:
         write_volume(path, *arguments)
         reached.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
 
     monkeypatch.setattr(layer_folder, "write_volume", slow)
     cancel_start(on_layers, qtbot, reached, go_on)
     assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_what_is_begun_as_soon_as_the_start_is_ready_is_not_ended_by_it(
+    ready: TrainForm, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of the start says that it has ended a moment after it has handed on the run."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path, **options: Any) -> DomainReport:
+        reached.set()
+        assert go_on.wait(60)
+        return check_folder(path, **options)
+
+    def check() -> None:
+        monkeypatch.setattr(run_preparation, "check_folder", slow)
+        ready.data.check.click()
+
+    ready.started.connect(check)
+    start(ready, qtbot)
+    qtbot.waitUntil(lambda: reached.is_set() and len(jobs.running()) == 1)
+    let_events_pass()
+    assert (ready.start.isEnabled(), ready.cancel.isHidden()) == (False, False)
+    go_on.set()
+    qtbot.waitUntil(lambda: ready.is_settled)
+    assert ready.status.text().startswith("Data checked")
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -647,7 +674,7 @@ def test_one_layer_for_both_domains_is_told(on_layers: TrainForm, qtbot: QtBot) 
     assert on_layers.data.target.images is not None
     on_layers.data.target.images.choose(on_layers.viewer.layers["image 0"])  # type: ignore[attr-defined]
     on_layers.data.check.click()
-    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: on_layers.is_settled, timeout=WAIT_MS)
     assert "the same layer" in on_layers.data.reports.domains["Target"].problems.text()
 
 
@@ -682,9 +709,9 @@ def test_layers_that_are_no_volume_are_not_offered(on_layers: TrainForm) -> None
 def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> None:
     on_layers.methods.choose("se_asa")
     on_layers.data.check.click()
-    qtbot.waitUntil(lambda: on_layers._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: on_layers.is_settled, timeout=WAIT_MS)
     settings_of(on_layers).advanced.click()
-    for section in settings_of(on_layers)._sections.values():
+    for section in settings_of(on_layers).findChildren(SettingGroup):
         section.header.click()
     on_layers.resize(300, 700)
     qtbot.waitUntil(lambda: on_layers.width() == 300)
@@ -740,7 +767,7 @@ def test_form_that_dies_during_its_check_leaves_nothing(
 
     def wait(path: Path, *, stop: threading.Event, **_: Any) -> None:
         reached.set()
-        assert stop.wait(30)
+        assert stop.wait(60)
         raise Cancelled
 
     monkeypatch.setattr(run_preparation, "check_folder", wait)
@@ -750,12 +777,10 @@ def test_form_that_dies_during_its_check_leaves_nothing(
     form.data.source.set_folder(data_folder)
     form.data.target.set_folder(data_folder)
     form.data.check.click()
-    job = form._job
-    assert isinstance(job, Job)
     qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
     with qtbot.waitSignal(form.destroyed):
         form.deleteLater()
-    qtbot.waitUntil(lambda: not job.is_running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def test_settings_file_of_a_finished_run_can_be_loaded(
@@ -765,7 +790,7 @@ def test_settings_file_of_a_finished_run_can_be_loaded(
     write_text(tmp_path / "config.yaml", dump_config(config))
     ready.load_settings(tmp_path / "config.yaml")
     assert ready.data.init.value() == tmp_path
-    shown = ready._config()
+    shown = ready.config()
     assert shown is not None
     assert shown.data.source == data_folder
     assert shown.preview_every == 3

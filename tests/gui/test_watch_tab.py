@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyqtgraph import PlotWidget
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
-from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
+from watch_cases import CONFIG, append_lines, beat, line_of, write_preview, write_run
 
+from napari_uda.gui.kit import jobs
 from napari_uda.gui.train import run_reader, watch_tab
 from napari_uda.gui.train.known_runs import RunScanner
 from napari_uda.gui.train.loss_curves import Curve, LossCurves
@@ -112,8 +114,7 @@ def test_a_running_run_is_followed(tab: WatchTab, qtbot: QtBot, tmp_path: Path) 
     append_lines(folder, 21, 40, reliable_share=0.6)
     beat(folder, 2, step=40)
     qtbot.waitUntil(lambda: tab.history.step == 40, timeout=WAIT_MS)
-    line = tab.curves._lines["segmentation"]
-    assert line.getOriginalDataset()[0].tolist() == list(range(1, 41))
+    assert line_of(tab.curves, "segmentation")[0] == list(range(1, 41))
     # the trainer ends in good order
     folder.heartbeat_file.unlink()
     with folder.events_file.open("a") as file:
@@ -130,12 +131,12 @@ def test_a_long_file_is_drawn_when_its_last_part_is_read(
     lines = folder.metrics_file.read_text().splitlines()
     width = max(map(len, lines))
     folder.metrics_file.write_text("".join(f"{line:{width}}\n" for line in lines))
-    monkeypatch.setattr(run_reader, "_MOST_BYTES", 8 * (width + 1))
+    monkeypatch.setattr(run_reader, "MOST_BYTES", 8 * (width + 1))
     judged: list[int] = []
     monkeypatch.setattr(watch_tab, "hints", lambda history, *_: judged.append(history.step) or [])
     tab.attach(folder.path)
     qtbot.waitUntil(lambda: tab.curves is not None, timeout=WAIT_MS)
-    assert tab.curves._lines["segmentation"].getOriginalDataset()[0].tolist() == list(range(1, 41))
+    assert line_of(tab.curves, "segmentation")[0] == list(range(1, 41))
     assert judged == [40]
 
 
@@ -206,30 +207,35 @@ def test_a_narrow_tab_stands_and_a_wide_one_lies(
 
 # --- curves ---------------------------------------------------------------------------------------
 
+STEPS = np.arange(1, 5)
+LOSS = Curve("loss", "loss", STEPS, np.array([4.0, 2.0, 0.0, 2.0]), "#56B4E9")
+DICE = Curve("dice", "Dice", STEPS, np.array([0.1, 0.2, 0.3, 0.4]), "#E69F00", share=True)
+
 
 @pytest.fixture
 def curves(qtbot: QtBot) -> LossCurves:
     widget = LossCurves()
     qtbot.addWidget(widget)
     widget.show()
-    steps = np.arange(1, 5)
-    loss = Curve("loss", "loss", steps, np.array([4.0, 2.0, 0.0, 2.0]), "#56B4E9")
-    share = Curve("dice", "Dice", steps, np.array([0.1, 0.2, 0.3, 0.4]), "#E69F00", share=True)
     widget.smoothing.setValue(1)
-    widget.show_curves([loss, share])
+    widget.show_curves([LOSS, DICE])
     return widget
 
 
 def drawn(curves: LossCurves, key: str) -> list[float]:
-    return list(curves._lines[key].getOriginalDataset()[1])
+    return line_of(curves, key)[1]
+
+
+def keys(plot: PlotWidget) -> list[str]:
+    """The curves of a plot that are seen."""
+    return [item.name() for item in plot.listDataItems() if item.isVisible()]
 
 
 def test_losses_and_shares_have_plots_of_their_own(curves: LossCurves) -> None:
     assert drawn(curves, "loss") == [4.0, 2.0, 0.0, 2.0]
-    assert curves._lines["loss"] in curves.losses.plotItem.curves
-    assert curves._lines["dice"] in curves.shares.plotItem.curves
+    assert (keys(curves.losses), keys(curves.shares)) == (["loss"], ["dice"])
     assert curves.shares.isVisible()
-    curves.show_curves(curves._curves[:1])
+    curves.show_curves([LOSS])
     assert not curves.shares.isVisible()
 
 
@@ -248,9 +254,9 @@ def test_smoothing_and_log_scale(curves: LossCurves) -> None:
 def test_a_hidden_curve_stays_hidden(curves: LossCurves) -> None:
     curves.legend.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert curves.visible_keys() == ["dice"]
-    assert not curves._lines["loss"].isVisible()
+    assert keys(curves.losses) == []
     curves.set_theme("#FFFFFF", "#000000")
-    assert not curves._lines["loss"].isVisible()
+    assert keys(curves.losses) == []
     assert curves.legend.item(0).checkState() == Qt.CheckState.Unchecked
 
 
@@ -292,7 +298,7 @@ def runs(qtbot: QtBot, tmp_path: Path) -> Iterator[RunList]:
     widget = RunList()
     qtbot.addWidget(widget)
     widget.show()  # the folder `runs` of the working directory is looked at without being added
-    qtbot.waitUntil(lambda: len(widget.runs) == 2 and widget._job is None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(widget.runs) == 2 and not jobs.running(), timeout=WAIT_MS)
     yield widget
     assert first.config_file.exists()
 
@@ -341,7 +347,7 @@ def test_two_runs_are_compared(qtbot: QtBot, tmp_path: Path) -> None:
     qtbot.waitUntil(lambda: widget.curves is not None, timeout=WAIT_MS)
     assert widget.heading.text() == "a (line) and b (dashes)"
     assert widget.curves is not None
-    lengths = [len(curve.steps) for curve in widget.curves._curves]
+    lengths = [len(item.xData) for item in widget.curves.losses.listDataItems()]
     assert lengths == [3, 5]
     cells = [widget.settings.item(0, column).text() for column in range(3)]
     assert cells == ["steps", "100", "7"]

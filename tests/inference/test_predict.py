@@ -25,6 +25,7 @@ from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.run.run import Run
 from napari_uda.training.adapt import adapt
+from napari_uda.uncertainty.view_vote import ViewVote
 
 CPU = torch.device("cpu")
 WINDOW = Intensity(mode="window", bounds=(0.0, 2.0))
@@ -91,8 +92,14 @@ def _volume(shape: tuple[int, int, int] = (5, 9, 7), seed: int = 0) -> Volume:
 
 
 def _segment(volume: Volume, method: Method[Any] | None = None, **options: Any) -> Any:
+    """Segment, with a vote whose spectra are black when `reliability` is asked for."""
     facts = options.pop("facts", None) or _facts()
-    return segment_volume(method or _method(), facts, volume, WINDOW, CPU, **options)
+    method = method or _method()
+    settings = method.config.reliability
+    side = 2 * settings.fourier_half_width + 1
+    bank = torch.zeros(settings.bank_size, facts.grid.neighbours, side, side)
+    vote = ViewVote(settings, bank) if options.pop("reliability", False) else None
+    return segment_volume(method, facts, volume, WINDOW, CPU, vote=vote, **options)
 
 
 # --- the way there and back -----------------------------------------------------------------------

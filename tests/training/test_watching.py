@@ -69,11 +69,10 @@ def test_the_beat_goes_on_during_a_long_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_uda.training.heartbeat.BEAT_SECONDS", 0.0)
-    monkeypatch.setattr("napari_uda.training.heartbeat._LISTEN_SECONDS", 0.01)
     folder = RunFolder(tmp_path)
     with Heartbeat(folder) as heartbeat:
         heartbeat.step, heartbeat.device = 7, torch.device("cpu")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while (read_beat(folder) or Beat()).step != 7 and time.monotonic() < end:
             time.sleep(0.01)
         beat = read_beat(folder)
@@ -188,25 +187,34 @@ def test_a_killed_loop_leaves_a_broken_run(two_domains: Domains, tmp_path: Path)
 # --- requests -------------------------------------------------------------------------------------
 
 
-def obeyed(run: Run, request: Any) -> list[int]:
+def obeyed(run: Run, request: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps until a run that is asked to stop after its first step has obeyed."""
-    steps = []
+    steps, heard = [], threading.Event()
+    read = RunFolder.stop_request
+
+    def listen(folder: RunFolder) -> Any:
+        said = read(folder)
+        if said:
+            heard.set()
+        return said
+
+    monkeypatch.setattr(RunFolder, "stop_request", listen)
     for progress in iterate(run):
         steps.append(progress.step)
         if progress.step == 1:
             run.ask_to_stop(request)
-        time.sleep(0.02)
+            assert heard.wait(60)
     return steps
 
 
 def test_a_stop_file_saves_and_the_run_resumes_exactly(
-    two_domains: Domains, tmp_path: Path
+    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = new_run(tmp_path / "whole", two_domains, "se_asa", steps=60)
+    whole = new_run(tmp_path / "whole", two_domains, "se_asa", steps=12)
     list(iterate(whole))
-    run = new_run(tmp_path / "run", two_domains, "se_asa", steps=60)
-    steps = obeyed(run, "save")
-    assert 1 < len(steps) < 60
+    run = new_run(tmp_path / "run", two_domains, "se_asa", steps=12)
+    steps = obeyed(run, "save", monkeypatch)
+    assert 1 <= len(steps) < 12
     assert run_status(run).state is RunState.STOPPED
     assert not run.stop_file.exists()
     list(iterate(Run.open(run.path)))
@@ -215,10 +223,12 @@ def test_a_stop_file_saves_and_the_run_resumes_exactly(
     assert events(run) == ["started", "stopped", "resumed", "finished"]
 
 
-def test_a_discard_request_saves_nothing(two_domains: Domains, tmp_path: Path) -> None:
+def test_a_discard_request_saves_nothing(
+    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = new_run(tmp_path / "run", two_domains, steps=500)
     with pytest.raises(Cancelled, match="nothing was saved"):
-        obeyed(run, "discard")
+        obeyed(run, "discard", monkeypatch)
     assert events(run) == ["started", "discarded"]
     assert checkpoint.newest(run.checkpoints) is None
     run.delete()

@@ -89,14 +89,14 @@ class JobDock(Dock):
         """Run the one job of the dock."""
         self._message, self._cancelling = "", False
         self.bar.setRange(0, 0)
-        self._job = background(
+        self._job = job = background(
             self,
             title,
             work,
             then,
             failed=self._finish,
             cancelled=self._on_cancelled,
-            ended=self._on_ended,
+            ended=lambda: self._on_ended(job),
             progressed=self._on_progress,
         )
         self._update_buttons()
@@ -116,8 +116,8 @@ class JobDock(Dock):
     def _on_cancelled(self) -> None:
         self._finish("Cancelled; nothing was changed.")
 
-    def _on_ended(self) -> None:
-        if self._job is not None:  # napari withheld the result: it is closing
+    def _on_ended(self, job: Job) -> None:
+        if self._job is job:  # napari withheld the result: it is closing
             self._finish("")
 
     def _finish(self, message: str) -> None:

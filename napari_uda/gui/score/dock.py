@@ -94,6 +94,26 @@ class ScoreDock(Dock):
 
     # -- construction -----------------------------------------------------------------------------
 
+    @property
+    def viewer(self) -> napari.viewer.Viewer:
+        """Whose layers are scored."""
+        return self._viewer
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is asked for is scored, and every edit too."""
+        return self._job is None and not self._editing.is_busy and super().is_settled
+
+    @property
+    def editing(self) -> Editing:
+        """What follows the edits, and says so in signals."""
+        return self._editing
+
+    @property
+    def results(self) -> list[LayerScores]:
+        """What was scored last: the prediction, and those that it is compared with."""
+        return list(self._results)
+
     def _build(self) -> None:
         self.banner = EditBanner()
         self.choices = ScoreChoices(self._viewer)
@@ -280,7 +300,7 @@ class ScoreDock(Dock):
         job = Job(title, work, self)
         job.succeeded.connect(on_success)
         job.failed.connect(self._on_failed)
-        job.ended.connect(self._on_ended)
+        job.ended.connect(lambda: self._on_ended(job))
         self._job, self._doing = job, "Scoring…"
         self._update_buttons()
         job.start()
@@ -338,8 +358,8 @@ class ScoreDock(Dock):
         self._update_buttons()
 
     @guarded
-    def _on_ended(self) -> None:
-        if self._job is not None:
+    def _on_ended(self, job: Job) -> None:
+        if self._job is job:  # it was cancelled, or failed
             self._job = None
             self._message = "Cancelled."
             self._update_buttons()

@@ -37,6 +37,11 @@ _ABOUT, _LABELS, _STROKES = "about.json", "labels.nii.gz", "strokes.bin"
 _in_use: set[Path] = set()  # journals that this process writes
 
 
+def being_written() -> frozenset[Path]:
+    """The journals that this process writes."""
+    return frozenset(_in_use)
+
+
 @dataclass(frozen=True)
 class About:
     """What was edited.

@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.kit.sides import Sides
 
 _CROSS = "#3DDC84"
 _GAP_PIXELS = 8  # the cross leaves the point itself free
@@ -20,6 +20,13 @@ class SlicePane(QWidget):
 
     Signals: `pointed(float, float)`, row and column of a click or drag in pixels of the slice;
     `hovered(float, float)`, the same under the mouse; `scrolled(int)`, slices to go on.
+
+    Attributes:
+        pixels: `(H, W, 3)` of the slice.
+        cross: row and column of the cross; None for no cross.
+        sides: letters at the edges; None for none.
+        mirrored: whether the columns run to the left.
+        title: what is written in the upper left corner.
     """
 
     pointed = Signal(float, float)
@@ -29,12 +36,12 @@ class SlicePane(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._image = QImage()
-        self._pixels = np.zeros((0, 0, 3), np.uint8)  # QImage does not own them
+        self.pixels = np.zeros((0, 0, 3), np.uint8)  # QImage does not own them
         self._spacing = (1.0, 1.0)
-        self._cross: tuple[float, float] | None = None
-        self._sides: Sides | None = None
-        self._mirrored = False
-        self._title = ""
+        self.cross: tuple[float, float] | None = None
+        self.sides: Sides | None = None
+        self.mirrored = False
+        self.title = ""
         self._turned = 0
         self.setMinimumSize(100, 80)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -59,24 +66,24 @@ class SlicePane(QWidget):
             sides: letters at the edges, as they are on the screen.
             title: what is written in the upper left corner.
         """
-        self._pixels = np.ascontiguousarray(pixels)
-        height, width, _ = self._pixels.shape
+        self.pixels = np.ascontiguousarray(pixels)
+        height, width, _ = self.pixels.shape
         self._image = QImage(
-            self._pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888
+            self.pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888
         )
-        self._spacing, self._mirrored = spacing, mirrored
-        self._sides, self._title = sides, title
+        self._spacing, self.mirrored = spacing, mirrored
+        self.sides, self.title = sides, title
         self.update()
 
     def clear(self) -> None:
         """Show nothing."""
         self._image = QImage()
-        self._sides, self._cross, self._title = None, None, ""
+        self.sides, self.cross, self.title = None, None, ""
         self.update()
 
     def set_cross(self, row: float, column: float) -> None:
         """Move the cross; row and column in pixels of the slice, the middle of a pixel is whole."""
-        self._cross = row, column
+        self.cross = row, column
         self.update()
 
     def point_of(self, x: float, y: float) -> tuple[float, float] | None:
@@ -85,7 +92,7 @@ class SlicePane(QWidget):
         if self._image.isNull() or not area.contains(QPointF(x, y)):
             return None
         across = (x - area.left()) / area.width()
-        across = 1 - across if self._mirrored else across
+        across = 1 - across if self.mirrored else across
         down = (y - area.top()) / area.height()
         return down * self._image.height() - 0.5, across * self._image.width() - 0.5
 
@@ -131,7 +138,7 @@ class SlicePane(QWidget):
         painter.fillRect(self.rect(), QColor("black"))
         if not self._image.isNull():
             area = self._area()
-            image = self._image.mirrored(True, False) if self._mirrored else self._image
+            image = self._image.mirrored(True, False) if self.mirrored else self._image
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(area, image)
             self._draw_cross(painter, area)
@@ -139,11 +146,11 @@ class SlicePane(QWidget):
         painter.end()
 
     def _draw_cross(self, painter: QPainter, area: QRectF) -> None:
-        if self._cross is None:
+        if self.cross is None:
             return
-        row, column = self._cross
+        row, column = self.cross
         across = (column + 0.5) / self._image.width()
-        x = area.left() + (1 - across if self._mirrored else across) * area.width()
+        x = area.left() + (1 - across if self.mirrored else across) * area.width()
         y = area.top() + (row + 0.5) / self._image.height() * area.height()
         painter.setPen(QPen(QColor(_CROSS), 1))
         painter.drawLine(QPointF(area.left(), y), QPointF(x - _GAP_PIXELS, y))
@@ -157,13 +164,13 @@ class SlicePane(QWidget):
         painter.setFont(font)
         inside = QRectF(self.rect()).adjusted(4, 2, -4, -2)
         flags, middle = Qt.AlignmentFlag, Qt.AlignmentFlag.AlignVCenter
-        texts = [(self._title, flags.AlignLeft | flags.AlignTop)]
-        if self._sides is not None:
+        texts = [(self.title, flags.AlignLeft | flags.AlignTop)]
+        if self.sides is not None:
             texts += [
-                (self._sides.left, flags.AlignLeft | middle),
-                (self._sides.right, flags.AlignRight | middle),
-                (self._sides.top, flags.AlignHCenter | flags.AlignTop),
-                (self._sides.bottom, flags.AlignHCenter | flags.AlignBottom),
+                (self.sides.left, flags.AlignLeft | middle),
+                (self.sides.right, flags.AlignRight | middle),
+                (self.sides.top, flags.AlignHCenter | flags.AlignTop),
+                (self.sides.bottom, flags.AlignHCenter | flags.AlignBottom),
             ]
         for text, where in texts:
             painter.setPen(QColor("black"))

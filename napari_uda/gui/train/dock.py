@@ -85,6 +85,21 @@ class TrainDock(Dock):
         self._connect()
         self._follow_theme()
 
+    @property
+    def viewer(self) -> napari.viewer.Viewer:
+        """Where the previews are shown."""
+        return self._viewer
+
+    @property
+    def processes(self) -> dict[Path, TrainingProcess]:
+        """The training processes whose end was not noticed yet, by run folder."""
+        return dict(self._processes)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is on its way but training itself."""
+        return self.previews.is_settled and super().is_settled
+
     def _connect(self) -> None:
         self.form.started.connect(self._on_started)
         self.watch.updated.connect(self._on_updated)

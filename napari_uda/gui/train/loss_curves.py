@@ -150,7 +150,9 @@ class LossCurves(QWidget):
             colour = readable(curve.colour, self._background)
             style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
             plot = self.shares if curve.share else self.losses
-            self._lines[curve.key] = plot.plot(pen=pg.mkPen(colour, width=1.5, style=style))
+            self._lines[curve.key] = plot.plot(
+                pen=pg.mkPen(colour, width=1.5, style=style), name=curve.key
+            )
             item = QListWidgetItem(swatch(colour), curve.name)
             item.setData(Qt.ItemDataRole.UserRole, curve.key)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)

@@ -21,7 +21,7 @@ from napari_uda.run.folder import RunFolder, SlicePlace, read_object
 from napari_uda.run.run import read_yaml
 from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
-_MOST_BYTES = 500_000
+MOST_BYTES = 500_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +136,14 @@ class RunReader:
                 self._offset, self._file_number = 0, seen.st_ino
             with file.open("rb") as stream:
                 stream.seek(self._offset)
-                data = stream.read(_MOST_BYTES)
+                data = stream.read(MOST_BYTES)
         except OSError:
             restarted, self._offset, self._file_number = self._offset > 0, 0, 0
             return [], restarted, False
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         lines = [line for line in map(_scalars, whole.splitlines()) if line]
-        return lines, restarted, len(data) == _MOST_BYTES and bool(whole)
+        return lines, restarted, len(data) == MOST_BYTES and bool(whole)
 
     def _new_preview(self) -> Preview | None:
         try:

@@ -39,6 +39,7 @@ class SettingRow:
             self.label.setFont(font)
         if self._sentence is None and problem:
             self._sentence = QLabel()
+            self._sentence.setObjectName(f"problem_{self.editor.objectName()}")
             self._sentence.setWordWrap(True)
             row, _ = self._layout.getWidgetPosition(self.editor)
             self._layout.insertRow(row + 1, self._sentence)
@@ -68,6 +69,7 @@ class SettingGroup(QWidget):
         self._body = QWidget()
         self._body.setVisible(False)
         self._sentence = QLabel()
+        self._sentence.setObjectName("problem_group")
         self._sentence.setWordWrap(True)
         self._sentence.setVisible(False)
         layout = QVBoxLayout(self)

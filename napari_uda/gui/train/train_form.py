@@ -217,13 +217,13 @@ class TrainForm(JobDock):
     def _on_save(self, file: Path) -> None:
         from napari_uda.run.run import dump_config, write_text
 
-        config = self._config()
+        config = self.config()
         if config is not None:
             write_text(file, dump_config(config))
             self._message = f"Settings written to {file}."
             self._update_buttons()
 
-    def _config(self) -> RunConfig | None:
+    def config(self) -> RunConfig | None:
         """The settings with the chosen folders; None as long as one does not fit."""
         config = self.settings.config()
         if config is None:
@@ -351,7 +351,7 @@ class TrainForm(JobDock):
 
     @guarded
     def _on_start(self) -> None:
-        config = self._config()
+        config = self.config()
         if self._obstacle() or config is None:
             return
         run_dir = Path(self.run_dir.value()).absolute()

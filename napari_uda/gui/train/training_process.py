@@ -47,6 +47,11 @@ class TrainingProcess(QObject):
         self._timer.timeout.connect(self._poll)
 
     @property
+    def pid(self) -> int | None:
+        """Number of the process; None before it began."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether the process has not ended."""
         return self._process is not None and self._process.poll() is None
