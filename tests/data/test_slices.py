@@ -14,6 +14,7 @@ from tiny_cases import SHAPE, SPACING_MM, all_orientations, blob_case, reoriente
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.slices import (
     SliceGrid,
+    SliceStore,
     choose_axis,
     choose_pixel_mm,
     fill_store,
