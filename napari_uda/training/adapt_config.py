@@ -103,6 +103,8 @@ def build_adapt_config(
     Raises:
         InputError: naming the first option that does not fit.
     """
+    if isinstance(method, str):
+        _check_source_free(method)
     if settings and isinstance(method, str):
         method = {**settings, "name": method}
     elif settings:
