@@ -27,7 +27,7 @@ class DataConfig(Config):
     source: Path | None = None
     """Data folder of the labelled source domain."""
     target: Path | None = None
-    """Data folder of the target domain; its labels are never read, except by target_supervised."""
+    """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
     labels: dict[str, int] = Field(default_factory=dict)
     """Structure names and values; empty takes them from dataset.json or from the labels."""
     source_intensity: IntensityConfig = IntensityConfig()
