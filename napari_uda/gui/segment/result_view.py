@@ -33,7 +33,12 @@ from napari_uda.gui.segment.result_layers import (
     structure_layers,
 )
 from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
-from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty, contour_levels, count_uncertainty
+from napari_uda.uncertainty.entropy_counts import (
+    STEPS,
+    Uncertainty,
+    contour_levels,
+    count_uncertainty,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,6 +5,7 @@ from contextlib import suppress
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QWidget
 from superqt.utils import signals_blocked
@@ -50,7 +51,9 @@ class ViewDock(Dock):
         self._build()
         self._lay_out()
         self._connect()
-        background(self, "Prepare the view", _prepare, self._on_loaded, quiet=True)
+        background(
+            self, "Prepare the view", _prepare, self._on_loaded, failed=show_error, quiet=True
+        )
 
     # -- construction -----------------------------------------------------------------------------
 
@@ -60,12 +63,12 @@ class ViewDock(Dock):
                 self.viewer, lambda layer: is_volume(layer, _NOT_LOOKED_AT, _PARTS), _rank
             ),
             "images",
-            "Image whose window and orientation are meant",
+            "Image whose window and sides are shown and changed below",
         )
         self.window_panel = WindowPanel(self.viewer)
         self.letters = check_box(
             "Sides of the patient",
-            "Letters on the four sides of the image, from its affine, and its window",
+            "Write which side of the patient is at each edge of the image, and its window in a corner",
             self._on_letters,
             "letters",
         )
