@@ -13,6 +13,7 @@ import napari
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
+from tiny_cases import stored_run
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
@@ -39,6 +40,16 @@ def test_a_run_without_predictions_shows_what_it_learned_from(
     assert layers == [("case_0", "image", True), ("case_0 reference", "reference", True)]
     assert "tiny has no predictions, so the first case of its data is shown" in caplog.text
     assert f"napari-uda predict {tiny_run} IMAGE" in caplog.text
+
+
+def test_a_run_of_version_0_1_shows_its_data_and_its_predictions(tmp_path: Path) -> None:
+    run = stored_run("se_asa", tmp_path / "stored")
+    names = [name for name, *_ in shown(run.path)]
+    assert {"target_0", "target_0 reference"} <= set(names)
+    image = tmp_path / "stored" / "target" / "images" / "target_0.nii.gz"
+    uda.predict(run, image).save(run.predictions)
+    roles = {role for _, role, _ in shown(run.path)}
+    assert {"image", "prediction", "entropy", "reliability"} <= roles
 
 
 def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
