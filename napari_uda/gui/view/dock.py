@@ -21,11 +21,11 @@ from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, form, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.kit.panel import Following, delay, listen
-from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.kit.widgets import button, check_box, named
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout, read_at
+from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.view.window import WindowPanel
 
 CONVENTION_KEY = "N"

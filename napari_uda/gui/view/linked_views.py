@@ -21,7 +21,7 @@ from napari_uda.gui.kit.geometry import METADATA, copied_geometry
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.sides import Sides
+from napari_uda.gui.view.sides import Sides
 from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 
