@@ -40,7 +40,7 @@ class CaseSplit(Config):
     source: str
     """Where the split comes from."""
     given: bool = False
-    """The release itself is split, so its parts are never written into one folder."""
+    """Whether the release itself is split; its parts are then never written into one folder."""
     train: tuple[str, ...] = Field(min_length=1)
     """Keys of the training cases."""
     test: tuple[str, ...] = Field(min_length=1)
@@ -68,7 +68,7 @@ class Domain(Config):
     """One modality, site or contrast of a data set: it becomes a data folder of its own."""
 
     modality: str
-    """As `dataset.json` shall say it."""
+    """Modality as `dataset.json` shall say it."""
     structures: dict[str, Structure] = Field(min_length=1)
     """Structures by name."""
     background: tuple[Code | CodeRange, ...] = (0,)
@@ -172,9 +172,9 @@ class Layout(Config):
     """A public data set: its YAML file in this folder, and the module beside it that finds its cases."""
 
     title: str
-    """What it is, in one line."""
+    """What the data set is, in one line."""
     domains: dict[str, Domain] = Field(min_length=1)
-    """By name of the folder that they are written to."""
+    """The domains, by the name of the folder that each is written to."""
 
     def find_cases(self, name: str, source: Path) -> list[FoundCase]:
         """The cases of the release in folder `source`, by the module called `name`.

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 class Config(BaseModel):
     """Immutable, typed settings that reject unknown fields.
 
-    A field is written once: its docstring is the CLI help and the tooltip, its bounds are checked
-    wherever the value comes from.
+    A field is written once: its docstring is the help of the command line and the tooltip of the form,
+    and its bounds are checked wherever the value comes from.
     """
 
     model_config = ConfigDict(
@@ -23,6 +23,14 @@ class Config(BaseModel):
         protected_namespaces=(),
         allow_inf_nan=False,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Join the lines of docstrings: the help of the command line would keep them apart."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for field in cls.model_fields.values():
+            if field.description:
+                field.description = " ".join(field.description.split())
 
 
 def merged(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:

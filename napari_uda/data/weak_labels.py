@@ -33,11 +33,12 @@ class WeakLabels(Config):
     """Tags or areas of the slices of some cases."""
 
     kind: Kind
-    """tags: 1 where a slice contains the structure, else 0; areas: square millimetres."""
+    """What the numbers are: tags (1 where a slice contains the structure, else 0) or areas (in
+    square millimetres)."""
     axis: int = Field(ge=0, le=2)
     """Canonical axis across which the slices were cut."""
     structures: tuple[str, ...]
-    """Names, in the order of the numbers of a slice."""
+    """Names of the structures, in the order of a slice's numbers."""
     cases: dict[str, tuple[tuple[float, ...], ...]]
     """Case name to its slices in canonical order, each with one number per structure."""
 
