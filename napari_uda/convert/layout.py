@@ -53,7 +53,7 @@ class CaseSplit(Config):
         keys = [*self.train, *self.test, *self.left_out]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
-            raise ValueError(f"case {twice[0]} stands in the split twice; keep one of them")
+            raise ValueError(f"case {twice[0]} is in the split twice; keep one of them")
         return self
 
     def part_of(self, key: str) -> str | None:
@@ -80,7 +80,7 @@ class Domain(Config):
     def _codes_are_unique(self) -> Self:
         values = [structure.value for structure in self.structures.values()]
         if len(set(values)) < len(values):
-            raise ValueError("two structures have the same value; make each unique")
+            raise ValueError("two structures have the same value; give each one a value of its own")
         ranges = sorted(
             map(_as_range, chain(self.background, *(s.codes for s in self.structures.values())))
         )
@@ -131,7 +131,7 @@ class Domain(Config):
             known = ", ".join(_as_text(code) for code, _ in sorted(meaning, key=_first_code))
             raise InputError(
                 f"{name}: {wrong} voxels hold no label code of this data set, the first of them {example:g} "
-                f"(known: {known}); check that SOURCE is the release of this layout or mend the voxels"
+                f"(known: {known}); check that SOURCE is the release of this layout or correct the voxels"
             )
         return labels.reshape(array.shape)
 

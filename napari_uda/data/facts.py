@@ -62,7 +62,7 @@ class DataFacts(Config):
         """Mapping for volumes to be segmented: the target domain's when the run had one."""
         intensity = self.target_intensity or self.source_intensity
         if intensity is None:
-            raise InputError("the run's data.json has no intensity mapping; retrain the run")
+            raise InputError("the run's data.json has no intensity mapping; train the run again")
         return intensity
 
     def class_of_value(self) -> NDArray[np.uint8]:

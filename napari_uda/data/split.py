@@ -29,7 +29,7 @@ def patient_of(case: str, pattern: str) -> str:
     found = re.search(pattern, case)
     if found is None:
         raise InputError(
-            f"patient pattern {pattern!r} does not match case {case!r}; mend the pattern"
+            f"patient pattern {pattern!r} does not match case {case!r}; correct the pattern"
         )
     return found.group(1) if found.groups() else found.group(0)
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_uda.core.config import Config
+from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.evaluation.protocols import get_protocol
-from napari_uda.run.run import first_problem, read_yaml
+from napari_uda.run.run import read_yaml
 
 POSITION_PRIOR = "blind position prior"
 """Name of the row that looks at no image."""
@@ -248,8 +248,8 @@ def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | No
 def _sentence(error: ValidationError) -> str:
     """The first problem; those found between fields bring their own remedy."""
     if error.errors()[0]["loc"]:
-        return f"{first_problem(error)}; correct or remove it"
-    return first_problem(error).removeprefix("settings: ")
+        return f"{plain_problem(error)}; correct or remove it"
+    return plain_problem(error)
 
 
 def _check_unique(names: list[str], what: str) -> None:

@@ -62,7 +62,9 @@ class SizePriorConfig(Config):
     @model_validator(mode="after")
     def _sizes_are_given(self) -> Self:
         if self.prior_sizes in ("pixels", "millilitres") and not self.given_sizes:
-            raise ValueError(f"prior_sizes {self.prior_sizes} needs given_sizes; name them")
+            raise ValueError(
+                f"prior_sizes {self.prior_sizes} needs given_sizes; give one for each structure"
+            )
         return self
 
 

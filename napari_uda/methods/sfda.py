@@ -95,7 +95,9 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
                 "above 0"
             )
         if self.entropy_class_weights == "given" and not self.given_class_weights:
-            raise ValueError("entropy_class_weights given needs given_class_weights; name them")
+            raise ValueError(
+                "entropy_class_weights given needs given_class_weights; give one for each structure and for background"
+            )
         if self.reads_weak_labels and self.prior_weight and self.weak_labels is None:
             raise ValueError(
                 "tags and true sizes are read from weak_labels; give the file that napari-uda tags made"

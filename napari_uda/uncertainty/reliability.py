@@ -51,7 +51,7 @@ class ReliabilityConfig(Config):
     @classmethod
     def _low_before_high(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= value[0] <= value[1]:
-            raise ValueError("give two numbers from 0, the lower one first")
+            raise ValueError("must be two numbers from 0, the lower one first")
         return value
 
 
