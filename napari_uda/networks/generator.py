@@ -24,15 +24,18 @@ class GeneratorConfig(Config):
     """The generators' architecture, the same for both directions."""
 
     kind: GeneratorKind = "plain"
-    """plain (CycleGAN's ResNet), skips (skip connections) or gated (attention gates on them)."""
+    """Architecture: plain (CycleGAN's ResNet), skips (with skip connections) or gated (with
+    attention gates on the skip connections)."""
     width: int = Field(default=64, ge=2, le=256)
-    """Channels at full resolution; the papers' is 64."""
+    """Channels at full resolution; 64 in the papers."""
     blocks: int = Field(default=9, ge=1, le=16)
-    """Residual blocks at a quarter of the resolution; the papers' is 9."""
+    """Number of residual blocks at a quarter of the resolution; 9 in the papers."""
     gate_norm: GateNorm = "instance"
-    """Normalisation inside the gates: instance, or batch with statistics of the batch (AT-D5)."""
+    """Normalisation inside the attention gates of kind gated: instance, or batch with the
+    statistics of the batch (AT-D5)."""
     gate_factor: GateFactor = 2
-    """What a gate multiplies by besides its map: 2 as in AttENT's code, 1 as in its Eq. 1."""
+    """Number by which the attention gates of kind gated multiply their result: 2 as in AttENT's
+    code, 1 as in its Eq. 1 (AT-D6)."""
 
     def check_start(self, start: GeneratorConfig) -> None:
         """Refuse the weights of generators that differ in nothing but what their gates compute.
@@ -57,7 +60,8 @@ class GatedGeneratorConfig(GeneratorConfig):
     """The same with attention gates unless told otherwise."""
 
     kind: GeneratorKind = "gated"
-    """plain (CycleGAN's ResNet), skips (skip connections) or gated (attention gates on them)."""
+    """Architecture: plain (CycleGAN's ResNet), skips (with skip connections) or gated (with
+    attention gates on the skip connections)."""
 
 
 class Generator(nn.Module):

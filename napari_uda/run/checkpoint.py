@@ -133,7 +133,7 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
     except PermissionError as error:
         raise InputError(refusal(error)) from error
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}); resume or retrain the run") from error
+        raise InputError(f"{path} is damaged ({error}); resume or train the run again") from error
 
 
 def first_misfit(error: Exception) -> str:
@@ -203,8 +203,8 @@ def resume(
                 _restore_optimizer(optimizer, plain[name], name, file)
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(
-            f"{weights} does not fit the run's settings ({first_misfit(error)}); take back what was "
-            "changed in config.yaml"
+            f"{weights} does not fit the run's settings ({first_misfit(error)}); undo the changes "
+            "in config.yaml"
         ) from error
     return step
 

@@ -34,7 +34,7 @@ def more_steps(run: Run, steps: int) -> RunConfig:
     from napari_uda.run.config import RunConfig
 
     if steps < 1:
-        raise InputError(f"{steps} more steps are none; give 1 or more")
+        raise InputError(f"the number of further steps is {steps}; give 1 or more")
     run.weights_file()
     settings: dict[str, Any] = run.config.model_dump(mode="json")
     settings |= {"init": str(run.path.absolute()), "steps": steps}

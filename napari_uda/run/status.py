@@ -2,7 +2,7 @@
 
 A trainer rewrites `heartbeat.json` every two seconds and removes it when it ends in good order. That works
 through a mounted folder of another machine, where no process can be asked. Events say how a run ended; a run
-that began and neither beats nor said how it ended was killed.
+that began, has no fresh heartbeat and did not say how it ended was killed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     """Ended by an error, which `RunStatus.reason` tells."""
     BROKEN = "broken"
-    """The process is gone without a word: killed, or its machine was switched off."""
+    """Its process ended without saying why: it was killed, or its machine was switched off."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def run_status(
     if kind in ("started", "resumed") or beat is not None:
         return RunStatus(
             RunState.BROKEN,
-            "The training process is gone without a word: it was killed, or its machine was switched "
-            "off. Resume goes on from the last checkpoint.",
+            "The training process ended without saying why: it was killed, or its machine was switched "
+            "off. Resume continues from the last checkpoint.",
             beat,
         )
     has_weights = any(folder.checkpoints.glob("*.safetensors"))  # a model that was handed on

@@ -122,8 +122,8 @@ def _refuse_second_trainer(folder: RunFolder) -> None:
     beat = read_beat(folder)
     if beat is not None and beat.pid != os.getpid() and is_alive_here(beat):
         raise InputError(
-            f"{folder.path} is being trained by process {beat.pid} of this machine; wait for its end, "
-            "or stop it"
+            f"{folder.path} is being trained by process {beat.pid} of this machine; wait until it "
+            "ends, or stop it"
         )
 
 

@@ -189,7 +189,9 @@ def _folders(
     if "target_labels" in method.needs:
         labelled = _open(data.target, "data.target", name)
     if labelled is not None and not any(case.label for case in labelled.cases):
-        raise InputError(f"{labelled.path} has no labels, which {name} needs; add labels/ to it")
+        raise InputError(
+            f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
+        )
     if "target" in method.needs:
         unlabelled = _open(data.target, "data.target", name)
     return labelled, unlabelled
@@ -315,7 +317,9 @@ def _labels(
     if data.labels:
         labels = {name: value for name, value in data.labels.items() if value != 0}
     elif labelled is None:
-        raise InputError("this method has no labelled data; give --init with a trained run")
+        raise InputError(
+            "this method reads no labels that could name the structures; give --init with a trained run, or data.labels"
+        )
     elif labelled.labels:
         labels = dict(labelled.labels)
     else:
@@ -326,10 +330,10 @@ def _labels(
                 found |= np.bincount(raw.array.ravel(), minlength=256) > 0
         labels = {f"label_{value}": int(value) for value in np.flatnonzero(found) if value}
     if not labels:
-        raise InputError("the label files hold background only; give labels with structures")
+        raise InputError("the label maps hold background only; give label maps with structures")
     if len(set(labels.values())) != len(labels) or not all(0 < v < 256 for v in labels.values()):
         raise InputError(
-            f"label values {labels} must be different and between 1 and 255; mend them"
+            f"label values {labels} must be different and between 1 and 255; correct them"
         )
     return dict(sorted(labels.items(), key=lambda item: item[1]))
 

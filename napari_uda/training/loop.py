@@ -181,7 +181,9 @@ def _train(
         run.rewind(done)
         run.event("resumed" if done else "started", step=done, device=str(runtime.device))
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
-    logger.info("known of the target's labels: %s", session.data.facts.target_supervision)
+    logger.info(
+        "labels of the target that the method was given: %s", session.data.facts.target_supervision
+    )
     before, began = run.seconds(), time.monotonic()
     previews = Previews(run, session.method, session.vote, session.data, runtime)
 
