@@ -184,6 +184,15 @@ class SliceStore:
         planes = np.clip(planes, first[:, None], last[:, None])
         return torch.from_numpy(self.images[planes].astype(np.float32))
 
+    def parts(self, largest: int) -> list[NDArray[np.int64]]:
+        """Indices of all slices, in as few parts of at most `largest` as there can be.
+
+        Parts are as equal in size as they can be, and each is spread over the whole: of two parts, one has
+        every second slice, because neighbouring slices look alike.
+        """
+        count = -(-len(self) // largest)
+        return [np.arange(first, len(self), count) for first in range(count)]
+
     def label(self, indices: NDArray[np.int64]) -> Tensor:
         """Labels of the middle slices, `(B, size, size)` int64 on the CPU."""
         if self.labels is None:

@@ -59,6 +59,11 @@ class SizePriorConfig(Config):
         """Whether tags or true sizes are taken from the file `weak_labels`."""
         return self.prior_sizes == "true" or self.presence == "tags"
 
+    @property
+    def reads_run_sizes(self) -> bool:
+        """Whether sizes are taken that the source run has measured on its labels."""
+        return self.prior_sizes == "source"
+
     @model_validator(mode="after")
     def _sizes_are_given(self) -> Self:
         if self.prior_sizes in ("pixels", "millilitres") and not self.given_sizes:

@@ -6,7 +6,7 @@ released code differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, Self
 
@@ -87,6 +87,16 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
             return "weak: which structures each slice contains"
         return "none"
 
+    @property
+    def weighs_by_size(self) -> bool:
+        """Whether there is an entropy whose class weights follow from the expected sizes."""
+        return bool(self.entropy_weight) and self.entropy_class_weights == "sizes"
+
+    @property
+    def reads_run_sizes(self) -> bool:
+        used = bool(self.prior_weight) or self.weighs_by_size
+        return used and super().reads_run_sizes
+
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:
         if not self.entropy_weight and not self.prior_weight:
@@ -113,6 +123,15 @@ class SFDA(Method[SFDAConfig]):
     summary = "adapts a trained run without source data: low entropy, class ratios near a prior"
     needs = frozenset({"target"})
     needs_init = True
+    for_a_volume = {
+        "steps": 60,  # a volume of 15 slices of 96 x 96 pixels stays well under a minute on two cores
+        "method": {
+            # hundreds of times the paper's rate: a volume gets tens of steps, not thousands (SF-D14)
+            "segmentor_optimizer": {"kind": "adam", "lr": 2e-4, "weight_decay": 0.0},
+            # sizes as they are segmented: see `losses.prior.predicted_log_ratio`
+            "ratio": "argmax",
+        },
+    }
 
     def __init__(self, config: SFDAConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -128,22 +147,18 @@ class SFDA(Method[SFDAConfig]):
         config, target = self.config, batch.unlabelled()
         with running_statistics(self.segmentor) if config.batch_norm == "frozen" else nullcontext():
             output = self.segmentor(target.image)
-        # the published network has one head; a second one is adapted as it was trained
-        heads = [(1.0, output.logits)]
-        if output.aux_logits is not None and config.aux_weight:
-            heads.append((config.aux_weight, output.aux_logits))
         terms = {}
 
         # Weighted entropy, 1/|Omega| sum_i l_ent(i).
         if config.entropy_weight:
-            terms["entropy"] = config.entropy_weight * _over_heads(
-                heads, lambda logits: weighted_entropy(logits, self.class_weights)
+            terms["entropy"] = config.entropy_weight * self.over_heads(
+                output, lambda logits: weighted_entropy(logits, self.class_weights)
             )
 
         # Divergence of class ratios, KL(tau_hat || tau_e) or KL(tau_e || tau_hat).
         if config.prior_weight:
-            terms["prior"] = config.prior_weight * _over_heads(
-                heads, lambda logits: self._divergence(logits, target.index)
+            terms["prior"] = config.prior_weight * self.over_heads(
+                output, lambda logits: self._divergence(logits, target.index)
             )
         return runtime.minimise(terms, "segmentor")
 
@@ -165,8 +180,7 @@ class SFDA(Method[SFDAConfig]):
             return
         assert data.target is not None
         config, device = self.config, self.class_weights.device
-        by_size = bool(config.entropy_weight) and config.entropy_class_weights == "sizes"
-        if config.prior_weight or by_size:
+        if config.prior_weight or config.weighs_by_size:
             proposals = self._proposals(data.target, runtime)
             areas, sizes, trusted = expected_areas(
                 config, data.facts, data.target, proposals, runtime.seed
@@ -176,7 +190,7 @@ class SFDA(Method[SFDAConfig]):
             ratios = torch.from_numpy(np.concatenate([background, areas], 1)).float()
             self.expected = renormalised(ratios).to(device)
             self.trusted = torch.from_numpy(trusted).float().to(device)
-            if by_size:
+            if config.weighs_by_size:
                 # a structure that is expected nowhere still needs a size: one pixel
                 mean_sizes = [float(background.mean()), *sizes]
                 nu = size_weights([max(size, 1.0) for size in mean_sizes])
@@ -225,14 +239,6 @@ class SFDA(Method[SFDAConfig]):
             if stored is not None and stored.shape != own.shape:
                 setattr(self, name, own.new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _over_heads(heads: list[tuple[float, Tensor]], loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """The weighted sum of a loss over the network's heads."""
-    total, *rest = (weight * loss(logits) for weight, logits in heads)
-    for term in rest:
-        total = total + term
-    return total
 
 
 @contextmanager

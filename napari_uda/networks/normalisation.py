@@ -1,8 +1,8 @@
-"""Batch normalisation that sees all ranks, and passes that leave its running statistics alone."""
+"""Batch normalisation that sees all ranks, passes that leave its statistics alone, and one that moves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -88,6 +88,45 @@ def over_all_ranks(module: nn.Module) -> nn.Module:
     return module
 
 
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Every layer of batch normalisation inside `module`."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+
+@torch.no_grad()
+def move_statistics(module: nn.Module, batches: Iterable[Tensor], share: float) -> None:
+    """Let running statistics become `(1 - share)` of their own plus `share` of those of some images.
+
+    Mean and variance are taken in every batch and averaged over batches. A layer sees what the layers
+    before it make of the same batch, normalised by the statistics of the batch.
+
+    Args:
+        module: any network with batch normalisation.
+        batches: images `(B, K, H, W)`; each batch weighs the same.
+        share: 0 keeps the statistics, 1 forgets them.
+    """
+    layers = batch_norms(module)
+    own = [
+        (_given(layer.running_mean), _given(layer.running_var), layer.momentum) for layer in layers
+    ]
+    for layer, (mean, variance, _) in zip(layers, own, strict=True):
+        layer.running_mean, layer.running_var = torch.zeros_like(mean), torch.ones_like(variance)
+        layer.num_batches_tracked = torch.zeros_like(_given(layer.num_batches_tracked))
+        layer.momentum = None  # torch then takes the mean over batches
+    with _all_set(module, "training", True):
+        for images in batches:
+            module(images)
+    for layer, (mean, variance, momentum) in zip(layers, own, strict=True):
+        layer.running_mean = torch.lerp(mean, _given(layer.running_mean), share)
+        layer.running_var = torch.lerp(variance, _given(layer.running_var), share)
+        layer.momentum = momentum
+
+
+def _given(statistic: Tensor | None) -> Tensor:
+    assert statistic is not None  # no network here is built without running statistics
+    return statistic
+
+
 @contextmanager
 def batch_statistics_only(module: nn.Module) -> Iterator[None]:
     """Let batch normalisation use batch statistics without remembering them.
@@ -131,7 +170,7 @@ def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def _all_set(module: nn.Module, field: str, value: bool) -> Iterator[None]:
     """Every batch normalisation inside `module` with this value of a field, the old one afterwards."""
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    layers = batch_norms(module)
     before = [getattr(layer, field) for layer in layers]
     for layer in layers:
         setattr(layer, field, value)

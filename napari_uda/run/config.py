@@ -27,7 +27,7 @@ class DataConfig(Config):
     source: Path | None = None
     """Data folder of the labelled source domain."""
     target: Path | None = None
-    """Data folder of the target domain; only target_supervised reads its labels."""
+    """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
     labels: dict[str, int] = Field(default_factory=dict)
     """Label value of each structure by name; empty takes them from dataset.json, or else from the
     label maps."""

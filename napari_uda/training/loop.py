@@ -265,6 +265,8 @@ def take_steps(
         batch = data.batch(step, runtime.device)
         with runtime.autocast():
             losses = method.step(batch, runtime)
+            if step + 1 == runtime.steps:
+                method.after_last_step(data, runtime)
         yield step + 1, losses
 
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
+    QTableWidgetItem,
     QToolButton,
     QWidget,
 )
@@ -96,6 +97,13 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
     made = named(QLabel(text), name, tooltip)
     made.setWordWrap(wrap)
     return made
+
+
+def right_aligned(text: str) -> QTableWidgetItem:
+    """A cell of a table with a number in it."""
+    cell = QTableWidgetItem(text)
+    cell.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+    return cell
 
 
 class Foldable(QCollapsible):
