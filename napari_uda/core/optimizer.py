@@ -1,4 +1,4 @@
-"""OptimizerConfig: one player's optimiser as settings."""
+"""OptimizerConfig: the settings of one player's optimiser; a player is what learns on a loss of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_uda.core.config import Config
 
 
 class OptimizerConfig(Config):
-    """One player's optimiser."""
+    """The optimiser of one player."""
 
     kind: Literal["sgd", "adam", "adamw"] = "sgd"
     """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""

@@ -1,4 +1,4 @@
-"""What data are the same: hashes of the content of files and data folders, wherever they lie."""
+"""Fingerprints: hashes of content, by which equal files and data folders are known wherever they lie."""
 
 from __future__ import annotations
 

@@ -111,16 +111,19 @@ def expected_areas(
         areas = settings.size_factor * known
         return ExpectedAreas(areas, _mean_where_present(areas), trusted)
 
-    # what counts as present, before sizes in millilitres can be spread over it
+    # Which structures a slice has, if tags say so: (N, K) bool. Volumes are spread over these slices.
     tagged = None
     if settings.presence == "tags" and settings.weak_labels is not None:
         tagged = _from_file(settings.weak_labels, facts, store, "tags") > 0
     sizes = settings.size_factor * _sizes(settings, facts, store, tagged, proposals)  # (N, K)
 
+    # How much of its size a structure is expected to have in a slice: (N, K), 0 absent, 1 present, or a
+    # share of the slices where nobody knows which.
     if tagged is not None:
         present = tagged.astype(float)
     elif settings.presence == "cohort":
-        spread = settings.prior_sizes == "millilitres"  # the mean over all slices already
+        # millilitres over all slices of a volume are a mean over present and absent ones already
+        spread = settings.prior_sizes == "millilitres"
         shares = [facts.sizes[n].slice_share if n in facts.sizes else 1.0 for n in names]
         present = np.ones_like(sizes) if spread else np.tile(shares, (len(store), 1))
     elif proposals is not None:
@@ -128,6 +131,7 @@ def expected_areas(
         if settings.presence == "proposals":
             present = found.astype(float)
         else:
+            # the slices of which the source model is sure: all structures are there, or none
             positive = found.mean(1) >= settings.select_share
             empty = proposals[:, 1:].sum(1) == 0
             drawn = generator(seed, "sfda-select").random(len(store)) < settings.select_negatives

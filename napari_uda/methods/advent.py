@@ -18,7 +18,7 @@ from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 
 
 class AdventConfig(MethodConfig):
-    """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4.
+    """Settings of advent; MinEnt has adversary weights of 0 and entropy weights of 1e-3 and 2e-4.
 
     The weights of the adversary are those of medical re-implementations; the paper's, 1e-3 and 2e-4, and
     its plain cross-entropy are in the recipe `advent_paper`.

@@ -38,7 +38,7 @@ class AttENTAdversaryConfig(AdversaryConfig):
 
 
 class AttENTConfig(TranslatingConfig):
-    """Settings of attent."""
+    """Settings of attent; stage A trains the generators, stage B aligns entropy maps."""
 
     name: Literal["attent"] = "attent"
     """Name of the method."""

@@ -65,7 +65,7 @@ class MethodConfig(Config):
 
     @property
     def target_supervision(self) -> str:
-        """What these settings tell the method of the target's labels; kept in the run's facts."""
+        """Which labels of the target these settings give the method, in words; kept in the run's facts."""
         return "none"
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class TranslatingConfig(MethodConfig):
 
 
 def supervision_with_start(own: str, start: str) -> str:
-    """What weights know of the target's labels that begin as those of another run on the same target.
+    """Which labels of the target a run has used that starts from another run on the same target.
 
     Args:
         own: `MethodConfig.target_supervision` of the run.

@@ -1,4 +1,4 @@
-"""CycleGAN as adaptation of images (Zhu et al. 2017): a segmentor that never sees the other look."""
+"""CycleGAN as adaptation of images (Zhu et al. 2017): a segmentor learns in one of the two looks."""
 
 from __future__ import annotations
 

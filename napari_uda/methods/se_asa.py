@@ -182,7 +182,8 @@ class SEASA(Method[SEASAConfig]):
                 ("source", source_output, source.label, None),
                 ("target", target_output, label, mask),
             ):
-                means, present = self._means(output.features, labels, chosen)
+                means, present = self._means(output.features, labels, chosen)  # (C, F), (C,)
+                # a class counts in the batches that contain it
                 sums[domain] += means * present[:, None]
                 counts[domain] += present
         for domain, total in sums.items():
@@ -216,8 +217,11 @@ class SEASA(Method[SEASAConfig]):
         count = len(target.image)
         # every rank draws from the source slices of all of them, as one rank with the whole batch
         bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
+        # N views of B slices as one batch, (N B, K, H, W): first view of all slices, then the second
         fourier = fourier_views(target.image, bank, config, generators)
         random = random_views(target.image, config, generators)
+        # Only the random views may enter the entropy terms. Where they do not, N graphs of the network
+        # would be kept for nothing.
         with_gradient = (
             torch.is_grad_enabled()
             and self.config.entropy_view == "last_random"
@@ -227,7 +231,8 @@ class SEASA(Method[SEASAConfig]):
             fourier_labels = self._view_logits(fourier).argmax(1)
         with torch.set_grad_enabled(with_gradient):
             random_logits = self._view_logits(random)
-        per_view = (config.views, count, *label.shape[1:])
+        per_view = (config.views, count, *label.shape[1:])  # (N, B, H, W)
+        # a view agrees in a pixel where it gets the class that the slice itself gets there
         agrees_random = random_logits.detach().argmax(1).view(per_view) == label
         agrees_fourier = fourier_labels.view(per_view) == label
         kept = (
@@ -262,7 +267,8 @@ class SEASA(Method[SEASAConfig]):
         if config.entropy_class_weights:
             weights = pixel_weights(label, self.num_classes)
             reliable, unreliable = reliable * weights, unreliable * weights
-        lower = upper = logits
+        # Entropy falls in the last view that agrees and rises in the last one that contradicts (SE-D2).
+        lower = upper = logits  # (B, C, H, W)
         if random_logits is not None:
             agrees = random_logits.detach().argmax(2) == label  # (N, B, H, W)
             lower = _last_view(random_logits, agrees, logits)
@@ -295,6 +301,7 @@ class SEASA(Method[SEASAConfig]):
             # a class met for the first time has no old prototype to average with
             old = torch.where(seen[:, None], old, means.detach())
             new = update_prototypes(old, means, present, self.config.prototype_momentum)
+            # the buffer keeps the numbers for the next step; `new` carries this step's gradient
             getattr(self, f"{domain}_prototypes").copy_(new.detach())
             seen |= present
             prototypes.append(new)
@@ -302,7 +309,7 @@ class SEASA(Method[SEASAConfig]):
         return prototype_distance(prototypes[0], prototypes[1], both)
 
     def _means(self, features: Tensor, label: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Class means on the features' grid, Eqs. 7 and 8."""
+        """Class means `(C, F)` on the features' grid, and `(C,)` classes that are there; Eqs. 7 and 8."""
         height, width = features.shape[-2:]
         small_mask = None if mask is None else resize_nearest(mask, (height, width))
         return class_means(

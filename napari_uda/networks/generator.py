@@ -57,7 +57,7 @@ class GeneratorConfig(Config):
 
 
 class GatedGeneratorConfig(GeneratorConfig):
-    """The same with attention gates unless told otherwise."""
+    """Architecture of generators that have attention gates by default."""
 
     kind: GeneratorKind = "gated"
     """Architecture: plain (CycleGAN's ResNet), skips (with skip connections) or gated (with
@@ -89,12 +89,13 @@ class Generator(nn.Module):
         self.halve_first = _convolution(width, 2 * width, 3, stride=2)
         self.halve_second = _convolution(2 * width, 4 * width, 3, stride=2)
         self.blocks = nn.Sequential(*(_ResidualBlock(4 * width) for _ in range(config.blocks)))
+        # the way up meets the skip connections in this order: quarter, half and full resolution
         levels = (4 * width, 2 * width, width)
         self.gates = nn.ModuleList(
             AttentionGate(c, c, max(1, c // 2), config.gate_norm, config.gate_factor)
             for c in (levels if config.kind == "gated" else ())
         )
-        joined = 1 if config.kind == "plain" else 2
+        joined = 1 if config.kind == "plain" else 2  # a skip doubles the channels that go on
         double = _transposed if config.kind == "plain" else _pointwise
         self.double_first = double(joined * 4 * width, 2 * width)
         self.double_second = double(joined * 2 * width, width)
@@ -128,13 +129,14 @@ class Generator(nn.Module):
         height, width = image.shape[-2:]
         below, right = (max(SMALLEST, -(-s // STRIDE) * STRIDE) - s for s in (height, width))
         padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
-        full = self.stem(padded)
-        half = self.halve_first(full)
-        quarter = self.halve_second(half)
+        full = self.stem(padded)  # (B, w, H, W), H and W multiples of 4
+        half = self.halve_first(full)  # (B, 2 w, H / 2, W / 2)
+        quarter = self.halve_second(half)  # (B, 4 w, H / 4, W / 4)
         maps: dict[str, Tensor] = {}
         features = self._join(self.blocks(quarter), quarter, "quarter", maps)
         features = self._join(self._double(self.double_first, features), half, "half", maps)
         features = self._join(self._double(self.double_second, features), full, "full", maps)
+        # tanh in float32: bfloat16 has steps of 1/256 near -1 and 1
         translated = self.head(features).float().tanh()[..., :height, :width]
         size = padded.shape[-2:]
         enlarged = {
@@ -146,6 +148,7 @@ class Generator(nn.Module):
     def _join(
         self, features: Tensor, skip: Tensor, resolution: str, maps: dict[str, Tensor]
     ) -> Tensor:
+        """Features with the skip connection in front, gated where there are gates, whose map is kept."""
         if self.kind == "plain":
             return features
         if self.kind == "gated":

@@ -120,6 +120,7 @@ class OutputAdversary(nn.Module):
         logits = output.logits if head == "main" else output.aux_logits
         assert logits is not None
         logits = logits.detach() if detach else logits
+        maps: Tensor  # (B, C, H, W) in [0, 1]
         if self.input_map == "probability":
             maps = logits.float().softmax(1)
         else:

@@ -1,4 +1,4 @@
-"""Translator: a CycleGAN, two generators against two discriminators, and what is asked of it."""
+"""Translator: a CycleGAN, that is two generators that learn against two discriminators."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Direction = Literal["target_to_source", "source_to_target"]
 
 
 class TranslatorOptimizerConfig(OptimizerConfig):
-    """One player's optimiser, CycleGAN's Adam unless told otherwise."""
+    """The optimiser of one player, by default CycleGAN's Adam."""
 
     kind: Literal["sgd", "adam", "adamw"] = "adam"
     """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""
@@ -83,7 +83,7 @@ class TranslatorConfig(Config):
 
 
 class GatedTranslatorConfig(TranslatorConfig):
-    """The same with attention gates in the generators unless told otherwise."""
+    """Settings of a translator whose generators have attention gates by default."""
 
     generator: GatedGeneratorConfig = GatedGeneratorConfig()
     """Architecture of the two generators."""
@@ -147,7 +147,8 @@ class Translator(nn.Module):
         Returns:
             The same shape, float32 in [-1, 1].
         """
-        translated: Tensor = self.generators[direction](image.flatten(0, 1)[:, None])
+        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W): every slice by itself
+        translated: Tensor = self.generators[direction](slices)
         return translated.view(image.shape)
 
     def with_attention(
@@ -183,9 +184,10 @@ class Translator(nn.Module):
             Weighted terms, detached: translation, cycle, identity, and a loss per discriminator.
         """
         config = self.config
-        x_s, x_t = self._middle(source), self._middle(target)
+        x_s, x_t = self._middle(source), self._middle(target)  # (b, 1, H, W) each
         to_target, to_source = self._both()
 
+        # Generators. The cycle losses go through both of them, so the fakes keep their graphs.
         fake_target, fake_source = to_target(x_s), to_source(x_t)
         terms = {
             "translation": self._judge("target", fake_target, True)
@@ -199,10 +201,13 @@ class Translator(nn.Module):
             terms["identity"] = config.identity_weight * (
                 image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
             )
+        # only the generators get gradients, although these scores come from the discriminators
         logs = runtime.minimise(terms, "generators")
         for generator in (to_target, to_source):
             generator.trained_steps += 1
 
+        # Discriminators. They see the fakes of before the generators' step, without their graphs, mixed
+        # with fakes of earlier steps.
         for domain, real, fake in (("source", x_s, fake_source), ("target", x_t, fake_target)):
             draws = runtime.sample_generators(f"pool-{domain}", len(fake))
             pool = self.pools[domain]

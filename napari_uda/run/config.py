@@ -1,7 +1,7 @@
 """RunConfig: everything a run depends on, as one typed tree.
 
-It stands beside `config.py` and not in it because it is built from the configs of networks and
-methods, which themselves derive from `config.Config`.
+It is not in `core.config` because it is built from the configs of networks and methods, which derive
+from `core.config.Config`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""More steps for a run that has had its own: a new run that starts from its weights.
+"""More training for a run that has had all its steps: a new run that starts from its weights.
 
 A learning rate that falls to 0 over the steps of a run depends on their number. A larger number written
 into the old settings would make it jump up in the middle, and the weights would no longer follow from
