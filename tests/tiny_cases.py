@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from napari_uda.api import iterate
@@ -36,6 +38,18 @@ SMALL: dict[str, Any] = {
 SMALL_METHOD: dict[str, Any] = {"segmentor_optimizer": {"kind": "adam", "lr": 1e-3}}
 
 
+SMALL_VALUES: dict[str, Any] = {
+    "width": 4,
+    "blocks": 1,
+    "discriminator_width": 4,
+    "pool_size": 3,
+    "structure_every": 1,
+    "prototype_batches": 1,
+    "joint": True,  # all stages in every step
+}
+"""Names of settings, of whichever method, and values with which a step takes a fraction of a second."""
+
+
 def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
     """A ball in a shell, its place by seed; the grey values of the two domains are reversed."""
     rng = np.random.default_rng(seed)
@@ -50,22 +64,22 @@ def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
     return Volume(grey.astype(np.int16), affine, name), Volume(labels, affine, name)
 
 
+def small_settings(kind: type[BaseModel]) -> dict[str, Any]:
+    """For every setting in the tree, whatever the method, that makes a step large or rare: a small value."""
+    settings: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            inside = small_settings(part)
+            settings |= {name: inside} if inside else {}
+        elif name in SMALL_VALUES:
+            settings[name] = SMALL_VALUES[name]
+    return settings
+
+
 def small_config(method: str, source: Path, target: Path, /, **settings: Any) -> RunConfig:
     """The settings of a run that takes well under a second; nested parts are merged."""
-    own: dict[str, Any] = dict(SMALL_METHOD)
-    if method in ("adaptsegnet", "advent", "se_asa"):
-        own["adversary"] = {"width": 4}
-    if method in ("cyclegan", "attent"):
-        own["translator"] = {
-            "generator": {"width": 4, "blocks": 1},
-            "discriminator_width": 4,
-            "pool_size": 3,
-            "structure_every": 1,
-        }
-    if method == "attent":  # both stages in every step
-        own |= {"adversary": {"width": 4, "discriminator": "fc"}, "joint": True}
-    if method == "se_asa":
-        own["prototype_batches"] = 1
+    own = merge(SMALL_METHOD, small_settings(METHODS[method].config_class))
     base = {**SMALL, "method": own}
     base = merge(base, {"data": {"source": str(source), "target": str(target)}})
     merged = merge(base, settings)
@@ -161,3 +175,16 @@ def new_method(config: RunConfig, facts: DataFacts) -> Method[Any]:
 def trained_method(run: Run) -> Method[Any]:
     """The method of a trained run, on the CPU and in evaluation mode."""
     return LoadedRun.load(run, "cpu").method
+
+
+WRITTEN_BY_0_1 = Path(__file__).parent / "run" / "version_0_1"
+"""Runs that version 0.1 stopped half way, with their data (`run/test_version_0_1.py`)."""
+
+
+def stored_run(name: str, folder: Path) -> Run:
+    """A copy of a run of version 0.1; its settings name the data by the copy's place."""
+    shutil.copytree(WRITTEN_BY_0_1, folder)
+    for settings in folder.glob("runs/*/config.yaml"):
+        text = settings.read_text(encoding="utf-8").replace("FOLDER", folder.as_posix())
+        settings.write_text(text, encoding="utf-8")
+    return Run.open(folder / "runs" / name)

@@ -81,7 +81,7 @@ class EditSession(Guarded, QObject):
 
     A single thread works for it, on one thing at a time, so that the copy, the journal and the scores need
     no locks. What waits stands in queues, the most urgent first: the slice under the brush, what was asked
-    for, the disk, the slices of the other axes, and the structures in 3-D, one by one.
+    for, the disk, the slices of the other axes, and the structures in 3-D.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class EditSession(Guarded, QObject):
     def score_along(self, evaluation: Evaluation) -> None:
         """Bring scores of the last `copy` up to date at every edit, also those since it was made."""
         missed, self._missed = self._missed or [], None
-        self._structures.clear()
+        self._structures = set()
         self._stale = [(stroke, _AXES) for stroke in missed]
         known = self._known
         self._evaluation = evaluation
@@ -256,8 +256,7 @@ class EditSession(Guarded, QObject):
             return
         self._known = self._evaluation = self._missed = None
         self._touched, self._prepared = False, False
-        self._stale.clear()
-        self._structures.clear()
+        self._stale, self._structures = [], set()
         self._ask(_Task(self._end_journal))  # of labels that are gone
         self._editing.replaced.emit(self._layer)
         self._on_mode()
@@ -302,16 +301,11 @@ class EditSession(Guarded, QObject):
             return self._asked.popleft()
         if self._unkept and not self._refused:
             return _Task(self._write_journal, self._on_written)
-        evaluation = self._evaluation
-        if evaluation is None:
-            return None
-        if self._stale:
+        if self._evaluation is not None and (self._stale or self._structures):
             stale, self._stale = self._stale, []
             self._structures.update(*(stroke.labels for stroke, _ in stale))
-            return _Task(partial(_score_slices, evaluation, stale), self._on_scored)
-        if self._structures:
-            structure = [self._structures.pop()]
-            return _Task(partial(evaluation.rescore_volume, structure), self._on_scored)
+            work = partial(self._score_volume, self._evaluation, stale, self._structures)
+            return _Task(work, self._on_scored)
         return None
 
     def _on_ended(self) -> None:
@@ -366,6 +360,18 @@ class EditSession(Guarded, QObject):
         self._edited = True
         voxels = np.ravel_multi_index(where, known.shape)
         return Stroke(changed_box(where), labels, voxels, values, before)
+
+    def _score_volume(
+        self,
+        evaluation: Evaluation,
+        stale: Collection[tuple[Stroke, Collection[int]]],
+        structures: set[int],
+    ) -> None:
+        """The slices of the other axes, and structures in 3-D until the brush touches the layer again."""
+        for stroke, axes in stale:
+            evaluation.rescore_slices(stroke.box, stroke.labels, axes)
+        while structures and not self._touched:
+            evaluation.rescore_volume([structures.pop()])
 
     def _write_journal(self) -> str:
         """Bring the journal up to date; returns what the disk says when it takes no more.
@@ -452,13 +458,6 @@ class EditSession(Guarded, QObject):
         if problem and not self._warned:
             self._warned = True
             self._editing.failed.emit(f"Edits are not being kept on disk: {problem}")
-
-
-def _score_slices(
-    evaluation: Evaluation, stale: Collection[tuple[Stroke, Collection[int]]]
-) -> None:
-    for stroke, axes in stale:
-        evaluation.rescore_slices(stroke.box, stroke.labels, axes)
 
 
 def _differing(array: NDArray[Any], known: NDArray[np.uint8]) -> tuple[NDArray[np.intp], ...]:
