@@ -384,7 +384,7 @@ def test_the_dock_follows_the_theme(
     dock: TrainDock, qtbot: QtBot, tmp_path: Path, theme: str
 ) -> None:
     dock.attach(write_run(tmp_path / "run", "finished", lines=5).path)
-    qtbot.waitUntil(lambda: dock.watch.curves is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.watch.curves.is_drawn, timeout=WAIT_MS)
     dock.viewer.theme = theme
     background = dock.watch.curves.losses.backgroundBrush().color()
     assert (background.lightness() > 128) == (theme == "light")
