@@ -826,7 +826,7 @@ class Storm:
             *(segment.results.entropy.next, segment.results.structures.outlines),
             *(translate.translate, translate.cancel, translate.blink, translate.views),
             *(score.score, score.cancel, score.slices.worst, score.slices.disagreement),
-            *(score.slices.errors, view.linked, view.neurological, view.window.drag),
+            *(score.slices.errors, view.linked, view.neurological, view.window_panel.drag),
             *(view.planes.button(0), view.planes.button(2), self.docks["Train"].previews.wanted),
         )
         button = self.chance.choice(buttons)

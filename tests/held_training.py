@@ -7,9 +7,9 @@ stop or kill it there, however fast or slow the machine is.
 from __future__ import annotations
 
 import itertools
+import os
 import runpy
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ def hold(file: Path, step: int) -> None:
     from napari_uda.methods.registry import METHODS
 
     method, taken = METHODS["source_only"], itertools.count(1)
-    told, tell = socket.socketpair()
-    tell.setblocking(False)
-    signal.set_wakeup_fd(tell.fileno())  # also of a signal that came before the step
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)  # also of a signal that came before the step
     take = method.step
 
     def held(self: Any, *arguments: Any) -> Any:
         if next(taken) == step and file.exists():
-            told.recv(1)
+            os.read(told, 1)
         return take(self, *arguments)
 
     method.step = held  # type: ignore[method-assign]

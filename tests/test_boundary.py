@@ -176,6 +176,7 @@ def test_import_of_the_package_is_lazy() -> None:
     assert loaded & (GUI_LIBRARIES | OPTIONAL_LIBRARIES | HEAVY_LIBRARIES) == set()
 
 
+@pytest.mark.slow
 def test_public_names_resolve_without_gui() -> None:
     names = [name for name in napari_uda.__all__ if name != "show"]
     assert {"train", "predict", "evaluate", "Run", "Volume", "Prediction", "Scores"} <= set(names)

@@ -16,6 +16,7 @@ DOCS = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.m
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", *DOCS]
 
 
+@pytest.mark.slow
 def test_tables_of_readme_and_documentation_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "methods_table.py"],

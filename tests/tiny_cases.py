@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,16 @@ def new_method(config: RunConfig, facts: DataFacts) -> Method[Any]:
 def trained_method(run: Run) -> Method[Any]:
     """The method of a trained run, on the CPU and in evaluation mode."""
     return LoadedRun.load(run, "cpu").method
+
+
+WRITTEN_BY_0_1 = Path(__file__).parent / "run" / "version_0_1"
+"""Runs that version 0.1 stopped half way, with their data (`run/test_version_0_1.py`)."""
+
+
+def stored_run(name: str, folder: Path) -> Run:
+    """A copy of a run of version 0.1; its settings name the data by the copy's place."""
+    shutil.copytree(WRITTEN_BY_0_1, folder)
+    for settings in folder.glob("runs/*/config.yaml"):
+        text = settings.read_text(encoding="utf-8").replace("FOLDER", folder.as_posix())
+        settings.write_text(text, encoding="utf-8")
+    return Run.open(folder / "runs" / name)

@@ -13,20 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.errors import InputError
+
+try:
+    import napari
+except ImportError as error:
+    raise InputError("napari is not installed; pip install 'napari_uda[all]' brings it") from error
+
+from napari.layers import Layer
+from qtpy.QtWidgets import QApplication
+
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
-from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
-from napari_uda.gui.view.window_level import usual_window
+from napari_uda.gui.kit.layers import RESULT_ROLES
+from napari_uda.gui.view.window import usual_window
 
 if TYPE_CHECKING:
     from napari_uda.run.run import Run
 
 logger = logging.getLogger(__name__)
 
+_ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
+_CHECKING = ("entropy", "reliability")  # for checking, not the first thing to see
 _SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
@@ -40,16 +51,8 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
         screenshot: save a picture of the window there instead of waiting for the user.
 
     Raises:
-        InputError: if napari is not installed or nothing can be read.
+        InputError: if nothing can be read.
     """
-    try:
-        import napari
-    except ImportError as error:
-        raise InputError(
-            "napari is not installed; pip install 'napari_uda[all]' brings it"
-        ) from error
-    from qtpy.QtWidgets import QApplication
-
     files = volume_files(paths)
     contents = [read_layers(file) for file in files]
     viewer = napari.Viewer(title="napari_uda")
@@ -75,8 +78,6 @@ def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> Non
 
 def close_notices() -> None:
     """Close napari's notices, which would cover a picture of the window."""
-    from qtpy.QtWidgets import QApplication
-
     for widget in QApplication.allWidgets():
         if type(widget).__name__ == "NapariQtNotification":
             widget.close()
@@ -84,8 +85,6 @@ def close_notices() -> None:
 
 def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
     """Add layer data to a viewer; the first case is seen, a whole result of it side by side."""
-    from napari.layers import Layer
-
     added = [Layer.create(*content) for content in contents]
     for layer in added:
         if tag(layer).get("role") == "image":
@@ -97,17 +96,13 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     for layer in added:
         layer.visible = _case(layer) == first and tag(layer).get("role") not in _CHECKING
     shown = {tag(layer).get("role"): layer for layer in reversed(added) if _case(layer) == first}
-    results = [shown[role] for role in layers.RESULT_ROLES if role in shown]
-    if "image" in shown and len(results) == len(layers.RESULT_ROLES):
+    results = [shown[role] for role in RESULT_ROLES if role in shown]
+    if "image" in shown and len(results) == len(RESULT_ROLES):
         shown["entropy"].colorbar.visible = True
         for _ in SideBySide(viewer, shown["image"], results).enter():
             pass
         middle = shown["image"].data.shape[0] // 2
         viewer.dims.set_current_step(0, middle)
-
-
-_ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
-_CHECKING = ("entropy", "reliability")
 
 
 def _case(layer: Any) -> str:

@@ -109,6 +109,7 @@ def test_methods_lists_what_each_needs(command: Command) -> None:
     assert se_asa.endswith("source, target")
 
 
+@pytest.mark.slow
 def test_train_takes_dashes_for_underscores(
     command: Command, folders: list[str], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def code_of(*arguments: object) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_tables_are_written_and_printed(
     two_domains: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

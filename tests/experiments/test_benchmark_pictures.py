@@ -44,6 +44,7 @@ def found(two_domains: Domains, tmp_path_factory: pytest.TempPathFactory) -> Dat
     return results
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn(found: DataResults, tmp_path: Path) -> None:
     files = pictures.draw_all([found], Pictures(count=2), tmp_path, chosen=False)
     assert [file.name for file in files] == [

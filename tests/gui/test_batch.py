@@ -21,7 +21,9 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.models import describe_model
-from napari_uda.gui.segment.batch import (
+from napari_uda.gui.segment.batch import BatchPanel
+from napari_uda.gui.segment.dock import SegmentDock
+from napari_uda.gui.segment.segmenting import (
     SUMMARY,
     Item,
     Row,
@@ -29,8 +31,6 @@ from napari_uda.gui.segment.batch import (
     segment_several,
     write_summary,
 )
-from napari_uda.gui.segment.batch_panel import BatchPanel
-from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.inference import predict as predict_module
 
 WAIT_MS = 60_000
@@ -145,9 +145,6 @@ def test_table_of_rows(qtbot: QtBot) -> None:
     assert cells == [["a", "12.3", "0.250", "–", "3.0"], ["⚠ b", "–", "–", "–", "–"]]
     assert panel.table.item(1, 0).toolTip() == "b is damaged; copy it again"
     assert panel.about.text() == "1 failed: b is damaged; copy it again"
-    with qtbot.waitSignal(panel.row_chosen) as signal:
-        panel.table.cellDoubleClicked.emit(1, 0)
-    assert signal.args == [1]
 
 
 def test_buttons_say_why_they_are_off(qtbot: QtBot) -> None:
@@ -239,7 +236,7 @@ def test_open_images_are_segmented_one_by_one(
     np.testing.assert_array_equal(
         dock.viewer.layers["case_1 prediction"].data, expected.labels[::-1]
     )
-    dock.batch.row_chosen.emit(1)
+    dock.batch.table.cellDoubleClicked.emit(1, 0)
     assert visible(dock) == ["case_1", "case_1 prediction"]
     assert dock.results.results.layer.name == "case_1 prediction"
 
@@ -269,7 +266,7 @@ def test_folder_is_segmented_into_another(
     assert dock.status.text().startswith("2 volumes segmented; maps and summary.csv are in ")
     assert [row["case"] for row in read_summary(tmp_path / "out")] == ["case_0", "case_1"]
     assert not dock.viewer.layers  # a folder may be larger than memory
-    dock.batch.row_chosen.emit(1)
+    dock.batch.table.cellDoubleClicked.emit(1, 0)
     qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert [tag(layer)["role"] for layer in dock.viewer.layers] == [
         "image",
@@ -280,7 +277,7 @@ def test_folder_is_segmented_into_another(
     assert dock.results.results.layer.name == "case_1_labels"
     assert dock.legend.rowCount() == 2
     (tmp_path / "out" / "case_0_entropy.nii.gz").unlink()
-    dock.batch.row_chosen.emit(0)
+    dock.batch.table.cellDoubleClicked.emit(0, 0)
     qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert "case_0_entropy.nii.gz" in dock.status.text()
 

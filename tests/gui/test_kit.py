@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from napari.utils.events import EmitterGroup, Event
 from pydantic import BaseModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -26,7 +27,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import make_editor, show_value
 from napari_uda.gui.kit.jobs import Looking, Report, background, running
 from napari_uda.gui.kit.layout import column, form, row
-from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.panel import Following, Panel, delay
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
 
 # --- panels -----------------------------------------------------------------------------------------
@@ -67,6 +68,34 @@ def test_an_error_in_a_slot_of_a_panel_becomes_a_notification(
     qtbot.addWidget(quiet)
     quiet.more.click()
     assert quiet.clicks == 10
+
+
+def test_events_are_followed_until_others_are_and_until_the_owner_goes(qtbot: QtBot) -> None:
+    counter, events = Counter(), EmitterGroup(first=Event, second=Event)
+    following = Following(counter, counter._on_more)
+    following.follow(events.first)
+    events.second()
+    assert counter.clicks == 0
+    events.first()
+    assert counter.clicks == 1
+    following.follow()
+    events.first()
+    assert counter.clicks == 1
+    following.follow(events.second)
+    with qtbot.waitSignal(counter.destroyed):
+        counter.deleteLater()
+    events.second()
+    assert counter.clicks == 1
+
+
+def test_a_delay_counts_from_its_last_start(qtbot: QtBot) -> None:
+    counter = Counter()
+    qtbot.addWidget(counter)
+    timer = delay(counter, 1, counter._on_more)
+    timer.start()
+    timer.start()
+    qtbot.waitUntil(lambda: not timer.isActive())
+    assert counter.clicks == 1
 
 
 def test_makers_connect_after_the_first_state_is_set(qtbot: QtBot) -> None:

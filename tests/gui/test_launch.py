@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import napari
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
+from tiny_cases import stored_run
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
@@ -37,6 +40,16 @@ def test_a_run_without_predictions_shows_what_it_learned_from(
     assert layers == [("case_0", "image", True), ("case_0 reference", "reference", True)]
     assert "tiny has no predictions, so the first case of its data is shown" in caplog.text
     assert f"napari-uda predict {tiny_run} IMAGE" in caplog.text
+
+
+def test_a_run_of_version_0_1_shows_its_data_and_its_predictions(tmp_path: Path) -> None:
+    run = stored_run("se_asa", tmp_path / "stored")
+    names = [name for name, *_ in shown(run.path)]
+    assert {"target_0", "target_0 reference"} <= set(names)
+    image = tmp_path / "stored" / "target" / "images" / "target_0.nii.gz"
+    uda.predict(run, image).save(run.predictions)
+    roles = {role for _, role, _ in shown(run.path)}
+    assert {"image", "prediction", "entropy", "reliability"} <= roles
 
 
 def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
@@ -75,3 +88,17 @@ def test_a_whole_result_fits_its_cells(
     width_mm = made_prediction.labels.shape[2] * made_prediction.volume.spacing_mm[2]
     assert columns == 3
     assert 0.5 * cell_pixels < width_mm * zoom <= cell_pixels
+
+
+def test_without_napari_it_says_how_to_get_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['napari'] = None; sys.argv[1:] = ['show', '.']\n"
+        "from napari_uda.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode != 0
+    assert done.stderr == (
+        "napari-uda: napari is not installed; pip install 'napari_uda[all]' brings it\n"
+    )

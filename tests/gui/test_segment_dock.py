@@ -378,7 +378,8 @@ def test_an_adaptation_that_is_given_up_says_so(
     adapting = adapt_module.adapt
 
     def given_up(*arguments: Any, **settings: Any) -> list[Any]:
-        return [replace(one, reverted=reason) for one in adapting(*arguments, **settings)]
+        (one,) = adapting(*arguments, **settings)
+        return [replace(one, after=one.before, reverted=True, reason=reason)]
 
     monkeypatch.setattr(adapt_module, "adapt", given_up)
     adapt(ready, qtbot)

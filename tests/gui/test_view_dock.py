@@ -21,8 +21,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
-from napari_uda.gui.view.window_level import Window
-from napari_uda.gui.view.window_panel import DRAG_KEY
+from napari_uda.gui.view.window import DRAG_KEY, Window
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -202,19 +201,19 @@ def test_window_is_shown_and_set(
 ) -> None:
     image.contrast_limits = (0, 200)
     settle(dock, qtbot)
-    assert (dock.window.width_box.value(), dock.window.level_box.value()) == (200, 100)
+    assert (dock.window_panel.width_box.value(), dock.window_panel.level_box.value()) == (200, 100)
     assert written(viewer)["line"] == "W 200  L 100"
-    dock.window.width_box.setValue(300)
+    dock.window_panel.width_box.setValue(300)
     assert Window.of(image) == Window(300, 100)
-    dock.window.presets.activated.emit(1)
+    dock.window_panel.presets.activated.emit(1)
     assert tuple(image.contrast_limits) == pytest.approx(
         np.percentile(image.data, (1, 99)).tolist()
     )
 
 
 def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: ViewerModel) -> None:
-    assert dock.window.drag.text().endswith(f"({DRAG_KEY})")
-    dock.window.drag.click()
+    assert dock.window_panel.drag.text().endswith(f"({DRAG_KEY})")
+    dock.window_panel.drag.click()
     assert not viewer.scene.camera.mouse_pan
     before = Window.of(image)
     event = SimpleNamespace(type="mouse_press", pos=(10, 10), button=1, modifiers=())
@@ -386,7 +385,7 @@ def test_deleted_renamed_and_other_images(
     viewer.layers.clear()
     settle(linked, qtbot)
     assert linked.images.layer is None
-    assert not linked.window.presets.isEnabled()
+    assert not linked.window_panel.presets.isEnabled()
     assert written(viewer) == {}
     linked.neurological.click()
     linked.planes.button(1).click()
@@ -432,7 +431,7 @@ def test_keys(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> None:
     qtbot.keyClick(window, getattr(Qt.Key, f"Key_{CONVENTION_KEY}"))
     assert dock.neurological.isChecked()
     qtbot.keyClick(window, getattr(Qt.Key, f"Key_{DRAG_KEY}"))
-    assert dock.window.drag.isChecked()
+    assert dock.window_panel.drag.isChecked()
     dock.linked.click()
     settle(dock, qtbot)
     assert dock.views.panes[0].pixels.shape[0] == viewer.layers[0].data.shape[0]

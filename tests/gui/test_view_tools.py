@@ -15,20 +15,19 @@ from qtpy.QtCore import QPoint, Qt
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.score.slice_pane import SlicePane
 from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
-from napari_uda.gui.view.cursor_reading import read_at
-from napari_uda.gui.view.readout import Readout
-from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
-from napari_uda.gui.view.window_drag import WindowDrag
-from napari_uda.gui.view.window_level import (
+from napari_uda.gui.view.readout import Readout, read_at
+from napari_uda.gui.view.window import (
     CT_PRESETS,
     Window,
+    WindowDrag,
+    WindowPanel,
     data_range,
     percentile_window,
     usual_window,
 )
-from napari_uda.gui.view.window_panel import WindowPanel, window_text
 from napari_uda.inference.predict import Prediction
 
 AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and across
@@ -213,26 +212,43 @@ def test_drag_in_the_viewer() -> None:
 
 
 def test_window_panel(qtbot: QtBot) -> None:
-    panel = WindowPanel()
+    panel = WindowPanel(ViewerModel())
     qtbot.addWidget(panel)
-    panel.show_window(None)
     assert not panel.presets.isEnabled()
-    panel.show_window(Window(400, 40))
+    image = Image(np.arange(101.0).reshape(1, 1, 101))
+    Window(400, 40).apply(image)
+    with qtbot.waitSignal(panel.changed):
+        panel.show_image(image)
+    assert panel.presets.isEnabled()
     assert (panel.width_box.text(), panel.level_box.text()) == ("400", "40")
-    with qtbot.waitSignal(panel.window_chosen) as chosen:
+    with qtbot.waitSignal(panel.changed):
         panel.width_box.setValue(300)
-    assert chosen.args == [Window(300, 40)]
+    assert Window.of(image) == Window(300, 40)
     lung = next(i for i in range(panel.presets.count()) if "lung" in panel.presets.itemText(i))
-    with qtbot.waitSignal(panel.window_chosen) as chosen:
-        panel.presets.activated.emit(lung)
-    assert chosen.args == [Window(1500, -600)]
-    with qtbot.waitSignal(panel.percentiles_chosen) as chosen:
-        panel.presets.activated.emit(1)
-    assert chosen.args == [1.0, 99.0]
-    panel.show_window(Window(0.02, 0.015))  # small numbers keep their digits
+    panel.presets.activated.emit(lung)
+    assert Window.of(image) == Window(1500, -600)
+    panel.presets.activated.emit(1)
+    assert Window.of(image) == percentile_window(image, 1, 99)
+    Window(0.02, 0.015).apply(image)  # small numbers keep their digits
     assert panel.width_box.value() == 0.02
-    assert window_text(Window(0.02, 0.015)) == "W 0.02000  L 0.01500"
-    assert window_text(Window(993, 506.5)) == "W 993  L 507"
+    panel.show_image(None)
+    assert not panel.presets.isEnabled()
+    assert not panel.drag.isEnabled()
+    Window(7, 7).apply(image)  # it is not followed any more
+    assert panel.width_box.value() == 0.02
+    assert str(Window(0.02, 0.015)) == "W 0.02000  L 0.01500"
+    assert str(Window(993, 506.5)) == "W 993  L 507"
+
+
+def test_a_window_stays_at_the_next_slice_although_napari_sets_the_contrast_by_itself() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.arange(4 * 9.0).reshape(4, 3, 3), auto_contrast=True)
+    viewer.dims.set_current_step(0, 3)
+    assert tuple(image.contrast_limits) == (27, 35)  # napari's own, of this slice
+    Window(20, 10).apply(image)
+    assert not image.auto_contrast
+    viewer.dims.set_current_step(0, 1)
+    assert Window.of(image) == Window(20, 10)
 
 
 # --- slices -----------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ def _work(rank: int, folder: str) -> None:
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch has no gloo")
+@pytest.mark.slow
 def test_two_ranks_equal_the_doubled_batch(tmp_path: Path) -> None:
     spawn(_work, args=(str(tmp_path),), nprocs=2)
     expected = _compute(*_batch())

@@ -7,18 +7,16 @@ then predicted. Other processors round differently, so numbers are compared, not
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_cases import WRITTEN_BY_0_1, stored_run
 
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.run.status import RunState, run_status
-
-WRITTEN = Path(__file__).parent / "version_0_1"
 
 
 @pytest.fixture(params=["se_asa", "sfda"])
@@ -28,17 +26,13 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def run(name: str, tmp_path: Path) -> uda.Run:
-    """A copy of a stored run; its settings name the data by the copy's place."""
-    folder = tmp_path / "stored"
-    shutil.copytree(WRITTEN, folder)
-    for settings in folder.glob("runs/*/config.yaml"):
-        text = settings.read_text(encoding="utf-8").replace("FOLDER", folder.as_posix())
-        settings.write_text(text, encoding="utf-8")
-    return uda.Run.open(folder / "runs" / name)
+    return stored_run(name, tmp_path / "stored")
 
 
 def expected(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((WRITTEN / "expected.json").read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(
+        (WRITTEN_BY_0_1 / "expected.json").read_text(encoding="utf-8")
+    )
     return content[name]
 
 

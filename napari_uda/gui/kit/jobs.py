@@ -336,9 +336,9 @@ class _Looks:
 
     def go_on(self) -> None:
         """In the thread."""
-        while not self._ended:
+        while True:
             self.wake.clear()
-            if self._ended:  # just before
+            if self._ended:
                 return
             try:
                 found, pause = self._look()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULT_ROLES = ("prediction", "entropy", "reliability")
+EDITED = "edited"
+"""Role of a layer whose labels were changed by hand."""
 ENTROPY_LIMITS = (0.0, 1.0)
 NOT_IMAGES = ("entropy", "background", "preview")
 """Roles of image layers that are never segmented or translated."""
@@ -159,8 +161,12 @@ def _make_units() -> None:
             known.set(whole)
 
 
-def is_volume(layer: Layer, not_images: Collection[str] = NOT_IMAGES) -> TypeGuard[Image]:
-    """Whether a layer is a grey 3-D image of none of these roles."""
+def is_volume(
+    layer: Layer,
+    not_images: Collection[str] = NOT_IMAGES,
+    parts: Collection[str] = ("translated",),
+) -> TypeGuard[Image]:
+    """Whether a layer is a grey 3-D image of none of these roles; of a translation, one of these parts."""
     own = tag(layer)
     return (
         isinstance(layer, Image)
@@ -168,7 +174,7 @@ def is_volume(layer: Layer, not_images: Collection[str] = NOT_IMAGES) -> TypeGua
         and not layer.rgb
         and not layer.multiscale
         and own.get("role") not in not_images
-        and own.get("part", "translated") == "translated"  # no difference or attention map
+        and own.get("part", "translated") in parts
     )
 
 

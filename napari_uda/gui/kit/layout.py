@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import EllipsisType
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFormLayout,
@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.panel import Guarded, Panel, delay
 
 Part = QWidget | QLayout
 _LYING = 1.3  # width over height from which a widget lies
@@ -128,15 +128,13 @@ class LongerSide(Guarded, QObject):
         super().__init__(widget)
         self._widget = widget
         self._lies = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._on_rest)
+        self._timer = delay(self, 0, self._on_rest)
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Look at the shape once what changes it has come to rest."""
         if event.type() in _CHANGES and self._is_lying() != self._lies:
-            self._timer.start(0)
+            self._timer.start()
         return False
 
     def _is_lying(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
@@ -61,14 +61,33 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
 
 def listen(owner: QObject, slot: Callable[..., None], *events: Any) -> None:
     """Connect events of napari to a slot until `owner` is destroyed: none reaches a dead widget."""
-    for event in events:
-        event.connect(slot)
+    Following(owner, slot).follow(*events)
 
-    def leave() -> None:
+
+class Following:
+    """Connects events of napari to a slot, others from time to time, none once `owner` is destroyed."""
+
+    def __init__(self, owner: QObject, slot: Callable[..., None]) -> None:
+        self._slot = slot
+        self._events: tuple[Any, ...] = ()
+        owner.destroyed.connect(lambda: self.follow())
+
+    def follow(self, *events: Any) -> None:
+        """Listen to these events and no more to those before."""
+        for event in self._events:
+            event.disconnect(self._slot)
+        self._events = events
         for event in events:
-            event.disconnect(slot)
+            event.connect(self._slot)
 
-    owner.destroyed.connect(leave)
+
+def delay(owner: QObject, milliseconds: int, slot: Callable[..., None]) -> QTimer:
+    """A timer that calls a slot once, so long after it was last started."""
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(slot)
+    return timer
 
 
 def most_arguments(function: Callable[..., Any]) -> int | None:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QTableWidget,
+    QTableWidgetItem,
     QToolButton,
     QWidget,
 )
@@ -121,6 +122,13 @@ def text_table(
             index, modes.Stretch if index in wide else modes.ResizeToContents
         )
     return made
+
+
+def right_aligned(text: str) -> QTableWidgetItem:
+    """A cell of a table with a number in it."""
+    cell = QTableWidgetItem(text)
+    cell.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+    return cell
 
 
 class Foldable(QCollapsible):

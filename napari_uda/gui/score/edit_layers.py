@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
-from napari_uda.gui.kit.layers import labels_arguments, structure_names
-from napari_uda.gui.score.edit_session import EDITED
+from napari_uda.gui.kit.layers import EDITED, labels_arguments, structure_names
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -22,7 +22,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Job
-from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.score.edit_journal import About, EditJournal
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.scoring import LayerScores
 
-EDITED = "edited"
-"""Role of a layer whose labels were changed by hand."""
 _EDITING_MODES = ("paint", "erase", "fill", "polygon")
 _QUIET_MS = 150  # a layer is redrawn at every step of a slider; an undo is looked for when it rests
 

@@ -22,9 +22,8 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
-from napari_uda.gui.kit.layers import find
+from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.score.edit_session import EDITED
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
 _NOT_STRUCTURES = ("reliability", "error", "contours")

@@ -8,7 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.kit.sides import Sides
 
 _CROSS = "#3DDC84"
 _GAP_PIXELS = 8  # the cross leaves the point itself free

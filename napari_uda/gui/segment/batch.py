@@ -1,168 +1,184 @@
-"""Segments several volumes one after the other and says in a table what came out. Knows no widget."""
+"""Several volumes: the tab with what came out of each, and the layers of one of them at a time."""
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
 import math
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.files import atomic_file, case_name
-from napari_uda.data.folder import find_volumes
-from napari_uda.gui.kit.jobs import Report, load_torch
-from napari_uda.gui.kit.panel import sentence
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
-if TYPE_CHECKING:
-    from napari_uda.data.volume import Volume
-    from napari_uda.inference.predict import Prediction
+from napari_uda.gui.kit.files import LayerData, read_layers
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layers import find
+from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import button, label, named, right_aligned
+from napari_uda.gui.segment.result_layers import result_steps
+from napari_uda.gui.segment.segmenting import Result, Row
 
-logger = logging.getLogger(__name__)
-
-SUMMARY = "summary.csv"
-
-
-@dataclass(frozen=True)
-class Item:
-    """A volume to segment: its case, and how to get it."""
-
-    case: str
-    read: Callable[[], Volume]
-    image: Path | None = None
+_DASH = "–"
+_SEEN_FIRST = ("image", "prediction")
+_FILES = {"prediction": "labels", "entropy": "entropy", "reliability": "reliability"}
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """What came out for one volume.
+class BatchPanel(Panel):
+    """Says what came out for each volume, and holds what begins a batch; knows no viewer.
 
     Attributes:
-        case: name of the volume.
-        image: its file, if it came from one.
-        names: label value to structure name; empty if it failed.
-        volumes_ml: structure name to millilitres.
-        mean_entropy: over the voxels of all structures; NaN without any.
-        unreliable: share of all voxels; NaN when it was not asked for.
-        seconds: how long it took.
-        problem: one sentence if it failed.
-        prediction: kept unless it was written to files.
+        layers: button that segments the open images.
+        folder: button that segments a folder.
+        table: one line per volume that is done.
     """
 
-    case: str
-    image: Path | None = None
-    names: dict[int, str] = field(default_factory=dict)
-    volumes_ml: dict[str, float] = field(default_factory=dict)
-    mean_entropy: float = math.nan
-    unreliable: float = math.nan
-    seconds: float = math.nan
-    problem: str = ""
-    prediction: Prediction | None = None
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.layers = button("Open images", name="batch_layers")
+        self.folder = button("Folder…", name="batch_folder")
+        self.table = named(
+            QTableWidget(0, 0), "batch_table", "Double-click a row to see its result"
+        )
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setShowGrid(False)
+        lines = self.table.verticalHeader()
+        lines.setVisible(False)
+        lines.setDefaultSectionSize(24)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.about = label(name="batch_about")
+        column(
+            row(label("Segment", wrap=False), (self.layers, 1), (self.folder, 1)),
+            (self.table, 1),
+            self.about,
+            of=self,
+        ).setContentsMargins(0, 4, 0, 0)
+        self.show_rows([])
+
+    def set_obstacle(self, obstacle: str, images: int) -> None:
+        """Enable the buttons, or say why not.
+
+        Args:
+            obstacle: one sentence; empty when a model can be run.
+            images: number of open images that would be segmented.
+        """
+        self.folder.setEnabled(not obstacle)
+        self.folder.setToolTip(
+            obstacle
+            or "Segment every volume of a folder; maps and summary.csv go to another folder"
+        )
+        self.layers.setEnabled(not obstacle and images > 0)
+        self.layers.setText(f"Open images ({images})")
+        self.layers.setToolTip(
+            obstacle
+            or ("No 3-D image is open" if not images else "")
+            or "Segment the images selected in the layer list; all of them unless several are selected"
+        )
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        """Show the volumes that are done."""
+        names = list(dict.fromkeys(name for one in rows for name in one.volumes_ml))
+        headers = [
+            "Case",
+            *(f"{name}\nmL" for name in names),
+            "Mean\nentropy",
+            "Unreli-\nable",
+            "s",
+        ]
+        self.table.setColumnCount(len(headers) if rows else 0)
+        self.table.setHorizontalHeaderLabels(headers if rows else [])
+        self.table.setRowCount(len(rows))
+        for index, one in enumerate(rows):
+            numbers = [
+                *(_number(one.volumes_ml.get(name, math.nan), ".1f") for name in names),
+                _number(one.mean_entropy, ".3f"),
+                _number(one.unreliable, ".1%"),
+                _number(one.seconds, ".1f"),
+            ]
+            case = QTableWidgetItem(f"⚠ {one.case}" if one.problem else one.case)
+            for place, cell in enumerate([case, *map(right_aligned, numbers)]):
+                cell.setToolTip(one.problem)
+                self.table.setItem(index, place, cell)
+        failed = [one for one in rows if one.problem]
+        self.about.setText(f"{len(failed)} failed: {failed[0].problem}" if failed else "")
+        self.about.setVisible(bool(failed))
 
 
-def files_of(folder: Path) -> list[Item]:
-    """The volumes of a folder, or of its `images`.
-
-    Raises:
-        InputError: if there are none, or two would be written to the same files.
-    """
-    from napari_uda.data.volume import read_volume
-
-    files = find_volumes([folder])
-    cases = [case_name(file) for file in files]
-    twice = next((case for case in cases if cases.count(case) > 1), None)
-    if twice is not None:
-        raise InputError(f"{folder.name} holds {twice} twice; keep one of the two files")
-    return [
-        Item(case, lambda file=file: read_volume(file), file)  # type: ignore[misc]
-        for case, file in zip(cases, files, strict=True)
-    ]
+def _number(value: float, form: str) -> str:
+    return _DASH if math.isnan(value) else format(value, form)
 
 
-def segment_several(
-    model: Path,
-    items: Sequence[Item],
-    out: Path | None,
-    vote: bool,
-    rows: list[Row],
-    report: Report,
-    stop: threading.Event,
-) -> None:
-    """Segment volume by volume; one that fails does not keep the others from theirs.
+def show_batch(
+    viewer: ViewerModel, rows: Sequence[Row], sources: Sequence[Layer]
+) -> Iterator[None]:
+    """Add the results of open images, in small parts; in the end the first one is seen.
 
     Args:
-        model: run folder.
-        items: the volumes.
-        out: folder for the maps of every case and `summary.csv`; None keeps the predictions in `rows`.
-        vote: whether to make the reliability map.
-        rows: gets a row as soon as a volume is done; another thread may read it meanwhile.
-        report: progress in volumes.
-        stop: when set, the volume at work is given up. The ones before keep their rows and files.
+        viewer: the viewer.
+        rows: with predictions; rows without one are left out.
+        sources: the image layer of each row; results of one that was removed are left out.
+    """
+    first = ""
+    for one, source in zip(rows, sources, strict=False):  # a batch may have been cancelled
+        if one.prediction is None or source not in viewer.layers:
+            continue
+        first = first or one.case
+        unreliable = None if math.isnan(one.unreliable) else one.unreliable
+        result = Result(one.prediction, one.seconds, unreliable)
+        # the first step is the image, which is there already
+        for step in islice(result_steps(viewer, source, result), 1, None):
+            step()
+            yield
+    if first:
+        show_case(viewer, first)
+
+
+def read_row(chosen: Row, out: Path) -> list[LayerData]:
+    """Image and maps of a row that was written to files, as layer data; for a worker thread.
 
     Raises:
-        InputError: if the model cannot be used or `out` cannot be written.
-        Cancelled: when `stop` was set.
+        InputError: if a file is gone or cannot be read.
     """
-    load_torch()
-    from napari_uda.inference.loaded import LoadedRun
-    from napari_uda.inference.predict import predict
-
-    run = LoadedRun.load(model)
-    structures = list(run.run.facts.names().values())
-    try:
-        for index, item in enumerate(items):
-            report(index, len(items))
-            start = time.perf_counter()
-            try:
-                prediction = predict(run, item.read(), reliability=vote, stop=stop)
-                if out is not None:
-                    prediction.save(out)
-            except Cancelled:
-                raise
-            except Exception as error:
-                if not isinstance(error, InputError):
-                    logger.exception("%s failed", item.case)
-                rows.append(Row(item.case, item.image, problem=sentence(error)))
-                continue
-            rows.append(_row(item, prediction, vote, time.perf_counter() - start, out is None))
-    finally:
-        if out is not None and rows:
-            write_summary(out / SUMMARY, rows, structures)
-    report(len(items), len(items))
+    contents = [] if chosen.image is None else [read_layers(chosen.image, "image")]
+    for role, ending in _FILES.items():
+        file = out / f"{chosen.case}_{ending}.nii.gz"
+        if role != "reliability" or not math.isnan(chosen.unreliable):
+            contents.append(read_layers(file, role, chosen.names if role == "prediction" else None))
+    return contents
 
 
-def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) -> None:
-    """Write the table as CSV, whole or not at all.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    volumes = [f"volume_{name}_ml" for name in structures]
-    writer.writerow(["case", *volumes, "mean_entropy", "unreliable", "seconds", "problem"])
-    for row in rows:
-        numbers = [*(row.volumes_ml.get(name, math.nan) for name in structures)]
-        numbers += [row.mean_entropy, row.unreliable, row.seconds]
-        cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        writer.writerow([row.case, *cells, row.problem])
-    with atomic_file(file) as stream:
-        stream.write(text.getvalue().encode())
+def show_row(viewer: ViewerModel, contents: Sequence[LayerData]) -> Iterator[None]:
+    """Add what `read_row` gave, one layer at a time, unless the viewer has it; then show that case."""
+    case = ""
+    for content in contents:
+        layer = Layer.create(*content)
+        own = tag(layer)
+        case = str(own.get("case", ""))
+        if find(viewer, role=own.get("role"), case=case) is None:
+            layer.visible = own.get("role") in _SEEN_FIRST
+            viewer.add_layer(layer)
+            yield
+    show_case(viewer, case)
 
 
-def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: bool) -> Row:
-    inside = prediction.labels > 0
-    return Row(
-        case=item.case,
-        image=item.image,
-        names=prediction.names,
-        volumes_ml=prediction.volumes_ml(),
-        mean_entropy=float(prediction.entropy[inside].mean()) if inside.any() else math.nan,
-        unreliable=float((prediction.reliability == 2).mean()) if vote else math.nan,
-        seconds=seconds,
-        prediction=prediction if keep else None,
-    )
+def show_case(viewer: ViewerModel, case: str) -> None:
+    """Show image and prediction of a case, and hide the layers of other cases."""
+    for layer in viewer.layers:
+        own = tag(layer)
+        if "case" not in own:
+            continue
+        seen = own["case"] == case and own.get("role") in _SEEN_FIRST
+        if layer.visible != seen and (own["case"] != case or seen):
+            layer.visible = seen
+    prediction = find(viewer, role="prediction", case=case)
+    if prediction is not None:
+        viewer.layers.selection.active = prediction

@@ -5,48 +5,44 @@ images, or a folder of them, are segmented one after the other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 
 import napari.viewer
 from napari.layers import Image, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QWidget
+from superqt.utils import signals_blocked
 
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
-from napari_uda.gui.kit.jobs import Job
-from napari_uda.gui.kit.layers import RESULT_ROLES, is_volume, show_steps
-from napari_uda.gui.kit.layout import TwoParts
-from napari_uda.gui.kit.models import ModelDock, known_models, remember_model
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.segment.batch import SUMMARY, Item, Row, files_of, segment_several
-from napari_uda.gui.segment.batch_layers import read_row, show_batch, show_case, show_row
-from napari_uda.gui.segment.batch_panel import BatchPanel
+from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layers import is_volume
+from napari_uda.gui.kit.layout import TwoParts, column, row
+from napari_uda.gui.kit.models import ModelDock, known_models, remember_model, title_of
+from napari_uda.gui.kit.panel import listen
+from napari_uda.gui.kit.widgets import button, check_box, combo_box
+from napari_uda.gui.segment.batch import BatchPanel, read_row, show_batch, show_case, show_row
+from napari_uda.gui.segment.result_layers import result_steps
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.segmenting import (
+    SUMMARY,
+    Item,
     Result,
+    Row,
     adapt_and_segment,
+    files_of,
     read_model,
     segment,
+    segment_several,
     volumes_by_value,
 )
 
 _BATCH = "Segmenting several volumes…"
-_ADAPTED_ROLES = ("prediction", "entropy")
 _WAYS = (
     (
         "class ratios",
@@ -58,6 +54,21 @@ _WAYS = (
 )
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Several volumes.
+
+    Attributes:
+        rows: filled by the thread that segments.
+        out: where the results are written; None for layers.
+        sources: layers they are of; none for files.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    out: Path | None = None
+    sources: Sequence[Layer] = ()
+
+
 class SegmentDock(ModelDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
@@ -67,10 +78,9 @@ class SegmentDock(ModelDock):
         self._shown: list[Layer] = []
         self._model_problem = ""
         self._doing = ""  # what the job does
-        self._rows: list[Row] = []  # filled by the thread of a batch
-        self._out: Path | None = None  # where the last batch wrote
-        self._sources: list[Layer] = []  # layers of the last batch
+        self._batch = _Batch()
         self._build()
+        self._lay_out()
         self._list_models()
         self._update_buttons()
 
@@ -82,64 +92,50 @@ class SegmentDock(ModelDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.reliability = QCheckBox("Reliability map")
-        self.reliability.setChecked(True)
-        self.reliability.setToolTip(
+        self.reliability = check_box(
+            "Reliability map",
             "Also vote over changed copies of each slice: shows where the network contradicts itself.\n"
-            "Takes about seven times as long."
+            "Takes about seven times as long.",
+            checked=True,
         )
-        self.views = QCheckBox("Side by side")
-        self.views.setToolTip("Structures, entropy and reliability in three linked views")
-        self.run = QPushButton("Run")
-        self.run.setObjectName("run")
-        self.adapt = QPushButton("Adapt to this volume")
-        self.adapt.setObjectName("adapt")
-        self.way = QComboBox()
-        self.way.setObjectName("way")
-        self.way.setToolTip("What is adapted; the model itself stays as it is")
-        for index, (title, method, text) in enumerate(_WAYS):
-            self.way.addItem(title, method)
+        self.views = check_box(
+            "Side by side",
+            "Structures, entropy and reliability in three linked views",
+            self._on_views_toggled,
+        )
+        self.run = button("Run", slot=self._on_run, name="run")
+        self.adapt = button("Adapt to this volume", slot=self._on_adapt, name="adapt")
+        self.way = combo_box(
+            ((title, method) for title, method, _ in _WAYS),
+            "What is adapted; the model itself stays as it is",
+            name="way",
+            least_letters=6,
+        )
+        for index, (_, _, text) in enumerate(_WAYS):
             self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
         self.results = ResultView(self.viewer)
         self.legend = self.results.legend
         self.batch = BatchPanel()
+        self.batch.layers.clicked.connect(self._on_batch_layers)
+        self.batch.folder.clicked.connect(self._on_batch_folder)
+        self.batch.table.cellDoubleClicked.connect(self._on_row_chosen)
         self.results.tabs.addTab(self.batch, "Several")
-        self._lay_out()
-        self._connect()
+        self.models.currentIndexChanged.connect(self._on_model_changed)
+        listen(self, self._on_image_changed, self.viewer.layers.selection.events.changed)
 
     def _lay_out(self) -> None:
-        form = self._form()
-        options = QHBoxLayout()
-        options.addWidget(self.reliability)
-        options.addWidget(self.views)
-        options.addStretch(1)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.run, 2)
-        buttons.addWidget(self.cancel, 1)
-        adapting = QHBoxLayout()
-        adapting.addWidget(self.adapt, 2)
-        adapting.addWidget(self.way, 1)
         controls = QWidget()
-        above = QVBoxLayout(controls)
-        above.setContentsMargins(0, 0, 0, 0)
-        for layout in (form, options, buttons, adapting):
-            above.addLayout(layout)
-        above.addWidget(self.bar)
-        above.addWidget(self.status)
-        outer = QVBoxLayout(self)
-        outer.addWidget(TwoParts(controls, self.results))
-
-    def _connect(self) -> None:
-        self.models.currentIndexChanged.connect(self._on_model_changed)
-        self.run.clicked.connect(self._on_run)
-        self.adapt.clicked.connect(self._on_adapt)
-        self.views.toggled.connect(self._on_views_toggled)
-        self.batch.layers_requested.connect(self._on_batch_layers)
-        self.batch.folder_requested.connect(self._on_batch_folder)
-        self.batch.row_chosen.connect(self._on_row_chosen)
-        changed, follow = self.viewer.layers.selection.events.changed, self._on_image_changed
-        changed.connect(follow)
-        self.destroyed.connect(lambda: changed.disconnect(follow))
+        column(
+            self._form(),
+            row(self.reliability, self.views, ...),
+            row((self.run, 2), (self.cancel, 1)),
+            row((self.adapt, 2), (self.way, 1)),
+            self.bar,
+            self.status,
+            of=controls,
+            margin=0,
+        )
+        column(TwoParts(controls, self.results), of=self)
 
     # -- models -----------------------------------------------------------------------------------
 
@@ -148,42 +144,40 @@ class SegmentDock(ModelDock):
         path = Path(path).resolve()
         index = self.models.findData(str(path))
         if index < 0:
-            self.models.addItem(f"{path.name} ({path.parent.name})", str(path))
+            self.models.addItem(title_of(path), str(path))
             index = self.models.count() - 1
         self.models.setCurrentIndex(index)
 
     def _list_models(self) -> None:
         """Offer what is not offered yet; the choice stays."""
-        self.models.blockSignals(True)
-        for title, path in known_models():
-            if self.models.findData(str(path)) < 0:
-                self.models.addItem(title, str(path))
-        self.models.blockSignals(False)
+        with signals_blocked(self.models):
+            for title, path in known_models():
+                if self.models.findData(str(path)) < 0:
+                    self.models.addItem(title, str(path))
 
-    @guarded
-    def _on_model_changed(self) -> None:
-        self._describe()
-
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """Offer runs trained meanwhile; describe the chosen one, which also loads torch before it is needed."""
         super().showEvent(event)
         self._list_models()
         if not self.about.text():
-            self._describe()
+            self._on_model_changed()
 
-    def _describe(self) -> None:
+    def _on_model_changed(self) -> None:
         path = self.model
         self._model_problem = ""
         self._update_buttons()
         if path is None:
             return
         self.about.setText("Reading the model…")
-        job = Job("Read the model", lambda report, stop: read_model(path), self, quiet=True)
-        job.succeeded.connect(lambda text: self._on_described(path, text, ""))
-        job.failed.connect(lambda problem: self._on_described(path, "", problem))
-        job.start()
+        background(
+            self,
+            "Read the model",
+            partial(read_model, path),
+            lambda text: self._on_described(path, text, ""),
+            failed=lambda problem: self._on_described(path, "", problem),
+            quiet=True,
+        )
 
-    @guarded
     def _on_described(self, path: Path, text: str, problem: str) -> None:
         if path == self.model:  # not another one by now
             self.about.setText(text)
@@ -228,62 +222,36 @@ class SegmentDock(ModelDock):
         self.status.setText(self._model_obstacle() or self._message or obstacle)
         self.bar.setVisible(running)
 
-    @guarded
     def _on_run(self) -> None:
-        path, layer = self.model, self.images.layer
-        if self._obstacle() or path is None or layer is None:
-            return
         vote = self.reliability.isChecked()
         self._doing, self._part = "Segmenting…", "Slice"
-        remember_model(path)
-        self._start(
-            f"Segment {layer.name}",
-            lambda report, stop: segment(path, layer, vote, report, stop),
-            lambda result: self._on_succeeded(layer, vote, result),
-        )
+        self._begin("Segment", lambda path, layer, *job: segment(path, layer, vote, *job))
 
-    @guarded
     def _on_adapt(self) -> None:
+        way = self.way.currentData()
+        self._doing, self._part = "Adapting…", "Adapting: part"
+        self._begin("Adapt to", lambda path, layer, *job: adapt_and_segment(path, layer, way, *job))
+
+    def _begin(self, title: str, work: Callable[..., Result]) -> None:
+        """Give model and image to a thread, and show what comes out."""
         path, layer = self.model, self.images.layer
         if self._obstacle() or path is None or layer is None:
             return
-        method = self.way.currentData()
-        self._doing, self._part = "Adapting…", "Adapting: part"
         remember_model(path)
         self._start(
-            f"Adapt to {layer.name}",
-            lambda report, stop: adapt_and_segment(path, layer, method, report, stop),
-            lambda result: self._on_adapted(layer, result),
+            f"{title} {layer.name}",
+            lambda report, stop: work(path, layer, report, stop),
+            lambda result: self._on_succeeded(layer, result),
         )
 
-    @guarded
-    def _on_succeeded(self, layer: Image, vote: bool, result: Result) -> None:
+    def _on_succeeded(self, layer: Image, result: Result) -> None:
         self._finish("")
         self.views.setChecked(False)
-        roles = [role for role in RESULT_ROLES if vote or role != "reliability"]
-        steps = show_steps(self.viewer, result.prediction, layer, roles)
-        self._in_turns(self._show(steps, result))
+        self._in_turns(self._show(layer, result))
 
-    @guarded
-    def _on_adapted(self, layer: Image, result: Result) -> None:
-        adaptation = result.adaptation
-        assert adaptation is not None
-        self._finish("")
-        self.views.setChecked(False)
-        # each of the two updates its own layers when the same is done again
-        before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
-        steps: Iterator[Callable[[], Layer]] = show_steps(
-            self.viewer, before, layer, _ADAPTED_ROLES, " before"
-        )
-        if not adaptation.reverted:
-            after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
-            more = show_steps(self.viewer, after, layer, _ADAPTED_ROLES, " after")
-            steps = chain(steps, islice(more, 1, None))  # the image is there already
-        self._in_turns(self._show(steps, result))
-
-    def _show(self, steps: Iterator[Callable[[], Layer]], result: Result) -> Iterator[None]:
+    def _show(self, layer: Image, result: Result) -> Iterator[None]:
         self._shown = []
-        for step in steps:
+        for step in result_steps(self.viewer, layer, result):
             self._shown.append(step())
             yield
         self._on_shown(result)
@@ -310,7 +278,6 @@ class SegmentDock(ModelDock):
             self.results.show_result(prediction_layer, names, volumes, was)
         self._message = result.sentence
 
-    @guarded
     def _on_views_toggled(self, wanted: bool) -> None:
         if self._side_by_side is not None:
             self._side_by_side.leave()
@@ -333,16 +300,14 @@ class SegmentDock(ModelDock):
         selected = [layer for layer in images if layer in self.viewer.layers.selection]
         return selected if len(selected) > 1 else images
 
-    @guarded
     def _on_batch_layers(self) -> None:
         images = self._batch_images()
         items = [
             Item(str(tag(layer).get("case") or layer.name), partial(layer_volume, layer))
             for layer in images
         ]
-        self._start_batch(items, None, images)
+        self._start_batch(items, _Batch(sources=images))
 
-    @guarded
     def _on_batch_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of volumes to segment")
         out = folder and QFileDialog.getExistingDirectory(self, "Folder for the results")
@@ -355,75 +320,71 @@ class SegmentDock(ModelDock):
         Raises:
             InputError: if the folder holds no volumes.
         """
-        self._start_batch(files_of(folder), out, [])
+        self._start_batch(files_of(folder), _Batch(out=out))
 
-    def _start_batch(self, items: Sequence[Item], out: Path | None, sources: list[Image]) -> None:
+    def _start_batch(self, items: Sequence[Item], batch: _Batch) -> None:
         path = self.model
         if self._model_obstacle() or path is None or not items:
             return
         vote = self.reliability.isChecked()
-        rows: list[Row] = []
-        self._rows, self._out, self._sources = rows, out, list(sources)
+        self._batch = batch
         self._doing, self._part = _BATCH, "Volumes done:"
-        self.batch.show_rows(rows)
+        self.batch.show_rows(batch.rows)
         remember_model(path)
         self._start(
             f"Segment {len(items)} volumes",
-            lambda report, stop: segment_several(path, items, out, vote, rows, report, stop),
-            lambda _: self._on_batch_done(len(items)),
+            lambda report, stop: segment_several(
+                path, items, batch.out, vote, batch.rows, report, stop
+            ),
+            lambda _: self._on_batch_done(""),
         )
 
-    @guarded
     def _on_progress(self, done: int, total: int) -> None:
         super()._on_progress(done, total)
         self._show_new_rows()
 
     def _show_new_rows(self) -> None:
-        if len(self._rows) != self.batch.table.rowCount():
-            self.batch.show_rows(self._rows)
+        if len(self._batch.rows) != self.batch.table.rowCount():
+            self.batch.show_rows(self._batch.rows)
 
     def _finish(self, message: str) -> None:
         """Also of a batch that failed as a whole, say what became of each volume."""
         self._show_new_rows()
         super()._finish(message)
 
-    @guarded
     def _on_cancelled(self) -> None:
         if self._doing == _BATCH:
-            self._on_batch_done(None)
+            self._on_batch_done("Cancelled; ")
         else:
             super()._on_cancelled()
 
-    @guarded
-    def _on_batch_done(self, count: int | None) -> None:
-        """Say what was done, and show the results of layers; `count` is None after Cancel."""
-        self.batch.show_rows(self._rows)
-        good = [row for row in self._rows if not row.problem]
-        where = f"; maps and {SUMMARY} are in {self._out}" if self._out and self._rows else ""
-        ending = "Cancelled; " if count is None else ""
-        self._finish(f"{ending}{len(good)} volumes segmented{where}.")
-        if self._out is None and good:
+    def _on_batch_done(self, ending: str) -> None:
+        """Say what was done, and show the results of layers."""
+        rows, out = self._batch.rows, self._batch.out
+        good = [one for one in rows if not one.problem]
+        where = f"; maps and {SUMMARY} are in {out}" if out and rows else ""
+        count = "1 volume" if len(good) == 1 else f"{len(good)} volumes"
+        self._finish(f"{ending}{count} segmented{where}.")
+        if out is None and good:
             self.views.setChecked(False)
-            self._in_turns(show_batch(self.viewer, self._rows, self._sources))
+            self._in_turns(show_batch(self.viewer, rows, self._batch.sources))
 
-    @guarded
     def _on_row_chosen(self, index: int) -> None:
         """Show a volume of the last batch, from its layers or from its files."""
-        row = self._rows[index]
-        if row.problem or self._job is not None or self._showing:
+        chosen, out = self._batch.rows[index], self._batch.out
+        if chosen.problem or self._job is not None or self._showing:
             return
-        if self._out is None:
-            show_case(self.viewer, row.case)
-            self.results.choose_case(row.case)
+        if out is None:
+            show_case(self.viewer, chosen.case)
+            self.results.choose_case(chosen.case)
             return
-        self._doing, out = f"Reading {row.case}…", self._out
+        self._doing = f"Reading {chosen.case}…"
         self._start(
-            f"Read {row.case}",
-            lambda report, stop: read_row(row, out),
-            lambda contents: self._on_row_read(row.case, contents),
+            f"Read {chosen.case}",
+            lambda report, stop: read_row(chosen, out),
+            lambda contents: self._on_row_read(chosen.case, contents),
         )
 
-    @guarded
     def _on_row_read(self, case: str, contents: list[LayerData]) -> None:
         self._finish("")
 

@@ -1,96 +1,77 @@
-"""EntropyPanel: a threshold on entropy, what it keeps, what is drawn of it, and the way to uncertain slices."""
+"""A threshold on entropy: what it keeps, what is drawn of it, and the way to uncertain slices."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QRectF, Qt, Signal
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.segment.entropy_histogram import EntropyHistogram
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty
 
-_FIRST_STEP = 50
 UNCERTAIN_KEY = "U"
+_FIRST_STEP = 50
+_HEIGHT_PIXELS = 84
+_AXIS_PIXELS = 14
 
 
-class EntropyPanel(QWidget):
-    """Knows no viewer: it shows an `Uncertainty` and emits what is asked for.
+class EntropyPanel(Panel):
+    """Shows an `Uncertainty`; knows no viewer.
 
-    Signals: `step_changed(int)`, the threshold in hundredths; `drawing_changed()`, whenever one of the
-    three boxes `map`, `map_above` and `contours` or the threshold changed; `next_requested()`.
+    `drawing_changed()` says that the threshold or one of the boxes `map`, `map_above` and `contours`
+    changed. Who knows the slices listens to the button `next`.
     """
 
-    step_changed = Signal(int)
     drawing_changed = Signal()
-    next_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._uncertainty: Uncertainty | None = None
-        self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.slider.setObjectName("threshold")
+        self.slider = named(
+            QSlider(Qt.Orientation.Horizontal),
+            "threshold",
+            "Voxels with an entropy below the threshold count as certain",
+        )
         self.slider.setRange(1, STEPS)
         self.slider.setValue(_FIRST_STEP)
-        self.slider.setToolTip("Voxels with an entropy below the threshold count as certain")
-        self.value = QLabel()
-        self.value.setObjectName("threshold_value")
-        self.histogram = EntropyHistogram(STEPS)
-        self.map = QCheckBox("Map")
-        self.map.setObjectName("map")
-        self.map.setToolTip("Show the entropy map over the image")
-        self.map_above = QCheckBox("only above")
-        self.map_above.setObjectName("map_above")
-        self.map_above.setToolTip("Leave the map out where entropy is below the threshold")
-        self.contours = QCheckBox("Contours")
-        self.contours.setObjectName("contours")
-        self.contours.setToolTip(
-            "Draw lines of equal entropy: at the threshold, and at 0.25, 0.5 and 0.75 above it"
-        )
-        self.kept = QLabel()
-        self.kept.setObjectName("kept")
-        self.kept.setWordWrap(True)
-        self.kept.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.next = QPushButton(f"Next uncertain slice ({UNCERTAIN_KEY})")
-        self.next.setObjectName("next_uncertain")
-        self.rank = QLabel()
-        self.rank.setObjectName("rank")
-        self.rank.setWordWrap(True)
-        self._lay_out()
         self.slider.valueChanged.connect(self._on_slider)
+        self.value = label(name="threshold_value", wrap=False)
+        self.histogram = EntropyHistogram(STEPS)
         self.histogram.step_chosen.connect(self.slider.setValue)
+        self.map = check_box("Map", "Show the entropy map over the image", name="map")
+        self.map_above = check_box(
+            "only above", "Leave the map out where entropy is below the threshold", name="map_above"
+        )
+        self.contours = check_box(
+            "Contours",
+            "Draw lines of equal entropy: at the threshold, and at 0.25, 0.5 and 0.75 above it",
+            name="contours",
+        )
         for box in (self.map, self.map_above, self.contours):
-            box.toggled.connect(self._on_drawing)
-        self.next.clicked.connect(self._on_next)
+            box.toggled.connect(self.drawing_changed)
+        self.kept = label(name="kept")
+        self.kept.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.next = button(f"Next uncertain slice ({UNCERTAIN_KEY})", name="next_uncertain")
+        self.rank = label(name="rank")
+        column(
+            self.histogram,
+            row(label("Threshold", wrap=False), (self.slider, 1), self.value),
+            row(self.map, self.map_above, self.contours, ...),
+            self.kept,
+            self.next,
+            self.rank,
+            ...,
+            of=self,
+        ).setContentsMargins(0, 4, 0, 0)
         self.show_uncertainty(None)
-
-    def _lay_out(self) -> None:
-        threshold = QHBoxLayout()
-        threshold.addWidget(QLabel("Threshold"))
-        threshold.addWidget(self.slider, 1)
-        threshold.addWidget(self.value)
-        boxes = QHBoxLayout()
-        for box in (self.map, self.map_above, self.contours):
-            boxes.addWidget(box)
-        boxes.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 0)
-        layout.addWidget(self.histogram)
-        layout.addLayout(threshold)
-        layout.addLayout(boxes)
-        layout.addWidget(self.kept)
-        layout.addWidget(self.next)
-        layout.addWidget(self.rank)
-        layout.addStretch(1)
 
     @property
     def step(self) -> int:
@@ -100,10 +81,8 @@ class EntropyPanel(QWidget):
     def show_uncertainty(self, uncertainty: Uncertainty | None) -> None:
         """Show counts, or that there are none; the threshold stays."""
         self._uncertainty = uncertainty
-        for widget in (
-            *(self.slider, self.histogram),
-            *(self.map, self.map_above, self.contours),
-        ):
+        boxes = (self.map, self.map_above, self.contours)
+        for widget in (self.slider, self.histogram, *boxes):
             widget.setEnabled(uncertainty is not None)
         if uncertainty is not None:
             self.histogram.show_counts(uncertainty.of_structures)
@@ -112,7 +91,7 @@ class EntropyPanel(QWidget):
         self.next.setToolTip(
             "Slices by mean entropy of their predicted pixels, the most uncertain first"
             if ranked
-            else "No slice with a predicted structure and an entropy map"
+            else "There is no slice to go to: a result with structures and its entropy map are needed."
         )
         self.rank.setText("")
         self._describe()
@@ -135,7 +114,9 @@ class EntropyPanel(QWidget):
         self.value.setText(f"{step / STEPS:.2f}")
         self.histogram.set_step(step)
         if uncertainty is None:
-            self.kept.setText("No entropy map belongs to this result.")
+            self.kept.setText(
+                "No entropy map belongs to this result; segment the image, or open the map."
+            )
             return
         structures, volume = uncertainty.kept_of_structures(step), uncertainty.kept(step)
         lines = [
@@ -146,36 +127,110 @@ class EntropyPanel(QWidget):
             lines.append(f"Mean Dice: {_mean(below)} below the threshold, {_mean(above)} above it")
             self.kept.setToolTip(
                 "Dice below and above the threshold\n"
-                + "\n".join(f"{name}: {_two(below[name])}, {_two(above[name])}" for name in below)
+                + "\n".join(
+                    f"{name}: {_number(below[name])}, {_number(above[name])}" for name in below
+                )
             )
         else:
             lines.append("Open the reference of this case to see Dice on both sides.")
             self.kept.setToolTip("")
         self.kept.setText("\n".join(lines))
 
-    @guarded
-    def _on_slider(self, step: int) -> None:
+    def _on_slider(self) -> None:
         self._describe()
-        self.step_changed.emit(step)
         self.drawing_changed.emit()
-
-    @guarded
-    def _on_drawing(self) -> None:
-        self.drawing_changed.emit()
-
-    @guarded
-    def _on_next(self) -> None:
-        self.next_requested.emit()
 
 
 def _percent(share: float) -> str:
     return "none" if math.isnan(share) else f"{share:.1%}"
 
 
-def _mean(dice: dict[str, float]) -> str:
+def _mean(dice: Mapping[str, float]) -> str:
     known = [value for value in dice.values() if not math.isnan(value)]
-    return f"{sum(known) / len(known):.3f}" if known else "none"
+    return _number(sum(known) / len(known) if known else math.nan)
 
 
-def _two(value: float) -> str:
+def _number(value: float) -> str:
     return "none" if math.isnan(value) else f"{value:.3f}"
+
+
+class EntropyHistogram(QWidget):
+    """Bars on a logarithmic scale, blue below the threshold and orange from it on.
+
+    `step_chosen(int)` is emitted when the user clicks or drags; it does not move the threshold itself.
+    """
+
+    step_chosen = Signal(int)
+
+    def __init__(self, steps: int, parent: QWidget | None = None) -> None:
+        """Build.
+
+        Args:
+            steps: number of bins over [0, 1].
+            parent: owner.
+        """
+        super().__init__(parent)
+        self.setMinimumHeight(_HEIGHT_PIXELS)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setCursor(Qt.CursorShape.SizeHorCursor)
+        named(
+            self,
+            "entropy_histogram",
+            "Voxels of the structures by entropy, on a logarithmic scale; drag to set the threshold",
+        )
+        self._steps = steps
+        self._heights = np.zeros(steps)
+        self._step = steps
+
+    def show_counts(self, counts: NDArray[np.int64]) -> None:
+        """Draw anew; `counts` has one entry per bin."""
+        heights = np.log1p(counts.astype(np.float64))
+        self._heights = heights / max(float(heights.max()), 1.0)
+        self.update()
+
+    def set_step(self, step: int) -> None:
+        """Move the threshold."""
+        self._step = step
+        self.update()
+
+    def step_at(self, x: float) -> int:
+        """The threshold under a horizontal position in pixels: 1 to the number of bins."""
+        return int(np.clip(round(x / max(self.width(), 1) * self._steps), 1, self._steps))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Take the threshold under the mouse."""
+        self._choose(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Take the threshold under the mouse."""
+        self._choose(event)
+
+    def _choose(self, event: QMouseEvent) -> None:
+        self.step_chosen.emit(self.step_at(event.pos().x()))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Bars, threshold and the two ends of the axis."""
+        painter = QPainter(self)
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        bottom = self.height() - _AXIS_PIXELS
+        width = self.width() / self._steps
+        painter.setPen(Qt.PenStyle.NoPen)
+        for index, height in enumerate(self._heights):
+            colour = RELIABLE_COLOUR if index < self._step else UNRELIABLE_COLOUR
+            painter.setBrush(QColor(colour))
+            tall = height * (bottom - 2)
+            painter.drawRect(QRectF(index * width, bottom - tall, width + 0.5, tall))
+        painter.setPen(QPen(text, 1))
+        painter.drawLine(0, bottom, self.width(), bottom)
+        x = min(round(self._step * width), self.width() - 1)
+        painter.setPen(QPen(text, 2))
+        painter.drawLine(x, 0, x, bottom)
+        painter.setPen(text)
+        font = self.font()
+        font.setPixelSize(10)
+        painter.setFont(font)
+        axis = QRectF(0, bottom, self.width(), _AXIS_PIXELS)
+        painter.drawText(axis, int(Qt.AlignmentFlag.AlignLeft), "0")
+        painter.drawText(axis, int(Qt.AlignmentFlag.AlignHCenter), "entropy")
+        painter.drawText(axis, int(Qt.AlignmentFlag.AlignRight), "1")
+        painter.end()

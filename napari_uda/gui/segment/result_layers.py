@@ -6,7 +6,9 @@ a dock has just made.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +16,47 @@ from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.kit.colormaps import contour_colormap, entropy_colormap, structure_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.kit.layers import put, structure_names, structure_table
-from napari_uda.gui.score.edit_session import EDITED
+from napari_uda.gui.kit.layers import (
+    EDITED,
+    RESULT_ROLES,
+    put,
+    show_steps,
+    structure_names,
+    structure_table,
+)
 from napari_uda.gui.segment.uncertainty import levels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
+    from napari_uda.gui.segment.segmenting import Result
+
+_ADAPTED_ROLES = ("prediction", "entropy")
 _PREDICTION_ROLES = ("prediction", EDITED)
 _STRUCTURE_ROLES = (*_PREDICTION_ROLES, "reference")
+
+
+def result_steps(
+    viewer: ViewerModel, image: Image, result: Result
+) -> Iterator[Callable[[], Layer]]:
+    """The layers of a result as calls that make one each, the image first; see `show_steps`.
+
+    Of an adaptation there are those before, and those after unless it was given up.
+    """
+    adaptation = result.adaptation
+    if adaptation is None:
+        left_out = "reliability" if result.unreliable is None else ""
+        roles = [role for role in RESULT_ROLES if role != left_out]
+        yield from show_steps(viewer, result.prediction, image, roles)
+        return
+    # each of the two updates its own layers when the same is done again
+    before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
+    yield from show_steps(viewer, before, image, _ADAPTED_ROLES, " before")
+    if not adaptation.reverted:
+        after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
+        steps = show_steps(viewer, after, image, _ADAPTED_ROLES, " after")
+        yield from islice(steps, 1, None)  # the image is there already
 
 
 def is_prediction(layer: Layer) -> bool:
@@ -73,18 +106,24 @@ def structure_layers(viewer: ViewerModel, case: str) -> list[Labels]:
     ]
 
 
-def hide_structures(layer: Labels, hidden: Collection[int]) -> None:
-    """Show a layer's structures but for these label values, in the fixed colours."""
+def show_structures(
+    layer: Labels, hidden: Collection[int], outlined: bool | None, opacity: float | None
+) -> None:
+    """Draw structures in the fixed colours; a change costs time, so that what is so already is left.
+
+    Args:
+        layer: of a prediction or a reference.
+        hidden: label values that are not drawn.
+        outlined: borders only, or whole areas; None leaves it.
+        opacity: in [0, 1]; None leaves it.
+    """
     colormap = structure_colormap(structure_names(layer), sorted(hidden))
     if layer.colormap is not colormap:
         layer.colormap = colormap
-
-
-def outline(layer: Labels, wanted: bool) -> None:
-    """Draw borders only, or whole areas."""
-    width = 1 if wanted else 0
-    if layer.contour != width:
-        layer.contour = width
+    if outlined is not None and layer.contour != int(outlined):
+        layer.contour = int(outlined)
+    if opacity is not None and layer.opacity != opacity:
+        layer.opacity = opacity
 
 
 def show_entropy(layer: Image, visible: bool, least: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """Dock `Train`: compose a run, watch it, list and compare runs. Training itself is a process of its own."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -281,10 +281,7 @@ class TrainDock(Dock):
         self._discarding.discard(path)
         if path == self.watch.path:
             self.watch.leave()
-        self._in_background("Delete the run", RunFolder(path).delete, self._on_deleted)
-
-    def _on_deleted(self) -> None:
-        self.runs.look()
+        self._in_background("Delete the run", RunFolder(path).delete, lambda _: self.runs.look())
 
     def _agreed(self, title: str, text: str) -> bool:
         buttons = QMessageBox.StandardButton
@@ -318,11 +315,8 @@ class TrainDock(Dock):
 
     def _main_window(self) -> QMainWindow | None:
         """The window of napari, also while the dock floats in one of its own."""
-        found, widget = None, self.parentWidget()
-        while widget is not None:
-            found = widget if isinstance(widget, QMainWindow) else found
-            widget = widget.parentWidget()
-        return found
+        windows = [one for one in _ancestors(self) if isinstance(one, QMainWindow)]
+        return windows[-1] if windows else None
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask what becomes of training before the window closes."""
@@ -368,7 +362,15 @@ class TrainDock(Dock):
         box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
         box.setDefaultButton(go_on)
         box.exec()
-        return {stop: "stop", go_on: "go_on"}.get(box.clickedButton(), "stay")
+        answers = ((stop, "stop"), (go_on, "go_on"))
+        return next((said for one, said in answers if box.clickedButton() == one), "stay")
+
+
+def _ancestors(widget: QWidget) -> Iterator[QWidget]:
+    parent = widget.parentWidget()
+    while parent is not None:
+        yield parent
+        parent = parent.parentWidget()
 
 
 def is_of_user(closing: QEvent) -> bool:

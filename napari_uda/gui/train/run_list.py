@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtCore import QItemSelectionModel
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QTableWidgetItem, QWidget
 
@@ -13,7 +13,7 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.jobs import Looking
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import button, label, text_table
+from napari_uda.gui.kit.widgets import button, label, right_aligned, text_table
 from napari_uda.gui.train.run_reader import KnownRun, RunScanner
 
 _FOLDERS = "train/run_folders"
@@ -104,13 +104,10 @@ class RunList(Panel):
         self.table.setRowCount(len(self.runs))
         for row, run in enumerate(self.runs):
             steps = f"{run.step} / {run.total}" if run.total else str(run.step)
-            for index, text in enumerate(
-                (run.path.name, run.status.state.value, run.method, steps)
-            ):
-                item = QTableWidgetItem(text)
+            texts = (run.path.name, run.status.state.value, run.method)
+            for index, item in enumerate([*map(QTableWidgetItem, texts), right_aligned(steps)]):
                 item.setToolTip(f"{run.path}\n{run.words}")
                 self.table.setItem(row, index, item)
-            item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.select(marked)
         self.table.blockSignals(False)
         self.note.setText("\n".join(problems) or _NO_RUNS)

@@ -6,22 +6,24 @@ panes draw themselves: two more canvases of napari would take 0.3 s each to open
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QSplitter, QWidget
 
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry
+from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.navigation import AXIS_NAMES
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.panel import Following, Panel, delay, listen
+from napari_uda.gui.kit.sides import Sides
 from napari_uda.gui.score.slice_pane import SlicePane
 from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
-from napari_uda.gui.view.sides import Sides
 
 _REDRAW_MS = 15
 _CURSOR_SHARE = 0.04  # of the volume's longest side
@@ -29,7 +31,7 @@ _CURSOR_COLOUR = "#3DDC84"
 _LOOKS = ("visible", "opacity", "colormap", "contrast_limits", "gamma", "data", "labels_update")
 
 
-class LinkedViews(QWidget):
+class LinkedViews(Panel):
     """Two panes. `hovered(object)` tells the world position under the mouse in one of them."""
 
     hovered = Signal(object)
@@ -55,57 +57,30 @@ class LinkedViews(QWidget):
         self._on = False
         self._axes = (1, 2)  # of the volume, across which the panes cut
         self._cursor: Points | None = None
-        self._watched: list[Layer] = []
+        self._drawing = delay(self, _REDRAW_MS, self._on_draw)
+        self._looks = Following(self, self._on_changed)
         self.panes = (SlicePane(), SlicePane())
         self.splitter = QSplitter(Qt.Orientation.Vertical)
         self.splitter.setChildrenCollapsible(False)
         for number, pane in enumerate(self.panes):
             pane.setObjectName(f"pane_{number}")
+            pane.pointed.connect(partial(self._on_pointed, number))
+            pane.hovered.connect(partial(self._on_hovered, number))
+            pane.scrolled.connect(partial(self._on_scrolled, number))
             self.splitter.addWidget(pane)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.splitter)
+        column(self.splitter, of=self, margin=0)
         self.splitter.setVisible(False)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_REDRAW_MS)
-        self._timer.timeout.connect(self._draw)
-        self._connect()
-
-    def _connect(self) -> None:
-        first, second = self.panes
-        first.pointed.connect(lambda row, column: self._on_pointed(0, row, column))
-        second.pointed.connect(lambda row, column: self._on_pointed(1, row, column))
-        first.hovered.connect(lambda row, column: self._on_hovered(0, row, column))
-        second.hovered.connect(lambda row, column: self._on_hovered(1, row, column))
-        first.scrolled.connect(lambda slices: self._on_scrolled(0, slices))
-        second.scrolled.connect(lambda slices: self._on_scrolled(1, slices))
-        viewer, changed, layers_changed = self._viewer, self._on_changed, self._on_layers_changed
-        self._click = self._on_click  # one object, to be found again
         dims, layers = viewer.dims.events, viewer.layers.events
-        moves = (dims.point, dims.order, dims.ndisplay)
-        lists = (layers.inserted, layers.removed, layers.reordered)
-        for event in moves:
-            event.connect(changed)
-        for event in lists:
-            event.connect(layers_changed)
-        viewer.mouse_drag_callbacks.append(self._click)
-        watched, click = self._watched, self._click
-
-        def leave() -> None:
-            for event in moves:
-                event.disconnect(changed)
-            for event in lists:
-                event.disconnect(layers_changed)
-            viewer.mouse_drag_callbacks.remove(click)
-            _leave(watched, changed)
-
-        self.destroyed.connect(leave)
+        listen(self, self._on_changed, dims.point, dims.order, dims.ndisplay)
+        listen(self, self._on_layers_changed, layers.inserted, layers.removed, layers.reordered)
+        click = self._click  # one object, to be found again
+        viewer.mouse_drag_callbacks.append(click)
+        self.destroyed.connect(lambda: viewer.mouse_drag_callbacks.remove(click))
 
     @property
     def is_settled(self) -> bool:
         """Whether the panes show what they should."""
-        return not self._timer.isActive()
+        return not self._drawing.isActive()
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -128,28 +103,21 @@ class LinkedViews(QWidget):
                 pane.clear()
         self._on_layers_changed()
 
-    @guarded
     def _on_layers_changed(self) -> None:
-        _leave(self._watched, self._on_changed)
-        if self._on:
-            self._watched += [
-                layer for layer in self._viewer.layers if isinstance(layer, (Image, Labels))
-            ]
-            for event in (event for layer in self._watched for event in _looks(layer)):
-                event.connect(self._on_changed)
-            self._on_changed()
+        layers = self._viewer.layers if self._on else ()
+        shown = [layer for layer in layers if isinstance(layer, (Image, Labels))]
+        self._looks.follow(*(event for layer in shown for event in _looks(layer)))
+        self._on_changed()
 
-    @guarded
     def _on_changed(self) -> None:
-        if self._on and not self._timer.isActive():
-            self._timer.start()
+        if self._on and not self._drawing.isActive():
+            self._drawing.start()
 
     def redraw(self) -> None:
         """Draw soon."""
         self._on_changed()
 
-    @guarded
-    def _draw(self) -> None:
+    def _on_draw(self) -> None:
         image = self._image
         if not self._on or image is None or image not in self._viewer.layers:
             return
@@ -181,33 +149,31 @@ class LinkedViews(QWidget):
 
     # -- moving the cursor ------------------------------------------------------------------------
 
-    def _world(self, number: int, row: float, column: float) -> NDArray[np.float64] | None:
+    def _world(self, number: int, down: float, across: float) -> NDArray[np.float64] | None:
+        """Where a pixel of a pane lies in the viewer."""
         image = self._image
         if image is None or not self._on:
             return None
         index = self._index(image)
         axis = self._axes[number]
         rows, columns = (other for other in range(3) if other != axis)
-        index[rows], index[columns] = row, column
+        index[rows], index[columns] = down, across
         return np.asarray(image.data_to_world(index), float)
 
     def _go(self, world: NDArray[np.float64]) -> None:
         dims = self._viewer.dims
         dims.set_point(range(dims.ndim - 3, dims.ndim), [float(part) for part in world])
 
-    @guarded
-    def _on_pointed(self, number: int, row: float, column: float) -> None:
-        world = self._world(number, row, column)
+    def _on_pointed(self, number: int, down: float, across: float) -> None:
+        world = self._world(number, down, across)
         if world is not None:
             self._go(world)
 
-    @guarded
-    def _on_hovered(self, number: int, row: float, column: float) -> None:
-        world = self._world(number, row, column)
+    def _on_hovered(self, number: int, down: float, across: float) -> None:
+        world = self._world(number, down, across)
         if world is not None:
             self.hovered.emit(tuple(float(part) for part in world))
 
-    @guarded
     def _on_scrolled(self, number: int, slices: int) -> None:
         if self._image is None or not self._on:
             return
@@ -215,7 +181,7 @@ class LinkedViews(QWidget):
         index[axis] = np.clip(index[axis] + slices, 0, self._image.data.shape[axis] - 1)
         self._go(np.asarray(self._image.data_to_world(index), float))
 
-    def _on_click(self, viewer: Any, event: Any) -> Any:
+    def _click(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
         """In napari's canvas: a click without a drag moves the cursor there."""
         active = viewer.layers.selection.active
         edits = isinstance(active, Labels) and str(active.mode) != "pan_zoom"
@@ -259,9 +225,3 @@ class LinkedViews(QWidget):
 def _looks(layer: Layer) -> list[Any]:
     """The events after which a layer looks otherwise."""
     return [event for name in _LOOKS if (event := getattr(layer.events, name, None)) is not None]
-
-
-def _leave(watched: list[Layer], callback: Any) -> None:
-    while watched:
-        for event in _looks(watched.pop()):
-            event.disconnect(callback)

@@ -1,19 +1,108 @@
-"""Readout: what lies under the cursor, in words that keep their place."""
+"""What lies under the cursor: voxel, millimetres, intensity, structures, entropy; and five lines that say it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
-from napari_uda.gui.view.cursor_reading import Reading
+from napari_uda.gui.kit.geometry import placement, tag
+from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.sides import file_index
 
 _DASH = "–"
 _ROWS = ("Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+_NO_STRUCTURES = ("contours", "error")  # drawn from other layers
 
 
-class Readout(QWidget):
-    """Five lines; knows no viewer."""
+@dataclass(frozen=True)
+class Reading:
+    """What the layers say at one point.
+
+    Attributes:
+        voxel: `(x, y, z)` index in the image's file, from 0.
+        position_mm: `(right, anterior, superior)` in the scanner's space, RAS+.
+        intensity: of the image, in its own units.
+        structures: name of each visible layer of structures to the structure there.
+        entropy: of the newest entropy map that fits the image; None without one.
+    """
+
+    voxel: tuple[int, int, int]
+    position_mm: tuple[float, float, float]
+    intensity: float
+    structures: dict[str, str] = field(default_factory=dict)
+    entropy: float | None = None
+
+
+def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Reading | None:
+    """Read the layers at a position.
+
+    Args:
+        viewer: whose layers.
+        image: 3-D; its file gives voxel and millimetres.
+        position: in the viewer's world; the volume's axes are the last three.
+
+    Returns:
+        None outside the image.
+
+    Raises:
+        InputError: if the image is no single 3-D volume or its transform cannot be inverted.
+    """
+    where = np.asarray(position, float)[-3:]
+    index = np.asarray(image.world_to_data(where), float)
+    voxel = _voxel(index, image)
+    if voxel is None:
+        return None
+    lies = placement(image)
+    exact = file_index(index, lies.orientation, image.data.shape)
+    ras = lies.affine @ np.append(exact, 1.0)
+    whole = np.round(file_index(np.asarray(voxel, float), lies.orientation, image.data.shape))
+    structures, entropy = {}, None
+    for layer in viewer.layers:
+        role = tag(layer).get("role")
+        if isinstance(layer, Labels) and layer.visible and role not in _NO_STRUCTURES:
+            here = _value(layer, where)
+            if here is not None:
+                structures[layer.name] = _name(layer, int(here))
+        elif role == "entropy" and isinstance(layer, Image):
+            here = _value(layer, where)
+            entropy = entropy if here is None else here
+    return Reading(
+        voxel=(int(whole[0]), int(whole[1]), int(whole[2])),
+        position_mm=(float(ras[0]), float(ras[1]), float(ras[2])),
+        intensity=float(image.data[voxel]),
+        structures=structures,
+        entropy=entropy,
+    )
+
+
+def _value(layer: Layer, where: np.ndarray) -> float | None:
+    """The value of a 3-D layer at a world position; None outside of it."""
+    if layer.ndim != 3 or getattr(layer, "rgb", False) or getattr(layer, "multiscale", False):
+        return None
+    voxel = _voxel(np.asarray(layer.world_to_data(where), float), layer)
+    return None if voxel is None else float(layer.data[voxel])
+
+
+def _voxel(index: np.ndarray, layer: Layer) -> tuple[int, ...] | None:
+    rounded = tuple(int(part) for part in np.round(index))
+    inside = all(0 <= part < size for part, size in zip(rounded, layer.data.shape, strict=True))
+    return rounded if inside else None
+
+
+def _name(layer: Labels, value: int) -> str:
+    return "background" if value == 0 else structure_names(layer).get(value, f"label {value}")
+
+
+class Readout(Panel):
+    """Five lines that keep their place; knows no viewer."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,20 +124,20 @@ class Readout(QWidget):
 
     def show_reading(self, reading: Reading | None) -> None:
         """Show a reading; None outside of the image."""
-        texts = dict.fromkeys(_ROWS, _DASH)
+        texts = [_DASH] * len(_ROWS)
         if reading is not None:
-            texts |= {
-                "Voxel (x, y, z)": ", ".join(map(str, reading.voxel)),
-                "Position (mm)": position_text(reading.position_mm),
-                "Intensity": f"{reading.intensity:.5g}",
-                "Structure": _structures(reading.structures),
-                "Entropy": _DASH if reading.entropy is None else f"{reading.entropy:.3f}",
-            }
-        for title, text in texts.items():
-            self._values[title].setText(text)
+            texts = [
+                ", ".join(map(str, reading.voxel)),
+                _position(reading.position_mm),
+                f"{reading.intensity:.5g}",
+                _structures(reading.structures),
+                _DASH if reading.entropy is None else f"{reading.entropy:.3f}",
+            ]
+        for value, text in zip(self._values.values(), texts, strict=True):
+            value.setText(text)
 
 
-def position_text(position_mm: tuple[float, float, float]) -> str:
+def _position(position_mm: tuple[float, float, float]) -> str:
     """Millimetres with the side of the patient instead of a sign."""
     parts = zip(position_mm, _SIDES, strict=True)
     return "  ".join(

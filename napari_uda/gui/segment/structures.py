@@ -1,14 +1,15 @@
-"""The legend: colour, name and volume of every structure, each with an eye and a solo button."""
+"""Structures of a result: a legend with an eye and a solo button for each, outlines and opacity for all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QSlider,
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
@@ -16,14 +17,54 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.kit.widgets import swatch
+from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
 
+OUTLINE_KEY = "H"  # as in hollow; napari and its layers leave it free
+_FIRST_OPACITY = 55
 _BUTTON_PIXELS = 24
 _NAME, _VOLUME, _EYE, _SOLO = range(4)
 
 
-class Legend(QTableWidget):
+class StructurePanel(Panel):
+    """Knows no viewer. `look_changed()` says that what is hidden, outlines or opacity changed."""
+
+    look_changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._opacity_chosen = False
+        self.legend = Legend()
+        self.legend.hidden_changed.connect(self.look_changed)
+        self.outlines = check_box(
+            f"Outlines ({OUTLINE_KEY})",
+            "Draw predictions as outlines, so that the image inside is seen",
+            name="outlines",
+        )
+        self.outlines.toggled.connect(self.look_changed)
+        self.opacity = named(
+            QSlider(Qt.Orientation.Horizontal),
+            "opacity",
+            "Opacity of all predictions and references, in percent",
+        )
+        self.opacity.setRange(0, 100)
+        self.opacity.setValue(_FIRST_OPACITY)
+        self.opacity.valueChanged.connect(self._on_opacity)
+        looks = row(self.outlines, label("Opacity", wrap=False), (self.opacity, 1))
+        column((self.legend, 1), looks, of=self).setContentsMargins(0, 4, 0, 0)
+
+    @property
+    def chosen_opacity(self) -> float | None:
+        """Opacity in [0, 1]; None until the user chose one: layers keep their own."""
+        return self.opacity.value() / 100 if self._opacity_chosen else None
+
+    def _on_opacity(self) -> None:
+        self._opacity_chosen = True
+        self.look_changed.emit()
+
+
+class Legend(Guarded, QTableWidget):
     """A small table: structure (with its colour), volume in millilitres, eye, solo.
 
     `hidden_changed()` is emitted when the user hides, shows or singles out a structure;
@@ -44,15 +85,15 @@ class Legend(QTableWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setShowGrid(False)
-        self.verticalHeader().setVisible(False)
-        self.verticalHeader().setDefaultSectionSize(_BUTTON_PIXELS)
-        header = self.horizontalHeader()
-        header.setMinimumSectionSize(_BUTTON_PIXELS)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(_VOLUME, QHeaderView.ResizeMode.ResizeToContents)
-        for column in (_EYE, _SOLO):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(column, _BUTTON_PIXELS + 4)
+        rows, columns = self.verticalHeader(), self.horizontalHeader()
+        rows.setVisible(False)
+        rows.setDefaultSectionSize(_BUTTON_PIXELS)
+        columns.setMinimumSectionSize(_BUTTON_PIXELS)
+        columns.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        columns.setSectionResizeMode(_VOLUME, QHeaderView.ResizeMode.ResizeToContents)
+        for number in (_EYE, _SOLO):
+            columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
+            columns.resizeSection(number, _BUTTON_PIXELS + 4)
         self.setToolTip(
             "Structures of the result, in the colours of its layer; double-click shows the largest slice"
         )
@@ -81,64 +122,44 @@ class Legend(QTableWidget):
         """
         if dict(names) != self._names:
             self._make_rows(names)
-        for row, value in enumerate(names):
+        for number, value in enumerate(names):
             text = f"{volumes_ml.get(value, 0.0):.1f}"
             if before_ml is not None:
                 text = f"{before_ml.get(value, 0.0):.1f} → {text}"
-            self.item(row, _VOLUME).setText(text)
+            self.setItem(number, _VOLUME, right_aligned(text))
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
         self._names = dict(names)
         self._eyes, self._solos = {}, {}
         self.setRowCount(0)
         self.setRowCount(len(names))
-        for row, (value, name) in enumerate(names.items()):
+        for number, (value, name) in enumerate(names.items()):
+            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {name}")
+            about = f"Solo: show only {name}, and others with their S pressed"
+            solo = tool_button("S", about, name=f"solo_{value}")
+            for button in (eye, solo):
+                button.setCheckable(True)
+                button.setChecked(button is eye)
+                button.setAutoRaise(True)
+                button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
+                button.toggled.connect(self.hidden_changed)
+            self._eyes[value], self._solos[value] = eye, solo
             structure = QTableWidgetItem(swatch(structure_colour(name, value)), name)
             structure.setData(Qt.ItemDataRole.UserRole, value)
-            volume = QTableWidgetItem()
-            volume.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            eye = EyeButton()
-            eye.setObjectName(f"eye_{value}")
-            eye.setToolTip(f"Show or hide {name}")
-            eye.toggled.connect(self._on_toggled)
-            solo = QToolButton()
-            solo.setObjectName(f"solo_{value}")
-            solo.setText("S")
-            solo.setCheckable(True)
-            solo.setAutoRaise(True)
-            solo.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
-            solo.setToolTip(f"Solo: show only {name}, and others with their S pressed")
-            solo.toggled.connect(self._on_toggled)
-            self._eyes[value], self._solos[value] = eye, solo
-            self.setItem(row, _NAME, structure)
-            self.setItem(row, _VOLUME, volume)
-            self.setCellWidget(row, _EYE, eye)
-            self.setCellWidget(row, _SOLO, solo)
+            self.setItem(number, _NAME, structure)
+            self.setCellWidget(number, _EYE, eye)
+            self.setCellWidget(number, _SOLO, solo)
 
-    @guarded
-    def _on_toggled(self) -> None:
-        self.hidden_changed.emit()
-
-    @guarded
-    def _on_double_clicked(self, row: int) -> None:
-        self.structure_chosen.emit(int(self.item(row, _NAME).data(Qt.ItemDataRole.UserRole)))
+    def _on_double_clicked(self, number: int) -> None:
+        structure = self.item(number, _NAME)
+        if structure is not None:
+            self.structure_chosen.emit(int(structure.data(Qt.ItemDataRole.UserRole)))
 
 
 class EyeButton(QToolButton):
     """An open eye while it is pressed, a crossed one otherwise, drawn in the theme's text colour."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setCheckable(True)
-        self.setChecked(True)
-        self.setAutoRaise(True)
-        self.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
-
-    def sizeHint(self) -> QSize:
-        """A square."""
-        return QSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """The eye."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
