@@ -121,7 +121,7 @@ def test_divergence_and_order_of_hints() -> None:
 
 def test_hints_about_foreground() -> None:
     nothing = {"MYO": np.zeros(2), "LVC": np.zeros(2)}
-    assert "background only" in hints(RunHistory(), {}, nothing)[0].text
+    assert "only background" in hints(RunHistory(), {}, nothing)[0].text
     one = {"MYO": np.array([0.0, 4.0]), "LVC": np.zeros(2)}
     assert [h.text for h in hints(RunHistory(), {}, one)] == [
         "Not found on the chosen slices: LVC."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_uda.core.structure_colours import PALETTE
 
 Level = Literal["note", "warning"]
+_Said = Iterator[tuple[Level, str]]
 
 VALIDATION = "source_validation_dice"
 _SHARES = ("_dice", "_share")
@@ -187,7 +188,7 @@ def hints(
         settings: its `config.yaml` as plain values.
         areas_mm2: structure name to its area in each previewed slice, `(N,)`; None without a preview.
     """
-    found = [
+    said = [
         *_not_finite(history),
         *_discriminators(history, settings),
         *_reliable_share(history),
@@ -195,47 +196,39 @@ def hints(
         *_divergence(history),
         *_foreground(areas_mm2 or {}),
     ]
-    return sorted(found, key=lambda hint: hint.level != "warning")
+    return [Hint(level, text) for level, text in sorted(said, key=lambda one: one[0] != "warning")]
 
 
-def _not_finite(history: RunHistory) -> list[Hint]:
-    found = []
+def _not_finite(history: RunHistory) -> _Said:
     for name in history.names():
         steps, values = history.series(name)
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            text = (
+            yield (
+                "warning",
                 f"{title(name)} is not finite since step {steps[bad[0]]}; lower learning rates, or set "
-                "clip_norm."
+                "clip_norm.",
             )
-            found.append(Hint("warning", text))
-    return found
 
 
-def _discriminators(history: RunHistory, settings: Mapping[str, Any]) -> list[Hint]:
-    found = []
+def _discriminators(history: RunHistory, settings: Mapping[str, Any]) -> _Said:
     for name in history.names():
         recent = history.recent(name)
         if not name.startswith("discriminator") or recent is None:
             continue
         seen, loss = f"{title(name)} is {recent:.3f}", recent / _CHANCE[_loss_of(name, settings)]
         if loss < _WINS:
-            text = (
+            yield (
+                "warning",
                 f"{seen}: it tells the domains apart without effort and teaches nothing; lower its "
-                "learning rate, or raise the adversarial weight."
+                "learning rate, or raise the adversarial weight.",
             )
-            found.append(Hint("warning", text))
         elif loss > _RISES:
-            text = (
-                f"{seen}, worse than guessing: its training is unstable; lower its learning rate."
-            )
-            found.append(Hint("warning", text))
+            text = ", worse than guessing: its training is unstable; lower its learning rate."
+            yield "warning", seen + text
         elif loss > _AT_CHANCE:
-            text = (
-                f"{seen}, as good as guessing: the domains look alike to it, or it does not learn."
-            )
-            found.append(Hint("note", text))
-    return found
+            text = ", as good as guessing: the domains look alike to it, or it does not learn."
+            yield "note", seen + text
 
 
 def _loss_of(name: str, settings: Mapping[str, Any]) -> str:
@@ -247,53 +240,51 @@ def _loss_of(name: str, settings: Mapping[str, Any]) -> str:
     return loss if loss in _CHANCE else "bce"
 
 
-def _reliable_share(history: RunHistory) -> list[Hint]:
+def _reliable_share(history: RunHistory) -> _Said:
     share = history.recent("reliable_share")
-    if share is None:
-        return []
-    if share < _FEW_RELIABLE:
-        text = (
+    if share is not None and share < _FEW_RELIABLE:
+        yield (
+            "warning",
             f"Only {share:.0%} of the target's pixels are reliable: entropy rises almost everywhere; "
-            "warm up longer, or weaken the views (method.reliability)."
+            "warm up longer, or weaken the views (method.reliability).",
         )
-        return [Hint("warning", text)]
-    if share > _ALL_RELIABLE:
-        text = f"{share:.1%} of the target's pixels are reliable: the views hardly ever contradict."
-        return [Hint("note", text)]
-    return []
+    if share is not None and share > _ALL_RELIABLE:
+        text = "of the target's pixels are reliable: the views hardly ever contradict each other."
+        yield "note", f"{share:.1%} {text}"
 
 
-def _moved_anatomy(history: RunHistory) -> list[Hint]:
+def _moved_anatomy(history: RunHistory) -> _Said:
     dice = history.recent("structure_dice")
-    if dice is None or dice >= _MOVED:
-        return []
-    text = (
-        f"Dice of translated-and-back source slices is {dice:.2f}: the generators may move anatomy; "
-        "raise cycle_weight, or train longer."
-    )
-    return [Hint("warning" if history.step > _EARLY_STEPS else "note", text)]
+    if dice is not None and dice < _MOVED:
+        yield (
+            "warning" if history.step > _EARLY_STEPS else "note",
+            f"Dice of translated-and-back source slices is {dice:.2f}: the generators may move anatomy; "
+            "raise cycle_weight, or train longer.",
+        )
 
 
-def _divergence(history: RunHistory) -> list[Hint]:
+def _divergence(history: RunHistory) -> _Said:
     _, values = history.series("segmentation")
     recent = history.recent("segmentation")
     finite = values[np.isfinite(values)]
     if recent is None or not finite.size:
-        return []
+        return
     lowest = float(np.median(np.sort(finite)[: max(1, finite.size // 4)]))
     if lowest > 0 and recent > _DIVERGED * lowest:
-        text = f"The segmentation loss is {recent:.3f} after {lowest:.3f}: training diverges; lower learning rates."
-        return [Hint("warning", text)]
-    return []
+        yield (
+            "warning",
+            f"The segmentation loss is {recent:.3f} after {lowest:.3f}: training diverges; lower "
+            "learning rates.",
+        )
 
 
-def _foreground(areas_mm2: Mapping[str, NDArray[np.float64]]) -> list[Hint]:
-    if not areas_mm2:
-        return []
-    if not any(areas.any() for areas in areas_mm2.values()):
-        text = "The network draws background only on the chosen slices: too early, or it has collapsed."
-        return [Hint("warning", text)]
+def _foreground(areas_mm2: Mapping[str, NDArray[np.float64]]) -> _Said:
     empty = [name for name, areas in areas_mm2.items() if not areas.any()]
-    if empty:
-        return [Hint("note", f"Not found on the chosen slices: {', '.join(empty)}.")]
-    return []
+    if empty and len(empty) == len(areas_mm2):
+        yield (
+            "warning",
+            "The network draws only background on the chosen slices: it is too early to see more, or "
+            "the network has collapsed.",
+        )
+    elif empty:
+        yield "note", f"Not found on the chosen slices: {', '.join(empty)}."
