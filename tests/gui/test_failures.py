@@ -130,7 +130,7 @@ def test_training_goes_on_after_a_full_disk_and_after_a_kill(
     qtbot.waitUntil(lambda: len(notifications()) == 2 and resting(), timeout=WAIT_MS)
     assert "free space there and resume" in notifications()[0]
     assert "ended by signal 9" in notifications()[1]
-    assert "Resume goes on from the last checkpoint" in train.watch.status.text()
+    assert "Resume continues from the last checkpoint" in train.watch.status.text()
     before = len(folder.events())
     train.watch.resume.click()
     qtbot.waitUntil(lambda: len(folder.events()) > before, timeout=WAIT_MS)
