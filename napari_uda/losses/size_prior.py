@@ -7,7 +7,7 @@ structures a slice has comes from the cohort, from tags, or from what the source
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeGuard
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -71,6 +71,11 @@ class SizePriorConfig(Config):
                 f"prior_sizes {self.prior_sizes} needs given_sizes; give one for each structure"
             )
         return self
+
+
+def has_size_prior(config: Config) -> TypeGuard[SizePriorConfig]:
+    """Whether the settings of a method are those of one that expects sizes of structures."""
+    return isinstance(config, SizePriorConfig)
 
 
 class ExpectedAreas(NamedTuple):
