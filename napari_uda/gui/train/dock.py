@@ -402,15 +402,15 @@ def _outcome(path: Path, code: int, words: str, may_take_back: bool) -> tuple[st
     if code < 0:
         reason = (
             f"The training process was ended by signal {-code}, perhaps because memory ran out; "
-            "Resume goes on from the last checkpoint."
+            "Resume continues from the last checkpoint."
         )
     taken_back = may_take_back and not folder.has_trained()
     if taken_back:
         folder.take_back()
     if not reason and _is_full(path):
         reason = (
-            f"The disk of {path} is full, so training could not go on; free space there, and Resume "
-            "goes on from the last checkpoint."
+            f"The disk of {path} is full, so training could not continue; free space there, and Resume "
+            "continues from the last checkpoint."
         )
     return (
         reason or f"The training process ended with code {code}; log.txt may say why.",

@@ -87,7 +87,7 @@ class WatchTab(Panel):
             "Stop", "Save and end after the current step; it can be resumed", name="stop"
         )
         self.discard = button("Cancel…", "End at once and delete the run", name="discard")
-        self.resume = button("Resume", "Go on from the last checkpoint, exactly", name="resume")
+        self.resume = button("Resume", "Continue exactly from the last checkpoint", name="resume")
         self.more = button(
             "Continue…",
             "More steps: a new run that starts from the weights of this one, with learning rates\n"
