@@ -39,7 +39,7 @@ lint: $(VENV)/.ready-dev ## ruff, mypy, codespell and the manifest's check
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m codespell_lib napari_uda tests benchmarks docs tools *.md *.toml *.yaml *.yml Makefile
+	$(BIN)/python -m codespell_lib napari_uda tests benchmarks docs examples tools *.md *.toml *.yaml *.yml Makefile
 	$(BIN)/npe2 validate napari.yaml
 
 format: $(VENV)/.ready-dev ## let ruff rewrite the code

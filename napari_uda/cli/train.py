@@ -126,8 +126,11 @@ def drive(run: Run, title: str = "") -> None:
 
 def _losses(scalars: Mapping[str, float]) -> list[float]:
     """The segmentor's loss terms among what a method logs."""
-    others = ("discriminator", "reliable", "structure")
-    return [value for name, value in scalars.items() if not name.startswith(others)]
+    return [
+        value
+        for name, value in scalars.items()
+        if not name.startswith("discriminator") and not name.endswith(("_share", "_dice"))
+    ]
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def translate(
     The change from slice to slice is the mean absolute difference of intensities that go from -1 to 1.
 
     Args:
-        run: run folder of a trained model with generators (cyclegan, attent).
+        run: run folder of a trained model of a method that translates images, such as cyclegan.
         images: volumes, DICOM folders, or folders of volumes.
         out: folder for `<case>_translated.nii.gz`, `<case>_cycle.nii.gz` and, of a run with attention gates,
             `<case>_attention_<resolution>.nii.gz` (quarter, half, full).

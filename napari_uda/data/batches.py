@@ -28,9 +28,11 @@ class AugmentConfig(Config):
     """Random changes of the training slices."""
 
     intensity: IntensityAugmentation = "none"
-    """none, gamma (with contrast), bezier, gin (random convolutions), gin_ipa (two of them by place)."""
+    """Random change of grey values in labelled slices: none, gamma (with contrast and brightness),
+    bezier (a random grey-value curve), gin (random convolutions) or gin_ipa (two results of gin,
+    blended from place to place)."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
-    """Affine moves of source and target slices."""
+    """Random rotation, scaling, shear and shift of source and target slices."""
 
 
 @dataclass(frozen=True)

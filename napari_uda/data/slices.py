@@ -31,13 +31,15 @@ class SliceGrid(Config):
     """How a volume becomes slices: axis, pixel size, window and neighbours; stored in the run."""
 
     axis: int = Field(ge=0, le=2)
-    """Canonical array axis (0 superior, 1 anterior, 2 right) across which slices are cut."""
+    """Canonical array axis across which slices are cut: 0 (towards the head), 1 (towards the front)
+    or 2 (towards the patient's right)."""
     pixel_mm: float = Field(gt=0)
     """Side of a pixel in millimetres, in both directions of the slice plane."""
     size: int = Field(ge=8)
-    """Side of the training window in pixels."""
+    """Side of the square training window in pixels."""
     neighbours: int = Field(default=1, ge=1)
-    """Slices given to the network as channels (odd); the middle one is segmented."""
+    """How many neighbouring slices the network gets as channels (odd); the middle one is
+    segmented."""
 
     def plane_shape(self, volume: Volume) -> tuple[int, int]:
         """Pixels of a resampled slice of `volume` (any orientation): height, width."""

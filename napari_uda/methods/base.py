@@ -41,27 +41,31 @@ class MethodConfig(Config):
     """Settings that every method has."""
 
     name: str
-    """The method."""
+    """Name of the method."""
     segmentor_optimizer: OptimizerConfig = OptimizerConfig()
-    """Optimiser of the segmentor."""
+    """Optimiser of the segmentation network."""
     backbone_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Backbone learning rate over the nominal one; 3 mimics released code that lists weights 3 times."""
+    """Factor on the learning rate of the network's backbone; 3 imitates released code that lists
+    backbone weights three times."""
     lr_power: float = Field(default=0.9, ge=0)
     """Learning rates fall as (1 - step/steps) to this power; 0 keeps them constant."""
     aux_weight: float = Field(default=0.1, ge=0)
-    """Weight of the supervised loss of the auxiliary head; 0 is off."""
+    """Weight of the auxiliary head's supervised loss, the main head's being 1; 0 switches it
+    off."""
     ce_weight: float = Field(default=1.0, ge=0)
-    """Weight of the cross-entropy; 0 is off."""
+    """Weight of the cross-entropy; 0 switches it off."""
     ce_class_weights: bool = True
-    """Weigh cross-entropy by class rarity, as SE-ASA's code; off draws thin structures less thick."""
+    """Weigh rare classes more in the cross-entropy, as in SE-ASA's code; switched off, thin
+    structures come out less thick."""
     dice_weight: float = Field(default=1.0, ge=0)
-    """Weight of the soft Dice loss; 0 is off."""
+    """Weight of the soft Dice loss; 0 switches it off."""
     reliability: ReliabilityConfig = ReliabilityConfig()
-    """The vote that calls a pixel reliable: in training where the method uses it, and in predict."""
+    """The vote that calls a pixel reliable, in prediction and, where the method uses it, in
+    training."""
 
     @property
     def target_supervision(self) -> str:
-        """What these settings tell the method of the target's labels; kept in the run's facts."""
+        """Which labels of the target these settings give the method, in words; kept in the run's facts."""
         return "none"
 
     @model_validator(mode="after")
@@ -82,7 +86,7 @@ class TranslatingConfig(MethodConfig):
 
 
 def supervision_with_start(own: str, start: str) -> str:
-    """What weights know of the target's labels that begin as those of another run on the same target.
+    """Which labels of the target a run has used that starts from another run on the same target.
 
     Args:
         own: `MethodConfig.target_supervision` of the run.
@@ -107,7 +111,7 @@ class Method(nn.Module, Generic[C]):
     family: ClassVar[Family]
     """What it adapts, or how: the heading under which tables and pickers list it."""
     paper: ClassVar[str]
-    """Short citation."""
+    """Short citation of the paper."""
     summary: ClassVar[str]
     """One sentence for the method table."""
     needs: ClassVar[frozenset[Need]]

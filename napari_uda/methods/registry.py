@@ -1,7 +1,8 @@
 """METHODS: every adaptation method by name, found in this folder and in other installed packages.
 
-A package offers a method by an entry point of the group `napari_uda.methods` that names the module it is
-in. Its name, settings, form and tests then come from the method's class, as for those of this folder.
+A package offers a method by an entry point of the group `napari_uda.methods` that names its class, or the
+module it is in. Its name, settings and form then come from the class, as for those of this folder; see
+`examples/new_method`.
 """
 
 from __future__ import annotations
@@ -9,23 +10,24 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from napari_uda.core.errors import InputError
-from napari_uda.methods.base import Method, MethodConfig
+from napari_uda.core.version import installed_version
+from napari_uda.methods.base import Family, Method, MethodConfig, Need
 from napari_uda.networks.build import build_segmentor
 from napari_uda.networks.segmentor import SegmentorConfig
 
 logger = logging.getLogger(__name__)
 
 GROUP = "napari_uda.methods"
-_PACKAGE = "napari_uda"
 
 
 class _Methods(Mapping[str, type[Method[Any]]]):
@@ -34,7 +36,8 @@ class _Methods(Mapping[str, type[Method[Any]]]):
     def __init__(self) -> None:
         self._found: dict[str, type[Method[Any]]] = {}
         self._packages: dict[str, str] = {}
-        self._begun = self._complete = False
+        self._unusable: dict[str, str] = {}
+        self._scanning = self._complete = False
         self._lock = RLock()
 
     def package(self, name: str) -> str:
@@ -42,57 +45,95 @@ class _Methods(Mapping[str, type[Method[Any]]]):
         self._scan()
         return self._packages.get(name, "")
 
+    def why_missing(self, name: str, package: str) -> str:
+        """Why the method of a run is not here, and what helps, in one sentence.
+
+        Args:
+            name: of the method.
+            package: name and version of the package that it came from (`package` where the run was made).
+        """
+        self._scan()
+        made_by = f"the run was made by the method {name} of the package {package}"
+        package, _, version = package.partition(" ")
+        if package in self._unusable:
+            return (
+                f"{made_by}, which is installed here but cannot be used ({self._unusable[package]}); "
+                f"update it or install it anew (pip install --force-reinstall {package})"
+            )
+        here = installed_version(package)
+        if not here:
+            return f"{made_by}, which is not installed here; install it (pip install {package})"
+        return (
+            f"{made_by}, and the version that is installed here, {here}, does not bring this method; "
+            f"install that version (pip install {package}=={version})"
+        )
+
     def _scan(self) -> dict[str, type[Method[Any]]]:
         if self._complete:
             return self._found
-        with (
-            self._lock
-        ):  # docks ask from several threads at once, and none may see half of the list
-            if self._begun:
+        with self._lock:  # docks ask from several threads, and none may see half of the list
+            if self._complete or self._scanning:  # or a package asks while it is imported
                 return self._found
-            self._begun = True
-            package = importlib.import_module("napari_uda.methods")
-            for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-                if info.name not in ("base", "registry"):
-                    self._add(importlib.import_module(f"napari_uda.methods.{info.name}"))
-            for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
-                self._add_foreign(point)
-            self._complete = True
+            self._scanning = True
+            try:
+                self._found.clear()
+                self._add_own()
+                for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+                    self._add_foreign(point)
+                self._complete = True
+            finally:
+                self._scanning = False
         return self._found
 
-    def _add(self, module: ModuleType) -> list[str]:
-        """Take the methods that a module defines."""
-        added: dict[str, type[Method[Any]]] = {}
-        for value in vars(module).values():
-            if not isinstance(value, type) or value.__module__ != module.__name__:
+    def _add_own(self) -> None:
+        """Take the methods of this folder."""
+        folder = importlib.import_module("napari_uda.methods")
+        for info in sorted(pkgutil.iter_modules(folder.__path__), key=lambda m: m.name):
+            if info.name in ("base", "registry"):
                 continue
-            if issubclass(value, Method):
-                name = value.config_class.model_fields["name"].default
-                known = self._found.get(name) or added.get(name)
-                if known is not None:
+            for kind in _defined_in(importlib.import_module(f"{folder.__name__}.{info.name}")):
+                known = self._found.setdefault(_name_of(kind), kind)
+                if known is not kind:
                     raise TypeError(
-                        f"method {name!r} is defined in {known.__module__} and in {module.__name__}"
+                        f"method {_name_of(kind)!r} is defined in {known.__module__} and in {kind.__module__}"
                     )
-                added[name] = value
-        self._found |= added
-        return list(added)
 
     def _add_foreign(self, point: EntryPoint) -> None:
-        """Take the methods of another package; one that cannot be imported is left out, with a warning."""
+        """Take the methods of another package; what cannot be used is left out, with a warning."""
         package = point.dist.name if point.dist is not None else point.value
+        package_version = f"{package} {point.dist.version}" if point.dist is not None else package
         try:
-            names = self._add(importlib.import_module(point.module))
+            loaded = point.load()
+            kinds = _defined_in(loaded) if isinstance(loaded, ModuleType) else [loaded]
+            if not kinds:
+                raise TypeError(f"{point.value} defines no method")
+            for kind in kinds:
+                _check(kind)
         except Exception as error:  # noqa: BLE001 - a broken package must not take the others with it
+            self._unusable[package] = f"{type(error).__name__}: {error}"
             logger.warning(
-                "The methods of the package %s are left out, because it cannot be imported (%s: %s); "
-                "update or uninstall it.",
-                package,
-                type(error).__name__,
-                error,
+                "The methods of the package %s are left out, because it cannot be used (%s); update or "
+                "uninstall it.",
+                package_version,
+                self._unusable[package],
             )
             return
-        version = point.dist.version if point.dist is not None else ""
-        self._packages |= {name: f"{package} {version}".strip() for name in names}
+        for kind in kinds:
+            name = _name_of(kind)
+            if name in self._found:
+                logger.warning(
+                    "The method %s of the package %s is left out, because %s has a method of that name "
+                    "already; ask the authors of %s for another name, or uninstall it.",
+                    name,
+                    package_version,
+                    f"the package {self._packages[name]}"
+                    if name in self._packages
+                    else "napari_uda itself",
+                    package,
+                )
+                continue
+            self._found[name] = kind
+            self._packages[name] = package_version
 
     def __getitem__(self, name: str) -> type[Method[Any]]:
         return self._scan()[name]
@@ -102,6 +143,43 @@ class _Methods(Mapping[str, type[Method[Any]]]):
 
     def __len__(self) -> int:
         return len(self._scan())
+
+
+def _defined_in(module: ModuleType) -> list[type[Method[Any]]]:
+    """The methods that a module defines, those that it only imports left out."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and value.__module__ == module.__name__
+    ]
+
+
+def _name_of(kind: type[Method[Any]]) -> str:
+    name: str = kind.config_class.model_fields["name"].default
+    return name
+
+
+def _check(kind: object) -> None:
+    """Refuse what would fail later wherever methods are listed.
+
+    Raises:
+        TypeError: if it is no method, or does not say what a method says of itself.
+        ValueError: if it says what nobody understands.
+    """
+    if not isinstance(kind, type) or not issubclass(kind, Method):
+        raise TypeError(f"{kind!r} is not a subclass of Method")
+    for attribute in ("config_class", "family", "paper", "summary", "needs"):
+        if not hasattr(kind, attribute):
+            raise TypeError(f"{kind.__name__} has no {attribute}")
+    name = kind.config_class().name  # type: ignore[call-arg] # every setting has a default, or this fails
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"the name {name!r} has other characters than a to z, 0 to 9 and _")
+    if kind.family not in get_args(Family):
+        raise ValueError(f"family {kind.family!r} is none of {', '.join(get_args(Family))}")
+    if not kind.needs <= set(get_args(Need)):
+        raise ValueError(f"needs holds other words than {', '.join(get_args(Need))}")
 
 
 METHODS = _Methods()

@@ -45,27 +45,37 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
     """Settings of sfda. It reads no label map, so the weights of cross-entropy and Dice do nothing."""
 
     name: Literal["sfda"] = "sfda"
-    """The method."""
+    """Name of the method."""
     segmentor_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-6, momentum=0.9, weight_decay=1e-3
     )
-    """Optimiser of the segmentor; 1e-6 needs thousands of steps, with few slices take more (SF-D14)."""
+    """Optimiser of the segmentation network; its rate of 1e-6 needs thousands of steps, so raise it
+    for few slices (SF-D14)."""
     entropy_weight: float = Field(default=1.0, ge=0)
-    """Weight of the class-weighted entropy of target predictions; 0 is off."""
+    """Weight of the class-weighted entropy of target predictions; 0 switches it off."""
     prior_weight: float = Field(default=1.0, ge=0)
-    """lambda, weight of the divergence between predicted and expected class ratios; 0 is off."""
+    """Weight lambda of the divergence between predicted and expected class ratios; 0 switches it
+    off."""
     divergence: Divergence = "adami"
-    """adami: KL(predicted || expected), MedIA 2022; adaent: KL(expected || predicted), MICCAI 2020."""
+    """Direction of the divergence: adami, KL(predicted || expected), MedIA 2022; or adaent,
+    KL(expected || predicted), MICCAI 2020."""
     ratio: RatioMode = "mean"
-    """Predicted ratio: mean of probabilities (paper), maxnorm as the released code (SF-D1), or argmax: the share of pixels that a class wins, with the gradient of mean."""
+    """How predicted class ratios are computed: mean (of probabilities, the paper), maxnorm
+    (relative to the largest probability, the released code, SF-D1) or argmax (the share of pixels
+    that a class wins, with the gradient of mean)."""
     ratio_floor: float = Field(default=FLOOR, gt=0, le=1e-2)
-    """Added inside logarithms of ratios; it sets the price of a structure said to be absent (SF-D6)."""
+    """Small number added to ratios before their logarithm; it sets the cost of predicting a structure
+    that is said to be absent (SF-D6)."""
     entropy_class_weights: Literal["sizes", "uniform", "given"] = "sizes"
-    """Weights nu of the entropy: by the inverse of the expected sizes or all equal, with sum 1, or as given."""
+    """Class weights nu of the entropy: sizes (by the inverse of the expected sizes, sum 1), uniform
+    (all equal, sum 1) or given (given_class_weights)."""
     given_class_weights: dict[str, float] = Field(default_factory=dict)
-    """For entropy_class_weights given: structure name to weight, `background` among them."""
+    """For entropy_class_weights given: the weight of each structure by name, and of
+    `background`."""
     batch_norm: Literal["adapt", "frozen", "batch"] = "adapt"
-    """adapt: train on batch statistics, predict with running ones of the target; frozen: the source's throughout; batch: as adapt, but predict with those of the predicted batch."""
+    """Statistics of batch normalisation: adapt (learn with those of the batch, predict with running
+    ones of the target), frozen (those of the source run throughout) or batch (as adapt, but predict
+    with those of the predicted batch)."""
 
     @property
     def target_supervision(self) -> str:
@@ -95,7 +105,9 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
                 "above 0"
             )
         if self.entropy_class_weights == "given" and not self.given_class_weights:
-            raise ValueError("entropy_class_weights given needs given_class_weights; name them")
+            raise ValueError(
+                "entropy_class_weights given needs given_class_weights; give one for each structure and for background"
+            )
         if self.reads_weak_labels and self.prior_weight and self.weak_labels is None:
             raise ValueError(
                 "tags and true sizes are read from weak_labels; give the file that napari-uda tags made"

@@ -35,7 +35,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def _normalise_over_ranks(self, image: Tensor) -> Tensor:
         values = image.float()
         size = values.new_tensor([float(values.numel() // values.shape[1])])
-        sums = all_sum(torch.cat([values.sum((0, 2, 3)), size]))
+        # the number of pixels travels with the C sums, in one message
+        sums = all_sum(torch.cat([values.sum((0, 2, 3)), size]))  # (C + 1,)
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = values - mean[:, None, None]
@@ -59,7 +60,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if momentum is None:  # torch's cumulative average
             momentum = 1.0 / float(self.num_batches_tracked or 1)
         self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * count / (count - 1), momentum)
+        self.running_var.lerp_(variance * count / (count - 1), momentum)  # unbiased, as torch's
 
 
 def normalisation(name: NormName, channels: int) -> nn.Module:

@@ -53,7 +53,8 @@ class Run(RunFolder):
         run = cls(Path(path), with_absolute_paths(config))
         try:
             write_text(run.config_file, dump_config(run.config))
-            write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+            environment = json.dumps(_environment(run.config), indent=2)
+            write_text(run.path / "environment.json", environment + "\n")
         except InputError:
             run.take_back()  # or the folder would hold a run already when there is space again
             raise
@@ -269,12 +270,19 @@ def read_config(file: Path) -> RunConfig:
     """Read a complete `config.yaml`.
 
     Raises:
-        InputError: naming the first field that does not fit.
+        InputError: naming the first field that does not fit, or the package that the method came from
+            if that is not installed.
     """
+    from napari_uda.methods.registry import METHODS
     from napari_uda.run.config import RunConfig
 
-    advice = remedy(file.parent, "correct or remove it")
-    return parse_config(read_yaml(file), RunConfig, str(file), advice)
+    values = read_yaml(file)
+    method = values.get("method") if isinstance(values, dict) else None
+    name = str(method.get("name", "")) if isinstance(method, dict) else ""
+    package = _stored_environment(file.parent).get("method_package", "")
+    if package and name not in METHODS:
+        raise InputError(f"{file.parent}: {METHODS.why_missing(name, package)}")
+    return parse_config(values, RunConfig, str(file), remedy(file.parent, "correct or remove it"))
 
 
 def parse_config(
@@ -289,12 +297,18 @@ def parse_config(
 
 def remedy(folder: Path, otherwise: str) -> str:
     """What helps where a run cannot be understood: the version that made it, if that is another one."""
-    from napari_uda.core.version import __version__
+    from napari_uda.core.version import __version__, installed_version
 
-    made_by = _stored_environment(folder).get("napari_uda", "")
-    if made_by in ("", __version__):
-        return otherwise
-    return f"it was made by napari_uda {made_by}, and this is {__version__}: use that version"
+    stored = _stored_environment(folder)
+    made_by = stored.get("napari_uda", "")
+    if made_by not in ("", __version__):
+        return f"it was made by napari_uda {made_by}, and this is {__version__}: use that version"
+    package, _, version = stored.get("method_package", "").partition(" ")
+    here = installed_version(package) if package else ""
+    if here != version:
+        now = f"this is {here}" if here else "none is installed here"
+        return f"it was made by {package} {version}, and {now}: use that version"
+    return otherwise
 
 
 def _stored_environment(folder: Path) -> dict[str, str]:
@@ -339,14 +353,16 @@ def _append(file: Path, line: str) -> None:
         raise InputError(cannot_write(file.name, file.parent, error)) from error
 
 
-def _environment() -> dict[str, str]:
+def _environment(config: RunConfig) -> dict[str, str]:
     import numpy as np
     import torch
 
     from napari_uda.core.version import __version__
+    from napari_uda.methods.registry import METHODS
 
     return {
         "napari_uda": __version__,
+        "method_package": METHODS.package(config.method.name),  # "" for a method of napari_uda
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

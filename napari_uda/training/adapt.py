@@ -28,7 +28,7 @@ from napari_uda.data.slices import SliceStore, fill_store
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
-from napari_uda.losses.size_prior import SizePriorConfig
+from napari_uda.losses.size_prior import has_size_prior
 from napari_uda.methods.registry import METHODS
 from napari_uda.networks.segmentor import ParameterGroup, Segmentor, SegmentorOutput
 from napari_uda.run.run import Run, write_text
@@ -179,7 +179,7 @@ def adapt(
 
 def _check_sizes(run: Run, config: AdaptConfig) -> None:
     method = config.method_with_sizes
-    if isinstance(method, SizePriorConfig) and method.reads_run_sizes and not run.facts.sizes:
+    if has_size_prior(method) and method.reads_run_sizes and not run.facts.sizes:
         raise InputError(
             f"{run.path} does not hold the sizes of its structures (it was trained by an older "
             f"version); give sizes in mL, or adapt by {methods_without_sizes()}"

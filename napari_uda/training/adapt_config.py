@@ -9,7 +9,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from napari_uda.core.config import Config, merged
 from napari_uda.core.errors import InputError
-from napari_uda.losses.size_prior import SizePriorConfig
+from napari_uda.losses.size_prior import SizePriorConfig, has_size_prior
 from napari_uda.methods.base import MethodConfig
 from napari_uda.methods.registry import METHODS, source_free_methods
 from napari_uda.run.run import first_problem
@@ -64,7 +64,7 @@ class AdaptConfig(Config):
 
     @model_validator(mode="after")
     def _sizes_are_used(self) -> Self:
-        if self.sizes_ml and not isinstance(self.method, SizePriorConfig):
+        if self.sizes_ml and not has_size_prior(self.method):
             raise ValueError(
                 f"sizes_ml are for methods with a prior of sizes ({_names(with_sizes=True)}), not for "
                 f"{self.method.name}; leave them out"

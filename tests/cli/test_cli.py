@@ -487,7 +487,7 @@ def _bad_json(folder: Path) -> None:
     [
         (_other_grid, ("labels of source_0", "grid", "(6, 40, 38)")),
         (_too_large, ("source_0.nii.gz", "300")),
-        (_no_labels, ("has no labels, which source_only needs",)),
+        (_no_labels, ("has no label maps, which source_only needs",)),
         (_torn, ("source_0.nii.gz", "damaged")),
         (_no_images, ("holds no volume",)),
         (_bad_json, ("dataset.json", "not valid JSON")),
@@ -546,7 +546,7 @@ def test_a_run_cannot_start_from_another_network(
 ) -> None:
     options = [*TINY, "--segmentor.width", "6", "--init", tiny_run.path]
     said = command("train", "source_only", *folders, *options, "--run-dir", tmp_path / "run")
-    _assert_bad_input(said, "is another one", "segmentor.")
+    _assert_bad_input(said, "is not that of this run", "segmentor.")
 
 
 def _truncate(run: Path) -> None:
@@ -575,7 +575,7 @@ def _bad_config(run: Path) -> None:
     ("damage", "predicting", "resuming"),
     [
         (_truncate, "last.safetensors is damaged", "the checkpoint in"),
-        (_wider, "does not fit the run's settings", "take back what was changed"),
+        (_wider, "does not fit the run's settings", "undo the changes in config.yaml"),
         (_no_weights, "has no weights", ""),
         (_bad_facts, "data.json is not readable", "data.json is not readable"),
         (_bad_config, "config.yaml is not valid YAML", "config.yaml is not valid YAML"),

@@ -59,6 +59,13 @@ def test_answers_leave_methods_whose_needs_are_met(picker: MethodPicker, qtbot: 
     assert offered(picker) == ["source_only"]
 
 
+def test_the_methods_that_read_labels_of_the_target_are_named(picker: MethodPicker) -> None:
+    names = " and ".join(name for name, kind in METHODS.items() if "target_labels" in kind.needs)
+    tip = f"Only for {names}; no other method reads them"
+    assert picker.target_labels.toolTip() == tip
+    assert "target_supervised" in tip
+
+
 def test_one_scan_leaves_what_needs_no_source(picker: MethodPicker) -> None:
     picker.one_scan.click()
     assert offered(picker) == ["sfda"]

@@ -30,6 +30,7 @@ from napari_uda.gui.translate.translation_layers import (
 )
 from napari_uda.inference import translate as translate_module
 from napari_uda.inference.translate import Translation
+from napari_uda.methods.registry import translating_methods
 from napari_uda.run.run import Run
 
 WAIT_MS = 60_000
@@ -131,7 +132,7 @@ def test_a_run_without_generators_is_refused(
     qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     assert dock.status.text() == (
         f"{tiny_run} was trained with source_only, which has no generators; "
-        "choose a run of cyclegan or attent"
+        f"choose a run of {translating_methods()}"
     )
     assert (dock.models.count(), dock.translate.isEnabled()) == (0, False)
     dock.add_model(tmp_path)

@@ -178,14 +178,14 @@ def describe_translator(path: Path) -> str:
         InputError: if the folder is no trained run or has no generators.
     """
     text = describe_model(path)
-    from napari_uda.players.translator import TranslatorConfig
+    from napari_uda.methods.registry import method_class, translating_methods
     from napari_uda.run.run import Run
 
-    method = Run.open(path).config.method
-    if not isinstance(getattr(method, "translator", None), TranslatorConfig):
+    name = Run.open(path).config.method.name
+    if not method_class(name).translates:
         raise InputError(
-            f"{path} was trained with {method.name}, which has no generators; "
-            "choose a run of cyclegan or attent"
+            f"{path} was trained with {name}, which has no generators; "
+            f"choose a run of {translating_methods()}"
         )
     return text
 

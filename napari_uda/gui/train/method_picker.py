@@ -22,6 +22,7 @@ from napari_uda.gui.kit.panel import guarded
 
 _NAME = Qt.ItemDataRole.UserRole
 _HEIGHT_PX = 190
+_LABELS_TIP = "Only for {}; no other method reads them"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class MethodPicker(QWidget):
         self.target_labels = _question(
             "target_labels",
             "Labels of the target too",
-            "Only for target_supervised, the upper bound; no other method reads them",
+            _LABELS_TIP.format("the upper bound"),
         )
         self.one_scan = _question(
             "one_scan",
@@ -116,6 +117,8 @@ class MethodPicker(QWidget):
     def set_methods(self, methods: Sequence[MethodEntry]) -> None:
         """Offer these; the first choice is the first that adapts."""
         self._methods = methods
+        readers = [one.name for one in methods if "target_labels" in one.needs]
+        self.target_labels.setToolTip(_LABELS_TIP.format(" and ".join(readers)))
         self._offer()
 
     def choose(self, name: str) -> None:

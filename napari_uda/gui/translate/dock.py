@@ -76,7 +76,7 @@ class TranslateDock(ModelDock):
         super().__init__(
             napari_viewer,
             parent,
-            wanted="Run folder of cyclegan or attent; runs without generators are left out",
+            wanted="Run folder of a method that translates images; other runs are left out",
             not_images=(*NOT_IMAGES, "translation"),
         )
         self.result: ComparedTranslation | None = None
@@ -205,7 +205,10 @@ class TranslateDock(ModelDock):
         if self.model is None:
             if self._reading:
                 return "Looking for runs with generators…"
-            hint = "No run with generators: train cyclegan or attent, or choose one with Browse…"
+            hint = (
+                "No run with generators: train a method that translates images, "
+                "or choose a run with Browse…"
+            )
             return self._message or hint
         if self.images.layer is None:
             return "No image: open a 3-D volume, for example from File > Open Sample."
