@@ -25,6 +25,7 @@ _HOME = {
     "predict": "inference.predict",
     "Prediction": "inference.predict",
     "adapt": "training.adapt",
+    "AdaptConfig": "training.adapt_config",
     "Adaptation": "training.adapt",
     "translate": "inference.translate",
     "Translation": "inference.translate",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from napari_uda.run.recipes import build_config, list_recipes
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import Adaptation, adapt
+    from napari_uda.training.adapt_config import AdaptConfig
 
 
 def __getattr__(name: str) -> Any:

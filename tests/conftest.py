@@ -22,13 +22,15 @@ from napari_uda.run.run import Run
 
 
 class OwnDisplay:
-    """An X server for the windows of this process alone, ended with it."""
+    """An X server for the windows of this process alone; it ends with it, however that ends."""
 
     def __init__(self, xvfb: str) -> None:
         readable, writable = os.pipe()
-        command = [xvfb, "-displayfd", str(writable), "-screen", "0", "1600x1200x24"]
+        # the shell reads what nobody writes, until this process is gone
+        command = ["sh", "-c", '"$0" "$@" & read line; kill $!', xvfb]
+        command += ["-displayfd", str(writable), "-screen", "0", "1600x1200x24"]
         self._server = subprocess.Popen(
-            command, pass_fds=[writable], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, pass_fds=[writable], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         os.close(writable)
         with os.fdopen(readable) as said:
@@ -40,8 +42,7 @@ class OwnDisplay:
 
     def pytest_unconfigure(self) -> None:
         """End the server."""
-        self._server.terminate()
-        self._server.wait()
+        self._server.communicate()  # closes what the shell reads
 
 
 def pytest_configure(config: pytest.Config) -> None:

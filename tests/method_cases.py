@@ -35,6 +35,8 @@ class Bench:
         with self.runtime.autocast():
             self.method.before_step(self.data, self.runtime)
             logs = self.method.step(self.data.batch(self.runtime.step, CPU), self.runtime)
+            if self.runtime.step + 1 == self.runtime.steps:
+                self.method.after_last_step(self.data, self.runtime)
         self.runtime.step += 1
         return logs
 

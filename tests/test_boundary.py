@@ -101,6 +101,13 @@ def test_imports_go_down_only() -> None:
     assert forbidden_imports(PACKAGE, FLOORS) == []
 
 
+def test_docks_use_the_kit_and_do_not_know_each_other() -> None:
+    gui = PACKAGE / "gui"
+    assert forbidden_imports(gui, GUI_FLOORS, "napari_uda.gui") == []
+    rooms = {path.relative_to(gui).with_suffix("").parts[0] for path in gui.rglob("*.py")}
+    assert rooms == {*set().union(*GUI_FLOORS), "__init__"}
+
+
 def test_every_room_has_a_floor() -> None:
     rooms = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.rglob("*.py")}
     assert rooms == set().union(*FLOORS)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from napari_uda.api import iterate
@@ -37,6 +38,18 @@ SMALL: dict[str, Any] = {
 SMALL_METHOD: dict[str, Any] = {"segmentor_optimizer": {"kind": "adam", "lr": 1e-3}}
 
 
+SMALL_VALUES: dict[str, Any] = {
+    "width": 4,
+    "blocks": 1,
+    "discriminator_width": 4,
+    "pool_size": 3,
+    "structure_every": 1,
+    "prototype_batches": 1,
+    "joint": True,  # all stages in every step
+}
+"""Names of settings, of whichever method, and values with which a step takes a fraction of a second."""
+
+
 def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
     """A ball in a shell, its place by seed; the grey values of the two domains are reversed."""
     rng = np.random.default_rng(seed)
@@ -51,22 +64,22 @@ def blob_case(name: str, seed: int, *, bright: bool) -> tuple[Volume, Volume]:
     return Volume(grey.astype(np.int16), affine, name), Volume(labels, affine, name)
 
 
+def small_settings(kind: type[BaseModel]) -> dict[str, Any]:
+    """For every setting in the tree, whatever the method, that makes a step large or rare: a small value."""
+    settings: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            inside = small_settings(part)
+            settings |= {name: inside} if inside else {}
+        elif name in SMALL_VALUES:
+            settings[name] = SMALL_VALUES[name]
+    return settings
+
+
 def small_config(method: str, source: Path, target: Path, /, **settings: Any) -> RunConfig:
     """The settings of a run that takes well under a second; nested parts are merged."""
-    own: dict[str, Any] = dict(SMALL_METHOD)
-    if method in ("adaptsegnet", "advent", "se_asa"):
-        own["adversary"] = {"width": 4}
-    if method in ("cyclegan", "attent"):
-        own["translator"] = {
-            "generator": {"width": 4, "blocks": 1},
-            "discriminator_width": 4,
-            "pool_size": 3,
-            "structure_every": 1,
-        }
-    if method == "attent":  # both stages in every step
-        own |= {"adversary": {"width": 4, "discriminator": "fc"}, "joint": True}
-    if method == "se_asa":
-        own["prototype_batches"] = 1
+    own = merge(SMALL_METHOD, small_settings(METHODS[method].config_class))
     base = {**SMALL, "method": own}
     base = merge(base, {"data": {"source": str(source), "target": str(target)}})
     merged = merge(base, settings)

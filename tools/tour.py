@@ -304,7 +304,7 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         while time.monotonic() < end:
             wait(1.0)
         expect(dock.watch.history.step > step, "no step was done while it was watched")
-        expect(dock.watch.curves is not None, "no curves are drawn")
+        expect(dock.watch.curves.is_drawn, "no curves are drawn")
         expect(layers_of(viewer, "preview")[0] in viewer.layers, "the previews are gone")
     with tour.step("Stop (saves)"):
         press(dock, "stop")

@@ -62,6 +62,8 @@ def _dispatch(given: list[str]) -> None:
         from napari_uda.cli.train import train
 
         train(rest)
+    elif name == "adapt":  # as for train, the method says what options there are
+        COMMANDS[name](rest)
     elif name in COMMANDS:
         from napari_uda.cli.usage import parse_call
 

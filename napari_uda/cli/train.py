@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from napari_uda.cli.arguments import take_option
 from napari_uda.cli.terminal import step_bar, stop_on_signal, unbreakable
 from napari_uda.cli.usage import parse
 from napari_uda.core.errors import InputError
@@ -33,7 +34,7 @@ def train(given: list[str]) -> None:
     from napari_uda.run.recipes import build_config
     from napari_uda.run.run import Run
 
-    resume, rest = _take_option(given, "--resume")
+    resume, rest = take_option(given, "--resume")
     if resume is not None:
         if rest:
             raise InputError(
@@ -42,8 +43,8 @@ def train(given: list[str]) -> None:
         with _process_group():
             drive(Run.open(resume))
         return
-    run_dir, rest = _take_option(rest, "--run-dir")
-    recipe, rest = _take_option(rest, "--recipe")
+    run_dir, rest = take_option(rest, "--run-dir")
+    recipe, rest = take_option(rest, "--recipe")
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
@@ -85,24 +86,6 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
     config = parse(RunConfig, rest, program, default=default, description=description)
     assert isinstance(config, RunConfig)
     return config
-
-
-def _take_option(given: list[str], option: str) -> tuple[str | None, list[str]]:
-    """Value of `option VALUE` or `option=VALUE`, and the arguments without it."""
-    rest: list[str] = []
-    value: str | None = None
-    arguments = iter(given)
-    for argument in arguments:
-        flag, equals, inline = argument.partition("=")
-        if flag.replace("_", "-") != option:
-            rest.append(argument)
-        elif equals:
-            value = inline
-        else:
-            value = next(arguments, None)
-            if value is None:
-                raise InputError(f"{option} needs a value")
-    return value, rest
 
 
 def drive(run: Run, title: str = "") -> None:

@@ -21,7 +21,11 @@ from pydantic import ValidationError
 from napari_uda.core.errors import InputError
 from napari_uda.run.run import first_problem
 
-_FORMS = {"INT": "a whole number", "FLOAT": "a number"}
+_FORMS = {
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "[STR FLOAT [STR FLOAT ...]]": "names and numbers in turn, NAME NUMBER ...",
+}
 
 
 def parse_call(command: Callable[..., None], given: list[str], program: str) -> Callable[[], None]:
@@ -54,7 +58,12 @@ def parse(kind: Callable[..., Any], given: list[str], program: str, **settings: 
         InputError: for an unknown option, a missing one, or a value out of range.
     """
     with _as_input_errors(program):
-        return tyro.cli(kind, args=given, prog=program, **settings)
+        try:
+            return tyro.cli(kind, args=given, prog=program, **settings)
+        except (
+            ValidationError
+        ) as error:  # tyro hands on what settings among a command's options refuse
+            raise InputError(f"{first_problem(error)}; see {program} --help") from error
 
 
 def _as_input_errors(program: str) -> AbstractContextManager[None]:
@@ -109,6 +118,7 @@ def _unusable(event: Any) -> str:
     if refused is not None:
         section = getattr(sys.exception(), "arg", "")  # the part of the settings that was built
         at = f"{section}." if isinstance(section, str) and section else ""
+        at = at.removeprefix("config.")  # the options of a command's `config` have no prefix
         return f"{at}{first_problem(refused)}"
     if event.argument is None:
         return str(event.message).rstrip(".")

@@ -6,9 +6,7 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
-
-import tyro
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_uda.cli.arguments import Paths, RunFolder
 from napari_uda.cli.terminal import progress_bar, say_beside_bar, stop_on_signal
@@ -48,10 +46,10 @@ def predict(
     def work(file: Path, stop: threading.Event) -> Prediction:
         return segment(load(), file, batch_size=batch_size, reliability=reliability, stop=stop)
 
-    _volume_by_volume(images, work, lambda done: done.save(out), "predict", "segmented")
+    volume_by_volume(images, work, lambda done: done.save(out), "predict", "segmented")
 
 
-def _volume_by_volume(
+def volume_by_volume(
     images: Sequence[Path],
     work: Callable[[Path, threading.Event], Result],
     save: Callable[[Result], object],
@@ -70,7 +68,7 @@ def _volume_by_volume(
     Raises:
         InputError: for a case given twice, or, at the end, naming the volumes that failed.
     """
-    files = _different_cases(images)
+    files = different_cases(images)
     failed: list[str] = []
     with stop_on_signal() as stop:
         for file in progress_bar("volume", title=title, iterable=files):
@@ -87,7 +85,7 @@ def _volume_by_volume(
         raise InputError(f"{len(failed)} of {len(files)} volumes could not be {done}: {listed}")
 
 
-def _different_cases(images: Sequence[Path]) -> list[Path]:
+def different_cases(images: Sequence[Path]) -> list[Path]:
     """The volumes among the paths, no two of one name: their results would have the same files."""
     from napari_uda.data.folder import find_volumes
     from napari_uda.data.volume import case_name
@@ -102,67 +100,11 @@ def _different_cases(images: Sequence[Path]) -> list[Path]:
     return files
 
 
-def adapt(
-    run: RunFolder,
-    images: Paths,
-    out: Path,
-    method: Literal["sfda", "bn_adapt", "tent"] = "sfda",
-    steps: int = 0,
-    sizes_ml: Annotated[tuple[tuple[str, float], ...], tyro.conf.arg(metavar="NAME ML ...")] = (),
-    presence: Literal["cohort", "all", "select", "proposals"] = "cohort",
-    max_volume_change: float = 4.0,
-    together: bool = False,
-    reliability: bool = False,
-    device: str = "auto",
-) -> None:
-    """Adapt a run to volumes and segment them before and after; the run is not changed.
+def adapt(given: list[str]) -> None:
+    """Adapt a run to volumes and segment them before and after; the run is not changed."""
+    from napari_uda.cli.adapt import parse_adapt
 
-    Args:
-        run: run folder of a trained model.
-        images: volumes, DICOM folders, or folders of volumes.
-        out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
-        method: sfda (class ratios and entropy), bn_adapt (statistics of batch normalisation) or tent (these statistics and entropy).
-        steps: gradient steps; 0 takes the method's own number.
-        sizes_ml: for sfda: the expected volumes of all structures in mL, instead of the sizes stored in the run.
-        presence: for sfda: which structures a slice is expected to contain (see napari-uda train sfda --help).
-        max_volume_change: a structure that grows or shrinks by more than this factor keeps the result from before; with 0 every result is taken as it is.
-        together: adapt once to all volumes together, instead of to each one from the run's weights.
-        reliability: let transformed views of each slice vote on where the labels are reliable.
-        device: cpu, cuda, ...; auto takes the first GPU when there is one.
-    """
-    from napari_uda.run.run import Run
-    from napari_uda.training.adapt import Adaptation
-    from napari_uda.training.adapt import adapt as fit
-
-    opened = Run.open(run)
-    settings = {} if presence == "cohort" else {"presence": presence}
-
-    def work(files: Path | list[Path], stop: threading.Event) -> list[Adaptation]:
-        return fit(
-            opened,
-            files,
-            method=method,
-            steps=steps,
-            max_volume_change=max_volume_change,
-            sizes_ml=dict(sizes_ml),
-            settings=settings,
-            together=together,
-            reliability=reliability,
-            device=device,
-            stop=stop,
-        )
-
-    def save(found: list[Adaptation]) -> None:
-        for adaptation in found:
-            adaptation.save(out)
-            say_beside_bar(adaptation.summary())
-
-    if not together:
-        _volume_by_volume(images, work, save, "adapt", "adapted to")
-        return
-    with stop_on_signal() as stop:
-        found = work(_different_cases(images), stop)
-    save(found)
+    parse_adapt(given)()
 
 
 def translate(
@@ -203,4 +145,4 @@ def translate(
             f"{given:.4f} before"
         )
 
-    _volume_by_volume(images, work, save, "translate", "translated")
+    volume_by_volume(images, work, save, "translate", "translated")

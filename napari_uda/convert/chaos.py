@@ -53,7 +53,7 @@ def _found(domain: str, number: str, files: list[Path]) -> FoundCase:
     if stems[0] & stems[1] and stems[0] != stems[1]:  # MR: equal names
         odd = min(stems[1] - stems[0])
         raise InputError(
-            f"{title}: {odd}.png has no DICOM slice of its name; unpack the release again"
+            f"{title}: {odd}.png has no DICOM slice of the same name; unpack the release again"
         )
     name = f"chaos_{domain}_{int(number):02d}"
     read = partial(_read, title, images, labels)

@@ -96,7 +96,7 @@ def _check_names(found: Sequence[FoundCase]) -> None:
     for case in found:
         if (case.domain, case.name) in seen:
             raise InputError(
-                f"case {case.name} is there twice; keep one copy of the release in SOURCE"
+                f"case {case.name} was found twice; keep one copy of the release in SOURCE"
             )
         seen.add((case.domain, case.name))
 
@@ -109,7 +109,7 @@ def _folders(
     present = [name for name in domains if any(case.domain == name for case in found)]
     if split and all(domains[name].split is None for name in present):
         raise InputError(
-            f"no split ships for {', '.join(present)}; leave --split out and set data.validation_fraction instead"
+            f"no split into training and test cases is known for {', '.join(present)}; leave --split out and set data.validation_fraction instead"
         )
     for name in present:
         cases = sorted((case for case in found if case.domain == name), key=lambda case: case.name)
@@ -121,7 +121,7 @@ def _folders(
             part = parts.part_of(case.key)
             if part is None:
                 raise InputError(
-                    f"case {case.name} is in neither part of the split that ships; leave --split out or remove the case"
+                    f"case {case.name} is in neither part of the known split; leave --split out or remove the case"
                 )
             if part != "left_out":
                 folders.setdefault(Path(name) / part, []).append(case)
@@ -129,7 +129,7 @@ def _folders(
         if split and missing:
             keys = ", ".join(getattr(parts, missing[0]))
             raise InputError(
-                f"none of the {missing[0]} cases of {name} ({keys}) is there; add them or leave --split out"
+                f"none of the {missing[0]} cases of {name} ({keys}) was found in SOURCE; add them or leave --split out"
             )
     if not folders:
         raise InputError(

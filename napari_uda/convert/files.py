@@ -51,7 +51,7 @@ def by_case(files: Iterable[tuple[Key, Path]]) -> dict[Key, Path]:
     for key, file in files:
         if key in found:
             raise InputError(
-                f"{shown(file)}: is there twice, in {shown(found[key].parent)} and in {shown(file.parent)}; "
+                f"{shown(file)}: was found twice, in {shown(found[key].parent)} and in {shown(file.parent)}; "
                 "keep one copy of the release in SOURCE"
             )
         found[key] = file

@@ -40,7 +40,7 @@ class CaseSplit(Config):
     source: str
     """Where the split comes from."""
     given: bool = False
-    """The release itself is split, so its parts are never written into one folder."""
+    """Whether the release itself is split; its parts are then never written into one folder."""
     train: tuple[str, ...] = Field(min_length=1)
     """Keys of the training cases."""
     test: tuple[str, ...] = Field(min_length=1)
@@ -53,7 +53,7 @@ class CaseSplit(Config):
         keys = [*self.train, *self.test, *self.left_out]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
-            raise ValueError(f"case {twice[0]} stands in the split twice; keep one of them")
+            raise ValueError(f"case {twice[0]} is in the split twice; keep one of them")
         return self
 
     def part_of(self, key: str) -> str | None:
@@ -68,7 +68,7 @@ class Domain(Config):
     """One modality, site or contrast of a data set: it becomes a data folder of its own."""
 
     modality: str
-    """As `dataset.json` shall say it."""
+    """Modality as `dataset.json` shall say it."""
     structures: dict[str, Structure] = Field(min_length=1)
     """Structures by name."""
     background: tuple[Code | CodeRange, ...] = (0,)
@@ -80,7 +80,7 @@ class Domain(Config):
     def _codes_are_unique(self) -> Self:
         values = [structure.value for structure in self.structures.values()]
         if len(set(values)) < len(values):
-            raise ValueError("two structures have the same value; make each unique")
+            raise ValueError("two structures have the same value; give each one a value of its own")
         ranges = sorted(
             map(_as_range, chain(self.background, *(s.codes for s in self.structures.values())))
         )
@@ -131,7 +131,7 @@ class Domain(Config):
             known = ", ".join(_as_text(code) for code, _ in sorted(meaning, key=_first_code))
             raise InputError(
                 f"{name}: {wrong} voxels hold no label code of this data set, the first of them {example:g} "
-                f"(known: {known}); check that SOURCE is the release of this layout or mend the voxels"
+                f"(known: {known}); check that SOURCE is the release of this layout or correct the voxels"
             )
         return labels.reshape(array.shape)
 
@@ -172,9 +172,9 @@ class Layout(Config):
     """A public data set: its YAML file in this folder, and the module beside it that finds its cases."""
 
     title: str
-    """What it is, in one line."""
+    """What the data set is, in one line."""
     domains: dict[str, Domain] = Field(min_length=1)
-    """By name of the folder that they are written to."""
+    """The domains, by the name of the folder that each is written to."""
 
     def find_cases(self, name: str, source: Path) -> list[FoundCase]:
         """The cases of the release in folder `source`, by the module called `name`.

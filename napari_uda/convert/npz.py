@@ -50,7 +50,7 @@ def read_npz_volume(path: Path, key: str) -> NDArray[np.generic]:
         raise
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            f"{name}: is damaged or no .npz file of plain arrays; copy it again from the release"
+            f"{name}: is damaged or is no .npz file of plain arrays; copy it again from the release"
         ) from error
     return array
 

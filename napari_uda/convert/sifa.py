@@ -42,7 +42,7 @@ def find_cases(source: Path) -> list[FoundCase]:
         modality = _said(_MODALITY, file, source)
         if not modality:
             raise InputError(
-                f"{shown(file)}: neither its name nor its folder's says ct or mr; put it into a folder named so"
+                f"{shown(file)}: neither its name nor that of its folder says ct or mr; put it into a folder with such a name"
             )
         name = file.stem
         if file.suffix.lower() == ".npz":
@@ -79,7 +79,7 @@ def _read_record(path: Path, place: tuple[int, int]) -> tuple[Volume, Volume]:
         size = features.get(f"dsize_dim{axis}")
         if not isinstance(size, tuple) or len(size) != 1 or not 1 <= size[0] <= 4096:
             raise InputError(
-                f"{shown(path)}: its dsize_dim{axis} is {size!r}, no size of a slice; check that SOURCE is this release"
+                f"{shown(path)}: its dsize_dim{axis} is {size!r}, which is no size of a slice; check that SOURCE is this release"
             )
         sides.append(size[0])
     height, width, depth = sides

@@ -54,7 +54,7 @@ def record_places(path: Path) -> list[tuple[int, int]]:
                 if length > MAX_RECORD_BYTES:
                     raise InputError(
                         f"{name}: record {len(places)} has {length} bytes, more than {MAX_RECORD_BYTES}; "
-                        "it is not of this release"
+                        "check that SOURCE is this release"
                     )
                 places.append((offset + _HEAD_BYTES, length))
                 offset = end

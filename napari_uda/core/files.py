@@ -30,7 +30,7 @@ REFUSALS = {
     errno.ENOTCONN: _RECONNECT,
     errno.ESTALE: _RECONNECT,
 }
-"""What a system refuses that is no fault of this package, and what helps."""
+"""Errors of the operating system that are no fault of this package, and what helps."""
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -136,7 +136,7 @@ def check_new_folder(out: Path) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder that becomes `out` at the end, or goes without a trace.
+    """A hidden folder that becomes `out` at the end, or is removed with all that is in it.
 
     Raises:
         InputError: it cannot be written or the disk is full.

@@ -1,4 +1,4 @@
-"""How long OpenMP's idle threads spin before they sleep; to be settled before torch is loaded."""
+"""How long OpenMP's idle threads spin before they sleep, which must be set before torch is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OptimizerConfig: one player's optimiser as settings."""
+"""OptimizerConfig: the settings of one player's optimiser; a player is what learns on a loss of its own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from napari_uda.core.config import Config
 
 
 class OptimizerConfig(Config):
-    """One player's optimiser."""
+    """The optimiser of one player."""
 
     kind: Literal["sgd", "adam", "adamw"] = "sgd"
-    """sgd (with momentum), adam or adamw."""
+    """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""
     lr: float = Field(default=2.5e-4, gt=0)
-    """Learning rate at the start."""
+    """Learning rate at the first step; lr_power of the method says how it falls from there."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of sgd, first beta of adam."""
+    """Momentum of sgd, or the first beta of adam and adamw."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Second beta of adam."""
+    """Second beta of adam and adamw; sgd does not use it."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    """Weight decay; 0 is off."""
+    """Weight decay; 0 switches it off."""
 
     def build(self, parameters: Any) -> optim.Optimizer:
         """The optimiser over parameters or parameter groups (each parameter listed once)."""

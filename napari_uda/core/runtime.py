@@ -98,6 +98,7 @@ class Runtime:
         gradients = [p.grad for p in parameters if p.grad is not None]
         if distributed.is_distributed():
             _average(gradients)
+        # clipping to infinity changes nothing and still gives the norm, which finds every NaN at once
         norm = torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm or math.inf)
         if not bool(torch.isfinite(norm)):
             for optimizer in optimizers:

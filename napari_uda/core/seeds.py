@@ -39,7 +39,7 @@ def batch_indices(
     Returns:
         `(batch_size,)` indices below `population`.
     """
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    places = np.arange(step * batch_size, (step + 1) * batch_size)  # in the row of all passes
     order = {
         int(epoch): generator(seed, stream, int(epoch)).permutation(population)
         for epoch in np.unique(places // population)

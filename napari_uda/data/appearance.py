@@ -69,11 +69,11 @@ def _bezier(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     knots = np.linspace(0, 1, _BEZIER_POINTS)
     tables = np.empty((len(generators), _BEZIER_POINTS), dtype=np.float32)
     for table, rng in zip(tables, generators, strict=True):
-        points = rng.uniform(0, 1, size=(2, 2))
+        points = rng.uniform(0, 1, size=(2, 2))  # (x, y) of the two inner control points
         x, y = points[:, 0] @ basis + time**3, points[:, 1] @ basis + time**3
-        curve = np.interp(knots, np.maximum.accumulate(x), y)
+        curve = np.interp(knots, np.maximum.accumulate(x), y)  # y as a function of x
         table[:] = 1 - curve if rng.random() < 0.5 else curve
-    lookup = torch.from_numpy(tables).to(image.device)
+    lookup = torch.from_numpy(tables).to(image.device)  # (B, 64): a table per sample
     place = ((image.float() + 1) / 2).clamp(0, 1) * (_BEZIER_POINTS - 1)
     left = place.floor().clamp(max=_BEZIER_POINTS - 2)
     flat = left.long().flatten(1)
@@ -91,10 +91,12 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     """
     batch, channels, height, width = image.shape
     layers, hidden = 4, 2
-    flat = image.float().flatten(1)
+    flat = image.float().flatten(1)  # (B, K H W): each sample has its own mean and spread
     spread = flat.std(1, correction=0, keepdim=True).clamp_min(_FLAT)
     standardised = ((flat - flat.mean(1, keepdim=True)) / spread).view_as(image)
     current = standardised
+    # Each sample draws a network of its own, from its own generator and on the CPU: what becomes of it
+    # depends neither on the other samples of the batch nor on the device.
     weights = []
     for layer in range(layers):
         inputs = channels if layer == 0 else hidden
@@ -110,7 +112,8 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         weights.append((kernels, shifts))
     for layer, (kernels, shifts) in enumerate(weights):
         outputs = kernels.shape[1]
-        # one group per sample: every image goes through a network of its own
+        # The samples stand side by side as channels, (1, B inputs, H, W), and each is a group of the
+        # convolution: one call sends every sample through its own network.
         grouped = torch.from_numpy(kernels.reshape(batch * outputs, -1, 3, 3)).to(image.device)
         bias = torch.from_numpy(shifts.reshape(-1)).to(image.device)
         current = F.conv2d(
@@ -119,10 +122,10 @@ def _gin(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
         if layer < layers - 1:
             current = F.leaky_relu(current)
         current = current.reshape(batch, outputs, height, width)
-    blend = _per_sample([float(g.uniform(0, 1)) for g in generators], image)
+    blend = _per_sample([float(g.uniform(0, 1)) for g in generators], image)  # 1 keeps the image
     mixed = (blend * standardised + (1 - blend) * current).flatten(1)
     limits = torch.tensor(_GIN_PERCENTILES, device=image.device) / 100
-    low, high = torch.quantile(mixed, limits, dim=1).unsqueeze(2)
+    low, high = torch.quantile(mixed, limits, dim=1).unsqueeze(2)  # (B, 1) each
     stretched = (mixed - low) / (high - low).clamp_min(_FLAT) * 2 - 1
     augmented: Tensor = stretched.clamp(-1, 1).view_as(image)
     return augmented
@@ -134,7 +137,9 @@ def _gin_ipa(image: Tensor, generators: Sequence[np.random.Generator]) -> Tensor
     No map of grey values gives the right heart of a CT the brightness of the left one; this does. The
     paper draws the mask as cubic B-splines, we enlarge a few random numbers bicubically.
     """
-    looks = _gin(torch.cat([image, image]), [*generators, *generators])
+    # A sample's generator is used for both halves of the doubled batch and goes on where it stopped, so
+    # that the two looks differ.
+    looks = _gin(torch.cat([image, image]), [*generators, *generators])  # (2 B, K, H, W)
     first, second = looks.chunk(2)
     return torch.lerp(first, second, _smooth_masks(image, generators))
 

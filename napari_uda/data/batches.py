@@ -18,6 +18,8 @@ from napari_uda.data.slices import SliceStore
 from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -26,9 +28,11 @@ class AugmentConfig(Config):
     """Random changes of the training slices."""
 
     intensity: IntensityAugmentation = "none"
-    """none, gamma (with contrast), bezier, gin (random convolutions), gin_ipa (two of them by place)."""
+    """Random change of grey values in labelled slices: none, gamma (with contrast and brightness),
+    bezier (a random grey-value curve), gin (random convolutions) or gin_ipa (two results of gin,
+    blended from place to place)."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
-    """Affine moves of source and target slices."""
+    """Random rotation, scaling, shear and shift of source and target slices."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,22 @@ class TrainingData:
             raise ValueError("this run has no labelled domain")
         indices = generator(self.seed, "bank").integers(len(self.source), size=count)
         return self.source.image(indices)
+
+    def whole_target(self, slices_at_once: int, device: torch.device) -> Iterator[Tensor]:
+        """All target slices once, as they are, in parts that each look like the whole.
+
+        Args:
+            slices_at_once: the most that a part holds, all processes together.
+            device: where to put them.
+
+        Yields:
+            This process's share of each part, `(B, K, H, W)`.
+        """
+        if self.target is None:
+            raise ValueError("this run has no target slices")
+        for part in self.target.parts(slices_at_once):
+            own = part[distributed.rank() :: distributed.world_size()]
+            yield self.target.image(own).to(device)
 
     def _draw(
         self, store: SliceStore, stream: str, step: int

@@ -148,7 +148,13 @@ def check_folder(
     label_count = sum(case.label is not None for case in folder.cases)
     problems: list[Problem] = []
     if labelled and not label_count:
-        problems.append(Problem("", f"{shown(path)} has no labels; add labels/ to it", fatal=True))
+        problems.append(
+            Problem(
+                "",
+                f"{shown(path)} has no label maps; put them into its subfolder labels",
+                fatal=True,
+            )
+        )
     elif labelled:
         problems += _without_labels(folder.cases)
     return _report(
@@ -228,7 +234,12 @@ def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -
         counts = np.bincount(labels.array.ravel(order="K"), minlength=1)
         voxels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
         if not set(voxels) - {0}:
-            problems.append(Problem(name, f"{name}: its label map holds background only; check it"))
+            problems.append(
+                Problem(
+                    name,
+                    f"{name}: its label map holds background only; check whether it is the right file",
+                )
+            )
     canonical = image.canonical()
     z, y, x = canonical.array.shape
     report = CaseReport(
@@ -298,7 +309,7 @@ def _label_problems(
         return []
     found: list[Problem] = []
     if not any(one.voxels for one in structures):
-        sentence = "the label files hold background only; give labels with structures"
+        sentence = "the label maps hold background only; give label maps with structures"
         return [Problem("", sentence, fatal=True)]
     for one in structures:
         if has_names and not one.name:

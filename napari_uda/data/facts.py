@@ -22,33 +22,35 @@ class DataFacts(Config):
     """What a run measured on its data: stored as `data.json`, used again at prediction."""
 
     labels: dict[str, int]
-    """Structure names and their values in label files, without background."""
+    """Label value of each structure by name, without background."""
     grid: SliceGrid
     """How volumes become slices."""
     source_intensity: Intensity | None = None
-    """Fitted intensities of the labelled domain."""
+    """How intensities of the labelled domain are mapped to [-1, 1]."""
     target_intensity: Intensity | None = None
-    """Fitted intensities of the target domain; None when the run saw no target."""
+    """How intensities of the target domain are mapped to [-1, 1]; None when the run saw no
+    target."""
     source_range: tuple[float, float] | None = None
     """Raw intensities that map to -1 and 1 in a typical volume of the labelled domain."""
     target_range: tuple[float, float] | None = None
-    """The same for the target domain."""
+    """Raw intensities that map to -1 and 1 in a typical volume of the target domain."""
     source: Split | None = None
-    """Labelled cases."""
+    """Labelled cases: those that train and those that are held out."""
     target: Split | None = None
-    """Target cases; all of them train, none of their labels is read."""
+    """Target cases; all of them train, and none of their labels is read."""
     source_modality: str = ""
     """Modality of the labelled domain."""
     target_modality: str = ""
     """Modality of the target domain."""
     fingerprint: str = Field(default="")
-    """Hash of case names and file sizes of both domains."""
+    """Hash of the case names and file sizes of both domains, by which a resumed run notices changed
+    data."""
     sizes: dict[str, StructureSize] = Field(default_factory=dict)
     """Size of each structure in the labelled training slices, or in those of the run that this one
-    starts from; empty in runs made before it was stored."""
+    starts from; empty in runs of versions that did not store it."""
     target_supervision: str = "none"
-    """What the method was told of the target's labels, from none over tags of slices to all; in the run
-    that this one starts from, too, if that had the same target."""
+    """In words, which labels of the target the method was given, in this run or in the one that it
+    starts from; "none" if it was given none."""
 
     @property
     def num_classes(self) -> int:
@@ -60,7 +62,7 @@ class DataFacts(Config):
         """Mapping for volumes to be segmented: the target domain's when the run had one."""
         intensity = self.target_intensity or self.source_intensity
         if intensity is None:
-            raise InputError("the run's data.json has no intensity mapping; retrain the run")
+            raise InputError("the run's data.json has no intensity mapping; train the run again")
         return intensity
 
     def class_of_value(self) -> NDArray[np.uint8]:

@@ -99,7 +99,7 @@ def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
                 f"{shown(path)}: cannot be read ({reason(error)}); check the path"
             ) from error
     if not found:
-        raise InputError("no volume given; name files or folders")
+        raise InputError("no volume is given; name files or folders")
     return found
 
 
@@ -214,9 +214,7 @@ def _no_doubled_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(
-            f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice"
-        )
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
     return content
 
 

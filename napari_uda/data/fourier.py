@@ -63,6 +63,7 @@ def mix_amplitude(
     low = spectrum[..., rows[:, None], columns]
     share = 1.0 if mode == "swap" else mu
     kept = 0.0 if mode == "literal" else 1 - share
+    # the amplitude changes, the phase stays: anatomy is in the phase
     mixed = torch.polar(kept * low.abs() + share * amplitude.float(), low.angle())
     rest = spectrum * (1 - mu) if mode == "literal" else spectrum.clone()
     rest[..., rows[:, None], columns] = mixed

@@ -54,7 +54,7 @@ def three_sides(sizes: Sequence[int], item_bytes: int, name: str) -> tuple[int, 
         if not 1 <= size <= MAX_SIDE:
             raise InputError(
                 f"{name}: its header declares the size {text}, and {size} lies outside 1 to {MAX_SIDE}; "
-                "the header is damaged or the volume must be cropped"
+                "export the file again or crop the volume"
             )
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]

@@ -25,13 +25,18 @@ class IntensityConfig(Config):
     """How raw intensities become [-1, 1]."""
 
     mode: Literal["auto", "window", "percentile", "zscore"] = "auto"
-    """auto: a window fitted on the training volumes for CT, percentiles of each volume otherwise."""
+    """How raw intensities become the range from -1 to 1: window (fixed raw values), percentile
+    (percentiles of each volume), zscore (mean and deviation of each volume), or auto (window if
+    dataset.json says CT, else percentile)."""
     window: tuple[float, float] = (0.0, 0.0)
-    """Lower and upper bound in raw units (HU for CT) for mode window; (0, 0) fits them."""
+    """For mode window: the raw values (HU for CT) that become -1 and 1; (0, 0) fits them to the
+    training volumes."""
     percentiles: tuple[float, float] = (0.5, 99.5)
-    """Lower and upper percentile (0 to 100) at which intensities are clipped."""
+    """For mode percentile: the percentiles (0 to 100) of a volume that become -1 and 1; a window is
+    fitted with them, too."""
     z_range: tuple[float, float] = (-2.8, 3.2)
-    """z-scores mapped to -1 and 1 for mode zscore (SIFA's pairs: CT -2.8, 3.2; MR -1.8, 4.4)."""
+    """For mode zscore: the z-scores that become -1 and 1 (SIFA: -2.8 and 3.2 for CT, -1.8 and 4.4
+    for MR)."""
 
     @model_validator(mode="after")
     def _low_before_high(self) -> Self:
@@ -62,11 +67,12 @@ class Intensity(Config):
     """Fitted intensity mapping: the numbers a run stores and uses again at prediction."""
 
     mode: Literal["window", "percentile", "zscore"]
-    """window: `bounds` are raw values; percentile: percentiles; zscore: z-scores."""
+    """What `bounds` are: window (raw values), percentile (percentiles of each volume) or zscore
+    (z-scores of each volume)."""
     bounds: tuple[float, float]
-    """What maps to -1 and to 1, in the unit that `mode` names."""
+    """The values that become -1 and 1, in the unit that `mode` names."""
     clip_percentile: float = Field(default=98.0, ge=50, le=100)
-    """For zscore only: intensities above this percentile of the volume are clipped first."""
+    """For mode zscore only: intensities above this percentile of the volume are clipped first."""
 
     def raw_bounds(self, array: NDArray[np.generic]) -> tuple[float, float]:
         """Raw intensities of one volume that map to -1 and 1.

@@ -89,7 +89,7 @@ def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
         raise InputError(f"{name}: does not fit into memory; crop or resample it") from error
     except OSError as error:
         raise InputError(
-            f"{name}: cannot be read ({reason(error)}); check file and disk"
+            f"{name}: cannot be read ({reason(error)}); check the file and its disk"
         ) from error
 
 

@@ -24,7 +24,7 @@ class StructureSize(Config):
     area_mm2: float = Field(ge=0)
     """Mean area in square millimetres over the slices that contain it; 0 when none does."""
     slice_share: float = Field(ge=0, le=1)
-    """Share of the slices that contain it."""
+    """Share of the slices that contain it, from 0 to 1."""
 
 
 def slice_areas(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.int64]:

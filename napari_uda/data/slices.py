@@ -31,13 +31,15 @@ class SliceGrid(Config):
     """How a volume becomes slices: axis, pixel size, window and neighbours; stored in the run."""
 
     axis: int = Field(ge=0, le=2)
-    """Canonical array axis (0 superior, 1 anterior, 2 right) across which slices are cut."""
+    """Canonical array axis across which slices are cut: 0 (towards the head), 1 (towards the front)
+    or 2 (towards the patient's right)."""
     pixel_mm: float = Field(gt=0)
     """Side of a pixel in millimetres, in both directions of the slice plane."""
     size: int = Field(ge=8)
-    """Side of the training window in pixels."""
+    """Side of the square training window in pixels."""
     neighbours: int = Field(default=1, ge=1)
-    """Slices given to the network as channels (odd); the middle one is segmented."""
+    """How many neighbouring slices the network gets as channels (odd); the middle one is
+    segmented."""
 
     def plane_shape(self, volume: Volume) -> tuple[int, int]:
         """Pixels of a resampled slice of `volume` (any orientation): height, width."""
@@ -181,6 +183,15 @@ class SliceStore:
         last = np.searchsorted(self.case_of, self.case_of[indices], side="right") - 1
         planes = np.clip(planes, first[:, None], last[:, None])
         return torch.from_numpy(self.images[planes].astype(np.float32))
+
+    def parts(self, largest: int) -> list[NDArray[np.int64]]:
+        """Indices of all slices, in as few parts of at most `largest` as there can be.
+
+        Parts are as equal in size as they can be, and each is spread over the whole: of two parts, one has
+        every second slice, because neighbouring slices look alike.
+        """
+        count = -(-len(self) // largest)
+        return [np.arange(first, len(self), count) for first in range(count)]
 
     def label(self, indices: NDArray[np.int64]) -> Tensor:
         """Labels of the middle slices, `(B, size, size)` int64 on the CPU."""

@@ -21,13 +21,14 @@ class SpatialConfig(Config):
     """Random affine moves in the slice plane; 0 everywhere switches them off."""
 
     rotation_deg: float = Field(default=15.0, ge=0, le=180)
-    """Largest rotation to either side, in degrees; 0 keeps the orientation."""
+    """Largest rotation in degrees, to either side; 0 switches rotation off."""
     scale: float = Field(default=0.15, ge=0, lt=1)
-    """Largest relative change of size; 0 keeps the size."""
+    """Largest change of size: with 0.15, height and width are each scaled by 1/1.15 to 1.15; 0
+    switches scaling off."""
     shear: float = Field(default=0.05, ge=0, le=0.5)
-    """Largest shear to either side; 0 keeps right angles."""
+    """Largest shear to either side, as the tangent of its angle; 0 switches shear off."""
     shift: float = Field(default=0.05, ge=0, le=0.5)
-    """Largest shift as a share of the image side; 0 keeps the place."""
+    """Largest shift along each axis, as a share of the slice's side; 0 switches shifts off."""
 
     @property
     def is_on(self) -> bool:

@@ -17,9 +17,9 @@ class Split(Config):
     """Case names on each side; stored in the run."""
 
     train: tuple[str, ...]
-    """Cases the method learns from."""
+    """Cases that the method learns from."""
     validation: tuple[str, ...] = ()
-    """Labelled cases kept out of training, for watching or an explicit selection rule."""
+    """Labelled cases kept out of training, to be scored while it runs."""
 
 
 def patient_of(case: str, pattern: str) -> str:
@@ -29,7 +29,7 @@ def patient_of(case: str, pattern: str) -> str:
     found = re.search(pattern, case)
     if found is None:
         raise InputError(
-            f"patient pattern {pattern!r} does not match case {case!r}; mend the pattern"
+            f"patient pattern {pattern!r} does not match case {case!r}; correct the pattern"
         )
     return found.group(1) if found.groups() else found.group(0)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from napari_uda.core.config import Config
+from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.sizes import slice_areas
@@ -33,11 +33,12 @@ class WeakLabels(Config):
     """Tags or areas of the slices of some cases."""
 
     kind: Kind
-    """tags: 1 where a slice contains the structure, else 0; areas: square millimetres."""
+    """What the numbers are: tags (1 where a slice contains the structure, else 0) or areas (in
+    square millimetres)."""
     axis: int = Field(ge=0, le=2)
     """Canonical axis across which the slices were cut."""
     structures: tuple[str, ...]
-    """Names, in the order of the numbers of a slice."""
+    """Names of the structures, in the order of a slice's numbers."""
     cases: dict[str, tuple[tuple[float, ...], ...]]
     """Case name to its slices in canonical order, each with one number per structure."""
 
@@ -73,19 +74,19 @@ class WeakLabels(Config):
         if missing:
             raise InputError(
                 f"the weak labels know {', '.join(self.structures)} but not {missing[0]}; make them "
-                "anew with napari-uda tags"
+                "again with napari-uda tags"
             )
         if axis != self.axis:
             raise InputError(
                 f"the weak labels are of slices across {'zyx'[self.axis]}, the run's are across "
-                f"{'zyx'[axis]}; make them anew with napari-uda tags"
+                f"{'zyx'[axis]}; make them again with napari-uda tags"
             )
         rows = self.cases.get(case)
         if rows is None or len(rows) != count:
-            found = "not in them" if rows is None else f"{len(rows)} slices in them"
+            known = "none" if rows is None else str(len(rows))
             raise InputError(
-                f"{case} has {count} slices and is {found} (weak labels); make them anew with "
-                "napari-uda tags"
+                f"{case} has {count} slices, and the weak labels know {known} of it; make them again "
+                "with napari-uda tags"
             )
         order = [self.structures.index(name) for name in structures]
         return np.asarray(rows, float).reshape(count, len(self.structures))[:, order]
@@ -110,7 +111,7 @@ class WeakLabels(Config):
             ) from error
         except ValidationError as error:
             raise InputError(
-                f"{shown(path)}: is no file of weak labels ({error.errors()[0]['msg']}); make it with "
+                f"{shown(path)}: is no file of weak labels ({plain_problem(error)}); make it with "
                 "napari-uda tags"
             ) from error
 

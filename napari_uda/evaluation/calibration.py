@@ -128,7 +128,7 @@ def calibrate(
     """
     if confidence.shape != wrong.shape:
         raise InputError(
-            f"confidence has shape {confidence.shape} and wrong {wrong.shape}; give one value a voxel"
+            f"confidence has shape {confidence.shape} and wrong {wrong.shape}; give one value of each per voxel"
         )
     if confidence.size and not (confidence.min() >= 0 and confidence.max() <= 1):
         raise InputError(

@@ -114,7 +114,7 @@ class Evaluation:
             )
             with self._lock:
                 if (label, self._axes[0]) not in self._slices:
-                    continue  # it came and went meanwhile
+                    continue  # another thread has dropped it meanwhile
                 self._rows[label], self._samples[label] = row, samples
                 if row["state"] == "absent" and label not in self._pair.names:
                     self._forget(label)
@@ -129,7 +129,7 @@ class Evaluation:
                 self._slices[label, axis] = rows
 
     def _forget(self, label: int) -> None:
-        """A label that nobody asked for and that is gone."""
+        """Drop a label that has no name and no voxel any more."""
         del self._rows[label], self._samples[label]
         for axis in self._axes:
             del self._slices[label, axis]

@@ -145,7 +145,7 @@ def label_map(array: NDArray[np.generic], what: str) -> Labels:
         return array.view(np.uint8)
     if array.dtype.kind not in "iuf":
         raise InputError(
-            f"{what}: type {array.dtype} is not a label map; give whole numbers 0 to 255"
+            f"{what}: holds values of type {array.dtype}, which are no labels; give whole numbers from 0 to 255"
         )
     with np.errstate(invalid="ignore"):
         labels = array.astype(np.uint8)
@@ -153,7 +153,7 @@ def label_map(array: NDArray[np.generic], what: str) -> Labels:
     if wrong.size:
         value = array.ravel()[wrong[0]]
         raise InputError(
-            f"{what}: value {value:g} is not a label; labels are whole numbers 0 to 255"
+            f"{what}: value {value:g} is not a label; give whole numbers from 0 to 255"
         )
     return labels
 
@@ -179,7 +179,7 @@ def structure_names(dataset_json: Path) -> dict[int, str]:
             names[int(number)] = str(name)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{shown(dataset_json)}: cannot read its labels ({error}); give"
+            f"{shown(dataset_json)}: its labels cannot be read ({error}); write"
             ' {"labels": {"background": 0, "liver": 1}}'
         ) from error
     return {value: name for value, name in sorted(names.items()) if 0 < value <= _MAX_LABEL}

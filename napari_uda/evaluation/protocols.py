@@ -56,25 +56,31 @@ class Protocol(Config):
     purpose: str
     """Whose numbers these are, in one sentence."""
     headline: tuple[str, ...] = ("dice", "assd_mm", "hd95_mm", "nsd")
-    """Columns to show first, the ones a paper using this protocol prints."""
+    """Columns to show first: those that a paper with this protocol prints."""
     scope: Literal["volume", "slice"] = "volume"
-    """`volume` scores each volume in 3-D; `slice` scores every 2-D slice and averages over slices."""
+    """What is scored: `volume` (each volume in 3-D) or `slice` (every 2-D slice by itself, then the
+    mean over slices)."""
     connectivity: Connectivity = 1
-    """Border voxels have a neighbour outside that shares a face (1), an edge (2) or a corner (3)."""
+    """Which neighbours make a border voxel: those that share a face (1), an edge (2) or a corner
+    (3)."""
     assd_rule: Literal["pooled", "directed"] = "pooled"
-    """`pooled` is ASSD; `directed` fills the ASSD columns with the mean from prediction to reference only."""
+    """What the ASSD columns hold: `pooled` (ASSD) or `directed` (the mean distance from prediction
+    to reference only)."""
     hd95_rule: HD95Rule = "pooled"
-    """`pooled` percentile of the joined distances, or `max` of the two directed percentiles."""
+    """How HD95 is taken: `pooled` (percentile of the joined distances) or `max` (the larger of the
+    two directed percentiles)."""
     empty: Literal["diagonal", "nan", "one_voxel"] = "diagonal"
-    """Distance of a structure that only the prediction or only the reference has."""
+    """Distance of a structure that only the prediction or only the reference has: `diagonal` (of the
+    volume), `nan` (none, it is left out of the mean) or `one_voxel`."""
     dice_smoothing: float = Field(0.0, ge=0)
-    """Added to numerator and denominator of Dice; 0 is the definition and leaves absent in both unscored."""
+    """Number added to numerator and denominator of Dice; 0 is the definition, and leaves a
+    structure unscored that neither has."""
     nsd_tolerance_mm: float = Field(2.0, ge=0)
     """Tolerance of NSD in millimetres for structures without their own."""
     nsd_tolerances_mm: dict[str, float] = Field(default_factory=dict)
-    """Tolerance of NSD in millimetres per structure name."""
+    """Tolerance of NSD in millimetres by structure name."""
     ddof: Literal[0, 1] = 1
-    """Standard deviation: 1 divides by n - 1 (sample), 0 by n (population)."""
+    """What the standard deviation divides by: n - 1 (1, of a sample) or n (0, of a population)."""
 
     def tolerance_mm(self, name: str) -> float:
         """Tolerance of NSD for the structure called `name`, in millimetres."""

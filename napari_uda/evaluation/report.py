@@ -203,7 +203,9 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
         if path not in used and not case.endswith(("_entropy", "_reliability"))
     ]
     if extra:
-        _logger.warning("no labels for %s; not scored", ", ".join(extra))
+        _logger.warning(
+            "there are no labels for %s, so these predictions are not scored", ", ".join(extra)
+        )
     return pairs
 
 

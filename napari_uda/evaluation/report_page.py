@@ -90,7 +90,7 @@ def report_page(title: str, results: Sequence[Result]) -> str:
         raise InputError("there are no scores to report; score a prediction first")
     rules = results[0].scores.protocol
     if any(result.scores.protocol != rules for result in results):
-        raise InputError("the scores follow different protocols; score them again under one")
+        raise InputError("the scores follow different protocols; score them all with one protocol")
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(rules.describe())}</p>",

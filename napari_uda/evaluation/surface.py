@@ -168,11 +168,13 @@ class Surfaces:
         """Distance of every border voxel of `source`, NaN where `target` has none to go to."""
         index = self.indices[source]
         result = np.full(index.size, np.nan)
+        # Which voxels have somewhere to go: in 3-D all or none of them, slice by slice those in whose
+        # slice the other mask has a border.
         if self.slice_axis is None:
             reachable = np.arange(index.size if self.indices[target].size else 0)
         else:
             reachable = np.flatnonzero(np.isin(self._slice_of(source), self._slice_of(target)))
-        if reachable.size >= _FEW_POINTS:
+        if reachable.size >= _FEW_POINTS:  # the near ones first; the tree is left with the far ones
             reachable = self._search_near(reachable, source, target, spacing, result)
         if reachable.size:
             tree = cKDTree(
@@ -203,6 +205,7 @@ class Surfaces:
             [int(np.prod(self.shape[axis + 1 :])) for axis in range(len(self.shape))]
         )
         index = self.indices[source][rest]
+        # Masks are padded by the longest step, so index + step never leaves the array.
         for length, steps in _near_offsets(spacing, self.slice_axis):
             hit = np.zeros(index.size, bool)
             for step in (steps @ strides).tolist():
@@ -215,7 +218,10 @@ class Surfaces:
         return rest
 
     def _coordinates(self, index: Indices, spacing: tuple[float, ...]) -> Floats:
-        """`(n, D)` positions in the unit of `spacing`; slices lie further apart than they are wide."""
+        """`(n, D)` positions in the unit of `spacing`; slices lie further apart than they are wide.
+
+        The nearest point of a tree is then always one of the same slice.
+        """
         apart = 2 * float(np.hypot.reduce(np.multiply(self.shape, spacing)))
         scale = [apart if axis == self.slice_axis else step for axis, step in enumerate(spacing)]
         coordinates = np.stack(np.unravel_index(index, self.shape), axis=1)
@@ -293,6 +299,7 @@ def _near_offsets(
     """
     used = [step for axis, step in enumerate(spacing) if axis != slice_axis]
     ball = {1: 2.0, 2: np.pi, 3: 4 * np.pi / 3}[len(used)]
+    # the ball that holds about this many voxels, but nothing beyond the padding
     radius = float(_NEAR_OFFSETS * np.prod(used) / ball) ** (1 / len(used))
     radius = min(radius, (_PADDING + 0.5) * min(used))
     reach = [0 if axis == slice_axis else int(radius // step) for axis, step in enumerate(spacing)]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark came to.
+    """The result of a benchmark.
 
     Attributes:
         markdown: the tables as text.

@@ -177,7 +177,7 @@ def _blocked(store: Store, cell: Cell) -> bool:
 
 
 def _without_reason(store: Store, key: str) -> str:
-    return f"its process ended {_STARTS} times and left no reason; see {store.log(key).name} in the folder cells"
+    return f"its process ended {_STARTS} times without saying why; read {store.log(key).name} in the folder cells"
 
 
 def _together(store: Store, running: list[Cell], finished: int, total: int) -> Progress:
@@ -302,7 +302,7 @@ class Submitit:
             self._executor.update_parameters(**given)
         except RuntimeError as error:
             raise InputError(
-                f"the cluster cannot be used ({error}); run it where sbatch is, or --executor local"
+                f"the cluster cannot be used ({error}); run it on a machine that has sbatch, or choose --executor local"
             ) from error
         except (NameError, TypeError, ValueError) as error:
             raise InputError(f"--slurm: {' '.join(str(error).split())}; correct it") from error

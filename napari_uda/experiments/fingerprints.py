@@ -1,4 +1,4 @@
-"""What data are the same: hashes of the content of files and data folders, wherever they lie."""
+"""Fingerprints: hashes of content, by which equal files and data folders are known wherever they lie."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def scored_cases(folder: Path) -> list[Case]:
     """
     cases = [case for case in DataFolder.open(folder).cases if case.label is not None]
     if not cases:
-        raise InputError(f"{folder} has no labels to score on; add labels/ or name another folder")
+        raise InputError(
+            f"{folder} has no label maps to score on; put them into its subfolder labels, or name another folder"
+        )
     return cases
 
 

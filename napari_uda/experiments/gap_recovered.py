@@ -1,4 +1,4 @@
-"""What the table of a benchmark knows of one of its runs: the share of the gap that its row recovers.
+"""The share of the gap that a run's row recovers, as the table of its benchmark says.
 
 Standard library only: whoever chooses a model need not wait for it.
 """

@@ -1,9 +1,10 @@
 """The plan of a benchmark: its cells, one run per row, data set and seed, each named by a hash.
 
-The hash is of what the cell's numbers depend on. It covers the resolved settings, the content of the data, the runs it starts from and the volumes
-to segment. It leaves out where files lie, the device and how often is logged, so that a benchmark that
-was moved or interrupted finds its cells again. The protocol and the labels to score on are not in it
-either: when they change, the predictions that are there are scored again, and nothing is trained.
+The hash is of what the cell's numbers depend on. It covers the resolved settings, the content of the
+data, the runs it starts from and the volumes to segment. It leaves out where files lie, the device and
+how often is logged, so that a benchmark that was moved or interrupted finds its cells again. The
+protocol and the labels to score on are not in it either: when they change, the predictions that are
+there are scored again, and nothing is trained.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_uda.core.config import Config
+from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.evaluation.protocols import get_protocol
-from napari_uda.run.run import first_problem, read_yaml
+from napari_uda.run.run import read_yaml
 
 POSITION_PRIOR = "blind position prior"
 """Name of the row that looks at no image."""
@@ -24,15 +24,19 @@ class DataSet(Config):
     name: str = Field(min_length=1)
     """Name in the tables, such as "CT to MR"."""
     source: Path
-    """Data folder of the labelled source; relative to the spec, or to --data."""
+    """Data folder of the labelled source; a relative path starts at the folder of the spec, or at
+    --data."""
     target: Path
-    """Data folder of the target."""
+    """Data folder of the target; a relative path starts at the folder of the spec, or at --data."""
     score: Path | None = None
-    """Data folder whose labelled volumes are segmented and scored; none scores on the target's own."""
+    """Data folder whose labelled volumes are segmented and scored; without it those of the target
+    are."""
     recipe: str = ""
-    """Recipes of this direction, used after those of the spec and of the row."""
+    """Recipes of this direction, joined with commas; they are used after those of the spec and of
+    the row."""
     labels: dict[str, int] = Field(default_factory=dict)
-    """Structure names and label values as the tables call them, for data without dataset.json."""
+    """Label value of each structure by the name that the tables use, for data without
+    dataset.json."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of every run on this data."""
 
@@ -49,30 +53,31 @@ class Row(Config):
     """One line of the table: a method with its settings."""
 
     name: str = Field(min_length=1)
-    """Name in the tables."""
+    """Name of the row in the tables."""
     method: str = ""
-    """Method; empty takes the recipe's."""
+    """Method of the row; empty takes the one that the recipes name."""
     recipe: str = ""
-    """Recipes of this row, used after those of the spec and before those of the data."""
+    """Recipes of this row, joined with commas; they are used after those of the spec and before
+    those of the data."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of this row; they win over all recipes."""
     init: str = ""
-    """Row whose run of the same data and seed this one starts from."""
+    """Row from whose run of the same data and seed this one starts; empty starts anew."""
     seeds: tuple[int, ...] = ()
-    """Seeds of this row; empty takes the spec's."""
+    """Seeds of this row; empty takes those of the spec."""
     data: tuple[str, ...] = ()
-    """Names of the data sets this row is for; empty is all."""
+    """Names of the data sets that this row is for; empty takes all."""
 
 
 class Published(Config):
     """Numbers from the literature. They stand in columns of their own and enter no computation."""
 
     row: str
-    """Row beside which they stand."""
+    """Row beside which the numbers stand."""
     data: str = ""
-    """Data set; empty is for a spec with a single one."""
+    """Data set that the numbers are for; it may be empty when the spec has a single one."""
     source: str = Field(min_length=1)
-    """Where they were read: paper, table."""
+    """Where the numbers were read: paper and table."""
     dice: dict[str, float] = Field(default_factory=dict)
     """Dice in per cent by structure; `mean` is the average."""
     distance: dict[str, float] = Field(default_factory=dict)
@@ -83,11 +88,12 @@ class Pictures(Config):
     """What the qualitative pictures show."""
 
     cases: tuple[str, ...] = ()
-    """Scored cases to draw; a data set that scores none of them shows the first `count` by name."""
+    """Scored cases to draw; a data set that scores none of them shows its first `count` cases by
+    name."""
     count: int = Field(default=3, ge=1, le=20)
-    """Cases to draw when none is named."""
+    """How many cases to draw when none is named."""
     rows: tuple[str, ...] = ()
-    """Rows to draw as columns, in this order; empty takes all."""
+    """Rows to draw, one column each, in this order; empty takes all."""
 
 
 class Spec(Config):
@@ -96,37 +102,42 @@ class Spec(Config):
     name: str = Field(min_length=1)
     """Title of the tables."""
     data: tuple[DataSet, ...] = Field(min_length=1)
-    """Data sets, each one direction."""
+    """The data sets, each of them one direction of adaptation."""
     rows: tuple[Row, ...] = Field(min_length=1)
-    """Lines of the tables, in their order."""
+    """The rows of the tables, in their order."""
     recipe: str = ""
-    """Recipes of every run, joined with commas; later ones win."""
+    """Recipes of every run, joined with commas; later ones win over earlier ones."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Settings of every run, used after the recipes; paths in settings start where the command runs."""
+    """Settings of every run, used after the recipes; relative paths in settings start where the
+    command runs."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of every row that names none."""
+    """Seeds of every row that names none of its own."""
     steps: int = Field(default=0, ge=0)
-    """Training steps of every run; 0 leaves them to recipes and settings."""
+    """Training steps of every run; 0 takes the number from recipes and settings."""
     protocol: str = "recommended"
-    """How it is scored, see `napari-uda evaluate`."""
+    """Name of the protocol that scores the predictions, see `napari-uda evaluate`."""
     device: str = "auto"
-    """cpu, cuda, ...; not part of what identifies a cell."""
+    """Where to compute: cpu, cuda, ... or auto; a run that is finished stays so when the device
+    changes."""
     reliability: bool = False
-    """Also vote on reliability when segmenting, seven passes instead of one, for the pictures."""
+    """Also vote on reliability when segmenting, for the pictures; it takes seven passes instead of
+    one."""
     position_prior: bool = False
-    """Add the row that answers with the commonest source label of each place and sees no image."""
+    """Add a row that sees no image and answers with the most common source label of each place."""
     structures: tuple[str, ...] = ()
     """Structures in the tables, in this order; empty takes all that are labelled."""
     lower: str = "source_only"
-    """Row from which the recovered share of the gap counts."""
+    """Row at which the recovered share of the gap is 0 %."""
     upper: str = "target_supervised"
-    """Row up to which it counts; without both rows the column is left out."""
+    """Row at which the recovered share of the gap is 100 %; without both rows the column is left
+    out."""
     compare: tuple[tuple[str, str], ...] = ()
-    """Pairs of rows to test; empty tests all. Holm's correction is over the pairs that are tested."""
+    """Pairs of rows to test; empty tests all. Holm's correction is over the pairs that are
+    tested."""
     published: tuple[Published, ...] = ()
-    """Numbers from the literature."""
+    """Numbers from the literature, shown in columns of their own."""
     pictures: Pictures = Pictures()
-    """Qualitative pictures."""
+    """What the qualitative pictures show."""
 
     @field_validator("seeds")
     @classmethod
@@ -237,8 +248,8 @@ def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | No
 def _sentence(error: ValidationError) -> str:
     """The first problem; those found between fields bring their own remedy."""
     if error.errors()[0]["loc"]:
-        return f"{first_problem(error)}; correct or remove it"
-    return first_problem(error).removeprefix("settings: ")
+        return f"{plain_problem(error)}; correct or remove it"
+    return plain_problem(error)
 
 
 def _check_unique(names: list[str], what: str) -> None:

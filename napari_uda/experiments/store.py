@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table before it is known.
+    """One run of a benchmark: a row of its table on one data set with one seed.
 
     Attributes:
         row: name of the row.
@@ -86,7 +86,7 @@ class Store:
         return self.out / "runs" / key
 
     def job(self, key: str) -> Path:
-        """What another process needs to run the cell."""
+        """File with what another process needs to run the cell."""
         return self.out / "cells" / f"{key}.json"
 
     def log(self, key: str) -> Path:

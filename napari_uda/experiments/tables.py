@@ -118,7 +118,7 @@ def scores_table(spec: Spec, found: DataResults) -> Table:
         if found.published:
             line += _published(found.published.get(row.name))
         body.append(line)
-        notes += [f"{row.name}, seed {seed}: failed: {why}" for seed, why in row.failed.items()]
+        notes += [f"{row.name} failed for seed {seed}: {why}" for seed, why in row.failed.items()]
         if row.waiting:
             seeds = ", ".join(map(str, row.waiting))
             notes.append(f"{row.name} is not finished yet for seed {seeds}.")

@@ -159,6 +159,7 @@ def segment_volume(
     labelled domain is segmented by `Method.predict_labelled`; the vote is for target volumes.
     """
     grid = facts.grid
+    # (N, h, w) in [-1, 1], slices at the volume's own pixels; `shape` is their size at the run's pixels
     planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
     shape = grid.plane_shape(volume)
     if vote is not None:
@@ -178,22 +179,22 @@ def segment_volume(
             if stop is not None and stop.is_set():
                 raise Cancelled
             batch = np.arange(start, min(start + size, count))
-            image = with_neighbours(planes, batch, grid.neighbours)
+            image = with_neighbours(planes, batch, grid.neighbours)  # (B, K, h, w)
             try:
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
                     logits, agreed = _segment_slices(
                         method, image, batch, grid.size, vote, labelled_domain=labelled_domain
                     )
-                    # probabilities, not logits: they stay probabilities between the pixels
+                    # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
             except RuntimeError as error:
                 size = smaller_batch(error, len(batch), volume.name)
-                continue
+                continue  # the same slices again, fewer at once
             # max, not argmax, which is many times slower across the memory order of a CPU tensor
             labels[batch] = value_of_class[fine.max(1).indices.cpu().numpy()]
             entropy[batch] = entropy_of_probabilities(fine).cpu().numpy()
-            if agreed is not None:
+            if agreed is not None:  # a vote of views is yes or no, so it is not interpolated
                 nearest = F.interpolate(
                     agreed[:, None].float(), planes.shape[1:], mode="nearest-exact"
                 )

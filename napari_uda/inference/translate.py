@@ -241,6 +241,7 @@ def _translate_slices(
         names[:] = found
         return torch.cat(list(found.values()), dim=1)
 
+    # translation and cycle, and with gates the three attention maps, as channels of one "network"
     with_gates = translator.config.generator.kind == "gated"
     maps = predict_any_size(stacked, image, 5 if with_gates else 2, window, stride)
     return {name: maps[:, i : i + 1] for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Losses and checks of image translation: what must come back, and whether anatomy has moved."""
+"""Losses and checks of image translation: how far images differ, and whether anatomy has moved."""
 
 from __future__ import annotations
 

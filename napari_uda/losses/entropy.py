@@ -1,4 +1,4 @@
-"""Entropy of predictions: maps, and losses that lower it, or lower it here and raise it there.
+"""Entropy of predictions: maps, and losses that lower it, or lower it in some pixels and raise it in others.
 
 Everything that is learnt from comes from log-softmax in float32; the logarithm of a probability is taken
 only of maps that are looked at.

@@ -56,16 +56,19 @@ def predicted_log_ratio(logits: Tensor, mode: RatioMode = "mean") -> Tensor:
     Returns:
         `(B, C)`, float32; `exp` of it sums to 1 over C (argmax: a little more where a class is missing).
     """
-    log_probability = F.log_softmax(logits.float(), dim=1).flatten(2)
+    log_probability = F.log_softmax(logits.float(), dim=1).flatten(2)  # (B, C, H W)
     if mode == "argmax":
         pixels = log_probability.shape[2]
-        found = F.one_hot(log_probability.max(1).indices, log_probability.shape[1]).sum(1)
+        found = F.one_hot(log_probability.max(1).indices, log_probability.shape[1]).sum(1)  # (B, C)
         share = found.clamp_min(0.5) / pixels
         mean = log_probability.exp().mean(dim=2)
-        return share.log() + (mean - mean.detach()) / share  # a value of 0 with a gradient
+        # Counting has no gradient. The second term is 0, and its gradient is that of ln(share) if the
+        # share moved as the mean does (straight-through).
+        return share.log() + (mean - mean.detach()) / share
     if mode == "mean":
+        # ln of the mean probability, without leaving logarithms: a ratio of 1e-12 keeps its digits
         return torch.logsumexp(log_probability, dim=2) - math.log(log_probability.shape[2])
-    relative = log_probability - log_probability.amax(dim=1, keepdim=True)
+    relative = log_probability - log_probability.amax(dim=1, keepdim=True)  # ln r_k(i)
     sums = torch.logsumexp(relative, dim=2)
     return sums - torch.logsumexp(sums, dim=1, keepdim=True)
 
@@ -105,7 +108,7 @@ def ratio_divergence(
         `(B,)`, float32. adami is 0 where both are equal, and not negative but for rounding.
     """
     prior = prior.to(log_ratio)
-    least = torch.full_like(log_ratio, math.log(floor))
+    least = torch.full_like(log_ratio, math.log(floor))  # so that no logarithm is of 0
     log_predicted = torch.logaddexp(log_ratio, least)  # ln(tau_hat + floor)
     if kind == "adaent":
         return -(prior * log_predicted).sum(dim=1)

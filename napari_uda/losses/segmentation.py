@@ -139,9 +139,10 @@ def _class_counts(label: Tensor, num_classes: int) -> Tensor:
 
 def _cross_entropy(log_probabilities: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
     target = label.long()
-    pixels = F.nll_loss(log_probabilities, target, weight=weights, reduction="none")
+    pixels = F.nll_loss(log_probabilities, target, weight=weights, reduction="none")  # (B, H, W)
     counts = _class_counts(label, log_probabilities.shape[1])
     mass = counts.sum().float() if weights is None else (counts * weights).sum()
+    # not a mean of the ranks' means: ranks hold different numbers of rare pixels
     total = all_sum(mass)
     return all_sum(pixels.sum()) / torch.where(total == 0, 1.0, total)
 
@@ -150,6 +151,6 @@ def _dice(log_probabilities: Tensor, label: Tensor) -> Tensor:
     probabilities = log_probabilities.exp()
     values = torch.arange(probabilities.shape[1], device=label.device)[:, None, None]
     truth = (label.unsqueeze(1) == values).float()  # (B, C, H, W)
-    overlap = (probabilities * truth).sum((2, 3))
+    overlap = (probabilities * truth).sum((2, 3))  # (B, C)
     size = probabilities.square().sum((2, 3)) + truth.sum((2, 3))
     return 1.0 - (2.0 * overlap / (size + DICE_EPSILON)).mean()

@@ -7,7 +7,7 @@ structures a slice has comes from the cohort, from tags, or from what the source
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeGuard
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,32 +28,54 @@ class SizePriorConfig(Config):
     """Where expected sizes come from, and which structures a slice is expected to have."""
 
     prior_sizes: Literal["source", "pixels", "millilitres", "true"] = "source"
-    """Expected sizes: those of the source labels, kept in the source run; given ones; or, as an oracle, the true area of each slice from weak_labels."""
+    """Where expected sizes come from: source (the source labels, as the source run stored them),
+    pixels or millilitres (given_sizes), or true (the true area in each slice, an oracle, from
+    weak_labels)."""
     given_sizes: dict[str, float] = Field(default_factory=dict)
-    """For prior_sizes pixels (area where present, on the network's grid) or millilitres (volume): by structure name."""
+    """For prior_sizes pixels or millilitres, by structure name: the area in a slice that has the
+    structure, in pixels of the network's grid, or the volume."""
     size_factor: float = Field(default=1.0, gt=0)
-    """Multiplies the expected sizes; the authors' priors are 1.2 to 1.8 times the true sizes."""
+    """Factor on the expected sizes; the authors' priors are 1.2 to 1.8 times the true sizes."""
     presence: Literal["cohort", "all", "tags", "select", "proposals"] = "cohort"
-    """Which structures a slice has. No labels: cohort (their share of slices, ratios compared as a mean over the batch), all (all of them in every slice), select (slices that the source model is sure of; the others have no prior), proposals (those that the source model finds). Weak labels: tags."""
+    """Which structures a slice is expected to have: cohort (each in its share of slices, ratios
+    compared as a mean over the batch), all (all of them), tags (those that weak_labels name),
+    select (all or none where the source model is sure, no prior elsewhere) or proposals (those that
+    the source model finds)."""
     weak_labels: Path | None = None
-    """File with tags or areas of the target slices, made once by `napari-uda tags`."""
+    """File with tags or areas of the target slices, made once by `napari-uda tags`; for presence
+    tags and prior_sizes true."""
     select_divisor: float = Field(default=4.0, gt=0)
-    """select, proposals: a structure is found where its predicted area is above its size over this."""
+    """For presence select and proposals: a structure is found where its predicted area is above its
+    expected area divided by this number."""
     select_share: float = Field(default=0.75, gt=0, le=1)
-    """select: share of the structures that have to be found in a slice that is taken for one with all."""
+    """For presence select: share of the structures that must be found in a slice which is taken for
+    one with all of them."""
     select_negatives: float = Field(default=0.5, ge=0, le=1)
-    """select: share of the slices without any predicted structure that are taken for empty ones."""
+    """For presence select: share of the slices without any predicted structure that are taken for
+    empty ones; the others have no prior."""
 
     @property
     def reads_weak_labels(self) -> bool:
         """Whether tags or true sizes are taken from the file `weak_labels`."""
         return self.prior_sizes == "true" or self.presence == "tags"
 
+    @property
+    def reads_run_sizes(self) -> bool:
+        """Whether sizes are taken that the source run has measured on its labels."""
+        return self.prior_sizes == "source"
+
     @model_validator(mode="after")
     def _sizes_are_given(self) -> Self:
         if self.prior_sizes in ("pixels", "millilitres") and not self.given_sizes:
-            raise ValueError(f"prior_sizes {self.prior_sizes} needs given_sizes; name them")
+            raise ValueError(
+                f"prior_sizes {self.prior_sizes} needs given_sizes; give one for each structure"
+            )
         return self
+
+
+def has_size_prior(config: Config) -> TypeGuard[SizePriorConfig]:
+    """Whether the settings of a method are those of one that expects sizes of structures."""
+    return isinstance(config, SizePriorConfig)
 
 
 class ExpectedAreas(NamedTuple):
@@ -94,16 +116,19 @@ def expected_areas(
         areas = settings.size_factor * known
         return ExpectedAreas(areas, _mean_where_present(areas), trusted)
 
-    # what counts as present, before sizes in millilitres can be spread over it
+    # Which structures a slice has, if tags say so: (N, K) bool. Volumes are spread over these slices.
     tagged = None
     if settings.presence == "tags" and settings.weak_labels is not None:
         tagged = _from_file(settings.weak_labels, facts, store, "tags") > 0
     sizes = settings.size_factor * _sizes(settings, facts, store, tagged, proposals)  # (N, K)
 
+    # How much of its size a structure is expected to have in a slice: (N, K), 0 absent, 1 present, or a
+    # share of the slices where nobody knows which.
     if tagged is not None:
         present = tagged.astype(float)
     elif settings.presence == "cohort":
-        spread = settings.prior_sizes == "millilitres"  # the mean over all slices already
+        # millilitres over all slices of a volume are a mean over present and absent ones already
+        spread = settings.prior_sizes == "millilitres"
         shares = [facts.sizes[n].slice_share if n in facts.sizes else 1.0 for n in names]
         present = np.ones_like(sizes) if spread else np.tile(shares, (len(store), 1))
     elif proposals is not None:
@@ -111,6 +136,7 @@ def expected_areas(
         if settings.presence == "proposals":
             present = found.astype(float)
         else:
+            # the slices of which the source model is sure: all structures are there, or none
             positive = found.mean(1) >= settings.select_share
             empty = proposals[:, 1:].sum(1) == 0
             drawn = generator(seed, "sfda-select").random(len(store)) < settings.select_negatives

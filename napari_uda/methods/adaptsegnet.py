@@ -19,9 +19,9 @@ class AdaptSegNetConfig(MethodConfig):
     """Settings of adaptsegnet; the weights are those of its medical re-implementations."""
 
     name: Literal["adaptsegnet"] = "adaptsegnet"
-    """The method."""
+    """Name of the method."""
     adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
-    """Discriminators on softmax probabilities."""
+    """The discriminators, which see maps of softmax probabilities, and their weights."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
     )

@@ -18,20 +18,22 @@ from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 
 
 class AdventConfig(MethodConfig):
-    """Settings of advent. MinEnt is adversary weights 0 and entropy weights 1e-3, 2e-4.
+    """Settings of advent; MinEnt has adversary weights of 0 and entropy weights of 1e-3 and 2e-4.
 
     The weights of the adversary are those of medical re-implementations; the paper's, 1e-3 and 2e-4, and
     its plain cross-entropy are in the recipe `advent_paper`.
     """
 
     name: Literal["advent"] = "advent"
-    """The method."""
+    """Name of the method."""
     adversary: AdversaryConfig = AdversaryConfig(discriminator="fc")
-    """Discriminators on weighted self-information maps."""
+    """The discriminators, which see maps of weighted self-information, and their weights."""
     entropy_weight: float = Field(default=0.0, ge=0)
-    """MinEnt: weight of the mean normalised target entropy of the main head; 0 is off."""
+    """MinEnt: weight of the mean entropy of target predictions of the main head; 0 switches it
+    off."""
     entropy_aux_weight: float = Field(default=0.0, ge=0)
-    """MinEnt: the same for the auxiliary head; 0 is off."""
+    """MinEnt: weight of the mean entropy of target predictions of the auxiliary head; 0 switches it
+    off."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
     )

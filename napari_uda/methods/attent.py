@@ -29,28 +29,33 @@ class AttENTAdversaryConfig(AdversaryConfig):
     """The discriminators of stage B with the paper's weights."""
 
     main_weight: float = Field(default=1e-3, ge=0)
-    """Weight of the adversarial loss of the main head; 0 is off."""
+    """Weight of the adversarial loss on predictions of the main head; 0 switches it off."""
     aux_weight: float = Field(default=2e-4, ge=0)
-    """Weight of the adversarial loss of the auxiliary head; 0 is off."""
+    """Weight of the adversarial loss on predictions of the auxiliary head; 0 switches it off."""
     discriminator: DiscriminatorName = "fc"
-    """fc (fully convolutional), patch_bn or patch_in (PatchGAN with batch or instance norm)."""
+    """Architecture of the discriminators: fc (fully convolutional), patch_bn (PatchGAN with batch
+    normalisation) or patch_in (PatchGAN with instance normalisation)."""
 
 
 class AttENTConfig(TranslatingConfig):
-    """Settings of attent."""
+    """Settings of attent; stage A trains the generators, stage B aligns entropy maps."""
 
     name: Literal["attent"] = "attent"
-    """The method."""
+    """Name of the method."""
     translator: GatedTranslatorConfig = GatedTranslatorConfig()
-    """Stage A: generators with attention gates and image discriminators."""
+    """Stage A: two generators with attention gates, and their image discriminators."""
     translation_steps: int = Field(default=10_000, ge=0)
-    """Steps of stage A, the first of the run; 0 takes trained generators from the run `init`."""
+    """How many of the run's first steps train the generators (stage A); 0 takes the trained
+    generators of the run `init`."""
     joint: bool = False
-    """Run stage B from the first step, while the generators still learn; off is the paper's order."""
+    """Run stage B from the first step on, while the generators still learn; off runs it after stage
+    A, as in the paper."""
     keep_segmentor: bool = True
-    """Take the segmentor of `init` over too; off starts with a new one, as the paper's stage B does."""
+    """Start from the segmentation network of the run `init`, too; off starts with a new one, as the
+    paper's stage B does."""
     adversary: AttENTAdversaryConfig = AttENTAdversaryConfig()
-    """Stage B: discriminators on weighted self-information maps, and their weights."""
+    """Stage B: the discriminators, which see maps of weighted self-information, and their
+    weights."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,9 +20,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
 from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
+from napari_uda.networks.normalisation import batch_norms
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.translator import Translator, TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
@@ -39,27 +41,31 @@ class MethodConfig(Config):
     """Settings that every method has."""
 
     name: str
-    """The method."""
+    """Name of the method."""
     segmentor_optimizer: OptimizerConfig = OptimizerConfig()
-    """Optimiser of the segmentor."""
+    """Optimiser of the segmentation network."""
     backbone_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Backbone learning rate over the nominal one; 3 mimics released code that lists weights 3 times."""
+    """Factor on the learning rate of the network's backbone; 3 imitates released code that lists
+    backbone weights three times."""
     lr_power: float = Field(default=0.9, ge=0)
     """Learning rates fall as (1 - step/steps) to this power; 0 keeps them constant."""
     aux_weight: float = Field(default=0.1, ge=0)
-    """Weight of the supervised loss of the auxiliary head; 0 is off."""
+    """Weight of the auxiliary head's supervised loss, the main head's being 1; 0 switches it
+    off."""
     ce_weight: float = Field(default=1.0, ge=0)
-    """Weight of the cross-entropy; 0 is off."""
+    """Weight of the cross-entropy; 0 switches it off."""
     ce_class_weights: bool = True
-    """Weigh cross-entropy by class rarity, as SE-ASA's code; off draws thin structures less thick."""
+    """Weigh rare classes more in the cross-entropy, as in SE-ASA's code; switched off, thin
+    structures come out less thick."""
     dice_weight: float = Field(default=1.0, ge=0)
-    """Weight of the soft Dice loss; 0 is off."""
+    """Weight of the soft Dice loss; 0 switches it off."""
     reliability: ReliabilityConfig = ReliabilityConfig()
-    """The vote that calls a pixel reliable: in training where the method uses it, and in predict."""
+    """The vote that calls a pixel reliable, in prediction and, where the method uses it, in
+    training."""
 
     @property
     def target_supervision(self) -> str:
-        """What these settings tell the method of the target's labels; kept in the run's facts."""
+        """Which labels of the target these settings give the method, in words; kept in the run's facts."""
         return "none"
 
     @model_validator(mode="after")
@@ -80,7 +86,7 @@ class TranslatingConfig(MethodConfig):
 
 
 def supervision_with_start(own: str, start: str) -> str:
-    """What weights know of the target's labels that begin as those of another run on the same target.
+    """Which labels of the target a run has used that starts from another run on the same target.
 
     Args:
         own: `MethodConfig.target_supervision` of the run.
@@ -105,13 +111,21 @@ class Method(nn.Module, Generic[C]):
     family: ClassVar[Family]
     """What it adapts, or how: the heading under which tables and pickers list it."""
     paper: ClassVar[str]
-    """Short citation."""
+    """Short citation of the paper."""
     summary: ClassVar[str]
     """One sentence for the method table."""
     needs: ClassVar[frozenset[Need]]
     """Data without which the method cannot train."""
     needs_init: ClassVar[bool] = False
     """Whether it can only start from a trained run."""
+    needs_batch_norm: ClassVar[bool] = False
+    """Whether it adapts batch normalisation, so that the network must have some."""
+    learns: ClassVar[bool] = True
+    """Whether its steps change anything: without, all is done before the first one, and a run has one."""
+    for_a_volume: ClassVar[Mapping[str, Any]] = {}
+    """What `adapt` needs to know of a source-free method, where a run has tens of steps on the slices of one
+    volume: the parts of a run's settings that are other than in a long training, as in a recipe:
+    `{"steps": 60, "method": {"segmentor_optimizer": {"lr": 2e-4}}}`."""
     translates: ClassVar[bool] = False
     """Whether it has generators: follows from its settings being a `TranslatingConfig`."""
     when_continued: ClassVar[Mapping[str, Any]] = {}
@@ -125,7 +139,7 @@ class Method(nn.Module, Generic[C]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for base in getattr(cls, "__orig_bases__", ()):
+        for base in vars(cls).get("__orig_bases__", ()):
             if get_origin(base) is Method and isinstance(get_args(base)[0], type):
                 cls.config_class = get_args(base)[0]
                 cls.translates = issubclass(cls.config_class, TranslatingConfig)
@@ -136,6 +150,11 @@ class Method(nn.Module, Generic[C]):
         self.segmentor = segmentor
         self.num_classes = num_classes
         self.translator = None
+        if self.needs_batch_norm and not batch_norms(segmentor):
+            raise InputError(
+                f"{config.name} changes batch normalisation, and this network has none; choose another "
+                "method, or a network with norm batch"
+            )
 
     def place(self, device: torch.device) -> Self:
         """Move to the device, convolution weights channels last: the fastest layout everywhere."""
@@ -164,6 +183,17 @@ class Method(nn.Module, Generic[C]):
             ce_class_weights=self.config.ce_class_weights,
             dice_weight=self.config.dice_weight,
         )
+
+    def over_heads(self, output: SegmentorOutput, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """A loss of the main head's logits plus, where there is an auxiliary head, `aux_weight` times its.
+
+        The published networks of source-free methods have one head; a second one is adapted as it was
+        trained.
+        """
+        total = loss(output.logits)
+        if output.aux_logits is not None and self.config.aux_weight:
+            total = total + self.config.aux_weight * loss(output.aux_logits)
+        return total
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         """One training step: name the terms, and call `runtime.minimise` once per player.
@@ -227,4 +257,10 @@ class Method(nn.Module, Generic[C]):
 
         Raises:
             InputError: for settings or data that the method cannot train with.
+        """
+
+    def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
+        """Called once, after the last step of the run, to look at the whole data set with the final weights.
+
+        A run that is stopped before ends without it, so a method must be of use without it, too.
         """

@@ -1,4 +1,4 @@
-"""CycleGAN as adaptation of images (Zhu et al. 2017): a segmentor that never sees the other look."""
+"""CycleGAN as adaptation of images (Zhu et al. 2017): a segmentor learns in one of the two looks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ class CycleGANConfig(TranslatingConfig):
     """Settings of cyclegan."""
 
     name: Literal["cyclegan"] = "cyclegan"
-    """The method."""
+    """Name of the method."""
     segment: Literal["translated_source", "translated_target"] = "translated_source"
-    """What the segmentor sees: source slices made to look like target ones in training, target slices as they are in predict; or source slices as they are, target slices made to look like them in predict (AttENT's rows CycleGAN and pixel space)."""
+    """What the segmentation network learns from: translated_source (source slices with the target's
+    look; target slices are segmented as they are) or translated_target (source slices as they are;
+    target slices are given the source's look first, AttENT's rows CycleGAN and pixel space)."""
 
 
 class CycleGAN(Method[CycleGANConfig]):

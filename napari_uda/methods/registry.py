@@ -213,6 +213,15 @@ def translating_methods() -> str:
     return f"{', '.join(names)} or {last}" if names else last
 
 
+def source_free_methods() -> list[str]:
+    """Names of the methods that adapt a trained run to the target alone: those that `adapt` can use."""
+    return [
+        name
+        for name, kind in METHODS.items()
+        if kind.family == "source-free" and kind.needs <= {"target"}
+    ]
+
+
 def build_method(
     settings: MethodConfig,
     segmentor: SegmentorConfig,

@@ -37,39 +37,48 @@ class SEASAConfig(MethodConfig):
     """Settings of se_asa; the defaults are the paper's, or the stated decision where it is silent."""
 
     name: Literal["se_asa"] = "se_asa"
-    """The method."""
+    """Name of the method."""
     adversary: AdversaryConfig = AdversaryConfig()
-    """Adversarial alignment on two levels, lambda_1 (0.003 and 2e-5)."""
+    """Adversarial alignment on two levels, with the paper's weights lambda_1 (0.003 and 2e-5)."""
     adversary_input: Literal["self_information", "probability"] = "self_information"
-    """What the discriminators see: self-information as in the code, or probabilities as printed."""
+    """What the discriminators see: self_information, as in the released code, or probability, as
+    the paper prints."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-4, momentum=0.9, beta2=0.99, weight_decay=0
     )
     """Optimiser of each discriminator."""
     entropy_minimisation_weight: float = Field(default=1.0, ge=0)
-    """lambda_3 on reliable pixels, whose entropy falls; 0 is off."""
+    """Weight lambda_3 of the term that lowers entropy on reliable pixels; 0 switches it off."""
     entropy_maximisation_weight: float = Field(default=1.0, ge=0)
-    """lambda_3 on unreliable pixels, whose entropy rises; 0 is off."""
+    """Weight lambda_3 of the term that raises entropy on unreliable pixels; 0 switches it off."""
     entropy_minimisation_on: Literal["reliable", "all"] = "reliable"
-    """all minimises entropy everywhere: the first row of Table 3."""
+    """Where entropy is lowered: on reliable pixels, or on all of them (the first row of Table
+    3)."""
     entropy_view: Literal["last_random", "original"] = "last_random"
-    """Prediction in the entropy term: last (dis)agreeing random view, or the slice itself (SE-D2)."""
+    """Whose prediction enters the entropy terms: last_random (the last random view that agrees, or
+    contradicts) or original (the slice itself) (SE-D2)."""
     entropy_class_weights: bool = False
-    """Weigh pixels by the rarity of their pseudo-label, as cross-entropy does; off is the paper's sum."""
+    """Weigh pixels by the rarity of their pseudo-label, as in the cross-entropy; off weighs all
+    pixels the same, as in the paper."""
     prototype_weight: float = Field(default=1.0, ge=0)
-    """lambda_2, with the mean over feature channels (SE-D5); 0 is off."""
+    """Weight lambda_2 of the distance of the two domains' prototypes, a mean over feature channels
+    (SE-D5); 0 switches it off."""
     prototype_momentum: float = Field(default=0.01, ge=0, lt=1)
-    """alpha of Eq. 9, the weight of the OLD prototype."""
+    """Share alpha (Eq. 9) of the old prototype in the new one; the rest comes from the batch."""
     prototype_mask: bool = True
-    """Build target prototypes from reliable pixels only (SE-D1); off is the first row of Table 4."""
+    """Take target prototypes from reliable pixels only (SE-D1); off takes all pixels (the first row
+    of Table 4)."""
     prototype_batches: int = Field(default=200, ge=0)
-    """Batches whose mean starts the prototypes; 0 starts from the first batch."""
+    """How many batches are averaged into the first prototypes; 0 starts from the first training
+    batch."""
     view_statistics: Literal["batch_only", "update"] = "batch_only"
-    """Whether views move BatchNorm's running statistics: no (SE-D6), or as in the released code."""
+    """Whether views change the running statistics of batch normalisation: batch_only (no, SE-D6) or
+    update (yes, as in the released code)."""
     keep_discriminators: bool = True
-    """Take the discriminators of `init` over too; off starts with new ones (SE-D9)."""
+    """Start from the discriminators of the run `init`, too; off starts with new ones (SE-D9)."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps with segmentation and adversarial loss only; 0 when the run starts from an ADVENT run."""
+    """How many of the first steps have the segmentation and adversarial losses only; leave it at 0
+    for a run that starts from an ADVENT run."""
 
 
 class SEASA(Method[SEASAConfig]):
@@ -173,7 +182,8 @@ class SEASA(Method[SEASAConfig]):
                 ("source", source_output, source.label, None),
                 ("target", target_output, label, mask),
             ):
-                means, present = self._means(output.features, labels, chosen)
+                means, present = self._means(output.features, labels, chosen)  # (C, F), (C,)
+                # a class counts in the batches that contain it
                 sums[domain] += means * present[:, None]
                 counts[domain] += present
         for domain, total in sums.items():
@@ -207,8 +217,11 @@ class SEASA(Method[SEASAConfig]):
         count = len(target.image)
         # every rank draws from the source slices of all of them, as one rank with the whole batch
         bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
+        # N views of B slices as one batch, (N B, K, H, W): first view of all slices, then the second
         fourier = fourier_views(target.image, bank, config, generators)
         random = random_views(target.image, config, generators)
+        # Only the random views may enter the entropy terms. Where they do not, N graphs of the network
+        # would be kept for nothing.
         with_gradient = (
             torch.is_grad_enabled()
             and self.config.entropy_view == "last_random"
@@ -218,7 +231,8 @@ class SEASA(Method[SEASAConfig]):
             fourier_labels = self._view_logits(fourier).argmax(1)
         with torch.set_grad_enabled(with_gradient):
             random_logits = self._view_logits(random)
-        per_view = (config.views, count, *label.shape[1:])
+        per_view = (config.views, count, *label.shape[1:])  # (N, B, H, W)
+        # a view agrees in a pixel where it gets the class that the slice itself gets there
         agrees_random = random_logits.detach().argmax(1).view(per_view) == label
         agrees_fourier = fourier_labels.view(per_view) == label
         kept = (
@@ -253,7 +267,8 @@ class SEASA(Method[SEASAConfig]):
         if config.entropy_class_weights:
             weights = pixel_weights(label, self.num_classes)
             reliable, unreliable = reliable * weights, unreliable * weights
-        lower = upper = logits
+        # Entropy falls in the last view that agrees and rises in the last one that contradicts (SE-D2).
+        lower = upper = logits  # (B, C, H, W)
         if random_logits is not None:
             agrees = random_logits.detach().argmax(2) == label  # (N, B, H, W)
             lower = _last_view(random_logits, agrees, logits)
@@ -286,6 +301,7 @@ class SEASA(Method[SEASAConfig]):
             # a class met for the first time has no old prototype to average with
             old = torch.where(seen[:, None], old, means.detach())
             new = update_prototypes(old, means, present, self.config.prototype_momentum)
+            # the buffer keeps the numbers for the next step; `new` carries this step's gradient
             getattr(self, f"{domain}_prototypes").copy_(new.detach())
             seen |= present
             prototypes.append(new)
@@ -293,7 +309,7 @@ class SEASA(Method[SEASAConfig]):
         return prototype_distance(prototypes[0], prototypes[1], both)
 
     def _means(self, features: Tensor, label: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Class means on the features' grid, Eqs. 7 and 8."""
+        """Class means `(C, F)` on the features' grid, and `(C,)` classes that are there; Eqs. 7 and 8."""
         height, width = features.shape[-2:]
         small_mask = None if mask is None else resize_nearest(mask, (height, width))
         return class_means(

@@ -6,7 +6,7 @@ released code differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, Self
 
@@ -45,27 +45,37 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
     """Settings of sfda. It reads no label map, so the weights of cross-entropy and Dice do nothing."""
 
     name: Literal["sfda"] = "sfda"
-    """The method."""
+    """Name of the method."""
     segmentor_optimizer: OptimizerConfig = OptimizerConfig(
         kind="adam", lr=1e-6, momentum=0.9, weight_decay=1e-3
     )
-    """Optimiser of the segmentor; 1e-6 needs thousands of steps, with few slices take more (SF-D14)."""
+    """Optimiser of the segmentation network; its rate of 1e-6 needs thousands of steps, so raise it
+    for few slices (SF-D14)."""
     entropy_weight: float = Field(default=1.0, ge=0)
-    """Weight of the class-weighted entropy of target predictions; 0 is off."""
+    """Weight of the class-weighted entropy of target predictions; 0 switches it off."""
     prior_weight: float = Field(default=1.0, ge=0)
-    """lambda, weight of the divergence between predicted and expected class ratios; 0 is off."""
+    """Weight lambda of the divergence between predicted and expected class ratios; 0 switches it
+    off."""
     divergence: Divergence = "adami"
-    """adami: KL(predicted || expected), MedIA 2022; adaent: KL(expected || predicted), MICCAI 2020."""
+    """Direction of the divergence: adami, KL(predicted || expected), MedIA 2022; or adaent,
+    KL(expected || predicted), MICCAI 2020."""
     ratio: RatioMode = "mean"
-    """Predicted ratio: mean of probabilities (paper), maxnorm as the released code (SF-D1), or argmax: the share of pixels that a class wins, with the gradient of mean."""
+    """How predicted class ratios are computed: mean (of probabilities, the paper), maxnorm
+    (relative to the largest probability, the released code, SF-D1) or argmax (the share of pixels
+    that a class wins, with the gradient of mean)."""
     ratio_floor: float = Field(default=FLOOR, gt=0, le=1e-2)
-    """Added inside logarithms of ratios; it sets the price of a structure said to be absent (SF-D6)."""
+    """Small number added to ratios before their logarithm; it sets the cost of predicting a structure
+    that is said to be absent (SF-D6)."""
     entropy_class_weights: Literal["sizes", "uniform", "given"] = "sizes"
-    """Weights nu of the entropy: by the inverse of the expected sizes or all equal, with sum 1, or as given."""
+    """Class weights nu of the entropy: sizes (by the inverse of the expected sizes, sum 1), uniform
+    (all equal, sum 1) or given (given_class_weights)."""
     given_class_weights: dict[str, float] = Field(default_factory=dict)
-    """For entropy_class_weights given: structure name to weight, `background` among them."""
+    """For entropy_class_weights given: the weight of each structure by name, and of
+    `background`."""
     batch_norm: Literal["adapt", "frozen", "batch"] = "adapt"
-    """adapt: train on batch statistics, predict with running ones of the target; frozen: the source's throughout; batch: as adapt, but predict with those of the predicted batch."""
+    """Statistics of batch normalisation: adapt (learn with those of the batch, predict with running
+    ones of the target), frozen (those of the source run throughout) or batch (as adapt, but predict
+    with those of the predicted batch)."""
 
     @property
     def target_supervision(self) -> str:
@@ -77,6 +87,16 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
             return "weak: which structures each slice contains"
         return "none"
 
+    @property
+    def weighs_by_size(self) -> bool:
+        """Whether there is an entropy whose class weights follow from the expected sizes."""
+        return bool(self.entropy_weight) and self.entropy_class_weights == "sizes"
+
+    @property
+    def reads_run_sizes(self) -> bool:
+        used = bool(self.prior_weight) or self.weighs_by_size
+        return used and super().reads_run_sizes
+
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:
         if not self.entropy_weight and not self.prior_weight:
@@ -85,7 +105,9 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
                 "above 0"
             )
         if self.entropy_class_weights == "given" and not self.given_class_weights:
-            raise ValueError("entropy_class_weights given needs given_class_weights; name them")
+            raise ValueError(
+                "entropy_class_weights given needs given_class_weights; give one for each structure and for background"
+            )
         if self.reads_weak_labels and self.prior_weight and self.weak_labels is None:
             raise ValueError(
                 "tags and true sizes are read from weak_labels; give the file that napari-uda tags made"
@@ -101,6 +123,15 @@ class SFDA(Method[SFDAConfig]):
     summary = "adapts a trained run without source data: low entropy, class ratios near a prior"
     needs = frozenset({"target"})
     needs_init = True
+    for_a_volume = {
+        "steps": 60,  # a volume of 15 slices of 96 x 96 pixels stays well under a minute on two cores
+        "method": {
+            # hundreds of times the paper's rate: a volume gets tens of steps, not thousands (SF-D14)
+            "segmentor_optimizer": {"kind": "adam", "lr": 2e-4, "weight_decay": 0.0},
+            # sizes as they are segmented: see `losses.prior.predicted_log_ratio`
+            "ratio": "argmax",
+        },
+    }
 
     def __init__(self, config: SFDAConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -116,22 +147,18 @@ class SFDA(Method[SFDAConfig]):
         config, target = self.config, batch.unlabelled()
         with running_statistics(self.segmentor) if config.batch_norm == "frozen" else nullcontext():
             output = self.segmentor(target.image)
-        # the published network has one head; a second one is adapted as it was trained
-        heads = [(1.0, output.logits)]
-        if output.aux_logits is not None and config.aux_weight:
-            heads.append((config.aux_weight, output.aux_logits))
         terms = {}
 
         # Weighted entropy, 1/|Omega| sum_i l_ent(i).
         if config.entropy_weight:
-            terms["entropy"] = config.entropy_weight * _over_heads(
-                heads, lambda logits: weighted_entropy(logits, self.class_weights)
+            terms["entropy"] = config.entropy_weight * self.over_heads(
+                output, lambda logits: weighted_entropy(logits, self.class_weights)
             )
 
         # Divergence of class ratios, KL(tau_hat || tau_e) or KL(tau_e || tau_hat).
         if config.prior_weight:
-            terms["prior"] = config.prior_weight * _over_heads(
-                heads, lambda logits: self._divergence(logits, target.index)
+            terms["prior"] = config.prior_weight * self.over_heads(
+                output, lambda logits: self._divergence(logits, target.index)
             )
         return runtime.minimise(terms, "segmentor")
 
@@ -153,8 +180,7 @@ class SFDA(Method[SFDAConfig]):
             return
         assert data.target is not None
         config, device = self.config, self.class_weights.device
-        by_size = bool(config.entropy_weight) and config.entropy_class_weights == "sizes"
-        if config.prior_weight or by_size:
+        if config.prior_weight or config.weighs_by_size:
             proposals = self._proposals(data.target, runtime)
             areas, sizes, trusted = expected_areas(
                 config, data.facts, data.target, proposals, runtime.seed
@@ -164,7 +190,7 @@ class SFDA(Method[SFDAConfig]):
             ratios = torch.from_numpy(np.concatenate([background, areas], 1)).float()
             self.expected = renormalised(ratios).to(device)
             self.trusted = torch.from_numpy(trusted).float().to(device)
-            if by_size:
+            if config.weighs_by_size:
                 # a structure that is expected nowhere still needs a size: one pixel
                 mean_sizes = [float(background.mean()), *sizes]
                 nu = size_weights([max(size, 1.0) for size in mean_sizes])
@@ -213,14 +239,6 @@ class SFDA(Method[SFDAConfig]):
             if stored is not None and stored.shape != own.shape:
                 setattr(self, name, own.new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _over_heads(heads: list[tuple[float, Tensor]], loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """The weighted sum of a loss over the network's heads."""
-    total, *rest = (weight * loss(logits) for weight, logits in heads)
-    for term in rest:
-        total = total + term
-    return total
 
 
 @contextmanager

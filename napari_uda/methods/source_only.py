@@ -15,7 +15,7 @@ class SourceOnlyConfig(MethodConfig):
     """Settings of source_only; with `--augment.intensity` it is the augmented lower bound."""
 
     name: Literal["source_only"] = "source_only"
-    """The method."""
+    """Name of the method."""
 
 
 class SourceOnly(Method[SourceOnlyConfig]):

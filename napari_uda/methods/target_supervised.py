@@ -15,7 +15,7 @@ class TargetSupervisedConfig(MethodConfig):
     """Settings of target_supervised."""
 
     name: Literal["target_supervised"] = "target_supervised"
-    """The method."""
+    """Name of the method."""
 
     @property
     def target_supervision(self) -> str:

@@ -1,4 +1,4 @@
-"""Attention gate: which part of a skip connection may pass, learnt from what asks for it."""
+"""Attention gate: learns which part of a skip connection may pass."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AttentionGate(nn.Module):
     around 0.5. Convolutions have no bias: the normalisation would remove it.
 
     Args:
-        gate_channels: channels of g, the features that ask.
+        gate_channels: channels of g, the features that the skip connection is joined to.
         skip_channels: channels of x, the skip connection.
         inner_channels: channels in which the two are compared.
         norm: instance (without affine parameters, our default) or batch (batch statistics, AT-D5).

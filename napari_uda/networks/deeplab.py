@@ -86,6 +86,7 @@ class DeepLabV2(Segmentor):
     def forward(self, image: Tensor) -> SegmentorOutput:
         """Segment `(B, K, H, W)` images; both logits are enlarged bilinearly with aligned corners."""
         self.check_input(image)
+        # at 1/8 of the resolution: (B, 1024, h, w) of layer3 and (B, 2048, h, w) of layer4
         middle, last = self.backbone(self.preprocess(image))
         size = image.shape[2:]
         logits = _enlarge(self.head(last), size)
@@ -95,6 +96,7 @@ class DeepLabV2(Segmentor):
     def preprocess(self, image: Tensor) -> Tensor:
         """`(B, 1 or 3, H, W)` in [-1, 1] -> `(B, 3, H, W)` on the scale of the weights."""
         grey = (image + 1.0) * 127.5
+        # one channel becomes three equal ones; three stay as they are
         return (grey.expand(-1, 3, -1, -1) - self.offset) / self.divisor
 
     def head_parameters(self) -> list[nn.Parameter]:

@@ -24,15 +24,18 @@ class GeneratorConfig(Config):
     """The generators' architecture, the same for both directions."""
 
     kind: GeneratorKind = "plain"
-    """plain (CycleGAN's ResNet), skips (skip connections) or gated (attention gates on them)."""
+    """Architecture: plain (CycleGAN's ResNet), skips (with skip connections) or gated (with
+    attention gates on the skip connections)."""
     width: int = Field(default=64, ge=2, le=256)
-    """Channels at full resolution; the papers' is 64."""
+    """Channels at full resolution; 64 in the papers."""
     blocks: int = Field(default=9, ge=1, le=16)
-    """Residual blocks at a quarter of the resolution; the papers' is 9."""
+    """Number of residual blocks at a quarter of the resolution; 9 in the papers."""
     gate_norm: GateNorm = "instance"
-    """Normalisation inside the gates: instance, or batch with statistics of the batch (AT-D5)."""
+    """Normalisation inside the attention gates of kind gated: instance, or batch with the
+    statistics of the batch (AT-D5)."""
     gate_factor: GateFactor = 2
-    """What a gate multiplies by besides its map: 2 as in AttENT's code, 1 as in its Eq. 1."""
+    """Number by which the attention gates of kind gated multiply their result: 2 as in AttENT's
+    code, 1 as in its Eq. 1 (AT-D6)."""
 
     def check_start(self, start: GeneratorConfig) -> None:
         """Refuse the weights of generators that differ in nothing but what their gates compute.
@@ -54,10 +57,11 @@ class GeneratorConfig(Config):
 
 
 class GatedGeneratorConfig(GeneratorConfig):
-    """The same with attention gates unless told otherwise."""
+    """Architecture of generators that have attention gates by default."""
 
     kind: GeneratorKind = "gated"
-    """plain (CycleGAN's ResNet), skips (skip connections) or gated (attention gates on them)."""
+    """Architecture: plain (CycleGAN's ResNet), skips (with skip connections) or gated (with
+    attention gates on the skip connections)."""
 
 
 class Generator(nn.Module):
@@ -85,12 +89,13 @@ class Generator(nn.Module):
         self.halve_first = _convolution(width, 2 * width, 3, stride=2)
         self.halve_second = _convolution(2 * width, 4 * width, 3, stride=2)
         self.blocks = nn.Sequential(*(_ResidualBlock(4 * width) for _ in range(config.blocks)))
+        # the way up meets the skip connections in this order: quarter, half and full resolution
         levels = (4 * width, 2 * width, width)
         self.gates = nn.ModuleList(
             AttentionGate(c, c, max(1, c // 2), config.gate_norm, config.gate_factor)
             for c in (levels if config.kind == "gated" else ())
         )
-        joined = 1 if config.kind == "plain" else 2
+        joined = 1 if config.kind == "plain" else 2  # a skip doubles the channels that go on
         double = _transposed if config.kind == "plain" else _pointwise
         self.double_first = double(joined * 4 * width, 2 * width)
         self.double_second = double(joined * 2 * width, width)
@@ -124,13 +129,14 @@ class Generator(nn.Module):
         height, width = image.shape[-2:]
         below, right = (max(SMALLEST, -(-s // STRIDE) * STRIDE) - s for s in (height, width))
         padded = F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image
-        full = self.stem(padded)
-        half = self.halve_first(full)
-        quarter = self.halve_second(half)
+        full = self.stem(padded)  # (B, w, H, W), H and W multiples of 4
+        half = self.halve_first(full)  # (B, 2 w, H / 2, W / 2)
+        quarter = self.halve_second(half)  # (B, 4 w, H / 4, W / 4)
         maps: dict[str, Tensor] = {}
         features = self._join(self.blocks(quarter), quarter, "quarter", maps)
         features = self._join(self._double(self.double_first, features), half, "half", maps)
         features = self._join(self._double(self.double_second, features), full, "full", maps)
+        # tanh in float32: bfloat16 has steps of 1/256 near -1 and 1
         translated = self.head(features).float().tanh()[..., :height, :width]
         size = padded.shape[-2:]
         enlarged = {
@@ -142,6 +148,7 @@ class Generator(nn.Module):
     def _join(
         self, features: Tensor, skip: Tensor, resolution: str, maps: dict[str, Tensor]
     ) -> Tensor:
+        """Features with the skip connection in front, gated where there are gates, whose map is kept."""
         if self.kind == "plain":
             return features
         if self.kind == "gated":

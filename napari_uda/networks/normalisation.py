@@ -1,8 +1,8 @@
-"""Batch normalisation that sees all ranks, and passes that leave its running statistics alone."""
+"""Batch normalisation that sees all ranks, passes that leave its statistics alone, and one that moves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -35,7 +35,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def _normalise_over_ranks(self, image: Tensor) -> Tensor:
         values = image.float()
         size = values.new_tensor([float(values.numel() // values.shape[1])])
-        sums = all_sum(torch.cat([values.sum((0, 2, 3)), size]))
+        # the number of pixels travels with the C sums, in one message
+        sums = all_sum(torch.cat([values.sum((0, 2, 3)), size]))  # (C + 1,)
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = values - mean[:, None, None]
@@ -59,7 +60,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if momentum is None:  # torch's cumulative average
             momentum = 1.0 / float(self.num_batches_tracked or 1)
         self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * count / (count - 1), momentum)
+        self.running_var.lerp_(variance * count / (count - 1), momentum)  # unbiased, as torch's
 
 
 def normalisation(name: NormName, channels: int) -> nn.Module:
@@ -85,6 +86,45 @@ def over_all_ranks(module: nn.Module) -> nn.Module:
         else:
             over_all_ranks(child)
     return module
+
+
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Every layer of batch normalisation inside `module`."""
+    return [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+
+
+@torch.no_grad()
+def move_statistics(module: nn.Module, batches: Iterable[Tensor], share: float) -> None:
+    """Let running statistics become `(1 - share)` of their own plus `share` of those of some images.
+
+    Mean and variance are taken in every batch and averaged over batches. A layer sees what the layers
+    before it make of the same batch, normalised by the statistics of the batch.
+
+    Args:
+        module: any network with batch normalisation.
+        batches: images `(B, K, H, W)`; each batch weighs the same.
+        share: 0 keeps the statistics, 1 forgets them.
+    """
+    layers = batch_norms(module)
+    own = [
+        (_given(layer.running_mean), _given(layer.running_var), layer.momentum) for layer in layers
+    ]
+    for layer, (mean, variance, _) in zip(layers, own, strict=True):
+        layer.running_mean, layer.running_var = torch.zeros_like(mean), torch.ones_like(variance)
+        layer.num_batches_tracked = torch.zeros_like(_given(layer.num_batches_tracked))
+        layer.momentum = None  # torch then takes the mean over batches
+    with _all_set(module, "training", True):
+        for images in batches:
+            module(images)
+    for layer, (mean, variance, momentum) in zip(layers, own, strict=True):
+        layer.running_mean = torch.lerp(mean, _given(layer.running_mean), share)
+        layer.running_var = torch.lerp(variance, _given(layer.running_var), share)
+        layer.momentum = momentum
+
+
+def _given(statistic: Tensor | None) -> Tensor:
+    assert statistic is not None  # no network here is built without running statistics
+    return statistic
 
 
 @contextmanager
@@ -130,7 +170,7 @@ def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def _all_set(module: nn.Module, field: str, value: bool) -> Iterator[None]:
     """Every batch normalisation inside `module` with this value of a field, the old one afterwards."""
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    layers = batch_norms(module)
     before = [getattr(layer, field) for layer in layers]
     for layer in layers:
         setattr(layer, field, value)

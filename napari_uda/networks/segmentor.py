@@ -28,17 +28,22 @@ class SegmentorConfig(Config):
     """Which segmentation network, and how large."""
 
     name: str = "unet"
-    """Network: unet (small, made for a CPU), deeplabv2_resnet101 (the papers' network, needs a GPU) or monai:CLASS, for instance monai:AttentionUnet."""
+    """The segmentation network: unet (small, made for a CPU), deeplabv2_resnet101 (the papers'
+    network, which needs a GPU) or monai:CLASS, such as monai:AttentionUnet."""
     width: int = Field(16, ge=1, le=512)
-    """Channels at full resolution (unet, monai); twice as wide is about four times as slow."""
+    """Channels at full resolution (unet and monai); twice as many take about four times as long."""
     depth: int = Field(4, ge=1, le=8)
-    """How often the image is halved (unet, monai); image sides must be multiples of 2^depth."""
+    """How often the image is halved (unet and monai); the sides of slices must be multiples of 2 to
+    this power."""
     norm: NormName = "batch"
-    """Normalisation (unet, monai): over the batch, or per image (instance)."""
+    """Normalisation layers (unet and monai): batch (over the whole batch) or instance (over each
+    image by itself)."""
     weights: Path | None = None
-    """File with ImageNet weights of ResNet-101 (.pth or .safetensors); empty starts from random weights."""
+    """File with ImageNet weights of ResNet-101 (.pth or .safetensors) for deeplabv2_resnet101;
+    without it the network starts from random weights."""
     weights_layout: Literal["caffe", "torchvision"] = "caffe"
-    """Where the ImageNet weights come from: caffe (the papers' file) or torchvision; it fixes where ResNet strides sit and how grey values are scaled."""
+    """Origin of the ImageNet weights: caffe (the papers' file) or torchvision. It decides where
+    ResNet has its strides and how grey values are scaled."""
 
 
 class ParameterGroup(TypedDict):

@@ -122,7 +122,11 @@ def _upright(file: Path, volume: Volume) -> Volume:
     wrong = tuple(axis for axis, mm in enumerate(apart) if mm < 0)
     if not wrong:
         return volume
-    _LOG.info("%s: header contradicts the organs; axes %s (S, A, R) turned", file.name, wrong)
+    _LOG.info(
+        "%s: its header contradicts where its organs lie, so the axes %s (S, A, R) were turned",
+        file.name,
+        wrong,
+    )
     return volume.with_array(np.flip(array, wrong))
 
 

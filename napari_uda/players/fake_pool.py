@@ -14,7 +14,7 @@ from napari_uda.core.precision import in_float32
 
 
 class FakePool(nn.Module):
-    """The last translated images, of which every other query is answered.
+    """The last translated images, with which about every other query is answered.
 
     Until `size` images are stored an image is stored and returned. Then, with probability 1/2, a stored
     image at a random place is returned and replaced by the new one; otherwise the new one is returned
@@ -49,6 +49,8 @@ class FakePool(nn.Module):
         fresh = fakes.detach().float()
         if not self.size:
             return fresh
+        # Every rank plays through the exchange of the whole batch, with the draws of all ranks, so that
+        # their pools stay the same; then each takes its own answers.
         draws = [(g.random(), g.integers(self.size)) for g in generators]
         chances = distributed.gather(torch.tensor(draws, dtype=torch.float32, device=fresh.device))
         answers = self._exchange(distributed.gather(fresh), chances.tolist())

@@ -22,15 +22,16 @@ class AdversaryConfig(Config):
     """The discriminators and what the segmentor gains from fooling them."""
 
     main_weight: float = Field(default=3e-3, ge=0)
-    """Weight of the adversarial loss of the main head; 0 is off."""
+    """Weight of the adversarial loss on predictions of the main head; 0 switches it off."""
     aux_weight: float = Field(default=2e-5, ge=0)
-    """Weight of the adversarial loss of the auxiliary head; 0 is off."""
+    """Weight of the adversarial loss on predictions of the auxiliary head; 0 switches it off."""
     discriminator: DiscriminatorName = "patch_bn"
-    """fc (fully convolutional), patch_bn or patch_in (PatchGAN with batch or instance norm)."""
+    """Architecture of the discriminators: fc (fully convolutional), patch_bn (PatchGAN with batch
+    normalisation) or patch_in (PatchGAN with instance normalisation)."""
     width: int = Field(default=64, ge=4, le=512)
-    """Channels of the discriminator's first layer."""
+    """Channels of the discriminators' first layer."""
     loss: Literal["bce", "ls"] = "bce"
-    """bce (cross-entropy) or ls (least squares)."""
+    """Adversarial loss: bce (binary cross-entropy) or ls (least squares)."""
 
 
 class OutputAdversary(nn.Module):
@@ -119,6 +120,7 @@ class OutputAdversary(nn.Module):
         logits = output.logits if head == "main" else output.aux_logits
         assert logits is not None
         logits = logits.detach() if detach else logits
+        maps: Tensor  # (B, C, H, W) in [0, 1]
         if self.input_map == "probability":
             maps = logits.float().softmax(1)
         else:

@@ -1,4 +1,4 @@
-"""Translator: a CycleGAN, two generators against two discriminators, and what is asked of it."""
+"""Translator: a CycleGAN, that is two generators that learn against two discriminators."""
 
 from __future__ import annotations
 
@@ -27,43 +27,51 @@ Direction = Literal["target_to_source", "source_to_target"]
 
 
 class TranslatorOptimizerConfig(OptimizerConfig):
-    """One player's optimiser, CycleGAN's Adam unless told otherwise."""
+    """The optimiser of one player, by default CycleGAN's Adam."""
 
     kind: Literal["sgd", "adam", "adamw"] = "adam"
-    """sgd (with momentum), adam or adamw."""
+    """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""
     lr: float = Field(default=2e-4, gt=0)
-    """Learning rate at the start; AttENT prints 1e-3, unstable with least squares."""
+    """Learning rate at the first step; the 1e-3 that AttENT prints is unstable with least
+    squares."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    """Momentum of sgd, first beta of adam."""
+    """Momentum of sgd, or the first beta of adam and adamw."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Weight decay; 0 is off."""
+    """Weight decay; 0 switches it off."""
 
 
 class TranslatorConfig(Config):
     """The generators, their discriminators and what they learn from."""
 
     generator: GeneratorConfig = GeneratorConfig()
-    """Architecture of both generators."""
+    """Architecture of the two generators."""
     discriminator: ImageDiscriminatorName = "patch_in"
-    """patch_in (a score per patch, CycleGAN) or patch_in_mean (one per image, AttENT)."""
+    """What the image discriminators score: patch_in (every patch, CycleGAN) or patch_in_mean (the
+    image as a whole, AttENT)."""
     discriminator_width: int = Field(default=64, ge=4, le=512)
-    """Channels of the discriminators' first layer."""
+    """Channels of the image discriminators' first layer."""
     loss: Literal["ls", "bce"] = "ls"
-    """ls (least squares, as both released codes) or bce (the logarithms that AttENT prints)."""
+    """Adversarial loss: ls (least squares, as in both released codes) or bce (cross-entropy, the
+    logarithms that AttENT prints)."""
     cycle_weight: float = Field(default=10.0, ge=0)
-    """Weight of both cycle losses, the adversarial ones having 1; 0 is off."""
+    """Weight of the cycle losses (translated there and back, a slice must come back), relative to
+    the adversarial losses; 0 switches them off."""
     identity_weight: float = Field(default=5.0, ge=0)
-    """Weight of both identity losses; 0 is off."""
+    """Weight of the identity losses (a slice that has the wanted look already must stay as it is);
+    0 switches them off."""
     pool_size: int = Field(default=50, ge=0, le=1000)
-    """Earlier translated images kept for each discriminator; 0 shows fresh ones only."""
+    """How many earlier translated slices are kept and shown to each discriminator again; 0 shows
+    fresh ones only."""
     batch_size: int = Field(default=0, ge=0)
-    """Slices of a step that the generators learn from (the papers': 1); 0 takes all of them."""
+    """How many slices of each domain the generators learn from in a step (1 in the papers); 0 takes
+    the whole batch."""
     structure_every: int = Field(default=10, ge=0)
-    """Steps between structure checks (Dice of cycle-reconstructed source slices); 0 never checks."""
+    """Steps between two checks that anatomy stays in its place (Dice of source slices translated
+    there and back); 0 never checks."""
     generator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
-    """Optimiser of both generators."""
+    """Optimiser of the two generators."""
     discriminator_optimizer: TranslatorOptimizerConfig = TranslatorOptimizerConfig()
-    """Optimiser of each discriminator."""
+    """Optimiser of each image discriminator."""
 
     def check_start(self, start: TranslatorConfig) -> None:
         """Refuse the weights of a translator whose generators compute otherwise.
@@ -75,10 +83,10 @@ class TranslatorConfig(Config):
 
 
 class GatedTranslatorConfig(TranslatorConfig):
-    """The same with attention gates in the generators unless told otherwise."""
+    """Settings of a translator whose generators have attention gates by default."""
 
     generator: GatedGeneratorConfig = GatedGeneratorConfig()
-    """Architecture of both generators."""
+    """Architecture of the two generators."""
 
 
 class Translator(nn.Module):
@@ -139,7 +147,8 @@ class Translator(nn.Module):
         Returns:
             The same shape, float32 in [-1, 1].
         """
-        translated: Tensor = self.generators[direction](image.flatten(0, 1)[:, None])
+        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W): every slice by itself
+        translated: Tensor = self.generators[direction](slices)
         return translated.view(image.shape)
 
     def with_attention(
@@ -175,9 +184,10 @@ class Translator(nn.Module):
             Weighted terms, detached: translation, cycle, identity, and a loss per discriminator.
         """
         config = self.config
-        x_s, x_t = self._middle(source), self._middle(target)
+        x_s, x_t = self._middle(source), self._middle(target)  # (b, 1, H, W) each
         to_target, to_source = self._both()
 
+        # Generators. The cycle losses go through both of them, so the fakes keep their graphs.
         fake_target, fake_source = to_target(x_s), to_source(x_t)
         terms = {
             "translation": self._judge("target", fake_target, True)
@@ -191,10 +201,13 @@ class Translator(nn.Module):
             terms["identity"] = config.identity_weight * (
                 image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
             )
+        # only the generators get gradients, although these scores come from the discriminators
         logs = runtime.minimise(terms, "generators")
         for generator in (to_target, to_source):
             generator.trained_steps += 1
 
+        # Discriminators. They see the fakes of before the generators' step, without their graphs, mixed
+        # with fakes of earlier steps.
         for domain, real, fake in (("source", x_s, fake_source), ("target", x_t, fake_target)):
             draws = runtime.sample_generators(f"pool-{domain}", len(fake))
             pool = self.pools[domain]

@@ -71,11 +71,12 @@ def save(
     tensors, plain = _split_optimizers(optimizers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # a pair that a kill left half renamed: its other half is a .next file that is written over below
         _finish_renaming(folder)
         header = {"step": str(step)}
         _write(folder / (WEIGHTS + _NEXT), weights, header)
         _write(folder / (STATE + _NEXT), tensors, {**header, "optimizers": json.dumps(plain)})
-        _sync(folder)
+        _sync(folder)  # both are on the disk before either takes the place of an old file
         _finish_renaming(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(
@@ -133,7 +134,7 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
     except PermissionError as error:
         raise InputError(refusal(error)) from error
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}); resume or retrain the run") from error
+        raise InputError(f"{path} is damaged ({error}); resume or train the run again") from error
 
 
 def first_misfit(error: Exception) -> str:
@@ -150,6 +151,7 @@ def newest(folder: Path) -> tuple[int, Path, Path] | None:
         for path in (folder / name, folder / (name + _NEXT))
         if (step := _step_of(path)) is not None
     }
+    # any weights with any state of the same step: a kill between two renames leaves one of each name
     pairs = [
         (step, weights, state)
         for weights, step in steps.items()
@@ -195,7 +197,7 @@ def resume(
     step, weights, state = pair
     try:
         tensors = load_weights(weights)
-        tensors.pop(AMPLITUDE_BANK, None)
+        tensors.pop(AMPLITUDE_BANK, None)  # it is the vote's, see `load_method_weights`
         module.load_state_dict(tensors)
         with safe_open(state, framework="pt") as file:
             plain = json.loads(file.metadata()["optimizers"])
@@ -203,8 +205,8 @@ def resume(
                 _restore_optimizer(optimizer, plain[name], name, file)
     except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(
-            f"{weights} does not fit the run's settings ({first_misfit(error)}); take back what was "
-            "changed in config.yaml"
+            f"{weights} does not fit the run's settings ({first_misfit(error)}); undo the changes "
+            "in config.yaml"
         ) from error
     return step
 

@@ -1,7 +1,7 @@
 """RunConfig: everything a run depends on, as one typed tree.
 
-It stands beside `config.py` and not in it because it is built from the configs of networks and
-methods, which themselves derive from `config.Config`.
+It is not in `core.config` because it is built from the configs of networks and methods, which derive
+from `core.config.Config`.
 """
 
 from __future__ import annotations
@@ -29,25 +29,31 @@ class DataConfig(Config):
     target: Path | None = None
     """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
     labels: dict[str, int] = Field(default_factory=dict)
-    """Structure names and values; empty takes them from dataset.json or from the labels."""
+    """Label value of each structure by name; empty takes them from dataset.json, or else from the
+    label maps."""
     source_intensity: IntensityConfig = IntensityConfig()
-    """Intensity mapping of the source domain."""
+    """How intensities of the source domain are mapped to the range from -1 to 1."""
     target_intensity: IntensityConfig = IntensityConfig()
-    """Intensity mapping of the target domain."""
+    """How intensities of the target domain are mapped to the range from -1 to 1."""
     axis: SliceAxis = "auto"
-    """Axis to cut slices across (z: axial, y: coronal, x: sagittal); auto: the coarsest spacing."""
+    """Axis across which slices are cut: z (axial slices), y (coronal), x (sagittal) or auto (the
+    axis with the coarsest spacing)."""
     size: int = Field(default=256, ge=32, le=1024)
-    """Side of the network's input in pixels."""
+    """Side of the network's input in pixels, in training."""
     pixel_mm: float = Field(default=0.0, ge=0)
-    """Pixel size in millimetres; 0 lets the median slice just fit the input."""
+    """Pixel size in millimetres; 0 chooses it so that the median slice just fits into the input."""
     neighbours: int = Field(default=1, ge=1, le=9)
-    """Neighbouring slices given as channels (odd number); 1 gives the slice alone."""
+    """How many neighbouring slices the network gets as channels (an odd number); 1 gives it the
+    slice alone."""
     validation_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of labelled patients kept out of training for watching; 0 keeps none."""
+    """Share of the labelled patients that are kept out of training and scored while it runs; 0
+    keeps none."""
     patient_pattern: str = ""
-    """Regular expression that finds the patient in a case name; empty: every case is a patient."""
+    """Regular expression that finds the patient in a case name; empty takes every case for a
+    patient of its own."""
     cache_gib: float = Field(default=4.0, ge=0)
-    """Slices of a domain beyond this size in GiB are memory-mapped on disk; 0 always maps."""
+    """Most memory in GiB for the slices of a domain; larger ones are kept in files on the disk
+    while training. 0 always keeps them there."""
 
     @field_validator("patient_pattern")
     @classmethod
@@ -67,42 +73,47 @@ class DataConfig(Config):
 
 
 class RunConfig(Config):
-    """All settings of a run; `config.yaml` in the run folder is this tree, resolved."""
+    """All settings of a run; `config.yaml` in the run folder holds them with every value written out."""
 
     method: SerializeAsAny[MethodConfig]
     """The adaptation method and its settings."""
     data: DataConfig = DataConfig()
-    """Volumes and slices."""
+    """The volumes, and how they are cut into slices."""
     augment: AugmentConfig = AugmentConfig()
-    """Augmentation."""
+    """Random changes of the training slices."""
     segmentor: SegmentorConfig = SegmentorConfig()
     """The segmentation network."""
     steps: int = Field(default=50_000, ge=1)
-    """Training steps."""
+    """Number of training steps."""
     batch_size: int = Field(default=4, ge=1)
-    """Slices per domain, step and process."""
+    """Slices of each domain in a step (and in each process, if several train together)."""
     seed: int = Field(default=0, ge=0)
-    """Seed of every random number of the run."""
+    """Seed of all random numbers of the run."""
     init: Path | None = None
-    """Run folder whose weights this run starts from."""
+    """Run folder whose trained weights this run starts from; without it the weights start at
+    random."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the first GPU when there is one."""
+    """Where to compute: cpu, cuda, cuda:1, mps, or auto (the first GPU when there is one)."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """bf16 convolves in bfloat16 (losses stay in float32); auto does where the device is made for it."""
+    """Number format of convolutions: fp32, bf16 (bfloat16; losses stay in float32) or auto (bf16
+    where the device is made for it)."""
     clip_norm: float = Field(default=0.0, ge=0)
-    """Largest gradient norm per player; 0 switches clipping off."""
+    """Largest norm of the gradient of each optimiser, to which larger ones are scaled down; 0
+    switches clipping off."""
     deterministic: bool = False
-    """Use only deterministic GPU kernels (slower); the CPU is deterministic anyway."""
+    """Use deterministic GPU operations wherever they exist, which is slower; the CPU is
+    deterministic anyway."""
     select: Literal["last", "source_validation"] = "last"
-    """Which weights predict: the last ones, or the best on held-out labelled source cases."""
+    """Which weights predict: last, or source_validation (the best on held-out labelled source
+    cases)."""
     save_every: int = Field(default=500, ge=1)
-    """Steps between checkpoints."""
+    """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)
-    """Steps between lines of metrics.jsonl."""
+    """Steps between two lines of metrics.jsonl, from which the curves are drawn."""
     preview_every: int = Field(default=0, ge=0)
-    """Steps between preview arrays in RUN/previews; 0 writes none."""
+    """Steps between two previews in the run's folder `previews`; 0 writes them on request only."""
     validate_every: int = Field(default=0, ge=0)
-    """Steps between scores on held-out labelled cases; 0 never scores."""
+    """Steps between two scores on held-out labelled cases; 0 never scores."""
 
     @field_validator("method", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""More steps for a run that has had its own: a new run that starts from its weights.
+"""More training for a run that has had all its steps: a new run that starts from its weights.
 
 A learning rate that falls to 0 over the steps of a run depends on their number. A larger number written
 into the old settings would make it jump up in the middle, and the weights would no longer follow from
@@ -34,7 +34,7 @@ def more_steps(run: Run, steps: int) -> RunConfig:
     from napari_uda.run.config import RunConfig
 
     if steps < 1:
-        raise InputError(f"{steps} more steps are none; give 1 or more")
+        raise InputError(f"the number of further steps is {steps}; give 1 or more")
     run.weights_file()
     settings: dict[str, Any] = run.config.model_dump(mode="json")
     settings |= {"init": str(run.path.absolute()), "steps": steps}

@@ -1,4 +1,4 @@
-"""RunFolder: the file names inside a run, and the requests that the outside leaves there for its trainer.
+"""RunFolder: the files of a run by name, and requests to the process that trains it.
 
 Standard library only: whoever watches a run, on this machine or through a mounted folder, needs neither
 torch nor the run's settings to be readable.
@@ -154,7 +154,7 @@ class RunFolder:
         """Remove every file of the run, and the folder if nothing else is in it."""
         self.config_file.unlink(
             missing_ok=True
-        )  # first: what is left of a half removed run is none
+        )  # first, so that what is left of a half removed run is no run
         for folder in (self.cache, self.previews, self.checkpoints, self.predictions):
             shutil.rmtree(folder, ignore_errors=True)
         for name in _FILES:
@@ -194,7 +194,7 @@ class RunFolder:
             file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def refuse_previews(self) -> None:
-        """Nobody looks any more."""
+        """Take the request for previews back."""
         with suppress(OSError):
             self.preview_request_file.unlink(missing_ok=True)
 

@@ -82,7 +82,7 @@ def build_config(
     Raises:
         InputError: for an unknown method, recipe or setting, or a value out of range.
     """
-    from napari_uda.methods.registry import method_name
+    from napari_uda.methods.registry import METHODS, method_name
     from napari_uda.run.config import RunConfig
 
     recipes = [read_recipe(file) for file in _recipe_files(recipe)]
@@ -97,6 +97,8 @@ def build_config(
     name = method_name(method)
     # from the resolved defaults, or a nested part that is given in part would take the rest from its class
     values = RunConfig(method={"name": name}).model_dump()
+    if not METHODS[name].learns:
+        values["steps"] = 1
     for each in recipes:
         values = merged(merged(values, each.settings), each.per_method.get(name, {}))
     values = merged(merged(values, settings), {"method": {"name": name}})

@@ -2,7 +2,7 @@
 
 A trainer rewrites `heartbeat.json` every two seconds and removes it when it ends in good order. That works
 through a mounted folder of another machine, where no process can be asked. Events say how a run ended; a run
-that began and neither beats nor said how it ended was killed.
+that began, has no fresh heartbeat and did not say how it ended was killed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from napari_uda.core.files import refusal
 from napari_uda.run.folder import RunFolder, read_object
 
 BEAT_SECONDS = 2.0
-"""Time between two beats."""
+"""Time between two heartbeats."""
 _SILENT_SECONDS = 90.0  # network file systems may show a file as it was a minute ago
-_SILENT_SECONDS_HERE = 3 * BEAT_SECONDS  # of a process that this machine does not have any more
+_SILENT_SECONDS_HERE = 3 * BEAT_SECONDS  # of a process that has ended on this machine
 
 
 class RunState(StrEnum):
@@ -35,15 +35,15 @@ class RunState(StrEnum):
     FAILED = "failed"
     """Ended by an error, which `RunStatus.reason` tells."""
     BROKEN = "broken"
-    """The process is gone without a word: killed, or its machine was switched off."""
+    """Its process ended without saying why: it was killed, or its machine was switched off."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """One beat of a trainer.
+    """One heartbeat: what a training process last said of itself.
 
     Attributes:
-        count: beats so far.
+        count: heartbeats so far.
         time: seconds since 1970 by the trainer's clock.
         pid: its process.
         host: its machine.
@@ -71,8 +71,8 @@ class RunStatus:
 
     Attributes:
         state: what it is doing.
-        reason: one sentence when it failed or broke, else empty.
-        beat: its last beat; None when it does not beat.
+        reason: why it failed or broke, else empty.
+        beat: its last heartbeat; None when it has none.
         step: steps done when it was stopped, which may be more than its last line of numbers says.
     """
 
@@ -89,8 +89,8 @@ def run_status(
 
     Args:
         folder: the run.
-        earlier: the beat that a previous look saw. A beat that has changed since is alive whatever the
-            clocks of the two machines say.
+        earlier: the heartbeat that was there before. One that has changed since shows a living process,
+            whatever the clocks of the two machines say.
         now: seconds since 1970; None takes the clock's.
     """
     try:
@@ -119,8 +119,8 @@ def run_status(
     if kind in ("started", "resumed") or beat is not None:
         return RunStatus(
             RunState.BROKEN,
-            "The training process is gone without a word: it was killed, or its machine was switched "
-            "off. Resume goes on from the last checkpoint.",
+            "The training process ended without saying why: it was killed, or its machine was switched "
+            "off. Resume continues from the last checkpoint.",
             beat,
         )
     has_weights = any(folder.checkpoints.glob("*.safetensors"))  # a model that was handed on
@@ -128,7 +128,7 @@ def run_status(
 
 
 def read_beat(folder: RunFolder) -> Beat | None:
-    """The last beat; None when there is none or it cannot be read."""
+    """The last heartbeat; None when there is none or it cannot be read."""
     content = read_object(folder.heartbeat_file)
     if content is None:
         return None
@@ -140,7 +140,7 @@ def read_beat(folder: RunFolder) -> Beat | None:
 
 
 def is_alive_here(beat: Beat) -> bool:
-    """Whether a process of this machine made the beat and is still there and beating."""
+    """Whether a process of this machine wrote the heartbeat, is still there and goes on writing."""
     return _is_here(beat) and _exists(beat.pid) and abs(time.time() - beat.time) < _SILENT_SECONDS
 
 
@@ -148,12 +148,12 @@ def _is_alive(beat: Beat, earlier: Beat | None, now: float) -> bool:
     if earlier is not None and beat != earlier:
         return True
     gone = _is_here(beat) and not _exists(beat.pid)
-    # a clock that is ahead makes no beat immortal
+    # a heartbeat from the future is as old as one from the past: clocks differ
     return abs(now - beat.time) < (_SILENT_SECONDS_HERE if gone else _SILENT_SECONDS)
 
 
 def _is_here(beat: Beat) -> bool:
-    """Whether this machine made the beat and can be asked for its processes."""
+    """Whether the heartbeat is of this machine, and its processes can be asked for."""
     return beat.host == platform.node() and os.name == "posix"
 
 

@@ -1,1 +1,1 @@
-"""Training: data loaded, the loop, what watches it, adaptation to volumes."""
+"""Training: reading the data, the loop, previews and validation, and adaptation to single volumes."""

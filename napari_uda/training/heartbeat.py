@@ -1,4 +1,4 @@
-"""Heartbeat: a thread beside training that shows the outside that the run lives, and hears its requests."""
+"""Heartbeat: a thread that shows that a run is training, and reads requests left in its folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Heartbeat:
     """Rewrites `heartbeat.json` and reads requests, so that a step waits for no file system.
 
     The thread computes nothing and draws no random number: with it or without it a run has the same
-    weights. It beats from reading the data on, long steps and long validations included.
+    weights. It is there while the data are read, too, and during long steps and validations.
 
     Attributes:
         step: steps done, set by the training loop.
@@ -52,7 +52,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="napari_uda heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to beat.
+        """Start the thread.
 
         Raises:
             InputError: if another process of this machine trains the run.
@@ -117,13 +117,13 @@ class Heartbeat:
 def _refuse_second_trainer(folder: RunFolder) -> None:
     """Two processes would write over each other's checkpoints.
 
-    Whether one on another machine is alive cannot be known at once: a killed one leaves its last beat.
+    Whether one on another machine is alive cannot be known at once: a killed one leaves its last heartbeat.
     """
     beat = read_beat(folder)
     if beat is not None and beat.pid != os.getpid() and is_alive_here(beat):
         raise InputError(
-            f"{folder.path} is being trained by process {beat.pid} of this machine; wait for its end, "
-            "or stop it"
+            f"{folder.path} is being trained by process {beat.pid} of this machine; wait until it "
+            "ends, or stop it"
         )
 
 
@@ -139,7 +139,7 @@ def _device_name(device: torch.device | None) -> str:
 
 
 def _memory_mib() -> float:
-    """Memory of this process: what it holds now, or where that is not told, the most it ever held."""
+    """Memory of this process: what it holds now, or where the system does not say, the most it ever held."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)

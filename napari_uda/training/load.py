@@ -1,4 +1,4 @@
-"""TrainingData: the two domains of a run as slices, what was measured on them, and batches by step."""
+"""From the data folders of a run to its training data: volumes are read, measured and cut into slices."""
 
 from __future__ import annotations
 
@@ -108,22 +108,22 @@ def load_training_data(
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
             not fit its images, or if the method needs a run to start from and there is none.
     """
-    told = config.method.target_supervision
+    supervision = config.method.target_supervision
     if known is not None:
-        told = known.target_supervision if told == "none" else told
+        supervision = known.target_supervision if supervision == "none" else supervision
     elif config.init is not None:
         start = Run.open(config.init)
         known = start.facts
         if config.data.target is not None and start.config.data.target == config.data.target:
-            told = supervision_with_start(told, known.target_supervision)
+            supervision = supervision_with_start(supervision, known.target_supervision)
     if known is None and method.needs_init:
         raise InputError(
             f"{config.method.name} starts from a trained run; give it one with --init RUN"
         )
     labelled, unlabelled = _folders(config.data, method)
     splits = _split(config, labelled, unlabelled)
-    # a method that does not train on the target is told its intensities all the same: what it
-    # predicts must not depend on reading MR with a CT window
+    # The target's intensities are fitted for a method that does not train on the target, too: MR must
+    # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
         appearance = DataFolder.open(config.data.target)
@@ -134,7 +134,7 @@ def load_training_data(
     scans = {path: _scan(read) for path, read in volumes.items()}
     labels = _labels(config.data, labelled, volumes) if known is None else known.labels
     facts = _facts(config.data, labels, labelled, appearance, scans, splits, known)
-    facts = facts.model_copy(update={"target_supervision": told})
+    facts = facts.model_copy(update={"target_supervision": supervision})
     source = target = None
     held_out: tuple[Case, ...] = ()
     if labelled is not None and facts.source is not None and facts.source_intensity is not None:
@@ -189,7 +189,9 @@ def _folders(
     if "target_labels" in method.needs:
         labelled = _open(data.target, "data.target", name)
     if labelled is not None and not any(case.label for case in labelled.cases):
-        raise InputError(f"{labelled.path} has no labels, which {name} needs; add labels/ to it")
+        raise InputError(
+            f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
+        )
     if "target" in method.needs:
         unlabelled = _open(data.target, "data.target", name)
     return labelled, unlabelled
@@ -315,7 +317,9 @@ def _labels(
     if data.labels:
         labels = {name: value for name, value in data.labels.items() if value != 0}
     elif labelled is None:
-        raise InputError("this method has no labelled data; give --init with a trained run")
+        raise InputError(
+            "this method reads no labels that could name the structures; give --init with a trained run, or data.labels"
+        )
     elif labelled.labels:
         labels = dict(labelled.labels)
     else:
@@ -326,10 +330,10 @@ def _labels(
                 found |= np.bincount(raw.array.ravel(), minlength=256) > 0
         labels = {f"label_{value}": int(value) for value in np.flatnonzero(found) if value}
     if not labels:
-        raise InputError("the label files hold background only; give labels with structures")
+        raise InputError("the label maps hold background only; give label maps with structures")
     if len(set(labels.values())) != len(labels) or not all(0 < v < 256 for v in labels.values()):
         raise InputError(
-            f"label values {labels} must be different and between 1 and 255; mend them"
+            f"label values {labels} must be different and between 1 and 255; correct them"
         )
     return dict(sorted(labels.items(), key=lambda item: item[1]))
 

@@ -138,6 +138,8 @@ class _Session:
                 f"that is a multiple of {method.segmentor.stride}"
             )
         pair = checkpoint.newest(run.checkpoints)
+        # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
+        # one has them in its checkpoint.
         if pair is None:
             checkpoint.refuse_damaged(run.checkpoints)
             given = take_over(method, config.init) if config.init is not None else None
@@ -145,6 +147,7 @@ class _Session:
         else:
             _, bank = checkpoint.load_method_weights(pair[1])
             vote = ViewVote(config.method.reliability, bank)
+        # optimisers are built on the device and before their states are restored
         method.place(runtime.device).train()
         optimizers = method.optimizers()
         runtime.attach(optimizers)
@@ -181,13 +184,16 @@ def _train(
         run.rewind(done)
         run.event("resumed" if done else "started", step=done, device=str(runtime.device))
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
-    logger.info("known of the target's labels: %s", session.data.facts.target_supervision)
+    logger.info(
+        "labels of the target that the method was given: %s", session.data.facts.target_supervision
+    )
     before, began = run.seconds(), time.monotonic()
     previews = Previews(run, session.method, session.vote, session.data, runtime)
 
     scalars: dict[str, float] = {}
     steps = take_steps(session.method, session.data, runtime, config.method.lr_power, start=done)
     for done, losses in steps:
+        # All ranks do the same step and decide on the same request; rank 0 alone writes.
         seconds = before + time.monotonic() - began
         last = done == config.steps
         heartbeat.step = done
@@ -200,7 +206,7 @@ def _train(
         stopping = request != "" and not last
         logging_now = last or done % config.log_every == 0
         if stopping or logging_now:
-            scalars = _mean_over_ranks(losses)
+            scalars = _mean_over_ranks(losses)  # all ranks take part in the mean
         if leader:  # a stop adds no line and no score, or a resumed run would differ
             if logging_now:
                 run.log(done, seconds, scalars)
@@ -253,11 +259,14 @@ def take_steps(
     for step in range(start, runtime.steps):
         runtime.step = step
         runtime.set_learning_rates(poly(step, runtime.steps, lr_power))
+        # (settings, seed, step) decide everything from here on, so that a resumed run is the same run
         with runtime.autocast():
             method.before_step(data, runtime)
         batch = data.batch(step, runtime.device)
         with runtime.autocast():
             losses = method.step(batch, runtime)
+            if step + 1 == runtime.steps:
+                method.after_last_step(data, runtime)
         yield step + 1, losses
 
 

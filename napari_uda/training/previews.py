@@ -64,7 +64,10 @@ class Previews:
         try:
             self._write(step, request.slices if request is not None else ())
         except (RuntimeError, ValueError, OSError):  # out of memory, a full disk
-            logger.warning("no more previews in this session", exc_info=True)
+            logger.warning(
+                "a preview could not be made; there are no more previews until training is resumed",
+                exc_info=True,
+            )
             self._works = False
         took = time.monotonic() - began
         if request is not None:

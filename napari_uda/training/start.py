@@ -43,15 +43,17 @@ def take_over(method: Method[Any], init: Path) -> Tensor:
     foreign = [n for n in foreign if n.startswith("segmentor.") and method.loads_from_init(n)]
     if foreign:
         raise InputError(
-            f"the network of {init} is another one ({foreign[0]} does not fit); give both runs "
-            "the same segmentor settings"
+            f"the segmentation network of {init} is not that of this run ({foreign[0]} does not fit); "
+            "give both runs the same segmentor settings"
         )
     for part in _whole_parts(own):
         misfits = [n for n in own if n not in fitting] + [n for n in given if n not in own]
         if any(n.startswith(part) for n in misfits):  # half of a network is none
             fitting = {k: v for k, v in fitting.items() if not k.startswith(part)}
             if any(n.startswith(part) for n in given):  # another method simply has none
-                logger.warning("%s of %s does not fit and starts anew", part[:-1], init.name)
+                logger.warning(
+                    "%s of %s does not fit and starts from new weights", part[:-1], init.name
+                )
     method.load_state_dict({**own, **fitting})
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), init.name)
     return bank

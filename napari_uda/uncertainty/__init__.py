@@ -1,1 +1,1 @@
-"""Where a prediction is not to be trusted."""
+"""Uncertainty: where a prediction is not to be trusted."""

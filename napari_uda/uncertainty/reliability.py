@@ -25,27 +25,33 @@ class ReliabilityConfig(Config):
     """Views of a slice and the vote over them."""
 
     views: int = Field(default=3, ge=1, le=15)
-    """Views per set (random transforms and Fourier); the paper uses 3, its code 5."""
+    """Number of views in each of the two sets (random transforms and Fourier views); 3 in the
+    paper, 5 in its code."""
     jitter: float = Field(default=0.9, ge=0, le=1)
-    """Strength of brightness and contrast changes of a random transform; 0 leaves the grey values."""
+    """Strength of the random changes of brightness and contrast (factors from 1 - jitter to 1 +
+    jitter); 0 switches them off."""
     blur_probability: float = Field(default=0.5, ge=0, le=1)
-    """Share of random transforms that are blurred; 0 never blurs."""
+    """Share of random transforms that blur; 0 never blurs."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Smallest and largest standard deviation of the blur in pixels."""
+    """Smallest and largest standard deviation of the blur, in pixels."""
     fourier_mu: float = Field(default=0.8, ge=0, le=1)
-    """Share of the source amplitude in a Fourier view; 0 returns the slice itself."""
+    """Share of the source amplitude in a Fourier view of mode mix or literal; in mode mix, 0 leaves
+    the slice as it is."""
     fourier_half_width: int = Field(default=2, ge=0, le=32)
-    """Half width b of the low-frequency window: (2b+1) x (2b+1) bins; the code uses 2 for 256 px."""
+    """Half width b of the window of low frequencies, which has (2b+1) x (2b+1) bins; 2 in the
+    released code, for 256 pixels."""
     fourier_mode: FourierMode = "mix"
-    """mix (only the window changes), literal (Eq. 4 as printed) or swap (released code)."""
+    """How a Fourier view combines amplitudes: mix (in the window only, SE-D3), literal (Eq. 4 as
+    printed) or swap (the source's alone in the window, the released code)."""
     bank_size: int = Field(default=32, ge=1, le=1024)
-    """Source amplitudes a run keeps, so that predict can vote without any source image."""
+    """How many source amplitudes a run keeps, so that prediction can vote without any source
+    image."""
 
     @field_validator("blur_sigma")
     @classmethod
     def _low_before_high(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= value[0] <= value[1]:
-            raise ValueError("give two numbers from 0, the lower one first")
+            raise ValueError("must be two numbers from 0, the lower one first")
         return value
 
 

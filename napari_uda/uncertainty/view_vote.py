@@ -1,4 +1,4 @@
-"""ViewVote: what a network says to changed views of a slice, and whether that contradicts the slice itself."""
+"""ViewVote: segments changed views of a slice, and says where they contradict the slice itself."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ class ViewVote:
         generators = [generator(0, "views", int(index)) for index in indices]
         fourier = fourier_views(image, self.amplitude_bank, settings, generators)
         random = random_views(image, settings, generators)
+        # view by view, (B, K, h, w) each: a vote needs no more memory than a prediction
         agrees_random, agrees_fourier = (
             torch.stack([predict(view).argmax(1) == label for view in views.chunk(settings.views)])
             for views in (random, fourier)

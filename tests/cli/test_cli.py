@@ -212,9 +212,24 @@ def test_adapt_writes_before_and_after(
     report = json.loads((tmp_path / "joined" / "target_2_adaptation.json").read_text())
     assert (report["method"], report["steps"]) == ("sfda", 1)
     _assert_bad_input(command(*given[:3], "--out", out, "--method", "cotta"), "cotta")
+    options = ("--method", "bn-adapt", "--method.source-slices", "3")
+    said = command(*given[:3], "--out", tmp_path / "moved", *options)
+    assert said.code == 0, said.err
+    report = json.loads((tmp_path / "moved" / "target_2_adaptation.json").read_text())
+    assert (report["method"], report["steps"]) == ("bn_adapt", 0)
     one = target / "images" / "target_0.nii.gz"
     twice = command("adapt", tiny_run.path, one, one, "--together", "--out", out)
     _assert_bad_input(twice, "target_0 is given twice")
+
+
+def test_adapt_offers_the_settings_of_the_method_that_is_named(command: Command) -> None:
+    plain, tent = (command("adapt", *name, "--help").out for name in ((), ("--method", "tent")))
+    for option in ("--steps", "--sizes-ml", "--max-volume-change", "--together", "--device"):
+        assert option in plain
+        assert option in tent
+    assert "--method.presence" in plain
+    assert "--method.presence" not in tent
+    assert "(default: 0.001)" in tent
 
 
 def test_tags_and_a_source_free_run(
@@ -349,7 +364,29 @@ def test_what_answers_at_once_loads_nothing_slow(option: str, slow: set[str]) ->
         ("train --resume nowhere --steps 9", ("leave --steps 9 out",)),
         ("predict", ("RUN, --out PATH must be given",)),
         ("predict --bogus", ("RUN must be given",)),
-        ("adapt RUN VOLUME --out OUT --sizes-ml liver", ("--sizes-ml must be NAME ML",)),
+        (
+            "adapt RUN VOLUME --out OUT --sizes-ml liver",
+            ("--sizes-ml must be names and numbers in turn",),
+        ),
+        ("adapt RUN VOLUME --out OUT --sizes-ml liver big", ("--sizes-ml must be names and",)),
+        ("adapt RUN VOLUME --out OUT --steps -1", ("steps", "greater than or equal to 0", "-1")),
+        ("adapt RUN VOLUME --out OUT --max-volume-change 0.5", ("max_volume_change", "above 1")),
+        ("adapt RUN VOLUME --out OUT --method tent --sizes-ml a 3", ("(sfda), not for tent",)),
+        ("adapt RUN VOLUME --out OUT --method advent", ("cannot adapt by 'advent'", "sfda, tent")),
+        ("adapt RUN VOLUME --out OUT --method", ("--method needs a value",)),
+        (
+            "adapt RUN VOLUME --out OUT --presence no",
+            ("--method.presence cannot be 'no'", "cohort"),
+        ),
+        (
+            "adapt RUN VOLUME --out OUT --method tent --presence all",
+            ("no option --method.presence",),
+        ),
+        (
+            "adapt RUN VOLUME --out OUT --method tent --method.lr-power -1",
+            (": method.lr_power", "greater than or equal to 0", "got -1"),
+        ),
+        ("adapt", ("RUN, --out PATH must be given",)),
         ("predict nowhere volume.nii.gz --out OUT", ("nowhere is not a run folder",)),
         ("evaluate nowhere nowhere --out OUT", ("nowhere", "is not a folder")),
         ("evaluate nowhere", ("DIR, --out PATH must be given",)),
@@ -450,7 +487,7 @@ def _bad_json(folder: Path) -> None:
     [
         (_other_grid, ("labels of source_0", "grid", "(6, 40, 38)")),
         (_too_large, ("source_0.nii.gz", "300")),
-        (_no_labels, ("has no labels, which source_only needs",)),
+        (_no_labels, ("has no label maps, which source_only needs",)),
         (_torn, ("source_0.nii.gz", "damaged")),
         (_no_images, ("holds no volume",)),
         (_bad_json, ("dataset.json", "not valid JSON")),
@@ -509,7 +546,7 @@ def test_a_run_cannot_start_from_another_network(
 ) -> None:
     options = [*TINY, "--segmentor.width", "6", "--init", tiny_run.path]
     said = command("train", "source_only", *folders, *options, "--run-dir", tmp_path / "run")
-    _assert_bad_input(said, "is another one", "segmentor.")
+    _assert_bad_input(said, "is not that of this run", "segmentor.")
 
 
 def _truncate(run: Path) -> None:
@@ -538,7 +575,7 @@ def _bad_config(run: Path) -> None:
     ("damage", "predicting", "resuming"),
     [
         (_truncate, "last.safetensors is damaged", "the checkpoint in"),
-        (_wider, "does not fit the run's settings", "take back what was changed"),
+        (_wider, "does not fit the run's settings", "undo the changes in config.yaml"),
         (_no_weights, "has no weights", ""),
         (_bad_facts, "data.json is not readable", "data.json is not readable"),
         (_bad_config, "config.yaml is not valid YAML", "config.yaml is not valid YAML"),

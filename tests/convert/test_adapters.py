@@ -100,7 +100,7 @@ def test_no_case_in_two_splits(name: str) -> None:
 
 
 def test_a_split_that_leaks_is_refused() -> None:
-    with pytest.raises(ValidationError, match="case b stands in the split twice"):
+    with pytest.raises(ValidationError, match="case b is in the split twice"):
         CaseSplit(source="x", train=("a", "b"), test=("b",))
 
 
@@ -187,10 +187,12 @@ def test_split_separates_the_papers_cases(tmp_path: Path) -> None:
 def test_split_needs_both_parts_and_known_cases(tmp_path: Path) -> None:
     source = tmp_path / "MMWHS"
     write_mmwhs(source, "mr_train_1001")
-    pattern = r"^none of the test cases of mr \(1007, 1009, 1018, 1019\) is there; add them"
+    pattern = (
+        r"^none of the test cases of mr \(1007, 1009, 1018, 1019\) was found in SOURCE; add them"
+    )
     refused(tmp_path, pattern, "mmwhs", source, split=True)
     write_mmwhs(source, "mr_train_1042")
-    pattern = r"^case mmwhs_mr_1042 is in neither part of the split"
+    pattern = r"^case mmwhs_mr_1042 is in neither part of the known split"
     refused(tmp_path, pattern, "mmwhs", source, split=True)
 
 
@@ -206,7 +208,7 @@ def test_a_case_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "MMWHS"
     write_mmwhs(source, "ct_train_1001")
     write_mmwhs(source / "copy", "ct_train_1001")
-    refused(tmp_path, r"^ct_train_1001_image.nii.gz: is there twice, in ", "mmwhs", source)
+    refused(tmp_path, r"^ct_train_1001_image.nii.gz: was found twice, in ", "mmwhs", source)
 
 
 def test_unknown_code_after_good_cases_leaves_nothing(tmp_path: Path) -> None:
@@ -298,7 +300,14 @@ def test_saml_joins_zones_and_leaves_sites_without_a_split_whole(tmp_path: Path)
     assert [case.name for case in DataFolder.open(out / "runmc" / "test").cases] == ["runmc_case02"]
     labels = read_labels(out / "bmc" / "labels" / "bmc_case00.nii.gz")
     np.testing.assert_array_equal(labels.array, codes(SHAPE, [1, 1]))
-    refused(tmp_path, "^no split ships for bmc; ", "saml", source, split=True, domains=("bmc",))
+    refused(
+        tmp_path,
+        "^no split into training and test cases is known for bmc; ",
+        "saml",
+        source,
+        split=True,
+        domains=("bmc",),
+    )
     (source / "BMC" / "Case00_Segmentation.nii.gz").unlink()
     refused(tmp_path, r"^Case00.nii.gz: its label map .* of site BMC is missing", "saml", source)
 
@@ -468,7 +477,7 @@ def test_sifa_damaged_records_are_refused(tmp_path: Path) -> None:
     file.write_bytes(record(b"\x0b\x01"))
     refused(tmp_path, r"is no tf.train.Example \(wire type 3", "sifa", source)
     file.write_bytes(record(example({"image": b"png"})))
-    refused(tmp_path, r"its dsize_dim0 is None, no size of a slice", "sifa", source)
+    refused(tmp_path, r"its dsize_dim0 is None, which is no size of a slice", "sifa", source)
     file.write_bytes(record(sifa_example(image, labels[:4])))
     refused(tmp_path, r"its label_vol has 432 bytes, not the 864 of 8 x 9 x 3", "sifa", source)
     file.write_bytes(record(sifa_example(image * np.nan, labels)))
@@ -503,9 +512,9 @@ def test_sifa_hostile_npz_is_refused(tmp_path: Path) -> None:
     np.savez(file, good, good)
     whole = file.read_bytes()
     file.write_bytes(whole[:-30])
-    refused(tmp_path, r"^test.npz: is damaged or no .npz file", "sifa", source)
+    refused(tmp_path, r"^test.npz: is damaged or is no .npz file", "sifa", source)
     file.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])  # zip checks each member
-    refused(tmp_path, r"^test.npz: is damaged or no .npz file", "sifa", source)
+    refused(tmp_path, r"^test.npz: is damaged or is no .npz file", "sifa", source)
     with zipfile.ZipFile(file, "w") as archive:
         header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2000, 2000, 100), }\n"
         archive.writestr("arr_0.npy", b"\x93NUMPY\x01\x00" + bytes([len(header), 0]) + header)
@@ -517,7 +526,9 @@ def test_sifa_needs_modality_and_a_part_that_is_used(tmp_path: Path) -> None:
     source = tmp_path / "download"
     source.mkdir()
     (source / "slice.tfrecords").write_bytes(record(sifa_example(image, image)))
-    refused(tmp_path, r"^slice.tfrecords: neither its name nor its folder's says", "sifa", source)
+    refused(
+        tmp_path, r"^slice.tfrecords: neither its name nor that of its folder says", "sifa", source
+    )
     (source / "slice.tfrecords").rename(source / "mr_val_slice.tfrecords")
     refused(tmp_path, "holds only cases that neither training nor testing uses", "sifa", source)
 

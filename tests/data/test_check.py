@@ -140,7 +140,9 @@ def test_labels_off_the_grid_are_fatal(folder: Path) -> None:
 
 def test_domain_without_labels_is_fatal_only_where_they_are_needed(tmp_path: Path) -> None:
     put(tmp_path, "a", image())
-    assert sentences(tmp_path, fatal=True) == [f"{tmp_path.name} has no labels; add labels/ to it"]
+    assert sentences(tmp_path, fatal=True) == [
+        f"{tmp_path.name} has no label maps; put them into its subfolder labels"
+    ]
     assert sentences(tmp_path, labelled=False, fatal=True) == []
 
 
@@ -155,9 +157,11 @@ def test_cases_without_labels_are_named(folder: Path) -> None:
 def test_background_only_is_fatal(tmp_path: Path) -> None:
     put(tmp_path, "a", image(), np.zeros(SHAPE, np.uint8))
     assert sentences(tmp_path, fatal=True) == [
-        "the label files hold background only; give labels with structures"
+        "the label maps hold background only; give label maps with structures"
     ]
-    assert sentences(tmp_path, fatal=False) == ["a: its label map holds background only; check it"]
+    assert sentences(tmp_path, fatal=False) == [
+        "a: its label map holds background only; check whether it is the right file"
+    ]
 
 
 def test_values_without_name_and_names_without_voxels_are_told(folder: Path) -> None:

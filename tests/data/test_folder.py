@@ -165,7 +165,7 @@ def test_a_missing_channel_number(tmp_path: Path) -> None:
     [
         ("", "is not valid JSON (Expecting value: line 1 column 1"),
         ("{'labels': 1}", "is not valid JSON (Expecting property name"),
-        ('{"labels": {"a": 1, "a": 2}}', "is not valid JSON (key 'a' stands there twice)"),
+        ('{"labels": {"a": 1, "a": 2}}', "is not valid JSON (key 'a' is there twice)"),
         ("[" * 100_000, "is not valid JSON"),
         ("[1]", "holds a list, not an object"),
         ({"labels": ["LV"]}, "labels is a list; write names and values"),

@@ -14,6 +14,7 @@ from tiny_cases import SHAPE, SPACING_MM, all_orientations, blob_case, reoriente
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.slices import (
     SliceGrid,
+    SliceStore,
     choose_axis,
     choose_pixel_mm,
     fill_store,
@@ -199,3 +200,19 @@ def test_any_orientation_gives_the_same_slices() -> None:
         turned, turned_label = (reoriented(v, order, flips) for v in (image, label))
         np.testing.assert_array_equal(window_slices(turned, percentiles, grid), expected[0])
         np.testing.assert_array_equal(window_labels(turned_label, grid), expected[1])
+
+
+@pytest.mark.parametrize(("count", "largest"), [(6, 16), (16, 16), (17, 16), (36, 16), (5, 1)])
+def test_parts_hold_every_slice_once_and_are_spread_over_the_whole(
+    count: int, largest: int
+) -> None:
+    images = np.zeros((count, 8, 8), np.float16)
+    store = SliceStore(images, None, np.zeros(count, np.int64), ("a",), 1)
+    parts = store.parts(largest)
+    assert sorted(np.concatenate(parts)) == list(range(count))
+    sizes = {len(part) for part in parts}
+    assert max(sizes) <= largest
+    assert max(sizes) - min(sizes) <= 1
+    assert len(parts) == -(-count // largest)
+    for part in parts:
+        assert set(np.diff(part)) <= {len(parts)}

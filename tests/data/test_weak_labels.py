@@ -65,9 +65,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path) -> None:
         weak.table("x", ["b"], 0, 2)
     with pytest.raises(InputError, match="across z, the run's are across y"):
         weak.table("x", ["a"], 1, 2)
-    with pytest.raises(InputError, match="y has 2 slices and is not in them"):
+    with pytest.raises(InputError, match="y has 2 slices, and the weak labels know none of it"):
         weak.table("y", ["a"], 0, 2)
-    with pytest.raises(InputError, match="x has 3 slices and is 2 slices in them"):
+    with pytest.raises(InputError, match="x has 3 slices, and the weak labels know 2 of it"):
         weak.table("x", ["a"], 0, 3)
     with pytest.raises(InputError, match=r"nothing\.json: cannot be read"):
         WeakLabels.read(tmp_path / "nothing.json")

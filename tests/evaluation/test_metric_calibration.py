@@ -139,5 +139,5 @@ def test_input_is_checked() -> None:
         calibrate_structures(labels, labels, np.zeros((1, 2, 3)), (1, 1, 1), {})
     with pytest.raises(InputError, match="between 0 and 1"):
         calibrate(np.array([1.5]), np.array([True]))
-    with pytest.raises(InputError, match="one value a voxel"):
+    with pytest.raises(InputError, match="one value of each per voxel"):
         calibrate(np.zeros(3), np.zeros(2, bool))

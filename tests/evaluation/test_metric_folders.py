@@ -92,7 +92,9 @@ def test_a_prediction_without_label_is_logged(folders, caplog):
     write(predictions / "case_c_labels.nii.gz", labels(0))
     with caplog.at_level(logging.WARNING):
         scores = evaluate_folders(predictions, references)
-    assert "no labels for case_c_labels; not scored" in caplog.text
+    assert (
+        "there are no labels for case_c_labels, so these predictions are not scored" in caplog.text
+    )
     assert len(scores.rows) == 6
 
 
@@ -143,5 +145,5 @@ def test_names(tmp_path, labels_entry, expected):
 def test_names_that_cannot_be_read(tmp_path, text):
     path = tmp_path / "dataset.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"dataset\.json: cannot read its labels"):
+    with pytest.raises(InputError, match=r"dataset\.json: its labels cannot be read"):
         structure_names(path)

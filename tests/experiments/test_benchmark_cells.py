@@ -184,7 +184,7 @@ def test_failed_cell_is_named_and_the_rest_goes_on(two_domains: Domains, tmp_pat
     assert "has failed" in outcome.failed["after odd, CT to MR, seed 0"]
     lines = outcome.markdown.splitlines()
     assert any(line.startswith("| odd | - |") and "| failed |" in line for line in lines)
-    assert any(line.startswith("- odd, seed 0: failed: ") for line in lines)
+    assert any(line.startswith("- odd failed for seed 0: ") for line in lines)
     assert not next(line for line in lines if line.startswith("| source_only |")).count("-")
 
 

@@ -46,7 +46,7 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"rows": [{**ROW, "seeds": [1, 1]}]}, ("seeds [1, 1]",)),
     ({"rows": [{**ROW, "settings": {"seed": 1}}]}, ("seed has its own place",)),
     ({"rows": [{**ROW, "settings": {"data": {"source": "x"}}}]}, ("data.source",)),
-    ({"rows": [{**ROW, "colour": "red"}]}, ("rows.0.colour",)),
+    ({"rows": [{**ROW, "colour": "red"}]}, ("rows (entry 1).colour",)),
     ({"rows": [{"name": "blind position prior", "method": "advent"}]}, ("position_prior: true",)),
     ({"seeds": []}, ("seeds", "at least one")),
     ({"seeds": [-1]}, ("not negative",)),
@@ -55,7 +55,7 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"compare": [["source_only", "se_asa"]]}, ("'se_asa'", "advent")),
     ({"compare": [["advent", "advent"]]}, ("two different rows",)),
     ({"published": [{"row": "sifa", "source": "x"}]}, ("'sifa'",)),
-    ({"published": [{"row": "advent"}]}, ("published.0.source",)),
+    ({"published": [{"row": "advent"}]}, ("published (entry 1).source",)),
     ({"pictures": {"rows": ["sifa"]}}, ("pictures", "'sifa'")),
     ({"nonsense": 1}, ("nonsense",)),
 ]

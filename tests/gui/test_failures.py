@@ -130,7 +130,7 @@ def test_training_goes_on_after_a_full_disk_and_after_a_kill(
     qtbot.waitUntil(lambda: len(notifications()) == 2 and resting(), timeout=WAIT_MS)
     assert "free space there and resume" in notifications()[0]
     assert "ended by signal 9" in notifications()[1]
-    assert "Resume goes on from the last checkpoint" in train.watch.status.text()
+    assert "Resume continues from the last checkpoint" in train.watch.status.text()
     before = len(folder.events())
     train.watch.resume.click()
     qtbot.waitUntil(lambda: len(folder.events()) > before, timeout=WAIT_MS)
@@ -248,7 +248,7 @@ def test_a_run_that_could_not_even_say_it_has_a_full_disk(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
     said = what_is_said_of_its_end()
     assert said.startswith(f"run: The disk of {folder.path} is full")
-    assert "free space there, and Resume goes on" in said
+    assert "free space there, and Resume continues" in said
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -416,7 +416,17 @@ def everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
         begin(job, title, restricted, *others, **options)
 
+    start = jobs.Looking.start
+
+    def start_as_others(looking: jobs.Looking, look: Callable[[], Any]) -> None:
+        def restricted() -> Any:
+            with as_ordinary_user():
+                return look()
+
+        start(looking, restricted)
+
     monkeypatch.setattr(jobs.Job, "__init__", as_others)
+    monkeypatch.setattr(jobs.Looking, "start", start_as_others)
     file = tmp_path / "lock"
     file.write_text("")
     with locked(file):

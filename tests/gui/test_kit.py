@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import make_editor, show_value
-from napari_uda.gui.kit.jobs import Report, background, running
+from napari_uda.gui.kit.jobs import Looking, Report, background, running
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Following, Panel, delay
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
@@ -195,6 +195,56 @@ def test_errors_of_work_and_of_its_listener_are_shown(
     background(owner, "succeed", lambda: 1, fail, quiet=True)
     qtbot.waitUntil(lambda: not running(), timeout=60_000)
     assert notifications() == ["There is none; choose one"]
+
+
+# --- looking again and again --------------------------------------------------------------------------
+
+
+def test_looking_tells_what_it_finds_until_it_is_stopped(qtbot: QtBot, owner: QWidget) -> None:
+    found: list[int] = []
+    looking = Looking(owner, "test look", found.append)
+    numbers = iter([1, 2, 3, 4])
+
+    def look() -> tuple[int, float | None]:
+        number = next(numbers)
+        if number == 2:
+            raise OSError("gone for a moment")
+        return number, 0.0 if number == 1 else None
+
+    looking.start(look)
+    qtbot.waitUntil(lambda: found == [1, 3], timeout=20_000)  # what fails is looked at again
+    looking.again()
+    qtbot.waitUntil(lambda: found == [1, 3, 4], timeout=20_000)
+    assert "test look" in threads()
+    looking.stop()
+    qtbot.waitUntil(lambda: "test look" not in threads(), timeout=20_000)
+
+
+def test_another_look_replaces_the_last_and_ends_with_its_owner(qtbot: QtBot) -> None:
+    owner = QWidget()
+    found: list[str] = []
+    held, begun = threading.Event(), threading.Event()
+    looking = Looking(owner, "test look", found.append)
+
+    def slow() -> tuple[str, float | None]:
+        begun.set()
+        held.wait()
+        return "old", 0.0
+
+    looking.start(slow)
+    assert begun.wait(20)
+    looking.start(lambda: ("new", None))
+    held.set()
+    qtbot.waitUntil(lambda: threads().count("test look") == 1, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(found), timeout=20_000)
+    assert found == ["new"]
+    with qtbot.waitSignal(owner.destroyed, timeout=20_000):
+        owner.deleteLater()
+    qtbot.waitUntil(lambda: "test look" not in threads(), timeout=20_000)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
 
 
 # --- fields -----------------------------------------------------------------------------------------

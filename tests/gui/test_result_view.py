@@ -19,12 +19,12 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.layers import find, show
-from napari_uda.gui.score.edit_layers import keep_original
+from napari_uda.gui.score.added_layers import keep_original
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.structures import OUTLINE_KEY, Legend
-from napari_uda.gui.segment.uncertainty import contour_levels, count_uncertainty
 from napari_uda.inference.predict import Prediction
+from napari_uda.uncertainty.entropy_counts import contour_levels, count_uncertainty
 
 WAIT_MS = 20_000
 NAMES = {1: "MYO", 2: "LVC"}

@@ -12,18 +12,16 @@ import pytest
 from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.train import run_reader
-from napari_uda.gui.train.health import hints
-from napari_uda.gui.train.known_runs import RunScanner
-from napari_uda.gui.train.run_differences import (
+from napari_uda.gui.train.run_comparison import (
     common_scalars,
     different_settings,
     flat,
     read_record,
     side_by_side,
 )
-from napari_uda.gui.train.run_history import RunHistory, is_share, title, trailing_mean
-from napari_uda.gui.train.run_reader import RunReader
-from napari_uda.gui.train.run_summary import duration, machine_text, time_text
+from napari_uda.gui.train.run_history import RunHistory, hints, is_share, title, trailing_mean
+from napari_uda.gui.train.run_reader import RunReader, RunScanner
+from napari_uda.gui.train.watch_tab import duration, machine_text, time_text
 from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.status import Beat, RunState
 
@@ -123,7 +121,7 @@ def test_divergence_and_order_of_hints() -> None:
 
 def test_hints_about_foreground() -> None:
     nothing = {"MYO": np.zeros(2), "LVC": np.zeros(2)}
-    assert "background only" in hints(RunHistory(), {}, nothing)[0].text
+    assert "only background" in hints(RunHistory(), {}, nothing)[0].text
     one = {"MYO": np.array([0.0, 4.0]), "LVC": np.zeros(2)}
     assert [h.text for h in hints(RunHistory(), {}, one)] == [
         "Not found on the chosen slices: LVC."

@@ -118,7 +118,7 @@ def test_cancel_is_said_at_once_and_changes_nothing(
     assert not scored.cancel.isEnabled()
     go_on.set()
     settle(scored, qtbot)
-    assert scored.status.text() == "Cancelled."
+    assert scored.status.text() == "Cancelled; nothing was changed."
     assert scored.results == before
     assert scored.score.isEnabled()
     assert not scored.cancel.isVisibleTo(scored)

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gui_cases import LABELS, add_data, ball_case
+from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QWidget
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_labels
+from napari_uda.evaluation import evaluation
 from napari_uda.evaluation.scores import Scores
+from napari_uda.evaluation.structures import score_slices
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
-from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score import edit_journal, edit_session
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.edit_journal import leftovers
-from napari_uda.gui.score.edit_session import EditSession
+from napari_uda.gui.score.editing import Editing
+from napari_uda.gui.score.scoring import score_layers
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -168,6 +177,94 @@ def test_the_slice_under_the_brush_comes_first(scored: ScoreDock, qtbot: QtBot) 
     settle(scored, qtbot)
     assert early[0] != pytest.approx(clean, nan_ok=True)
     assert early[0] == pytest.approx(dice(scored.results[0].scores), nan_ok=True)
+
+
+def test_a_touched_slice_is_scored_once(
+    scored: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[tuple[int, int, int]] = Counter()
+
+    def counting(structure: Any, pair: Any, rules: Any, axis: int, first: int = 0) -> Any:
+        rows = score_slices(structure, pair, rules, axis, first)
+        counts.update((structure.label, axis, first + index) for index in range(len(rows)))
+        return rows
+
+    monkeypatch.setattr(evaluation, "score_slices", counting)
+    before = scored.choices.predictions.layer.data.copy()
+    layer = paint(scored, qtbot)
+    settle(scored, qtbot)
+    where = np.nonzero(layer_volume(layer).array != turned(layer, before))
+    touched = [set(axis.tolist()) for axis in where]
+    assert len(touched[0]) == 1  # the slice under the brush
+    wanted = {(2, axis, index) for axis in range(3) for index in touched[axis]}
+    assert wanted <= set(counts)
+    assert set(counts.values()) == {1}
+    assert {(axis, index) for _, axis, index in counts} == {key[1:] for key in wanted}
+    assert_up_to_date(scored)
+
+
+def turned(layer: Labels, data: np.ndarray) -> np.ndarray:
+    """An array of the layer on the grid of its file."""
+    return placement(layer).to_file(data)
+
+
+def test_strokes_while_scoring_are_scored_as_well(
+    dock: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The brush does not wait for Score, and Score must not miss what it paints."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        result = score_layers(*arguments)
+        begun.set()
+        assert go_on.wait(60)
+        return result
+
+    monkeypatch.setattr(dock_module, "score_layers", slow)
+    layer = dock.choices.predictions.layer
+    layer.mode = "paint"
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
+    dock.score.click()
+    qtbot.waitUntil(begun.is_set, timeout=WAIT_MS)
+    layer.selected_label, layer.brush_size = 2, 4
+    with qtbot.waitSignal(dock.editing.split, timeout=WAIT_MS):
+        layer.paint((2, 5, 30), 2)
+    qtbot.waitUntil(lambda: not dock.editing.is_busy, timeout=WAIT_MS)
+    go_on.set()
+    settle(dock, qtbot)
+    assert_up_to_date(dock)
+
+
+def test_labels_that_are_replaced_before_a_stroke_get_a_journal_of_their_own(
+    viewer: Viewer, qtbot: QtBot
+) -> None:
+    """Segmenting again while the brush is up must not mix two volumes in one journal."""
+    dock = ScoreDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Score")
+    layer = dock.choices.predictions.layer
+    layer.mode = "paint"
+    settle(dock, qtbot)
+    layer.data = np.flip(layer.data, 2).copy()  # as another run predicts
+    settle(dock, qtbot)
+    before = layer_volume(layer).array.copy()
+    paint(dock, qtbot)
+    settle(dock, qtbot)
+    painted = layer_volume(layer).array.copy()
+    end(dock, qtbot)
+    (found,) = leftovers()
+    for volume, wanted in zip(found.read(), (before, painted), strict=True):
+        np.testing.assert_array_equal(volume.array, wanted)
+
+
+def test_a_stroke_just_before_the_dock_goes_is_kept(viewer: Viewer, qtbot: QtBot) -> None:
+    dock = ScoreDock(viewer)
+    viewer.window.add_dock_widget(dock, name="Score")
+    layer = paint(dock, qtbot)
+    layer.paint((3, 5, 30), 1)  # nobody has looked at either of them yet
+    painted = layer_volume(layer).array.copy()
+    end(dock, qtbot)
+    (found,) = leftovers()
+    np.testing.assert_array_equal(found.read()[1].array, painted)
 
 
 def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -375,34 +472,35 @@ def test_removed_layer_ends_its_session(scored: ScoreDock, viewer: Viewer, qtbot
     settle(scored, qtbot)
 
 
-def test_session_without_scores_follows_a_layer(qtbot: QtBot, made_prediction: Prediction) -> None:
-    from qtpy.QtWidgets import QWidget
-
-    owner = QWidget()
+def test_a_layer_without_scores_is_followed(qtbot: QtBot, made_prediction: Prediction) -> None:
+    owner, viewer = QWidget(), ViewerModel()
     qtbot.addWidget(owner)
-    layer = Labels(made_prediction.labels.copy())
-    session = EditSession(layer, owner)
+    editing = Editing(viewer, owner)
+    layer = viewer.add_labels(made_prediction.labels.copy())
+    session = editing.follow(layer)
     layer.mode = "paint"
-    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=WAIT_MS)
     boxes: list[object] = []
-    session.changed.connect(boxes.append)
-    with qtbot.waitSignal(session.began, timeout=WAIT_MS) as began:
+    editing.changed.connect(lambda layer, box: boxes.append(box))
+    with qtbot.waitSignal(editing.split, timeout=WAIT_MS) as split:
         layer.data_setitem((np.array([1]), np.array([2]), np.array([3])), 1)
-    np.testing.assert_array_equal(began.args[0], made_prediction.labels)
-    qtbot.waitUntil(lambda: bool(boxes), timeout=WAIT_MS)
+    assert split.args == [layer]
+    original = next(one for one in viewer.layers if one is not layer)
+    np.testing.assert_array_equal(original.data, made_prediction.labels)
     # a layer of nobody's runs the other way round on the file's grid, or not at all
     (box,) = boxes
-    assert session.labels()[box].tolist() == [[[1]]]
-    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
-    session.close()
+    promise = session.copy()
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=WAIT_MS)
+    assert promise.result(0)[box].tolist() == [[[1]]]
+    editing.close()
 
 
 def test_volume_of_a_restored_case_is_that_of_the_file(made_prediction: Prediction) -> None:
+    from napari_uda.gui.score.added_layers import restored_layers
     from napari_uda.gui.score.edit_journal import About
-    from napari_uda.gui.score.edit_layers import restored
 
     volume = Volume(made_prediction.labels, made_prediction.volume.affine, "case_0")
-    layers = restored(volume, volume, About("case_0", "tiny", "x (edited)", NAMES))
+    layers = restored_layers(volume, volume, About("case_0", "tiny", "x (edited)", NAMES))
     assert [layer.name for layer in layers] == ["x", "x (edited)"]
     for layer in layers:
         np.testing.assert_array_equal(layer_volume(layer).array, volume.array)

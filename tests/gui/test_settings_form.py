@@ -363,7 +363,7 @@ def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
 def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
     form = opened(qtbot, build_config("advent"))
     tip = label(form, "data.validation_fraction").toolTip()
-    assert "Share of labelled patients kept out of training for watching" in tip
+    assert "Share of the labelled patients that are kept out of training" in tip
     assert "at least 0" in tip
     assert "below 1" in tip
     assert "--data.validation-fraction" in tip

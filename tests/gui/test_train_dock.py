@@ -369,6 +369,28 @@ def test_a_run_is_attached_from_the_list_and_deleted(
     assert dock.watch.path is None
 
 
+def test_the_list_leads_to_a_comparison_and_a_double_click_to_a_run(
+    dock: TrainDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    folders = [write_run(tmp_path / "runs" / name, "finished", lines=3) for name in ("a", "b")]
+    dock.tabs.setCurrentIndex(2)
+    dock.runs.look()
+    qtbot.waitUntil(lambda: len(dock.runs.runs) == 2, timeout=WAIT_MS)
+    dock.runs.select([folder.path for folder in folders])
+    dock.runs.compare.click()
+    assert dock.comparison.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: dock.comparison.curves.is_drawn, timeout=WAIT_MS)
+    assert set(dock.comparison.heading.text().split()) >= {"a", "b"}
+    dock.comparison.back.click()
+    assert dock.runs.isVisibleTo(dock)
+    row = [run.path for run in dock.runs.runs].index(folders[1].path)
+    cell = dock.runs.table.visualItemRect(dock.runs.table.item(row, 0)).center()
+    for press in (qtbot.mouseClick, qtbot.mouseDClick):  # as a hand does
+        press(dock.runs.table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+    assert dock.watch.path == folders[1].path
+    assert dock.tabs.currentWidget() is dock.watch
+
+
 def test_a_run_without_weights_is_not_continued(
     dock: TrainDock, qtbot: QtBot, tmp_path: Path, notifications: Callable[[], list[str]]
 ) -> None:
@@ -384,7 +406,7 @@ def test_the_dock_follows_the_theme(
     dock: TrainDock, qtbot: QtBot, tmp_path: Path, theme: str
 ) -> None:
     dock.attach(write_run(tmp_path / "run", "finished", lines=5).path)
-    qtbot.waitUntil(lambda: dock.watch.curves is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.watch.curves.is_drawn, timeout=WAIT_MS)
     dock.viewer.theme = theme
     background = dock.watch.curves.losses.backgroundBrush().color()
     assert (background.lightness() > 128) == (theme == "light")

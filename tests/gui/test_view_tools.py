@@ -15,10 +15,10 @@ from qtpy.QtCore import QPoint, Qt
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
-from napari_uda.gui.kit.sides import Sides, letters, patient_directions, sides
-from napari_uda.gui.score.slice_pane import SlicePane
-from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
 from napari_uda.gui.view.readout import Readout, read_at
+from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
+from napari_uda.gui.view.slice_pane import SlicePane
+from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 from napari_uda.gui.view.window import (
     CT_PRESETS,
     Window,

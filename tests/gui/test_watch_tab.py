@@ -1,4 +1,4 @@
-"""The widgets of the Train dock that need no viewer, driven by run folders written by hand."""
+"""The widgets of the Train dock that need no window of napari, driven by run folders written by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from pyqtgraph import PlotWidget
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -16,11 +17,12 @@ from watch_cases import CONFIG, append_lines, beat, line_of, write_preview, writ
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.train import run_reader, watch_tab
-from napari_uda.gui.train.known_runs import RunScanner
-from napari_uda.gui.train.loss_curves import Curve, LossCurves
+from napari_uda.gui.train.live_previews import SliceChoice
+from napari_uda.gui.train.loss_curves import LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
+from napari_uda.gui.train.run_history import Curve
 from napari_uda.gui.train.run_list import RunList, known_folders
-from napari_uda.gui.train.slice_choice import SliceChoice
+from napari_uda.gui.train.run_reader import RunScanner
 from napari_uda.gui.train.watch_tab import WatchTab
 from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.status import RunState
@@ -31,7 +33,7 @@ BUTTONS = ("stop", "discard", "resume", "more", "open_folder")
 
 @pytest.fixture
 def tab(qtbot: QtBot) -> Iterator[WatchTab]:
-    widget = WatchTab()
+    widget = WatchTab(ViewerModel())
     qtbot.addWidget(widget)
     widget.resize(320, 700)
     widget.show()
@@ -109,7 +111,7 @@ def test_a_running_run_is_followed(tab: WatchTab, qtbot: QtBot, tmp_path: Path) 
     assert tab.step_bar.text() == "step 22 of 100"
     assert tab.time_bar.text() == "10 s so far, about 39 s left"  # 78 steps of half a second
     assert tab.machine.text().startswith("cpu, 2 threads · 0.5 GiB of memory")
-    assert tab.curves is not None
+    assert tab.curves.is_drawn
     assert tab.curves.visible_keys() == ["segmentation", "reliable_share"]
     append_lines(folder, 21, 40, reliable_share=0.6)
     beat(folder, 2, step=40)
@@ -135,7 +137,7 @@ def test_a_long_file_is_drawn_when_its_last_part_is_read(
     judged: list[int] = []
     monkeypatch.setattr(watch_tab, "hints", lambda history, *_: judged.append(history.step) or [])
     tab.attach(folder.path)
-    qtbot.waitUntil(lambda: tab.curves is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: tab.curves.is_drawn, timeout=WAIT_MS)
     assert line_of(tab.curves, "segmentation")[0] == list(range(1, 41))
     assert judged == [40]
 
@@ -185,9 +187,9 @@ def test_buttons_say_what_is_wanted(tab: WatchTab, qtbot: QtBot, tmp_path: Path)
     folder = write_run(tmp_path / "run", "started", lines=1)
     beat(folder)
     look(qtbot, tab, folder.path)
-    with qtbot.waitSignal(tab.stop_requested):
+    with qtbot.waitSignal(tab.stop.clicked):
         tab.stop.click()
-    with qtbot.waitSignal(tab.discard_requested):
+    with qtbot.waitSignal(tab.discard.clicked):
         tab.discard.click()
 
 
@@ -195,8 +197,8 @@ def test_a_narrow_tab_stands_and_a_wide_one_lies(
     tab: WatchTab, qtbot: QtBot, tmp_path: Path
 ) -> None:
     look(qtbot, tab, write_run(tmp_path / "run", "finished", lines=3, reliable_share=0.5).path)
-    qtbot.waitUntil(lambda: tab.curves is not None, timeout=WAIT_MS)
-    assert tab.curves is not None
+    qtbot.waitUntil(lambda: tab.curves.is_drawn, timeout=WAIT_MS)
+    assert tab.curves.is_drawn
     tab.resize(320, 900)
     qtbot.waitUntil(lambda: tab.curves.y() > tab.more.y(), timeout=WAIT_MS)
     for button in (tab.stop, tab.more, tab.open):
@@ -277,7 +279,7 @@ def test_slices_are_chosen(qtbot: QtBot) -> None:
     assert choice.places == (SlicePlace("target", "a", 3), SlicePlace("source", "b", 2))
     choice.set_places([SlicePlace("target", "a", 0)])  # an older preview
     assert len(choice.places) == 2
-    with qtbot.waitSignal(choice.slice_chosen, check_params_cb=lambda row: row == 0):
+    with qtbot.waitSignal(choice.chosen.currentRowChanged, check_params_cb=lambda row: row == 0):
         choice.chosen.setCurrentRow(0)
     with qtbot.waitSignal(choice.changed):
         choice.remove.click()
@@ -319,15 +321,15 @@ def test_what_can_be_done_with_marked_runs(runs: RunList, qtbot: QtBot, tmp_path
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
     assert not any(b.isEnabled() for b in (runs.watch, runs.compare, runs.delete))
     runs.select([second])
-    with qtbot.waitSignal(runs.watch_requested, check_params_cb=lambda path: path == second):
-        runs.watch.click()
-    with qtbot.waitSignal(runs.delete_requested, check_params_cb=lambda path: path == second):
-        runs.delete.click()
+    assert runs.selected() == [second]
+    for button in (runs.watch, runs.delete):
+        with qtbot.waitSignal(button.clicked):
+            button.click()
+    assert not runs.compare.isEnabled()
     runs.select([first, second])
     assert not runs.watch.isEnabled()
-    with qtbot.waitSignal(
-        runs.compare_requested, check_params_cb=lambda p: set(p) == {first, second}
-    ):
+    assert set(runs.selected()) == {first, second}
+    with qtbot.waitSignal(runs.compare.clicked):
         runs.compare.click()
     runs.select([second])
     beat(RunFolder(second))
@@ -344,9 +346,9 @@ def test_two_runs_are_compared(qtbot: QtBot, tmp_path: Path) -> None:
     widget = RunComparison()
     qtbot.addWidget(widget)
     widget.compare(first.path, second.path)
-    qtbot.waitUntil(lambda: widget.curves is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: widget.curves.is_drawn, timeout=WAIT_MS)
     assert widget.heading.text() == "a (line) and b (dashes)"
-    assert widget.curves is not None
+    assert widget.curves.is_drawn
     lengths = [len(item.xData) for item in widget.curves.losses.listDataItems()]
     assert lengths == [3, 5]
     cells = [widget.settings.item(0, column).text() for column in range(3)]
@@ -357,8 +359,8 @@ def test_two_runs_are_compared(qtbot: QtBot, tmp_path: Path) -> None:
         "0.500",
         "–",
     ]
-    assert "No scores.csv in b;" in widget.no_scores.text()
-    with qtbot.waitSignal(widget.closed):
+    assert "There is no scores.csv in b;" in widget.no_scores.text()
+    with qtbot.waitSignal(widget.back.clicked):
         widget.back.click()
 
 
@@ -368,6 +370,6 @@ def test_comparing_with_a_run_that_is_gone(
     widget = RunComparison()
     qtbot.addWidget(widget)
     widget.compare(write_run(tmp_path / "a", "finished", lines=1).path, tmp_path / "gone")
-    qtbot.waitUntil(lambda: widget.curves is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: widget.curves.is_drawn, timeout=WAIT_MS)
     assert widget.settings.item(0, 2).text() == "–"
     assert notifications() == []

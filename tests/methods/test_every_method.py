@@ -35,6 +35,9 @@ Domains = tuple[Path, Path]
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
+LEARNING = [name for name, kind in METHODS.items() if kind.learns]
+
+
 def learns_from_labels(name: str) -> bool:
     """Whether a method has a supervised loss at all; a source-free one has none."""
     return bool(METHODS[name].needs & {"source", "target_labels"})
@@ -149,12 +152,27 @@ def test_learning_rates_fall_to_zero(name: str, two_domains: Domains, tmp_path: 
     assert not changed(before, stand.method) & parameters
 
 
-@every_method
+@pytest.mark.parametrize("name", LEARNING)
 def test_losses_fall_on_the_same_data(name: str, two_domains: Domains, tmp_path: Path) -> None:
     settings = {"segmentor_optimizer": {"lr": 1e-2}}
     stand = bench(name, two_domains, tmp_path, batch_size=6, method=settings)
     first, *_, last = [float(main_loss(stand.step())) for _ in range(15)]
     assert last < 0.9 * first
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - set(LEARNING)))
+def test_a_method_that_does_not_learn_has_done_all_before_its_first_step(
+    name: str, two_domains: Domains, tmp_path: Path
+) -> None:
+    assert uda.api.build_config(name).steps == 1
+    stand = bench(name, two_domains, tmp_path)
+    assert not stand.method.optimizers()
+    before = snapshot(stand.method)
+    stand.step()
+    after = snapshot(stand.method)
+    assert changed(before, stand.method)
+    stand.step()
+    assert_same_tensors(after, snapshot(stand.method))
 
 
 @every_method
@@ -175,14 +193,13 @@ def test_bfloat16_steps_are_finite(name: str, two_domains: Domains, tmp_path: Pa
 def test_the_smallest_batch_and_several_neighbours(
     name: str, norm: str, two_domains: Domains, tmp_path: Path
 ) -> None:
-    stand = bench(
-        name,
-        two_domains,
-        tmp_path,
-        batch_size=1,
-        data={"neighbours": 3},
-        segmentor={"norm": norm},
-    )
+    settings = {"batch_size": 1, "data": {"neighbours": 3}, "segmentor": {"norm": norm}}
+    if METHODS[name].needs_batch_norm and norm != "batch":
+        refusal = f"{name} changes batch normalisation, and this network has none"
+        with pytest.raises(InputError, match=refusal):
+            bench(name, two_domains, tmp_path, **settings)
+        return
+    stand = bench(name, two_domains, tmp_path, **settings)
     for value in stand.step().values():
         assert torch.isfinite(value)
 

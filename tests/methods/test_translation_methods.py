@@ -281,7 +281,7 @@ def test_stage_b_may_segment_with_another_network(
     wider = {"segmentor": {"width": 6}, "init": str(translator_run.path)}
     run = _train(tmp_path / "b", "attent", two_domains, steps=1, method=method, **wider)
     assert trained_method(run).segmentor.feature_channels == 12
-    with pytest.raises(InputError, match="is another one"):
+    with pytest.raises(InputError, match="is not that of this run"):
         _train(tmp_path / "c", "attent", two_domains, steps=1, method=STAGE_B, **wider)
 
 

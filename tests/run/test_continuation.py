@@ -47,7 +47,7 @@ def test_a_continued_run_starts_from_the_weights(
     count, _, all_of_them, *_ = taken.split()
     # but for what belongs to the data: pools of translated slices, ratios of the target
     assert int(count) > 0.9 * int(all_of_them)
-    assert not any("starts anew" in message for message in caplog.messages)
+    assert not any("starts from new weights" in message for message in caplog.messages)
     assert (run.checkpoints / checkpoint.WEIGHTS).read_bytes() == before
 
 
@@ -67,7 +67,7 @@ def test_what_cannot_be_continued(two_domains: Domains, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", small_config("source_only", *two_domains, steps=1))
     with pytest.raises(InputError, match="no weights"):
         more_steps(run, 1)
-    with pytest.raises(InputError, match="0 more steps are none"):
+    with pytest.raises(InputError, match="the number of further steps is 0"):
         more_steps(run, 0)
 
 

@@ -372,7 +372,7 @@ def test_a_nested_setting_given_in_part_keeps_the_rest() -> None:
     ("settings", "sentence"),
     [
         ({"data": {"patient_pattern": "(a"}}, "data.patient_pattern: is no regular expression"),
-        ({"method": {"reliability": {"blur_sigma": [3, -1]}}}, "give two numbers from 0"),
+        ({"method": {"reliability": {"blur_sigma": [3, -1]}}}, "must be two numbers from 0"),
         ({"data": {"source_intensity": {"window": [9, 1]}}}, "give the lower value first"),
     ],
 )

@@ -1,4 +1,4 @@
-"""adapt: three ways to fit a run to one volume, what they report, and when they are given up."""
+"""adapt: every source-free method on one volume, what is reported, and when a result is given up."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
 from napari_uda.data.weak_labels import make_weak_labels
 from napari_uda.inference.loaded import LoadedRun
+from napari_uda.methods import tent as tent_module
+from napari_uda.methods.registry import METHODS as ALL_METHODS
+from napari_uda.methods.registry import source_free_methods
+from napari_uda.methods.sfda import SFDA, SFDAConfig
+from napari_uda.methods.tent import TentConfig
 from napari_uda.run.run import Run
 from napari_uda.training import adapt as adapt_module
-from napari_uda.training.adapt import STEPS, Adaptation, _too_far, adapt
+from napari_uda.training.adapt import Adaptation, _too_far, adapt
+from napari_uda.training.adapt_config import STEPS, AdaptConfig, build_adapt_config
 
 Domains = tuple[Path, Path]
-METHODS = ("sfda", "bn_adapt", "tent")
+METHODS = source_free_methods()
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +91,13 @@ def test_before_is_predict_and_after_is_adapted(method: Any, source_run: Run, im
     assert found.before.case == found.after.case == "target_1"
 
 
-def test_tent_lowers_entropy_step_by_step(
-    source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(adapt_module, "_TENT_RATE", 3e-2)
-    few, many = (
-        adapt(source_run, image, method="tent", steps=n, max_volume_change=0)[0].entropy_after
-        for n in (1, 30)
-    )
+def test_tent_lowers_entropy_step_by_step(source_run: Run, image: Path) -> None:
+    given: dict[str, Any] = {
+        "method": "tent",
+        "settings": {"segmentor_optimizer": {"lr": 3e-2}},
+        "max_volume_change": 0,
+    }
+    few, many = (adapt(source_run, image, steps=n, **given)[0].entropy_after for n in (1, 30))
     assert many < 0.9 * few
 
 
@@ -265,9 +270,7 @@ def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
 def test_a_loss_that_is_not_finite_keeps_the_unadapted_result(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        adapt_module, "minimum_entropy_loss", lambda logits: logits.sum() * math.nan
-    )
+    monkeypatch.setattr(tent_module, "minimum_entropy_loss", lambda logits: logits.sum() * math.nan)
     (found,) = adapt(source_run, image, method="tent", steps=2)
     assert found.reverted
     assert "not finite" in found.reason
@@ -338,11 +341,15 @@ def test_cancel_ends_it_in_any_part(after: int, source_run: Run, image: Path) ->
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"method": "cotta"}, "choose one of sfda, bn_adapt, tent"),
-        ({"steps": -1}, "steps is -1"),
-        ({"max_volume_change": 0.5}, "max_volume_change is 0.5; give a factor above 1"),
-        ({"method": "tent", "sizes_ml": {"inner": 1.0}}, "are for sfda, not for tent"),
-        ({"settings": {"presence": "perhaps"}}, "presence"),
+        ({"method": "cotta"}, "cannot adapt by 'cotta'; choose one of bn_adapt, sfda, tent"),
+        ({"method": "advent"}, "cannot adapt by 'advent'; choose one of bn_adapt, sfda, tent"),
+        ({"steps": -1}, r"steps: .*greater than or equal to 0 \(got -1\)"),
+        ({"max_volume_change": 0.5}, r"max_volume_change: must be a factor above 1.*\(got 0.5\)"),
+        ({"method": "tent", "sizes_ml": {"inner": 1.0}}, r"prior of sizes \(sfda\), not for tent"),
+        ({"method": "tent", "settings": {"presence": "all"}}, "presence: there is no such setting"),
+        ({"settings": {"presence": "perhaps"}}, "method.presence"),
+        ({"stepz": 1}, "stepz: there is no such setting"),
+        ({"config": AdaptConfig(), "steps": 1}, "steps and a config are given"),
         ({"sizes_ml": {"liver": 1.0}}, "for each of inner, outer"),
     ],
 )
@@ -400,6 +407,68 @@ def test_runs_of_other_methods_are_adapted_too(
         assert not np.array_equal(found.after.entropy, found.before.entropy)
 
 
-def test_defaults_have_steps_for_every_method() -> None:
-    assert set(STEPS) == set(METHODS)
-    assert STEPS["bn_adapt"] == 0
+# --- AdaptConfig ------------------------------------------------------------------------------------
+
+
+def test_every_method_has_its_own_settings_for_a_volume() -> None:
+    assert build_adapt_config() == AdaptConfig()
+    assert isinstance(AdaptConfig().method, SFDAConfig)
+    steps = {name: build_adapt_config(name).training_steps for name in ("sfda", "bn_adapt", "tent")}
+    assert steps == {"sfda": 60, "bn_adapt": 0, "tent": 10}
+    assert build_adapt_config("bn-adapt", steps=7).training_steps == 0
+    assert build_adapt_config("tent", steps=7).training_steps == 7
+    method = build_adapt_config("sfda", settings={"segmentor_optimizer": {"momentum": 0.5}}).method
+    rate = method.segmentor_optimizer
+    assert (rate.lr, rate.momentum, rate.weight_decay) == (2e-4, 0.5, 0.0)
+    assert method.ratio == "argmax"  # type: ignore[attr-defined]
+    assert SFDAConfig().ratio == "mean"  # a long training is another thing
+
+
+def test_a_method_may_be_a_name_a_mapping_or_its_settings() -> None:
+    given = {"segmentor_optimizer": {"lr": 0.01}}
+    expected = build_adapt_config("tent", settings=given)
+    assert expected.method.segmentor_optimizer.lr == 0.01
+    assert build_adapt_config({"name": "tent", **given}) == expected
+    assert AdaptConfig(method={"name": "tent", **given}) == expected  # type: ignore[arg-type]
+    assert AdaptConfig(method=expected.method) == expected
+    assert isinstance(expected.method, TentConfig)
+    assert AdaptConfig.model_validate(expected.model_dump()) == expected
+
+
+def test_sizes_take_the_place_of_those_of_the_run() -> None:
+    config = build_adapt_config(sizes_ml={"inner": 2.0})
+    assert config.method.prior_sizes == "source"  # type: ignore[attr-defined]
+    used = config.method_with_sizes
+    assert isinstance(used, SFDAConfig)
+    assert (used.prior_sizes, used.given_sizes) == ("millilitres", {"inner": 2.0})
+    assert used.ratio == "argmax"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_config_and_keywords_do_the_same(name: str, source_run: Run, image: Path) -> None:
+    config = build_adapt_config(name, steps=2, max_volume_change=0)
+    (first,) = adapt(source_run, image, config)
+    (second,) = adapt(source_run, image, method=name, steps=2, max_volume_change=0)
+    np.testing.assert_array_equal(first.after.entropy, second.after.entropy)
+
+
+def test_a_source_free_method_from_elsewhere_adapts_as_well(
+    source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It declares nothing for a volume, so it takes as many steps as any method."""
+
+    class EntropyOnlyConfig(SFDAConfig):
+        name: Any = "entropy_only"
+        prior_weight: float = 0.0
+
+    class EntropyOnly(SFDA):
+        config_class = EntropyOnlyConfig
+        for_a_volume = {}
+
+    found = {**ALL_METHODS, "entropy_only": EntropyOnly}
+    monkeypatch.setattr(ALL_METHODS, "_found", found)
+    assert "entropy_only" in source_free_methods()
+    assert build_adapt_config("entropy_only").training_steps == STEPS
+    (result,) = adapt(source_run, image, method="entropy_only", steps=2, max_volume_change=0)
+    assert (result.method, result.steps) == ("entropy_only", 2)
+    assert not np.array_equal(result.after.entropy, result.before.entropy)

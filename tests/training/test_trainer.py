@@ -630,8 +630,8 @@ def test_the_amplitude_bank_is_the_new_runs_source(
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"segmentor": {"width": 8}}, "is another one"),
-        ({"segmentor": {"norm": "instance"}}, "is another one"),
+        ({"segmentor": {"width": 8}}, "is not that of this run"),
+        ({"segmentor": {"norm": "instance"}}, "is not that of this run"),
         ({"data": {"size": 64}}, "data.size is 64 here and 32 in the run it starts from"),
         ({"data": {"neighbours": 3}}, "data.neighbours is 3 here and 1"),
         ({"data": {"axis": "y"}}, "data.axis is y here and z"),

@@ -341,7 +341,7 @@ def test_a_preview_that_fails_does_not_end_training(
     list(iterate(run))
     assert events(run)[-1] == "finished"
     assert calls == [1]
-    assert "no more previews" in run.log_file.read_text()
+    assert "there are no more previews" in run.log_file.read_text()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"slices": [{}]}', '{"seconds": "often"}', "{"])

@@ -1,6 +1,7 @@
 """Work off the main thread: progress and Cancel in the activity dock, every error as one sentence.
 
-`background` starts a piece of work and names what is called with its result.
+`background` starts a piece of work and names what is called with its result. `Looking` looks at something again
+and again, such as a folder in which another process writes.
 
 Work runs in napari's *function* worker: its generator worker swallows `RuntimeError`, and most errors
 of torch are one. Nothing but this module's signals crosses the threads.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import queue
 import sys
 import threading
 import time
@@ -27,7 +29,7 @@ from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.openmp import let_idle_threads_sleep
-from napari_uda.gui.kit.panel import guarded, most_arguments, sentence
+from napari_uda.gui.kit.panel import Guarded, guarded, most_arguments, sentence
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ Work = Callable[[Report, threading.Event], T]
 _POLL_MS = 100
 _SECONDS_BETWEEN_REPORTS = 0.1
 _SECONDS_PER_TURN = 0.02
+_SECONDS_AFTER_AN_ERROR = 0.5
+_COLLECT_MS = 200
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
 
 
@@ -260,6 +264,90 @@ class Job(QObject):
                 bar.close()
             except RuntimeError:  # the window and its activity dock are gone
                 logger.debug("progress bar of a closed window")
+
+
+class Looking(Guarded, QObject):
+    """Looks at one thing at a time, again and again, in a thread; tells in the main thread what it found.
+
+    The thread is a plain daemon, no worker of napari: napari waits for its workers when it closes, and a folder
+    on a lost network mount can keep a read waiting for minutes. Its findings stand in a queue that the main
+    thread empties, so that none ever reaches a widget that is gone.
+    """
+
+    def __init__(self, owner: QObject, name: str, found: Callable[[Any], object]) -> None:
+        """Prepare.
+
+        Args:
+            owner: the widget that listens; looking ends with it.
+            name: of the thread.
+            found: takes what a look found.
+        """
+        super().__init__(owner)
+        self._name = name
+        self._tell = guarded(found)
+        self._looks: _Looks | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(_COLLECT_MS)
+        self._timer.timeout.connect(self._on_collect)
+
+    def start(self, look: Callable[[], tuple[Any, float | None]]) -> None:
+        """Look at something from now on, and at nothing else any more.
+
+        Args:
+            look: called in the thread; returns what it found, and the seconds until the next look, None
+                when there is to be none before `again`. It must touch no widget and no layer list.
+        """
+        self.stop()
+        self._looks = looks = _Looks(look)
+        self.destroyed.connect(looks.end)
+        threading.Thread(target=looks.go_on, name=self._name, daemon=True).start()
+        self._timer.start()
+
+    def again(self) -> None:
+        """Look at once; when a look is on its way, after it."""
+        if self._looks is not None:
+            self._looks.wake.set()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._looks is not None:
+            self._looks.end()
+        self._looks = None
+        self._timer.stop()
+
+    def _on_collect(self) -> None:
+        looks = self._looks
+        while looks is not None and looks is self._looks and not looks.found.empty():
+            self._tell(looks.found.get())
+
+
+class _Looks:
+    """What the thread of `Looking` holds: nothing of Qt."""
+
+    def __init__(self, look: Callable[[], tuple[Any, float | None]]) -> None:
+        self.found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.wake = threading.Event()
+        self._look = look
+        self._ended = False
+
+    def end(self) -> None:
+        self._ended = True
+        self.wake.set()
+
+    def go_on(self) -> None:
+        """In the thread."""
+        while True:
+            self.wake.clear()
+            if self._ended:
+                return
+            try:
+                found, pause = self._look()
+            except Exception:
+                logger.exception("a look failed")
+                pause = _SECONDS_AFTER_AN_ERROR
+            else:
+                self.found.put(found)
+            self.wake.wait(pause)
 
 
 def _leave_threads_to_qt() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
     QCheckBox,
     QComboBox,
+    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
+    QTableWidget,
     QTableWidgetItem,
     QToolButton,
     QWidget,
@@ -96,6 +99,28 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
     """Words; they wrap unless told otherwise."""
     made = named(QLabel(text), name, tooltip)
     made.setWordWrap(wrap)
+    return made
+
+
+def text_table(
+    headers: Sequence[str], name: str = "", *, row_pixels: int = 22, wide: Sequence[int] = ()
+) -> QTableWidget:
+    """A table to read: it shows whole rows, and `wide` columns take the room that the others leave."""
+    made = named(QTableWidget(0, len(headers)), name)
+    made.setHorizontalHeaderLabels(list(headers))
+    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    made.setShowGrid(False)
+    made.setWordWrap(False)
+    rows, columns = made.verticalHeader(), made.horizontalHeader()
+    rows.setVisible(False)
+    rows.setDefaultSectionSize(row_pixels)
+    columns.setMinimumSectionSize(40)
+    for index in range(len(headers)):
+        modes = QHeaderView.ResizeMode
+        columns.setSectionResizeMode(
+            index, modes.Stretch if index in wide else modes.ResizeToContents
+        )
     return made
 
 

@@ -1,37 +1,45 @@
 """EditSession: follows the edits of one labels layer, keeps what it was, journals and scores every stroke.
 
 Nothing depends on how napari stores its history: a private copy of the labels is compared with the layer,
-so brush, fill, polygon, undo and scripts are all followed. Three threads share the work: one compares and scores
-the touched slice at once; behind it one scores the other axes and the volume, and one writes the journal, however
-slow the disk is.
+so brush, fill, polygon, undo and scripts are all followed.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.gui.kit.files import write_layer
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
-from napari_uda.gui.kit.jobs import Job
+from napari_uda.gui.kit.jobs import Job, background
 from napari_uda.gui.kit.layers import EDITED, structure_names
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.panel import Guarded
 from napari_uda.gui.score.edit_journal import About, EditJournal
 
 if TYPE_CHECKING:
+    from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.overlap import Box
-    from napari_uda.gui.score.scoring import LayerScores
+    from napari_uda.gui.score.editing import Editing
 
 _EDITING_MODES = ("paint", "erase", "fill", "polygon")
 _QUIET_MS = 150  # a layer is redrawn at every step of a slider; an undo is looked for when it rests
+_LONGEST_WAIT_S = (
+    10.0  # for the thread when the layer or the dock goes: a hanging disk must not hang napari
+)
+_AXES = (0, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,70 +66,74 @@ class Stroke:
         return int(np.argmin([side.stop - side.start for side in self.box]))
 
 
-class EditSession(QObject):
-    """Watches a layer from when its brush is taken up.
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Something for the thread, and what the main thread does with the result."""
 
-    Signals: `changed(box)` when the touched slice is scored; `began(before)` once, with the unedited
-    `(Z, Y, X)` labels on the file's grid, right after the first change; `settled()` when all is scored;
-    `replaced()` when the layer got other data that is no edit; `failed(sentence)`.
+    work: Callable[[], Any]
+    then: Callable[..., object] | None = None
+    title: str = "Follow edits"
+    quiet: bool = True
+
+
+class EditSession(Guarded, QObject):
+    """Watches a layer from when its brush is taken up, and tells `Editing`.
+
+    A single thread works for it, on one thing at a time, so that the copy, the journal and the scores need
+    no locks. What waits stands in queues, the most urgent first: the slice under the brush, what was asked
+    for, the disk, the slices of the other axes, and the structures in 3-D.
     """
-
-    began = Signal(object)
-    changed = Signal(object)
-    settled = Signal()
-    replaced = Signal()
-    failed = Signal(str)
-    _found = Signal(object)
 
     def __init__(
         self,
         layer: Labels,
-        owner: QObject,
+        editing: Editing,
         restored: tuple[EditJournal, NDArray[np.uint8]] | None = None,
     ) -> None:
         """Watch.
 
         Args:
             layer: 3-D labels.
-            owner: the dock; it calls `close` when it is destroyed.
+            editing: whom to tell; it calls `close`.
             restored: of edits that were restored into the layer, the journal to go on with, and a copy
                 of its labels on the grid of their file.
         """
         super().__init__()
-        self.layer = layer
-        self._owner = owner
+        self._layer, self._editing = layer, editing
+        # used by the thread; by the main thread only while that rests
         self._journal: EditJournal | None = None
         self._known: NDArray[np.uint8] | None = None
         if restored is not None:
             self._journal, self._known = restored
-        self._scores: LayerScores | None = None
-        self._lock = threading.Lock()  # the copy has one user at a time
-        self._disk = threading.Lock()  # and so has the journal
-        self._pending: list[Stroke] = []  # not on the disk yet
-        self._slices_job: Job | None = None
-        self._volume_job: Job | None = None
-        self._disk_job: Job | None = None
-        self._again = False
-        self._ignored = False  # an array that this session gives to the layer
-        self._stale: list[Stroke] = []  # what they touched is scored in their flat slices only
-        self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
         self._edited = restored is not None
+        self._evaluation: Evaluation | None = None
+        # the queues
+        self._touched = False  # the layer is to be compared with the copy
+        self._asked: deque[_Task] = deque()
+        self._unkept: deque[Stroke] = deque()  # not on the disk yet
+        self._stale: list[tuple[Stroke, Collection[int]]] = []  # their slices along these axes
+        self._structures: set[int] = set()
+
+        self._job: Job | None = None
+        self._turn: Future[None] = Future()  # of the job: it has begun, or is done
         self._prepared = self._edited  # restored labels have an array and a journal of their own
+        self._promise: Future[NDArray[np.uint8]] | None = None
+        self._missed: list[Stroke] | None = None  # by the scoring that has begun with `copy`
+        self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
+        self._ignored = False  # an array that this session gives to the layer
         self._warned = False
         self._refused = False  # by the disk, the last time
-        self._soon = self._make_timer(0, self._on_touched)
-        self._later = self._make_timer(_QUIET_MS, self._on_touched)
-        self._begin = self._make_timer(0, self._on_begun)
-        events = layer.events
+        self._closed = False
+        self._soon = self._make_timer(0)
+        self._later = self._make_timer(_QUIET_MS)
         self._connections: tuple[tuple[Any, Any], ...] = (
-            (events.mode, self._on_mode),
-            (events.paint, self._on_painted),
-            (events.data, self._on_data),
-            (events.set_data, self._on_redrawn),
+            (layer.events.mode, self._on_mode),
+            (layer.events.paint, self._on_painted),
+            (layer.events.data, self._on_data),
+            (layer.events.set_data, self._on_redrawn),
         )
         for event, slot in self._connections:
             event.connect(slot)
-        self._found.connect(self._on_stroke)
         self._on_mode()
 
     @property
@@ -131,137 +143,203 @@ class EditSession(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a thread is at work or about to be."""
-        at_work = (self._slices_job, self._volume_job, self._disk_job) != (None, None, None)
-        timers = (self._soon, self._later, self._begin)
-        return at_work or any(timer.isActive() for timer in timers)
+        """Whether something is still to be done."""
+        waits = self._soon.isActive() or self._later.isActive() or self._before is not None
+        return waits or self._job is not None
 
-    def score_along(self, scores: LayerScores | None) -> None:
-        """Bring these scores, made of `labels()`, up to date at every edit; None stops it."""
-        self._scores = scores
-        self._stale.clear()
+    def copy(self) -> Future[NDArray[np.uint8]]:
+        """Promise the labels as they are now, on the grid of their file; they follow later edits."""
+        self._promise = promise = Future[NDArray[np.uint8]]()
 
-    def labels(self) -> NDArray[np.uint8]:
-        """The private copy, as the layer is now; for a worker thread."""
-        with self._lock:
-            self._copy()
-            stroke = self._follow()
-            assert self._known is not None
-            known = self._known
-        self._found.emit(stroke)
-        return known
+        def work() -> tuple[Stroke | None, Evaluation | None]:
+            try:
+                known, found = self._copied(), self._look()
+            except InputError as error:  # to be said by whoever asked
+                promise.set_exception(error)
+                return None, None
+            promise.set_result(known)
+            return found
 
-    def saved(self) -> None:
-        """The edits are in a file of the user's, the journal is not needed any more; for a thread."""
-        with self._disk:
-            self._pending.clear()
+        def then(found: tuple[Stroke | None, Evaluation | None]) -> None:
+            self._on_looked(found)
+            self._missed = []
+
+        self._ask(_Task(work, then))
+        return promise
+
+    def score_along(self, evaluation: Evaluation) -> None:
+        """Bring scores of the last `copy` up to date at every edit, also those since it was made."""
+        missed, self._missed = self._missed or [], None
+        self._structures = set()
+        self._stale = [(stroke, _AXES) for stroke in missed]
+        known = self._known
+        self._evaluation = evaluation
+        if known is None or not np.may_share_memory(known, evaluation.prediction):
+            self._evaluation = None
+            self._editing.replaced.emit(self._layer)
+        self._next()
+
+    def save(self, path: Path) -> None:
+        """Write the layer; the journal is not needed any more after that."""
+
+        def work() -> tuple[Any, str]:
+            found = self._look()
+            (written,) = write_layer(path, self._layer)
+            self._unkept.clear()
             journal, self._journal = self._journal, None
             if journal is not None:
                 journal.discard()
-        self._edited = False
+            self._edited = False
+            return found, written
+
+        def then(result: tuple[Any, str]) -> None:
+            self._on_looked(result[0])
+            show_info(f"Edits saved in {result[1]}")
+            self._editing.settled.emit(self._layer)
+
+        self._ask(_Task(work, then, "Save edits", quiet=False))
 
     def close(self) -> None:
         """Stop watching; a journal with edits stays on disk and is offered again."""
+        self._closed = True
         for event, slot in self._connections:
             event.disconnect(slot)
-        self._connections = ()
         with suppress(RuntimeError):  # at the end of the process Qt deletes timers first
-            for timer in (self._soon, self._later, self._begin):
-                timer.stop()
-        self._write_journal()
-        with self._disk:
-            journal, self._journal = self._journal, None
-            if journal is not None and self._edited:
-                journal.close()
-            elif journal is not None:
-                journal.discard()
+            self._soon.stop()
+            self._later.stop()
+        # a thread begins a moment after it was asked to; one that has begun is waited for
+        if self._turn.cancel() or not wait([self._turn], _LONGEST_WAIT_S).not_done:
+            with suppress(InputError):
+                if self._prepared:
+                    self._look()
+            self._end_journal()
+        if self._promise is not None:
+            self._promise.cancel()
 
-    def _make_timer(self, milliseconds: int, slot: Callable[..., None]) -> QTimer:
+    def _make_timer(self, milliseconds: int) -> QTimer:
         timer = QTimer(self)
         timer.setSingleShot(True)
         timer.setInterval(milliseconds)
-        timer.timeout.connect(slot)
+        timer.timeout.connect(self._on_touched)
         return timer
 
     # -- what happens to the layer ----------------------------------------------------------------
 
-    @guarded
     def _on_mode(self) -> None:
         """The brush was taken up: keep what the layer is, and make its journal, before it is needed."""
-        taken_up = str(self.layer.mode) in _EDITING_MODES
-        if taken_up and not self._prepared and self._slices_job is None:
+        if str(self._layer.mode) in _EDITING_MODES and not self._prepared:
             self._prepared = True
-            self._start(self._prepare, self._on_prepared)
+            self._ask(_Task(self._prepare, self._on_prepared))
 
-    @guarded
     def _on_painted(self) -> None:
         """At once, before napari draws it; and again, since it speaks of what scripts paint before it writes that."""
         self._on_touched()
         self._soon.start()
 
-    @guarded
     def _on_touched(self) -> None:
-        if self._slices_job is not None:
-            self._again = True
-        elif self._known is not None:  # else it was not scored, and no brush was taken up
-            self._start(self._take_stroke, self._on_stroke)
+        if (
+            self._prepared or self._known is not None
+        ):  # else no brush was taken up, and nothing scored
+            self._touched = True
+            self._next()
 
-    @guarded
     def _on_redrawn(self) -> None:
         if self._edited and self._known is not None:
             self._later.start()
 
-    @guarded
     def _on_data(self) -> None:
         if self._ignored:
             return
-        same = self._known is not None and self._known.size == self.layer.data.size
-        if same and tag(self.layer).get("role") == EDITED:
+        same = self._known is not None and self._known.size == self._layer.data.size
+        if same and tag(self._layer).get("role") == EDITED:
             self._on_touched()
-        else:
-            with self._lock:
-                self._known = None
-            self._scores = None
-            self.replaced.emit()
+            return
+        self._known = self._evaluation = self._missed = None
+        self._touched, self._prepared = False, False
+        self._stale, self._structures = [], set()
+        self._ask(_Task(self._end_journal))  # of labels that are gone
+        self._editing.replaced.emit(self._layer)
+        self._on_mode()
 
-    # -- in threads -------------------------------------------------------------------------------
+    # -- the queues -------------------------------------------------------------------------------
 
-    def _start(self, work: Callable[[], Any], on_success: Callable[[Any], None]) -> None:
-        self._again = False
-        job = Job("Follow edits", lambda report, stop: work(), self._owner, quiet=True)
-        job.succeeded.connect(on_success)
-        job.failed.connect(self.failed)
-        job.ended.connect(self._on_stroke_ended)
-        self._slices_job = job
-        job.start()
+    def _ask(self, task: _Task) -> None:
+        self._asked.append(task)
+        self._next()
 
-    def _prepare(self) -> NDArray[np.uint8]:
-        """The copy and the journal; returns an array for the layer alone."""
-        with self._lock:
-            self._copy()
-            assert self._known is not None
-            known = self._known.copy()
-        with self._disk:
+    def _next(self) -> None:
+        """Give the thread what is most urgent, when it has nothing to do."""
+        task = None if self._job is not None or self._closed else self._most_urgent()
+        if task is None:
+            return
+        self._turn = turn = Future[None]()
+
+        def work() -> Any:
+            if not turn.set_running_or_notify_cancel():
+                raise Cancelled
             try:
-                self._begin_journal(known)
-            except InputError as error:
-                self._warn(f"edits are not being kept on disk: {error}")
-        return placement(self.layer).to_layer(known)
+                return task.work()
+            finally:
+                turn.set_result(None)
 
-    def _copy(self) -> None:
+        self._job = background(
+            self._editing.owner,
+            task.title,
+            work,
+            task.then,
+            failed=self._editing.failed.emit,
+            ended=self._on_ended,
+            quiet=task.quiet,
+            can_cancel=False,
+        )
+
+    def _most_urgent(self) -> _Task | None:
+        if self._touched:
+            self._touched = False
+            return _Task(self._look, self._on_looked)
+        if self._asked:
+            return self._asked.popleft()
+        if self._unkept and not self._refused:
+            return _Task(self._write_journal, self._on_written)
+        if self._evaluation is not None and (self._stale or self._structures):
+            stale, self._stale = self._stale, []
+            self._structures.update(*(stroke.labels for stroke, _ in stale))
+            work = partial(self._score_volume, self._evaluation, stale, self._structures)
+            return _Task(work, self._on_scored)
+        return None
+
+    def _on_ended(self) -> None:
+        self._job = None
+        self._next()
+
+    # -- in the thread ----------------------------------------------------------------------------
+
+    def _prepare(self) -> tuple[NDArray[np.uint8], str]:
+        """The copy and the journal; returns an array for the layer alone, and what the disk says."""
+        known = self._copied().copy()
+        problem = ""
+        try:
+            self._begin_journal(known)
+        except InputError as error:
+            problem = str(error)
+        return placement(self._layer).to_layer(known), problem
+
+    def _copied(self) -> NDArray[np.uint8]:
         from napari_uda.evaluation.inputs import label_map
 
         if self._known is None:
-            array = layer_volume(self.layer).array
-            self._known = label_map(array, self.layer.name).astype(np.uint8, order="C")
+            array = layer_volume(self._layer).array
+            self._known = label_map(array, self._layer.name).astype(np.uint8, order="C")
+        return self._known
 
-    def _take_stroke(self) -> Stroke | None:
-        with self._lock:
-            stroke = self._follow()
-        if stroke is not None and self._scores is not None:
-            evaluation = self._scores.evaluation
-            evaluation.rescore_slices(stroke.box, stroke.labels, [stroke.flat_axis])
-        return stroke
+    def _look(self) -> tuple[Stroke | None, Evaluation | None]:
+        """What was painted since the last look, and the evaluation in which its slice is scored."""
+        stroke, evaluation = self._follow(), self._evaluation
+        if stroke is not None:
+            self._unkept.append(stroke)
+            if evaluation is not None:
+                evaluation.rescore_slices(stroke.box, stroke.labels, [stroke.flat_axis])
+        return stroke, evaluation
 
     def _follow(self) -> Stroke | None:
         """Bring the copy up to date; None when nothing changed."""
@@ -269,13 +347,13 @@ class EditSession(QObject):
         from napari_uda.evaluation.inputs import label_map
 
         known = self._known
-        array = layer_volume(self.layer).array
+        array = layer_volume(self._layer).array
         if known is None or known.shape != array.shape:
             return None
         where = _differing(array, known)
         if not where[0].size:
             return None
-        values = label_map(array[where], self.layer.name)
+        values = label_map(array[where], self._layer.name)
         before = None if self._edited else known.copy()
         labels = frozenset(np.union1d(known[where], values).tolist()) - {0}
         known[where] = values
@@ -283,120 +361,103 @@ class EditSession(QObject):
         voxels = np.ravel_multi_index(where, known.shape)
         return Stroke(changed_box(where), labels, voxels, values, before)
 
-    def _write_journal(self) -> None:
-        """Bring the journal up to date; a disk that refuses does not stop the user from painting.
+    def _score_volume(
+        self,
+        evaluation: Evaluation,
+        stale: Collection[tuple[Stroke, Collection[int]]],
+        structures: set[int],
+    ) -> None:
+        """The slices of the other axes, and structures in 3-D until the brush touches the layer again."""
+        for stroke, axes in stale:
+            evaluation.rescore_slices(stroke.box, stroke.labels, axes)
+        while structures and not self._touched:
+            evaluation.rescore_volume([structures.pop()])
+
+    def _write_journal(self) -> str:
+        """Bring the journal up to date; returns what the disk says when it takes no more.
 
         Strokes that it did not take wait for the next one: later strokes alone would not be the edit.
         """
-        with self._disk:
-            self._refused = False
-            try:
-                while self._pending:
-                    stroke = self._pending[0]
-                    if stroke.before is not None:
-                        self._begin_journal(stroke.before)
-                    if self._journal is not None:
-                        self._journal.append(stroke.voxels, stroke.values)
-                    del self._pending[0]
-            except InputError as error:
-                self._refused = True
-                self._warn(f"edits are not being kept on disk: {error}")
+        try:
+            while self._unkept:
+                stroke = self._unkept[0]
+                if stroke.before is not None:
+                    self._begin_journal(stroke.before)
+                if self._journal is not None:
+                    self._journal.append(stroke.voxels, stroke.values)
+                self._unkept.popleft()
+        except InputError as error:
+            return str(error)
+        return ""
 
     def _begin_journal(self, labels: NDArray[np.uint8]) -> None:
         if self._journal is not None:
             return
-        own = tag(self.layer)
-        volume = layer_volume(self.layer).with_array(labels)
+        own = tag(self._layer)
+        volume = layer_volume(self._layer).with_array(labels)
         about = About(
-            case=str(own.get("case") or self.layer.name),
+            case=str(own.get("case") or self._layer.name),
             run=str(own.get("run") or ""),
-            name=self.layer.name,
-            names=structure_names(self.layer),
+            name=self._layer.name,
+            names=structure_names(self._layer),
         )
         self._journal = EditJournal.begin(volume, about)
 
-    def _warn(self, sentence: str) -> None:
-        """Once: the second refusal of a full disk says nothing new. Signals cross threads safely."""
-        if not self._warned:
-            self._warned = True
-            self.failed.emit(sentence)
+    def _end_journal(self) -> None:
+        self._write_journal()
+        self._unkept.clear()
+        journal, self._journal = self._journal, None
+        edited, self._edited = self._edited, False
+        if journal is not None and edited:
+            journal.close()
+        elif journal is not None:
+            journal.discard()
 
     # -- back in the main thread ------------------------------------------------------------------
 
-    @guarded
-    def _on_prepared(self, own: NDArray[np.uint8]) -> None:
+    def _on_prepared(self, result: tuple[NDArray[np.uint8], str]) -> None:
         """The brush gets an array of its own: whoever predicted the labels keeps theirs as they are."""
-        untouched = not self._again and np.array_equal(own, self.layer.data)
-        if untouched and self._connections:
+        own, problem = result
+        self._warn(problem)
+        if not self._touched and not self._closed and np.array_equal(own, self._layer.data):
             self._ignored = True
-            self.layer.data = own
+            self._layer.data = own
             self._ignored = False
 
-    @guarded
-    def _on_stroke(self, stroke: Stroke | None) -> None:
-        if stroke is None:
+    def _on_looked(self, found: tuple[Stroke | None, Evaluation | None]) -> None:
+        stroke, scored_in = found
+        if stroke is None or self._known is None:
             return
-        self._pending.append(stroke)
-        self.changed.emit(stroke.box)
+        self._refused = False
+        if self._missed is not None:
+            self._missed.append(stroke)
+        if self._evaluation is not None:
+            scored = [stroke.flat_axis] if scored_in is self._evaluation else []
+            self._stale.append((stroke, [axis for axis in _AXES if axis not in scored]))
+        self._editing.changed.emit(self._layer, stroke.box)
         if stroke.before is not None:
             # a layer for them takes napari a tenth of a second: the scores are drawn before that
             self._before = stroke.before
-            self._begin.start()
-        self._keep()
-        if self._scores is not None:
-            self._stale.append(stroke)
-            self._score_volume()
+            QTimer.singleShot(0, self._on_begun)
 
-    @guarded
     def _on_begun(self) -> None:
         before, self._before = self._before, None
-        self.began.emit(before)
+        if before is not None and not self._closed:
+            self._editing.keep(self._layer, before)
 
-    @guarded
-    def _on_stroke_ended(self) -> None:
-        self._slices_job = None
-        if self._again and self._connections:
-            self._start(self._take_stroke, self._on_stroke)
+    def _on_written(self, problem: str) -> None:
+        self._refused = bool(problem)
+        self._warn(problem)
 
-    def _keep(self) -> None:
-        """Write the journal behind the scores."""
-        if self._disk_job is not None or not self._pending:
-            return
-        job = Job("Keep edits", lambda report, stop: self._write_journal(), self._owner, quiet=True)
-        job.failed.connect(self.failed)
-        job.ended.connect(self._on_kept)
-        self._disk_job = job
-        job.start()
+    def _on_scored(self) -> None:
+        if not self._stale and not self._structures:
+            self._editing.settled.emit(self._layer)
 
-    @guarded
-    def _on_kept(self) -> None:
-        self._disk_job = None
-        if not self._refused:
-            self._keep()
-
-    def _score_volume(self) -> None:
-        scores, strokes = self._scores, list(self._stale)
-        if scores is None or not strokes or self._volume_job is not None:
-            return
-        self._stale.clear()
-
-        def work() -> None:
-            for stroke in strokes:
-                scores.evaluation.rescore_slices(stroke.box, stroke.labels)
-            scores.evaluation.rescore_volume(set().union(*(stroke.labels for stroke in strokes)))
-
-        title = "Score the edited volume"
-        job = Job(title, lambda report, stop: work(), self._owner, quiet=True)
-        job.succeeded.connect(self.settled)
-        job.failed.connect(self.failed)
-        job.ended.connect(self._on_volume_ended)
-        self._volume_job = job
-        job.start()
-
-    @guarded
-    def _on_volume_ended(self) -> None:
-        self._volume_job = None
-        self._score_volume()
+    def _warn(self, problem: str) -> None:
+        """Once: the second refusal of a full disk says nothing new, and the user goes on painting."""
+        if problem and not self._warned:
+            self._warned = True
+            self._editing.failed.emit(f"Edits are not being kept on disk: {problem}")
 
 
 def _differing(array: NDArray[Any], known: NDArray[np.uint8]) -> tuple[NDArray[np.intp], ...]:

@@ -1,24 +1,29 @@
-"""Editing: which layers are followed while they are painted, what is kept of them, saved and restored."""
+"""Editing: which layers are followed while they are painted, and what an earlier session left unsaved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
-from napari.utils.notifications import show_info
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFrame
 
-from napari_uda.gui.kit.files import write_layer
-from napari_uda.gui.kit.jobs import Job
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.score.edit_journal import Leftover
-from napari_uda.gui.score.edit_layers import keep_original, restored
+from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.panel import Guarded, listen
+from napari_uda.gui.kit.widgets import button, label
+from napari_uda.gui.score.added_layers import keep_original, restored_layers
+from napari_uda.gui.score.edit_journal import About, EditJournal, Leftover
 from napari_uda.gui.score.edit_session import EditSession
 
 
-class Editing(QObject):
+class Editing(Guarded, QObject):
     """Follows the layers of one viewer.
 
     Signals: `changed(layer, box)` when the touched slices of a layer are scored again;
@@ -38,16 +43,20 @@ class Editing(QObject):
 
         Args:
             viewer: whose layers.
-            owner: the dock; it calls `close` when it is destroyed.
+            owner: the dock; nothing is followed any more once it is destroyed.
         """
         super().__init__()
-        self._viewer, self._owner = viewer, owner
+        self.owner = owner
+        self._viewer = viewer
         self._sessions: dict[Labels, EditSession] = {}
-        viewer.layers.events.removed.connect(self._on_removed)
+        listen(owner, self._on_removed, viewer.layers.events.removed)
+        owner.destroyed.connect(lambda: self.close())
 
     def follow(self, layer: Labels) -> EditSession:
         """The session of a layer; begun when there is none."""
-        return self._sessions.get(layer) or self._begin(EditSession(layer, self._owner))
+        if layer not in self._sessions:
+            self._sessions[layer] = EditSession(layer, self)
+        return self._sessions[layer]
 
     def is_edited(self, layer: Labels | None) -> bool:
         """Whether a layer has edits that were not saved."""
@@ -56,23 +65,12 @@ class Editing(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a thread is at work."""
+        """Whether something is still to be done for an edit."""
         return any(session.is_busy for session in self._sessions.values())
 
     def save(self, layer: Labels, path: Path) -> None:
         """Write a layer onto its file's grid, in a thread; its journal goes when that is done."""
-        session = self.follow(layer)
-
-        def work() -> str:
-            (written,) = write_layer(path, layer)
-            session.saved()
-            return written
-
-        job = Job("Save edits", lambda report, stop: work(), self._owner, can_cancel=False)
-        job.succeeded.connect(lambda written: show_info(f"Edits saved in {written}"))
-        job.succeeded.connect(lambda written: self.settled.emit(layer))
-        job.failed.connect(self.failed)
-        job.start()
+        self.follow(layer).save(path)
 
     def restore(self, leftover: Leftover) -> None:
         """Open the labels of a journal, as they were and as edited, and go on with it."""
@@ -81,44 +79,89 @@ class Editing(QObject):
             before, edited = leftover.read()
             return before, edited, leftover.adopt(), edited.array.copy()
 
-        job = Job("Restore edits", lambda report, stop: work(), self._owner, can_cancel=False)
-        job.succeeded.connect(lambda result: self._on_read(leftover, result))
-        job.failed.connect(self.failed)
-        job.start()
+        background(
+            self.owner,
+            "Restore edits",
+            work,
+            lambda read: self._on_read(leftover.about, *read),
+            failed=self.failed.emit,
+            can_cancel=False,
+        )
+
+    def keep(self, layer: Labels, before: NDArray[np.uint8]) -> None:
+        """Let the labels as they were stay beside the edited ones."""
+        if layer in self._viewer.layers:
+            keep_original(self._viewer, layer, before)
+            self.split.emit(layer)
 
     def close(self) -> None:
         """Stop following; unsaved edits stay on disk."""
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
 
-    def _begin(self, session: EditSession) -> EditSession:
-        layer = session.layer
-        session.began.connect(lambda before: self._on_began(layer, before))
-        session.changed.connect(lambda box: self.changed.emit(layer, box))
-        session.settled.connect(lambda: self.settled.emit(layer))
-        session.replaced.connect(lambda: self.replaced.emit(layer))
-        session.failed.connect(self.failed)
-        self._sessions[layer] = session
-        return session
-
-    @guarded
-    def _on_began(self, layer: Labels, before: object) -> None:
-        if layer in self._viewer.layers:
-            keep_original(self._viewer, layer, before)  # type: ignore[arg-type]
-            self.split.emit(layer)
-
-    @guarded
-    def _on_read(self, leftover: Leftover, result: tuple[Any, ...]) -> None:
-        before, edited, journal, known = result
-        original, changed = restored(before, edited, leftover.about)
+    def _on_read(
+        self, about: About, before: Any, edited: Any, journal: EditJournal, known: Any
+    ) -> None:
+        original, changed = restored_layers(before, edited, about)
         self._viewer.add_layer(original)
-        self._begin(EditSession(changed, self._owner, (journal, known)))
+        self._sessions[changed] = EditSession(changed, self, (journal, known))
         self._viewer.add_layer(changed)  # whoever follows it from now on finds this session
         self.restored.emit(changed)
 
-    @guarded
     def _on_removed(self) -> None:
         for layer in [layer for layer in self._sessions if layer not in self._viewer.layers]:
             self._sessions.pop(layer).close()
+
+
+class EditBanner(Guarded, QFrame):
+    """Offers edits of an earlier session that were never saved, one after the other: Restore or Discard."""
+
+    def __init__(self, restore: Callable[[Leftover], None]) -> None:
+        """Show nothing yet.
+
+        Args:
+            restore: opens the edits that are wanted.
+        """
+        super().__init__()
+        self._restore = restore
+        self._waiting: list[Leftover] = []
+        self.setObjectName("edit_banner")
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.text = label()
+        tip = "Open the labels as they were and as they were edited"
+        self.restore = button("Restore", tip, self._on_restore, "restore")
+        self.discard = button("Discard", "Delete these edits for good", self._on_discard, "discard")
+        column(self.text, row(self.restore, self.discard, ...), of=self)
+        self.hide()
+
+    def offer(self, leftovers: list[Leftover]) -> None:
+        """Show the first of these, the others after it; nothing when there is none."""
+        self._waiting = list(leftovers)
+        self._show_next()
+
+    def _show_next(self) -> None:
+        self.setVisible(bool(self._waiting))
+        if self._waiting:
+            self.text.setText(_sentence(self._waiting[0], len(self._waiting) - 1))
+
+    def _on_restore(self) -> None:
+        leftover = self._waiting.pop(0)
+        self._show_next()
+        self._restore(leftover)
+
+    def _on_discard(self) -> None:
+        leftover = self._waiting.pop(0)
+        self._show_next()
+        leftover.discard()
+
+
+def _sentence(leftover: Leftover, more: int) -> str:
+    about = leftover.about
+    try:
+        begun = f" of {datetime.fromisoformat(about.begun):%d %B %Y, %H:%M}"
+    except ValueError:
+        begun = ""
+    strokes = "1 stroke" if leftover.strokes == 1 else f"{leftover.strokes} strokes"
+    rest = f" {more} more after this." if more else ""
+    return f"Unsaved edits{begun}: '{about.name}', {strokes}.{rest}"

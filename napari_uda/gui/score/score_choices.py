@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,67 +10,71 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QHBoxLayout,
-    QMenu,
-    QPlainTextEdit,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import EDITED, find
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.widgets import combo_box, named, tool_button
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
 _NOT_STRUCTURES = ("reliability", "error", "contours")
 
 
-class ScoreChoices(QWidget):
-    """Emits `layers_changed()` and `protocol_changed()`; `chosen` of each is read when scoring starts."""
+class ScoreChoices(Panel):
+    """Emits `layers_changed()` and `protocol_changed()`; what is chosen is read when scoring starts."""
 
     layers_changed = Signal()
     protocol_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._compared: list[Layer] = []
-        self.predictions = _chooser(viewer, "predictions", "prediction", "Labels layer to score")
-        self.references = _chooser(
-            viewer, "references", "reference", "Labels layer that counts as true"
+        self.predictions = named(
+            LayerChooser(viewer, _is_structures, _rank("prediction")),
+            "predictions",
+            "Labels layer to score",
         )
-        self.entropies = LayerChooser(viewer, _is_entropy, self._rank_entropy, optional=True)
-        self.entropies.setObjectName("entropies")
-        self.entropies.setToolTip("Entropy map: mean entropy per slice, calibration")
-        self.compare = QToolButton()
-        self.compare.setObjectName("compare")
-        self.compare.setText("Compare  ")  # room for the arrow
-        self.compare.setToolTip("Score other predictions against the same reference as well")
-        self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.references = named(
+            LayerChooser(viewer, _is_structures, _rank("reference")),
+            "references",
+            "Labels layer that counts as true",
+        )
+        self.entropies = named(
+            LayerChooser(viewer, _is_entropy, self._rank_entropy, optional=True),
+            "entropies",
+            "Entropy map: mean entropy per slice, calibration",
+        )
+        self.compare = tool_button(
+            "Compare  ",  # room for the arrow
+            "Score other predictions against the same reference as well",
+            name="compare",
+        )
         self.menu = QMenu(self)
         self.compare.setMenu(self.menu)
-        self.protocols = QComboBox()
-        self.protocols.setObjectName("protocols")
-        self.about = QToolButton()
-        self.about.setObjectName("about_protocol")
-        self.about.setText("?")
+        self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.protocols = combo_box(_protocols(), slot=self._on_protocol, name="protocols")
+        self.about = tool_button(
+            "?", "Say in words how this protocol scores", name="about_protocol"
+        )
         self.about.setCheckable(True)
-        self.about.setToolTip("Say in words how this protocol scores")
-        self.definition = QPlainTextEdit()
-        self.definition.setObjectName("definition")
+        self.definition = named(QPlainTextEdit(), "definition")
         self.definition.setReadOnly(True)
         self.definition.setFixedHeight(_DEFINITION_PIXELS)
         self.definition.hide()
-        self._list_protocols()
-        self._lay_out()
+        fields = form(
+            ("Prediction", row((self.predictions, 1), self.compare)),
+            ("Reference", self.references),
+            ("Entropy", self.entropies),
+            ("Protocol", row((self.protocols, 1), self.about)),
+        )
+        column(fields, self.definition, of=self, margin=0)
+        self._describe()
         self.menu.aboutToShow.connect(self._on_menu)
         self.about.toggled.connect(self.definition.setVisible)
-        self.protocols.currentIndexChanged.connect(self._on_protocol)
         for chooser in (self.predictions, self.references, self.entropies):
             chooser.currentIndexChanged.connect(self._on_layers)
         self.predictions.currentIndexChanged.connect(self._on_prediction)
@@ -113,41 +118,15 @@ class ScoreChoices(QWidget):
             return "No reference: open the labels that the prediction is compared with."
         return ""
 
-    def _list_protocols(self) -> None:
+    def _describe(self) -> None:
         from napari_uda.evaluation.protocols import PROTOCOLS
 
-        for name, protocol in PROTOCOLS.items():
-            self.protocols.addItem(name, name)
-            index = self.protocols.count() - 1
+        for index, protocol in enumerate(PROTOCOLS.values()):
             self.protocols.setItemData(index, protocol.purpose, Qt.ItemDataRole.ToolTipRole)
-        self._describe()
+        chosen = PROTOCOLS[self.protocol]
+        self.protocols.setToolTip(chosen.purpose)
+        self.definition.setPlainText(chosen.describe())
 
-    def _describe(self) -> None:
-        from napari_uda.evaluation.protocols import get_protocol
-
-        protocol = get_protocol(self.protocol)
-        self.protocols.setToolTip(protocol.purpose)
-        self.definition.setPlainText(protocol.describe())
-
-    def _lay_out(self) -> None:
-        prediction = QHBoxLayout()
-        prediction.addWidget(self.predictions, 1)
-        prediction.addWidget(self.compare)
-        protocol = QHBoxLayout()
-        protocol.addWidget(self.protocols, 1)
-        protocol.addWidget(self.about)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Prediction", prediction)
-        form.addRow("Reference", self.references)
-        form.addRow("Entropy", self.entropies)
-        form.addRow("Protocol", protocol)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addLayout(form)
-        outer.addWidget(self.definition)
-
-    @guarded
     def _on_menu(self) -> None:
         """List the layers that could be compared."""
         self.menu.clear()
@@ -161,14 +140,13 @@ class ScoreChoices(QWidget):
             action = QAction(layer.name, self.menu)
             action.setCheckable(True)
             action.setChecked(any(layer is one for one in self._compared))
-            action.toggled.connect(lambda wanted, layer=layer: self.set_compared(layer, wanted))
+            action.toggled.connect(guarded(partial(self.set_compared, layer)))
             self.menu.addAction(action)
         if not others:
             action = QAction("No other labels layer is open", self.menu)
             action.setEnabled(False)
             self.menu.addAction(action)
 
-    @guarded
     def _on_prediction(self) -> None:
         """Choose the entropy map of the prediction, not that of another one."""
         self.entropies.refresh()
@@ -177,23 +155,20 @@ class ScoreChoices(QWidget):
         own = self.predictions.layer
         return 1 if own is not None and layer is self.entropy_of(own) else 0
 
-    @guarded
     def _on_layers(self) -> None:
         count = len(self.compared())
         self.compare.setText(f"Compare ({count})  " if count else "Compare  ")
         self.layers_changed.emit()
 
-    @guarded
     def _on_protocol(self) -> None:
         self._describe()
         self.protocol_changed.emit()
 
 
-def _chooser(viewer: ViewerModel, name: str, role: str, tip: str) -> LayerChooser:
-    chooser = LayerChooser(viewer, _is_structures, _rank(role))
-    chooser.setObjectName(name)
-    chooser.setToolTip(tip)
-    return chooser
+def _protocols() -> list[tuple[str, str]]:
+    from napari_uda.evaluation.protocols import PROTOCOLS
+
+    return [(name, name) for name in PROTOCOLS]
 
 
 def _is_structures(layer: Layer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from napari_uda.gui.kit.layers import structure_names
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
     from napari_uda.evaluation.evaluation import Evaluation
-    from napari_uda.evaluation.report import Scores
+    from napari_uda.evaluation.scores import Scores
 
 _FILE_AXES = ("z", "y", "x")
 QUANTITIES = {
@@ -90,6 +91,11 @@ class LayerScores:
     def mean_dice(self) -> float:
         """Mean Dice over the structures; NaN without any."""
         return self.scores.means("dice")["mean"]
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in millilitres."""
+        return math.prod(self.spacing_mm) / 1000
 
     def updated(self) -> LayerScores:
         """The scores as they stand after edits."""
@@ -235,3 +241,28 @@ def method_of(layer: Labels) -> str:
     own = tag(layer)
     run = str(own.get("run") or "")
     return f"{run} (edited)" if run and own.get("role") == "edited" else run or layer.name
+
+
+class Cohort:
+    """Scores by method and case; a case that is scored again replaces itself."""
+
+    def __init__(self) -> None:
+        self._scores: dict[tuple[str, str], dict[str, Scores]] = {}
+
+    def add(self, method: str, scores: Scores) -> None:
+        """Take in the scores of one case or several."""
+        for grid in scores.grids:
+            cases = self._scores.setdefault((scores.protocol.name, method), {})
+            cases[grid.case] = scores.only(grid.case)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._scores.clear()
+
+    def methods(self, protocol: str) -> dict[str, Scores]:
+        """The cases of every method under one protocol, as one table each."""
+        return {
+            method: next(iter(cases.values())).join([cases[case] for case in sorted(cases)])
+            for (name, method), cases in self._scores.items()
+            if name == protocol
+        }

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QGridLayout
 
+from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.kit.widgets import swatch
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import button, check_box, combo_box, label, swatch
 from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
 
 if TYPE_CHECKING:
-    from napari_uda.gui.score.slice_curve import SliceCurve
+    from napari_uda.gui.score.score_plots import SliceCurve
 
 WORST_KEY, DISAGREEMENT_KEY = "W", "D"
 """Free in napari's own viewer, image and labels layers."""
@@ -32,57 +23,54 @@ ALL = -1
 """Every prediction."""
 
 
-class SlicePanel(QWidget):
+class SlicePanel(Panel):
     """Draws the curve of what was chosen; knows no viewer.
 
-    Signals: `slice_chosen(index)` along `axis`; `worst_pressed()`; `disagreement_pressed()`;
-    `errors_toggled(bool)`; `choice_changed()` when structure, prediction or axis changed.
+    Signals: `slice_chosen(index)` along `axis`; `choice_changed()` when structure, prediction or axis
+    changed.
+
+    Attributes:
+        worst: button that leads to the next worst slice.
+        disagreement: button that leads to the next error.
+        errors: box that shows the layer of errors.
     """
 
     slice_chosen = Signal(int)
-    worst_pressed = Signal()
-    disagreement_pressed = Signal()
-    errors_toggled = Signal(bool)
     choice_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.curve: SliceCurve | None = None
         self._results: list[LayerScores] = []
         self._theme = ("", "")
-        self.quantities = _combo("quantities", "What the curve shows")
-        for column, (title, _) in QUANTITIES.items():
-            self.quantities.addItem(title[:1].upper() + title[1:], column)
-        self.axes = _combo("axes", "Cut whose slices the curve shows")
-        self.axes.addItems(AXIS_NAMES)
-        self.structures = _combo("structures", "Structure whose slices and errors are meant")
-        self.methods = _combo("methods", "Prediction whose slices and errors are meant")
-        self.worst = QPushButton(f"Next worst slice ({WORST_KEY})")
-        self.worst.setObjectName("worst")
-        self.worst.setToolTip(
-            "From the lowest Dice of the chosen structure upwards; a click on a row begins anew"
+        quantities = (
+            (title[:1].upper() + title[1:], key) for key, (title, _) in QUANTITIES.items()
         )
-        self.disagreement = QPushButton(f"Next error ({DISAGREEMENT_KEY})")
-        self.disagreement.setObjectName("disagreement")
-        self.disagreement.setToolTip(
-            "Connected region where prediction and reference differ, the largest first"
+        axes = ((name, axis) for axis, name in enumerate(AXIS_NAMES))
+        self.quantities = self._combo("quantities", "What the curve shows", quantities)
+        self.axes = self._combo("axes", "Cut whose slices the curve shows", axes)
+        tip = "whose slices and errors are meant"
+        self.structures = self._combo("structures", f"Structure {tip}")
+        self.methods = self._combo("methods", f"Prediction {tip}")
+        self.worst = button(
+            f"Next worst slice ({WORST_KEY})",
+            "From the lowest Dice of the chosen structure upwards; a click on a row begins anew",
+            name="worst",
         )
-        self.errors = QCheckBox("Errors")
-        self.errors.setObjectName("errors")
-        self.errors.setToolTip(
+        self.disagreement = button(
+            f"Next error ({DISAGREEMENT_KEY})",
+            "Connected region where prediction and reference differ, the largest first",
+            name="disagreement",
+        )
+        self.errors = check_box(
+            "Errors",
             "Layer of errors: false positives in magenta, false negatives in cyan;\n"
-            "for all structures together, voxels of another structure in white"
+            "for all structures together, voxels of another structure in white",
+            name="errors",
         )
-        self._hint = QLabel("The curve of every structure over the slices appears here.")
+        self._hint = label("The curve of every structure over the slices appears here.")
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._hint.setWordWrap(True)
         self._lay_out()
-        self.quantities.currentIndexChanged.connect(self._on_choice)
-        for combo in (self.axes, self.structures, self.methods):
-            combo.currentIndexChanged.connect(self._on_choice)
-        self.worst.clicked.connect(self._on_worst)
-        self.disagreement.clicked.connect(self._on_disagreement)
-        self.errors.toggled.connect(self._on_errors)
         self._enable()
 
     @property
@@ -107,16 +95,15 @@ class SlicePanel(QWidget):
             results: at least one; the first is the one that can be edited.
             again: they follow an edit, so that all choices stay.
         """
-        from napari_uda.gui.score.slice_curve import SliceCurve
+        from napari_uda.gui.score.score_plots import SliceCurve
 
         self._results = list(results)
         if not again:
-            self._list(self.methods, [(one.name, rank) for rank, one in enumerate(results)])
+            _list(self.methods, [(one.name, rank) for rank, one in enumerate(results)])
             if len(results) > 1:
                 self.methods.addItem("all predictions", ALL)
-            self.axes.blockSignals(True)
-            self.axes.setCurrentIndex(results[0].coarsest_axis)
-            self.axes.blockSignals(False)
+            with QSignalBlocker(self.axes):
+                self.axes.setCurrentIndex(results[0].coarsest_axis)
         self._list_structures(results[0])
         self.methods.setVisible(len(results) > 1)
         if self.curve is None:
@@ -147,45 +134,30 @@ class SlicePanel(QWidget):
         if self.curve is not None:
             self.curve.set_theme(background, text)
 
+    def _combo(self, name: str, tip: str, items: Iterable[tuple[str, object]] = ()) -> QComboBox:
+        return combo_box(items, tip, self._on_choice, name, least_letters=8)
+
     def _lay_out(self) -> None:
         choices = QGridLayout()
         choices.addWidget(self.quantities, 0, 0)
         choices.addWidget(self.axes, 0, 1)
         choices.addWidget(self.structures, 0, 2)
         choices.addWidget(self.methods, 1, 0, 1, 3)
-        for column, share in enumerate((4, 4, 5)):
-            choices.setColumnStretch(column, share)
+        for place, share in enumerate((4, 4, 5)):
+            choices.setColumnStretch(place, share)
         self.methods.hide()
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.worst, 1)
-        buttons.addWidget(self.disagreement, 1)
-        buttons.addWidget(self.errors)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.addLayout(choices)
-        self._column.addWidget(self._hint, 1)
-        self._column.addLayout(buttons)
-
-    def _list(self, combo: QComboBox, entries: Sequence[tuple[str, int]]) -> None:
-        combo.blockSignals(True)
-        combo.clear()
-        for text, data in entries:
-            combo.addItem(text, data)
-        combo.blockSignals(False)
+        buttons = row((self.worst, 1), (self.disagreement, 1), self.errors)
+        self._column = column(choices, (self._hint, 1), buttons, of=self, margin=0)
 
     def _list_structures(self, result: LayerScores) -> None:
         """List the structures anew, and keep the chosen one if it is still there."""
         before = self.label
         lines = result.lines(self.axis, "dice")
-        self._list(
-            self.structures,
-            [("all structures", 0), *((line.name, line.label) for line in lines)],
-        )
+        _list(self.structures, [("all structures", 0), *((one.name, one.label) for one in lines)])
         for index, line in enumerate(lines, start=1):
             self.structures.setItemIcon(index, swatch(line.colour))
-        self.structures.blockSignals(True)
-        self.structures.setCurrentIndex(max(0, self.structures.findData(before)))
-        self.structures.blockSignals(False)
+        with QSignalBlocker(self.structures):
+            self.structures.setCurrentIndex(max(0, self.structures.findData(before)))
 
     def _method(self) -> int:
         data = self.methods.currentData()
@@ -208,29 +180,14 @@ class SlicePanel(QWidget):
                 lines += result.lines(self.axis, quantity, rank)
         self.curve.show_curves(lines, title, top, self.label or None)
 
-    @guarded
     def _on_choice(self) -> None:
         self._draw()
         self.choice_changed.emit()
 
-    @guarded
-    def _on_worst(self) -> None:
-        self.worst_pressed.emit()
 
-    @guarded
-    def _on_disagreement(self) -> None:
-        self.disagreement_pressed.emit()
-
-    @guarded
-    def _on_errors(self, wanted: bool) -> None:
-        self.errors_toggled.emit(wanted)
-
-
-def _combo(name: str, tip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setObjectName(name)
-    combo.setToolTip(tip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
-    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
+def _list(combo: QComboBox, entries: Sequence[tuple[str, int]]) -> None:
+    """Put other entries into a combo box, without a signal."""
+    with QSignalBlocker(combo):
+        combo.clear()
+        for text, data in entries:
+            combo.addItem(text, data)

@@ -80,7 +80,11 @@ class BatchPanel(Panel):
         self.layers.setText(f"Open images ({images})")
         self.layers.setToolTip(
             obstacle
-            or ("No 3-D image is open" if not images else "")
+            or (
+                "No 3-D image is open; open one, for example from File > Open Sample."
+                if not images
+                else ""
+            )
             or "Segment the images selected in the layer list; all of them unless several are selected"
         )
 

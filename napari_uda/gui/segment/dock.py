@@ -223,20 +223,19 @@ class SegmentDock(ModelDock):
         self.bar.setVisible(running)
 
     def _on_run(self) -> None:
-        vote = self.reliability.isChecked()
-        self._doing, self._part = "Segmenting…", "Slice"
-        self._begin("Segment", lambda path, layer, *job: segment(path, layer, vote, *job))
+        work = partial(segment, vote=self.reliability.isChecked())
+        self._begin("Segment", "Segmenting…", "Slice", work)
 
     def _on_adapt(self) -> None:
-        way = self.way.currentData()
-        self._doing, self._part = "Adapting…", "Adapting: part"
-        self._begin("Adapt to", lambda path, layer, *job: adapt_and_segment(path, layer, way, *job))
+        work = partial(adapt_and_segment, method=self.way.currentData())
+        self._begin("Adapt to", "Adapting…", "Adapting: part", work)
 
-    def _begin(self, title: str, work: Callable[..., Result]) -> None:
+    def _begin(self, title: str, doing: str, part: str, work: Callable[..., Result]) -> None:
         """Give model and image to a thread, and show what comes out."""
         path, layer = self.model, self.images.layer
         if self._obstacle() or path is None or layer is None:
             return
+        self._doing, self._part = doing, part
         remember_model(path)
         self._start(
             f"{title} {layer.name}",

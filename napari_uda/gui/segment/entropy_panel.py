@@ -15,7 +15,7 @@ from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
-from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty
+from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
 
 UNCERTAIN_KEY = "U"
 _FIRST_STEP = 50

@@ -24,7 +24,7 @@ from napari_uda.gui.kit.layers import (
     structure_names,
     structure_table,
 )
-from napari_uda.gui.segment.uncertainty import levels
+from napari_uda.uncertainty.entropy_counts import levels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

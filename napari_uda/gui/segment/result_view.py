@@ -1,13 +1,16 @@
 """ResultView: one result among the layers, looked at: its structures, its uncertainty, its uncertain slices."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import napari.viewer
 import numpy as np
+from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.gui.kit.dock import bind_keys
@@ -33,10 +36,12 @@ from napari_uda.gui.segment.result_layers import (
     structure_layers,
 )
 from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
-from napari_uda.gui.segment.uncertainty import STEPS, Uncertainty, contour_levels, count_uncertainty
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from napari_uda.uncertainty.entropy_counts import (
+    STEPS,
+    Uncertainty,
+    contour_levels,
+    count_uncertainty,
+)
 
 _UNCERTAINTY = 1  # its tab
 _SETTLING_MS = 150  # several layers of a result arrive one after the other
@@ -69,9 +74,9 @@ class ResultView(Panel):
         uncertainty: its counted voxels; None without an entropy map, and until they are counted.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = napari_viewer
+        self._viewer = viewer
         self.uncertainty: Uncertainty | None = None
         self._layers: _Layers | None = None
         self._before_ml: dict[str, dict[int, float]] = {}
@@ -247,7 +252,7 @@ class ResultView(Panel):
             quiet=True,
         )
 
-    def _on_contours(self, prediction: Labels, reached: "NDArray[np.uint8]", step: int) -> None:
+    def _on_contours(self, prediction: Labels, reached: NDArray[np.uint8], step: int) -> None:
         wanted = self.entropy.contours.isChecked() and prediction is self._prediction()
         if not wanted or prediction not in self._viewer.layers:
             return

@@ -68,8 +68,10 @@ def read_model(path: Path) -> str:
     return describe_model(path)
 
 
-def segment(model: Path, layer: Image, vote: bool, report: Report, stop: threading.Event) -> Result:
-    """Segment and count."""
+def segment(
+    model: Path, layer: Image, report: Report, stop: threading.Event, *, vote: bool
+) -> Result:
+    """Segment, and make the reliability map if there is to be a `vote`."""
     load_torch()
     from napari_uda.inference.predict import predict
 
@@ -84,9 +86,9 @@ def segment(model: Path, layer: Image, vote: bool, report: Report, stop: threadi
 
 
 def adapt_and_segment(
-    model: Path, layer: Image, method: Any, report: Report, stop: threading.Event
+    model: Path, layer: Image, report: Report, stop: threading.Event, *, method: Any
 ) -> Result:
-    """Adapt and segment twice."""
+    """Adapt, and segment before and after."""
     load_torch()
     from napari_uda.training.adapt import adapt
 

@@ -1,8 +1,7 @@
 """Dock `Train`: compose a run, watch it, list and compare runs. Training itself is a process of its own."""
 
 import shutil
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,16 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QStackedWidget,
     QTabWidget,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
-from napari_uda.gui.kit.jobs import Job, Report, load_torch
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.train.live_previews import LivePreviews
+from napari_uda.gui.kit.jobs import background, load_torch
+from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.panel import listen
+from napari_uda.gui.kit.widgets import named
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
 from napari_uda.gui.train.run_reader import RunUpdate
@@ -45,158 +44,133 @@ _ENDED = frozenset(RunState) - {RunState.RUNNING}
 
 
 class TrainDock(Dock):
-    """Coordinates: starts and ends training processes, and attaches the widgets to run folders.
+    """Starts and ends training processes, and leads from one part of the dock to another.
 
     Attributes:
+        viewer: where the previews are shown.
+        processes: the training processes whose end was not noticed yet, by run folder.
         form: settings of a new run.
         watch: the run that is watched.
+        previews: its live previews.
         runs: all runs.
         comparison: two of them.
-        previews: the live previews.
         tabs: New run, Watch, Runs.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer = napari_viewer
+        self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
-        self._processes: dict[Path, TrainingProcess] = {}
+        self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
         self._again: set[Path] = set()  # to be resumed once their process has ended
         self._window: QMainWindow | None = None
         self.form = TrainForm(napari_viewer)
-        self.previews = LivePreviews(napari_viewer)
-        self.watch = WatchTab(self.previews)
+        self.watch = WatchTab(napari_viewer)
+        self.previews = self.watch.previews
         self.runs = RunList()
         self.comparison = RunComparison()
         self._lists = QStackedWidget()
         self._lists.addWidget(self.runs)
         self._lists.addWidget(self.comparison)
-        self.tabs = QTabWidget()
-        self.tabs.setObjectName("train_tabs")
+        self.tabs = named(QTabWidget(), "train_tabs")
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(2, 6, 2, 2)
-        layout.addWidget(self.tabs)
+        column(self.tabs, of=self).setContentsMargins(2, 6, 2, 2)
         self._connect()
-        self._follow_theme()
+        self._on_theme()
 
-    @property
-    def viewer(self) -> napari.viewer.Viewer:
-        """Where the previews are shown."""
-        return self._viewer
-
-    @property
-    def processes(self) -> dict[Path, TrainingProcess]:
-        """The training processes whose end was not noticed yet, by run folder."""
-        return dict(self._processes)
+    def _connect(self) -> None:
+        self.form.started.connect(self._on_started)
+        self.watch.updated.connect(self._on_updated)
+        self.watch.stop.clicked.connect(self._on_stop)
+        self.watch.discard.clicked.connect(self._on_discard)
+        self.watch.resume.clicked.connect(self._on_resume)
+        self.watch.more.clicked.connect(self._on_more)
+        self.runs.watch.clicked.connect(self._on_watch)
+        self.runs.table.cellDoubleClicked.connect(self._on_watch)
+        self.runs.compare.clicked.connect(self._on_compare)
+        self.runs.delete.clicked.connect(self._on_delete)
+        self.comparison.back.clicked.connect(self._on_back)
+        listen(self, self._on_theme, self.viewer.events.theme)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is on its way but training itself."""
         return self.previews.is_settled and super().is_settled
 
-    def _connect(self) -> None:
-        self.form.started.connect(self._on_started)
-        self.watch.updated.connect(self._on_updated)
-        self.watch.stop_requested.connect(self._on_stop)
-        self.watch.discard_requested.connect(self._on_discard)
-        self.watch.resume_requested.connect(self._on_resume)
-        self.watch.more_requested.connect(self._on_more)
-        self.runs.watch_requested.connect(self._on_watch)
-        self.runs.compare_requested.connect(self._on_compare)
-        self.runs.delete_requested.connect(self._on_delete)
-        self.comparison.closed.connect(self._on_comparison_closed)
+    def _on_theme(self) -> None:
+        theme = get_theme(self.viewer.theme)
+        for curves in (self.watch.curves, self.comparison.curves):
+            curves.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 
-    def _follow_theme(self) -> None:
-        viewer, apply = self._viewer, self._apply_theme
-        viewer.events.theme.connect(apply)
-        self.destroyed.connect(lambda: viewer.events.theme.disconnect(apply))
-        self._apply_theme()
+    def _in_background(
+        self, title: str, work: Callable[[], Any], then: Callable[[Any], object] | None = None
+    ) -> None:
+        """Touch run folders in a thread, for they may be slow."""
+        background(self, title, work, then, failed=self._on_problem, quiet=True)
 
-    def _apply_theme(self) -> None:
-        theme = get_theme(self._viewer.theme)
-        colours = theme.background.as_hex("long"), theme.text.as_hex("long")
-        self.watch.set_theme(*colours)
-        self.comparison.set_theme(*colours)
+    def _on_problem(self, problem: str) -> None:
+        self.watch.say(problem)
+        show_error(problem)
 
-    # -- attaching --------------------------------------------------------------------------------
+    # -- watching ---------------------------------------------------------------------------------
 
     def attach(self, path: Path) -> None:
         """Watch a run folder, whoever trains it, here or behind a mounted folder."""
-        path = path.absolute()
-        self.previews.watch(path)
-        self.watch.attach(path)
+        self.watch.attach(path.absolute())
         self.tabs.setCurrentWidget(self.watch)
 
-    def _detach(self) -> None:
-        self.previews.watch(None)
-        self.watch.leave()
+    def _on_watch(self) -> None:
+        marked = self.runs.selected()
+        if len(marked) == 1:
+            self.attach(marked[0])
 
-    @guarded
-    def _on_watch(self, path: Path) -> None:
-        self.attach(path)
-
-    @guarded
     def _on_updated(self, update: RunUpdate) -> None:
-        self.previews.take(update)
         if update.lines:
             self._created.discard(update.path)
-        over = update.status.state is not RunState.RUNNING
-        if over and update.path in self._discarding and update.path not in self._processes:
+        over = not update.is_running and update.path not in self.processes
+        if over and update.path in self._discarding:
             self._delete(update.path)
 
     # -- starting ---------------------------------------------------------------------------------
 
-    @guarded
     def _on_started(self, order: tuple[Path, Any]) -> None:
         run_dir, config = order
         self._create(run_dir, lambda: config)
 
     def _create(self, run_dir: Path, settings: Callable[[], Any]) -> None:
         """Make the run folder in a thread, then train in it."""
-        job = Job(
-            "Create the run", lambda report, stop: _create_run(run_dir, settings), self, quiet=True
+        self._in_background(
+            "Create the run", partial(_create_run, run_dir, settings), self._on_created
         )
-        job.succeeded.connect(self._on_created)
-        job.failed.connect(self._on_problem)
-        job.start()
 
-    @guarded
     def _on_created(self, path: Path) -> None:
         self._created.add(path)
         self.runs.add_folder(path.parent)
         self._train(path)
 
-    @guarded
-    def _on_problem(self, problem: str) -> None:
-        self.watch.say(problem)
-        show_error(problem)
-
     def _train(self, path: Path) -> None:
         """Start a process for a run folder and watch it."""
-        known = self._processes.get(path)
+        known = self.processes.get(path)
         if known is not None and known.is_running:  # it has saved, and is about to end
             self._again.add(path)
             self.watch.say("Resuming…", until=(RunState.RUNNING,))
             return
         process = TrainingProcess(path, self)
         process.ended.connect(partial(self._on_ended, process))
-        self._processes[path] = process
+        self.processes[path] = process
         process.start()
         self.attach(path)
         self.watch.say("Starting the training process…", until=(RunState.RUNNING,))
 
-    @guarded
     def _on_resume(self) -> None:
         if self.watch.path is not None:
             self._train(self.watch.path)
 
-    @guarded
     def _on_more(self) -> None:
         path, update = self.watch.path, self.watch.update_seen
         if path is None or update is None:
@@ -222,14 +196,12 @@ class TrainDock(Dock):
 
     # -- ending -----------------------------------------------------------------------------------
 
-    @guarded
     def _on_stop(self) -> None:
         path = self.watch.path
         if path is not None:
             self._ask(path, "save")
             self.watch.say("Saving after the current step…", until=_ENDED)
 
-    @guarded
     def _on_discard(self) -> None:
         path = self.watch.path
         if path is None:
@@ -245,34 +217,26 @@ class TrainDock(Dock):
         """End a run without saving, and delete it."""
         self._discarding.add(path)
         self.watch.say("Cancelling…", until=_ENDED)
-        process = self._processes.get(path)
+        process = self.processes.get(path)
         if process is not None and process.is_running:
             process.kill()  # deleted once it has ended
         else:
             self._ask(path, "discard")
 
     def _ask(self, path: Path, request: StopRequest) -> None:
-        """Leave a request for the trainer; in a thread, for its folder may be slow."""
-        process = self._processes.get(path)
-        own = process is not None and process.is_running
+        """Leave a request for the trainer."""
+        process = self.processes.get(path)
+        if process is not None and process.is_running and request == "save":
+            self._in_background("Ask to stop", process.stop)
+        else:
+            self._in_background("Ask to stop", partial(RunFolder(path).ask_to_stop, request))
 
-        def work(report: Report, stop: threading.Event) -> None:
-            if own and process is not None and request == "save":
-                process.stop()
-            else:
-                RunFolder(path).ask_to_stop(request)
-
-        job = Job("Ask to stop", work, self, quiet=True)
-        job.failed.connect(self._on_problem)
-        job.start()
-
-    @guarded
     def _on_ended(self, process: TrainingProcess, code: int) -> None:
         path = process.folder.path
         process.deleteLater()
-        if self._processes.get(path) is not process:  # resumed before its end was noticed
+        if self.processes.get(path) is not process:  # resumed before its end was noticed
             return
-        del self._processes[path]
+        del self.processes[path]
         again = path in self._again
         self._again.discard(path)
         if path in self._discarding:
@@ -288,45 +252,36 @@ class TrainDock(Dock):
             self.watch.say("")
         if code in (0, _STOPPED):
             return
-        job = Job(
+        self._in_background(
             "Read how training ended",
-            lambda report, stop: _outcome(path, code, words, may_take_back),
-            self,
-            quiet=True,
+            partial(_outcome, path, code, words, may_take_back),
+            partial(self._on_outcome, path),
         )
-        job.succeeded.connect(partial(self._on_outcome, path))
-        job.start()
 
-    @guarded
     def _on_outcome(self, path: Path, outcome: tuple[str, bool]) -> None:
         sentence, taken_back = outcome
         if path == self.watch.path:
             if taken_back:
-                self._detach()
+                self.watch.leave()
                 self.tabs.setCurrentWidget(self.form)
             self.watch.say(sentence)
         show_error(f"{path.name}: {sentence}")
 
     # -- deleting ---------------------------------------------------------------------------------
 
-    @guarded
-    def _on_delete(self, path: Path) -> None:
-        text = f"Delete {path}?\n\nWeights, curves and predictions of this run are lost."
+    def _on_delete(self) -> None:
+        marked = self.runs.selected()
+        if len(marked) != 1:
+            return
+        text = f"Delete {marked[0]}?\n\nWeights, curves and predictions of this run are lost."
         if self._agreed("Delete the run", text):
-            self._delete(path)
+            self._delete(marked[0])
 
     def _delete(self, path: Path) -> None:
         self._discarding.discard(path)
         if path == self.watch.path:
-            self._detach()
-        job = Job("Delete the run", lambda report, stop: RunFolder(path).delete(), self, quiet=True)
-        job.succeeded.connect(self._on_deleted)
-        job.failed.connect(self._on_problem)
-        job.start()
-
-    @guarded
-    def _on_deleted(self) -> None:
-        self.runs.look()
+            self.watch.leave()
+        self._in_background("Delete the run", RunFolder(path).delete, lambda _: self.runs.look())
 
     def _agreed(self, title: str, text: str) -> bool:
         buttons = QMessageBox.StandardButton
@@ -335,13 +290,13 @@ class TrainDock(Dock):
 
     # -- comparing --------------------------------------------------------------------------------
 
-    @guarded
-    def _on_compare(self, paths: list[Path]) -> None:
-        self._lists.setCurrentWidget(self.comparison)
-        self.comparison.compare(*paths)
+    def _on_compare(self) -> None:
+        marked = self.runs.selected()
+        if len(marked) == 2:
+            self._lists.setCurrentWidget(self.comparison)
+            self.comparison.compare(*marked)
 
-    @guarded
-    def _on_comparison_closed(self) -> None:
+    def _on_back(self) -> None:
         self._lists.setCurrentWidget(self.runs)
 
     def put_back(self) -> None:
@@ -350,7 +305,7 @@ class TrainDock(Dock):
 
     # -- closing napari ---------------------------------------------------------------------------
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """Hear when the window is closed: a docked widget gets no close event of its own."""
         super().showEvent(event)
         window = self._main_window()
@@ -360,15 +315,12 @@ class TrainDock(Dock):
 
     def _main_window(self) -> QMainWindow | None:
         """The window of napari, also while the dock floats in one of its own."""
-        found, widget = None, self.parentWidget()
-        while widget is not None:
-            found = widget if isinstance(widget, QMainWindow) else found
-            widget = widget.parentWidget()
-        return found
+        windows = [one for one in _ancestors(self) if isinstance(one, QMainWindow)]
+        return windows[-1] if windows else None
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask what becomes of training before the window closes."""
-        if event is None or event.type() != QEvent.Type.Close or watched is not self._window:
+        if event.type() != QEvent.Type.Close or watched is not self._window:
             return False
         if not self._may_close(ask=is_of_user(event)):
             event.ignore()
@@ -380,7 +332,7 @@ class TrainDock(Dock):
 
         Without anybody to ask they go on, which loses nothing: they can be watched, stopped or resumed later.
         """
-        running = [path for path, process in self._processes.items() if process.is_training]
+        running = [path for path, process in self.processes.items() if process.is_training]
         if running and ask:
             answer = self.ask_about_closing(running)
             if answer == "stay":
@@ -388,7 +340,7 @@ class TrainDock(Dock):
             if answer == "stop":
                 for path in running:
                     try:
-                        self._processes[path].stop()  # it saves and ends by itself
+                        self.processes[path].stop()  # it saves and ends by itself
                     except InputError as error:
                         show_error(str(error))
                         return False
@@ -401,16 +353,24 @@ class TrainDock(Dock):
         box = QMessageBox(self)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Training goes on")
-        box.setText(f"{names} is still training.")
+        box.setText(f"{names} {'is' if len(running) == 1 else 'are'} still training.")
         box.setInformativeText(
-            "It can go on without napari: open the Train dock later, and choose it under Runs."
+            "Training can go on without napari: open the Train dock later, and choose the run under Runs."
         )
         stop = box.addButton("Stop and save", QMessageBox.ButtonRole.AcceptRole)
         go_on = box.addButton("Let it go on", QMessageBox.ButtonRole.AcceptRole)
         box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
         box.setDefaultButton(go_on)
         box.exec()
-        return {stop: "stop", go_on: "go_on"}.get(box.clickedButton(), "stay")
+        answers = ((stop, "stop"), (go_on, "go_on"))
+        return next((said for one, said in answers if box.clickedButton() == one), "stay")
+
+
+def _ancestors(widget: QWidget) -> Iterator[QWidget]:
+    parent = widget.parentWidget()
+    while parent is not None:
+        yield parent
+        parent = parent.parentWidget()
 
 
 def is_of_user(closing: QEvent) -> bool:
@@ -442,15 +402,15 @@ def _outcome(path: Path, code: int, words: str, may_take_back: bool) -> tuple[st
     if code < 0:
         reason = (
             f"The training process was ended by signal {-code}, perhaps because memory ran out; "
-            "Resume goes on from the last checkpoint."
+            "Resume continues from the last checkpoint."
         )
     taken_back = may_take_back and not folder.has_trained()
     if taken_back:
         folder.take_back()
     if not reason and _is_full(path):
         reason = (
-            f"The disk of {path} is full, so training could not go on; free space there, and Resume "
-            "goes on from the last checkpoint."
+            f"The disk of {path} is full, so training could not continue; free space there, and Resume "
+            "continues from the last checkpoint."
         )
     return (
         reason or f"The training process ended with code {code}; log.txt may say why.",

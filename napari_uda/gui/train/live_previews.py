@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QListWidget, QSpinBox, QWidget
 
-from napari_uda.gui.kit.jobs import Job, take_steps
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.jobs import background, take_steps
+from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
 from napari_uda.gui.train.run_reader import Preview, RunUpdate
-from napari_uda.gui.train.slice_choice import SliceChoice
 from napari_uda.gui.train.training_layers import PreviewLayers
-from napari_uda.run.folder import PreviewRequest, RunFolder
-from napari_uda.run.status import RunState
+from napari_uda.run.folder import PreviewRequest, RunFolder, SlicePlace
 
 _SECONDS = 2.0
+_ROWS = 3
+_MOST = 12
 
 
-class LivePreviews(QWidget):
+class LivePreviews(Panel):
     """Asks the trainer of the watched run for previews and shows them in the viewer.
 
     Attributes:
@@ -35,27 +38,22 @@ class LivePreviews(QWidget):
         self._path: Path | None = None
         self._asked = False
         self._newest: Preview | None = None
-        self._steps: Iterator[None] | None = None
         self._drawn: Preview | None = None
-        self.wanted = QCheckBox("Live previews in the viewer")
-        self.wanted.setObjectName("live_previews")
-        self.wanted.setToolTip(
+        self._steps: Iterator[None] | None = None  # of layers that come or go
+        self.wanted = check_box(
+            "Live previews in the viewer",
             "Input, translation, prediction, entropy, reliable pixels and views of the chosen slices.\n"
-            "They cost the run a tenth of its time at most and do not change its weights."
+            "They cost the run a tenth of its time at most and do not change its weights.",
+            self._on_wanted,
+            "live_previews",
         )
         self.slices = SliceChoice()
-        self.problem = QLabel()
-        self.problem.setWordWrap(True)
+        self.problem = label()
+        column(self.wanted, self.slices, self.problem, of=self, margin=0)
         self.problem.setVisible(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.wanted)
-        layout.addWidget(self.slices)
-        layout.addWidget(self.problem)
         self.slices.setVisible(False)
-        self.wanted.toggled.connect(self._on_wanted)
         self.slices.changed.connect(self._on_slices_changed)
-        self.slices.slice_chosen.connect(self._on_slice_chosen)
+        self.slices.chosen.currentRowChanged.connect(self._on_slice_marked)
 
     @property
     def is_settled(self) -> bool:
@@ -68,20 +66,17 @@ class LivePreviews(QWidget):
             return
         self.leave()
         self._hide()
-        self._path, self._asked, self._newest = path, False, None
+        self._path, self._newest = path, None
         self.slices.clear()
 
     def take(self, update: RunUpdate) -> None:
         """What a look at the run found."""
-        if update.path != self._path:
-            return
         self.slices.set_choices(update.slices)
         if update.preview is not None:
             self._newest = update.preview
             self.slices.set_places(update.preview.places)
-        running = update.status.state is RunState.RUNNING
         if self.wanted.isChecked():
-            if running and not self._asked:
+            if update.is_running and not self._asked:
                 self._ask()
             self._draw()
 
@@ -95,45 +90,39 @@ class LivePreviews(QWidget):
     def leave(self) -> None:
         """Nobody looks any more: let the trainer save the time."""
         if self._path is not None and self._asked:
-            self._asked = False
             RunFolder(self._path).refuse_previews()
+        self._asked = False
 
     def _ask(self) -> None:
-        path, places = self._path, self.slices.places
-        if path is None:
+        if self._path is None:
             return
         self._asked = True
-        request = PreviewRequest(places, _SECONDS)
-        job = Job(
-            "Ask for previews",
-            lambda report, stop: RunFolder(path).ask_for_previews(request),
+        request = PreviewRequest(self.slices.places, _SECONDS)
+        background(
             self,
+            "Ask for previews",
+            partial(RunFolder(self._path).ask_for_previews, request),
+            lambda _: self._on_problem(""),
+            failed=self._on_problem,
             quiet=True,
         )
-        job.failed.connect(self._on_problem)
-        job.succeeded.connect(lambda _: self._on_problem(""))
-        job.start()
 
-    @guarded
     def _on_problem(self, text: str) -> None:
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
 
-    @guarded
     def _on_wanted(self, wanted: bool) -> None:
         self.slices.setVisible(wanted)
-        if not wanted:
+        if wanted:
+            self._draw()
+        else:
             self.leave()
             self._hide()
-        else:
-            self._draw()
 
-    @guarded
     def _on_slices_changed(self) -> None:
         self._ask()
 
-    @guarded
-    def _on_slice_chosen(self, index: int) -> None:
+    def _on_slice_marked(self, index: int) -> None:
         self._layers.go_to(index)
 
     # -- layers -----------------------------------------------------------------------------------
@@ -143,29 +132,158 @@ class LivePreviews(QWidget):
         idle, self._drawn = self._steps is None, None
         self._steps = self._layers.hide()
         if idle:
-            QTimer.singleShot(0, self._continue)
+            QTimer.singleShot(0, self._on_turn)
 
     def _draw(self) -> None:
         """Show the newest preview, a few layers per turn of the event loop; the one on its way first."""
-        if self._steps is not None or self._newest is None or self._newest is self._drawn:
+        newest, path = self._newest, self._path
+        if self._steps is not None or path is None or newest is None or newest is self._drawn:
             return
-        assert self._path is not None
-        self._drawn = self._newest
-        self._steps = self._layers.show(self._newest, self._path.name)
-        QTimer.singleShot(0, self._continue)
+        self._drawn = newest
+        self._steps = self._layers.show(newest, path.name)
+        QTimer.singleShot(0, self._on_turn)
 
-    @guarded
-    def _continue(self) -> None:
-        if self._steps is None:
+    def _on_turn(self) -> None:
+        steps, more = self._steps, False
+        if steps is None:
             return
         try:
-            more = take_steps(self._steps)
-        except Exception:
-            self._steps = None
-            raise
+            more = take_steps(steps)
+        finally:
+            if not more:
+                self._steps = None
         if more:
-            QTimer.singleShot(0, self._continue)
-            return
-        self._steps = None
-        if self.wanted.isChecked():
+            QTimer.singleShot(0, self._on_turn)
+        elif self.wanted.isChecked():
             self._draw()
+
+
+class SliceChoice(Panel):
+    """A list of slices that grows and shrinks; `changed()` says that the user chose others.
+
+    Attributes:
+        cases: volume to take a slice of.
+        number: the slice.
+        add, remove: buttons.
+        chosen: the list.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._places: list[SlicePlace] = []
+        self._choices: dict[str, dict[str, int]] = {}
+        self._by_user = False
+        self.cases = combo_box(
+            (),
+            "Training volume to take a slice of",
+            self._on_case,
+            "preview_cases",
+            least_letters=6,
+        )
+        self.number = named(
+            QSpinBox(), "preview_slice", "Slice of the volume, from foot, back or left"
+        )
+        self.number.setPrefix("slice ")
+        self.add = tool_button("+", slot=self._on_add, name="add_slice")
+        self.remove = tool_button(
+            "−", "Take the marked slice out of the list", self._on_remove, "remove_slice"
+        )
+        self.chosen = named(
+            QListWidget(),
+            "chosen_slices",
+            "Slices of the live previews; a click shows one of them in the viewer",
+        )
+        self.chosen.setFixedHeight(_ROWS * 20 + 6)
+        self.chosen.currentRowChanged.connect(self._on_row_changed)
+        column(
+            row((self.cases, 1), self.number, self.add, self.remove),
+            self.chosen,
+            of=self,
+            margin=0,
+        )
+        self._update_buttons()
+
+    @property
+    def places(self) -> tuple[SlicePlace, ...]:
+        """What the user chose; empty as long as the trainer may choose."""
+        return tuple(self._places) if self._by_user else ()
+
+    def clear(self) -> None:
+        """Forget a run."""
+        self._by_user = False
+        self.set_choices({})
+        self._show([])
+
+    def set_choices(self, choices: Mapping[str, Mapping[str, int]]) -> None:
+        """Offer volumes.
+
+        Args:
+            choices: domain to case to number of slices.
+        """
+        new = {domain: dict(cases) for domain, cases in choices.items()}
+        if new == self._choices:
+            return
+        self._choices = new
+        self.cases.clear()
+        for domain, cases in new.items():
+            for case, count in cases.items():
+                self.cases.addItem(f"{domain} · {case}", (domain, case, count))
+        self._update_buttons()
+
+    def set_places(self, places: Sequence[SlicePlace]) -> None:
+        """Show what a preview holds, unless the user chose otherwise since."""
+        if not self._by_user:
+            self._show(list(places))
+
+    def _show(self, places: list[SlicePlace]) -> None:
+        if places == self._places:
+            return
+        marked = self.chosen.currentRow()
+        self._places = places
+        self.chosen.blockSignals(True)
+        self.chosen.clear()
+        self.chosen.addItems([f"{one.domain} · {one.case} · {one.index}" for one in places])
+        self.chosen.setCurrentRow(min(marked, len(places) - 1))
+        self.chosen.blockSignals(False)
+        self._update_buttons()
+
+    def _choose(self, places: list[SlicePlace]) -> None:
+        self._by_user = True
+        self._show(places)
+        self.changed.emit()
+
+    def _update_buttons(self) -> None:
+        offered, full = self.cases.count() > 0, len(self._places) >= _MOST
+        for widget in (self.cases, self.number):
+            widget.setEnabled(offered)
+        self.add.setEnabled(offered and not full)
+        if full:
+            self.add.setToolTip(f"{_MOST} slices are the most; take one out of the list first")
+        elif offered:
+            self.add.setToolTip("Show this slice while the run trains")
+        else:
+            self.add.setToolTip("The volumes are known with the first preview of a run")
+        self.remove.setEnabled(len(self._places) > 1 and self.chosen.currentRow() >= 0)
+
+    def _on_case(self) -> None:
+        entry = self.cases.currentData()
+        if entry is not None:
+            _, _, count = entry
+            self.number.setRange(0, count - 1)
+            self.number.setValue(count // 2)
+
+    def _on_add(self) -> None:
+        domain, case, _ = self.cases.currentData()
+        place = SlicePlace(domain, case, self.number.value())
+        if place not in self._places:
+            self._choose([*self._places, place])
+
+    def _on_remove(self) -> None:
+        marked = self.chosen.currentRow()
+        if marked >= 0:
+            self._choose([place for index, place in enumerate(self._places) if index != marked])
+
+    def _on_row_changed(self) -> None:
+        self._update_buttons()

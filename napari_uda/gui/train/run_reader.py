@@ -1,13 +1,16 @@
-"""RunReader: reads a run folder bit by bit, however it grows and wherever it lies. No Qt, no torch.
+"""What run folders tell, read bit by bit, however they grow and wherever they lie. No Qt, no torch.
 
-Every look reads what is new and no more than half a megabyte, so that neither a slow mount nor Python's lock
-holds anybody up for long.
+`RunReader` looks at one run, at all of it or at its state only; `RunScanner` finds runs and looks at the state of
+each. Every look reads what is new and no more than half a megabyte, so that neither a slow mount nor Python's
+lock holds anybody up for long.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import is_file
-from napari_uda.run.folder import RunFolder, SlicePlace, read_object
-from napari_uda.run.run import read_yaml
+from napari_uda.core.files import is_file, refusal
+from napari_uda.run.folder import RunFolder, SlicePlace, parse_object, read_object
+from napari_uda.run.run import Run, read_yaml
 from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
 MOST_BYTES = 500_000
+_LAST_BYTES = 4000
+_STATES = {
+    RunState.NEW: "not started",
+    RunState.RUNNING: "training",
+    RunState.FINISHED: "finished",
+    RunState.STOPPED: "stopped, can be resumed",
+    RunState.FAILED: "failed",
+    RunState.BROKEN: "broken off",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,28 +65,22 @@ class Preview:
 
 
 @dataclass(frozen=True, eq=False)
-class RunUpdate:
-    """What a look found.
+class KnownRun:
+    """What a short look at a run found.
 
     Attributes:
         path: the run folder.
         status: its state.
         settings: `config.yaml` as plain values.
-        lines: new lines of `metrics.jsonl`.
-        restarted: whether earlier lines do not count any more, since the run was rewound.
-        preview: the newest preview when it is a new one, else None.
-        slices: domain to case to number of slices that can be asked for.
-        more: whether there is more to read at once.
+        step: steps done, as far as its files tell.
+        changed: seconds since 1970 of its last line, or of its settings.
     """
 
     path: Path
     status: RunStatus
     settings: dict[str, Any] = field(default_factory=dict)
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    restarted: bool = False
-    preview: Preview | None = None
-    slices: dict[str, dict[str, int]] = field(default_factory=dict)
-    more: bool = False
+    step: int = 0
+    changed: float = 0.0
 
     @property
     def total(self) -> int:
@@ -88,18 +94,62 @@ class RunUpdate:
         part = self.settings.get("method")
         return str(part.get("name", "")) if isinstance(part, dict) else ""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a process trains it."""
+        return self.status.state is RunState.RUNNING
+
+    @property
+    def words(self) -> str:
+        """The state in words, with the reason when there is one."""
+        words = _STATES[self.status.state]
+        return f"{words}: {self.status.reason}" if self.status.reason else words
+
+
+@dataclass(frozen=True, eq=False)
+class RunUpdate(KnownRun):
+    """What a look at all of a run found.
+
+    Attributes:
+        lines: new lines of `metrics.jsonl`.
+        restarted: whether earlier lines do not count any more, since the run was rewound.
+        preview: the newest preview when it is a new one, else None.
+        slices: domain to case to number of slices that can be asked for.
+        more: whether there is more to read at once.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    restarted: bool = False
+    preview: Preview | None = None
+    slices: dict[str, dict[str, int]] = field(default_factory=dict)
+    more: bool = False
+
 
 class RunReader:
     """Looks at one run again and again; for one thread."""
 
     def __init__(self, path: Path) -> None:
         self._folder = RunFolder(path)
-        self._settings: dict[str, Any] | None = None
-        self._problem = ""
+        self._settings: dict[str, Any] = {}
+        self._problem = ""  # of the settings
+        self._stamp = 0.0  # when they were written
         self._beat: Beat | None = None
         self._offset = 0
         self._file_number = 0
+        self._step = 0  # of the last line
         self._preview_stamp: tuple[str, int] | None = None
+
+    def glance(self) -> KnownRun:
+        """Read the state, and the last line only."""
+        status = self._status()
+        step, written = _last_line(self._folder.metrics_file)
+        return KnownRun(
+            path=self._folder.path,
+            status=status,
+            settings=self._settings,
+            step=_steps_done(status, step),
+            changed=max(written, self._stamp),
+        )
 
     def look(self) -> RunUpdate:
         """Read what is new."""
@@ -109,7 +159,8 @@ class RunReader:
         return RunUpdate(
             path=self._folder.path,
             status=status,
-            settings=self._settings or {},
+            settings=self._settings,
+            step=_steps_done(status, self._step),
             lines=lines,
             restarted=restarted,
             preview=self._new_preview(),
@@ -120,11 +171,18 @@ class RunReader:
     def _status(self) -> RunStatus:
         status = run_status(self._folder, earlier=self._beat)
         self._beat = status.beat
-        if self._settings is None and is_file(self._folder.config_file):
-            self._settings, self._problem = read_settings(self._folder)
+        self._read_settings()
         if self._problem and status.state is not RunState.RUNNING:
             return RunStatus(RunState.BROKEN, self._problem, status.beat)
         return status
+
+    def _read_settings(self) -> None:
+        """Read `config.yaml` when it is new or could not be read; one that is away changes nothing."""
+        with suppress(OSError):
+            stamp = self._folder.config_file.stat().st_mtime
+            if stamp != self._stamp or self._problem:
+                self._settings, self._problem = _settings_in(self._folder.config_file)
+                self._stamp = stamp
 
     def _new_lines(self) -> tuple[list[dict[str, Any]], bool, bool]:
         """New whole lines, whether they replace the earlier ones, and whether more are waiting."""
@@ -133,16 +191,19 @@ class RunReader:
             seen = file.stat()
             restarted = seen.st_ino != self._file_number or seen.st_size < self._offset
             if restarted:
-                self._offset, self._file_number = 0, seen.st_ino
+                self._offset, self._file_number, self._step = 0, seen.st_ino, 0
             with file.open("rb") as stream:
                 stream.seek(self._offset)
                 data = stream.read(MOST_BYTES)
         except OSError:
-            restarted, self._offset, self._file_number = self._offset > 0, 0, 0
+            restarted = self._offset > 0
+            self._offset = self._file_number = self._step = 0
             return [], restarted, False
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        lines = [line for line in map(_scalars, whole.splitlines()) if line]
+        lines = [line for line in map(_object_in, whole.splitlines()) if line]
+        if lines:
+            self._step = _step_of(lines[-1])
         return lines, restarted, len(data) == MOST_BYTES and bool(whole)
 
     def _new_preview(self) -> Preview | None:
@@ -161,23 +222,77 @@ class RunReader:
         return preview
 
 
-def read_settings(folder: RunFolder) -> tuple[dict[str, Any], str]:
+class RunScanner:
+    """Looks for runs in folders again and again; for one thread.
+
+    Attributes:
+        problems: folders that could not be looked into, a sentence each.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._readers: dict[Path, RunReader] = {}
+
+    def scan(self, folders: Iterable[Path]) -> list[KnownRun]:
+        """All runs directly inside the folders, and the folders that are runs themselves; newest first."""
+        paths: dict[Path, None] = {}
+        problems: dict[str, None] = {}
+        for folder in folders:
+            try:
+                with os.scandir(folder):  # a list of runs would pass over what it may not look into
+                    pass
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                problems[refusal(error)] = None
+                continue
+            if is_file(RunFolder(folder).config_file):
+                paths[folder] = None
+            with suppress(OSError):
+                paths |= dict.fromkeys(Run.list(folder))
+        self.problems = list(problems)
+        self._readers = {path: self._readers.get(path) or RunReader(path) for path in paths}
+        found = [reader.glance() for reader in self._readers.values()]
+        there = [run for run in found if is_file(RunFolder(run.path).config_file)]
+        return sorted(there, key=lambda run: run.changed, reverse=True)
+
+
+def _settings_in(file: Path) -> tuple[dict[str, Any], str]:
     """`config.yaml` as plain values, and what is wrong with it, empty when nothing is."""
     try:
-        values = read_yaml(folder.config_file)
+        values = read_yaml(file)
     except InputError as error:
         return {}, str(error)
     if not isinstance(values, dict):
-        return {}, f"{folder.config_file} holds no settings; restore it or delete the run"
+        return {}, f"{file} holds no settings; restore it or delete the run"
     return values, ""
 
 
-def _scalars(line: bytes) -> dict[str, Any]:
+def _steps_done(status: RunStatus, step: int) -> int:
+    """Steps by the last line, or by what the trainer said since."""
+    beat = status.beat if status.state is RunState.RUNNING else None
+    return max(step, status.step, 0 if beat is None else beat.step)
+
+
+def _last_line(file: Path) -> tuple[int, float]:
+    """Step and time of the last whole line of `metrics.jsonl`; zeros when there is none."""
     try:
-        values = json.loads(line)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
+        with file.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - _LAST_BYTES))
+            lines = stream.read().rpartition(b"\n")[0].splitlines()
+        return _step_of(_object_in(lines[-1])), file.stat().st_mtime
+    except (OSError, IndexError):
+        return 0, 0.0
+
+
+def _object_in(line: bytes) -> dict[str, Any]:
+    return parse_object(line.decode(errors="replace")) or {}
+
+
+def _step_of(line: dict[str, Any]) -> int:
+    step = line.get("step")
+    return step if isinstance(step, int) else 0
 
 
 def _read_preview(file: Path, folder: RunFolder) -> Preview:

@@ -51,11 +51,6 @@ class PreviewLayers:
         self._grid: Grid | None = None
         self._kind: tuple[Any, ...] = ()
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether there are layers."""
-        return bool(self._layers)
-
     def show(self, preview: Preview, run: str) -> Iterator[None]:
         """Show a preview; one layer per step of the iterator, so that the window stays alive.
 
@@ -91,10 +86,10 @@ class PreviewLayers:
         """Show one of the slices.
 
         Args:
-            index: its place in the preview, from 0.
+            index: its place in the preview, from 0; one that it does not hold is passed over.
         """
         layer = self._layers.get("input")
-        if layer is not None and layer in self._viewer.layers and index < layer.data.shape[0]:
+        if layer is not None and layer in self._viewer.layers and 0 <= index < len(layer.data):
             go_to_slice(self._viewer, layer, 0, index)
 
     def _make(self, preview: Preview, run: str) -> Iterator[None]:

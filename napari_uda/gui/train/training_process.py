@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.openmp import let_idle_threads_sleep
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.panel import Guarded
 from napari_uda.run.folder import RunFolder
 
 _POLL_MS = 200
@@ -22,7 +22,7 @@ _PREFIX = "napari-uda: "
 _ENDINGS = ("finished", "stopped", "failed", "discarded")
 
 
-class TrainingProcess(QObject):
+class TrainingProcess(Guarded, QObject):
     """Trains one run folder; what happens is read from that folder, not from the process.
 
     It runs in a session of its own: closing napari, or the terminal that napari was started from, does not
@@ -44,7 +44,7 @@ class TrainingProcess(QObject):
         self._earlier_events = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
-        self._timer.timeout.connect(self._poll)
+        self._timer.timeout.connect(self._on_poll)
 
     @property
     def pid(self) -> int | None:
@@ -127,8 +127,7 @@ class TrainingProcess(QObject):
         said = [line for line in lines if line.startswith(_PREFIX)] or [ln for ln in lines if ln]
         return said[-1].removeprefix(_PREFIX) if said else ""
 
-    @guarded
-    def _poll(self) -> None:
+    def _on_poll(self) -> None:
         code = None if self._process is None else self._process.poll()
         if code is not None:
             self._timer.stop()

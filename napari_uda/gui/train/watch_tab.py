@@ -1,190 +1,151 @@
-"""WatchTab: one run while it trains and afterwards: progress, curves, hints, and what can be done with it."""
+"""WatchTab: one run while it trains and afterwards: progress, curves, hints, previews, and what can be done."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import importlib
+from collections.abc import Callable, Collection
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QUrl, Signal
+from napari.components import ViewerModel
+from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QBoxLayout,
-    QFrame,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QBoxLayout, QGridLayout, QLabel, QProgressBar, QWidget
 
-from napari_uda.core.structure_colours import PALETTE
-from napari_uda.gui.kit.colormaps import DARK
-from napari_uda.gui.kit.layout import LongerSide
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.train.health import Hint, hints
-from napari_uda.gui.train.run_history import RunHistory, is_share, title
-from napari_uda.gui.train.run_reader import Preview, RunUpdate
-from napari_uda.gui.train.run_summary import machine_text, state_text, time_text
-from napari_uda.gui.train.run_watch import RunWatch
-from napari_uda.run.status import RunState
+from napari_uda.gui.kit.jobs import Looking
+from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import button, label, named
+from napari_uda.gui.train.live_previews import LivePreviews
+from napari_uda.gui.train.loss_curves import LossCurves
+from napari_uda.gui.train.run_history import Hint, RunHistory, curves_of, hints
+from napari_uda.gui.train.run_reader import Preview, RunReader, RunUpdate
+from napari_uda.run.status import Beat, RunState
 
-if TYPE_CHECKING:
-    from napari_uda.gui.train.loss_curves import Curve, LossCurves
-
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_PARTS = 0.02  # of a long file
 _THOUSANDTHS = 1000
+_GIB = 1024
 _RESUMABLE = (RunState.NEW, RunState.STOPPED, RunState.FAILED, RunState.BROKEN)
 
 
-class WatchTab(QWidget):
+class WatchTab(Panel):
     """Shows one run, wherever its process is; it starts and ends nothing itself.
 
-    `stop_requested()`, `discard_requested()`, `resume_requested()` and `more_requested()` are emitted by the
-    buttons; `updated(RunUpdate)` after each look at the run.
+    `updated(RunUpdate)` says that a look at the run is shown.
 
     Attributes:
         path: the run folder; None while there is none.
         update_seen: the last look; None before the first.
         history: the run's scalars.
-        stop, discard, resume, more, open: the buttons.
+        curves: their plots.
+        previews: the live previews.
+        stop, discard, resume, more, open: the buttons; what the first four do is up to the dock.
     """
 
-    stop_requested = Signal()
-    discard_requested = Signal()
-    resume_requested = Signal()
-    more_requested = Signal()
     updated = Signal(object)
 
-    def __init__(self, previews: QWidget | None = None, parent: QWidget | None = None) -> None:
-        """Build.
-
-        Args:
-            previews: a widget to stand below the buttons.
-            parent: owner.
-        """
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.path: Path | None = None
         self.update_seen: RunUpdate | None = None
         self.history = RunHistory()
+        self.previews = LivePreviews(viewer)
+        self.curves = LossCurves("Curves of all losses appear here.")
         self._preview: Preview | None = None
         self._undrawn = False  # lines came that no curve shows yet
         self._message = ""
         self._until: frozenset[RunState] = frozenset()
-        self._colours = DARK
-        self.curves: LossCurves | None = None
-        self._watch = RunWatch(self)
-        self._watch.updated.connect(self._on_updated)
-        self._build(previews)
+        self._looking = Looking(self, "napari_uda watch", self._show)
+        self._build()
+        self._lay_out()
+        self._on_turned(False)
         self._show_nothing()
 
     # -- construction -----------------------------------------------------------------------------
 
-    def _build(self, previews: QWidget | None) -> None:
-        self.heading = _label("heading")
-        self.status = _label("run_status")
-        self.step_bar = _bar("step_bar", "Steps done")
-        self.time_bar = _bar(
-            "time_bar", "Time trained and time left, at the speed of the newest steps"
+    def _build(self) -> None:
+        self.heading = label(name="heading")
+        self.status = label(name="run_status")
+        self.step_bar = named(QProgressBar(), "step_bar", "Steps done")
+        self.time_bar = named(
+            QProgressBar(),
+            "time_bar",
+            "Time trained and time left, at the speed of the newest steps",
         )
-        self.machine = _label("machine")
-        self.machine.setToolTip("Device and memory of the training process")
-        self.hints = _label("hints")
-        self.hints.setToolTip("Rules of thumb about the curves and previews; they change nothing")
-        self.areas = _label("areas")
-        self.areas.setToolTip(
-            "Mean area of each structure that the network draws on the previewed slices"
+        self.time_bar.setRange(0, _THOUSANDTHS)
+        self.machine = label(name="machine", tooltip="Device and memory of the training process")
+        self.hints = label(
+            name="hints",
+            tooltip="Rules of thumb about the curves and previews; they change nothing",
         )
-        self.stop = _button(
-            "Stop", "stop", "Save and end after the current step; it can be resumed"
+        self.areas = label(
+            name="areas",
+            tooltip="Mean area of each structure that the network draws on the previewed slices",
         )
-        self.discard = _button("Cancel…", "discard", "End at once and delete the run")
-        self.resume = _button("Resume", "resume", "Go on from the last checkpoint, exactly")
-        self.more = _button(
+        self.stop = button(
+            "Stop", "Save and end after the current step; it can be resumed", name="stop"
+        )
+        self.discard = button("Cancel…", "End at once and delete the run", name="discard")
+        self.resume = button("Resume", "Continue exactly from the last checkpoint", name="resume")
+        self.more = button(
             "Continue…",
-            "more",
             "More steps: a new run that starts from the weights of this one, with learning rates\n"
             "that begin anew and fall over the new steps. This run stays as it is.",
+            name="more",
         )
-        self.open = _button("Open folder", "open_folder", "Show the run folder in the file manager")
+        self.open = button(
+            "Open folder", "Show the run folder in the file manager", self._on_open, "open_folder"
+        )
         self.open.setFlat(True)
-        top = QHBoxLayout()
-        top.addWidget(self.heading, 1)
-        top.addWidget(self.open)
+
+    def _lay_out(self) -> None:
         buttons = QGridLayout()
-        for index, button in enumerate((self.stop, self.discard, self.resume, self.more)):
-            buttons.addWidget(button, index // 2, index % 2)
-        facts = QVBoxLayout()
-        facts.addLayout(top)
-        for widget in (self.status, self.step_bar, self.time_bar, self.machine):
-            facts.addWidget(widget)
-        facts.addLayout(buttons)
-        facts.addWidget(self.hints)
-        facts.addStretch(1)
-        self._hint = _label("no_curves")
-        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._hint.setText("Curves of all losses appear here.")
-        self._plots = QVBoxLayout()
-        self._plots.addWidget(self._hint)
-        seen = QVBoxLayout()
-        seen.addWidget(self.areas)
-        if previews is not None:
-            seen.addWidget(previews)
-        seen.addStretch(1)
+        for index, one in enumerate((self.stop, self.discard, self.resume, self.more)):
+            buttons.addWidget(one, index // 2, index % 2)
+        facts = column(
+            row((self.heading, 1), self.open),
+            *(self.status, self.step_bar, self.time_bar, self.machine),
+            buttons,
+            self.hints,
+            ...,
+        )
         content = QWidget()
         self._content = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
         self._content.setContentsMargins(0, 0, 0, 0)
-        for column in (facts, self._plots, seen):
-            self._content.addLayout(column)
-        self._lay(False)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        for part in (facts, column(self.curves), column(self.areas, self.previews, ...)):
+            self._content.addLayout(part)
+        column(Scrolling(content), of=self, margin=0)
         self.setMinimumWidth(300)
-        self.stop.clicked.connect(self._on_stop)
-        self.discard.clicked.connect(self._on_discard)
-        self.resume.clicked.connect(self._on_resume)
-        self.more.clicked.connect(self._on_more)
-        self.open.clicked.connect(self._on_open)
-        LongerSide(self).turned.connect(self._lay)
+        LongerSide(self).turned.connect(self._on_turned)
 
-    @guarded
-    def _lay(self, wide: bool) -> None:
+    def _on_turned(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
         ways = QBoxLayout.Direction
         self._content.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
         for index, stretch in enumerate((2, 3, 2) if wide else (0, 1, 0)):
             self._content.setStretch(index, stretch)
 
-    def set_theme(self, background: str, text: str) -> None:
-        """Colours of napari's theme, `#RRGGBB`."""
-        self._colours = (background, text)
-        if self.curves is not None:
-            self.curves.set_theme(background, text)
-
     # -- watching ---------------------------------------------------------------------------------
 
     def attach(self, path: Path) -> None:
-        """Watch a run folder from its first line on."""
-        self.leave()
+        """Watch a run folder from its first line on, whoever trains it, here or behind a mounted folder."""
+        self._forget()
         self.path = path
+        self.previews.watch(path)
         self.heading.setText(f"<b>{escape(path.name)}</b>")
         self.heading.setToolTip(str(path))
         self._message = "Reading the run…"
-        self._watch.start(path)
+        self._looking.start(_look_at(path))
         self._show_state()
 
     def leave(self) -> None:
         """Watch nothing."""
-        self._watch.stop()
+        self._forget()
+        self.previews.watch(None)
+
+    def _forget(self) -> None:
+        self._looking.stop()
         self.path = self.update_seen = self._preview = None
         self.history.clear()
         self._message, self._until = "", frozenset()
@@ -201,10 +162,9 @@ class WatchTab(QWidget):
         self._message, self._until = message, frozenset(until)
         self._show_state()
 
-    @guarded
-    def _on_updated(self, update: RunUpdate) -> None:
-        if update.path != self.path:
-            return
+    # -- showing ----------------------------------------------------------------------------------
+
+    def _show(self, update: RunUpdate) -> None:
         before = self.update_seen
         changed = before is None or before.status.state is not update.status.state
         if update.status.state in self._until or (changed and not self._until):
@@ -221,34 +181,29 @@ class WatchTab(QWidget):
             if self._undrawn or update.preview is not None:
                 self._show_hints(update)
             if self._undrawn:
-                self._draw_curves(update)
+                selects = update.settings.get("select") == "source_validation"
+                self.curves.show_curves(curves_of(self.history, selects=selects))
             self._undrawn = False
+        self.previews.take(update)
         self.updated.emit(update)
-
-    # -- showing ----------------------------------------------------------------------------------
 
     def _show_nothing(self) -> None:
         self.heading.setText("No run: start one under New run, or choose one under Runs.")
         self.heading.setToolTip("")
-        for label in (self.hints, self.areas, self.machine):
-            label.clear()
-            label.setVisible(False)
-        if self.curves is not None:
-            self.curves.show_curves([])
+        for words in (self.hints, self.areas):
+            _say(words, "")
+        self.curves.show_curves([])
         self._show_state()
 
     def _show_state(self) -> None:
         update = self.update_seen
         self._show_progress(update)
         status = None if update is None else update.status
-        words = "" if status is None else state_text(status)
+        words = "" if update is None else update.words
         if update is not None and update.method:
             words = f"{update.method} · {words}"
-        self.status.setText(self._message or words)
-        self.status.setVisible(bool(self.status.text()))
-        machine = machine_text(None if status is None else status.beat)
-        self.machine.setText(machine)
-        self.machine.setVisible(bool(machine))
+        _say(self.status, self._message or words)
+        _say(self.machine, machine_text(None if status is None else status.beat))
         state = None if status is None or self._until else status.state
         self.stop.setEnabled(state is RunState.RUNNING)
         starts = RunState.RUNNING in self._until  # a process imports for seconds before it trains
@@ -259,114 +214,89 @@ class WatchTab(QWidget):
 
     def _show_progress(self, update: RunUpdate | None) -> None:
         total = 0 if update is None else update.total
-        shown = update is not None and total > 0
         for bar in (self.step_bar, self.time_bar):
-            bar.setVisible(shown)
-        if update is None or not shown:
+            bar.setVisible(total > 0)
+        if update is None or total <= 0:
             return
-        beat = update.status.beat
-        running = update.status.state is RunState.RUNNING and beat is not None
-        step = max(self.history.step, update.status.step)
-        if running and beat is not None:
-            step = max(step, beat.step)
+        step = update.step
         self.step_bar.setRange(0, total)
         self.step_bar.setValue(min(step, total))
         self.step_bar.setFormat(f"step {step} of {total}")
         seconds = self.history.seconds
-        left = self.history.seconds_left(step, total) if running else None
+        left = self.history.seconds_left(step, total) if update.is_running else None
         whole = seconds + (left or 0.0)
-        self.time_bar.setRange(0, _THOUSANDTHS)
         share = seconds / whole if whole and (left is not None or step >= total) else 0.0
         self.time_bar.setValue(round(_THOUSANDTHS * share))
-        starting = running and beat is not None and not beat.step and not self.history.step
-        text = "reading data, first step…" if starting else time_text(seconds, left)
-        self.time_bar.setFormat(text)
+        starting = update.is_running and step == 0
+        self.time_bar.setFormat(
+            "reading data, first step…" if starting else time_text(seconds, left)
+        )
 
     def _show_hints(self, update: RunUpdate) -> None:
         preview = self._preview
-        areas = None if preview is None else preview.areas_mm2()
-        found = hints(self.history, update.settings, areas)
-        self.hints.setText("<br>".join(map(_as_line, found)))
-        self.hints.setVisible(bool(found))
-        text = ""
-        if preview is not None and areas:
-            means = [f"{escape(n)} {a.mean() / 100:.1f} cm²" for n, a in areas.items()]
-            text = f"Drawn at step {preview.step}: {', '.join(means)} a slice"
-        self.areas.setText(text)
-        self.areas.setVisible(bool(text))
+        areas = {} if preview is None else preview.areas_mm2()
+        _say(self.hints, "<br>".join(map(_as_line, hints(self.history, update.settings, areas))))
+        means = [f"{escape(name)} {one.mean() / 100:.1f} cm²" for name, one in areas.items()]
+        step = 0 if preview is None else preview.step
+        _say(self.areas, f"Drawn at step {step}: {', '.join(means)} a slice" if means else "")
 
-    def _draw_curves(self, update: RunUpdate) -> None:
-        if self.curves is None:
-            from napari_uda.gui.train.loss_curves import LossCurves
-
-            self.curves = LossCurves()
-            self.curves.set_theme(*self._colours)
-            self._plots.replaceWidget(self._hint, self.curves)
-            self._hint.deleteLater()
-        selects = update.settings.get("select") == "source_validation"
-        self.curves.show_curves(curves_of(self.history, selects=selects))
-
-    # -- buttons ----------------------------------------------------------------------------------
-
-    @guarded
-    def _on_stop(self) -> None:
-        self.stop_requested.emit()
-
-    @guarded
-    def _on_discard(self) -> None:
-        self.discard_requested.emit()
-
-    @guarded
-    def _on_resume(self) -> None:
-        self.resume_requested.emit()
-
-    @guarded
-    def _on_more(self) -> None:
-        self.more_requested.emit()
-
-    @guarded
     def _on_open(self) -> None:
         if self.path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.path)))
 
 
-def curves_of(history: RunHistory, *, selects: bool = False) -> list[Curve]:
-    """A curve for each scalar of a run, in colours that follow from their order."""
-    from napari_uda.gui.train.loss_curves import Curve
+def _look_at(path: Path) -> Callable[[], tuple[RunUpdate, float | None]]:
+    """What the thread does again and again for a run."""
+    reader = RunReader(path)
 
-    return [
-        Curve(
-            name,
-            title(name, selects=selects),
-            *history.series(name),
-            PALETTE[index % len(PALETTE)],
-            share=is_share(name),
-        )
-        for index, name in enumerate(history.names())
-    ]
+    def look() -> tuple[RunUpdate, float | None]:
+        importlib.import_module("pyqtgraph")  # a fifth of a second that the curves need not wait
+        update = reader.look()
+        return update, _SECONDS_BETWEEN_PARTS if update.more else _SECONDS_BETWEEN_LOOKS
+
+    return look
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 45 s, 12 min, 3 h 5 min, 2 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def time_text(seconds: float, left: float | None) -> str:
+    """How long a run has trained and will train."""
+    gone = f"{duration(seconds)} so far"
+    return gone if left is None else f"{gone}, about {duration(left)} left"
+
+
+def machine_text(beat: Beat | None) -> str:
+    """Device and memory in use; empty while the run does not beat."""
+    if beat is None or not beat.device:
+        return ""
+    parts = [beat.device]
+    if beat.gpu_total_mib:
+        taken, total = beat.gpu_memory_mib / _GIB, beat.gpu_total_mib / _GIB
+        parts.append(f"{taken:.1f} of {total:.0f} GiB on the GPU")
+    parts.append(f"{beat.memory_mib / _GIB:.1f} GiB of memory")
+    if beat.host:
+        parts.append(f"on {beat.host}")
+    return " · ".join(parts)
 
 
 def _as_line(hint: Hint) -> str:
     return f"{'⚠' if hint.level == 'warning' else '•'} {escape(hint.text)}"
 
 
-def _label(name: str) -> QLabel:
-    label = QLabel()
-    label.setObjectName(name)
-    label.setWordWrap(True)
-    return label
-
-
-def _bar(name: str, tip: str) -> QProgressBar:
-    bar = QProgressBar()
-    bar.setObjectName(name)
-    bar.setToolTip(tip)
-    bar.setTextVisible(True)
-    return bar
-
-
-def _button(text: str, name: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(tip)
-    return button
+def _say(words: QLabel, text: str) -> None:
+    """Show a text, and no empty line for none."""
+    words.setText(text)
+    words.setVisible(bool(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari.components import ViewerModel
 from napari.components.overlays import TextOverlay
 
-from napari_uda.gui.kit.sides import Sides
+from napari_uda.gui.view.sides import Sides
 
 _POSITIONS = {
     "left": "middle_left",

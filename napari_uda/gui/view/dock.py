@@ -5,6 +5,7 @@ from contextlib import suppress
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Layer
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QWidget
 from superqt.utils import signals_blocked
@@ -20,11 +21,11 @@ from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, form, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.kit.panel import Following, delay, listen
-from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.kit.widgets import button, check_box, named
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout, read_at
+from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.view.window import WindowPanel
 
 CONVENTION_KEY = "N"
@@ -50,7 +51,9 @@ class ViewDock(Dock):
         self._build()
         self._lay_out()
         self._connect()
-        background(self, "Prepare the view", _prepare, self._on_loaded, quiet=True)
+        background(
+            self, "Prepare the view", _prepare, self._on_loaded, failed=show_error, quiet=True
+        )
 
     # -- construction -----------------------------------------------------------------------------
 
@@ -60,12 +63,12 @@ class ViewDock(Dock):
                 self.viewer, lambda layer: is_volume(layer, _NOT_LOOKED_AT, _PARTS), _rank
             ),
             "images",
-            "Image whose window and orientation are meant",
+            "Image whose window and sides are shown and changed below",
         )
         self.window_panel = WindowPanel(self.viewer)
         self.letters = check_box(
             "Sides of the patient",
-            "Letters on the four sides of the image, from its affine, and its window",
+            "Write which side of the patient is at each edge of the image, and its window in a corner",
             self._on_letters,
             "letters",
         )

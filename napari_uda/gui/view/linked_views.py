@@ -21,9 +21,9 @@ from napari_uda.gui.kit.geometry import METADATA, copied_geometry
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.sides import Sides
-from napari_uda.gui.score.slice_pane import SlicePane
-from napari_uda.gui.score.slice_picture import layers_on_grid, slice_picture, spacing_of
+from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.view.slice_pane import SlicePane
+from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 
 _REDRAW_MS = 15
 _CURSOR_SHARE = 0.04  # of the volume's longest side

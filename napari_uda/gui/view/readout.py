@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 from napari_uda.gui.kit.geometry import placement, tag
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.sides import file_index
+from napari_uda.gui.view.sides import file_index
 
 _DASH = "–"
 _ROWS = ("Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")

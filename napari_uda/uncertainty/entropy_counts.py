@@ -1,4 +1,4 @@
-"""How entropy is spread: share of voxels below a threshold, Dice on both sides of it, slices by entropy. Knows no widget.
+"""How entropy is spread: share of voxels below a threshold, Dice on both sides of it, slices by entropy.
 
 Everything a slider needs is counted once, by steps of entropy, so that a threshold costs only a sum.
 """

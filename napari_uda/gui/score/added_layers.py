@@ -1,4 +1,4 @@
-"""The error layer: false positives and false negatives of a prediction, in two colours over the image."""
+"""Layers that Score adds: where a prediction is wrong, and its labels as they were before they were edited."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_uda.data.volume import Volume
 from napari_uda.evaluation.disagreement import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -16,13 +17,14 @@ from napari_uda.evaluation.disagreement import (
     OTHER_STRUCTURE,
     error_map,
 )
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
-from napari_uda.gui.kit.layers import labels_arguments
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layers import EDITED, labels_arguments, structure_names
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_uda.evaluation.overlap import Box
+    from napari_uda.gui.score.edit_journal import About
     from napari_uda.gui.score.scoring import LayerScores
 
 COLOURS: dict[int | None, str] = {
@@ -32,6 +34,7 @@ COLOURS: dict[int | None, str] = {
 }
 """Magenta, cyan and white: on grey images apart for every colour blindness, and no structure's colour."""
 ROLE = "error"
+_SUFFIX = " (edited)"
 
 
 def errors_of(scores: LayerScores, label: int) -> NDArray[np.uint8]:
@@ -108,3 +111,59 @@ def error_layer(viewer: ViewerModel) -> Labels | None:
 def _metadata(prediction: Labels) -> dict[str, object]:
     own = {key: value for key, value in tag(prediction).items() if key != "names"}
     return {METADATA: {**own, "role": ROLE, "names": dict(KINDS)}}
+
+
+def keep_original(viewer: ViewerModel, layer: Labels, before: NDArray[np.uint8]) -> Labels | None:
+    """Give the labels as they were a layer of their own, hidden, and mark the painted one as edited.
+
+    Args:
+        viewer: the viewer.
+        layer: the painted layer; it keeps its history, so that its user can go on.
+        before: `(Z, Y, X)` on the grid of its file.
+
+    Returns:
+        The new layer, which has the old one's name and role; None when the layer was marked before.
+    """
+    if tag(layer).get("role") == EDITED:
+        return None
+    name = layer.name
+    original = Labels(
+        placement(layer).to_layer(before),
+        **labels_arguments(name, structure_names(layer)),
+        **copied_geometry(layer),
+        metadata=layer.metadata,
+        visible=False,
+    )
+    original.colormap = layer.colormap
+    layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "role": EDITED}}
+    layer.name = name + _SUFFIX
+    viewer.add_layer(original)
+    original.name = name
+    viewer.layers.selection.active = layer
+    return original
+
+
+def restored_layers(before: Volume, edited: Volume, about: About) -> tuple[Labels, Labels]:
+    """The layers of edits that were kept on disk.
+
+    Args:
+        before: labels as they were.
+        edited: labels with the edits.
+        about: what they are.
+
+    Returns:
+        The original, hidden, and the edited layer.
+    """
+    name = about.name.removesuffix(_SUFFIX)
+    layers = []
+    for volume, role, title in (
+        (before, "prediction", name),
+        (edited, EDITED, name + _SUFFIX),
+    ):
+        array, geometry = displayed(volume)
+        own = {"role": role, "case": about.case, "run": about.run, "names": about.names}
+        geometry["metadata"][METADATA].update(own)
+        layers.append(Labels(array, **labels_arguments(title, about.names), **geometry))
+    original, changed = layers
+    original.visible = False
+    return original, changed

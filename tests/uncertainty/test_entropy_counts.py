@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.gui.segment.uncertainty import STEPS, contour_levels, count_uncertainty, levels
+from napari_uda.uncertainty.entropy_counts import STEPS, contour_levels, count_uncertainty, levels
 
 NAMES = {1: "MYO", 2: "LVC"}
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_uda.gui.kit.sides import Sides
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.view.sides import Sides
 
 _CROSS = "#3DDC84"
 _GAP_PIXELS = 8  # the cross leaves the point itself free
 _NOTCH = 120  # of a mouse wheel, in eighths of a degree
 
 
-class SlicePane(QWidget):
+class SlicePane(Panel):
     """Knows no viewer.
 
     Signals: `pointed(float, float)`, row and column of a click or drag in pixels of the slice;
@@ -68,9 +71,8 @@ class SlicePane(QWidget):
         """
         self.pixels = np.ascontiguousarray(pixels)
         height, width, _ = self.pixels.shape
-        self._image = QImage(
-            self.pixels.data, width, height, 3 * width, QImage.Format.Format_RGB888
-        )
+        data = self.pixels.data  # PyQt takes any buffer
+        self._image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)  # type: ignore[call-overload]
         self._spacing, self.mirrored = spacing, mirrored
         self.sides, self.title = sides, title
         self.update()
@@ -104,19 +106,17 @@ class SlicePane(QWidget):
         tall, wide = height * scale, width * scale
         return QRectF((self.width() - wide) / 2, (self.height() - tall) / 2, wide, tall)
 
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+    def mousePressEvent(self, event: QMouseEvent) -> None:
         """Move the cursor there."""
-        self._tell(event, self.pointed)
+        self._tell(event, self.pointed.emit)
 
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Drag the cursor, or say what is under the mouse."""
-        pressed = event is not None and bool(event.buttons() & Qt.MouseButton.LeftButton)
-        self._tell(event, self.pointed if pressed else self.hovered)
+        pressed = bool(event.buttons() & Qt.MouseButton.LeftButton)
+        self._tell(event, self.pointed.emit if pressed else self.hovered.emit)
 
-    def wheelEvent(self, event: QWheelEvent | None) -> None:
+    def wheelEvent(self, event: QWheelEvent) -> None:
         """One slice per notch; a touch pad's small turns add up."""
-        if event is None:
-            return
         self._turned += event.angleDelta().y()
         notches = int(self._turned / _NOTCH)
         self._turned -= notches * _NOTCH
@@ -124,15 +124,13 @@ class SlicePane(QWidget):
             self.scrolled.emit(-notches)
         event.accept()
 
-    def _tell(self, event: QMouseEvent | None, signal: Signal) -> None:
-        if event is None:
-            return
-        where = event.position()
+    def _tell(self, event: QMouseEvent, tell: Callable[[float, float], None]) -> None:
+        where = event.pos()
         point = self.point_of(where.x(), where.y())
         if point is not None:
-            signal.emit(*point)
+            tell(*point)
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Slice, cross, letters and title on black."""
         painter = QPainter(self)
         painter.fillRect(self.rect(), QColor("black"))

@@ -1,0 +1,85 @@
+"""`napari-uda adapt`: its options are `AdaptConfig`, with the settings of the method that `--method` names.
+
+The command imports this module when it runs, for the options of a method are known only with torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from napari_uda.cli.arguments import Paths, RunFolder, take_option
+from napari_uda.cli.terminal import say_beside_bar, stop_on_signal
+from napari_uda.cli.usage import parse_call
+from napari_uda.cli.volumes import different_cases, volume_by_volume
+from napari_uda.training.adapt_config import DEFAULT_METHOD, AdaptConfig, build_adapt_config
+
+if TYPE_CHECKING:
+    from napari_uda.training.adapt import Adaptation
+
+_PROGRAM = "napari-uda adapt"
+
+
+def parse_adapt(given: list[str]) -> Callable[[], None]:
+    """The command with the options of the words, ready to be called.
+
+    Raises:
+        InputError: for options that do not fit.
+    """
+    name, rest = take_option(given, "--method")
+    presence, rest = take_option(rest, "--presence")  # its name before all settings had options
+    if presence is not None:
+        rest += ["--method.presence", presence]
+    return parse_call(_command(build_adapt_config(name or DEFAULT_METHOD)), rest, _PROGRAM)
+
+
+def _command(default: AdaptConfig) -> Callable[..., None]:
+    """The command, its options with the values of `default`."""
+
+    def adapt(
+        run: RunFolder,
+        images: Paths,
+        out: Path,
+        config: Annotated[AdaptConfig, tyro.conf.arg(name="")] = default,
+    ) -> None:
+        """Adapt a run to volumes and segment them before and after; the run is not changed.
+
+        --method NAME chooses the source-free method, {method} when left out; its settings are the options
+        that begin with --method.
+
+        Args:
+            run: run folder of a trained model.
+            images: volumes, DICOM folders, or folders of volumes.
+            out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
+            config: how it is adapted.
+        """
+        _adapt(run, images, out, config)
+
+    adapt.__doc__ = (adapt.__doc__ or "").format(method=DEFAULT_METHOD)
+    return adapt
+
+
+def _adapt(run: Path, images: tuple[Path, ...], out: Path, config: AdaptConfig) -> None:
+    from napari_uda.run.run import Run
+    from napari_uda.training.adapt import adapt
+
+    opened = Run.open(run)
+
+    def work(files: Path | list[Path], stop: threading.Event) -> list[Adaptation]:
+        return adapt(opened, files, config, stop=stop)
+
+    def save(found: list[Adaptation]) -> None:
+        for adaptation in found:
+            adaptation.save(out)
+            say_beside_bar(adaptation.summary())
+
+    if not config.together:
+        volume_by_volume(images, work, save, "adapt", "adapted to")
+        return
+    with stop_on_signal() as stop:
+        found = work(different_cases(images), stop)
+    save(found)
