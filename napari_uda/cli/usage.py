@@ -18,8 +18,8 @@ from typing import Any
 import tyro
 from pydantic import ValidationError
 
+from napari_uda.core.config import plain_problem
 from napari_uda.core.errors import InputError
-from napari_uda.run.run import first_problem
 
 _FORMS = {
     "INT": "a whole number",
@@ -63,7 +63,7 @@ def parse(kind: Callable[..., Any], given: list[str], program: str, **settings: 
         except (
             ValidationError
         ) as error:  # tyro hands on what settings among a command's options refuse
-            raise InputError(f"{first_problem(error)}; see {program} --help") from error
+            raise InputError(f"{plain_problem(error)}; see {program} --help") from error
 
 
 def _as_input_errors(program: str) -> AbstractContextManager[None]:
@@ -119,7 +119,7 @@ def _unusable(event: Any) -> str:
         section = getattr(sys.exception(), "arg", "")  # the part of the settings that was built
         at = f"{section}." if isinstance(section, str) and section else ""
         at = at.removeprefix("config.")  # the options of a command's `config` have no prefix
-        return f"{at}{first_problem(refused)}"
+        return f"{at}{plain_problem(refused)}"
     if event.argument is None:
         return str(event.message).rstrip(".")
     form = str(event.argument.lowered.metavar)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from napari_uda.core.config import plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, cannot_write, refusal
 from napari_uda.run.folder import RunFolder, parse_object, read_object
@@ -132,7 +133,7 @@ class Run(RunFolder):
             raise InputError(refusal(error)) from error
         except ValidationError as error:
             raise InputError(
-                f"{file} is not readable by this version ({first_problem(error)}); "
+                f"{file} is not readable by this version ({plain_problem(error)}); "
                 f"{remedy(self.path, 'retrain the run')}"
             ) from error
 
@@ -292,7 +293,7 @@ def parse_config(
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {first_problem(error)}; {advice}") from error
+        raise InputError(f"{where}: {plain_problem(error)}; {advice}") from error
 
 
 def remedy(folder: Path, otherwise: str) -> str:
@@ -331,18 +332,6 @@ def _yaml_problem(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return " ".join(str(error).split())
-
-
-def first_problem(error: ValidationError) -> str:
-    """Field and message of the first problem of a validation."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "settings"
-    value = problem.get("input")
-    shown = "" if isinstance(value, (dict, list)) else f" (got {value!r})"
-    what = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        what = "there is no such setting"
-    return f"{field}: {what}{shown}"
 
 
 def _append(file: Path, line: str) -> None:

@@ -7,12 +7,11 @@ from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from napari_uda.core.config import Config, merged
+from napari_uda.core.config import Config, merged, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.losses.size_prior import SizePriorConfig, has_size_prior
 from napari_uda.methods.base import MethodConfig
 from napari_uda.methods.registry import METHODS, source_free_methods
-from napari_uda.run.run import first_problem
 
 DEFAULT_METHOD = "sfda"
 STEPS = 50
@@ -115,7 +114,7 @@ def build_adapt_config(
     try:
         return AdaptConfig.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"adapt: {first_problem(error)}; correct or remove it") from error
+        raise InputError(f"adapt: {plain_problem(error)}; correct or remove it") from error
 
 
 def method_for_a_volume(name: str, settings: Mapping[str, Any] | None = None) -> MethodConfig:

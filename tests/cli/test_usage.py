@@ -36,9 +36,9 @@ def _command(run: Annotated[Path, tyro.conf.Positional], out: Path, pair: tuple[
         ("here", "there is no place for here in this command"),
         ("--rate", "--rate needs a value"),
         ("--rate x", "--rate must be a number (could not convert string to float: 'x')"),
-        ("--rate 1", "rate: Input should be less than 1 (got 1.0)"),
+        ("--rate 1", "rate must be below 1, not 1.0"),
         ("--kind round", "--kind cannot be 'round'; choose one of flat, deep"),
-        ("--part.width 1", "part.width: Input should be greater than or equal to 2 (got 1)"),
+        ("--part.width 1", "part.width must be at least 2, not 1"),
     ],
 )
 def test_settings_that_do_not_fit(given: str, sentence: str) -> None:

@@ -268,7 +268,7 @@ def newer(run: Path) -> str:
         file.write("colour: red\n")
     file = run / "environment.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "napari_uda": "99.0"}))
-    return "colour: there is no such setting (got 'red'); it was made by napari_uda 99.0"
+    return "there is no setting colour; it was made by napari_uda 99.0"
 
 
 def unknown(run: Path) -> str:

@@ -263,7 +263,7 @@ def test_a_weight_scales_its_term(
 
 @pytest.mark.parametrize(("name", "path"), WEIGHTS, ids=_ids)
 def test_a_negative_weight_is_refused(name: str, path: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=f"{path[-1]}.*greater than or equal to 0"):
+    with pytest.raises(InputError, match=f"{path[-1]}.*must be at least 0"):
         uda.api.build_config(name, method=nested(path, -1))
 
 

@@ -207,7 +207,7 @@ def test_a_run_of_a_package_in_another_version(
     text = foreign_run.config_file.read_text()
     foreign_run.config_file.write_text(text.replace("  lr_power:", "  colour: red\n  lr_power:"))
     assert refused(foreign_run) == (
-        f"{foreign_run.config_file}: method.colour: there is no such setting (got 'red'); "
+        f"{foreign_run.config_file}: there is no setting method.colour; "
         "it was made by abroad 1.2, and this is 2.1: use that version"
     )
 

@@ -371,7 +371,7 @@ def test_a_nested_setting_given_in_part_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"data": {"patient_pattern": "(a"}}, "data.patient_pattern: is no regular expression"),
+        ({"data": {"patient_pattern": "(a"}}, "data.patient_pattern is no regular expression"),
         ({"method": {"reliability": {"blur_sigma": [3, -1]}}}, "must be two numbers from 0"),
         ({"data": {"source_intensity": {"window": [9, 1]}}}, "give the lower value first"),
     ],
