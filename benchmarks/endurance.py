@@ -479,17 +479,23 @@ def of_job(dock: Any, begin: Any, rests: Callable[[], bool]) -> Kind:
     )
 
 
+def choose_statistics(dock: Any) -> None:
+    """Adapt by the quickest method; which there are is known when the dock has read its model."""
+    wait_until(lambda: dock.way.count() > 0, "the methods")
+    dock.way.setCurrentIndex(dock.way.findData("bn_adapt"))
+
+
 def segment_kinds(which: str) -> Callable[[Any, Path], tuple[Kind, Callable[[], None]]]:
     def make(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
         dock, close = add_dock(viewer, "Segment")
         dock.reliability.setChecked(False)  # one more vote takes time, not another way
-        dock.way.setCurrentIndex(1)
 
         def rests() -> bool:
             return dock.is_settled and not dock.results.is_counting
 
         begin = {"segment": dock.run, "adapt": dock.adapt, "batch": dock.batch.layers}[which]
         wait_until(begin.isEnabled, "the model")
+        choose_statistics(dock)
         return of_job(dock, begin, rests), close
 
     return make
@@ -716,7 +722,7 @@ class Storm:
             name: viewer.window.add_plugin_dock_widget("napari_uda", name)[1] for name in DOCKS
         }
         self.docks["Translate"].add_model(translator(work))
-        self.docks["Segment"].way.setCurrentIndex(1)
+        choose_statistics(self.docks["Segment"])
         self.out = work / "exported"
         self.open_sample()
         wait_until(no_jobs, "the docks")

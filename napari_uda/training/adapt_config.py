@@ -30,7 +30,7 @@ class AdaptConfig(Config):
     )
     """The source-free method and its settings."""
     steps: int = Field(default=0, ge=0)
-    """Training steps; 0 takes the method's own number for a volume. bn_adapt trains nothing, so it takes none."""
+    """Training steps; 0 takes the method's own number for a volume. A method that trains nothing (bn_adapt) takes none."""
     sizes_ml: dict[str, float] = Field(default_factory=dict)
     """For methods with a prior of sizes (sfda): the expected volumes of all structures in mL, by name, instead of the sizes stored in the run."""
     max_volume_change: float = Field(default=4.0, ge=0)
