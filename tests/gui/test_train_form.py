@@ -339,7 +339,7 @@ def test_settings_of_a_run_fill_the_form(
 
     config = Run.open(tiny_run).config
     form = make_form()
-    form.show_config(config)
+    form.load_settings(tiny_run / "config.yaml")
     shown = form.config()
     assert shown is not None
     assert shown.model_copy(update={"preview_every": 0}) == config

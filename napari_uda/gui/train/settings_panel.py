@@ -201,14 +201,13 @@ class SettingsPanel(Panel):
         self.presets.set_method(name)
         self._show(self._of_preset(), changes)
 
-    def begin_with(self, config: RunConfig, preset: Preset | None = None) -> None:
-        """Show settings from a file or a run, of the method chosen last.
+    def begin_with(self, config: RunConfig, preset: Preset) -> None:
+        """Show settings from a file, of the method chosen last, and offer the file as a preset.
 
         Raises:
             InputError: if the preset is for another method.
         """
-        if preset is not None:
-            self.presets.add(preset)
+        self.presets.add(preset)
         self._show(_for_watching(config), {})
 
     def allow(self, *, loading: bool) -> None:

@@ -158,13 +158,6 @@ class TrainForm(JobDock):
 
     # -- method, settings, run to start from ------------------------------------------------------
 
-    def show_config(self, config: RunConfig) -> None:
-        """Fill the form with the settings of a run, its method and its data."""
-        self.methods.choose(config.method.name)
-        self.settings.begin_with(config)
-        self.data.show_config(config)
-        self._update_buttons()
-
     def load_settings(self, file: Path) -> None:
         """Begin with a YAML file, any part of the settings tree; it is offered as a preset from now on.
 
