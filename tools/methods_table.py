@@ -29,7 +29,8 @@ def methods() -> str:
         family = METHODS[name].family
         return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), name)
 
-    for name in sorted(METHODS, key=order):
+    own = [name for name in METHODS if not METHODS.package(name)]
+    for name in sorted(own, key=order):
         method = METHODS[name]
         needs = ", ".join(text for need, text in NEEDS.items() if need in method.needs)
         if method.needs_init:

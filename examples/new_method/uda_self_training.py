@@ -33,6 +33,8 @@ class SelfTrainingConfig(TranslatingConfig):
     """The method."""
     translation_steps: int = Field(default=10_000, ge=0)
     """Steps of the first stage; 0 takes trained generators from the run `init`."""
+    joint: bool = False
+    """Run the second stage from the first step, while the generators still learn."""
     pseudo_weight: float = Field(default=1.0, ge=0)
     """Weight of the loss on pseudo-labels of the target; 0 is off."""
     sure_share: float = Field(default=0.5, gt=0, le=1)
@@ -76,7 +78,7 @@ class SelfTraining(Method[SelfTrainingConfig]):
                 "translation_steps is 0 and there are no trained generators; give --init with a run "
                 "that has some, or translation_steps above 0"
             )
-        since = runtime.step - config.translation_steps  # steps of the second stage
+        since = runtime.step - (0 if config.joint else config.translation_steps)
         if config.pseudo_weight and since >= 0 and since % config.threshold_every == 0:
             self._measure_thresholds(data, runtime)
 
@@ -101,6 +103,7 @@ class SelfTraining(Method[SelfTrainingConfig]):
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
         translating = runtime.step < self.config.translation_steps
+        teaching = self.config.joint or not translating
         logs = self.translator.structure_check(
             self.segmentor, self.predict_labelled, source.image, source.label, runtime
         )
@@ -109,7 +112,7 @@ class SelfTraining(Method[SelfTrainingConfig]):
         output = self.segmentor(in_target_style)
         terms = {"segmentation": self.supervised_loss(output, source.label)}
 
-        if not translating and self.config.pseudo_weight:
+        if teaching and self.config.pseudo_weight:
             logits = self.segmentor(target.image).logits.float()  # (B, C, H, W)
             confidence, label = logits.detach().softmax(1).max(1)  # (B, H, W)
             sure = confidence >= self.thresholds[label]

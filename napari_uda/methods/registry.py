@@ -173,7 +173,7 @@ def _check(kind: object) -> None:
     for attribute in ("config_class", "family", "paper", "summary", "needs"):
         if not hasattr(kind, attribute):
             raise TypeError(f"{kind.__name__} has no {attribute}")
-    name = kind.config_class().name  # type: ignore[call-arg] # every setting has a default, or this fails
+    name = kind.config_class.model_validate({}).name  # all settings have defaults, or this fails
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name {name!r} has other characters than a to z, 0 to 9 and _")
     if kind.family not in get_args(Family):

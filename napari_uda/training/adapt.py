@@ -160,7 +160,7 @@ def adapt(
     if config is not None and options:
         raise InputError(f"{', '.join(options)} and a config are given; put all into the config")
     if config is None:
-        config = build_adapt_config(options.pop("method", DEFAULT_METHOD), **options)
+        config = build_adapt_config(options.pop("method", None) or DEFAULT_METHOD, **options)
     opened = run if isinstance(run, Run) else Run.open(run)
     _check_sizes(opened, config)
     several = not isinstance(image, (Volume, str, os.PathLike))

@@ -15,6 +15,7 @@ import pytest
 from gui_cases import let_events_pass, progress_bars
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
@@ -23,8 +24,11 @@ from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.models import recent_models
 from napari_uda.gui.segment import dock as dock_module
 from napari_uda.gui.segment.dock import SegmentDock
+from napari_uda.gui.segment.segmenting import Model
 from napari_uda.inference import predict as predict_module
+from napari_uda.methods.registry import METHODS, source_free_methods
 from napari_uda.training import adapt as adapt_module
+from napari_uda.training.adapt_config import AdaptConfig
 
 WAIT_MS = 60_000
 
@@ -276,7 +280,7 @@ def test_dock_opens_while_its_model_is_still_being_read(
 ) -> None:
     go_on, read = threading.Event(), dock_module.read_model
 
-    def slow(path: Path) -> str:
+    def slow(path: Path) -> Model:
         assert go_on.wait(60)
         return read(path)
 
@@ -320,11 +324,22 @@ def adapt(dock: SegmentDock, qtbot: QtBot) -> None:
 
 @pytest.fixture
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapt_module, "STEPS", {"sfda": 2, "bn_adapt": 0, "tent": 2})
+    for name in source_free_methods():
+        fewer = {**METHODS[name].for_a_volume, "steps": 2}
+        monkeypatch.setattr(METHODS[name], "for_a_volume", fewer)
+
+
+def test_every_source_free_method_is_offered_the_usual_one_first(ready: SegmentDock) -> None:
+    names = [ready.way.itemData(index) for index in range(ready.way.count())]
+    assert names[0] == AdaptConfig().method.name
+    assert sorted(names) == sorted(source_free_methods())
+    for index, name in enumerate(names):
+        tip = ready.way.itemData(index, Qt.ItemDataRole.ToolTipRole)
+        assert tip == METHODS[name].summary
 
 
 @pytest.mark.usefixtures("_few_steps")
-@pytest.mark.parametrize("way", ["sfda", "bn_adapt", "tent"])
+@pytest.mark.parametrize("way", source_free_methods())
 def test_adapt_gives_layers_before_and_after(
     way: str, ready: SegmentDock, qtbot: QtBot, tiny_run: Path, data_folder: Path
 ) -> None:

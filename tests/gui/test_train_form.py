@@ -255,7 +255,6 @@ def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
     on_layers.methods.one_scan.click()
     assert on_layers.data.target.uses_layers
     assert on_layers.data.source.isHidden()
-    on_layers.methods.choose("sfda")
     assert "sfda starts from a trained run" in on_layers.status.text()
 
 

@@ -72,7 +72,11 @@ def test_nothing_is_watched_at_first(tab: WatchTab) -> None:
         (("started", "finished"), "se_asa · finished", ["more", "open_folder"]),
         (("started", "stopped"), "can be resumed", ["resume", "open_folder"]),
         (("started", "failed"), "failed: InputError: no labels", ["resume", "open_folder"]),
-        (("started",), "broken off: The training process is gone", ["resume", "open_folder"]),
+        (
+            ("started",),
+            "broken off: The training process ended without saying why",
+            ["resume", "open_folder"],
+        ),
         ((), "not started", ["resume", "open_folder"]),
     ],
 )

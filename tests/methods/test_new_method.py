@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -163,6 +164,16 @@ def test_without_the_package_its_run_says_what_to_install(
             f"which is not installed here; install it (pip install {PACKAGE})\n"
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_it_passes_what_every_method_has_to_pass(environment: Environment, tmp_path: Path) -> None:
+    tests = ROOT / "tests" / "methods" / "test_every_method.py"
+    options = ("-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}")
+    said = python("-m", "pytest", tests, "-k", NAME, *options, environment=environment)
+    passed = re.search(r"^(\d+) passed, \d+ deselected in", said, flags=re.MULTILINE)
+    assert passed is not None, said
+    assert int(passed[1]) > 20
 
 
 def test_nothing_in_napari_uda_knows_of_it() -> None:

@@ -32,6 +32,7 @@ from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.segmenting import (
     SUMMARY,
     Item,
+    Model,
     Result,
     Row,
     adapt_and_segment,
@@ -43,15 +44,6 @@ from napari_uda.gui.segment.segmenting import (
 )
 
 _BATCH = "Segmenting several volumes…"
-_WAYS = (
-    (
-        "class ratios",
-        "sfda",
-        "Low entropy, with structures as large as in the labels the model saw",
-    ),
-    ("statistics", "bn_adapt", "Statistics of batch normalisation only: quick and safe"),
-    ("entropy", "tent", "Statistics and scales of batch normalisation, by entropy"),
-)
 
 
 @dataclass(frozen=True)
@@ -105,14 +97,11 @@ class SegmentDock(ModelDock):
         )
         self.run = button("Run", slot=self._on_run, name="run")
         self.adapt = button("Adapt to this volume", slot=self._on_adapt, name="adapt")
-        self.way = combo_box(
-            ((title, method) for title, method, _ in _WAYS),
-            "What is adapted; the model itself stays as it is",
+        self.way = combo_box(  # filled when the first model has been read
+            tooltip="How the model is adapted; it stays as it is on the disk",
             name="way",
             least_letters=6,
         )
-        for index, (_, _, text) in enumerate(_WAYS):
-            self.way.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
         self.results = ResultView(self.viewer)
         self.legend = self.results.legend
         self.batch = BatchPanel()
@@ -173,14 +162,18 @@ class SegmentDock(ModelDock):
             self,
             "Read the model",
             partial(read_model, path),
-            lambda text: self._on_described(path, text, ""),
-            failed=lambda problem: self._on_described(path, "", problem),
+            lambda model: self._on_described(path, model, ""),
+            failed=lambda problem: self._on_described(path, None, problem),
             quiet=True,
         )
 
-    def _on_described(self, path: Path, text: str, problem: str) -> None:
+    def _on_described(self, path: Path, model: Model | None, problem: str) -> None:
+        if model is not None and not self.way.count():
+            for index, (name, summary) in enumerate(model.ways):
+                self.way.addItem(name, name)
+                self.way.setItemData(index, summary, Qt.ItemDataRole.ToolTipRole)
         if path == self.model:  # not another one by now
-            self.about.setText(text)
+            self.about.setText(model.about if model is not None else "")
             self._model_problem = problem
             self._update_buttons()
 

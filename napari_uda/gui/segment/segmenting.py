@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.layers import Image
 
@@ -62,10 +62,28 @@ class Result:
         return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
 
 
-def read_model(path: Path) -> str:
+@dataclass(frozen=True)
+class Model:
+    """What is known of a model before it is used.
+
+    Attributes:
+        about: what it is.
+        ways: name and summary of each method that can adapt it to a volume, the usual one first.
+    """
+
+    about: str
+    ways: tuple[tuple[str, str], ...]
+
+
+def read_model(path: Path) -> Model:
     """Describe, and import early what the first run would wait for."""
     preload()
-    return describe_model(path)
+    about = describe_model(path)
+    from napari_uda.methods.registry import METHODS, source_free_methods
+    from napari_uda.training.adapt_config import DEFAULT_METHOD
+
+    names = sorted(source_free_methods(), key=lambda name: (name != DEFAULT_METHOD, name))
+    return Model(about, tuple((name, METHODS[name].summary) for name in names))
 
 
 def segment(
@@ -86,9 +104,9 @@ def segment(
 
 
 def adapt_and_segment(
-    model: Path, layer: Image, report: Report, stop: threading.Event, *, method: Any
+    model: Path, layer: Image, report: Report, stop: threading.Event, *, method: str | None
 ) -> Result:
-    """Adapt, and segment before and after."""
+    """Adapt by a method, or by the usual one, and segment before and after."""
     load_torch()
     from napari_uda.training.adapt import adapt
 

@@ -30,14 +30,18 @@ class MethodEntry:
 
 
 def read_methods() -> list[MethodEntry]:
-    """Every method, those of other packages too. Loads torch: for a worker thread."""
+    """Every method there is, those that learn first.
+
+    Those of other packages too. Loads torch: for a worker thread.
+    """
     from napari_uda.methods.registry import METHODS
 
+    learning_first = sorted(METHODS.items(), key=lambda item: not item[1].learns)
     return [
         MethodEntry(
             name, kind.family, kind.paper, kind.summary, frozenset(kind.needs), kind.needs_init
         )
-        for name, kind in METHODS.items()
+        for name, kind in learning_first
     ]
 
 
