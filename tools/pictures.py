@@ -147,14 +147,10 @@ def tab(dock: QWidget, title: str) -> None:
 
 
 def choose_method(dock: QWidget, name: str) -> None:
-    """Click a method in the list of the Train dock."""
+    """Choose a method of the Train dock."""
     methods = part(dock, "methods")
     wait_until(lambda: methods.count() > 0, "the methods")
-    for row in range(methods.count()):
-        if methods.item(row).data(Qt.ItemDataRole.DisplayRole).splitlines()[0] == name:
-            click_row(methods, row)
-            return
-    raise Stuck(f"the method {name} is not offered")
+    pick(methods, f"{name}:")
 
 
 def erase(scene: Scene, prediction: Any, look: Callable[[], None] = lambda: None) -> None:

@@ -50,7 +50,7 @@ from hands import (
     wait_until,
 )
 from napari.utils.notifications import NotificationSeverity, notification_manager
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMainWindow, QWidget
 
 from napari_uda.gui.kit.files import SAMPLES
@@ -249,11 +249,11 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         dock = tour.open("Train", TrainDock)
         form = dock.form
         wait_until(lambda: form.methods.method is not None, "the methods")
-        expect(form.methods.list.count() > 8, "the form lists too few methods")
+        expect(form.methods.methods.count() > 8, "the form lists too few methods")
     with tour.step("method, data folders, preset"):
         _choose_method(form, "se_asa")
-        type_into(form.data.source.folder.line, str(SAMPLES / "ct"))
-        type_into(form.data.target.folder.line, str(SAMPLES / "mr"))
+        type_into(form.data.source.folder.line_edit.native, str(SAMPLES / "ct"))
+        type_into(form.data.target.folder.line_edit.native, str(SAMPLES / "mr"))
         pick(form.settings.presets.first, "cpu_small")
         expect(form.start.isEnabled(), f"Start is not available: {form.status.text()}")
     with tour.step("settings: a wrong number, then fewer warm-up steps"):
@@ -262,7 +262,7 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         expect("batch_size" in form.status.text(), f"the form says '{form.status.text()}'")
         tour.look("a wrong number")
         _set(form, "batch_size", "8")
-        click(form.settings.form.advanced)
+        click(form.settings.form.advanced.toggleButton())
         type_into(form.settings.form.search, "rotation")
         _set(form, "augment.spatial.rotation_deg", "10")
         _set(form, "method.warmup_steps", "60")
@@ -270,7 +270,7 @@ def first_session(tour: Tour, train_seconds: float) -> None:
     with tour.step("Check the data"):
         press(form, "check")
         wait_until(lambda: "checked" in form.status.text().lower(), "the check of the data")
-        form.scroll.ensureWidgetVisible(form.data.reports)
+        form.scrolling.ensureWidgetVisible(form.data.reports)
         expect("nothing is wrong" in form.status.text(), f"the check says: {form.status.text()}")
     with tour.step("Start"):
         press(form, "start")
@@ -324,14 +324,9 @@ def first_session(tour: Tour, train_seconds: float) -> None:
 
 def _choose_method(form: Any, name: str) -> None:
 
-    methods = form.methods.list
-    for row in range(methods.count()):
-        if methods.item(row).data(Qt.ItemDataRole.DisplayRole).splitlines()[0] == name:
-            click_row(methods, row)
-            if form.methods.method.name != name:
-                raise Stuck(f"a click did not choose {name}")
-            return
-    raise Stuck(f"{name} is not offered")
+    pick(form.methods.methods, f"{name}:")
+    if form.methods.method.name != name:
+        raise Stuck(f"the arrow keys did not choose {name}")
 
 
 def _set(form: Any, setting: str, text: str) -> None:
@@ -339,7 +334,7 @@ def _set(form: Any, setting: str, text: str) -> None:
     editor = form.settings.form.findChild(QWidget, setting)
     if editor is None:
         raise Stuck(f"the form shows no setting {setting}")
-    type_into(editor.findChild(QLineEdit), text)
+    type_into(editor if isinstance(editor, QLineEdit) else editor.findChild(QLineEdit), text)
 
 
 def _state(path: Path) -> str:
@@ -405,8 +400,8 @@ def _train_translator(tour: Tour, dock: Any) -> None:
         show_tab(dock.tabs, "New run")
         wait_until(lambda: form.methods.method is not None, "the methods")
         _choose_method(form, "cyclegan")
-        type_into(form.data.source.folder.line, str(SAMPLES / "ct"))
-        type_into(form.data.target.folder.line, str(SAMPLES / "mr"))
+        type_into(form.data.source.folder.line_edit.native, str(SAMPLES / "ct"))
+        type_into(form.data.target.folder.line_edit.native, str(SAMPLES / "mr"))
         _set(form, "steps", "15")
         press(form, "start")
         wait_until(lambda: dock.watch.path is not None and "cyclegan" in dock.watch.path.name, "it")

@@ -24,11 +24,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.kit.fields import make_editor, show_value
+from napari_uda.gui.kit.fields import folder_edit, make_editor, show_value
 from napari_uda.gui.kit.jobs import Looking, Report, background, running
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Following, Panel, delay
-from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
+from napari_uda.gui.kit.widgets import Foldable, SearchableBox, button, check_box, combo_box
 
 # --- panels -----------------------------------------------------------------------------------------
 
@@ -321,6 +321,36 @@ def test_an_empty_line_is_none_where_none_is_allowed(qtbot: QtBot) -> None:
     assert line_of(editor.native).text() == "1"
     line_of(editor.native).clear()
     assert editor.value is None
+
+
+def test_a_folder_is_found_by_its_line_and_may_stay_empty(qtbot: QtBot, tmp_path: Path) -> None:
+    folder = folder_edit("target", "Where the target is", "folder with images/")
+    qtbot.addWidget(folder.native)
+    line = folder.native.findChild(QLineEdit, "target")
+    assert line is not None
+    assert (folder.value, line.placeholderText()) == (None, "folder with images/")
+    line.setText(str(tmp_path))
+    assert folder.value == tmp_path
+    assert folder.choose_btn.native.toolTip() == "Browse for a folder"
+
+
+def test_what_is_typed_in_a_searchable_box_chooses_or_is_taken_back(qtbot: QtBot) -> None:
+    heard: list[int] = []
+    box = SearchableBox("which", heard.append, "which")
+    qtbot.addWidget(box)
+    box.addItems(["apple", "orange", "pineapple"])
+    box.show()
+    line = box.lineEdit()
+    heard.clear()
+    line.selectAll()
+    qtbot.keyClicks(line, "RANG")
+    assert (heard, box.completer().popup().model().rowCount()) == ([], 1)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert (heard, box.currentText()) == ([1], "orange")
+    line.selectAll()
+    qtbot.keyClicks(line, "plum")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert (heard, line.text(), line.cursorPosition()) == ([1], "orange", 0)
 
 
 def test_a_wheel_that_passes_over_a_choice_does_not_change_it(qtbot: QtBot) -> None:

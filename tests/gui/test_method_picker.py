@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 
 from napari_uda.gui.train.method_picker import MethodPicker, read_methods
 from napari_uda.methods.registry import METHODS, source_free_methods
@@ -19,16 +19,33 @@ def picker(qtbot: QtBot) -> MethodPicker:
     return widget
 
 
+def texts(picker: MethodPicker) -> list[str]:
+    return [picker.methods.itemText(index) for index in range(picker.methods.count())]
+
+
 def offered(picker: MethodPicker) -> list[str]:
-    names = [
-        picker.list.item(row).data(Qt.ItemDataRole.UserRole) for row in range(picker.list.count())
-    ]
+    names = [picker.methods.itemData(index) for index in range(picker.methods.count())]
     return sorted(name for name in names if name)
 
 
+def can_be_chosen(picker: MethodPicker, index: int) -> bool:
+    model = picker.methods.model()
+    return bool(model.flags(model.index(index, 0)) & Qt.ItemFlag.ItemIsEnabled)
+
+
 def headers(picker: MethodPicker) -> list[str]:
-    items = [picker.list.item(row) for row in range(picker.list.count())]
-    return [item.text() for item in items if item.flags() == Qt.ItemFlag.NoItemFlags]
+    return [text for index, text in enumerate(texts(picker)) if not can_be_chosen(picker, index)]
+
+
+def click(picker: MethodPicker, name: str, qtbot: QtBot) -> None:
+    """Choose in the list that a click on the arrow opens."""
+    picker.methods.showPopup()
+    view = picker.methods.view()
+    index = picker.methods.model().index(picker.methods.findData(name), 0)
+    view.scrollTo(index)
+    place = view.visualRect(index).center()
+    qtbot.mouseMove(view.viewport(), place)
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
 def needing(*needs: str) -> list[str]:
@@ -88,21 +105,25 @@ def test_families_head_their_methods_and_bounds_come_last(picker: MethodPicker) 
 
 
 def test_each_method_tells_its_idea_and_paper(picker: MethodPicker) -> None:
-    texts = [picker.list.item(row).text() for row in range(picker.list.count())]
     kind = METHODS["se_asa"]
-    assert f"se_asa\n{kind.summary}. {kind.paper}." in texts
-    assert any(text.startswith("sfda\n") and "trained run" in text for text in texts)
+    assert f"se_asa: {kind.summary}" in texts(picker)
+    picker.choose("se_asa")
+    assert picker.about.text().lower() == f"{kind.summary}. {kind.paper}.".lower()
+    assert picker.methods.currentText() == f"se_asa: {kind.summary}"
+    assert picker.methods.lineEdit().cursorPosition() == 0  # the name is what is seen of it
+    picker.choose("sfda")
+    assert picker.about.text().endswith("It starts from a trained run.")
+    tips = [
+        picker.methods.itemData(index, Qt.ItemDataRole.ToolTipRole)
+        for index in range(picker.methods.count())
+    ]
+    assert picker.about.text() in tips
 
 
 def test_choice_is_told_once_and_kept_while_it_fits(picker: MethodPicker, qtbot: QtBot) -> None:
     chosen: list[str] = []
     picker.method_chosen.connect(chosen.append)
-    row = next(
-        r for r in range(picker.list.count()) if picker.list.item(r).text().startswith("se_asa")
-    )
-    picker.list.scrollToItem(picker.list.item(row))
-    place = picker.list.visualItemRect(picker.list.item(row)).center()
-    qtbot.mouseClick(picker.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    click(picker, "se_asa", qtbot)
     assert picker.method is not None
     assert picker.method.name == "se_asa"
     picker.target_labels.click()
@@ -113,10 +134,37 @@ def test_choice_is_told_once_and_kept_while_it_fits(picker: MethodPicker, qtbot:
 
 
 def test_header_cannot_be_chosen(picker: MethodPicker, qtbot: QtBot) -> None:
-    before = picker.method
-    place = picker.list.visualItemRect(picker.list.item(0)).center()
-    qtbot.mouseClick(picker.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    before, line = picker.method, picker.methods.lineEdit()
+    picker.methods.showPopup()
+    view = picker.methods.view()
+    place = view.visualRect(picker.methods.model().index(0, 0)).center()
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert picker.method == before
+    picker.methods.hidePopup()
+    line.selectAll()
+    qtbot.keyClicks(line, headers(picker)[-1])
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert picker.method == before
+    assert before is not None
+    assert line.text().startswith(f"{before.name}: ")
+
+
+def test_method_is_found_by_typing_a_part_of_its_idea(picker: MethodPicker, qtbot: QtBot) -> None:
+    line = picker.methods.lineEdit()
+    line.selectAll()
+    qtbot.keyClicks(line, "lowers entropy where")
+    popup = picker.methods.completer().popup()
+    assert popup.isVisible()
+    assert popup.model().rowCount() == 1
+    qtbot.keyClick(popup, Qt.Key.Key_Return)
+    assert picker.method is not None
+    assert picker.method.name == "se_asa"
+    assert line.text() == picker.methods.itemText(picker.methods.findData("se_asa"))
+    line.selectAll()
+    qtbot.keyClicks(line, "no such method")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert picker.method.name == "se_asa"
+    assert line.text().startswith("se_asa: ")
 
 
 def test_choosing_by_name_ticks_what_it_needs(picker: MethodPicker) -> None:
@@ -130,17 +178,10 @@ def test_choosing_by_name_ticks_what_it_needs(picker: MethodPicker) -> None:
         picker.choose("no_such")
 
 
-def test_clicked_method_is_the_marked_one_also_at_the_edge_of_the_list(
-    picker: MethodPicker, qtbot: QtBot
-) -> None:
-    view = picker.list.viewport()
+def test_last_method_of_the_list_can_be_clicked(picker: MethodPicker, qtbot: QtBot) -> None:
     picker.resize(300, 300)
-    last = picker.list.itemAt(view.rect().bottomLeft() + QPoint(20, -4))
-    assert last is not None
-    assert picker.list.visualItemRect(last).bottom() > view.rect().bottom()
-    qtbot.mouseClick(
-        view, Qt.MouseButton.LeftButton, pos=QPoint(20, picker.list.visualItemRect(last).top() + 4)
-    )
-    assert picker.list.selectedItems() == [last]
+    last = picker.methods.itemData(picker.methods.count() - 1)
+    click(picker, last, qtbot)
     assert picker.method is not None
-    assert picker.method.name == last.data(Qt.ItemDataRole.UserRole)
+    assert picker.method.name == last
+    assert picker.methods.currentData() == last

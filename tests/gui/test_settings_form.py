@@ -7,26 +7,32 @@ from typing import Any, Literal
 
 import pytest
 import yaml
+from magicgui.widgets import CheckBox, ComboBox, TupleEdit
 from pydantic import Field
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QFormLayout, QLabel
+from qtpy.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
 
 from napari_uda.core.config import Config
-from napari_uda.gui.train.setting_fields import (
-    ChoiceEditor,
-    FieldEditor,
-    NumberEditor,
-    PathEditor,
-    SwitchEditor,
-    TextEditor,
-    TupleEditor,
-    YamlEditor,
+from napari_uda.gui.kit.fields import (
+    IntegerEdit,
+    MappingEdit,
+    NumberEdit,
+    PathEdit,
+    TextEdit,
+    YamlEdit,
     number_text,
 )
-from napari_uda.gui.train.setting_rows import WARNING, SettingGroup
-from napari_uda.gui.train.settings_form import SettingsForm
+from napari_uda.gui.train.settings_form import WARNING, SettingGroup, SettingsForm
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config, list_recipes, read_recipe
@@ -90,25 +96,26 @@ def opened(qtbot: QtBot, config: Config, **options: Any) -> SettingsForm:
     """A form with every editor built."""
     form = SettingsForm(config, **options)
     qtbot.addWidget(form)
-    form.advanced.setChecked(True)
+    form.advanced.set_open(True)
     for section in form.findChildren(SettingGroup):
-        section.header.setChecked(True)
+        section.set_open(True)
     form.show()
     return form
 
 
-def editor(form: SettingsForm, path: str) -> Any:
-    return form.findChild(FieldEditor, path)
+def native(form: SettingsForm, path: str) -> Any:
+    """The widget of Qt that edits a setting."""
+    return form.findChild(QWidget, path)
 
 
-def editors(form: SettingsForm) -> dict[str, Any]:
-    """The editors that were built, by setting, as they stand."""
-    return {one.objectName(): one for one in form.findChildren(FieldEditor) if one.objectName()}
+def line(form: SettingsForm, path: str) -> QLineEdit:
+    widget = native(form, path)
+    return widget if isinstance(widget, QLineEdit) else widget.findChild(QLineEdit)
 
 
 def label(form: SettingsForm, path: str) -> QLabel:
     """The name in front of an editor."""
-    return next(one for one in form.findChildren(QLabel) if one.buddy() is editor(form, path))
+    return next(one for one in form.findChildren(QLabel) if one.buddy() is native(form, path))
 
 
 def sentence_of(form: SettingsForm, path: str) -> str:
@@ -132,37 +139,41 @@ def leaves(config: Config, prefix: str = "") -> dict[str, Any]:
 
 
 def type_into(qtbot: QtBot, form: SettingsForm, path: str, text: str) -> None:
-    line = editor(form, path).line
-    line.selectAll()
-    qtbot.keyClick(line, Qt.Key.Key_Delete)
-    qtbot.keyClicks(line, text)
+    line(form, path).selectAll()
+    qtbot.keyClick(line(form, path), Qt.Key.Key_Delete)
+    qtbot.keyClicks(line(form, path), text)
 
 
 def shown_values(form: SettingsForm) -> dict[str, Any]:
     """What stands in the editors."""
-    return {path: one.value() for path, one in editors(form).items()}
+    return {path: one.value for path, one in form.editors.items()}
 
 
 def test_every_kind_of_field_gets_its_editor(qtbot: QtBot) -> None:
     form = opened(qtbot, Every())
-    kinds = {path: type(one) for path, one in editors(form).items()}
+    kinds = {path: type(one) for path, one in form.editors.items()}
     assert kinds == {
-        "count": NumberEditor,
-        "width_mm": NumberEditor,
-        "on": SwitchEditor,
-        "name": TextEditor,
-        "weights": PathEditor,
-        "folder": PathEditor,
-        "limit": NumberEditor,
-        "note": TextEditor,
-        "window": TupleEditor,
-        "sizes": YamlEditor,
-        "order": YamlEditor,
-        "inner.rate": NumberEditor,
-        "inner.kind": ChoiceEditor,
+        "count": IntegerEdit,
+        "width_mm": NumberEdit,
+        "on": CheckBox,
+        "name": TextEdit,
+        "weights": PathEdit,
+        "folder": PathEdit,
+        "limit": NumberEdit,
+        "note": TextEdit,
+        "window": TupleEdit,
+        "sizes": MappingEdit,
+        "order": YamlEdit,
+        "inner.rate": NumberEdit,
+        "inner.kind": ComboBox,
     }
-    assert editor(form, "folder").browse.toolTip() == "Browse for a folder"
-    assert editor(form, "weights").browse.toolTip() == "Browse for a file"
+    assert [native(form, path).objectName() for path in form.editors] == list(form.editors)
+    assert browse(form, "folder").toolTip() == "Browse for a folder"
+    assert browse(form, "weights").toolTip() == "Browse for a file"
+
+
+def browse(form: SettingsForm, path: str) -> QPushButton:
+    return native(form, path).findChild(QPushButton)
 
 
 def test_values_of_every_kind_survive_the_editors(qtbot: QtBot) -> None:
@@ -214,13 +225,13 @@ def test_every_recipe_survives_the_form(qtbot: QtBot, method: str, name: str) ->
 
 def test_number_stays_as_it_was_typed(qtbot: QtBot) -> None:
     form = opened(qtbot, Every())
-    assert editor(form, "inner.rate").line.text() == "2.5e-4"
+    assert line(form, "inner.rate").text() == "2.5e-4"
     type_into(qtbot, form, "inner.rate", "0.00050")
     assert form.values()["inner"]["rate"] == 5e-4
     form.set_values({"inner": {"rate": 5e-4}})
-    assert editor(form, "inner.rate").line.text() == "0.00050"
+    assert line(form, "inner.rate").text() == "0.00050"
     form.set_values({"inner": {"rate": 0.25}})
-    assert editor(form, "inner.rate").line.text() == "0.25"
+    assert line(form, "inner.rate").text() == "0.25"
 
 
 @pytest.mark.parametrize(
@@ -269,8 +280,8 @@ def test_what_does_not_fit_is_said_beside_the_field(
     type_into(qtbot, form, path, text)
     assert sentence_of(form, path) == (sentence or "")
     assert form.problems() == ({path: sentence} if sentence else {})
-    assert not any(sentence_of(form, other) for other in editors(form) if other != path)
-    assert group(form, path.rpartition(".")[0]).header.text().startswith("⚠") == bool(sentence)
+    assert not any(sentence_of(form, other) for other in form.editors if other != path)
+    assert group(form, path.rpartition(".")[0]).text().startswith("⚠") == bool(sentence)
     form.reset()
     assert form.problems() == {}
     assert sentence_of(form, path) == ""
@@ -294,7 +305,7 @@ def test_changes_name_what_differs_from_the_preset(qtbot: QtBot) -> None:
     assert form.changes() == {}
     with qtbot.waitSignal(form.changed):
         type_into(qtbot, form, "method.prototype_weight", "0.5")
-    qtbot.mouseClick(editor(form, "deterministic").box, Qt.MouseButton.LeftButton)
+    native(form, "deterministic").click()
     assert form.changes() == {"method": {"prototype_weight": 0.5}, "deterministic": True}
     weight = label(form, "method.prototype_weight")
     assert weight.font().bold()
@@ -332,12 +343,12 @@ def test_basic_settings_stand_first_and_the_others_wait_closed(qtbot: QtBot) -> 
     )
     qtbot.addWidget(form)
     form.show()
-    assert list(editors(form)) == ["steps", "data.size"]
+    assert list(form.editors) == ["steps", "data.size"]
     assert label(form, "data.size").text() == "data size"
     # all but those two, the hidden one and the method's name
     assert form.advanced.text() == f"Advanced ({len(leaves(build_config('advent'))) - 4} settings)"
     assert not form.search.isVisible()
-    form.advanced.click()
+    form.advanced.toggleButton().click()
     assert form.search.isVisible()
     assert "data.source" not in [p for s in form.findChildren(SettingGroup) for p in s.paths]
     form.set_values({"data": {"source": Path("ct")}})
@@ -348,16 +359,16 @@ def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
     form = SettingsForm(build_config("advent"))
     qtbot.addWidget(form)
     form.show()
-    form.advanced.click()
+    form.advanced.toggleButton().click()
     qtbot.keyClicks(form.search, "blur")
-    visible = [path for path, one in editors(form).items() if one.isVisible()]
+    visible = [path for path in form.editors if native(form, path).isVisible()]
     assert visible == ["method.reliability.blur_probability", "method.reliability.blur_sigma"]
     form.search.clear()
-    assert not any(one.isVisible() for one in editors(form).values())
+    assert not any(native(form, path).isVisible() for path in form.editors)
     assert all(section.isVisible() for section in form.findChildren(SettingGroup))
     reliability = group(form, "method.reliability")
-    reliability.header.click()
-    assert all(editor(form, path).isVisible() for path in reliability.paths)
+    reliability.toggleButton().click()
+    assert all(native(form, path).isVisible() for path in reliability.paths)
 
 
 def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
@@ -372,7 +383,7 @@ def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:
 
 def test_wheel_over_a_choice_scrolls_and_does_not_choose(qtbot: QtBot) -> None:
     form = opened(qtbot, build_config("advent"))
-    box = editor(form, "data.axis").box
+    box = native(form, "data.axis")
     event = QWheelEvent(
         QPointF(3, 3),
         QPointF(3, 3),
@@ -392,15 +403,12 @@ def test_wheel_over_a_choice_scrolls_and_does_not_choose(qtbot: QtBot) -> None:
 def test_browsed_path_counts_as_typed(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_uda.gui.train import setting_fields
-
     form = opened(qtbot, Every())
-    chooser = setting_fields.QFileDialog
-    monkeypatch.setattr(chooser, "getExistingDirectory", lambda *_: str(tmp_path))
-    editor(form, "folder").browse.click()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: str(tmp_path))
+    browse(form, "folder").click()
     assert form.changes() == {"folder": tmp_path}
-    monkeypatch.setattr(chooser, "getExistingDirectory", lambda *_: "")
-    editor(form, "folder").browse.click()  # cancelled
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_, **__: "")
+    browse(form, "folder").click()  # cancelled
     assert form.changes() == {"folder": tmp_path}
 
 
@@ -428,8 +436,8 @@ def test_long_names_stand_above_their_fields_in_a_narrow_dock(qtbot: QtBot) -> N
     form.resize(260, 900)
     qtbot.waitUntil(lambda: form.width() == 260)
     assert form.minimumSizeHint().width() <= 300
-    layout = group(form, "method").form()
+    layout = group(form, "method").rows
     assert layout.rowWrapPolicy() == QFormLayout.RowWrapPolicy.WrapLongRows
-    field = editor(form, "method.entropy_maximisation_weight")
+    field = native(form, "method.entropy_maximisation_weight")
     assert layout.labelForField(field) is label(form, "method.entropy_maximisation_weight")
-    assert field.line.width() >= 84
+    assert field.width() >= 84

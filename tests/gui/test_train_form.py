@@ -15,7 +15,7 @@ from gui_cases import LABELS, ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
@@ -25,9 +25,8 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import displayed
 from napari_uda.gui.kit.layers import labels_arguments
 from napari_uda.gui.kit.models import remember_model
-from napari_uda.gui.train import layer_folder, run_preparation, settings_panel
-from napari_uda.gui.train.setting_fields import FieldEditor
-from napari_uda.gui.train.setting_rows import SettingGroup
+from napari_uda.gui.train import run_preparation
+from napari_uda.gui.train.settings_form import SettingGroup
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config
@@ -88,8 +87,7 @@ def on_layers(make_form: Callable[..., TrainForm], tmp_path: Path) -> TrainForm:
 
 
 def name_run(form: TrainForm, folder: Path) -> None:
-    form.run_dir.set_value(folder)
-    form.run_dir.edited.emit()
+    form.run_dir.value = folder
 
 
 def settings_of(form: TrainForm) -> Any:
@@ -183,11 +181,11 @@ def test_source_only_starts_without_a_target(
 
 def test_settings_of_both_methods_are_kept_when_the_method_changes(ready: TrainForm) -> None:
     settings_of(ready).set_values({"steps": 33, "method": {"adversary": {"main_weight": 0.5}}})
-    settings_of(ready).advanced.click()
+    settings_of(ready).advanced.toggleButton().click()
     ready.methods.choose("source_only")
     assert values_of(ready).method.name == "source_only"
     assert settings_of(ready).changes() == {"steps": 33}
-    assert settings_of(ready).advanced.isChecked()
+    assert settings_of(ready).advanced.isExpanded()
     ready.methods.choose("se_asa")
     assert values_of(ready).method.name == "se_asa"
     assert values_of(ready).method.prototype_weight == 0.016  # type: ignore[attr-defined]
@@ -196,7 +194,7 @@ def test_settings_of_both_methods_are_kept_when_the_method_changes(ready: TrainF
 
 def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
     ready.methods.choose("se_asa")
-    basic = [one.objectName() for one in settings_of(ready).findChildren(FieldEditor)]
+    basic = list(settings_of(ready).editors)
     assert basic == [
         "steps",
         "batch_size",
@@ -264,7 +262,7 @@ def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
 
 
 def answer_file(monkeypatch: pytest.MonkeyPatch, kind: str, file: Path | str) -> None:
-    monkeypatch.setattr(settings_panel.QFileDialog, kind, lambda *_: (str(file), ""))
+    monkeypatch.setattr(QFileDialog, kind, lambda *_: (str(file), ""))
 
 
 def test_saved_settings_load_again(
@@ -340,7 +338,7 @@ def test_settings_of_a_run_fill_the_form(
 
     config = Run.open(tiny_run).config
     form = make_form()
-    form.show_config(config)
+    form.load_settings(tiny_run / "config.yaml")
     shown = form.config()
     assert shown is not None
     assert shown.model_copy(update={"preview_every": 0}) == config
@@ -368,8 +366,7 @@ def test_says_what_is_missing(
     assert not form.settings.save.isEnabled()
     settings_of(form).reset()
     assert form.start.isEnabled()
-    form.run_dir.line.clear()
-    form.run_dir.edited.emit()
+    form.run_dir.line_edit.native.clear()
     assert form.status.text() == "Choose a new folder for the run."
     form.methods.source.click()
     form.methods.target.click()
@@ -388,16 +385,16 @@ def test_run_folder_is_named_after_the_method_until_the_user_names_it(
 ) -> None:
     form = make_form()
     form.methods.choose("advent")
-    first = form.run_dir.value()
+    first = form.run_dir.value
     assert first.parent == tmp_path / "runs"
     assert first.name.endswith("_advent")
     first.mkdir(parents=True)
     form.methods.choose("se_asa")
     form.methods.choose("advent")
-    assert form.run_dir.value() != first
+    assert form.run_dir.value != first
     name_run(form, tmp_path / "mine")
     form.methods.choose("se_asa")
-    assert form.run_dir.value() == tmp_path / "mine"
+    assert form.run_dir.value == tmp_path / "mine"
 
 
 def test_next_run_gets_a_folder_of_its_own_beside_the_last(
@@ -406,13 +403,13 @@ def test_next_run_gets_a_folder_of_its_own_beside_the_last(
     start(ready, qtbot)
     ready.hide()  # the dock shows the run
     ready.show()
-    assert ready.run_dir.value().parent == tmp_path
-    assert ready.run_dir.value() != tmp_path / "run"
-    assert ready.run_dir.value().name.endswith("_advent")
+    assert ready.run_dir.value.parent == tmp_path
+    assert ready.run_dir.value != tmp_path / "run"
+    assert ready.run_dir.value.name.endswith("_advent")
     name_run(ready, tmp_path / "mine")
     ready.hide()
     ready.show()
-    assert ready.run_dir.value() == tmp_path / "mine"
+    assert ready.run_dir.value == tmp_path / "mine"
 
 
 def test_start_from_takes_network_and_slices_of_that_run(
@@ -420,8 +417,7 @@ def test_start_from_takes_network_and_slices_of_that_run(
 ) -> None:
     ready.methods.choose("sfda")
     assert "choose its folder under Start from" in ready.status.text()
-    ready.data.init.set_value(tiny_run)
-    ready.data.init.edited.emit()
+    ready.data.init.value = tiny_run
     qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
     assert settings_of(ready).changes() == {
         "data": {"size": 32},
@@ -443,15 +439,14 @@ def test_known_runs_are_offered_to_start_from(
     assert titles[0].startswith("Shipped model")
     assert titles.count(f"tiny ({tiny_run.parent.name})") == 1
     menu.actions()[titles.index(f"tiny ({tiny_run.parent.name})")].trigger()
-    assert ready.data.init.value() == tiny_run
+    assert ready.data.init.value == tiny_run
     qtbot.waitUntil(lambda: "those of tiny" in ready.status.text(), timeout=WAIT_MS)
 
 
 def test_start_from_a_folder_that_is_no_run_is_said(
     ready: TrainForm, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    ready.data.init.set_value(tmp_path)
-    ready.data.init.edited.emit()
+    ready.data.init.value = tmp_path
     qtbot.waitUntil(lambda: "is not a run folder" in ready.status.text(), timeout=WAIT_MS)
     assert "is not a run folder" in fail_to_start(ready, qtbot)
 
@@ -578,7 +573,7 @@ def test_cancelled_while_layers_are_written_leaves_no_folder(
         reached.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr(layer_folder, "write_volume", slow)
+    monkeypatch.setattr(run_preparation, "write_volume", slow)
     cancel_start(on_layers, qtbot, reached, go_on)
     assert list((tmp_path / "runs").glob("*")) == []
 
@@ -710,14 +705,14 @@ def test_everything_fits_a_narrow_dock(on_layers: TrainForm, qtbot: QtBot) -> No
     on_layers.methods.choose("se_asa")
     on_layers.data.check.click()
     qtbot.waitUntil(lambda: on_layers.is_settled, timeout=WAIT_MS)
-    settings_of(on_layers).advanced.click()
+    settings_of(on_layers).advanced.toggleButton().click()
     for section in settings_of(on_layers).findChildren(SettingGroup):
-        section.header.click()
+        section.toggleButton().click()
     on_layers.resize(300, 700)
     qtbot.waitUntil(lambda: on_layers.width() == 300)
-    content = on_layers.scroll.widget()
+    content = on_layers.scrolling.widget()
     assert content is not None
-    room = on_layers.scroll.viewport().width()
+    room = on_layers.scrolling.viewport().width()
     qtbot.waitUntil(lambda: content.width() <= room)
     wide = [
         child.objectName() or type(child).__name__
@@ -735,19 +730,20 @@ def test_data_and_settings_stay_together_while_the_form_shrinks(
         above = ready.data.mapTo(ready, ready.data.rect().bottomLeft()).y()
         return int(ready.settings.mapTo(ready, ready.settings.rect().topLeft()).y() - above)
 
-    content, form = ready.scroll.widget(), ready.settings.form
+    content, form = ready.scrolling.widget(), ready.settings.form
     assert content is not None
     assert form is not None
+    let_events_pass()  # all is laid out
     before, basic_height = gap(), content.height()
-    form.advanced.click()
-    qtbot.waitUntil(lambda: content.height() > 1.5 * basic_height)
+    form.advanced.toggleButton().click()
+    qtbot.waitUntil(lambda: content.height() > 1.2 * basic_height)
     form.search.setText("rotation")
     assert gap() == before  # at once, not only when all is laid out again
 
 
 def test_settings_stand_beside_the_data_in_a_wide_dock(ready: TrainForm, qtbot: QtBot) -> None:
     def place(widget: QWidget) -> tuple[int, int]:
-        content = ready.scroll.widget()
+        content = ready.scrolling.widget()
         assert content is not None
         point = widget.mapTo(content, widget.rect().topLeft())
         return point.x(), point.y()
@@ -789,7 +785,7 @@ def test_settings_file_of_a_finished_run_can_be_loaded(
     config = build_config("se_asa", data={"source": data_folder}, init=tmp_path, preview_every=3)
     write_text(tmp_path / "config.yaml", dump_config(config))
     ready.load_settings(tmp_path / "config.yaml")
-    assert ready.data.init.value() == tmp_path
+    assert ready.data.init.value == tmp_path
     shown = ready.config()
     assert shown is not None
     assert shown.data.source == data_folder

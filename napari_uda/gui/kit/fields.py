@@ -17,9 +17,10 @@ from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, create_widget
 from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
 from pydantic.fields import FieldInfo
-from qtpy.QtWidgets import QComboBox, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QWidget
 
-from napari_uda.gui.kit.widgets import ignore_wheel, make_narrow
+from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.widgets import ignore_wheel, make_narrow, named
 
 Editor = ValueWidget[Any] | ValuedContainerWidget[Any]
 """Has `value`, `native` (the widget of Qt) and `changed`, which says that there is another value to read."""
@@ -45,7 +46,8 @@ def make_editor(field: FieldInfo, name: str, tooltip: str = "") -> Editor:
         shown = [("none" if one is None else str(one), one) for one in choices]
         made = ComboBox(name=name, choices=shown, nullable=optional, tooltip=tooltip)
     elif kind is bool and not optional:
-        made = CheckBox(name=name, text="", tooltip=tooltip)
+        made = CheckBox(name=name, tooltip=tooltip)
+        made.native.setText("")  # magicgui takes the name for an empty text
     elif kind is Path:
         of_folder = "folder" in (field.description or "").lower()
         mode = FileDialogMode.EXISTING_DIRECTORY if of_folder else FileDialogMode.EXISTING_FILE
@@ -62,6 +64,15 @@ def make_editor(field: FieldInfo, name: str, tooltip: str = "") -> Editor:
             special = MappingEdit if origin is dict else YamlEdit
         made = special(name=name, **options)
     _dress(made.native, name)
+    return made
+
+
+def folder_edit(name: str, tooltip: str, placeholder: str = "") -> PathEdit:
+    """A line for a folder, which may stay empty, with a button that browses; `name` is the line's."""
+    made = PathEdit(mode=FileDialogMode.EXISTING_DIRECTORY, nullable=True, tooltip=tooltip)
+    _dress(made.native, "")
+    line = named(made.line_edit.native, name)
+    line.setPlaceholderText(placeholder)
     return made
 
 
@@ -82,8 +93,9 @@ class TextEdit(LineEdit):
         return None if self._nullable and not text.strip() else self.read(text)
 
     def set_value(self, value: Any) -> None:
-        """Write a value."""
+        """Write a value; of a long one the beginning is seen."""
         super().set_value("" if value is None else self.write(value))
+        self.native.setCursorPosition(0)
 
     def read(self, text: str) -> Any:
         """What a text means; the text itself when it means nothing."""
@@ -152,9 +164,22 @@ class MappingEdit(YamlEdit):
 class PathEdit(FileEdit):
     """A path, typed or browsed; it stays relative when it is."""
 
-    @property
-    def _btn_text(self) -> str:
-        return "…"
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._of_folder = self.mode is FileDialogMode.EXISTING_DIRECTORY
+        self.choose_btn.text = "…"
+        self.choose_btn.tooltip = f"Browse for a {'folder' if self._of_folder else 'file'}"
+        self.choose_btn.changed.disconnect()  # magicgui asks without an owner, with "…" for a title
+        self.choose_btn.changed.connect(guarded(self._browse))
+
+    def _browse(self) -> None:
+        start = self.line_edit.value
+        if self._of_folder:
+            chosen = QFileDialog.getExistingDirectory(self.native, "Choose a folder", start)
+        else:
+            chosen, _ = QFileDialog.getOpenFileName(self.native, "Choose a file", start)
+        if chosen:
+            self.value = Path(chosen)
 
     def get_value(self) -> Path | None:
         """The path; None for an empty line where the field may be None."""
@@ -164,6 +189,7 @@ class PathEdit(FileEdit):
     def set_value(self, value: Any) -> None:
         """Write a path."""
         self.line_edit.value = "" if value is None else str(value)
+        self.line_edit.native.setCursorPosition(0)
 
 
 def number_text(value: float) -> str:

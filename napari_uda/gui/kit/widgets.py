@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QStandardItemModel
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QHeaderView,
     QLabel,
+    QLineEdit,
     QPushButton,
     QSizePolicy,
     QTableWidget,
@@ -21,13 +22,16 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QCollapsible, QSearchableComboBox
 
 Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
 Button = TypeVar("Button", bound=QAbstractButton)
 
 _SWATCH_PIXELS = 14
+_ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
+# napari's own colours of a checked button are those of something that is switched on
+_TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
 _ANY_HEIGHT = 16_777_215  # Qt's QWIDGETSIZE_MAX, which the bindings do not name
 
 
@@ -141,8 +145,9 @@ class Foldable(QCollapsible):
     def __init__(
         self, title: str, content: QWidget, name: str = "", *, opened: bool = False
     ) -> None:
-        super().__init__(title, expandedIcon="▼", collapsedIcon="▶")
+        super().__init__(title, expandedIcon=_arrow("▼"), collapsedIcon=_arrow("▶"))
         named(self, name)
+        self.toggleButton().setStyleSheet(_TITLE_STYLE)
         self.setDuration(0)  # at once: what is animated is cut off meanwhile
         outer, former = self.layout(), self.content()
         if outer is not None:
@@ -165,6 +170,61 @@ class Foldable(QCollapsible):
         self.content().setMaximumHeight(_ANY_HEIGHT)
 
 
+class SearchableBox(QSearchableComboBox):
+    """A choice among many items, found by typing any part of one; Return takes the first that has it.
+
+    Whoever changes the items while signals are blocked calls `show_chosen` after that.
+    """
+
+    def __init__(
+        self,
+        tooltip: str = "",
+        slot: Slot | None = None,
+        name: str = "",
+        *,
+        least_letters: int = 12,
+    ) -> None:
+        super().__init__()
+        ignore_wheel(make_narrow(named(self, name, tooltip), least_letters))
+        self._line = QLineEdit()
+        self.setLineEdit(self._line)
+        self.setCompleter(self.completer_object)
+        self._line.returnPressed.connect(self._choose_first)
+        self._line.editingFinished.connect(self.show_chosen)
+        self.currentIndexChanged.connect(self.show_chosen)
+        if slot is not None:
+            self.currentIndexChanged.connect(slot)
+
+    def add(self, text: str, data: object = None, tooltip: str = "") -> None:
+        """Add an item that can be chosen."""
+        self.insertItem(self.count(), text, data)
+        self.setItemData(self.count() - 1, tooltip, Qt.ItemDataRole.ToolTipRole)
+
+    def add_title(self, text: str) -> None:
+        """Add the title of the items that follow; it cannot be chosen."""
+        self.add(text)
+        model = self.model()
+        assert isinstance(model, QStandardItemModel)  # as long as nobody gives another one
+        title = model.item(model.rowCount() - 1)
+        title.setFlags(Qt.ItemFlag.NoItemFlags)
+        font = title.font()
+        font.setBold(True)
+        title.setFont(font)
+
+    def show_chosen(self) -> None:
+        """Show the beginning of the chosen item, also in the place of a text that is no item."""
+        self.setEditText(self.itemText(self.currentIndex()))
+        self._line.setCursorPosition(0)
+
+    def _choose_first(self) -> None:
+        typed, model = self._line.text().strip().lower(), self.model()
+        for index in range(self.count()):
+            can_be_chosen = model.flags(model.index(index, 0)) & Qt.ItemFlag.ItemIsEnabled
+            if typed and can_be_chosen and typed in self.itemText(index).lower():
+                self.setCurrentIndex(index)
+                return
+
+
 def swatch(colour: str) -> QIcon:
     """The small square that shows a colour beside a name, with rounded corners."""
     pixmap = QPixmap(QSize(_SWATCH_PIXELS, _SWATCH_PIXELS))
@@ -174,6 +234,17 @@ def swatch(colour: str) -> QIcon:
     painter.setBrush(QColor(colour))
     painter.setPen(Qt.PenStyle.NoPen)
     painter.drawRoundedRect(0, 0, _SWATCH_PIXELS, _SWATCH_PIXELS, 3, 3)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def _arrow(letter: str) -> QIcon:
+    """An arrow in a grey that is seen on the dark and on the light theme of napari."""
+    pixmap = QPixmap(_ARROW_PIXELS, _ARROW_PIXELS)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setPen(QColor(_ARROW_COLOUR))
+    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, letter)
     painter.end()
     return QIcon(pixmap)
 

@@ -8,10 +8,12 @@ from html import escape
 import numpy as np
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
 from napari_uda.data.check import DomainReport, Problem, sizes_text
-from napari_uda.gui.train.setting_fields import number_text
+from napari_uda.gui.kit.fields import number_text
+from napari_uda.gui.kit.layout import Part, column, row
+from napari_uda.gui.kit.widgets import label
 
 _MOST_PROBLEMS = 12
 _HEIGHT_PX = 48
@@ -23,23 +25,21 @@ class DataCheck(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.domains: dict[str, DomainView] = {}
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._blocks = column(of=self, margin=0)
         self.setVisible(False)
 
     def show_reports(self, reports: Mapping[str, DomainReport]) -> None:
         """Show these, by title of the domain, in the place of those before."""
         self.clear()
         for title, report in reports.items():
-            view = DomainView(title, report)
-            self.domains[title] = view
-            self._layout.addWidget(view)
+            self.domains[title] = DomainView(title, report)
+            self._blocks.addWidget(self.domains[title])
         self.setVisible(bool(reports))
 
     def clear(self) -> None:
         """Show nothing."""
         for view in self.domains.values():
-            self._layout.removeWidget(view)
+            self._blocks.removeWidget(view)
             view.hide()
             view.deleteLater()
         self.domains = {}
@@ -59,28 +59,25 @@ class DomainView(QWidget):
     def __init__(self, title: str, report: DomainReport, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(f"check_{title.lower()}")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 4)
-        layout.setSpacing(2)
         self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
-        layout.addWidget(self.facts)
         self.histogram = Histogram(report.histogram, report.edges)
-        if report.histogram.size:
-            layout.addWidget(self.histogram)
-            ends = QHBoxLayout()
-            low, high = (number_text(float(f"{edge:.4g}")) for edge in report.edges[[0, -1]])
-            ends.addWidget(QLabel(low))
-            ends.addStretch(1)
-            ends.addWidget(QLabel("intensity"))
-            ends.addStretch(1)
-            ends.addWidget(QLabel(high))
-            layout.addLayout(ends)
         self.structures = _text("structures", _structures(report))
         self.structures.setVisible(bool(report.structures))
-        layout.addWidget(self.structures)
         self.problems = _text("problems", _problems(report.problems))
         self.problems.setVisible(bool(report.problems))
-        layout.addWidget(self.problems)
+        grey_values: list[Part] = []
+        if report.histogram.size:
+            low, high = (number_text(float(f"{edge:.4g}")) for edge in report.edges[[0, -1]])
+            ends = row(
+                label(low, wrap=False),
+                ...,
+                label("intensity", wrap=False),
+                ...,
+                label(high, wrap=False),
+            )
+            grey_values = [self.histogram, ends]
+        column(self.facts, *grey_values, self.structures, self.problems, of=self, spacing=2)
+        self.layout().setContentsMargins(0, 0, 0, 4)
 
 
 class Histogram(QWidget):
@@ -118,7 +115,7 @@ class Histogram(QWidget):
         low, high = self._edges[index], self._edges[index + 1]
         return f"intensity {low:.4g} to {high:.4g}: {share:.1%} of the voxels"
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:
+    def paintEvent(self, event: QPaintEvent) -> None:
         """Bars in the colour of selections, which both themes show well."""
         painter = QPainter(self)
         colour = self.palette().color(QPalette.ColorRole.Highlight)
@@ -128,24 +125,22 @@ class Histogram(QWidget):
             painter.fillRect(bar, colour)
         painter.end()
 
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
         """Say what the bar under the cursor stands for."""
-        if event is not None and self._counts.size:
+        if self._counts.size:
             place = event.pos()
             QToolTip.showText(self.mapToGlobal(place), self.text_at(place.x()), self)
 
-    def leaveEvent(self, event: QEvent | None) -> None:
+    def leaveEvent(self, event: QEvent) -> None:
         """Say nothing any more."""
         QToolTip.hideText()
 
 
 def _text(name: str, html: str) -> QLabel:
-    label = QLabel(html)
-    label.setObjectName(name)
-    label.setTextFormat(Qt.TextFormat.RichText)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+    made = label(html, name)
+    made.setTextFormat(Qt.TextFormat.RichText)
+    made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return made
 
 
 def _facts(report: DomainReport) -> str:

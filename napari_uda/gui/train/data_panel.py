@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMenu, QToolButton, QWidget
 
-from napari_uda.gui.kit.layout import form
+from napari_uda.core.files import refusal
+from napari_uda.gui.kit.fields import folder_edit, show_value
+from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layers import is_volume
+from napari_uda.gui.kit.layout import add_row, column, form, row, show_row
 from napari_uda.gui.kit.models import known_models
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.widgets import button, combo_box, ignore_wheel, named, tool_button
 from napari_uda.gui.train.data_check import DataCheck
-from napari_uda.gui.train.domain_chooser import DomainChooser, LayerDomain
 from napari_uda.gui.train.method_picker import MethodEntry
-from napari_uda.gui.train.setting_fields import PathEditor
+from napari_uda.gui.train.run_preparation import LayerDomain
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
 
+_FOLDER, _LAYERS = "data folder", "layers in the viewer"
+_MODALITIES = (("other", ""), ("CT", "CT"), ("MR", "MR"))
 
-class DataPanel(QWidget):
-    """Asks for the data that a method needs.
 
-    Emits `changed()` for other data, `init_chosen()` for another run to start from, and
-    `check_requested()`.
+class DataPanel(Panel):
+    """Asks for the data that a method needs; emits `changed()` for other data.
 
     Attributes:
         source, target: the domains.
         init: folder of the run to start from.
         runs: button with the known runs.
-        check: button of the check.
+        check: button of the check, which is made by who owns the panel.
         reports: what the check found.
     """
 
     changed = Signal()
-    init_chosen = Signal()
-    check_requested = Signal()
 
     def __init__(self, viewer: ViewerModel | None, parent: QWidget | None = None) -> None:
         """Build.
@@ -51,39 +56,19 @@ class DataPanel(QWidget):
         self._method: MethodEntry | None = None
         self.source = DomainChooser("Source", viewer)
         self.target = DomainChooser("Target", viewer)
-        self.init = PathEditor(folder=True)
-        self.init.line.setObjectName("init")
-        self.init.setToolTip("Run folder whose weights the new run starts from")
-        self.runs = QToolButton()
-        self.runs.setObjectName("runs")
-        self.runs.setText("runs…")
+        self.init = folder_edit("init", "Run folder whose weights the new run starts from")
+        self.runs = tool_button("runs…", "Runs that were used or made here before", name="runs")
         self.runs.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers text
-        self.runs.setToolTip("Runs that were used or made here before")
         self.runs.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.runs.setMenu(QMenu(self.runs))
-        self.check = QPushButton("Check the data")
-        self.check.setObjectName("check")
+        self._menu = QMenu(self.runs)
+        self.runs.setMenu(self._menu)
+        self.check = button("Check the data", name="check")
         self.reports = DataCheck()
-        self._lay_out()
+        starts_from = form(("Start from", row((self.init.native, 1), self.runs)))
+        column(self.source, self.target, starts_from, self.check, self.reports, of=self, margin=0)
         self.source.changed.connect(self._on_changed)
         self.target.changed.connect(self._on_changed)
-        self.init.edited.connect(self._on_init)
-        self.runs.menu().aboutToShow.connect(self._on_runs)
-        self.check.clicked.connect(self._on_check)
-
-    def _lay_out(self) -> None:
-        start_row = QHBoxLayout()
-        start_row.addWidget(self.init, 1)
-        start_row.addWidget(self.runs)
-        starts_from = form()
-        starts_from.addRow("Start from", start_row)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.source)
-        layout.addWidget(self.target)
-        layout.addLayout(starts_from)
-        layout.addWidget(self.check)
-        layout.addWidget(self.reports)
+        self._menu.aboutToShow.connect(self._on_runs)
 
     # -- what is chosen ---------------------------------------------------------------------------
 
@@ -117,7 +102,7 @@ class DataPanel(QWidget):
     def start_obstacle(self) -> str:
         """What is missing besides the data of the domains."""
         method = self._method
-        if method is not None and method.needs_init and self.init.value() is None:
+        if method is not None and method.needs_init and self.init.get_value() is None:
             return f"{method.name} starts from a trained run: choose its folder under Start from."
         return ""
 
@@ -141,7 +126,7 @@ class DataPanel(QWidget):
         for chooser, folder in folders:
             if folder is not None:
                 chooser.set_folder(folder)
-        self.init.set_value(config.init)
+        show_value(self.init, config.init)
 
     def allow_check(self, allowed: bool) -> None:
         """Enable the check, if there is anything to check."""
@@ -154,30 +139,166 @@ class DataPanel(QWidget):
 
     # -- reactions --------------------------------------------------------------------------------
 
-    @guarded
     def _on_changed(self) -> None:
         self.reports.clear()  # they are about other data
         self.changed.emit()
 
-    @guarded
-    def _on_init(self) -> None:
-        self.init_chosen.emit()
-
-    @guarded
-    def _on_check(self) -> None:
-        self.check_requested.emit()
-
-    @guarded
     def _on_runs(self) -> None:
         """List the known runs anew: some may have been made meanwhile."""
-        menu = self.runs.menu()
-        menu.clear()
+        self._menu.clear()
         for title, path in known_models():
-            action = menu.addAction(title)
+            action = self._menu.addAction(title)
             action.setToolTip(str(path))
-            action.triggered.connect(partial(self._on_run, path))
+            action.triggered.connect(guarded(partial(self._choose_run, path)))
 
-    @guarded
-    def _on_run(self, path: Path) -> None:
-        self.init.set_value(path)
-        self.init_chosen.emit()
+    def _choose_run(self, path: Path) -> None:
+        self.init.value = path
+
+
+class DomainChooser(Panel):
+    """Chooses the volumes of one domain, in a data folder or open in the viewer; emits `changed()`.
+
+    Attributes:
+        kind: folder or layers.
+        folder: editor of the data folder.
+        images, labels: the layers; None without a viewer.
+        modality: of the layers.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self, title: str, viewer: ViewerModel | None, parent: QWidget | None = None
+    ) -> None:
+        """Build.
+
+        Args:
+            title: the domain, such as "Source".
+            viewer: whose layers to offer; None offers folders only.
+            parent: owner.
+        """
+        super().__init__(parent)
+        self._title = title
+        self._labelled = True
+        name = title.lower()
+        self.setObjectName(f"{name}_domain")
+        self.kind = ignore_wheel(
+            combo_box(
+                ((kind, kind) for kind in ([_FOLDER] if viewer is None else [_FOLDER, _LAYERS])),
+                f"Where the volumes of the {name} are",
+                self._on_kind,
+                f"{name}_kind",
+                least_letters=6,
+            )
+        )
+        self.folder = folder_edit(
+            f"{name}_folder",
+            "Data folder: images/<case>.nii.gz, labels/<case>.nii.gz, dataset.json; or nnU-Net raw",
+            "folder with images/ and labels/",
+        )
+        self.folder.changed.connect(self._on_changed)
+        self.images: LayerChooser | None = None
+        self.labels: LayerChooser | None = None
+        self.modality = ignore_wheel(
+            combo_box(
+                _MODALITIES,
+                "CT has fixed grey values, which auto intensities make use of",
+                least_letters=6,
+            )
+        )
+        self._layers = QWidget()
+        self._layer_rows = form(of=self._layers)
+        if viewer is not None:
+            self._add_layer_rows(viewer)
+        kind = form((title, self.kind))
+        column(kind, self.folder.native, self._layers, of=self, margin=0, spacing=4)
+        self._show_rows()
+
+    def _add_layer_rows(self, viewer: ViewerModel) -> None:
+        self.images = named(
+            LayerChooser(viewer, _is_image, _rank("image")), "", "Image layer: one grey 3-D volume"
+        )
+        self.labels = named(
+            LayerChooser(viewer, _is_labels, _rank("reference")),
+            "",
+            "Labels layer on the image's grid",
+        )
+        add_row(self._layer_rows, "Image", self.images)
+        add_row(self._layer_rows, "Labels", self.labels)
+        add_row(self._layer_rows, "Modality", self.modality)
+        for box in (self.images, self.labels):
+            box.currentIndexChanged.connect(self._on_changed)
+
+    @property
+    def uses_layers(self) -> bool:
+        """Whether layers are chosen rather than a folder."""
+        return bool(self.kind.currentData() == _LAYERS)
+
+    def set_labelled(self, labelled: bool) -> None:
+        """Whether labels are wanted of this domain."""
+        self._labelled = labelled
+        self._show_rows()
+
+    def use_layers(self) -> None:
+        """Choose layers of the viewer, where there is one."""
+        self.kind.setCurrentIndex(self.kind.count() - 1)
+
+    def set_folder(self, folder: Path) -> None:
+        """Choose a data folder."""
+        self.kind.setCurrentIndex(0)
+        show_value(self.folder, folder)
+        self.changed.emit()
+
+    def chosen(self) -> Path | LayerDomain | None:
+        """The folder or the layers; None as long as something is missing."""
+        if self.images is None or self.labels is None or not self.uses_layers:
+            return self.folder.get_value()
+        image, labels = self.images.layer, self.labels.layer if self._labelled else None
+        if image is None or (self._labelled and labels is None):
+            return None
+        assert isinstance(image, Image)
+        assert labels is None or isinstance(labels, Labels)
+        return LayerDomain(image, labels, self.modality.currentData())
+
+    def obstacle(self) -> str:
+        """What is missing, in one sentence; "" for nothing."""
+        chosen = self.chosen()
+        if chosen is None and self.uses_layers:
+            wanted = "an image layer and its labels layer" if self._labelled else "an image layer"
+            return f"{self._title}: open {wanted}, or choose a data folder."
+        if chosen is None:
+            return f"{self._title}: choose a data folder."
+        if isinstance(chosen, Path):
+            try:
+                is_there = chosen.is_dir()
+            except OSError as error:
+                return f"{self._title}: {refusal(error)}."
+            if not is_there:
+                return f"{self._title}: there is no folder {chosen}; check the path."
+        return ""
+
+    def _show_rows(self) -> None:
+        self.folder.native.setVisible(not self.uses_layers)
+        self._layers.setVisible(self.uses_layers)
+        if self.labels is not None:
+            show_row(self._layer_rows, self.labels, self._labelled)
+
+    def _on_kind(self) -> None:
+        self._show_rows()
+        self.changed.emit()
+
+    def _on_changed(self) -> None:
+        self.changed.emit()
+
+
+def _is_image(layer: Layer) -> bool:
+    return is_volume(layer, ()) and tag(layer).get("role", "image") == "image"
+
+
+def _is_labels(layer: Layer) -> bool:
+    role = tag(layer).get("role", "reference")
+    return isinstance(layer, Labels) and layer.ndim == 3 and role in ("reference", "prediction")
+
+
+def _rank(role: str) -> Callable[[Layer], int]:
+    return lambda layer: 1 if tag(layer).get("role") == role else 0

@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QGridLayout,
-    QLabel,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QWidget
 
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import SearchableBox, check_box, label
 
-_NAME = Qt.ItemDataRole.UserRole
-_HEIGHT_PX = 190
+_WIDEST_LIST_PX = 520
+_MOST_SEEN = 24
 _LABELS_TIP = "Only for {}; no other method reads them"
 
 
@@ -38,7 +30,10 @@ class MethodEntry:
 
 
 def read_methods() -> list[MethodEntry]:
-    """Every method there is, those that learn first. Loads torch: for a worker thread."""
+    """Every method there is, those that learn first.
+
+    Those of other packages too. Loads torch: for a worker thread.
+    """
     from napari_uda.methods.registry import METHODS
 
     learning_first = sorted(METHODS.items(), key=lambda item: not item[1].learns)
@@ -50,7 +45,7 @@ def read_methods() -> list[MethodEntry]:
     ]
 
 
-class MethodPicker(QWidget):
+class MethodPicker(Panel):
     """Four answers and the methods they leave, by family; emits `method_chosen(str)`, "" for none.
 
     Attributes:
@@ -58,7 +53,9 @@ class MethodPicker(QWidget):
         target: whether there are target images.
         target_labels: whether the target images have labels, for the upper bound.
         one_scan: whether one target scan is all there is, besides a trained run.
-        list: the methods.
+        methods: the methods, found by any part of their name or summary; the data of a family is None.
+        about: idea and paper of the chosen one.
+        none: said when there is no method to choose.
     """
 
     method_chosen = Signal(str)
@@ -67,47 +64,44 @@ class MethodPicker(QWidget):
         super().__init__(parent)
         self._methods: Sequence[MethodEntry] = ()
         self._chosen = ""
-        self.source = _question(
-            "source", "Source images with labels", "Volumes of the kind that the labels belong to"
+        self.source = check_box(
+            "Source images with labels",
+            "Volumes of the kind that the labels belong to",
+            self._on_answered,
+            "have_source",
+            checked=True,
         )
-        self.target = _question(
-            "target", "Target images", "Volumes of the kind that is to be segmented, without labels"
+        self.target = check_box(
+            "Target images",
+            "Volumes of the kind that is to be segmented, without labels",
+            self._on_answered,
+            "have_target",
+            checked=True,
         )
-        self.target_labels = _question(
-            "target_labels",
+        self.target_labels = check_box(
             "Labels of the target too",
             _LABELS_TIP.format("the upper bound"),
+            self._on_answered,
+            "have_target_labels",
         )
-        self.one_scan = _question(
-            "one_scan",
+        self.one_scan = check_box(
             "One scan only",
             "One target volume and a trained run: methods that need no source data.\n"
-            "The Segment dock's 'Adapt to this volume' does the same in one click.",
+            "'Adapt to this volume' in the Segment dock does the same in one click.",
+            self._on_answered,
+            "have_one_scan",
         )
-        self.list = QListWidget()
-        self.list.setObjectName("methods")
-        self.list.setWordWrap(True)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideNone)
-        self.list.setResizeMode(QListView.ResizeMode.Adjust)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.list.setFixedHeight(_HEIGHT_PX)
-        self.list.setToolTip("Methods that can train on these data")
-        self.none = QLabel("No method can train on this; tick what you have.")
-        self.none.setWordWrap(True)
-        self.source.setChecked(True)
-        self.target.setChecked(True)
-        answers = QGridLayout()
-        answers.setContentsMargins(0, 0, 0, 0)
-        for row, box in enumerate((self.source, self.target, self.target_labels, self.one_scan)):
-            answers.addWidget(box, row, 0)
-            box.toggled.connect(self._on_answered)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(answers)
-        layout.addWidget(self.none)
-        layout.addWidget(self.list)
-        self.list.currentItemChanged.connect(self._on_chosen)
+        self.methods = SearchableBox(
+            "Methods that can train on these data; type a part of a name or of an idea to find one",
+            self._on_chosen,
+            "methods",
+        )
+        self.methods.setMaxVisibleItems(_MOST_SEEN)
+        self.methods.view().setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.about = label(name="about_method")
+        self.none = label("No method can train on this; tick what you have.")
+        answers = column(self.source, self.target, self.target_labels, self.one_scan)
+        column(answers, self.none, self.methods, self.about, of=self, margin=0)
         self._offer()
 
     @property
@@ -137,9 +131,7 @@ class MethodPicker(QWidget):
             self.target.setChecked(True)
             wants_labels = "target_labels" in entry.needs
             self.target_labels.setChecked(self.target_labels.isChecked() or wants_labels)
-        for row in range(self.list.count()):
-            if self.list.item(row).data(_NAME) == name:
-                self.list.setCurrentRow(row)
+        self.methods.setCurrentIndex(self.methods.findData(name))
 
     def available(self) -> frozenset[str]:
         """The answers in the words of a method's `needs`."""
@@ -150,7 +142,6 @@ class MethodPicker(QWidget):
             found |= {"target"} | ({"target_labels"} if self.target_labels.isChecked() else set())
         return frozenset(found)
 
-    @guarded
     def _on_answered(self) -> None:
         alone = self.one_scan.isChecked()
         for box in (self.source, self.target):
@@ -164,50 +155,36 @@ class MethodPicker(QWidget):
         adapting = [one for one in fitting if one.family != "bounds"]
         kept = next((one for one in fitting if one.name == self._chosen), None)
         first = kept or next(iter([*adapting, *fitting]), None)
-        families = dict.fromkeys(one.family for one in [*adapting, *fitting])
-        self.list.blockSignals(True)
-        self.list.clear()
-        for family in families:
-            header = QListWidgetItem(family)
-            header.setFlags(Qt.ItemFlag.NoItemFlags)
-            font = header.font()
-            font.setBold(True)
-            header.setFont(font)
-            self.list.addItem(header)
+        self.methods.blockSignals(True)
+        self.methods.clear()
+        for family in dict.fromkeys(one.family for one in [*adapting, *fitting]):
+            self.methods.add_title(family)
             for one in fitting:
                 if one.family == family:
-                    self._add(one, chosen=one is first)
-        self.list.blockSignals(False)
-        self.list.setVisible(bool(fitting))
+                    self.methods.add(f"{one.name}: {one.summary}", one.name, _about(one))
+        self.methods.setCurrentIndex(self.methods.findData(first.name) if first else -1)
+        self.methods.blockSignals(False)
+        view = self.methods.view()
+        view.setMinimumWidth(min(view.sizeHintForColumn(0), _WIDEST_LIST_PX))
+        self.methods.setVisible(bool(fitting))
         self.none.setVisible(not fitting and bool(self._methods))
-        item = self.list.currentItem()
-        if item is not None:
-            self.list.scrollToItem(item, QAbstractItemView.ScrollHint.PositionAtCenter)
-        self._set(first.name if first else "")
+        self._on_chosen()
 
-    def _add(self, one: MethodEntry, *, chosen: bool) -> None:
-        start = " Starts from a trained run." if one.needs_init else ""
-        item = QListWidgetItem(f"{one.name}\n{one.summary}. {one.paper}.{start}")
-        item.setData(_NAME, one.name)
-        item.setToolTip(f"{one.summary} ({one.paper})")
-        self.list.addItem(item)
-        if chosen:
-            self.list.setCurrentItem(item)
-
-    @guarded
-    def _on_chosen(self, item: QListWidgetItem | None) -> None:
-        # nothing is scrolled here: Qt would mark what comes to lie under the mouse instead
-        if item is not None:
-            self._set(item.data(_NAME) or "")
-
-    def _set(self, name: str) -> None:
-        if name != self._chosen:
-            self._chosen = name
+    def _on_chosen(self) -> None:
+        """Tell of another choice; a family, which can be typed, is none."""
+        name = self.methods.currentData() or ""
+        if self.methods.count() and not name:
+            self.methods.setCurrentIndex(self.methods.findData(self._chosen))
+            return
+        changed, self._chosen = name != self._chosen, name
+        method = self.method
+        self.about.setText("" if method is None else _about(method))
+        self.about.setVisible(method is not None)
+        self.methods.show_chosen()
+        if changed:
             self.method_chosen.emit(name)
 
 
-def _question(name: str, text: str, tip: str) -> QCheckBox:
-    box = QCheckBox(text)
-    box.setObjectName(f"have_{name}")
-    box.setToolTip(tip)
-    return box
+def _about(one: MethodEntry) -> str:
+    start = " It starts from a trained run." if one.needs_init else ""
+    return f"{one.summary[:1].upper()}{one.summary[1:]}. {one.paper}.{start}"

@@ -5,6 +5,9 @@ Everything here runs in a worker thread and touches no widget.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,16 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image, Labels
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.files import cannot_write
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
-from napari_uda.data.folder import DataFolder
+from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.split import split_cases
+from napari_uda.data.volume import Volume, write_volume
+from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
-from napari_uda.gui.train.domain_chooser import LayerDomain
-from napari_uda.gui.train.layer_folder import domain_names, domain_volumes, write_folder
+from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
-from napari_uda.gui.train.preset_picker import Preset, read_presets
+from napari_uda.gui.train.settings_panel import Preset, read_presets
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -65,6 +71,15 @@ def read_start(folder: Path) -> dict[str, Any]:
         "segmentor": run.config.segmentor,
         "data": {"size": data.size, "neighbours": data.neighbours},
     }
+
+
+@dataclass(frozen=True, eq=False)
+class LayerDomain:
+    """A domain of one case: an image layer and, for a labelled domain, its labels layer."""
+
+    image: Image
+    labels: Labels | None
+    modality: str
 
 
 @dataclass(frozen=True)
@@ -254,3 +269,75 @@ def check_network(config: RunConfig) -> None:
             f"slices of {config.data.size} pixels do not fit this network; choose a data.size that "
             f"is a multiple of {network.stride}"
         )
+
+
+# -- layers as a data folder ----------------------------------------------------------------------
+
+
+def domain_volumes(domain: LayerDomain) -> tuple[Volume, Volume | None]:
+    """Image and labels as volumes on their files' grids, the labels as uint8, both under one case name.
+
+    Raises:
+        InputError: if a layer is no single volume, or a label value is above 255.
+    """
+    image = layer_volume(domain.image)
+    case = re.sub(r"[^\w.-]+", "_", image.name).strip("._") or "case"
+    image = Volume(image.array, image.affine, case)
+    if domain.labels is None:
+        return image, None
+    labels = layer_volume(domain.labels)
+    top = int(labels.array.max(initial=0))
+    if top > 255 or int(labels.array.min(initial=0)) < 0:
+        raise InputError(
+            f"layer '{domain.labels.name}' holds label {top}; remap its labels to 0 to 255"
+        )
+    return image, Volume(labels.array.astype(np.uint8), labels.affine, case)
+
+
+def domain_names(layer: Labels, values: np.ndarray) -> dict[str, int]:
+    """Structure names of a labels layer by name; `label_<value>` for values without one."""
+    names = structure_names(layer)
+    return {names.get(value, f"label_{value}"): value for value in map(int, values) if value}
+
+
+def write_folder(
+    folder: Path, domains: Mapping[str, LayerDomain], stop: threading.Event
+) -> dict[str, Path]:
+    """Write each domain into `folder/<domain>` as a data folder: all of them or nothing.
+
+    Args:
+        folder: a folder of its own; what it held is replaced.
+        domains: name (source, target) to its layers.
+        stop: when set, nothing is written.
+
+    Returns:
+        The data folder of each domain.
+
+    Raises:
+        Cancelled: if `stop` was set.
+        InputError: see `domain_volumes`; or the folder cannot be written.
+    """
+    aside = folder.parent / f".{folder.name}.{os.getpid()}.tmp"  # in the same file system
+    try:
+        for name, domain in domains.items():
+            image, labels = domain_volumes(domain)
+            write_volume(aside / name / "images" / f"{image.name}.nii.gz", image)
+            structures: dict[str, int] = {}
+            if labels is not None and domain.labels is not None:
+                write_volume(aside / name / "labels" / f"{image.name}.nii.gz", labels)
+                structures = domain_names(domain.labels, np.unique(labels.array))
+            write_dataset_json(aside / name, structures, domain.modality)
+        if stop.is_set():
+            raise Cancelled
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.replace(folder)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
+            said = cannot_write(folder.name, folder.parent, error.__cause__)
+            raise InputError(said) from error
+        raise
+    except OSError as error:
+        raise InputError(cannot_write(folder.name, folder.parent, error)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return {name: folder / name for name in domains}

@@ -8,6 +8,7 @@ values live in the form, not in its editors, which are built when their group is
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -15,32 +16,93 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QFormLayout,
-    QLabel,
-    QLineEdit,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_uda.core.config import Config
 from napari_uda.core.files import is_file, is_folder
-from napari_uda.gui.kit.layout import form
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.train.setting_fields import make_editor, number_text
+from napari_uda.gui.kit.fields import Editor, make_editor, number_text, show_value
+from napari_uda.gui.kit.layout import add_row, column, form, show_row
+from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.widgets import Foldable, label, named
 from napari_uda.gui.train.setting_problems import bounds, problems_by_field
-from napari_uda.gui.train.setting_rows import WARNING, SettingGroup, SettingRow, disclosure
+
+WARNING = "⚠ "
+"""What a sentence on a problem begins with."""
 
 _UNITS = {"_mm": " (mm)", "_deg": " (°)", "_gib": " (GiB)", "_ml": " (mL)"}
+_AS_TALL_AS_ROWS = (QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # some wrap
 _NOT_THERE = "there is no such file or folder; check the path"
 
 
-class SettingsForm(QWidget):
+class SettingRow:
+    """A setting in a form: its name, its editor, and below both one sentence when it does not fit."""
+
+    def __init__(self, layout: QFormLayout, title: str, editor: Editor) -> None:
+        self.editor = editor
+        self.label = label(title, wrap=False)
+        self.label.setBuddy(editor.native)
+        self._layout = layout
+        self._sentence: QLabel | None = None
+        add_row(layout, self.label, editor.native)
+
+    def show_state(self, problem: str, tooltip: str, *, changed: bool) -> None:
+        """Say what is wrong ("" for nothing) and, in bold, whether the preset has another value."""
+        native = self.editor.native
+        self.label.setToolTip(tooltip)
+        native.setToolTip(tooltip)
+        font = self.label.font()
+        if font.bold() != changed:
+            font.setBold(changed)
+            self.label.setFont(font)
+        if self._sentence is None and problem:
+            self._sentence = label(name=f"problem_{native.objectName()}")
+            row, _ = self._layout.getWidgetPosition(native)
+            self._layout.insertRow(row + 1, self._sentence)
+        if self._sentence is not None:
+            _say(self._sentence, problem, visible=not native.isHidden())
+
+    def set_visible(self, visible: bool) -> None:
+        """Show or hide the row, its sentence with it."""
+        show_row(self._layout, self.editor.native, visible)
+        if self._sentence is not None:
+            self._sentence.setVisible(visible and bool(self._sentence.text()))
+
+
+class SettingGroup(Foldable):
+    """A group of settings that opens and closes; its rows are made when it first opens.
+
+    Attributes:
+        paths: the settings.
+        rows: where their rows go.
+    """
+
+    def __init__(self, title: str, name: str) -> None:
+        body = QWidget()
+        super().__init__(title, body, name)
+        self.setSizePolicy(*_AS_TALL_AS_ROWS)
+        self.paths: list[str] = []
+        self.rows = form(of=body)
+        self.rows.setContentsMargins(14, 2, 0, 6)
+        self._title = title
+        self._sentence = label(name="problem_group")
+        self._sentence.setVisible(False)
+        layout = self.layout()
+        assert isinstance(layout, QVBoxLayout)
+        layout.insertWidget(1, self._sentence)
+
+    def show_state(self, sentence: str, *, warning: bool) -> None:
+        """Say what is wrong with the group as a whole, and mark one with a setting that does not fit."""
+        self.setText(WARNING + self._title if warning else self._title)
+        _say(self._sentence, sentence)
+
+
+class SettingsForm(Panel):
     """Edits a config of any class; settings are named by dotted paths, such as `data.size`.
 
     Attributes:
-        advanced: the button that opens the settings that are not basic.
+        advanced: the settings that are not basic.
         search: shows only settings whose name contains this text.
+        problem: what is wrong with a setting that is not in sight.
     """
 
     changed = Signal()
@@ -63,23 +125,69 @@ class SettingsForm(QWidget):
         """
         super().__init__(parent)
         self._kind = type(config)
-        self._values: dict[str, Any] = {}
-        self._fields: dict[str, FieldInfo] = {}
-        for path, field, value in _leaves(config):
-            self._fields[path], self._values[path] = field, value
+        leaves = list(_leaves(config))
+        self._fields = {path: field for path, field, _ in leaves}
+        self._values = {path: value for path, _, value in leaves}
         self._reference = dict(self._values)
         self._rows: dict[str, SettingRow] = {}
-        self._sections: dict[str, SettingGroup] = {}
         self._problems: dict[str, str] = {}
         self._config: Config | None = None
-        shown = [path for path in self._fields if path not in hidden and not _is_fixed(self, path)]
+        shown = [
+            path
+            for path, field in self._fields.items()
+            if path not in hidden and not _is_fixed(field)
+        ]
         first = [path for path in basic if path in shown]
         rest = [path for path in shown if path not in first]
         self._shown = [*first, *rest]
-        self._build(first, rest)
+        self._groups = self._make_groups(rest)
+        self.search = named(QLineEdit(), "search")
+        self.search.setPlaceholderText("Find a setting")
+        self.search.setClearButtonEnabled(True)
+        self.search.textChanged.connect(self._on_search)
+        others = QWidget()
+        column(self.search, *self._groups.values(), of=others, margin=0, spacing=2)
+        self.advanced = Foldable(f"Advanced ({len(rest)} settings)", others, "advanced")
+        self.advanced.setSizePolicy(*_AS_TALL_AS_ROWS)
+        self.advanced.setVisible(bool(rest))
+        self.problem = label(name="problem")
+        rows = form()
+        column(rows, self.advanced, self.problem, of=self, margin=0)
+        for path in first:
+            self._add_row(rows, path, _words(path.removeprefix("method.")))
         self._check()
 
+    def _make_groups(self, paths: Collection[str]) -> dict[str, SettingGroup]:
+        """Groups by the path that their settings share; empty until they are opened."""
+        groups: dict[str, SettingGroup] = {}
+        for path in paths:
+            name = path.rpartition(".")[0]
+            if name not in groups:
+                group = SettingGroup(_words(name, " › ") or "general", f"group_{name}")
+                group.toggled.connect(guarded(partial(self._fill, group)))
+                groups[name] = group
+            groups[name].paths.append(path)
+        return groups
+
+    def _fill(self, group: SettingGroup) -> None:
+        """Editors of a group, the first time it is opened."""
+        for path in group.paths:
+            if path not in self._rows:
+                self._add_row(group.rows, path, _words(path.rpartition(".")[2]))
+                self._show_state(path)
+
+    def _add_row(self, layout: QFormLayout, path: str, title: str) -> None:
+        editor = make_editor(self._fields[path], path)
+        show_value(editor, self._values[path])
+        editor.changed.connect(guarded(partial(self._edit, path)))
+        self._rows[path] = SettingRow(layout, title, editor)
+
     # -- values -----------------------------------------------------------------------------------
+
+    @property
+    def editors(self) -> dict[str, Editor]:
+        """The editors that were built, by setting."""
+        return {path: row.editor for path, row in self._rows.items()}
 
     def values(self) -> dict[str, Any]:
         """What the form holds, nested as the config is; a text that is no number stays a text."""
@@ -102,14 +210,9 @@ class SettingsForm(QWidget):
         for path, value in given.items():
             self._values[path] = value
             if path in self._rows:
-                self._rows[path].editor.set_value(value)
+                show_value(self._rows[path].editor, value)
         self._check()
         self.changed.emit()
-
-    def set_reference(self, config: Config) -> None:
-        """What `changes` and `reset` compare with; the values stay."""
-        self._reference = {path: value for path, _, value in _leaves(config)}
-        self._check()
 
     def changes(self) -> dict[str, Any]:
         """The values that differ from those to begin with, nested."""
@@ -135,84 +238,20 @@ class SettingsForm(QWidget):
         """What is wrong, by setting or group of settings, in the order of the form."""
         return dict(self._problems)
 
-    # -- construction -----------------------------------------------------------------------------
-
-    def _build(self, basic: list[str], rest: list[str]) -> None:
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        first = form()
-        for path in basic:
-            self._add_row(first, path, _words(path.removeprefix("method.")))
-        outer.addLayout(first)
-        self.advanced = disclosure(f"Advanced ({len(rest)} settings)")
-        self.advanced.setObjectName("advanced")
-        self.advanced.toggled.connect(self._on_advanced)
-        self.advanced.setVisible(bool(rest))
-        self.search = QLineEdit()
-        self.search.setObjectName("search")
-        self.search.setPlaceholderText("Find a setting")
-        self.search.setClearButtonEnabled(True)
-        self.search.textChanged.connect(self._on_search)
-        self._groups = QWidget()
-        self._groups.setVisible(False)
-        groups = QVBoxLayout(self._groups)
-        groups.setContentsMargins(0, 0, 0, 0)
-        groups.setSpacing(2)
-        groups.addWidget(self.search)
-        for path in rest:
-            group = path.rpartition(".")[0]
-            if group not in self._sections:
-                section = SettingGroup(_words(group, " › ") or "general")
-                section.setObjectName(f"group_{group}")
-                section.opened.connect(self._build_section)
-                self._sections[group] = section
-                groups.addWidget(section)
-            self._sections[group].paths.append(path)
-        outer.addWidget(self.advanced)
-        outer.addWidget(self._groups)
-        self.problem = QLabel()
-        self.problem.setObjectName("problem")
-        self.problem.setWordWrap(True)
-        self.problem.setVisible(False)
-        outer.addWidget(self.problem)
-
-    @guarded
-    def _build_section(self, section: SettingGroup) -> None:
-        """Editors of a group, the first time it is opened."""
-        layout = section.form()
-        for path in section.paths:
-            if path not in self._rows:
-                self._add_row(layout, path, _words(path.rpartition(".")[2]))
-                self._show_state(path)
-
-    def _add_row(self, layout: QFormLayout, path: str, title: str) -> None:
-        field = self._fields[path]
-        row = SettingRow(layout, title, make_editor(field.annotation, field.description or ""))
-        row.editor.setObjectName(path)
-        row.editor.set_value(self._values[path])
-        row.editor.edited.connect(lambda: self._on_edited(path))
-        self._rows[path] = row
-
     # -- reactions --------------------------------------------------------------------------------
 
-    @guarded
-    def _on_edited(self, path: str) -> None:
-        self._values[path] = self._rows[path].editor.value()
+    def _edit(self, path: str) -> None:
+        self._values[path] = self._rows[path].editor.value
         self._check()
         self.changed.emit()
 
-    @guarded
-    def _on_advanced(self, opened: bool) -> None:
-        self._groups.setVisible(opened)
-
-    @guarded
     def _on_search(self, text: str) -> None:
         wanted = text.strip().lower().replace("_", " ")
-        for section in self._sections.values():
-            found = [path for path in section.paths if wanted in _words(path).lower()]
-            section.setVisible(bool(found))
-            section.set_open(bool(wanted and found))
-            for path in section.paths:
+        for group in self._groups.values():
+            found = [path for path in group.paths if wanted in _words(path).lower()]
+            group.setVisible(bool(found))
+            group.set_open(bool(wanted and found))
+            for path in group.paths:
                 if path in self._rows:
                     self._rows[path].set_visible(path in found)
 
@@ -241,16 +280,17 @@ class SettingsForm(QWidget):
         self._problems = dict(found)
         for path in self._rows:
             self._show_state(path)
-        for group, section in self._sections.items():
-            section.set_warning(any(path in self._problems for path in section.paths))
-            section.set_sentence(self._problems.get(group, "") if group else "")
+        for name, group in self._groups.items():
+            group.show_state(
+                self._problems.get(name, "") if name else "",
+                warning=any(path in self._problems for path in group.paths),
+            )
         elsewhere = [
             text
             for path, text in self._problems.items()
-            if path not in self._rows and (path not in self._sections or not path)
+            if path not in self._rows and (path not in self._groups or not path)
         ]
-        self.problem.setText(WARNING + elsewhere[0] if elsewhere else "")
-        self.problem.setVisible(bool(elsewhere))
+        _say(self.problem, elsewhere[0] if elsewhere else "")
 
     def _home(self, path: str) -> str:
         """The setting or group that an error is about: its own path, or the longest known part."""
@@ -317,10 +357,14 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _is_fixed(form: SettingsForm, path: str) -> bool:
+def _is_fixed(field: FieldInfo) -> bool:
     """Whether a field can have one value only, such as the name of a method."""
-    annotation = form._fields[path].annotation
-    return get_origin(annotation) is Literal and len(get_args(annotation)) == 1
+    return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+
+
+def _say(sentence: QLabel, problem: str, *, visible: bool = True) -> None:
+    sentence.setText(WARNING + problem if problem else "")
+    sentence.setVisible(visible and bool(problem))
 
 
 def _words(path: str, between: str = " ") -> str:

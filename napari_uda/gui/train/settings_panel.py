@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_uda.gui.kit.panel import guarded
-from napari_uda.gui.train.preset_picker import Preset, PresetPicker
+from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import SearchableBox, button, label, named
 from napari_uda.gui.train.settings_form import SettingsForm
 
 if TYPE_CHECKING:
@@ -27,45 +30,152 @@ _BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
 _ELSEWHERE = ("data.source", "data.target", "init")  # chosen in the data panel
 _OWN_BASIC = ("_weight", "_steps")
 _PREVIEWS = 100
-_FILES = "YAML (*.yaml *.yml)"
+_LONGEST_ABOUT = 220
 
 
-class SettingsPanel(QWidget):
-    """Edits the settings of a run but for its data.
+@dataclass(frozen=True)
+class Preset:
+    """A recipe: `recipe` is what `build_config` takes, `method` the one it is for ("" for any)."""
 
-    Emits `changed()`; `load_requested(Path)` and `save_requested(Path)` for the file the user chose.
+    title: str
+    recipe: str
+    method: str
+    about: str
+
+
+def read_presets() -> list[Preset]:
+    """The shipped recipes. Reads files and loads torch: for a worker thread."""
+    from napari_uda.run.recipes import list_recipes
+
+    return [read_preset(file, name) for name, file in list_recipes().items()]
+
+
+def read_preset(file: Path, recipe: str = "") -> Preset:
+    """A recipe file as a preset.
+
+    Args:
+        file: any part of the settings tree as YAML.
+        recipe: its name when it is a shipped one.
+
+    Raises:
+        InputError: if it cannot be read or is no recipe.
+    """
+    from napari_uda.methods.registry import method_name
+    from napari_uda.run.recipes import read_recipe
+
+    read = read_recipe(file)
+    method = method_name(read.method) if read.method else ""
+    return Preset(recipe or file.name, recipe or str(file), method, _header(file))
+
+
+class PresetPicker(Panel):
+    """Chooses one preset or two, the second changing the first; emits `chosen()`.
+
+    Attributes:
+        first: the preset.
+        second: what is laid over it.
+        about: what the presets say of themselves.
+    """
+
+    chosen = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._presets: list[Preset] = []
+        self._method = ""
+        self.first = SearchableBox(
+            "Settings to begin with; each can be changed below", self._on_chosen, "preset"
+        )
+        self.second = SearchableBox(
+            "A second preset, whose settings go over those of the first",
+            self._on_chosen,
+            "second_preset",
+        )
+        self.about = label(name="about_preset")
+        boxes = form(("Preset", self.first), ("then", self.second))
+        column(boxes, self.about, of=self, margin=0, spacing=4)
+
+    @property
+    def recipe(self) -> str | None:
+        """What `build_config` takes: names or files with a comma between, None for no preset."""
+        chosen = [box.currentData() for box in (self.first, self.second)]
+        return ",".join(one.recipe for one in chosen if one is not None) or None
+
+    def set_presets(self, presets: Sequence[Preset], method: str, wanted: str = "") -> None:
+        """Offer presets for a method, and choose the one of this name."""
+        self._presets = list(presets)
+        self._method = method
+        self._offer((wanted, ""))
+
+    def set_method(self, method: str) -> None:
+        """Offer what fits another method; choices that fit are kept. No signal."""
+        if method != self._method:
+            self._method = method
+            self._offer((self.first.currentText(), self.second.currentText()))
+
+    def add(self, preset: Preset) -> None:
+        """Offer one more and choose it, alone. No signal.
+
+        Raises:
+            InputError: if it is for another method than the one chosen.
+        """
+        if preset.method not in ("", self._method):
+            raise InputError(
+                f"{preset.title} is for {preset.method}, not {self._method}; choose that method first"
+            )
+        self._presets = [one for one in self._presets if one.recipe != preset.recipe] + [preset]
+        self._offer((preset.title, ""))
+
+    def _offer(self, wanted: tuple[str, str]) -> None:
+        fitting = [one for one in self._presets if one.method in ("", self._method)]
+        for box, title, none in zip(
+            (self.first, self.second), wanted, ("method's defaults", "nothing else"), strict=True
+        ):
+            box.blockSignals(True)
+            box.clear()
+            box.add(none)
+            for one in fitting:
+                box.add(one.title, one, one.about)
+            box.setCurrentIndex(max(0, box.findText(title)))
+            box.blockSignals(False)
+            box.show_chosen()
+        self._describe()
+
+    def _on_chosen(self) -> None:
+        self._describe()
+        self.chosen.emit()
+
+    def _describe(self) -> None:
+        texts = [box.currentData().about for box in (self.first, self.second) if box.currentData()]
+        self.about.setText(" ".join(text for text in texts if text))
+        self.about.setVisible(bool(self.about.text()))
+
+
+class SettingsPanel(Panel):
+    """Edits the settings of a run but for its data; emits `changed()`.
 
     Attributes:
         presets: the recipes.
-        load, save, reset: buttons.
+        load, save, reset: buttons; who owns the panel reads and writes the files.
         form: the settings; None until there is a method.
     """
 
     changed = Signal()
-    load_requested = Signal(object)
-    save_requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._method = ""
         self.form: SettingsForm | None = None
         self.presets = PresetPicker()
-        self.load = _button("Load…", "load", "Begin with a YAML file: a recipe or a config.yaml")
-        self.save = _button("Save…", "save", "Write all settings into a YAML file")
-        self.reset = _button("Reset", "reset", "Return to the values of the preset")
-        files = QHBoxLayout()
-        for button in (self.load, self.save, self.reset):
-            files.addWidget(button)
+        self.load = button(
+            "Load…", "Begin with a YAML file: a recipe or a config.yaml", name="load"
+        )
+        self.save = button("Save…", "Write all settings into a YAML file", name="save")
+        self.reset = button("Reset", "Return to the values of the preset", self._on_reset, "reset")
         self._place = QVBoxLayout()  # of the form
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.presets)
-        layout.addLayout(files)
-        layout.addLayout(self._place)
+        buttons = row(self.load, self.save, self.reset)
+        column(self.presets, buttons, self._place, of=self, margin=0)
         self.presets.chosen.connect(self._on_preset)
-        self.load.clicked.connect(self._on_load)
-        self.save.clicked.connect(self._on_save)
-        self.reset.clicked.connect(self._on_reset)
         self.allow(loading=False)
 
     def config(self) -> RunConfig | None:
@@ -91,14 +201,13 @@ class SettingsPanel(QWidget):
         self.presets.set_method(name)
         self._show(self._of_preset(), changes)
 
-    def begin_with(self, config: RunConfig, preset: Preset | None = None) -> None:
-        """Show settings from a file or a run, of the method chosen last.
+    def begin_with(self, config: RunConfig, preset: Preset) -> None:
+        """Show settings from a file, of the method chosen last, and offer the file as a preset.
 
         Raises:
             InputError: if the preset is for another method.
         """
-        if preset is not None:
-            self.presets.add(preset)
+        self.presets.add(preset)
         self._show(_for_watching(config), {})
 
     def allow(self, *, loading: bool) -> None:
@@ -114,44 +223,24 @@ class SettingsPanel(QWidget):
 
     def _show(self, config: RunConfig, changes: Mapping[str, Any]) -> None:
         """A form of these settings in the place of the one before."""
-        opened = False
-        if self.form is not None:
-            opened = self.form.advanced.isChecked()
-            self._place.removeWidget(self.form)
-            self.form.hide()
-            self.form.deleteLater()
-        self.form = SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE)
-        self.form.setObjectName("settings")
+        before = self.form
+        self.form = named(SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE), "settings")
         self.form.adopt(changes)
-        self.form.advanced.setChecked(opened)
-        self.form.changed.connect(self._on_changed)
+        self.form.changed.connect(self.changed)
+        if before is not None:
+            self.form.advanced.set_open(before.advanced.isExpanded())
+            self._place.removeWidget(before)
+            before.hide()
+            before.deleteLater()
         self._place.addWidget(self.form)
 
-    @guarded
-    def _on_changed(self) -> None:
-        self.changed.emit()
-
-    @guarded
     def _on_preset(self) -> None:
         self._show(self._of_preset(), {})
         self.changed.emit()
 
-    @guarded
     def _on_reset(self) -> None:
         if self.form is not None:
             self.form.reset()
-
-    @guarded
-    def _on_load(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Settings", "", _FILES)
-        if chosen:
-            self.load_requested.emit(Path(chosen))
-
-    @guarded
-    def _on_save(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Settings", f"{self._method}.yaml", _FILES)
-        if chosen:
-            self.save_requested.emit(Path(chosen))
 
 
 def _for_watching(config: RunConfig) -> RunConfig:
@@ -179,8 +268,15 @@ def _basic(config: RunConfig) -> list[str]:
     return [*_BASIC, *own, *_BASIC_LAST]
 
 
-def _button(text: str, name: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setToolTip(tip)
-    return button
+def _header(file: Path) -> str:
+    """The first sentences of the comment that a recipe begins with."""
+    lines: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    text = " ".join(lines)
+    if len(text) <= _LONGEST_ABOUT:
+        return text
+    whole = text[:_LONGEST_ABOUT].rpartition(". ")[0]
+    return f"{whole}." if whole else text[:_LONGEST_ABOUT] + "…"

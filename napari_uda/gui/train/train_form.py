@@ -11,29 +11,20 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent, QShowEvent
-from qtpy.QtWidgets import (
-    QBoxLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QBoxLayout, QFileDialog, QFrame, QScrollArea, QWidget
 
 from napari_uda.core.files import is_file
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
-from napari_uda.gui.kit.jobs import Job
-from napari_uda.gui.kit.layout import form
-from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.fields import folder_edit, show_value
+from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.train.data_panel import DataPanel
-from napari_uda.gui.train.domain_chooser import LayerDomain
 from napari_uda.gui.train.method_picker import MethodPicker
-from napari_uda.gui.train.preset_picker import read_preset
 from napari_uda.gui.train.run_preparation import (
     Catalogue,
     Checked,
+    LayerDomain,
     Prepared,
     RunPlan,
     check_domains,
@@ -41,8 +32,7 @@ from napari_uda.gui.train.run_preparation import (
     read_catalogue,
     read_start,
 )
-from napari_uda.gui.train.setting_fields import PathEditor
-from napari_uda.gui.train.settings_panel import SettingsPanel
+from napari_uda.gui.train.settings_panel import SettingsPanel, read_preset
 from napari_uda.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -51,6 +41,7 @@ if TYPE_CHECKING:
 
 _TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
+_FILES = "YAML (*.yaml *.yml)"
 
 
 class TrainForm(JobDock):
@@ -84,11 +75,10 @@ class TrainForm(JobDock):
         self.methods = MethodPicker()
         self.data = DataPanel(viewer)
         self.settings = SettingsPanel()
-        self.run_dir = PathEditor(folder=True)
-        self.run_dir.line.setObjectName("run_dir")
-        self.run_dir.setToolTip("A new folder for settings, weights, logs and predictions")
-        self.start = QPushButton("Start")
-        self.start.setObjectName("start")
+        self.run_dir = folder_edit(
+            "run_dir", "A new folder for settings, weights, logs and predictions"
+        )
+        self.start = button("Start", slot=self._on_start, name="start")
         self._lay_out()
         self._connect()
         self._on_method()
@@ -96,49 +86,39 @@ class TrainForm(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        folder = form()
-        folder.addRow("Run folder", self.run_dir)
-        left, right = QVBoxLayout(), QVBoxLayout()
-        left.addWidget(_heading("What do you have?"))
-        left.addWidget(self.methods)
-        left.addWidget(_heading("Data"))
-        left.addWidget(self.data)
-        right.addWidget(_heading("Settings"))
-        right.addWidget(self.settings)
-        right.addLayout(folder)
+        data = column(
+            label("<b>What do you have?</b>", wrap=False),
+            self.methods,
+            label("<b>Data</b>", wrap=False),
+            self.data,
+            ...,
+        )
+        folder = form(("Run folder", self.run_dir.native))
+        settings = column(label("<b>Settings</b>", wrap=False), self.settings, folder, ...)
         content = QWidget()
         self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
-        for column in (left, right):
-            column.addStretch(1)
-            self._columns.addLayout(column, 1)
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setWidget(content)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.start, 2)
-        buttons.addWidget(self.cancel, 1)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.scroll, 1)
-        outer.addLayout(buttons)
-        outer.addWidget(self.bar)
-        outer.addWidget(self.status)
+        self._columns.addLayout(data, 1)
+        self._columns.addLayout(settings, 1)
+        self.scrolling = QScrollArea()
+        self.scrolling.setWidgetResizable(True)
+        self.scrolling.setFrameShape(QFrame.Shape.NoFrame)
+        self.scrolling.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scrolling.setWidget(content)
+        buttons = row((self.start, 2), (self.cancel, 1))
+        column((self.scrolling, 1), buttons, self.bar, self.status, of=self, margin=0)
         self.setMinimumWidth(300)
 
     def _connect(self) -> None:
         self.methods.method_chosen.connect(self._on_method)
         self.data.changed.connect(self._on_changed)
-        self.data.init_chosen.connect(self._on_init)
-        self.data.check_requested.connect(self._on_check)
+        self.data.init.changed.connect(self._on_init)
+        self.data.check.clicked.connect(self._on_check)
         self.settings.changed.connect(self._on_changed)
-        self.settings.load_requested.connect(self._on_load)
-        self.settings.save_requested.connect(self._on_save)
-        self.run_dir.edited.connect(self._on_run_dir)
-        self.start.clicked.connect(self._on_start)
+        self.settings.load.clicked.connect(self._on_load)
+        self.settings.save.clicked.connect(self._on_save)
+        self.run_dir.changed.connect(self._on_run_dir)
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
+    def resizeEvent(self, event: QResizeEvent) -> None:
         """Data beside settings where there is room, as in a bottom dock."""
         super().resizeEvent(event)
         wide = self.width() >= _TWO_COLUMNS_PX
@@ -148,40 +128,35 @@ class TrainForm(JobDock):
         # stacked, the data take no more height than they need
         self._columns.setStretch(0, int(wide))
 
-    def showEvent(self, event: QShowEvent | None) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
         """Read methods and presets, which also loads torch before it is needed."""
         super().showEvent(event)
-        if self._started is not None and self._started == self.run_dir.value():
+        if self._started is not None and self._started == self.run_dir.get_value():
             self._run_dir_typed = False  # that run has its folder; the next one needs another
             self._suggest_run_dir()
             self._update_buttons()
         if self._catalogue is None and not self._reading:
             self._reading = True
-            job = Job("Read the methods", lambda report, stop: read_catalogue(), self, quiet=True)
-            job.succeeded.connect(self._on_catalogue)
-            job.failed.connect(self._on_unreadable)
-            job.start()
+            background(
+                self,
+                "Read the methods",
+                read_catalogue,
+                self._on_catalogue,
+                failed=self._on_unreadable,
+                quiet=True,
+            )
 
-    @guarded
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self.settings.set_presets(catalogue.presets, "" if catalogue.has_gpu else _CPU_PRESET)
         self.methods.set_methods(catalogue.methods)
 
-    @guarded
     def _on_unreadable(self, problem: str) -> None:
         self._reading = False
         self._message = problem
         self._update_buttons()
 
     # -- method, settings, run to start from ------------------------------------------------------
-
-    def show_config(self, config: RunConfig) -> None:
-        """Fill the form with the settings of a run, its method and its data."""
-        self.methods.choose(config.method.name)
-        self.settings.begin_with(config)
-        self.data.show_config(config)
-        self._update_buttons()
 
     def load_settings(self, file: Path) -> None:
         """Begin with a YAML file, any part of the settings tree; it is offered as a preset from now on.
@@ -200,7 +175,6 @@ class TrainForm(JobDock):
         self.data.show_config(config)
         self._update_buttons()
 
-    @guarded
     def _on_method(self) -> None:
         entry = self.methods.method
         self.data.set_method(entry, one_scan=self.methods.one_scan.isChecked())
@@ -209,18 +183,22 @@ class TrainForm(JobDock):
             self._suggest_run_dir()
         self._update_buttons()
 
-    @guarded
-    def _on_load(self, file: Path) -> None:
-        self.load_settings(file)
+    def _on_load(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Settings", "", _FILES)
+        if chosen:
+            self.load_settings(Path(chosen))
 
-    @guarded
-    def _on_save(self, file: Path) -> None:
+    def _on_save(self) -> None:
         from napari_uda.run.run import dump_config, write_text
 
         config = self.config()
-        if config is not None:
-            write_text(file, dump_config(config))
-            self._message = f"Settings written to {file}."
+        if config is None:
+            return
+        name = f"{config.method.name}.yaml"
+        chosen, _ = QFileDialog.getSaveFileName(self, "Settings", name, _FILES)
+        if chosen:
+            write_text(Path(chosen), dump_config(config))
+            self._message = f"Settings written to {chosen}."
             self._update_buttons()
 
     def config(self) -> RunConfig | None:
@@ -233,41 +211,40 @@ class TrainForm(JobDock):
             for name, domain in self.data.domains().items()
         }
         data = config.data.model_copy(update=folders)
-        return config.model_copy(update={"data": data, "init": self.data.init.value()})
+        return config.model_copy(update={"data": data, "init": self.data.init.get_value()})
 
-    @guarded
     def _on_init(self) -> None:
         """A run that starts from another one sees slices as that one did, with the same network."""
         self._on_changed()
-        folder = self.data.init.value()
+        folder = self.data.init.get_value()
         if folder is None:
             return
-        job = Job("Read the run", lambda report, stop: read_start(folder), self, quiet=True)
-        job.succeeded.connect(lambda values: self._on_start_read(folder, values))
-        job.failed.connect(lambda problem: self._on_start_unreadable(folder, problem))
-        job.start()
+        background(
+            self,
+            "Read the run",
+            lambda: read_start(folder),
+            lambda values: self._on_start_read(folder, values),
+            failed=lambda problem: self._on_start_unreadable(folder, problem),
+            quiet=True,
+        )
 
-    @guarded
     def _on_start_read(self, folder: Path, values: dict[str, Any]) -> None:
-        if folder == self.data.init.value() and self.settings.form is not None:
+        if folder == self.data.init.get_value() and self.settings.form is not None:
             self.settings.form.adopt(values)
             self._message = f"Network and slices are those of {folder.name}."
             self._update_buttons()
 
-    @guarded
     def _on_start_unreadable(self, folder: Path, problem: str) -> None:
-        if folder == self.data.init.value():
+        if folder == self.data.init.get_value():
             self._message = problem
             self._update_buttons()
 
-    @guarded
     def _on_changed(self) -> None:
         self._message = ""
         self._update_buttons()
 
     # -- run folder -------------------------------------------------------------------------------
 
-    @guarded
     def _on_run_dir(self) -> None:
         self._run_dir_typed = True
         self._on_changed()
@@ -285,10 +262,10 @@ class TrainForm(JobDock):
         folder, number = parent / name, 2
         while folder.exists() or folder == self._started:
             folder, number = parent / f"{name}_{number}", number + 1
-        self.run_dir.set_value(folder)
+        show_value(self.run_dir, folder)
 
     def _run_dir_obstacle(self) -> str:
-        folder = self.run_dir.value()
+        folder = self.run_dir.get_value()
         if folder is None:
             return "Choose a new folder for the run."
         if is_file(RunFolder(folder).config_file):
@@ -325,7 +302,6 @@ class TrainForm(JobDock):
         self.bar.setVisible(running)
         self.status.setText(self._message or obstacle)
 
-    @guarded
     def _on_check(self) -> None:
         domains, labelled = self.data.domains(), self.data.labelled
         if self._job is not None or self.data.obstacle() or not domains:
@@ -338,7 +314,6 @@ class TrainForm(JobDock):
             self._on_checked,
         )
 
-    @guarded
     def _on_checked(self, checked: Checked) -> None:
         self._show_reports(checked)
         self._finish(_verdict(checked.reports))
@@ -349,12 +324,11 @@ class TrainForm(JobDock):
             {name.title(): report for name, report in checked.reports.items()}
         )
 
-    @guarded
     def _on_start(self) -> None:
-        config = self.config()
-        if self._obstacle() or config is None:
+        config, run_dir = self.config(), self.run_dir.get_value()
+        if self._obstacle() or config is None or run_dir is None:
             return
-        run_dir = Path(self.run_dir.value()).absolute()
+        run_dir = run_dir.absolute()
         plan = RunPlan(
             run_dir=run_dir,
             config=config,
@@ -369,12 +343,11 @@ class TrainForm(JobDock):
             lambda prepared: self._on_prepared(plan, prepared),
         )
 
-    @guarded
     def _on_prepared(self, plan: RunPlan, prepared: Prepared) -> None:
         self._show_reports(prepared.checked)
         if prepared.config is None:
             self._finish(f"Not started. {_verdict(prepared.checked.reports)}")
-            self.scroll.ensureWidgetVisible(self.data.reports)
+            self.scrolling.ensureWidgetVisible(self.data.reports)
             return
         if any(isinstance(domain, LayerDomain) for domain in plan.domains.values()):
             self._written.add(plan.run_dir)
@@ -393,11 +366,3 @@ def _verdict(reports: Mapping[str, DomainReport]) -> str:
     if found:
         return f"Data checked: {len(found)} remark{'s' * (len(found) > 1)} above."
     return "Data checked: nothing is wrong."
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    font = label.font()
-    font.setBold(True)
-    label.setFont(font)
-    return label
