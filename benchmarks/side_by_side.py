@@ -17,13 +17,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
-METHODS = (
-    "source_only", "target_supervised", "adaptsegnet", "advent", "se_asa", "cyclegan", "attent", "sfda",
-)  # fmt: skip
 WARM_UP, STEPS = 5, 50
 
 CHILD = """
@@ -33,7 +31,7 @@ import torch
 import napari_uda as uda
 from napari_uda.api import iterate
 
-work, size, methods, warm_up, steps = json.loads(sys.argv[1])
+work, size, names, warm_up, steps = json.loads(sys.argv[1])
 work = Path(work)
 torch.set_num_threads(1)
 settings = {
@@ -57,12 +55,15 @@ start = work / "start"
 if not start.exists():
     for _ in train("source_only", start, 3):
         pass
-    print(json.dumps({}))
+    print(json.dumps([method["name"] for method in uda.list_methods()]))
     sys.exit()
 seconds = {}
 out = work / f"runs_{time.monotonic_ns()}"
-for name in methods:
-    more = {"init": str(start)} if name == "sfda" else {}
+for method in uda.list_methods():
+    name = method["name"]
+    if name not in names:
+        continue
+    more = {"init": str(start)} if "a trained run" in method["needs"] else {}
     began = 0.0
     for step in train(name, out / name, warm_up + steps, **more):
         if step == warm_up:
@@ -79,10 +80,13 @@ print(json.dumps(seconds))
 """
 
 
-def measure(checkout: Path, work: Path, size: int) -> dict[str, float]:
-    """Seconds by name, in a process that imports the package of one checkout."""
+def in_checkout(checkout: Path, work: Path, size: int, names: list[str]) -> Any:
+    """What CHILD says in a process that imports the package of one checkout.
+
+    First the names of its methods, having trained the run that others start from; then seconds by name.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([str(work), size, METHODS, WARM_UP, STEPS])],
+        [sys.executable, "-c", CHILD, json.dumps([str(work), size, names, WARM_UP, STEPS])],
         env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"},
         cwd=work,
         capture_output=True,
@@ -92,8 +96,7 @@ def measure(checkout: Path, work: Path, size: int) -> dict[str, float]:
     )
     if done.returncode:
         sys.exit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -112,12 +115,13 @@ def main() -> None:
              *("--subjects", "2", "--size", "64")],
             env={**os.environ, "PYTHONPATH": str(HERE)}, check=True, capture_output=True,
         )  # fmt: skip
-        measure(other, work, options.size)  # the run that others start from
+        names = in_checkout(other, work, options.size, [])
         for pair in range(options.pairs):
             order = (HERE, other) if pair % 2 else (other, HERE)
-            seconds = {checkout: measure(checkout, work, options.size) for checkout in order}
-            for name, mine in seconds[HERE].items():
-                ratios.setdefault(name, []).append(mine / seconds[other][name])
+            seconds = {path: in_checkout(path, work, options.size, names) for path in order}
+            for name, theirs in seconds[other].items():
+                if name in seconds[HERE]:
+                    ratios.setdefault(name, []).append(seconds[HERE][name] / theirs)
             print(f"pair {pair + 1} of {options.pairs}", file=sys.stderr, flush=True)
     rng = np.random.default_rng(0)
     print(
