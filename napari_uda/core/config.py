@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 _PROBLEMS = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
-    "dict_type": "must be names and values, such as LV: 1",
+    "dict_type": "must be names and values, such as MYO: 1, LVC: 2",
     "extra_forbidden": "is no setting",
     "finite_number": "must be a finite number",
     "float_parsing": "must be a number, such as 0.5",

@@ -98,7 +98,7 @@ def problem(kind: type[Config], values: Any) -> str:
         ({"parts": [{}, {"low": 0}]}, "parts (entry 2).low must be at least 1, not 0"),
         ({"parts": [{}, {}, {}]}, "parts must have at most 2 entries"),
         ({"labels": {"LV": "a"}}, "labels.LV must be a whole number, not 'a'"),
-        ({"labels": 3}, "labels must be names and values, such as LV: 1, not 3"),
+        ({"labels": 3}, "labels must be names and values, such as MYO: 1, LVC: 2, not 3"),
         ({"folder": 3}, "folder must be a path, not 3"),
         ({"on": "perhaps"}, "on must be true or false, not 'perhaps'"),
         ({"name": ""}, "name must not be empty, not ''"),

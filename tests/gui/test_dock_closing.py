@@ -11,7 +11,7 @@ import pytest
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QWidget
-from watch_cases import beat, write_preview, write_run
+from written_runs import beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.canvas import free_in_canvas

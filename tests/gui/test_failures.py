@@ -27,7 +27,8 @@ from ordinary_user import as_ordinary_user, locked
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel
 from tiny_cases import small_config
-from watch_cases import resume, write_run
+from watch_cases import resume
+from written_runs import write_run
 
 from napari_uda.gui.kit import jobs, models
 from napari_uda.gui.kit.files import layer_data

@@ -33,7 +33,7 @@ preferences.settings = lambda: settings
 preferences.napari_settings = lambda: None
 application = QApplication([])
 
-from napari_uda.gui.train.settings_form import SettingGroup
+from napari_uda.gui.kit.settings_form import SettingGroup
 from napari_uda.gui.train.train_form import TrainForm
 
 def wait_until(what):

@@ -32,7 +32,7 @@ from napari_uda.gui.kit.fields import (
     YamlEdit,
     number_text,
 )
-from napari_uda.gui.train.settings_form import WARNING, SettingGroup, SettingsForm
+from napari_uda.gui.kit.settings_form import WARNING, SettingGroup, SettingsForm
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config, list_recipes, read_recipe

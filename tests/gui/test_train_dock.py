@@ -19,17 +19,18 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox
 from tiny_cases import small_config
-from watch_cases import append_lines, beat, resume, write_preview, write_run
+from watch_cases import resume
+from written_runs import append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.train import dock as dock_module
 from napari_uda.gui.train.dock import TrainDock, is_of_user
-from napari_uda.gui.train.run_reader import RunReader
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.gui.train.training_process import TrainingProcess
 from napari_uda.run.folder import RunFolder, SlicePlace
+from napari_uda.run.reader import RunReader
 from napari_uda.run.status import RunState, run_status
 
 Domains = tuple[Path, Path]

@@ -25,8 +25,8 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import displayed
 from napari_uda.gui.kit.layers import labels_arguments
 from napari_uda.gui.kit.models import remember_model
+from napari_uda.gui.kit.settings_form import SettingGroup
 from napari_uda.gui.train import run_preparation
-from napari_uda.gui.train.settings_form import SettingGroup
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config

@@ -13,19 +13,21 @@ from pyqtgraph import PlotWidget
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
-from watch_cases import CONFIG, append_lines, beat, line_of, write_preview, write_run
+from watch_cases import line_of
+from written_runs import CONFIG, append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
-from napari_uda.gui.train import run_reader, watch_tab
+from napari_uda.gui.train import watch_tab
 from napari_uda.gui.train.live_previews import SliceChoice
 from napari_uda.gui.train.loss_curves import LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
-from napari_uda.gui.train.run_history import Curve
 from napari_uda.gui.train.run_list import RunList, known_folders
-from napari_uda.gui.train.run_reader import RunScanner
-from napari_uda.gui.train.watch_tab import WatchTab
+from napari_uda.gui.train.watch_tab import WatchTab, duration, machine_text, time_text
+from napari_uda.run import reader
 from napari_uda.run.folder import RunFolder, SlicePlace
-from napari_uda.run.status import RunState
+from napari_uda.run.history import Curve
+from napari_uda.run.reader import RunScanner
+from napari_uda.run.status import Beat, RunState
 
 WAIT_MS = 20_000
 BUTTONS = ("stop", "discard", "resume", "more", "open_folder")
@@ -137,7 +139,7 @@ def test_a_long_file_is_drawn_when_its_last_part_is_read(
     lines = folder.metrics_file.read_text().splitlines()
     width = max(map(len, lines))
     folder.metrics_file.write_text("".join(f"{line:{width}}\n" for line in lines))
-    monkeypatch.setattr(run_reader, "MOST_BYTES", 8 * (width + 1))
+    monkeypatch.setattr(reader, "MOST_BYTES", 8 * (width + 1))
     judged: list[int] = []
     monkeypatch.setattr(watch_tab, "hints", lambda history, *_: judged.append(history.step) or [])
     tab.attach(folder.path)
@@ -377,3 +379,22 @@ def test_comparing_with_a_run_that_is_gone(
     qtbot.waitUntil(lambda: widget.curves.is_drawn, timeout=WAIT_MS)
     assert widget.settings.item(0, 2).text() == "–"
     assert notifications() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3599, "1 h"), (7500, "2 h 5 min"),
+        (86400, "1 d"), (90000, "1 d 1 h"), (-3, "0 s"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_progress_and_machine_in_words() -> None:
+    assert time_text(61, None) == "1 min so far"
+    assert time_text(61, 30) == "1 min so far, about 30 s left"
+    assert machine_text(None) == ""
+    gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
+    assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"

@@ -29,11 +29,11 @@ from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import named
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
-from napari_uda.gui.train.run_reader import RunUpdate
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.gui.train.training_process import TrainingProcess
 from napari_uda.gui.train.watch_tab import WatchTab
 from napari_uda.run.folder import RunFolder, StopRequest
+from napari_uda.run.reader import RunUpdate
 from napari_uda.run.status import RunState, run_status
 
 _MOST_STEPS = 10_000_000

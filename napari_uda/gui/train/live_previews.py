@@ -14,9 +14,9 @@ from napari_uda.gui.kit.jobs import background, take_steps
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
-from napari_uda.gui.train.run_reader import Preview, RunUpdate
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.run.folder import PreviewRequest, RunFolder, SlicePlace
+from napari_uda.run.reader import Preview, RunUpdate
 
 _SECONDS = 2.0
 _ROWS = 3

@@ -25,7 +25,7 @@ from napari_uda.gui.kit.colormaps import DARK, readable
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, swatch
-from napari_uda.gui.train.run_history import Curve, trailing_mean
+from napari_uda.run.history import Curve, trailing_mean
 
 _POINTS_SMOOTHED = 10
 _LEGEND_ROWS = 3

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QTabWidget, QWidget
@@ -20,16 +16,17 @@ from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, combo_box, label, text_table
 from napari_uda.gui.train.loss_curves import LossCurves
-from napari_uda.gui.train.run_history import Curve, RunHistory, is_share, title
-from napari_uda.gui.train.run_reader import RunReader
-from napari_uda.run.folder import RunFolder
+from napari_uda.run.comparison import (
+    Row,
+    RunRecord,
+    common_scalars,
+    different_settings,
+    read_record,
+    side_by_side,
+)
+from napari_uda.run.history import Curve, is_share, title
 
 _COLOURS = (PALETTE[0], PALETTE[1])
-_ABSENT = "–"
-_SCORES = (("dice", "Dice"), ("assd_mm", "ASSD (mm)"), ("hd95_mm", "HD95 (mm)"))
-
-Row = tuple[str, str, str]
-"""What is compared, and how it is in each of the two runs."""
 
 
 class RunComparison(Panel):
@@ -143,104 +140,3 @@ def _fill(table: QTableWidget, rows: Sequence[Row], names: Sequence[str]) -> Non
             item = QTableWidgetItem(text)
             item.setToolTip(text)
             table.setItem(row_number, index, item)
-
-
-# -- what two runs have in common and where they differ: no Qt ------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class RunRecord:
-    """One run as it is compared.
-
-    Attributes:
-        path: its folder.
-        history: its scalars.
-        settings: dotted name to value, as in `config.yaml`.
-        scores: structure and measure, such as `LVC · Dice`, to the mean over cases; empty without scores.csv.
-    """
-
-    path: Path
-    history: RunHistory = field(default_factory=RunHistory)
-    settings: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-
-
-def read_record(path: Path) -> RunRecord:
-    """Everything that is compared; for a worker thread."""
-    reader, history, more = RunReader(path), RunHistory(), True
-    while more:
-        update = reader.look()
-        history.add(update.lines)
-        more = update.more
-    return RunRecord(path, history, flat(update.settings), read_scores(RunFolder(path)))
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
-
-
-def different_settings(first: RunRecord, second: RunRecord) -> list[Row]:
-    """Name and both values, as text, of each setting that differs; – where a run does not have it."""
-    rows = []
-    for name in dict.fromkeys([*first.settings, *second.settings]):
-        one, other = (str(record.settings.get(name, _ABSENT)) for record in (first, second))
-        if one != other:
-            rows.append((name, one, other))
-    return rows
-
-
-def side_by_side(first: RunRecord, second: RunRecord) -> list[Row]:
-    """Name and both values of each score in `scores.csv`; – where a run has none."""
-    return [
-        (name, _number(name, first.scores.get(name)), _number(name, second.scores.get(name)))
-        for name in dict.fromkeys([*first.scores, *second.scores])
-    ]
-
-
-def read_scores(folder: RunFolder) -> dict[str, float]:
-    """Means over cases of `scores.csv`, by structure and measure; empty when there is no readable one."""
-    try:
-        with folder.scores_file.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error):
-        return {}
-    means: dict[str, float] = {}
-    for field_name, measure in _SCORES:
-        by_name: dict[str, list[float]] = {}
-        for one in rows:
-            value = _float(one.get(field_name))
-            if value is not None and one.get("name"):
-                by_name.setdefault(str(one["name"]), []).append(value)
-        for name, values in by_name.items():
-            means[f"{name} · {measure}"] = sum(values) / len(values)
-        if by_name:
-            of_structures = [sum(v) / len(v) for v in by_name.values()]
-            means[f"mean · {measure}"] = sum(of_structures) / len(of_structures)
-    return means
-
-
-def common_scalars(first: RunRecord, second: RunRecord) -> list[str]:
-    """Scalars of both runs, then those of one."""
-    names = dict.fromkeys([*first.history.names(), *second.history.names()])
-    both = set(first.history.names()) & set(second.history.names())
-    return sorted(names, key=lambda name: name not in both)
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _number(name: str, value: float | None) -> str:
-    decimals = 3 if name.endswith("Dice") else 2
-    return _ABSENT if value is None else f"{value:.{decimals}f}"

@@ -14,7 +14,7 @@ from napari_uda.gui.kit.jobs import Looking
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, label, right_aligned, text_table
-from napari_uda.gui.train.run_reader import KnownRun, RunScanner
+from napari_uda.run.reader import KnownRun, RunScanner
 
 _FOLDERS = "train/run_folders"
 _MOST_FOLDERS = 12

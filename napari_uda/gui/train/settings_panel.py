@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.settings_form import SettingsForm
 from napari_uda.gui.kit.widgets import SearchableBox, button, label, named
-from napari_uda.gui.train.settings_form import SettingsForm
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig

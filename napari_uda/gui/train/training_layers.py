@@ -26,7 +26,7 @@ from napari_uda.gui.kit.layers import (
     reliability_arguments,
 )
 from napari_uda.gui.kit.navigation import go_to_slice
-from napari_uda.gui.train.run_reader import Preview
+from napari_uda.run.reader import Preview
 
 _TITLES = {
     "input": "input",

@@ -18,8 +18,9 @@ from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, label, named
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.loss_curves import LossCurves
-from napari_uda.gui.train.run_history import Hint, RunHistory, curves_of, hints
-from napari_uda.gui.train.run_reader import Preview, RunReader, RunUpdate
+from napari_uda.run.hints import Hint, hints
+from napari_uda.run.history import RunHistory, curves_of
+from napari_uda.run.reader import Preview, RunReader, RunUpdate
 from napari_uda.run.status import Beat, RunState
 
 _SECONDS_BETWEEN_LOOKS = 0.5

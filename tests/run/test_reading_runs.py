@@ -1,4 +1,4 @@
-"""What is read from run folders and said about them, without a window."""
+"""What is read from run folders and said about them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from watch_cases import CONFIG, append_lines, beat, write_preview, write_run
+from written_runs import CONFIG, append_lines, beat, write_preview, write_run
 
-from napari_uda.gui.train import run_reader
-from napari_uda.gui.train.run_comparison import (
+from napari_uda.run import reader as run_reader
+from napari_uda.run.comparison import (
     common_scalars,
     different_settings,
-    flat,
     read_record,
     side_by_side,
 )
-from napari_uda.gui.train.run_history import RunHistory, hints, is_share, title, trailing_mean
-from napari_uda.gui.train.run_reader import RunReader, RunScanner
-from napari_uda.gui.train.watch_tab import duration, machine_text, time_text
 from napari_uda.run.folder import RunFolder, SlicePlace
-from napari_uda.run.status import Beat, RunState
+from napari_uda.run.hints import hints
+from napari_uda.run.history import RunHistory, is_share, title, trailing_mean
+from napari_uda.run.reader import RunReader, RunScanner
+from napari_uda.run.status import RunState
 
 # --- history --------------------------------------------------------------------------------------
 
@@ -220,25 +219,6 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 # --- words ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3599, "1 h"), (7500, "2 h 5 min"),
-        (86400, "1 d"), (90000, "1 d 1 h"), (-3, "0 s"),
-    ],
-)  # fmt: skip
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_progress_and_machine_in_words() -> None:
-    assert time_text(61, None) == "1 min so far"
-    assert time_text(61, 30) == "1 min so far, about 30 s left"
-    assert machine_text(None) == ""
-    gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
-    assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"
-
-
 # --- several runs ---------------------------------------------------------------------------------
 
 
@@ -284,10 +264,6 @@ def test_differences_of_two_runs(tmp_path: Path) -> None:
     assert rows["MYO · ASSD (mm)"] == ["1.50", "–"]
     assert "LVC · ASSD (mm)" not in rows
     assert not any("HD95" in name for name in rows)
-
-
-def test_settings_by_dotted_names() -> None:
-    assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
 
 
 def test_a_run_with_itself_differs_in_nothing(tmp_path: Path) -> None:

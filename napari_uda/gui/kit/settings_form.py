@@ -7,7 +7,7 @@ values live in the form, not in its editors, which are built when their group is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -20,11 +20,11 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLay
 
 from napari_uda.core.config import Config
 from napari_uda.core.files import is_file, is_folder
+from napari_uda.core.setting_paths import bounds, by_path, leaves, nested, problems_by_field
 from napari_uda.gui.kit.fields import Editor, make_editor, number_text, show_value
 from napari_uda.gui.kit.layout import add_row, column, form, show_row
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import Foldable, label, named
-from napari_uda.gui.train.setting_problems import bounds, problems_by_field
 
 WARNING = "⚠ "
 """What a sentence on a problem begins with."""
@@ -125,9 +125,9 @@ class SettingsForm(Panel):
         """
         super().__init__(parent)
         self._kind = type(config)
-        leaves = list(_leaves(config))
-        self._fields = {path: field for path, field, _ in leaves}
-        self._values = {path: value for path, _, value in leaves}
+        settings = list(leaves(config))
+        self._fields = {path: field for path, field, _ in settings}
+        self._values = {path: value for path, _, value in settings}
         self._reference = dict(self._values)
         self._rows: dict[str, SettingRow] = {}
         self._problems: dict[str, str] = {}
@@ -191,7 +191,7 @@ class SettingsForm(Panel):
 
     def values(self) -> dict[str, Any]:
         """What the form holds, nested as the config is; a text that is no number stays a text."""
-        return _nested(self._values)
+        return nested(self._values)
 
     def config(self) -> Config | None:
         """The config of these values; None as long as one does not fit."""
@@ -203,7 +203,7 @@ class SettingsForm(Panel):
         Raises:
             KeyError: for a setting that the config lacks.
         """
-        given = dict(_flat(values, self._fields))
+        given = by_path(values, self._fields)
         unknown = next((path for path in given if path not in self._fields), None)
         if unknown is not None:
             raise KeyError(unknown)
@@ -216,11 +216,13 @@ class SettingsForm(Panel):
 
     def changes(self) -> dict[str, Any]:
         """The values that differ from those to begin with, nested."""
-        return _nested({path: self._values[path] for path in self._values if self._differs(path)})
+        return nested({path: self._values[path] for path in self._values if self._differs(path)})
 
     def adopt(self, values: Mapping[str, Any]) -> None:
         """Show values of another config, as far as this one has such settings and they fit."""
-        given = {path: one for path, one in _flat(values, self._fields) if path in self._fields}
+        given = {
+            path: one for path, one in by_path(values, self._fields).items() if path in self._fields
+        }
         before = self._judge(self._values)[1]
         while given:
             found = self._judge(self._values | given)[1].keys() - before.keys()
@@ -228,11 +230,11 @@ class SettingsForm(Panel):
                 break
             fitting = {path: one for path, one in given.items() if path not in found}
             given = fitting if len(fitting) < len(given) else {}
-        self.set_values(_nested(given))
+        self.set_values(nested(given))
 
     def reset(self) -> None:
         """Return to the values to begin with."""
-        self.set_values(_nested(self._reference))
+        self.set_values(nested(self._reference))
 
     def problems(self) -> dict[str, str]:
         """What is wrong, by setting or group of settings, in the order of the form."""
@@ -260,7 +262,7 @@ class SettingsForm(Panel):
     def _judge(self, values: Mapping[str, Any]) -> tuple[Config | None, dict[str, str]]:
         """What the config makes of these values, and what it says of each setting or group."""
         try:
-            return self._kind.model_validate(_nested(values)), {}
+            return self._kind.model_validate(nested(values)), {}
         except ValidationError as error:
             problems: dict[str, str] = {}
             for path, sentence in problems_by_field(error).items():
@@ -315,46 +317,6 @@ class SettingsForm(Panel):
             lines.append(f"Changed; the preset has {_shown(self._reference[path])}.")
         lines.append(f"--{path.replace('_', '-')}")
         return "".join(f"<p>{escape(line)}</p>" for line in lines if line)
-
-
-def _leaves(config: Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
-    """Dotted path, field and value of every setting; nested configs are opened up, after the others."""
-    fields = type(config).model_fields.items()
-    own = [(name, field, getattr(config, name)) for name, field in fields]
-    for name, field, value in own:
-        if not isinstance(value, Config):
-            yield f"{prefix}{name}", field, value
-    for name, _, value in own:
-        if isinstance(value, Config):
-            yield from _leaves(value, f"{prefix}{name}.")
-
-
-def _flat(
-    values: Config | Mapping[str, Any], known: Collection[str], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; a mapping that is itself a setting stays whole."""
-    if isinstance(values, Config):
-        yield from ((path, value) for path, _, value in _leaves(values, prefix))
-        return
-    for name, value in values.items():
-        path = f"{prefix}{name}"
-        if path in known:
-            yield path, value
-        elif isinstance(value, (Config, Mapping)):
-            yield from _flat(value, known, f"{path}.")
-        else:
-            yield path, value
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *groups, name = path.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[name] = value
-    return tree
 
 
 def _is_fixed(field: FieldInfo) -> bool:

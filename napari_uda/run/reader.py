@@ -1,4 +1,4 @@
-"""What run folders tell, read bit by bit, however they grow and wherever they lie. No Qt, no torch.
+"""What run folders tell, read bit by bit, however they grow and wherever they lie.
 
 `RunReader` looks at one run, at all of it or at its state only; `RunScanner` finds runs and looks at the state of
 each. Every look reads what is new and no more than half a megabyte, so that neither a slow mount nor Python's
