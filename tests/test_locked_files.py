@@ -12,8 +12,8 @@ from ordinary_user import as_ordinary_user, locked
 import napari_uda as uda
 from napari_uda.cli import main
 from napari_uda.cli.commands import COMMANDS
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import is_file, is_folder, refusal
+from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import find_volumes
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.run import Run

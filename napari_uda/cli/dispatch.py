@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_uda.cli.terminal import complain
-from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.files import REFUSALS, refusal
+from napari_uda.core.errors import REFUSALS, Cancelled, InputError, refusal
 from napari_uda.core.openmp import let_idle_threads_sleep
 
 _TRAINING = ("train", "benchmark", "demo")

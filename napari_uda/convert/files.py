@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import reason, shown
+from napari_uda.core.errors import InputError, reason
+from napari_uda.core.files import shown
 from napari_uda.data.volume import Volume, read_volume
 
 Key = TypeVar("Key", bound=Hashable)

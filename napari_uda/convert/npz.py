@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import reason, shown
+from napari_uda.core.errors import InputError, reason
+from napari_uda.core.files import shown
 from napari_uda.data.grid import three_sides
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import reason, shown
+from napari_uda.core.errors import InputError, reason
+from napari_uda.core.files import shown
 
 MAX_RECORD_BYTES = 2**28
 _HEAD_BYTES, _CHECKSUM_BYTES = 12, 4

@@ -11,26 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, reason
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
-_OPEN_UP = "ask its owner for access, or choose another folder"
-_FREE_SPACE = "free space there and do it again"
-_RECONNECT = "check its disk or network drive"
-REFUSALS = {
-    errno.EACCES: _OPEN_UP,
-    errno.EPERM: _OPEN_UP,
-    errno.EROFS: _OPEN_UP,
-    errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EFBIG: _FREE_SPACE,
-    errno.EIO: _RECONNECT,
-    errno.ENOTCONN: _RECONNECT,
-    errno.ESTALE: _RECONNECT,
-}
-"""Errors of the operating system that are no fault of this package, and what helps."""
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -51,11 +36,6 @@ def shown(path: str | os.PathLike[str]) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
-def reason(error: OSError) -> str:
-    """What the system says about `error`, in lower case: 'no space left on device'."""
-    return (error.strerror or type(error).__name__).lower()
-
-
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether there is such a file; one that the system does not let us ask for counts as none."""
     try:
@@ -70,12 +50,6 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
         return Path(path).is_dir()
     except OSError:
         return False
-
-
-def refusal(error: OSError) -> str:
-    """One sentence about a file that the system refuses: which, why, and what helps."""
-    remedy = REFUSALS.get(error.errno or 0, "check the path and its disk")
-    return f"{error.filename or 'a file'} cannot be used ({reason(error)}); {remedy}"
 
 
 @contextmanager

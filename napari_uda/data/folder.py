@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     VOLUME_SUFFIXES,
     atomic_file,
     case_name,
-    reason,
     shown,
     volume_suffix,
 )

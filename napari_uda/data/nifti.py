@@ -21,8 +21,8 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import atomic_file, reason, shown
+from napari_uda.core.errors import InputError, reason
+from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
 
 _TYPES = {

@@ -13,13 +13,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     cannot_write,
     case_name,
-    reason,
     shown,
     volume_suffix,
 )

@@ -62,6 +62,11 @@ class Prediction:
         counts = np.bincount(self.labels.ravel(), minlength=256)
         return {name: float(counts[value]) * voxel_ml for value, name in self.names.items()}
 
+    @property
+    def unreliable_share(self) -> float:
+        """Share of all voxels that are unreliable."""
+        return float((self.reliability == 2).mean())
+
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.
 

@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import refusal
+from napari_uda.core.errors import InputError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import is_file, refusal
+from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.files import is_file
 from napari_uda.run.folder import RunFolder, SlicePlace, parse_object, read_object
 from napari_uda.run.run import Run, read_yaml
 from napari_uda.run.status import Beat, RunState, RunStatus, run_status

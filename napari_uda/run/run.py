@@ -16,8 +16,8 @@ import yaml
 from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import atomic_file, cannot_write, refusal
+from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.files import atomic_file, cannot_write
 from napari_uda.run.folder import RunFolder, parse_object, read_object
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from napari_uda.core.files import refusal
+from napari_uda.core.errors import refusal
 from napari_uda.run.folder import RunFolder, read_object
 
 BEAT_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""Several volumes at once: the table, the files, and the dock that shows both."""
+"""Several volumes at once: the table of a dock, and what it shows."""
 
 from __future__ import annotations
 
@@ -10,122 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import ball_case
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QFileDialog
 from test_segment_dock import endless, is_resting
 
 import napari_uda as uda
-from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.models import describe_model
 from napari_uda.gui.segment.batch import BatchPanel
 from napari_uda.gui.segment.dock import SegmentDock
-from napari_uda.gui.segment.segmenting import (
-    SUMMARY,
-    Item,
-    Row,
-    files_of,
-    segment_several,
-    write_summary,
-)
 from napari_uda.inference import predict as predict_module
+from napari_uda.inference.cohort import SUMMARY, Row
 
 WAIT_MS = 60_000
-
-
-def quiet(done: int, total: int) -> None:
-    """No progress."""
 
 
 def read_summary(folder: Path) -> list[dict[str, str]]:
     with (folder / SUMMARY).open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
-
-
-# --- without a viewer -------------------------------------------------------------------------------
-
-
-def test_a_bad_volume_does_not_keep_the_others_from_theirs(
-    tiny_run: Path, data_folder: Path, tmp_path: Path
-) -> None:
-    image = data_folder / "images" / "case_0.nii.gz"
-
-    def damaged() -> Volume:
-        raise InputError("bad.nii.gz: is damaged; copy it again")
-
-    items = [
-        Item("bad", damaged),
-        Item("case_0", lambda: read_volume(image), image),
-    ]
-    rows: list[Row] = []
-    steps: list[tuple[int, int]] = []
-    segment_several(
-        tiny_run,
-        items,
-        tmp_path / "out",
-        False,
-        rows,
-        lambda *step: steps.append(step),
-        threading.Event(),
-    )
-    expected = uda.predict(tiny_run, image, reliability=False)
-    bad, good = rows
-    assert bad.problem == "bad.nii.gz: is damaged; copy it again"
-    assert good.volumes_ml == expected.volumes_ml()
-    assert good.mean_entropy == pytest.approx(expected.entropy[expected.labels > 0].mean())
-    assert good.prediction is None  # it is in the files
-    assert steps == [(0, 2), (1, 2), (2, 2)]
-    saved = read_volume(tmp_path / "out" / "case_0_labels.nii.gz")
-    np.testing.assert_array_equal(saved.array, expected.labels)
-    first, second = read_summary(tmp_path / "out")
-    assert first == {
-        "case": "bad",
-        "volume_MYO_ml": "",
-        "volume_LVC_ml": "",
-        "mean_entropy": "",
-        "unreliable": "",
-        "seconds": "",
-        "problem": bad.problem,
-    }
-    assert float(second["volume_MYO_ml"]) == pytest.approx(good.volumes_ml["MYO"], rel=1e-5)
-    assert second["unreliable"] == ""
-
-
-def test_what_is_done_before_a_stop_is_kept(
-    tiny_run: Path, data_folder: Path, tmp_path: Path
-) -> None:
-    stop = threading.Event()
-    items = files_of(data_folder)
-    assert [item.case for item in items] == ["case_0", "case_1"]
-    rows: list[Row] = []
-
-    def stop_at_the_second(done: int, total: int) -> None:
-        if done == 1:
-            stop.set()
-
-    with pytest.raises(Cancelled):
-        segment_several(tiny_run, items, tmp_path, False, rows, stop_at_the_second, stop)
-    assert [row.case for row in rows] == ["case_0"]
-    assert [row["case"] for row in read_summary(tmp_path)] == ["case_0"]
-
-
-def test_folders_that_cannot_be_segmented_are_named(tmp_path: Path, tiny_run: Path) -> None:
-    image, _ = ball_case("a", 0)
-    write_volume(tmp_path / "two" / "a.nii.gz", image)
-    write_volume(tmp_path / "two" / "a.nii", image)
-    with pytest.raises(InputError, match="two holds a twice"):
-        files_of(tmp_path / "two")
-    with pytest.raises(InputError, match="is not a run folder"):
-        segment_several(tmp_path, [], None, False, [], quiet, threading.Event())
-
-
-def test_summary_needs_a_folder_that_can_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write summary\.csv"):
-        write_summary(tmp_path / "file" / SUMMARY, [Row("a")], ["MYO"])
 
 
 def test_table_of_rows(qtbot: QtBot) -> None:
@@ -313,7 +216,7 @@ def test_cancel_stops_a_batch(
 
     def wait(*arguments: object, stop: threading.Event, **settings: object) -> None:
         started.set()
-        endless(on_progress=quiet, stop=stop)
+        endless(on_progress=lambda done, total: None, stop=stop)
 
     monkeypatch.setattr(predict_module, "predict", wait)
     dock.segment_folder(data_folder, tmp_path / "out")

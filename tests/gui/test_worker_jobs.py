@@ -15,10 +15,10 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject, QThread, QThreadPool, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError, sentence
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.jobs import Job, Report
-from napari_uda.gui.kit.panel import guarded, sentence
+from napari_uda.gui.kit.panel import guarded
 
 
 class OutOfMemoryError(RuntimeError):

@@ -27,9 +27,9 @@ from napari.utils import cancelable_progress, progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError, sentence
 from napari_uda.core.openmp import let_idle_threads_sleep
-from napari_uda.gui.kit.panel import Guarded, guarded, most_arguments, sentence
+from napari_uda.gui.kit.panel import Guarded, guarded, most_arguments
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import REFUSALS, refusal
+from napari_uda.core.errors import InputError, sentence
 
 logger = logging.getLogger(__name__)
 
@@ -99,16 +98,3 @@ def most_arguments(function: Callable[..., Any]) -> int | None:
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return None
     return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters)
-
-
-def sentence(error: Exception) -> str:
-    """One sentence for the user about any error."""
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in REFUSALS:
-        return refusal(error)
-    text = " ".join(str(error).split())
-    if type(error).__name__ == "OutOfMemoryError" or "out of memory" in text.lower():
-        return "Memory ran out; close other programs, or crop the volume or switch to the CPU."
-    first = text.split(". ")[0][:300]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -26,8 +26,8 @@ import psutil
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import atomic_file, is_folder, reason
+from napari_uda.core.errors import InputError, reason
+from napari_uda.core.files import atomic_file, is_folder
 from napari_uda.data.volume import Volume, read_labels, write_volume
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,8 @@ from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned
 from napari_uda.gui.segment.result_layers import result_steps
-from napari_uda.gui.segment.segmenting import Result, Row
+from napari_uda.gui.segment.segmenting import Result
+from napari_uda.inference.cohort import Row
 
 _DASH = "–"
 _SEEN_FIRST = ("image", "prediction")

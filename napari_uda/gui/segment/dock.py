@@ -30,18 +30,14 @@ from napari_uda.gui.segment.batch import BatchPanel, read_row, show_batch, show_
 from napari_uda.gui.segment.result_layers import result_steps
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.segmenting import (
-    SUMMARY,
-    Item,
     Model,
     Result,
-    Row,
     adapt_and_segment,
-    files_of,
     read_model,
     segment,
-    segment_several,
     volumes_by_value,
 )
+from napari_uda.inference.cohort import SUMMARY, Item, Row, files_of, segment_several
 
 _BATCH = "Segmenting several volumes…"
 

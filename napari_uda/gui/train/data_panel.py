@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QMenu, QToolButton, QWidget
 
-from napari_uda.core.files import refusal
+from napari_uda.core.errors import refusal
 from napari_uda.gui.kit.fields import folder_edit, show_value
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
