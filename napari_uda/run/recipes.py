@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from napari_uda.run.run import parse_config, read_yaml
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
+
+_LONGEST_ABOUT = 220  # letters
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,17 @@ class Recipe:
     def name(self) -> str:
         """Name of the file without its suffix."""
         return self.file.stem
+
+    @property
+    def about(self) -> str:
+        """The first sentences of the comment that the file begins with; "" without one."""
+        lines = self.file.read_text(encoding="utf-8").splitlines()
+        comment = takewhile(lambda line: line.startswith("#"), lines)
+        text = " ".join(line.lstrip("# ").rstrip() for line in comment)
+        if len(text) <= _LONGEST_ABOUT:
+            return text
+        whole = text[:_LONGEST_ABOUT].rpartition(". ")[0]
+        return f"{whole}." if whole else text[:_LONGEST_ABOUT] + "…"
 
 
 def list_recipes() -> dict[str, Path]:

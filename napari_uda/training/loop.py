@@ -24,12 +24,13 @@ from napari_uda.methods.registry import build_method, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
 from napari_uda.run.run import Run
+from napari_uda.training.checks import check_size, check_validation
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
 from napari_uda.training.previews import Previews
 from napari_uda.training.start import take_over, vote_of_new_run
 from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
-from napari_uda.training.validation import best_so_far, check_validation, validation_dice
+from napari_uda.training.validation import best_so_far, validation_dice
 from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
@@ -132,11 +133,7 @@ class _Session:
             num_classes=data.facts.num_classes,
             seed=config.seed,
         )
-        if data.facts.grid.size % method.segmentor.stride:
-            raise InputError(
-                f"slices of {data.facts.grid.size} pixels do not fit this network; choose a data.size "
-                f"that is a multiple of {method.segmentor.stride}"
-            )
+        check_size(data.facts.grid.size, method.segmentor)
         pair = checkpoint.newest(run.checkpoints)
         # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
         # one has them in its checkpoint.

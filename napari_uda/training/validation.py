@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_uda.core.errors import InputError
 from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.evaluation.report import evaluate
 from napari_uda.inference.predict import segment_volume
@@ -14,25 +13,10 @@ if TYPE_CHECKING:
 
     from napari_uda.data.batches import TrainingData
     from napari_uda.methods.base import Method
-    from napari_uda.run.config import RunConfig
     from napari_uda.run.run import Run
 
 SCALAR = "source_validation_dice"
 """Name of the score among the scalars of a run."""
-
-
-def check_validation(config: RunConfig, *, has_held_out: bool) -> None:
-    """Refuse to validate or select without cases to score.
-
-    Raises:
-        InputError: saying which setting is missing.
-    """
-    if config.validate_every and not has_held_out:
-        raise InputError(
-            "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
-        )
-    if config.select == "source_validation" and not config.validate_every:
-        raise InputError("select source_validation needs scores; set validate_every above 0")
 
 
 def validation_dice(method: Method[Any], data: TrainingData, device: torch.device) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from test_segment_dock import endless, is_resting
 
 import napari_uda as uda
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.models import describe_model
 from napari_uda.gui.segment.batch import BatchPanel
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.inference import predict as predict_module
@@ -62,43 +60,6 @@ def test_buttons_say_why_they_are_off(qtbot: QtBot) -> None:
     panel.set_obstacle("", 3)
     assert panel.layers.text() == "Open images (3)"
     assert panel.layers.isEnabled()
-
-
-def test_model_is_described(tiny_run: Path) -> None:
-    first, second = describe_model(tiny_run).splitlines()
-    method, domains, steps, date = first.split(" · ")
-    assert (method, domains, steps) == ("source_only", "MR → MR", "2 steps")
-    assert len(date.split("-")) == 3
-    assert second == "MYO · LVC"
-
-
-def test_model_of_a_benchmark_tells_its_share_of_the_gap(tiny_run: Path, tmp_path: Path) -> None:
-    out = tmp_path / "bench"
-    run = Path(shutil.copytree(tiny_run, out / "runs" / "aaaa"))
-    (out / "cells.csv").write_text("row,data,run\nse_asa,CT to MR,runs/aaaa\n")
-    (out / "table.csv").write_text(
-        "data,row,n_volumes,seeds,gap_recovered_percent\nCT to MR,se_asa,4,0,61.4\n"
-    )
-    assert describe_model(run).splitlines()[2:] == [
-        "Recovers 61 % of the gap in mean Dice (row se_asa of benchmark bench, CT to MR, 4 volumes, 1 seed)"
-    ]
-
-
-def test_model_that_saw_labels_of_the_target_says_so(data_folder: Path, tmp_path: Path) -> None:
-    run = uda.train(
-        "target_supervised",
-        target=data_folder,
-        run_dir=tmp_path / "told",
-        steps=1,
-        batch_size=2,
-        data={"size": 32},
-        segmentor={"name": "unet", "width": 4, "depth": 2},
-    )
-    told = run.facts.target_supervision
-    assert told.startswith("all")
-    assert describe_model(run.path).splitlines()[2:] == [
-        f"It was told of the target's labels: {told}"
-    ]
 
 
 # --- in the dock ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Translate those with generators.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
-from napari_uda.experiments.gap_recovered import share_of_gap
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
@@ -30,7 +29,7 @@ from napari_uda.gui.kit.layout import form, row
 from napari_uda.gui.kit.widgets import button, combo_box, label, named
 
 if TYPE_CHECKING:
-    from napari_uda.run.run import Run
+    pass
 
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
@@ -126,39 +125,6 @@ def remember_model(path: Path) -> None:
     preferences.settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
 
 
-def describe_model(path: Path) -> str:
-    """What a model is, line by line. Slow at first: loads torch.
-
-    First method, modalities, steps and date; then the structures; what the method was told of the
-    target's labels, if it was told anything; and the share of the gap that it recovers, if it is a run of
-    a benchmark whose tables know it.
-
-    Raises:
-        InputError: if the folder is no trained run, or its weights cannot be read.
-    """
-    load_torch()
-    from napari_uda.run.checkpoint import check_weights
-    from napari_uda.run.run import Run
-
-    run = Run.open(path)
-    check_weights(run.weights_file())
-    facts, config = run.facts, run.config
-    source, target = config.data.source, config.data.target
-    domains = [
-        modality or folder.name
-        for modality, folder in ((facts.source_modality, source), (facts.target_modality, target))
-        if folder is not None
-    ]
-    first = [config.method.name, " → ".join(domains), _steps(run), run.created[:10]]
-    lines = [_dotted(first), _dotted(facts.labels)]
-    if facts.target_supervision != "none":
-        lines.append(f"It was told of the target's labels: {facts.target_supervision}")
-    share = share_of_gap(path)
-    if share:
-        lines.append(share)
-    return "\n".join(lines)
-
-
 def known_translators() -> list[tuple[str, Path, str]]:
     """Title, run folder and description of every run to offer that has generators.
 
@@ -167,39 +133,20 @@ def known_translators() -> list[tuple[str, Path, str]]:
     found = []
     for title, path in known_models():
         with suppress(InputError):  # what is no run, or another kind of run, is not offered
-            found.append((title, path, describe_translator(path)))
+            found.append((title, *read_translator(path)[1:]))
     return found
 
 
-def describe_translator(path: Path) -> str:
-    """`describe_model` of a run with generators. Slow at first: loads torch.
+def read_translator(path: Path) -> tuple[str, Path, str]:
+    """The same of one run.
 
     Raises:
         InputError: if the folder is no trained run or has no generators.
     """
-    text = describe_model(path)
-    from napari_uda.methods.registry import method_class, translating_methods
-    from napari_uda.run.run import Run
+    load_torch()
+    from napari_uda.experiments.model_summary import describe_translator
 
-    name = Run.open(path).config.method.name
-    if not method_class(name).translates:
-        raise InputError(
-            f"{path} was trained with {name}, which has no generators; "
-            f"choose a run of {translating_methods()}"
-        )
-    return text
-
-
-def _steps(run: Run) -> str:
-    from napari_uda.run.checkpoint import newest
-
-    pair = newest(run.checkpoints)
-    done, wanted = pair[0] if pair else run.config.steps, run.config.steps
-    return f"{done} steps" if done == wanted else f"{done} of {wanted} steps"
-
-
-def _dotted(parts: Iterable[str]) -> str:
-    return " · ".join(part for part in parts if part)
+    return title_of(path), path, describe_translator(path)
 
 
 def title_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
@@ -38,7 +39,7 @@ from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
 from napari_uda.gui.score.score_tables import CohortPanel, ScoreTable
-from napari_uda.gui.score.scoring import Cohort, LayerScores, method_of, score_layers
+from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
 
 if TYPE_CHECKING:

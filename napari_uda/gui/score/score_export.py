@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.files import atomic_file
+from napari_uda.evaluation.cohort import write_cohort
 from napari_uda.gui.kit.models import known_models
 from napari_uda.gui.score.scoring import LayerScores
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.calibration import StructureCalibration
     from napari_uda.evaluation.report_page import Result
-    from napari_uda.evaluation.scores import Scores, Summary
+    from napari_uda.evaluation.scores import Scores
     from napari_uda.evaluation.slice_picture import Picture
-
-COLUMNS = ("dice", "assd_mm", "masd_mm", "hd95_mm", "nsd")
-"""Scores of a cohort, as in scores.csv."""
 
 _MOST_PICTURES = 4
 _HASH_LETTERS = 16
@@ -78,24 +72,6 @@ def export_scores(
     title = f"Scores of {', '.join(dict.fromkeys(layer.scores.case for layer in layers))}"
     paths.append(write_report_page(folder / "report.html", title, results))
     return paths
-
-
-def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
-    """Write mean, standard deviation, n and n_missing of every method and structure as CSV.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    numbers = [f"{column}_{part}" for column in COLUMNS for part in ("mean", "sd", "n")]
-    writer.writerow(["method", "protocol", "structure", "n_cases", "n_missing", *numbers])
-    for method, scores in methods:
-        for summary in scores.summary():
-            head = [summary["name"], summary["n_cases"], summary["n_missing"]]
-            writer.writerow([method, scores.protocol.name, *head, *_numbers(summary)])
-    with atomic_file(path) as file:
-        file.write(stream.getvalue().encode())
 
 
 def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
@@ -183,15 +159,3 @@ def _pictures(layer: Exported) -> list[Picture]:
 def _file_name(text: str) -> str:
     """Letters, digits, dots, dashes and underscores of a layer's name."""
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text)
-
-
-def _numbers(summary: Summary) -> list[float | int | str]:
-    """Mean, standard deviation and n of every column; empty where undefined."""
-    found: list[float | int | str] = []
-    for column in COLUMNS:
-        entry = summary[column]
-        if isinstance(entry, dict):
-            values = (entry["mean"], entry["sd"])
-            found += ["" if math.isnan(value) else value for value in values]
-            found.append(entry["n"])
-    return found

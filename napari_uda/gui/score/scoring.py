@@ -241,28 +241,3 @@ def method_of(layer: Labels) -> str:
     own = tag(layer)
     run = str(own.get("run") or "")
     return f"{run} (edited)" if run and own.get("role") == "edited" else run or layer.name
-
-
-class Cohort:
-    """Scores by method and case; a case that is scored again replaces itself."""
-
-    def __init__(self) -> None:
-        self._scores: dict[tuple[str, str], dict[str, Scores]] = {}
-
-    def add(self, method: str, scores: Scores) -> None:
-        """Take in the scores of one case or several."""
-        for grid in scores.grids:
-            cases = self._scores.setdefault((scores.protocol.name, method), {})
-            cases[grid.case] = scores.only(grid.case)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._scores.clear()
-
-    def methods(self, protocol: str) -> dict[str, Scores]:
-        """The cases of every method under one protocol, as one table each."""
-        return {
-            method: next(iter(cases.values())).join([cases[case] for case in sorted(cases)])
-            for (name, method), cases in self._scores.items()
-            if name == protocol
-        }

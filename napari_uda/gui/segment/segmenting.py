@@ -14,7 +14,6 @@ from napari.layers import Image
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import preload
-from napari_uda.gui.kit.models import describe_model
 
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
@@ -68,12 +67,12 @@ class Model:
 def read_model(path: Path) -> Model:
     """Describe, and import early what the first run would wait for."""
     preload()
-    about = describe_model(path)
+    from napari_uda.experiments.model_summary import describe_model
     from napari_uda.methods.registry import METHODS, source_free_methods
     from napari_uda.training.adapt_config import DEFAULT_METHOD
 
     names = sorted(source_free_methods(), key=lambda name: (name != DEFAULT_METHOD, name))
-    return Model(about, tuple((name, METHODS[name].summary) for name in names))
+    return Model(describe_model(path), tuple((name, METHODS[name].summary) for name in names))
 
 
 def segment(

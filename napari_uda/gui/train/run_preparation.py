@@ -21,7 +21,6 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import cannot_write
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
-from napari_uda.data.split import split_cases
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
@@ -218,6 +217,7 @@ def prepare(
         Cancelled: if `stop` was set.
     """
     from napari_uda.run.run import Run
+    from napari_uda.training.checks import check_held_out, check_network
 
     Run.check_new(plan.run_dir)
     layers = {name: d for name, d in plan.domains.items() if isinstance(d, LayerDomain)}
@@ -230,45 +230,12 @@ def prepare(
     checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
     if checked.is_fatal:
         return Prepared(checked, None)
-    _check_held_out(plan.config, checked.reports.get(plan.labelled))
+    labelled = checked.reports.get(plan.labelled)
+    cases = [] if labelled is None else labelled.cases
+    check_held_out(plan.config, [case.name for case in cases if case.voxels is not None])
     written = write_folder(plan.layer_folder, layers, stop) if layers else {}
     changed = data.model_copy(update=written)
     return Prepared(checked, plan.config.model_copy(update={"data": changed}))
-
-
-def _check_held_out(config: RunConfig, report: DomainReport | None) -> None:
-    """Refuse a share of held-out patients that leaves none to train on, or none to score."""
-    from napari_uda.training.validation import check_validation
-
-    held_out: tuple[str, ...] = ()
-    if report is not None:
-        split = split_cases(
-            [case.name for case in report.cases if case.voxels is not None],
-            validation_fraction=config.data.validation_fraction,
-            seed=config.seed,
-            patient_pattern=config.data.patient_pattern,
-        )
-        held_out = split.validation
-    check_validation(config, has_held_out=bool(held_out))
-
-
-def check_network(config: RunConfig) -> None:
-    """Refuse a network that does not exist or does not fit the size of the slices.
-
-    Raises:
-        InputError: saying which.
-    """
-    import torch
-
-    from napari_uda.networks.build import build_segmentor
-
-    with torch.device("meta"):  # no memory and no time for weights
-        network = build_segmentor(config.segmentor, config.data.neighbours, 2, pretrained=False)
-    if config.init is None and config.data.size % network.stride:
-        raise InputError(
-            f"slices of {config.data.size} pixels do not fit this network; choose a data.size that "
-            f"is a multiple of {network.stride}"
-        )
 
 
 # -- layers as a data folder ----------------------------------------------------------------------

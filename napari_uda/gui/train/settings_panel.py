@@ -30,7 +30,6 @@ _BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
 _ELSEWHERE = ("data.source", "data.target", "init")  # chosen in the data panel
 _OWN_BASIC = ("_weight", "_steps")
 _PREVIEWS = 100
-_LONGEST_ABOUT = 220
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def read_preset(file: Path, recipe: str = "") -> Preset:
 
     read = read_recipe(file)
     method = method_name(read.method) if read.method else ""
-    return Preset(recipe or file.name, recipe or str(file), method, _header(file))
+    return Preset(recipe or file.name, recipe or str(file), method, read.about)
 
 
 class PresetPicker(Panel):
@@ -266,17 +265,3 @@ def _basic(config: RunConfig) -> list[str]:
         elif name.endswith(_OWN_BASIC):
             own.append(f"method.{name}")
     return [*_BASIC, *own, *_BASIC_LAST]
-
-
-def _header(file: Path) -> str:
-    """The first sentences of the comment that a recipe begins with."""
-    lines: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# ").rstrip())
-    text = " ".join(lines)
-    if len(text) <= _LONGEST_ABOUT:
-        return text
-    whole = text[:_LONGEST_ABOUT].rpartition(". ")[0]
-    return f"{whole}." if whole else text[:_LONGEST_ABOUT] + "…"

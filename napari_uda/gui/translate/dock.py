@@ -22,10 +22,9 @@ from napari_uda.gui.kit.layers import NOT_IMAGES
 from napari_uda.gui.kit.layout import add_row, column, row
 from napari_uda.gui.kit.models import (
     ModelDock,
-    describe_translator,
     known_translators,
+    read_translator,
     remember_model,
-    title_of,
 )
 from napari_uda.gui.kit.widgets import button, check_box, combo_box, label
 from napari_uda.gui.translate.translation_layers import (
@@ -143,7 +142,7 @@ class TranslateDock(ModelDock):
             return
         self._read(
             "Read the run",
-            lambda: [(title_of(path), path, describe_translator(path))],
+            lambda: [read_translator(path)],
             self._on_read_chosen,
         )
 

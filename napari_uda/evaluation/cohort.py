@@ -1,0 +1,73 @@
+"""Cohort: the scores of many cases by method, and the table of their means."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_uda.core.files import atomic_file
+
+if TYPE_CHECKING:
+    from napari_uda.evaluation.scores import Scores, Summary
+
+COLUMNS = ("dice", "assd_mm", "masd_mm", "hd95_mm", "nsd")
+"""Scores of a cohort, as in scores.csv."""
+
+
+class Cohort:
+    """Scores by method and case; a case that is scored again replaces itself."""
+
+    def __init__(self) -> None:
+        self._scores: dict[tuple[str, str], dict[str, Scores]] = {}
+
+    def add(self, method: str, scores: Scores) -> None:
+        """Take in the scores of one case or several."""
+        for grid in scores.grids:
+            cases = self._scores.setdefault((scores.protocol.name, method), {})
+            cases[grid.case] = scores.only(grid.case)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._scores.clear()
+
+    def methods(self, protocol: str) -> dict[str, Scores]:
+        """The cases of every method under one protocol, as one table each."""
+        return {
+            method: next(iter(cases.values())).join([cases[case] for case in sorted(cases)])
+            for (name, method), cases in self._scores.items()
+            if name == protocol
+        }
+
+
+def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
+    """Write mean, standard deviation, n and n_missing of every method and structure as CSV.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    numbers = [f"{column}_{part}" for column in COLUMNS for part in ("mean", "sd", "n")]
+    writer.writerow(["method", "protocol", "structure", "n_cases", "n_missing", *numbers])
+    for method, scores in methods:
+        for summary in scores.summary():
+            head = [summary["name"], summary["n_cases"], summary["n_missing"]]
+            writer.writerow([method, scores.protocol.name, *head, *_numbers(summary)])
+    with atomic_file(path) as file:
+        file.write(stream.getvalue().encode())
+
+
+def _numbers(summary: Summary) -> list[float | int | str]:
+    """Mean, standard deviation and n of every column; empty where undefined."""
+    found: list[float | int | str] = []
+    for column in COLUMNS:
+        entry = summary[column]
+        if isinstance(entry, dict):
+            values = (entry["mean"], entry["sd"])
+            found += ["" if math.isnan(value) else value for value in values]
+            found.append(entry["n"])
+    return found
