@@ -25,11 +25,12 @@ from qtpy.QtWidgets import QApplication
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import case_name
+from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
-from napari_uda.gui.view.window import usual_window
+from napari_uda.gui.view.window import apply_window
 
 if TYPE_CHECKING:
     from napari_uda.run.run import Run
@@ -88,7 +89,7 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     added = [Layer.create(*content) for content in contents]
     for layer in added:
         if tag(layer).get("role") == "image":
-            usual_window(layer).apply(layer)
+            apply_window(usual_window(layer.data), layer)
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
         viewer.add_layer(layer)

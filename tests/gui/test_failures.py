@@ -30,12 +30,12 @@ from tiny_cases import small_config
 from watch_cases import resume
 from written_runs import write_run
 
+from napari_uda.data.edit_journal import leftovers
 from napari_uda.gui.kit import jobs, models
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score.dock import ScoreDock
-from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.dock import TrainDock

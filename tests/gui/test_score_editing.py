@@ -20,6 +20,8 @@ from qtpy.QtWidgets import QWidget
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
+from napari_uda.data import edit_journal
+from napari_uda.data.edit_journal import leftovers
 from napari_uda.data.volume import Volume, read_labels
 from napari_uda.evaluation import evaluation
 from napari_uda.evaluation.scores import Scores
@@ -29,9 +31,8 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.score import dock as dock_module
-from napari_uda.gui.score import edit_journal, edit_session
+from napari_uda.gui.score import edit_session
 from napari_uda.gui.score.dock import ScoreDock
-from napari_uda.gui.score.edit_journal import leftovers
 from napari_uda.gui.score.editing import Editing
 from napari_uda.gui.score.scoring import score_layers
 from napari_uda.inference.predict import Prediction
@@ -496,8 +497,8 @@ def test_a_layer_without_scores_is_followed(qtbot: QtBot, made_prediction: Predi
 
 
 def test_volume_of_a_restored_case_is_that_of_the_file(made_prediction: Prediction) -> None:
+    from napari_uda.data.edit_journal import About
     from napari_uda.gui.score.added_layers import restored_layers
-    from napari_uda.gui.score.edit_journal import About
 
     volume = Volume(made_prediction.labels, made_prediction.volume.affine, "case_0")
     layers = restored_layers(volume, volume, About("case_0", "tiny", "x (edited)", NAMES))

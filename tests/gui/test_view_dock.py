@@ -16,12 +16,13 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
+from napari_uda.data.window import Window
 from napari_uda.gui.kit import jobs, preferences
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import find, show
 from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
-from napari_uda.gui.view.window import DRAG_KEY, Window
+from napari_uda.gui.view.window import DRAG_KEY, window_of
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -204,7 +205,7 @@ def test_window_is_shown_and_set(
     assert (dock.window_panel.width_box.value(), dock.window_panel.level_box.value()) == (200, 100)
     assert written(viewer)["line"] == "W 200  L 100"
     dock.window_panel.width_box.setValue(300)
-    assert Window.of(image) == Window(300, 100)
+    assert window_of(image) == Window(300, 100)
     dock.window_panel.presets.activated.emit(1)
     assert tuple(image.contrast_limits) == pytest.approx(
         np.percentile(image.data, (1, 99)).tolist()
@@ -215,7 +216,7 @@ def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: Viewe
     assert dock.window_panel.drag.text().endswith(f"({DRAG_KEY})")
     dock.window_panel.drag.click()
     assert not viewer.scene.camera.mouse_pan
-    before = Window.of(image)
+    before = window_of(image)
     event = SimpleNamespace(type="mouse_press", pos=(10, 10), button=1, modifiers=())
     callbacks = [callback(viewer, event) for callback in viewer.mouse_drag_callbacks]
     callbacks = [step for step in callbacks if step is not None]
@@ -224,8 +225,8 @@ def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: Viewe
     event.type, event.pos = "mouse_move", (30, 10)
     for step in callbacks:
         next(step, None)
-    assert Window.of(image).width > before.width
-    assert Window.of(image).level == before.level
+    assert window_of(image).width > before.width
+    assert window_of(image).level == before.level
 
 
 # --- linked cuts ------------------------------------------------------------------------------------

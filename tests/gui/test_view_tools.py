@@ -13,21 +13,14 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
+from napari_uda.data.window import CT_PRESETS, Window, percentile_window
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
-from napari_uda.gui.view.window import (
-    CT_PRESETS,
-    Window,
-    WindowDrag,
-    WindowPanel,
-    data_range,
-    percentile_window,
-    usual_window,
-)
+from napari_uda.gui.view.window import WindowDrag, WindowPanel, apply_window, window_of
 from napari_uda.inference.predict import Prediction
 
 AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and across
@@ -148,31 +141,12 @@ def test_readout_in_words(qtbot: QtBot) -> None:
 # --- window and level -------------------------------------------------------------------------------
 
 
-def test_windows_of_ct_and_mr() -> None:
+def test_a_window_is_applied_to_all_slices() -> None:
     ct = Image(np.array([-1000.0, 0, 40, 1000] * 9).reshape(1, 6, 6))
-    assert usual_window(ct) == Window(400, 40)
-    CT_PRESETS["lung"].apply(ct)
-    assert tuple(ct.contrast_limits) == (-1350, 150)
-    assert Window.of(ct) == Window(1500, -600)
-    mr = Image(np.arange(101.0).reshape(1, 1, 101))
-    assert usual_window(mr) == Window(98, 50)
-    assert percentile_window(mr, 0, 100) == Window(100, 50)
-    assert data_range(mr) == 100
-    flat = Image(np.full((2, 3, 3), 7, np.int16))
-    assert percentile_window(flat, 1, 99) == Window(1, 7)
-    assert data_range(flat) == 1
-
-
-def test_a_large_volume_is_sampled() -> None:
-    ramp = np.broadcast_to(np.arange(256, dtype=np.float32), (256, 256, 256))
-    window = percentile_window(Image(ramp, contrast_limits=(0, 255)), 1, 99)
-    assert window.limits == pytest.approx((2.55, 252.45), abs=5)
-
-
-def test_drag_changes_width_to_the_right_and_level_downwards() -> None:
-    assert Window(100, 50).dragged(60, 0, 1000) == Window(200, 50)
-    assert Window(100, 50).dragged(0, 60, 1000) == Window(100, 150)
-    assert Window(100, 50).dragged(-5000, 0, 1000).width == pytest.approx(0.1)
+    ct.auto_contrast = True
+    apply_window(CT_PRESETS["lung"], ct)
+    assert (tuple(ct.contrast_limits), ct.auto_contrast) == ((-1350, 150), False)
+    assert window_of(ct) == Window(1500, -600)
 
 
 def test_drag_in_the_viewer() -> None:
@@ -191,17 +165,17 @@ def test_drag_in_the_viewer() -> None:
             event.pos = positions[0] if positions else event.pos
 
     move((10, 10), (60, 10))
-    assert Window.of(image) == Window(600, 300)  # not active
+    assert window_of(image) == Window(600, 300)  # not active
     drag.active = True
     assert not viewer.scene.camera.mouse_pan
     move((10, 10), (60, 10), (60, 40))
-    assert Window.of(image) == Window(650, 330)
+    assert window_of(image) == Window(650, 330)
     move((10, 10), (60, 10), button=2)
-    assert Window.of(image) == Window(650, 330)
+    assert window_of(image) == Window(650, 330)
     labels = viewer.add_labels(np.zeros((1, 1, 601), int))
     labels.mode = "paint"
     move((10, 10), (60, 10))  # the mouse paints
-    assert Window.of(image) == Window(650, 330)
+    assert window_of(image) == Window(650, 330)
     drag.active = False
     assert not viewer.scene.camera.mouse_pan  # the layer is still painted on
     labels.mode = "pan_zoom"
@@ -216,25 +190,25 @@ def test_window_panel(qtbot: QtBot) -> None:
     qtbot.addWidget(panel)
     assert not panel.presets.isEnabled()
     image = Image(np.arange(101.0).reshape(1, 1, 101))
-    Window(400, 40).apply(image)
+    apply_window(Window(400, 40), image)
     with qtbot.waitSignal(panel.changed):
         panel.show_image(image)
     assert panel.presets.isEnabled()
     assert (panel.width_box.text(), panel.level_box.text()) == ("400", "40")
     with qtbot.waitSignal(panel.changed):
         panel.width_box.setValue(300)
-    assert Window.of(image) == Window(300, 40)
+    assert window_of(image) == Window(300, 40)
     lung = next(i for i in range(panel.presets.count()) if "lung" in panel.presets.itemText(i))
     panel.presets.activated.emit(lung)
-    assert Window.of(image) == Window(1500, -600)
+    assert window_of(image) == Window(1500, -600)
     panel.presets.activated.emit(1)
-    assert Window.of(image) == percentile_window(image, 1, 99)
-    Window(0.02, 0.015).apply(image)  # small numbers keep their digits
+    assert window_of(image) == percentile_window(image.data, 1, 99)
+    apply_window(Window(0.02, 0.015), image)  # small numbers keep their digits
     assert panel.width_box.value() == 0.02
     panel.show_image(None)
     assert not panel.presets.isEnabled()
     assert not panel.drag.isEnabled()
-    Window(7, 7).apply(image)  # it is not followed any more
+    apply_window(Window(7, 7), image)  # it is not followed any more
     assert panel.width_box.value() == 0.02
     assert str(Window(0.02, 0.015)) == "W 0.02000  L 0.01500"
     assert str(Window(993, 506.5)) == "W 993  L 507"
@@ -245,10 +219,10 @@ def test_a_window_stays_at_the_next_slice_although_napari_sets_the_contrast_by_i
     image = viewer.add_image(np.arange(4 * 9.0).reshape(4, 3, 3), auto_contrast=True)
     viewer.dims.set_current_step(0, 3)
     assert tuple(image.contrast_limits) == (27, 35)  # napari's own, of this slice
-    Window(20, 10).apply(image)
+    apply_window(Window(20, 10), image)
     assert not image.auto_contrast
     viewer.dims.set_current_step(0, 1)
-    assert Window.of(image) == Window(20, 10)
+    assert window_of(image) == Window(20, 10)
 
 
 # --- slices -----------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from napari_uda.gui.kit.layers import EDITED, labels_arguments, structure_names
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_uda.data.edit_journal import About
     from napari_uda.evaluation.overlap import Box
-    from napari_uda.gui.score.edit_journal import About
     from napari_uda.gui.score.scoring import LayerScores
 
 COLOURS: dict[int | None, str] = {

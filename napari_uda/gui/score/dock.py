@@ -17,6 +17,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
@@ -34,7 +35,6 @@ from napari_uda.gui.score.added_layers import (
     show_errors,
     update_errors,
 )
-from napari_uda.gui.score.edit_journal import journal_folder, leftovers
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data.edit_journal import About, EditJournal
 from napari_uda.gui.kit.files import write_layer
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Job, background
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import Guarded
-from napari_uda.gui.score.edit_journal import About, EditJournal
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.evaluation import Evaluation

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFrame
 
+from napari_uda.data.edit_journal import About, EditJournal, Leftover
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, listen
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.score.added_layers import keep_original, restored_layers
-from napari_uda.gui.score.edit_journal import About, EditJournal, Leftover
 from napari_uda.gui.score.edit_session import EditSession
 
 

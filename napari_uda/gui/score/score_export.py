@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.data.window import PERCENTILES, percentile_window
 from napari_uda.evaluation.cohort import write_cohort
 from napari_uda.gui.kit.models import known_models
 from napari_uda.gui.score.scoring import LayerScores
@@ -128,8 +129,7 @@ def _pictures(layer: Exported) -> list[Picture]:
     )
     window = (0.0, 1.0)
     if layer.image is not None:
-        low, high = np.percentile(np.asarray(layer.image[::2, ::2, ::2], np.float64), (1, 99))
-        window = float(low), float(high)
+        window = percentile_window(layer.image, *PERCENTILES[0]).limits
     steps = [step for other, step in enumerate(scores.spacing_mm) if other != axis]
     pictures = []
     for line in scores.lines(axis, "dice")[:_MOST_PICTURES]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QWidget
 from superqt.utils import signals_blocked
 
+from napari_uda.data.window import CT_PRESETS, PERCENTILES, Window, data_range, percentile_window
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Following, Panel
@@ -21,99 +19,20 @@ from napari_uda.gui.kit.widgets import button, combo_box, named
 
 DRAG_KEY = "G"
 _LARGEST = 1e9
-_SAMPLE = 200_000  # voxels that percentiles are taken from
-_CT_AIR = -500  # Hounsfield units: nothing but CT reaches far below zero
-_PIXELS_OF_RANGE = 600  # a drag of so many pixels crosses the whole range of the data
-_LEAST_SHARE = 1e-4  # of the range: the narrowest window a drag gives
 
 
-@dataclass(frozen=True)
-class Window:
-    """A window in the image's own units: `level` is its middle, `width` what lies between black and white."""
-
-    width: float
-    level: float
-
-    @classmethod
-    def of(cls, layer: Image) -> Window:
-        """The window an image is shown with."""
-        low, high = (float(limit) for limit in layer.contrast_limits)
-        return cls(high - low, (low + high) / 2)
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Intensities that are black and white."""
-        return self.level - self.width / 2, self.level + self.width / 2
-
-    @property
-    def decimals(self) -> int:
-        """Digits after the point that its numbers need."""
-        return 0 if self.width >= 50 else 2 if self.width >= 0.5 else 5
-
-    def __str__(self) -> str:
-        """`W 400  L 40`, with as many digits as the width needs."""
-        level = self.level + math.copysign(1e-9, self.level)  # a half away from zero, as Qt rounds
-        return f"W {self.width:.{self.decimals}f}  L {level:.{self.decimals}f}"
-
-    def apply(self, layer: Image) -> None:
-        """Show an image with this window, on all slices."""
-        if layer.auto_contrast:  # napari would take the window back at the next slice
-            layer.auto_contrast = False
-        if tuple(layer.contrast_limits) != self.limits:
-            layer.contrast_limits = self.limits
-
-    def dragged(self, right: float, down: float, data_range: float) -> Window:
-        """The window after a drag: to the right wider, downwards darker (a higher level).
-
-        Args:
-            right: pixels to the right.
-            down: pixels downwards.
-            data_range: largest minus smallest intensity of the image.
-        """
-        per_pixel = data_range / _PIXELS_OF_RANGE
-        width = max(self.width + right * per_pixel, data_range * _LEAST_SHARE)
-        return Window(width, self.level + down * per_pixel)
+def window_of(layer: Image) -> Window:
+    """The window an image is shown with."""
+    low, high = (float(limit) for limit in layer.contrast_limits)
+    return Window.between(low, high)
 
 
-CT_PRESETS = {
-    "soft tissue": Window(400, 40),
-    "liver": Window(150, 90),
-    "mediastinum": Window(350, 50),
-    "lung": Window(1500, -600),
-    "bone": Window(2500, 480),
-    "brain": Window(80, 40),
-}
-"""Windows in Hounsfield units, by the organ they are for."""
-PERCENTILES = ((1.0, 99.0), (0.5, 99.5), (5.0, 95.0), (0.0, 100.0))
-"""Percentiles between which an image without a scale, such as MR, is shown."""
-
-
-def percentile_window(layer: Image, low: float, high: float) -> Window:
-    """The window between two percentiles of an image, from at most 200 000 of its voxels."""
-    first, last = (float(limit) for limit in np.percentile(_sample(layer), (low, high)))
-    return Window(last - first or 1.0, (first + last) / 2)
-
-
-def data_range(layer: Image) -> float:
-    """Largest minus smallest intensity, from a sample; 1 for a constant image."""
-    sample = _sample(layer)
-    return float(sample.max() - sample.min()) or 1.0
-
-
-def usual_window(layer: Image) -> Window:
-    """Soft tissue for what looks like CT, because some of it is air; else the 1st to 99th percentile."""
-    if float(_sample(layer).min()) <= _CT_AIR:
-        return CT_PRESETS["soft tissue"]
-    return percentile_window(layer, *PERCENTILES[0])
-
-
-def _sample(layer: Image) -> np.ndarray:
-    """Voxels spread evenly over the volume, as floats; a single 0 for an empty one."""
-    data = np.asarray(layer.data)
-    step = math.ceil((data.size / _SAMPLE) ** (1 / 3)) or 1
-    sample = data[::step, ::step, ::step].astype(np.float64).ravel()
-    sample = sample[np.isfinite(sample)]
-    return sample if sample.size else np.zeros(1)
+def apply_window(window: Window, layer: Image) -> None:
+    """Show an image with a window, on all slices."""
+    if layer.auto_contrast:  # napari would take the window back at the next slice
+        layer.auto_contrast = False
+    if tuple(layer.contrast_limits) != window.limits:
+        layer.contrast_limits = window.limits
 
 
 class WindowPanel(Panel):
@@ -170,7 +89,7 @@ class WindowPanel(Panel):
     @property
     def shown(self) -> Window | None:
         """The window of the image; None without one."""
-        return None if self._image is None else Window.of(self._image)
+        return None if self._image is None else window_of(self._image)
 
     def show_image(self, image: Image | None) -> None:
         """Show the window of an image and change it from now on; None disables all."""
@@ -196,12 +115,14 @@ class WindowPanel(Panel):
         chosen = self.presets.itemData(index)
         if self._image is None or chosen is None:
             return
-        window = chosen if isinstance(chosen, Window) else percentile_window(self._image, *chosen)
-        window.apply(self._image)
+        window = (
+            chosen if isinstance(chosen, Window) else percentile_window(self._image.data, *chosen)
+        )
+        apply_window(window, self._image)
 
     def _on_numbers(self) -> None:
         if self._image is not None and self.width_box.value() > 0:
-            Window(self.width_box.value(), self.level_box.value()).apply(self._image)
+            apply_window(Window(self.width_box.value(), self.level_box.value()), self._image)
 
     def _on_drag(self, wanted: bool) -> None:
         self._dragging.active = wanted
@@ -247,10 +168,10 @@ class WindowDrag:
         if "Alt" in event.modifiers:  # napari draws a box to zoom into
             return
         viewer.scene.camera.mouse_pan = False  # another active layer may have set it
-        start, (x, y), whole = Window.of(image), event.pos, data_range(image)
+        start, (x, y), whole = window_of(image), event.pos, data_range(image.data)
         yield
         while event.type == "mouse_move":
-            start.dragged(event.pos[0] - x, event.pos[1] - y, whole).apply(image)
+            apply_window(start.dragged(event.pos[0] - x, event.pos[1] - y, whole), image)
             yield
 
 

@@ -1,4 +1,4 @@
-"""Edits on disk as they are made: what was painted outlives the viewer, however it ended. Knows no widget.
+"""Edits on disk as they are made: what was painted outlives the viewer, however it ended.
 
 A journal is a folder: the labels as they were (`labels.nii.gz`), what they are (`about.json`, written last)
 and the strokes (`strokes.bin`). A stroke is a length, a checksum and compressed voxel numbers and values;
@@ -237,7 +237,7 @@ def _is_alive(process: int, began: float) -> bool:
     if process == os.getpid():
         return False
     try:
-        return abs(psutil.Process(process).create_time() - began) < 1
+        return bool(abs(psutil.Process(process).create_time() - began) < 1)
     except psutil.Error:
         return False
 

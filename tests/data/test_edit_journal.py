@@ -10,21 +10,31 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
-from gui_cases import ball_case, oblique
+from tiny_cases import blob_case
 
 from napari_uda.core.errors import InputError
+from napari_uda.data import edit_journal
+from napari_uda.data.edit_journal import About, EditJournal, leftovers
 from napari_uda.data.volume import Volume
-from napari_uda.gui.score import edit_journal
-from napari_uda.gui.score.edit_journal import About, EditJournal, leftovers
 
 ABOUT = About("case_0", "tiny", "case_0 prediction", {1: "MYO", 2: "LVC"})
 
 
+def oblique_labels() -> Volume:
+    """Labels on a grid that is turned by 11 degrees, rounded to float32 as NIfTI stores it."""
+    labels = blob_case("case_0", 0, bright=True)[1]
+    turn = nib.eulerangles.euler2mat(0.2, 0.0, 0.15)
+    affine = labels.affine.copy()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    return Volume(labels.array, affine.astype(np.float32).astype(np.float64), labels.name)
+
+
 @pytest.fixture
 def labels() -> Volume:
-    return ball_case("case_0", 0, oblique(np.diag([-1.5, -1.5, 8.0, 1.0])))[1]
+    return oblique_labels()
 
 
 @pytest.fixture
@@ -182,19 +192,20 @@ def test_strokes_survive_a_kill(labels: Volume, folder: Path, tmp_path: Path) ->
     """A child process paints until it is killed; what it counted is in the journal."""
     script = """
 import sys
-sys.path.insert(0, sys.argv[2])
-import numpy as np
+sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from test_edit_journal import ABOUT, EditJournal, ball_case, oblique, stroke
-labels = ball_case("case_0", 0, oblique(np.diag([-1.5, -1.5, 8.0, 1.0])))[1]
+from test_edit_journal import ABOUT, EditJournal, oblique_labels, stroke
+labels = oblique_labels()
 journal = EditJournal.begin(labels, ABOUT, Path(sys.argv[1]))
 for seed in range(100000):
     journal.append(*stroke(labels, seed))
     print(seed + 1, flush=True)
 """
-    here = str(Path(__file__).parent)
+    here = Path(__file__).parent
     child = subprocess.Popen(
-        [sys.executable, "-c", script, str(folder), here], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(folder), str(here), str(here.parent)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None
     said = [int(child.stdout.readline()) for _ in range(5)]
