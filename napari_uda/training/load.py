@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +58,22 @@ class _Volumes:
 
     def __init__(self, folder: DataFolder, waiting: Path, budget_bytes: float) -> None:
         self.folder = folder
-        self._waiting, self._budget_bytes = waiting, budget_bytes
+        self.budget_bytes = budget_bytes
+        self._waiting = waiting
         self._read: dict[Path, Volume] = {}
+
+    @cached_property
+    def scan(self) -> _Scan:
+        """Shapes, spacings and some voxels of all images."""
+        shapes: dict[str, tuple[int, int, int]] = {}
+        spacings, samples = [], []
+        for case in self.folder.cases:
+            volume = self.image(case).canonical()
+            z, y, x = volume.array.shape
+            shapes[case.name] = (z, y, x)
+            spacings.append(volume.spacing_mm)
+            samples.append(thinned(volume.array, _FIT_VOXELS).copy())
+        return _Scan(shapes, spacings, samples)
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
@@ -79,7 +94,7 @@ class _Volumes:
         if path not in self._read:
             volume = read(path)
             held = sum(v.array.nbytes for v in self._read.values())
-            if held + volume.array.nbytes > self._budget_bytes:
+            if held + volume.array.nbytes > self.budget_bytes:
                 self._waiting.mkdir(parents=True, exist_ok=True)
                 file = self._waiting / f"{len(list(self._waiting.iterdir()))}.npy"
                 np.save(file, volume.array)
@@ -108,18 +123,7 @@ def load_training_data(
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
             not fit its images, or if the method needs a run to start from and there is none.
     """
-    supervision = config.method.target_supervision
-    if known is not None:
-        supervision = known.target_supervision if supervision == "none" else supervision
-    elif config.init is not None:
-        start = Run.open(config.init)
-        known = start.facts
-        if config.data.target is not None and start.config.data.target == config.data.target:
-            supervision = supervision_with_start(supervision, known.target_supervision)
-    if known is None and method.needs_init:
-        raise InputError(
-            f"{config.method.name} starts from a trained run; give it one with --init RUN"
-        )
+    known, supervision = _known_before(config, method, known)
     labelled, unlabelled = _folders(config.data, method)
     splits = _split(config, labelled, unlabelled)
     # The target's intensities are fitted for a method that does not train on the target, too: MR must
@@ -131,9 +135,8 @@ def load_training_data(
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
     volumes = {path: _Volumes(folder, waiting, budget) for path, folder in folders.items()}
-    scans = {path: _scan(read) for path, read in volumes.items()}
     labels = _labels(config.data, labelled, volumes) if known is None else known.labels
-    facts = _facts(config.data, labels, labelled, appearance, scans, splits, known)
+    facts = _facts(config.data, labels, labelled, appearance, volumes, splits, known)
     facts = facts.model_copy(update={"target_supervision": supervision})
     source = target = None
     held_out: tuple[Case, ...] = ()
@@ -144,11 +147,9 @@ def load_training_data(
         source = _store(
             volumes[labelled.path],
             cases,
-            scans[labelled.path],
             facts,
             facts.source_intensity,
             cache / "source",
-            budget,
             with_labels=True,
         )
         facts = facts.model_copy(update={"sizes": _sizes(source, facts)})
@@ -156,11 +157,9 @@ def load_training_data(
         target = _store(
             volumes[unlabelled.path],
             list(unlabelled.cases),
-            scans[unlabelled.path],
             facts,
             facts.target_intensity,
             cache / "target",
-            budget,
             with_labels=False,
         )
     volumes.clear()  # maps are closed before their files go
@@ -168,6 +167,26 @@ def load_training_data(
     return TrainingData(
         facts, source, target, held_out, config.seed, config.batch_size, config.augment
     )
+
+
+def _known_before(
+    config: RunConfig, method: type[Method[Any]], known: DataFacts | None
+) -> tuple[DataFacts | None, str]:
+    """The facts of the run that this one goes on from, if any, and what it was told of the target's labels."""
+    supervision = config.method.target_supervision
+    if known is not None:
+        return known, known.target_supervision if supervision == "none" else supervision
+    if config.init is None:
+        if method.needs_init:
+            raise InputError(
+                f"{config.method.name} starts from a trained run; give it one with --init RUN"
+            )
+        return None, supervision
+    start = Run.open(config.init)
+    known = start.facts
+    if config.data.target is not None and start.config.data.target == config.data.target:
+        supervision = supervision_with_start(supervision, known.target_supervision)
+    return known, supervision
 
 
 def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
@@ -220,24 +239,12 @@ def _split(
     return source, target
 
 
-def _scan(volumes: _Volumes) -> _Scan:
-    shapes: dict[str, tuple[int, int, int]] = {}
-    spacings, samples = [], []
-    for case in volumes.folder.cases:
-        volume = volumes.image(case).canonical()
-        z, y, x = volume.array.shape
-        shapes[case.name] = (z, y, x)
-        spacings.append(volume.spacing_mm)
-        samples.append(thinned(volume.array, _FIT_VOXELS).copy())
-    return _Scan(shapes, spacings, samples)
-
-
 def _facts(
     data: DataConfig,
     labels: dict[str, int],
     labelled: DataFolder | None,
     appearance: DataFolder | None,
-    scans: dict[Path, _Scan],
+    volumes: Mapping[Path, _Volumes],
     splits: tuple[Split | None, Split | None],
     known: DataFacts | None,
 ) -> DataFacts:
@@ -256,7 +263,7 @@ def _facts(
         changes["sizes"] = known.sizes
         changes["source_range"], changes["target_range"] = known.source_range, known.target_range
     else:
-        reference = scans[(labelled or appearance).path]  # type: ignore[union-attr]
+        reference = volumes[(labelled or appearance).path].scan  # type: ignore[union-attr]
         axis = choose_axis(data.axis, reference.spacings_mm)
         pixel = data.pixel_mm or choose_pixel_mm(
             axis, list(reference.shapes.values()), reference.spacings_mm, data.size
@@ -280,11 +287,11 @@ def _facts(
                     f"{taken_over.bounds[1]:g}; give both the same, or leave it at auto"
                 )
         else:
-            fitted = fit_intensity(setting, scans[folder.path].samples, folder.modality)
+            fitted = fit_intensity(setting, volumes[folder.path].scan.samples, folder.modality)
             changes[f"{side}_intensity"] = fitted
         intensity = changes[f"{side}_intensity"]
         assert isinstance(intensity, Intensity)
-        changes[f"{side}_range"] = intensity.typical_bounds(scans[folder.path].samples)
+        changes[f"{side}_range"] = intensity.typical_bounds(volumes[folder.path].scan.samples)
     return DataFacts(labels=labels, grid=grid, **changes)
 
 
@@ -341,18 +348,16 @@ def _labels(
 def _store(
     volumes: _Volumes,
     cases: list[Case],
-    scan: _Scan,
     facts: DataFacts,
     intensity: Intensity,
     cache: Path,
-    budget_bytes: float,
     *,
     with_labels: bool,
 ) -> SliceStore:
-    counts = [scan.shapes[case.name][facts.grid.axis] for case in cases]
+    counts = [volumes.scan.shapes[case.name][facts.grid.axis] for case in cases]
     needed = sum(counts) * facts.grid.size**2 * (3 if with_labels else 2)
     # two processes must not map the same file for writing
-    folder = cache / str(distributed.rank()) if needed > budget_bytes else None
+    folder = cache / str(distributed.rank()) if needed > volumes.budget_bytes else None
     return fill_store(
         _read_cases(volumes, cases, facts, with_labels=with_labels),
         counts,

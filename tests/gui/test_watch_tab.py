@@ -17,8 +17,8 @@ from watch_cases import line_of
 from written_runs import CONFIG, append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
-from napari_uda.gui.train import watch_tab
-from napari_uda.gui.train.live_previews import SliceChoice
+from napari_uda.gui.train import live_previews, watch_tab
+from napari_uda.gui.train.live_previews import LivePreviews, SliceChoice
 from napari_uda.gui.train.loss_curves import LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList, known_folders
@@ -26,7 +26,7 @@ from napari_uda.gui.train.watch_tab import WatchTab, duration, machine_text, tim
 from napari_uda.run import reader
 from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.history import Curve
-from napari_uda.run.reader import RunScanner
+from napari_uda.run.reader import RunReader, RunScanner
 from napari_uda.run.status import Beat, RunState
 
 WAIT_MS = 20_000
@@ -398,3 +398,29 @@ def test_progress_and_machine_in_words() -> None:
     assert machine_text(None) == ""
     gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
     assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"
+
+
+def test_a_request_on_its_way_is_not_made_after_leaving(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that asks may come to it only after the dock has closed."""
+    late: list[Callable[[], None]] = []
+    monkeypatch.setattr(
+        live_previews, "background", lambda owner, title, work, *then, **more: late.append(work)
+    )
+    folder = write_run(tmp_path / "run", "started")
+    beat(folder)
+    previews = LivePreviews(ViewerModel())
+    qtbot.addWidget(previews)
+    previews.watch(folder.path)
+    previews.wanted.setChecked(True)
+    update = RunReader(folder.path).look()
+    previews.take(update)
+    previews.end()
+    previews.take(update)  # a look that was on its way, too
+    late[0]()
+    assert (len(late), folder.preview_request()) == (1, None)
+    previews.watch(folder.path)
+    previews.take(update)
+    late[1]()
+    assert folder.preview_request() is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ class LivePreviews(Panel):
         self._layers = PreviewLayers(viewer)
         self._path: Path | None = None
         self._asked = False
+        self._turn = threading.Lock()  # a thread must not ask after the dock has left
         self._newest: Preview | None = None
         self._drawn: Preview | None = None
         self._steps: Iterator[None] | None = None  # of layers that come or go
@@ -81,17 +83,18 @@ class LivePreviews(Panel):
             self._draw()
 
     def end(self) -> None:
-        """Leave, and remove the layers at once: no turn of the event loop will come for them."""
+        """Leave for good, and remove the layers at once: no turn of the event loop will come for them."""
         self.leave()
-        self._steps = None
+        self._path = self._steps = None
         for _ in self._layers.hide():
             pass
 
     def leave(self) -> None:
         """Nobody looks any more: let the trainer save the time."""
-        if self._path is not None and self._asked:
-            RunFolder(self._path).refuse_previews()
-        self._asked = False
+        with self._turn:
+            if self._path is not None and self._asked:
+                RunFolder(self._path).refuse_previews()
+            self._asked = False
 
     def _ask(self) -> None:
         if self._path is None:
@@ -101,11 +104,17 @@ class LivePreviews(Panel):
         background(
             self,
             "Ask for previews",
-            partial(RunFolder(self._path).ask_for_previews, request),
+            partial(self._write, self._path, request),
             lambda _: self._on_problem(""),
             failed=self._on_problem,
             quiet=True,
         )
+
+    def _write(self, path: Path, request: PreviewRequest) -> None:
+        """In the thread."""
+        with self._turn:
+            if self._asked and path == self._path:
+                RunFolder(path).ask_for_previews(request)
 
     def _on_problem(self, text: str) -> None:
         self.problem.setText(text)
