@@ -48,7 +48,7 @@ def python(*arguments: object, environment: dict[str, str] | None = None, code: 
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=240,
+        timeout=600,
         check=False,
     )
     said = done.stdout + done.stderr

@@ -154,7 +154,7 @@ def loaded_after(code: str) -> set[str]:
         encoding="utf-8",
         errors="replace",
         env=environment,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"

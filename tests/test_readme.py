@@ -25,7 +25,7 @@ def test_tables_of_readme_and_documentation_are_up_to_date() -> None:
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

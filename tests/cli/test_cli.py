@@ -728,7 +728,7 @@ def test_an_interrupt_saves_and_resume_completes(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     child.send_signal(number)
-    said = child.communicate(timeout=60)[1]
+    said = child.communicate(timeout=600)[1]
     assert child.returncode == 130, said
     assert f"continue with: napari-uda train --resume {run_dir}" in said.splitlines()[-1]
     assert "Traceback" not in said

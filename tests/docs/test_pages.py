@@ -258,7 +258,7 @@ def options_of(*command: str) -> str:
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{command}: {done.stderr}"
