@@ -197,6 +197,17 @@ def test_errors_of_work_and_of_its_listener_are_shown(
     assert notifications() == ["There is none; choose one"]
 
 
+def test_an_error_of_quiet_work_that_nobody_takes_is_shown(
+    qtbot: QtBot, owner: QWidget, notifications: Callable[[], list[str]]
+) -> None:
+    def fail() -> None:
+        raise InputError("There is none; choose one")
+
+    background(owner, "fail", fail, quiet=True)
+    qtbot.waitUntil(lambda: not running(), timeout=60_000)
+    assert notifications() == ["There is none; choose one"]
+
+
 # --- looking again and again --------------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ def background(
         cancelled: called when the work was stopped.
         ended: called last.
         progressed: takes how much is done, and of how much.
-        quiet: no progress bar, and no notification of errors.
+        quiet: no progress bar, and a notification of an error only if nothing takes it (`failed`).
         can_cancel: whether the progress bar offers to cancel.
 
     Returns:
@@ -84,7 +84,7 @@ def background(
     for signal, listener in (
         (job.progressed, progressed),
         (job.succeeded, then),
-        (job.failed, failed),
+        (job.failed, failed or (show_error if quiet else None)),
         (job.cancelled, cancelled),
         (job.ended, ended),
     ):

@@ -5,7 +5,6 @@ from contextlib import suppress
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Layer
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QWidget
 from superqt.utils import signals_blocked
@@ -52,7 +51,7 @@ class ViewDock(Dock):
         self._lay_out()
         self._connect()
         background(
-            self, "Prepare the view", _prepare, self._on_loaded, failed=show_error, quiet=True
+            self, "Prepare the view", _prepare, self._on_loaded, quiet=True
         )
 
     # -- construction -----------------------------------------------------------------------------
