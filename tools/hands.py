@@ -6,6 +6,7 @@ be clicked: `Stuck` says so.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
     QLineEdit,
+    QMainWindow,
     QMenu,
     QPushButton,
     QScrollArea,
@@ -31,6 +33,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.launch import WINDOW
 
 _LEFT = Qt.MouseButton.LeftButton
 _NONE = Qt.MouseButton.NoButton
@@ -261,6 +264,22 @@ def answering(
 
 
 # -- canvas ---------------------------------------------------------------------------------------
+
+
+def own_settings(home: Path) -> dict[str, str]:
+    """The environment, with settings, journals and caches in a folder of its own."""
+    folders = {f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "CACHE")}
+    return os.environ | folders | {"NAPARI_CONFIG": str(home / "napari.yaml")}
+
+
+def open_napari(size: tuple[int, int] = WINDOW) -> tuple[napari.Viewer, QMainWindow, QWidget]:
+    """A viewer, its window in the corner of the screen, and its canvas."""
+    viewer = napari.Viewer(title="napari_uda")
+    viewer.window.resize(*size)
+    windows = (one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow))
+    window = next(one for one in windows if one.isVisible())
+    window.move(0, 0)
+    return viewer, window, canvas_of(window)
 
 
 def canvas_of(window: QWidget) -> QWidget:

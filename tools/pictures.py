@@ -10,7 +10,6 @@ are kept in a temporary folder. `workbench.py` makes the animated picture in the
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,16 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
 from hands import (
     Stuck,
-    canvas_of,
     check,
     choose,
     click_row,
     key,
     layer_of,
+    open_napari,
+    own_settings,
     photograph,
     pick,
     place_of,
@@ -41,8 +40,6 @@ from hands import (
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
-    QApplication,
-    QMainWindow,
     QPushButton,
     QScrollArea,
     QTabWidget,
@@ -69,12 +66,7 @@ class Scene:
     """
 
     def __init__(self, size: tuple[int, int] = WINDOW) -> None:
-        self.viewer = napari.Viewer(title="napari_uda")
-        self.viewer.window.resize(*size)
-        windows = (one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow))
-        self.window = next(one for one in windows if one.isVisible())
-        self.window.move(0, 0)
-        self.canvas = canvas_of(self.window)
+        self.viewer, self.window, self.canvas = open_napari(size)
         wait(1.0)
         close_notices()  # napari's own, on the version of Qt
 
@@ -288,12 +280,6 @@ SCENES: dict[str, Callable[[Scene, Path], None]] = {
     "view": view,
     "translate": translate,
 }
-
-
-def own_settings(home: Path) -> dict[str, str]:
-    """The environment, with settings, journals and caches in a folder of its own."""
-    folders = {f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "CACHE")}
-    return os.environ | folders | {"NAPARI_CONFIG": str(home / "napari.yaml")}
 
 
 def main() -> int:

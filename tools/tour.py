@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -24,13 +23,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import napari
 import numpy as np
 from hands import (
     Heartbeat,
     Stuck,
     answering,
-    canvas_of,
     check,
     choose,
     click,
@@ -39,6 +36,8 @@ from hands import (
     key,
     layer_of,
     layers_of,
+    open_napari,
+    own_settings,
     photograph,
     pick,
     place_of,
@@ -51,11 +50,11 @@ from hands import (
 )
 from napari.utils.notifications import NotificationSeverity, notification_manager
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QMainWindow, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
 
 from napari_uda.gui.kit.files import SAMPLES
 from napari_uda.gui.kit.navigation import current_slice
-from napari_uda.gui.launch import WINDOW, close_notices
+from napari_uda.gui.launch import close_notices
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock
@@ -87,17 +86,13 @@ def main() -> int:
         command = [sys.executable, __file__, "--out", str(out), "--session", session]
         command += ["--train-seconds", str(arguments.train_seconds)]
         code = (
-            code or subprocess.run(command, cwd=out, env=_own_settings(out), check=False).returncode
+            code
+            or subprocess.run(
+                command, cwd=out, env=own_settings(out / "settings"), check=False
+            ).returncode
         )
     _stop_everything(out / "runs")
     return 1 if code else 0
-
-
-def _own_settings(out: Path) -> dict[str, str]:
-    """The environment, with settings, journals and caches in the folder of the tour."""
-    home = out / "settings"
-    folders = {f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "CACHE")}
-    return os.environ | folders | {"NAPARI_CONFIG": str(home / "napari.yaml")}
 
 
 def _stop_everything(runs: Path) -> None:
@@ -139,12 +134,7 @@ class Tour:
         self.out, self.number, self.title = out, number, ""
         self._broken: list[str] = []
         sys.excepthook = self._on_error
-        self.viewer = napari.Viewer(title="napari_uda")
-        self.viewer.window.resize(*WINDOW)
-        windows = (one for one in QApplication.topLevelWidgets() if isinstance(one, QMainWindow))
-        self.window = next(one for one in windows if one.isVisible())
-        self.window.move(0, 0)
-        self.canvas = canvas_of(self.window)
+        self.viewer, self.window, self.canvas = open_napari()
         self.heart = Heartbeat()
 
     def _on_error(

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hands import check, click_row, layer_of, photograph, press, wait, wait_until
-from pictures import IMAGES, Scene, box, erase, own_settings, part, tab
+from hands import check, click_row, layer_of, own_settings, photograph, press, wait, wait_until
+from pictures import IMAGES, Scene, box, erase, part, tab
 from PIL import Image, ImageDraw, ImageFont
 
 from napari_uda.gui.launch import close_notices
