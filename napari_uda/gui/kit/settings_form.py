@@ -319,6 +319,46 @@ class SettingsForm(Panel):
         return "".join(f"<p>{escape(line)}</p>" for line in lines if line)
 
 
+class SettingsPlace(Panel):
+    """Holds one form at a time; what the user changed goes on into the next. Emits `changed()`.
+
+    Attributes:
+        form: the settings; None until there are some.
+        place: where the form stands, for a subclass or an owner to lay out.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.form: SettingsForm | None = None
+        self.place = QVBoxLayout()
+
+    def config(self) -> Any:
+        """The config of the settings; None as long as one does not fit."""
+        return None if self.form is None else self.form.config()
+
+    def obstacle(self) -> str:
+        """The first setting that does not fit, in one sentence; "" for none."""
+        problems = {} if self.form is None else self.form.problems()
+        for path, sentence in problems.items():
+            return f"{path}: {sentence}." if path else f"{sentence}."
+        return ""
+
+    def put(self, made: SettingsForm, *, keep_changes: bool = True) -> None:
+        """A form in the place of the one before, with what was changed there if this one has it too."""
+        before, self.form = self.form, named(made, "settings")
+        if before is not None:
+            if keep_changes:
+                made.adopt(before.changes())
+            made.advanced.set_open(before.advanced.isExpanded())
+            self.place.removeWidget(before)
+            before.hide()
+            before.deleteLater()
+        made.changed.connect(self.changed)
+        self.place.addWidget(made)
+
+
 def _is_fixed(field: FieldInfo) -> bool:
     """Whether a field can have one value only, such as the name of a method."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from napari.layers import Image
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import atomic_file, case_name
+from napari_uda.core.setting_paths import leaves
 from napari_uda.data.folder import find_volumes
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.kit.geometry import layer_volume
@@ -29,10 +30,22 @@ from napari_uda.gui.kit.panel import sentence
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
     from napari_uda.training.adapt import Adaptation
+    from napari_uda.training.adapt_config import AdaptConfig
 
 logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.csv"
+# beginnings of settings of `adapt`. Labels, the auxiliary head and the method's own vote are of training,
+# and the dock has a box for the reliability map
+_NOT_FOR_A_VOLUME: tuple[str, ...] = (
+    "together",
+    "reliability",
+    "method.aux_weight",
+    "method.ce_",
+    "method.dice_weight",
+    "method.reliability.",
+)
+_OF_TRAINING = ("steps", "method.backbone_lr", "method.lr_power", "method.segmentor_optimizer.")
 
 # -- one layer -------------------------------------------------------------------------------------
 
@@ -63,27 +76,64 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Way:
+    """A method that can adapt a model to a volume.
+
+    Attributes:
+        summary: what it does.
+        config: its settings for a volume.
+        basic: those that stand first in a form.
+        hidden: those that do nothing for one volume, or that the dock chooses itself.
+    """
+
+    summary: str
+    config: AdaptConfig
+    basic: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Model:
     """What is known of a model before it is used.
 
     Attributes:
         about: what it is.
-        ways: name and summary of each method that can adapt it to a volume, the usual one first.
+        ways: the methods that can adapt it to a volume, by name, the usual one first.
     """
 
     about: str
-    ways: tuple[tuple[str, str], ...]
+    ways: Mapping[str, Way]
 
 
 def read_model(path: Path) -> Model:
     """Describe, and import early what the first run would wait for."""
     preload()
     about = describe_model(path)
-    from napari_uda.methods.registry import METHODS, source_free_methods
+    from napari_uda.methods.registry import source_free_methods
     from napari_uda.training.adapt_config import DEFAULT_METHOD
 
     names = sorted(source_free_methods(), key=lambda name: (name != DEFAULT_METHOD, name))
-    return Model(about, tuple((name, METHODS[name].summary) for name in names))
+    return Model(about, {name: _way(name) for name in names})
+
+
+def _way(name: str) -> Way:
+    from napari_uda.losses.size_prior import has_size_prior
+    from napari_uda.methods.registry import METHODS
+    from napari_uda.training.adapt_config import build_adapt_config
+
+    kind, config = METHODS[name], build_adapt_config(name)
+    config = config.model_copy(update={"steps": config.training_steps})  # as a number to change
+    hidden = _NOT_FOR_A_VOLUME
+    hidden += () if kind.learns else _OF_TRAINING
+    hidden += () if has_size_prior(config.method) else ("sizes_ml",)
+    paths = [path for path, _, _ in leaves(config)]
+    weights = [path for path in paths if path.endswith("_weight")]
+    return Way(
+        kind.summary,
+        config,
+        basic=("steps", "max_volume_change", "sizes_ml", *weights, "method.segmentor_optimizer.lr"),
+        hidden=tuple(path for path in paths if path.startswith(hidden)),
+    )
 
 
 def segment(
@@ -104,17 +154,18 @@ def segment(
 
 
 def adapt_and_segment(
-    model: Path, layer: Image, report: Report, stop: threading.Event, *, method: str | None
+    model: Path, layer: Image, report: Report, stop: threading.Event, *, config: AdaptConfig
 ) -> Result:
-    """Adapt by a method, or by the usual one, and segment before and after."""
+    """Adapt, and segment before and after."""
     load_torch()
     from napari_uda.training.adapt import adapt
 
     start = time.perf_counter()
-    (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)
+    (adaptation,) = adapt(model, layer_volume(layer), config, on_progress=report, stop=stop)
     return Result(
         prediction=adaptation.after,
         seconds=time.perf_counter() - start,
+        unreliable=_unreliable(adaptation.after) if config.reliability else None,
         adaptation=adaptation,
     )
 
