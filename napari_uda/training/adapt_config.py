@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from napari_uda.core.config import Config, merged, plain_problem
 from napari_uda.core.errors import InputError
@@ -61,14 +61,16 @@ class AdaptConfig(Config):
             raise ValueError("must be a factor above 1, or 0 to keep every result")
         return value
 
-    @model_validator(mode="after")
-    def _sizes_are_used(self) -> Self:
-        if self.sizes_ml and not has_size_prior(self.method):
+    @field_validator("sizes_ml")
+    @classmethod
+    def _sizes_are_used(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        method = info.data.get("method")  # not there when it does not fit itself
+        if value and method is not None and not has_size_prior(method):
             raise ValueError(
-                f"sizes_ml are for methods with a prior of sizes ({_names(with_sizes=True)}), not for "
-                f"{self.method.name}; leave them out"
+                f"is for methods with a prior of sizes ({_names(with_sizes=True)}), not for "
+                f"{method.name}; leave it out"
             )
-        return self
+        return value
 
     @property
     def training_steps(self) -> int:

@@ -16,19 +16,21 @@ from gui_cases import let_events_pass, progress_bars
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QLineEdit
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.models import recent_models
+from napari_uda.gui.kit.settings_form import WARNING, SettingGroup, SettingsForm
 from napari_uda.gui.segment import dock as dock_module
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.segment.segmenting import Model
 from napari_uda.inference import predict as predict_module
 from napari_uda.methods.registry import METHODS, source_free_methods
 from napari_uda.training import adapt as adapt_module
-from napari_uda.training.adapt_config import AdaptConfig
+from napari_uda.training.adapt_config import AdaptConfig, build_adapt_config
 
 WAIT_MS = 60_000
 
@@ -345,14 +347,15 @@ def test_adapt_gives_layers_before_and_after(
 ) -> None:
     image = data_folder / "images" / "case_0.nii.gz"
     ready.way.setCurrentIndex(ready.way.findData(way))
+    form_of(ready).set_values({"reliability": True})
     adapt(ready, qtbot)
-    (expected,) = uda.adapt(tiny_run, image, method=way)
+    (expected,) = uda.adapt(tiny_run, image, method=way, reliability=True)
     assert not expected.reverted
     names = [layer.name for layer in ready.viewer.layers]
     assert names == [
         "case_0",
-        *(f"case_0 {role} before" for role in ("prediction", "entropy")),
-        *(f"case_0 {role} after" for role in ("prediction", "entropy")),
+        *(f"case_0 {role} before" for role in ("prediction", "entropy", "reliability")),
+        *(f"case_0 {role} after" for role in ("prediction", "entropy", "reliability")),
     ]
     layers = dict(zip(names, ready.viewer.layers, strict=True))
     for when, prediction in (("before", expected.before), ("after", expected.after)):
@@ -360,6 +363,8 @@ def test_adapt_gives_layers_before_and_after(
         np.testing.assert_array_equal(shown, prediction.labels[::-1])
         shown = layers[f"case_0 entropy {when}"].data
         np.testing.assert_allclose(shown, prediction.entropy[::-1], atol=1e-5)
+        shown = layers[f"case_0 reliability {when}"].data
+        np.testing.assert_array_equal(shown, prediction.reliability[::-1])
     assert not layers["case_0 prediction before"].visible
     assert layers["case_0 prediction after"].visible
     assert ready.viewer.layers.selection.active == layers["case_0 prediction after"]
@@ -452,3 +457,148 @@ def test_adapt_says_what_is_missing(dock: SegmentDock, tiny_run: Path, qtbot: Qt
     assert not dock.adapt.isEnabled()
     assert "No image" in dock.adapt.toolTip()
     qtbot.waitUntil(lambda: "source_only" in dock.about.text(), timeout=WAIT_MS)
+
+
+# --- how to adapt -----------------------------------------------------------------------------------
+
+
+def form_of(dock: SegmentDock) -> SettingsForm:
+    assert dock.how.form is not None
+    return dock.how.form
+
+
+def type_into(dock: SegmentDock, qtbot: QtBot, path: str, text: str) -> None:
+    line = form_of(dock).findChild(QLineEdit, path)
+    line.selectAll()
+    qtbot.keyClicks(line, text)
+
+
+@pytest.mark.parametrize("way", source_free_methods())
+def test_the_form_has_the_settings_of_the_method_for_a_volume(way: str, ready: SegmentDock) -> None:
+    assert ready.how.isHidden()
+    ready.way.setCurrentIndex(ready.way.findData(way))
+    config, kind = ready.how.config(), METHODS[way]
+    own = build_adapt_config(way)
+    assert config == own.model_copy(update={"steps": own.training_steps})
+    assert config.steps == (kind.for_a_volume.get("steps", 50) if kind.learns else 0)
+    first = {
+        "sfda": ["sizes_ml", "method.entropy_weight", "method.prior_weight"],
+        "tent": [],
+        "bn_adapt": [],
+    }[way]
+    learns = (["steps"], ["method.segmentor_optimizer.lr"]) if kind.learns else ([], [])
+    shown = [*learns[0], "max_volume_change", *first, *learns[1], "reliability"]
+    assert list(form_of(ready).editors) == shown
+    others = {path for one in form_of(ready).findChildren(SettingGroup) for path in one.paths}
+    assert "device" in others
+    assert ("method.source_slices" in others) == (way == "bn_adapt")
+    assert not others & {"together", "method.ce_weight", "method.reliability.views"}
+
+
+def test_the_form_is_closed_at_first_and_opens_in_its_place(
+    ready: SegmentDock, qtbot: QtBot
+) -> None:
+    ready.window().show()
+    steps = form_of(ready).findChild(QLineEdit, "steps")
+    assert not steps.isVisible()
+    ready.how_to_adapt.toggleButton().click()
+    qtbot.waitUntil(steps.isVisible)
+    assert steps.text() == str(AdaptConfig().training_steps)
+
+
+def test_the_settings_of_the_form_arrive_in_the_adaptation(
+    ready: SegmentDock, qtbot: QtBot, tiny_run: Path, data_folder: Path
+) -> None:
+    image = data_folder / "images" / "case_0.nii.gz"
+    ready.way.setCurrentIndex(ready.way.findData("tent"))
+    type_into(ready, qtbot, "steps", "1")
+    type_into(ready, qtbot, "max_volume_change", "0")
+    type_into(ready, qtbot, "method.segmentor_optimizer.lr", "0.02")
+    adapt(ready, qtbot)
+    assert roles(ready) == ["image", *2 * ("prediction", "entropy")]
+    settings = {"segmentor_optimizer": {"lr": 0.02}}
+
+    def entropy_after(**options: Any) -> Any:
+        (one,) = uda.adapt(tiny_run, image, method="tent", max_volume_change=0, **options)
+        return one.after.entropy[::-1]
+
+    shown = ready.viewer.layers["case_0 entropy after"].data
+    np.testing.assert_allclose(shown, entropy_after(steps=1, settings=settings), atol=1e-5)
+    assert np.abs(shown - entropy_after(steps=1)).max() > 1e-3
+    assert np.abs(shown - entropy_after(steps=2, settings=settings)).max() > 1e-3
+
+
+def test_the_sizes_of_the_form_serve_a_run_without_stored_ones(
+    ready: SegmentDock, qtbot: QtBot, tiny_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "old")
+    stored = json.loads((tmp_path / "old" / "data.json").read_text())
+    (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
+    ready.add_model(tmp_path / "old")
+    qtbot.waitUntil(lambda: is_resting(ready) and ready.adapt.isEnabled(), timeout=WAIT_MS)
+    type_into(ready, qtbot, "steps", "1")
+    type_into(ready, qtbot, "sizes_ml", "MYO: 2, LVC: 3")
+    adapt(ready, qtbot)
+    assert ready.status.text().startswith("case_0: adapted in ")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "sentence"),
+    [
+        ("steps", "-1", "steps: must be at least 0."),
+        ("steps", "many", "steps: must be a whole number."),
+        (
+            "max_volume_change",
+            "0.5",
+            "max_volume_change: must be a factor above 1, or 0 to keep every result.",
+        ),
+        ("method.prior_weight", "-1", "method.prior_weight: must be at least 0."),
+        (
+            "sizes_ml",
+            "MYO",
+            "sizes_ml: must be a number, such as 0.5.",
+        ),
+    ],
+)
+def test_a_setting_that_does_not_fit_disables_adapt_and_says_why(
+    ready: SegmentDock, qtbot: QtBot, path: str, text: str, sentence: str
+) -> None:
+    assert ready.adapt.isEnabled()
+    type_into(ready, qtbot, path, text)
+    assert not ready.adapt.isEnabled()
+    assert ready.adapt.toolTip() == sentence
+    assert ready.run.isEnabled()
+    assert ready.way.isEnabled()
+    said = form_of(ready).findChild(QLabel, f"problem_{path}")
+    assert said.text().removeprefix(WARNING) == sentence.partition(": ")[2].removesuffix(".")
+    form_of(ready).reset()
+    assert ready.adapt.isEnabled()
+
+
+def test_another_method_keeps_what_was_changed_where_it_has_it(ready: SegmentDock) -> None:
+    form_of(ready).set_values(
+        {
+            "steps": 7,
+            "max_volume_change": 2.0,
+            "sizes_ml": {"MYO": 1.0},
+            "method": {"prior_weight": 0.5, "segmentor_optimizer": {"lr": 0.01}},
+        }
+    )
+    form_of(ready).advanced.set_open(True)
+    ready.way.setCurrentIndex(ready.way.findData("tent"))
+    assert form_of(ready).changes() == {
+        "steps": 7,
+        "max_volume_change": 2.0,
+        "method": {"segmentor_optimizer": {"lr": 0.01}},
+    }
+    assert form_of(ready).advanced.isExpanded()
+    assert ready.adapt.isEnabled()
+    ready.way.setCurrentIndex(ready.way.findData("bn_adapt"))
+    assert "steps" not in form_of(ready).editors  # but not forgotten
+    ready.way.setCurrentIndex(ready.way.findData("sfda"))
+    assert ready.how.config() == build_adapt_config(
+        "sfda",
+        steps=7,
+        max_volume_change=2.0,
+        settings={"segmentor_optimizer": {"lr": 0.01}},
+    )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import yaml
+from gui_cases import let_events_pass
 from magicgui.widgets import CheckBox, ComboBox, TupleEdit
 from pydantic import Field
 from pytestqt.qtbot import QtBot
@@ -369,6 +370,48 @@ def test_search_shows_matching_settings_alone(qtbot: QtBot) -> None:
     reliability = group(form, "method.reliability")
     reliability.toggleButton().click()
     assert all(native(form, path).isVisible() for path in reliability.paths)
+
+
+def test_search_makes_editors_of_what_it_finds_group_by_group(qtbot: QtBot) -> None:
+    form = SettingsForm(build_config("se_asa"), basic=("steps",))
+    qtbot.addWidget(form)
+    form.show()
+    form.advanced.toggleButton().click()
+    groups = form.findChildren(SettingGroup)
+    found = [path for one in groups for path in one.paths if "size" in path]
+    assert len({path.rpartition(".")[0] for path in found}) >= 3
+    form.search.setText("size")
+    assert len(form.editors) < 1 + len(found)  # one group in each turn of the event loop
+    qtbot.waitUntil(lambda: len(form.editors) == 1 + len(found))
+    assert list(form.editors) == ["steps", *found]
+    assert all(native(form, path).isVisible() for path in found)
+    form.search.setText("method")
+    form.search.clear()  # at once: nothing of it opens any more
+    let_events_pass()
+    assert not any(one.isExpanded() for one in groups)
+
+
+def test_rows_that_were_found_stay_in_their_place_among_all(qtbot: QtBot) -> None:
+    form = SettingsForm(build_config("se_asa"))
+    qtbot.addWidget(form)
+    form.show()
+    form.advanced.toggleButton().click()
+    form.search.setText("blur")
+    type_into(qtbot, form, "method.reliability.blur_probability", "2")
+    form.search.clear()
+    reliability = group(form, "method.reliability")
+    assert [path for path in form.editors if path in reliability.paths] == [
+        "method.reliability.blur_probability",
+        "method.reliability.blur_sigma",
+    ]
+    reliability.set_open(True)
+    rows = reliability.rows
+    shown = [rows.itemAt(row, QFormLayout.ItemRole.FieldRole) for row in range(rows.rowCount())]
+    wanted = list(reliability.paths)
+    place = wanted.index("method.reliability.blur_probability") + 1
+    wanted.insert(place, "problem_method.reliability.blur_probability")
+    assert [one.widget().objectName() for one in shown] == wanted
+    assert native(form, "method.reliability.views").isVisible()
 
 
 def test_tooltip_tells_meaning_bounds_and_option(qtbot: QtBot) -> None:

@@ -91,6 +91,10 @@ def delay(owner: QObject, milliseconds: int, slot: Callable[..., None]) -> QTime
 
 def most_arguments(function: Callable[..., Any]) -> int | None:
     """How many positional arguments a function takes at most; None when all are to be handed on."""
+    code = getattr(function, "__code__", None)
+    if code is not None and not hasattr(function, "__wrapped__"):  # signatures are slow
+        several = code.co_flags & inspect.CO_VARARGS
+        return None if several else code.co_argcount - inspect.ismethod(function)
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # methods of Qt do not say

@@ -22,8 +22,8 @@ from napari_uda.core.config import Config
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.core.setting_paths import bounds, by_path, leaves, nested, problems_by_field
 from napari_uda.gui.kit.fields import Editor, make_editor, number_text, show_value
-from napari_uda.gui.kit.layout import add_row, column, form, show_row
-from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.layout import column, form, show_row
+from napari_uda.gui.kit.panel import Panel, delay, guarded
 from napari_uda.gui.kit.widgets import Foldable, label, named
 
 WARNING = "⚠ "
@@ -37,13 +37,19 @@ _NOT_THERE = "there is no such file or folder; check the path"
 class SettingRow:
     """A setting in a form: its name, its editor, and below both one sentence when it does not fit."""
 
-    def __init__(self, layout: QFormLayout, title: str, editor: Editor) -> None:
+    def __init__(self, layout: QFormLayout, place: int, title: str, editor: Editor) -> None:
         self.editor = editor
         self.label = label(title, wrap=False)
         self.label.setBuddy(editor.native)
         self._layout = layout
         self._sentence: QLabel | None = None
-        add_row(layout, self.label, editor.native)
+        layout.insertRow(place, self.label, editor.native)
+
+    @property
+    def end(self) -> int:
+        """The place in the layout below the row and its sentence."""
+        last = self.editor.native if self._sentence is None else self._sentence
+        return int(self._layout.getWidgetPosition(last)[0]) + 1
 
     def show_state(self, problem: str, tooltip: str, *, changed: bool) -> None:
         """Say what is wrong ("" for nothing) and, in bold, whether the preset has another value."""
@@ -55,9 +61,9 @@ class SettingRow:
             font.setBold(changed)
             self.label.setFont(font)
         if self._sentence is None and problem:
-            self._sentence = label(name=f"problem_{native.objectName()}")
-            row, _ = self._layout.getWidgetPosition(native)
-            self._layout.insertRow(row + 1, self._sentence)
+            sentence = label(name=f"problem_{native.objectName()}")
+            self._layout.insertRow(self.end, sentence)
+            self._sentence = sentence
         if self._sentence is not None:
             _say(self._sentence, problem, visible=not native.isHidden())
 
@@ -69,7 +75,7 @@ class SettingRow:
 
 
 class SettingGroup(Foldable):
-    """A group of settings that opens and closes; its rows are made when it first opens.
+    """A group of settings that opens and closes; its rows are made when they are first to be seen.
 
     Attributes:
         paths: the settings.
@@ -125,21 +131,20 @@ class SettingsForm(Panel):
         """
         super().__init__(parent)
         self._kind = type(config)
-        settings = list(leaves(config))
-        self._fields = {path: field for path, field, _ in settings}
-        self._values = {path: value for path, _, value in settings}
+        fields = {path: field for path, field, _ in leaves(config)}
+        self._values = {path: value for path, _, value in leaves(config)}
         self._reference = dict(self._values)
         self._rows: dict[str, SettingRow] = {}
         self._problems: dict[str, str] = {}
         self._config: Config | None = None
-        shown = [
-            path
-            for path, field in self._fields.items()
-            if path not in hidden and not _is_fixed(field)
-        ]
+        self._to_open: list[SettingGroup] = []
+        self._turn = delay(self, 0, self._on_turn)
+        shown = [path for path in fields if path not in hidden and not _is_fixed(fields[path])]
         first = [path for path in basic if path in shown]
         rest = [path for path in shown if path not in first]
         self._shown = [*first, *rest]
+        self._fields = {path: fields[path] for path in dict.fromkeys([*self._shown, *fields])}
+        self._found = set(shown)  # by the search
         self._groups = self._make_groups(rest)
         self.search = named(QLineEdit(), "search")
         self.search.setPlaceholderText("Find a setting")
@@ -154,7 +159,7 @@ class SettingsForm(Panel):
         rows = form()
         column(rows, self.advanced, self.problem, of=self, margin=0)
         for path in first:
-            self._add_row(rows, path, _words(path.removeprefix("method.")))
+            self._add_row(rows, -1, path, _words(path.removeprefix("method.")))
         self._check()
 
     def _make_groups(self, paths: Collection[str]) -> dict[str, SettingGroup]:
@@ -163,24 +168,31 @@ class SettingsForm(Panel):
         for path in paths:
             name = path.rpartition(".")[0]
             if name not in groups:
-                group = SettingGroup(_words(name, " › ") or "general", f"group_{name}")
-                group.toggled.connect(guarded(partial(self._fill, group)))
-                groups[name] = group
+                groups[name] = SettingGroup(_words(name, " › ") or "general", f"group_{name}")
+                groups[name].toggled.connect(guarded(partial(self._fill, groups[name])))
             groups[name].paths.append(path)
         return groups
 
     def _fill(self, group: SettingGroup) -> None:
-        """Editors of a group, the first time it is opened."""
+        """Make the rows of an open group that are found and not there yet."""
+        missing = [path for path in group.paths if path in self._found and path not in self._rows]
+        if not (missing and group.isExpanded()):
+            return
+        group.content().hide()  # or each row would be laid out and shown by itself
+        place = 0
         for path in group.paths:
-            if path not in self._rows:
-                self._add_row(group.rows, path, _words(path.rpartition(".")[2]))
+            if path in missing:
+                self._add_row(group.rows, place, path, _words(path.rpartition(".")[2]))
                 self._show_state(path)
+            if path in self._rows:
+                place = self._rows[path].end
+        group.content().show()
 
-    def _add_row(self, layout: QFormLayout, path: str, title: str) -> None:
+    def _add_row(self, layout: QFormLayout, place: int, path: str, title: str) -> None:
         editor = make_editor(self._fields[path], path)
         show_value(editor, self._values[path])
-        editor.changed.connect(guarded(partial(self._edit, path)))
-        self._rows[path] = SettingRow(layout, title, editor)
+        editor.changed.connect(guarded(lambda: self._edit(path)))
+        self._rows[path] = SettingRow(layout, place, title, editor)
 
     # -- values -----------------------------------------------------------------------------------
 
@@ -249,13 +261,29 @@ class SettingsForm(Panel):
 
     def _on_search(self, text: str) -> None:
         wanted = text.strip().lower().replace("_", " ")
+        self._found = {path for path in self._shown if wanted in _words(path).lower()}
+        self._to_open = []
         for group in self._groups.values():
-            found = [path for path in group.paths if wanted in _words(path).lower()]
-            group.setVisible(bool(found))
-            group.set_open(bool(wanted and found))
+            found = not self._found.isdisjoint(group.paths)
+            group.setVisible(found)
+            if wanted and found:
+                self._to_open.append(group)
+            else:
+                group.set_open(False)
             for path in group.paths:
                 if path in self._rows:
-                    self._rows[path].set_visible(path in found)
+                    self._rows[path].set_visible(path in self._found)
+        self._on_turn()
+
+    def _on_turn(self) -> None:
+        """Open what was found, at most one group that needs editors: they take their time."""
+        while self._to_open:
+            group, before = self._to_open.pop(0), len(self._rows)
+            group.set_open(True)
+            self._fill(group)
+            if len(self._rows) > before:
+                self._turn.start()
+                return
 
     # -- checking ---------------------------------------------------------------------------------
 
@@ -271,15 +299,13 @@ class SettingsForm(Panel):
 
     def _check(self) -> None:
         """Let the config judge all values, and say what it says beside the settings it is about."""
-        self._config, self._problems = self._judge(self._values)
+        self._config, found = self._judge(self._values)
         for path in self._shown:
             value = self._values[path]
             if isinstance(value, Path) and not (is_file(value) or is_folder(value)):
-                self._problems.setdefault(path, _NOT_THERE)
-        places = [*self._shown, *self._fields]  # as they stand, those of groups last
-        order = {path: place for place, path in enumerate(dict.fromkeys(places))}
-        found = sorted(self._problems.items(), key=lambda one: order.get(one[0], len(order)))
-        self._problems = dict(found)
+                found.setdefault(path, _NOT_THERE)
+        places = dict.fromkeys([*self._fields, *found])  # as they stand, those of groups last
+        self._problems = {path: found[path] for path in places if path in found}
         for path in self._rows:
             self._show_state(path)
         for name, group in self._groups.items():
@@ -287,12 +313,8 @@ class SettingsForm(Panel):
                 self._problems.get(name, "") if name else "",
                 warning=any(path in self._problems for path in group.paths),
             )
-        elsewhere = [
-            text
-            for path, text in self._problems.items()
-            if path not in self._rows and (path not in self._groups or not path)
-        ]
-        _say(self.problem, elsewhere[0] if elsewhere else "")
+        beside = self._rows.keys() | self._groups.keys() - {""}
+        _say(self.problem, next((found[path] for path in self._problems if path not in beside), ""))
 
     def _home(self, path: str) -> str:
         """The setting or group that an error is about: its own path, or the longest known part."""
@@ -317,6 +339,46 @@ class SettingsForm(Panel):
             lines.append(f"Changed; the preset has {_shown(self._reference[path])}.")
         lines.append(f"--{path.replace('_', '-')}")
         return "".join(f"<p>{escape(line)}</p>" for line in lines if line)
+
+
+class SettingsPlace(Panel):
+    """Holds one form at a time; what the user changed goes on into the next. Emits `changed()`.
+
+    Attributes:
+        form: the settings; None until there are some.
+        place: where the form stands, for a subclass or an owner to lay out.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.form: SettingsForm | None = None
+        self.place = QVBoxLayout()
+
+    def config(self) -> Any:
+        """The config of the settings; None as long as one does not fit."""
+        return None if self.form is None else self.form.config()
+
+    def obstacle(self) -> str:
+        """The first setting that does not fit, in one sentence; "" for none."""
+        problems = {} if self.form is None else self.form.problems()
+        for path, sentence in problems.items():
+            return f"{path}: {sentence}." if path else f"{sentence}."
+        return ""
+
+    def put(self, made: SettingsForm, *, keep_changes: bool = True) -> None:
+        """A form in the place of the one before, with what was changed there if this one has it too."""
+        before, self.form = self.form, named(made, "settings")
+        if before is not None:
+            if keep_changes:
+                made.adopt(before.changes())
+            made.advanced.set_open(before.advanced.isExpanded())
+            self.place.removeWidget(before)
+            before.hide()
+            before.deleteLater()
+        made.changed.connect(self.changed)
+        self.place.addWidget(made)
 
 
 def _is_fixed(field: FieldInfo) -> bool:

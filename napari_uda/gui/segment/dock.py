@@ -4,7 +4,7 @@ The model can also be adapted to the image first; then layers show the result be
 images, or a folder of them, are segmented one after the other.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,13 +25,15 @@ from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, row
 from napari_uda.gui.kit.models import ModelDock, known_models, remember_model, title_of
 from napari_uda.gui.kit.panel import listen
-from napari_uda.gui.kit.widgets import button, check_box, combo_box
+from napari_uda.gui.kit.settings_form import SettingsForm, SettingsPlace
+from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
 from napari_uda.gui.segment.batch import BatchPanel, read_row, show_batch, show_case, show_row
 from napari_uda.gui.segment.result_layers import result_steps
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.segmenting import (
     Model,
     Result,
+    Way,
     adapt_and_segment,
     read_model,
     segment,
@@ -66,6 +68,7 @@ class SegmentDock(ModelDock):
         self._shown: list[Layer] = []
         self._model_problem = ""
         self._doing = ""  # what the job does
+        self._ways: Mapping[str, Way] = {}
         self._batch = _Batch()
         self._build()
         self._lay_out()
@@ -95,9 +98,14 @@ class SegmentDock(ModelDock):
         self.adapt = button("Adapt to this volume", slot=self._on_adapt, name="adapt")
         self.way = combo_box(  # filled when the first model has been read
             tooltip="How the model is adapted; it stays as it is on the disk",
+            slot=self._on_way_chosen,
             name="way",
             least_letters=6,
         )
+        self.how = SettingsPlace()
+        column(self.how.place, of=self.how, margin=0)
+        self.how.changed.connect(self._on_how_changed)
+        self.how_to_adapt = Foldable("How to adapt", self.how, "how_to_adapt")
         self.results = ResultView(self.viewer)
         self.legend = self.results.legend
         self.batch = BatchPanel()
@@ -115,6 +123,7 @@ class SegmentDock(ModelDock):
             row(self.reliability, self.views, ...),
             row((self.run, 2), (self.cancel, 1)),
             row((self.adapt, 2), (self.way, 1)),
+            self.how_to_adapt,
             self.bar,
             self.status,
             of=controls,
@@ -165,13 +174,22 @@ class SegmentDock(ModelDock):
 
     def _on_described(self, path: Path, model: Model | None, problem: str) -> None:
         if model is not None and not self.way.count():
-            for index, (name, summary) in enumerate(model.ways):
+            self._ways = model.ways
+            for index, (name, way) in enumerate(model.ways.items()):
                 self.way.addItem(name, name)
-                self.way.setItemData(index, summary, Qt.ItemDataRole.ToolTipRole)
+                self.way.setItemData(index, way.summary, Qt.ItemDataRole.ToolTipRole)
         if path == self.model:  # not another one by now
             self.about.setText(model.about if model is not None else "")
             self._model_problem = problem
             self._update_buttons()
+
+    def _on_way_chosen(self) -> None:
+        way = self._ways[self.way.currentData()]
+        self.how.put(SettingsForm(way.config, basic=way.basic, hidden=way.hidden))
+        self._update_buttons()
+
+    def _on_how_changed(self) -> None:
+        self._update_buttons()
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -198,9 +216,10 @@ class SegmentDock(ModelDock):
         running = self._job is not None
         self.run.setEnabled(not obstacle)
         self.run.setToolTip(obstacle or "Segment the image")
-        self.adapt.setEnabled(not obstacle)
+        unfit = obstacle or ("Reading the model…" if not self.way.count() else self.how.obstacle())
+        self.adapt.setEnabled(not unfit)
         self.adapt.setToolTip(
-            obstacle
+            unfit
             or "Fit the model to this image alone, and segment it before and after.\n"
             "The model on the disk is not changed."
         )
@@ -216,7 +235,7 @@ class SegmentDock(ModelDock):
         self._begin("Segment", "Segmenting…", "Slice", work)
 
     def _on_adapt(self) -> None:
-        work = partial(adapt_and_segment, method=self.way.currentData())
+        work = partial(adapt_and_segment, config=self.how.config())
         self._begin("Adapt to", "Adapting…", "Adapting: part", work)
 
     def _begin(self, title: str, doing: str, part: str, work: Callable[..., Result]) -> None:

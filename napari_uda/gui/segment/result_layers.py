@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from napari_uda.gui.segment.segmenting import Result
 
-_ADAPTED_ROLES = ("prediction", "entropy")
 _PREDICTION_ROLES = ("prediction", EDITED)
 _STRUCTURE_ROLES = (*_PREDICTION_ROLES, "reference")
 
@@ -45,17 +44,17 @@ def result_steps(
     Of an adaptation there are those before, and those after unless it was given up.
     """
     adaptation = result.adaptation
+    left_out = "reliability" if result.unreliable is None else ""
+    roles = [role for role in RESULT_ROLES if role != left_out]
     if adaptation is None:
-        left_out = "reliability" if result.unreliable is None else ""
-        roles = [role for role in RESULT_ROLES if role != left_out]
         yield from show_steps(viewer, result.prediction, image, roles)
         return
     # each of the two updates its own layers when the same is done again
     before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
-    yield from show_steps(viewer, before, image, _ADAPTED_ROLES, " before")
+    yield from show_steps(viewer, before, image, roles, " before")
     if not adaptation.reverted:
         after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
-        steps = show_steps(viewer, after, image, _ADAPTED_ROLES, " after")
+        steps = show_steps(viewer, after, image, roles, " after")
         yield from islice(steps, 1, None)  # the image is there already
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
 
+from napari_uda.core.setting_paths import leaves
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import preload
@@ -18,12 +19,17 @@ from napari_uda.gui.kit.layers import preload
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
     from napari_uda.training.adapt import Adaptation
+    from napari_uda.training.adapt_config import AdaptConfig
 
-logger = logging.getLogger(__name__)
-
-SUMMARY = "summary.csv"
-
-# -- one layer -------------------------------------------------------------------------------------
+# beginnings of settings of `adapt`: labels, the auxiliary head and the method's own vote are of training
+_NOT_FOR_A_VOLUME: tuple[str, ...] = (
+    "together",
+    "method.aux_weight",
+    "method.ce_",
+    "method.dice_weight",
+    "method.reliability.",
+)
+_OF_TRAINING = ("steps", "method.backbone_lr", "method.lr_power", "method.segmentor_optimizer.")
 
 
 @dataclass(frozen=True)
@@ -52,27 +58,67 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Way:
+    """A method that can adapt a model to a volume.
+
+    Attributes:
+        summary: what it does.
+        config: its settings for a volume.
+        basic: those that stand first in a form.
+        hidden: those that do nothing for one volume.
+    """
+
+    summary: str
+    config: AdaptConfig
+    basic: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Model:
     """What is known of a model before it is used.
 
     Attributes:
         about: what it is.
-        ways: name and summary of each method that can adapt it to a volume, the usual one first.
+        ways: the methods that can adapt it to a volume, by name, the usual one first.
     """
 
     about: str
-    ways: tuple[tuple[str, str], ...]
+    ways: Mapping[str, Way]
 
 
 def read_model(path: Path) -> Model:
     """Describe, and import early what the first run would wait for."""
     preload()
     from napari_uda.experiments.model_summary import describe_model
-    from napari_uda.methods.registry import METHODS, source_free_methods
+    from napari_uda.methods.registry import source_free_methods
     from napari_uda.training.adapt_config import DEFAULT_METHOD
 
     names = sorted(source_free_methods(), key=lambda name: (name != DEFAULT_METHOD, name))
-    return Model(describe_model(path), tuple((name, METHODS[name].summary) for name in names))
+    return Model(describe_model(path), {name: _way(name) for name in names})
+
+
+def _way(name: str) -> Way:
+    from napari_uda.losses.size_prior import has_size_prior
+    from napari_uda.methods.registry import METHODS
+    from napari_uda.training.adapt_config import build_adapt_config
+
+    kind, config = METHODS[name], build_adapt_config(name)
+    config = config.model_copy(update={"steps": config.training_steps})  # as a number to change
+    hidden = _NOT_FOR_A_VOLUME
+    hidden += () if kind.learns else _OF_TRAINING
+    hidden += () if has_size_prior(config.method) else ("sizes_ml",)
+    paths = [path for path, _, _ in leaves(config)]
+    weights = [path for path in paths if path.endswith("_weight")]
+    return Way(
+        kind.summary,
+        config,
+        basic=(
+            *("steps", "max_volume_change", "sizes_ml", *weights),
+            *("method.segmentor_optimizer.lr", "reliability"),
+        ),
+        hidden=tuple(path for path in paths if path.startswith(hidden)),
+    )
 
 
 def segment(
@@ -93,17 +139,18 @@ def segment(
 
 
 def adapt_and_segment(
-    model: Path, layer: Image, report: Report, stop: threading.Event, *, method: str | None
+    model: Path, layer: Image, report: Report, stop: threading.Event, *, config: AdaptConfig
 ) -> Result:
-    """Adapt by a method, or by the usual one, and segment before and after."""
+    """Adapt, and segment before and after."""
     load_torch()
     from napari_uda.training.adapt import adapt
 
     start = time.perf_counter()
-    (adaptation,) = adapt(model, layer_volume(layer), method=method, on_progress=report, stop=stop)
+    (adaptation,) = adapt(model, layer_volume(layer), config, on_progress=report, stop=stop)
     return Result(
         prediction=adaptation.after,
         seconds=time.perf_counter() - start,
+        unreliable=adaptation.after.unreliable_share if config.reliability else None,
         adaptation=adaptation,
     )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.settings_form import SettingsForm
-from napari_uda.gui.kit.widgets import SearchableBox, button, label, named
+from napari_uda.gui.kit.settings_form import SettingsForm, SettingsPlace
+from napari_uda.gui.kit.widgets import SearchableBox, button, label
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -150,44 +150,27 @@ class PresetPicker(Panel):
         self.about.setVisible(bool(self.about.text()))
 
 
-class SettingsPanel(Panel):
+class SettingsPanel(SettingsPlace):
     """Edits the settings of a run but for its data; emits `changed()`.
 
     Attributes:
         presets: the recipes.
         load, save, reset: buttons; who owns the panel reads and writes the files.
-        form: the settings; None until there is a method.
     """
-
-    changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._method = ""
-        self.form: SettingsForm | None = None
         self.presets = PresetPicker()
         self.load = button(
             "Load…", "Begin with a YAML file: a recipe or a config.yaml", name="load"
         )
         self.save = button("Save…", "Write all settings into a YAML file", name="save")
         self.reset = button("Reset", "Return to the values of the preset", self._on_reset, "reset")
-        self._place = QVBoxLayout()  # of the form
         buttons = row(self.load, self.save, self.reset)
-        column(self.presets, buttons, self._place, of=self, margin=0)
+        column(self.presets, buttons, self.place, of=self, margin=0)
         self.presets.chosen.connect(self._on_preset)
         self.allow(loading=False)
-
-    def config(self) -> RunConfig | None:
-        """The settings without data; None as long as one does not fit."""
-        config: Any = None if self.form is None else self.form.config()
-        return config
-
-    def obstacle(self) -> str:
-        """The first setting that does not fit, in one sentence; "" for none."""
-        problems = {} if self.form is None else self.form.problems()
-        for path, sentence in problems.items():
-            return f"{path}: {sentence}." if path else f"{sentence}."
-        return ""
 
     def set_presets(self, presets: Sequence[Preset], wanted: str) -> None:
         """Offer these from the next method on, and begin with the one of this name."""
@@ -195,10 +178,9 @@ class SettingsPanel(Panel):
 
     def set_method(self, name: str) -> None:
         """Settings of another method; what the user changed is kept where both have it."""
-        changes = {} if self.form is None else self.form.changes()
         self._method = name
         self.presets.set_method(name)
-        self._show(self._of_preset(), changes)
+        self._show(self._of_preset(), keep_changes=True)
 
     def begin_with(self, config: RunConfig, preset: Preset) -> None:
         """Show settings from a file, of the method chosen last, and offer the file as a preset.
@@ -207,7 +189,7 @@ class SettingsPanel(Panel):
             InputError: if the preset is for another method.
         """
         self.presets.add(preset)
-        self._show(_for_watching(config), {})
+        self._show(_for_watching(config))
 
     def allow(self, *, loading: bool) -> None:
         """Enable the buttons that make sense."""
@@ -220,21 +202,12 @@ class SettingsPanel(Panel):
 
         return _for_watching(build_config(self._method, recipe=self.presets.recipe))
 
-    def _show(self, config: RunConfig, changes: Mapping[str, Any]) -> None:
-        """A form of these settings in the place of the one before."""
-        before = self.form
-        self.form = named(SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE), "settings")
-        self.form.adopt(changes)
-        self.form.changed.connect(self.changed)
-        if before is not None:
-            self.form.advanced.set_open(before.advanced.isExpanded())
-            self._place.removeWidget(before)
-            before.hide()
-            before.deleteLater()
-        self._place.addWidget(self.form)
+    def _show(self, config: RunConfig, *, keep_changes: bool = False) -> None:
+        made = SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE)
+        self.put(made, keep_changes=keep_changes)
 
     def _on_preset(self) -> None:
-        self._show(self._of_preset(), {})
+        self._show(self._of_preset())
         self.changed.emit()
 
     def _on_reset(self) -> None:
