@@ -55,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(OwnDisplay(xvfb), "own_display")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, which makes its fixtures once; the docks' tests fill the rest."""
     here = Path(__file__).parent
