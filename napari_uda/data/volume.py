@@ -22,7 +22,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm
+from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.nifti import read_nifti, write_nifti
 
 __all__ = [
@@ -107,6 +107,11 @@ class Volume:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxels in millimetres, (z, y, x)."""
         return spacing_mm(self.affine)
+
+    @property
+    def lattice(self) -> Lattice:
+        """What distances, areas and volumes on this grid follow from."""
+        return Lattice.of(self.affine)
 
     @property
     def orientation(self) -> Orientation:

@@ -143,6 +143,6 @@ def make_weak_labels(
         raw = read_labels(case.label)
         slices = window_labels(raw.with_array(classes[raw.array]), grid)
         areas = slice_areas(slices, len(names) + 1)[:, 1:]
-        numbers = (areas > 0).astype(int) if kind == "tags" else areas * grid.pixel_mm**2
+        numbers = (areas > 0).astype(int) if kind == "tags" else areas * grid.pixel_mm2(raw)
         cases[case.name] = tuple(tuple(float(n) for n in row) for row in numbers)
     return WeakLabels(kind=kind, axis=grid.axis, structures=tuple(names), cases=cases)

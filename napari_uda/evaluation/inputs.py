@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.data.grid import Lattice
 from napari_uda.evaluation.overlap import Labels
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ class Pair:
     affine: NDArray[np.float64] | None
     names: dict[int, str]
     entropy: NDArray[np.floating] | None
+
+    @property
+    def lattice(self) -> Lattice:
+        """What distances, areas and volumes follow from: the affine, or else the voxel size alone."""
+        if self.affine is None:
+            return Lattice.right_angled(self.spacing_mm)
+        return Lattice.of(self.affine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,6 +257,8 @@ def _spacing(
         raise InputError(
             f"{_of(case)}spacing_mm {spacing} contradicts the volume's {grid.spacing_mm}; leave it out"
         )
+    if grid is not None:
+        return grid.spacing_mm
     return spacing[0], spacing[1], spacing[2]
 
 

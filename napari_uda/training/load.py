@@ -193,7 +193,7 @@ def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
     """Sizes of the structures, in the order of their classes."""
     assert store.labels is not None
     names = list(facts.names().values())
-    return structure_sizes(store.labels, names, facts.grid.pixel_mm)
+    return structure_sizes(store.labels, names, store.pixel_areas())
 
 
 def _folders(

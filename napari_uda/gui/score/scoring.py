@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from napari_uda.gui.kit.geometry import Placement, layer_volume, placement, tag
 from napari_uda.gui.kit.layers import structure_names
 
 if TYPE_CHECKING:
+    from napari_uda.data.grid import Lattice
     from napari_uda.evaluation.disagreement import Region
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.scores import Scores
@@ -65,6 +65,7 @@ class LayerScores:
         placement: how the layer lies on its file's grid.
         shape: shape of the layer.
         spacing_mm: voxel size along the layer's axes.
+        lattice: how the voxels of the file's grid lie to each other.
     """
 
     name: str
@@ -76,6 +77,7 @@ class LayerScores:
     placement: Placement
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    lattice: Lattice
 
     @property
     def case(self) -> str:
@@ -95,7 +97,7 @@ class LayerScores:
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel in millilitres."""
-        return math.prod(self.spacing_mm) / 1000
+        return self.lattice.voxel_ml
 
     def updated(self) -> LayerScores:
         """The scores as they stand after edits."""
@@ -233,6 +235,7 @@ def score_layers(
         placement=lies,
         shape=tuple(prediction.data.shape),
         spacing_mm=spacing,
+        lattice=pair.lattice,
     )
 
 

@@ -50,9 +50,7 @@ class ViewDock(Dock):
         self._build()
         self._lay_out()
         self._connect()
-        background(
-            self, "Prepare the view", _prepare, self._on_loaded, quiet=True
-        )
+        background(self, "Prepare the view", _prepare, self._on_loaded, quiet=True)
 
     # -- construction -----------------------------------------------------------------------------
 
