@@ -22,7 +22,8 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.volume import Volume, read_labels, read_volume
 
 OnProgress = Callable[[int, int], None]
 
@@ -227,10 +228,13 @@ def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -
         )
     voxels = None
     if labels is not None:
-        difference = describe_grid_difference(image, labels)
-        if difference:
-            sentence = f"labels of {name} do not lie on the image's grid: {difference}"
+        near: list[str] = []
+        try:
+            labels = on_grid_of(labels, image, near.append)
+        except InputError as error:
+            sentence = f"labels of {name} do not lie on the image's grid: {error}"
             problems.append(Problem(name, sentence, fatal=True))
+        problems += [Problem(name, f"labels of {name}: {sentence}") for sentence in near]
         counts = np.bincount(labels.array.ravel(order="K"), minlength=1)
         voxels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
         if not set(voxels) - {0}:

@@ -54,12 +54,16 @@ class _Layout:
     affine: Affine
 
     @property
+    def is_scaled(self) -> bool:
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
     def voxel_bytes(self) -> int:
         x, y, z = self.sides
         return x * y * z * self.dtype.itemsize
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
+def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine, float]:
     """Read a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2, either byte order.
 
     Args:
@@ -68,7 +72,7 @@ def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
     Returns:
         Voxels (Z, Y, X), C-contiguous, in the file's type and the machine's byte order; float32 when
         the header scales them (`scl_slope`, `scl_inter`). Affine (4, 4) to RAS+ millimetres, equal to
-        nibabel's bit for bit.
+        nibabel's bit for bit. The slope, 0 when the header scales nothing.
 
     Raises:
         InputError: whatever keeps the file from being a sound 3-D volume.
@@ -155,7 +159,7 @@ def _fill(stream: io.RawIOBase, buffer: memoryview) -> int:
 
 def _read_stream(
     stream: io.RawIOBase, most_bytes: int, name: str
-) -> tuple[NDArray[np.generic], Affine]:
+) -> tuple[NDArray[np.generic], Affine, float]:
     start = bytearray(348)
     count = _fill(stream, memoryview(start))
     if count < 348:
@@ -184,7 +188,8 @@ def _read_stream(
             f"{name}: goes on after the {declared} bytes its header declares "
             f"(size {' x '.join(map(str, layout.sides))}); correct the header or export the file again"
         )
-    return _scaled(_native(array), layout), layout.affine
+    step = abs(layout.slope) if layout.is_scaled else 0.0
+    return _scaled(_native(array), layout), layout.affine, step
 
 
 def _header_size(start: bytes | bytearray, name: str) -> int:
@@ -302,7 +307,7 @@ def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _scaled(array: NDArray[np.generic], layout: _Layout) -> NDArray[np.generic]:
     """Apply slope and intercept: computed in float64 slice by slice, kept as float32."""
-    if (layout.slope, layout.intercept) == (1.0, 0.0):
+    if not layout.is_scaled:
         return array
     scaled = np.empty(array.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):

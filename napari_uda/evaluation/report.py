@@ -226,21 +226,22 @@ def _evaluate_files(
     rules: Protocol,
     axes: Sequence[Axis] | None,
 ) -> Scores:
-    from napari_uda.data.volume import describe_grid_difference, read_labels, read_volume
+    from napari_uda.data.same_grid import on_grid_of
+    from napari_uda.data.volume import read_labels, read_volume
 
-    labels = read_labels(reference)
+    segmented = read_labels(prediction)
     candidates = (prediction.with_name(f"{case}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     entropy = None
     if path is not None:
-        volume = read_volume(path)
-        difference = describe_grid_difference(volume, labels)
-        if difference:
-            raise InputError(f"{case}: entropy map and reference do not match, {difference}")
+        try:
+            volume = on_grid_of(read_volume(path), segmented)
+        except InputError as error:
+            raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         entropy = np.asarray(volume.array, np.float32)
     return evaluate(
-        read_labels(prediction),
-        labels,
+        segmented,
+        read_labels(reference),
         names=names,
         case=case,
         protocol=rules,

@@ -17,6 +17,7 @@ from napari_uda.data.batches import TrainingData
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
+from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
@@ -26,7 +27,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.volume import Volume, read_labels, read_volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
@@ -377,11 +378,12 @@ def _read_cases(
         label = None
         if with_labels and case.label is not None:
             raw = volumes.label(case)
-            difference = describe_grid_difference(image, raw)
-            if difference:
+            try:
+                raw = on_grid_of(raw, image)
+            except InputError as error:
                 raise InputError(
-                    f"labels of {case.name} do not lie on the image's grid: {difference}"
-                )
+                    f"labels of {case.name} do not lie on the image's grid: {error}"
+                ) from error
             label = raw.with_array(table[raw.array])
         yield case.name, image, label
         volumes.forget(case)

@@ -117,7 +117,7 @@ def test_geometry_is_checked(folders):
 def test_geometry_of_the_entropy_map_is_checked(folders):
     predictions, references = folders
     write(predictions / "case_a_entropy.nii.gz", np.zeros((4, 6, 4), np.float32))
-    with pytest.raises(InputError, match="case_a: entropy map and reference do not match"):
+    with pytest.raises(InputError, match="case_a: entropy map and prediction do not match"):
         evaluate_folders(predictions, references)
 
 

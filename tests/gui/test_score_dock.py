@@ -16,10 +16,12 @@ import pyqtgraph as pg
 import pytest
 from app_model.types import KeyBinding
 from gui_cases import LABELS, add_data, ball_case
+from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QPushButton
+from tiny_cases import reoriented
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, write_volume
@@ -636,3 +638,23 @@ def _running() -> bool:
     from napari_uda.gui.kit import jobs
 
     return bool(jobs.running())
+
+
+def test_a_reference_and_an_entropy_map_in_another_order_are_put_in_order() -> None:
+    _, labels = ball_case("case", 0)
+    entropy = np.where(labels.array == 1, 0.5, 0.0).astype(np.float32)
+    layers = []
+    for volume, role, flips in (
+        (labels, "prediction", (False, False, False)),
+        (labels, "reference", (True, False, True)),
+        (labels.with_array(entropy), "entropy", (False, True, True)),
+    ):
+        stored = reoriented(volume, (0, 1, 2), flips)
+        data, arguments, kind = layer_data(stored, role, {1: "MYO", 2: "LVC"})
+        layers.append(Layer.create(data, arguments, kind))
+    result = score_layers(*layers)
+    assert [row["dice"] for row in result.scores.rows] == [1.0, 1.0]
+    of_myo = [row["mean_entropy"] for row in result.scores.slices if row["label"] == 1]
+    assert {value for value in of_myo if value == value} == {0.5}
+    np.testing.assert_array_equal(result.evaluation.reference, labels.array)
+    np.testing.assert_array_equal(result.entropy, entropy)

@@ -16,6 +16,7 @@ from napari.layers import Image, Labels, Layer
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
+from napari_uda.data.labels import to_whole
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
@@ -77,7 +78,7 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return array, {**layers.reliability_arguments(case), **arguments}, kind
-    array = _as_labels(array)
+    array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
     title = f"{case} {role}" if role == "reference" else case
     return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
@@ -172,14 +173,15 @@ def _looks_like_labels(volume: Volume) -> bool:
         sample.size <= _MOST_LABELS
         and sample[0] == 0
         and sample[-1] <= 255
-        and np.array_equal(sample, np.round(sample))
+        and to_whole(sample, volume.value_step)[1] is None
     )
 
 
-def _as_labels(array: np.ndarray) -> np.ndarray:
+def _as_labels(array: np.ndarray, value_step: float) -> np.ndarray:
     """Values as the smallest unsigned integers that hold them: napari refuses float labels."""
+    array, wrong = to_whole(array, value_step)
     low, high = (array.min(), array.max()) if array.size else (0, 0)
-    if low < 0 or high > np.iinfo(np.uint32).max or not np.array_equal(array, np.round(array)):
+    if low < 0 or high > np.iinfo(np.uint32).max or wrong is not None:
         raise InputError(
             f"labels must be whole numbers from 0 on, found {low} to {high}; open the file as an image"
         )

@@ -198,6 +198,7 @@ def score_layers(
     Raises:
         InputError: if the layers lie on different grids, with the difference in numbers.
     """
+    from napari_uda.data.same_grid import on_grid_of
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.inputs import read_pair
     from napari_uda.evaluation.protocols import get_protocol
@@ -213,7 +214,7 @@ def score_layers(
                 f"'{entropy.name}' has shape {entropy.data.shape} and '{prediction.name}' "
                 f"{prediction.data.shape}; choose the entropy map of this prediction"
             )
-        uncertain = layer_volume(entropy).array
+        uncertain = on_grid_of(layer_volume(entropy), predicted).array
     names = structure_names(reference) | structure_names(prediction)
     own = tag(prediction)
     pair = read_pair(
