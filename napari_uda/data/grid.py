@@ -18,8 +18,8 @@ MAX_SIDE = 4096
 """Largest number of voxels along one axis."""
 MAX_BYTES = 2**31
 """Largest size of the voxels of one volume in bytes (1024 x 1024 x 1024 of int16)."""
-SPACING_RANGE_MM = (0.05, 50.0)
-"""Smallest and largest distance of neighbouring voxels."""
+SPACING_RANGE_MM = (0.005, 50.0)
+"""Smallest and largest distance of neighbouring voxels: micro-CT, and no metres taken for millimetres."""
 
 _ROUNDED_COSINE = 1e-5  # cosines of right angles in headers with five or more digits
 
@@ -176,13 +176,20 @@ def check_affine(affine: Affine, name: str) -> None:
             f"{name}: its affine is singular (rows {affine[:3, :3].tolist()}), so voxels have no place in space; "
             "correct the header's geometry (sform, qform)"
         )
-    low, high = SPACING_RANGE_MM
-    if not all(low <= step <= high for step in spacing):
+    if not is_usual_spacing(spacing):
+        low, high = SPACING_RANGE_MM
         raise InputError(
-            f"{name}: its spacing (z, y, x) is {_numbers(spacing)} mm, outside {low} to {high:g} mm; "
+            f"{name}: its spacing (z, y, x) is {numbers_text(spacing)} mm, outside {low} to {high:g} mm; "
             "correct the header (lengths must be in millimetres)"
         )
 
 
-def _numbers(values: Sequence[float]) -> str:
+def is_usual_spacing(spacing: Sequence[float]) -> bool:
+    """Whether all distances (mm) lie within `SPACING_RANGE_MM`."""
+    low, high = SPACING_RANGE_MM
+    return all(low <= step <= high for step in spacing)
+
+
+def numbers_text(values: Sequence[float]) -> str:
+    """Numbers in one text, `(4, 1.5, 0.75)`."""
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.units import in_millimetres, unit_of_header
 
 _POSITION_TAG = "0020|0032"
 _GAP_TOLERANCE = 0.02  # of the slice distance; positions are often rounded to 0.01 mm
@@ -53,7 +54,8 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name)
         image = reader.Execute()
-    affine = _ras_affine(image)
+    unit, field = unit_of_header(path, name)
+    affine = in_millimetres(_ras_affine(image), unit, name, field)
     check_affine(affine, name)
     return _voxels(image), affine
 

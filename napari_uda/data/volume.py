@@ -24,10 +24,11 @@ from napari_uda.core.files import (
 )
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
-from napari_uda.data.nifti import read_nifti, write_nifti
+from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 
 __all__ = [
     "Orientation",
+    "Placement",
     "Volume",
     "as_volume",
     "read_volume",
@@ -152,11 +153,13 @@ class Volume:
         return replace(self, array=array, value_step=0.0)
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+def read_volume(path: str | os.PathLike[str], *, placement: Placement = "auto") -> Volume:
     """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or the folder of a DICOM series.
 
     Args:
         path: the file or the folder.
+        placement: which of sform and qform is trusted where a NIfTI file has both; auto takes the
+            sform, and refuses a file whose two disagree.
 
     Returns:
         The volume in the file's own voxel type; float32 where a header scales its voxels.
@@ -174,7 +177,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
             array, affine = read_dicom_series(path)
             step = 0.0
         else:
-            array, affine, step = _read_file(path, name)
+            array, affine, step = _read_file(path, name, placement)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
@@ -202,7 +205,7 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
     return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
 
 
-def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine, float]:
+def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray, Affine, float]:
     """Voxels, affine, and the step of scaled values."""
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
@@ -210,7 +213,7 @@ def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine, float]:
         raise InputError(f"{name}: is neither a file nor a folder; give a volume file")
     suffix = volume_suffix(path)
     if suffix in NIFTI_SUFFIXES:
-        return read_nifti(path)
+        return read_nifti(path, placement)
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
@@ -234,11 +237,12 @@ def _check_finite(array: np.ndarray, name: str) -> None:
         )
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
+def read_labels(path: str | os.PathLike[str], *, placement: Placement = "auto") -> Volume:
     """Read a label map; whole numbers in any voxel type are read, rounded where scaling has bent them.
 
     Args:
         path: as for `read_volume`.
+        placement: as for `read_volume`.
 
     Returns:
         The volume with a uint8 array.
@@ -246,7 +250,7 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
     Raises:
         InputError: as for `read_volume`; or a value that is not a whole number in 0 to 255.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, placement=placement)
     return volume.with_array(check_labels(volume.array, shown(path), volume.value_step))
 
 
