@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from napari_uda.cli.arguments import Paths, RunFolder, take_option
+from napari_uda.cli.arguments import Paths, Placement, RunFolder, take_option
 from napari_uda.cli.terminal import say_beside_bar, stop_on_signal
 from napari_uda.cli.usage import parse_call
 from napari_uda.cli.volumes import different_cases, volume_by_volume
@@ -44,6 +44,7 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
         run: RunFolder,
         images: Paths,
         out: Path,
+        placement: Placement = "auto",
         config: Annotated[AdaptConfig, tyro.conf.arg(name="")] = default,
     ) -> None:
         """Adapt a run to volumes and segment them before and after; the run is not changed.
@@ -55,22 +56,28 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
             run: run folder of a trained model.
             images: volumes, DICOM folders, or folders of volumes.
             out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
+            placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
             config: how it is adapted.
         """
-        _adapt(run, images, out, config)
+        _adapt(run, images, out, placement, config)
 
     adapt.__doc__ = (adapt.__doc__ or "").format(method=DEFAULT_METHOD)
     return adapt
 
 
-def _adapt(run: Path, images: tuple[Path, ...], out: Path, config: AdaptConfig) -> None:
+def _adapt(
+    run: Path, images: tuple[Path, ...], out: Path, placement: Placement, config: AdaptConfig
+) -> None:
+    from napari_uda.data.volume import read_volume
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import adapt
 
     opened = Run.open(run)
 
     def work(files: Path | list[Path], stop: threading.Event) -> list[Adaptation]:
-        return adapt(opened, files, config, stop=stop)
+        given = [files] if isinstance(files, Path) else files
+        read = [read_volume(file, placement=placement) for file in given]
+        return adapt(opened, read, config, stop=stop)
 
     def save(found: list[Adaptation]) -> None:
         for adaptation in found:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from napari_uda.cli.arguments import Paths, RunFolder
+from napari_uda.cli.arguments import Paths, Placement, RunFolder
 from napari_uda.cli.terminal import progress_bar, say_beside_bar, stop_on_signal
 from napari_uda.core.errors import InputError
 
@@ -26,6 +26,7 @@ def predict(
     device: str = "auto",
     batch_size: int = 0,
     reliability: bool = True,
+    placement: Placement = "auto",
 ) -> None:
     """Segment volumes: labels, entropy and reliability as NIfTI on each volume's own grid.
 
@@ -36,7 +37,9 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
+    from napari_uda.data.volume import read_volume
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
     from napari_uda.run.run import Run
@@ -44,7 +47,8 @@ def predict(
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
     def work(file: Path, stop: threading.Event) -> Prediction:
-        return segment(load(), file, batch_size=batch_size, reliability=reliability, stop=stop)
+        image = read_volume(file, placement=placement)
+        return segment(load(), image, batch_size=batch_size, reliability=reliability, stop=stop)
 
     volume_by_volume(images, work, lambda done: done.save(out), "predict", "segmented")
 
@@ -114,6 +118,7 @@ def translate(
     direction: Literal["target_to_source", "source_to_target"] = "target_to_source",
     device: str = "auto",
     batch_size: int = 0,
+    placement: Placement = "auto",
 ) -> None:
     """Translate volumes to the look of the other domain and back, and print their change from slice to slice.
 
@@ -127,7 +132,9 @@ def translate(
         direction: from the domain of the volumes to the domain that they shall look like.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices that are translated at once; 0 chooses a number for the device.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
+    from napari_uda.data.volume import read_volume
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.translate import translate as give_look
     from napari_uda.run.run import Run
@@ -135,7 +142,8 @@ def translate(
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
     def work(file: Path, stop: threading.Event) -> Translation:
-        return give_look(load(), file, direction=direction, batch_size=batch_size, stop=stop)
+        image = read_volume(file, placement=placement)
+        return give_look(load(), image, direction=direction, batch_size=batch_size, stop=stop)
 
     def save(translation: Translation) -> None:
         translation.save(out)

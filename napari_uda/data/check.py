@@ -23,7 +23,7 @@ from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
 from napari_uda.data.same_grid import on_grid_of
-from napari_uda.data.volume import Volume, read_labels, read_volume
+from napari_uda.data.volume import Placement, Volume, read_labels, read_volume
 
 OnProgress = Callable[[int, int], None]
 
@@ -119,6 +119,7 @@ def check_folder(
     *,
     labelled: bool,
     names: Mapping[str, int] | None = None,
+    placement: Placement = "auto",
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> DomainReport:
@@ -128,6 +129,7 @@ def check_folder(
         path: the data folder.
         labelled: whether training reads its labels; without, no label map is opened.
         names: structure names and values that replace those of `dataset.json`; empty for none.
+        placement: which of sform and qform training trusts where a NIfTI file has both.
         on_progress: called after each case with the number done and the number of all.
         stop: when set, the check ends after the current case.
 
@@ -135,7 +137,7 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path)
+        folder = DataFolder.open(path, placement)
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []
@@ -202,14 +204,14 @@ class _Checked:
 def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
     """Read one case; a file that cannot be read is a problem, not the end."""
     try:
-        image = read_volume(case.image)
+        image = read_volume(case.image, placement=case.placement)
     except InputError as error:
         return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
     labels = None
     problems: tuple[Problem, ...] = ()
     if labelled and case.label is not None:
         try:
-            labels = read_labels(case.label)
+            labels = read_labels(case.label, placement=case.placement)
         except InputError as error:
             problems = (Problem(f"labels/{shown(case.label)}", str(error), fatal=True),)
     checked = _check_volumes(case.name, image, labels, most)

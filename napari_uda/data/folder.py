@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
@@ -21,6 +22,9 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+
+if TYPE_CHECKING:
+    from napari_uda.data.nifti import Placement
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -32,6 +36,8 @@ class Case:
     name: str
     image: Path
     label: Path | None
+    placement: Placement = "auto"
+    """Which of sform and qform is trusted in NIfTI files that have both."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,15 @@ class DataFolder:
     """As `dataset.json` says it ("CT", "MR", ...), or ""."""
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> DataFolder:
+    def open(cls, path: str | os.PathLike[str], placement: Placement = "auto") -> DataFolder:
         """List a data folder of either layout.
 
         Hidden files (`.DS_Store`, `._case.nii.gz`) and files of other types are ignored. A subfolder of
         `images` is a case stored as a DICOM series.
+
+        Args:
+            path: the folder.
+            placement: kept in the cases, for those who read them.
 
         Raises:
             InputError: no such folder, no images, several channels, two images of one case, labels
@@ -74,7 +84,8 @@ class DataFolder:
         references = _by_case(((case_name(file), file) for file in label_files), labels)
         _check_paired(named.keys(), references.keys(), images, labels)
         cases = tuple(
-            Case(name, image, references.get(name)) for name, image in sorted(named.items())
+            Case(name, image, references.get(name), placement)
+            for name, image in sorted(named.items())
         )
         values, modality = _read_dataset_json(folder / "dataset.json")
         return cls(folder, cases, values, modality)

@@ -109,7 +109,7 @@ class Lattice:
         return float(np.linalg.norm(signs * np.array(shape) @ self.matrix, axis=1).max())
 
 
-def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+def _rows(matrix: NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in matrix)
 
 

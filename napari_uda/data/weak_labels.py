@@ -140,7 +140,7 @@ def make_weak_labels(
             raise InputError(
                 f"{case.name} has no label map in {shown(folder.path)}; add it to labels/"
             )
-        raw = read_labels(case.label)
+        raw = read_labels(case.label, placement=case.placement)
         slices = window_labels(raw.with_array(classes[raw.array]), grid)
         areas = slice_areas(slices, len(names) + 1)[:, 1:]
         numbers = (areas > 0).astype(int) if kind == "tags" else areas * grid.pixel_mm2(raw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, s
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
+
+if TYPE_CHECKING:
+    from napari_uda.data.volume import Placement
 
 __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scores", "Axis"]
 
@@ -136,6 +139,7 @@ def evaluate_folders(
     *,
     protocol: str | Protocol = "recommended",
     axes: Sequence[Axis] | None = None,
+    placement: Placement = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every case of a folder.
@@ -150,6 +154,7 @@ def evaluate_folders(
         labels: folder of reference labels; names come from the `dataset.json` beside this folder.
         protocol: as for `evaluate`.
         axes: as for `evaluate`.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
         on_progress: called with the cases done and the cases in all.
 
     Returns:
@@ -165,7 +170,7 @@ def evaluate_folders(
     for done, (case, prediction, reference) in enumerate(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
-        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes))
+        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes, placement))
     if on_progress is not None:
         on_progress(len(pairs), len(pairs))
     return Scores.join(parts)
@@ -225,23 +230,24 @@ def _evaluate_files(
     names: Mapping[int, str],
     rules: Protocol,
     axes: Sequence[Axis] | None,
+    placement: Placement,
 ) -> Scores:
     from napari_uda.data.same_grid import on_grid_of
     from napari_uda.data.volume import read_labels, read_volume
 
-    segmented = read_labels(prediction)
+    segmented = read_labels(prediction, placement=placement)
     candidates = (prediction.with_name(f"{case}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     entropy = None
     if path is not None:
         try:
-            volume = on_grid_of(read_volume(path), segmented)
+            volume = on_grid_of(read_volume(path, placement=placement), segmented)
         except InputError as error:
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         entropy = np.asarray(volume.array, np.float32)
     return evaluate(
         segmented,
-        read_labels(reference),
+        read_labels(reference, placement=placement),
         names=names,
         case=case,
         protocol=rules,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.folder import Case
+from napari_uda.data.volume import Placement, read_volume
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
 from napari_uda.experiments.store import Cell, Result, Store, note_failure
@@ -73,13 +74,15 @@ def _run_cell(
     run = _open_run(store, cell)
     if not _is_trained(run):
         _train(run, cell, on_progress, stop, lock)
-    cases, began = scored_cases(cell.score), time.monotonic()
+    placement, began = cell.config.data.placement, time.monotonic()
+    cases = scored_cases(cell.score, placement)
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
         if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
-            found = predict(load(), case.image, reliability=cell.reliability, stop=stop)
+            image = read_volume(case.image, placement=case.placement)
+            found = predict(load(), image, reliability=cell.reliability, stop=stop)
             found.save(run.predictions)
     if hasattr(run.config.method, "translator"):
         _translate(load, cases, translations(run.path), stop)
@@ -93,6 +96,7 @@ def _run_cell(
         out=run.path,
         seconds=run.seconds(),
         predict_seconds=spent,
+        placement=placement,
         on_progress=on_progress,
     )
 
@@ -105,7 +109,8 @@ def _translate(
 
     for case in cases:
         if not (out / f"{case.name}_cycle.nii.gz").exists():
-            translate(load(), case.image, stop=stop).save(out)
+            image = read_volume(case.image, placement=case.placement)
+            translate(load(), image, stop=stop).save(out)
 
 
 def translations(run: Path) -> Path:
@@ -123,6 +128,7 @@ def score(
     out: Path,
     seconds: float = 0.0,
     predict_seconds: float = 0.0,
+    placement: Placement = "auto",
     on_progress: OnProgress = lambda *_: None,
 ) -> Result:
     """Score predictions and write the result of a cell, `scores.*` into `out` as well."""
@@ -134,6 +140,7 @@ def score(
         predictions,
         cases[0].label.parent,
         protocol=protocol,
+        placement=placement,
         on_progress=lambda done, total: on_progress("score", done, total),
     )
     scores.write(out)

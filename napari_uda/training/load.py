@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
-from napari_uda.data.volume import Volume, read_labels, read_volume
+from napari_uda.data.volume import Placement, Volume, read_labels, read_volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
@@ -78,12 +78,12 @@ class _Volumes:
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
-        return self._once(case.image, read_volume)
+        return self._once(case.image, partial(read_volume, placement=case.placement))
 
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, read_labels)
+        return self._once(case.label, partial(read_labels, placement=case.placement))
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
@@ -131,7 +131,7 @@ def load_training_data(
     # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
-        appearance = DataFolder.open(config.data.target)
+        appearance = DataFolder.open(config.data.target, config.data.placement)
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
@@ -205,22 +205,22 @@ def _folders(
     name = method.config_class.model_fields["name"].default
     labelled = unlabelled = None
     if "source" in method.needs:
-        labelled = _open(data.source, "data.source", name)
+        labelled = _open(data.source, "data.source", name, data.placement)
     if "target_labels" in method.needs:
-        labelled = _open(data.target, "data.target", name)
+        labelled = _open(data.target, "data.target", name, data.placement)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
     if "target" in method.needs:
-        unlabelled = _open(data.target, "data.target", name)
+        unlabelled = _open(data.target, "data.target", name, data.placement)
     return labelled, unlabelled
 
 
-def _open(path: Path | None, setting: str, method: str) -> DataFolder:
+def _open(path: Path | None, setting: str, method: str, placement: Placement) -> DataFolder:
     if path is None:
         raise InputError(f"{method} needs --{setting}; give it a data folder")
-    return DataFolder.open(path)
+    return DataFolder.open(path, placement)
 
 
 def _split(

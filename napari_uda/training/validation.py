@@ -26,10 +26,11 @@ def validation_dice(method: Method[Any], data: TrainingData, device: torch.devic
     values = []
     for case in data.held_out:
         assert case.label is not None
-        image = read_volume(case.image)
+        image = read_volume(case.image, placement=case.placement)
         maps = segment_volume(*(method, data.facts, image, intensity, device), labelled_domain=True)
         prediction = image.with_array(maps.labels)
-        scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
+        reference = read_labels(case.label, placement=case.placement)
+        scores = evaluate(prediction, reference, names=data.facts.names())
         values += [
             float(row["dice"])
             for row in scores.rows

@@ -21,7 +21,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import cannot_write
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
-from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.volume import Placement, Volume, write_volume
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
@@ -139,6 +139,7 @@ def check_domains(
     report: Report,
     stop: threading.Event,
     known: Checked | None = None,
+    placement: Placement = "auto",
 ) -> Checked:
     """Check every domain.
 
@@ -149,19 +150,25 @@ def check_domains(
         report: progress, in cases of one domain.
         stop: ends the check.
         known: an earlier check, which holds as long as no file has changed.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         Cancelled: if `stop` was set.
         InputError: if a layer cannot be a volume.
     """
-    signature = _signature(domains, labelled, names)
+    signature = _signature(domains, labelled, names, placement)
     if known is not None and signature is not None and signature == known.signature:
         return known
     found = {}
     for name, domain in domains.items():
         if isinstance(domain, Path):
             found[name] = check_folder(
-                domain, labelled=name == labelled, names=names, on_progress=report, stop=stop
+                domain,
+                labelled=name == labelled,
+                names=names,
+                placement=placement,
+                on_progress=report,
+                stop=stop,
             )
         else:
             image, labels = domain_volumes(domain)
@@ -185,7 +192,10 @@ def check_domains(
 
 
 def _signature(
-    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int]
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    names: Mapping[str, int],
+    placement: Placement,
 ) -> object | None:
     files = []
     for domain in domains.values():
@@ -198,7 +208,7 @@ def _signature(
             files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         except (InputError, OSError):  # the check will say what it is
             return None
-    return dict(domains), labelled, dict(names), files
+    return dict(domains), labelled, dict(names), placement, files
 
 
 def prepare(
@@ -227,7 +237,9 @@ def prepare(
     if plan.config.init is not None:
         read_start(plan.config.init)
     data = plan.config.data
-    checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
+    checked = check_domains(
+        *(plan.domains, plan.labelled, data.labels, report, stop, known), placement=data.placement
+    )
     if checked.is_fatal:
         return Prepared(checked, None)
     labelled = checked.reports.get(plan.labelled)

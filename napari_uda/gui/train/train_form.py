@@ -308,9 +308,12 @@ class TrainForm(JobDock):
             return
         config = self.settings.config()
         names = {} if config is None else config.data.labels
+        placement = "auto" if config is None else config.data.placement
         self._start(
             "Check the data",
-            lambda report, stop: check_domains(domains, labelled, names, report, stop),
+            lambda report, stop: check_domains(
+                *(domains, labelled, names, report, stop), placement=placement
+            ),
             self._on_checked,
         )
 
