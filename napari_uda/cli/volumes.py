@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from napari_uda.cli.arguments import Paths, Placement, RunFolder
 from napari_uda.cli.terminal import progress_bar, say_beside_bar, stop_on_signal
 from napari_uda.core.errors import InputError
+from napari_uda.core.files import case_of_image
 
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
@@ -92,10 +93,9 @@ def volume_by_volume(
 def different_cases(images: Sequence[Path]) -> list[Path]:
     """The volumes among the paths, no two of one name: their results would have the same files."""
     from napari_uda.data.folder import find_volumes
-    from napari_uda.data.volume import case_name
 
     files = find_volumes(images)
-    names = [case_name(file) for file in files]
+    names = [case_of_image(file) for file in files]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(

@@ -16,6 +16,9 @@ from napari_uda.core.errors import InputError, reason
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+NNUNET_IMAGES = ("imagesTr", "imagesTs", "imagesVal")
+FIRST_CHANNEL = "_0000"
+"""What nnU-Net appends to the name of a case in the name of its first image."""
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -28,6 +31,12 @@ def case_name(path: str | os.PathLike[str]) -> str:
     """The case a volume file holds: its file name without the suffix of its format."""
     name = Path(path).name or Path(path).resolve().name
     return name[: len(name) - len(volume_suffix(path))]
+
+
+def case_of_image(path: str | os.PathLike[str]) -> str:
+    """The case an image belongs to: in nnU-Net's image folders without the number of its first channel."""
+    name = case_name(path)
+    return name.removesuffix(FIRST_CHANNEL) if Path(path).parent.name in NNUNET_IMAGES else name
 
 
 def shown(path: str | os.PathLike[str]) -> str:

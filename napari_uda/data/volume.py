@@ -19,6 +19,7 @@ from napari_uda.core.files import (
     VOLUME_SUFFIXES,
     cannot_write,
     case_name,
+    case_of_image,
     shown,
     volume_suffix,
 )
@@ -181,7 +182,7 @@ def read_volume(path: str | os.PathLike[str], *, placement: Placement = "auto") 
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_name(path), step)
+    return Volume(array, affine, case_of_image(path), step)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import VOLUME_SUFFIXES, case_name, shown, volume_suffix
+from napari_uda.core.files import (
+    FIRST_CHANNEL,
+    VOLUME_SUFFIXES,
+    case_name,
+    shown,
+    volume_suffix,
+)
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, structure_names
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -145,8 +151,8 @@ def evaluate_folders(
     """Score every case of a folder.
 
     `LABELS/<case>.nii.gz` is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
-    `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. The other
-    volume formats are paired the same way. A label without prediction is refused, because
+    `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
+    may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
 
     Args:
@@ -189,7 +195,8 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
         )
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
-        prediction = predicted.get(f"{case}_labels", predicted.get(case))
+        names = (f"{name}{end}" for name in (case, case + FIRST_CHANNEL) for end in ("_labels", ""))
+        prediction = next((predicted[name] for name in names if name in predicted), None)
         if prediction is None:
             missing.append(case)
         else:
@@ -236,7 +243,8 @@ def _evaluate_files(
     from napari_uda.data.volume import read_labels, read_volume
 
     segmented = read_labels(prediction, placement=placement)
-    candidates = (prediction.with_name(f"{case}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
+    stem = case_name(prediction).removesuffix("_labels")
+    candidates = (prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     entropy = None
     if path is not None:

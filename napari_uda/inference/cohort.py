@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError, sentence
-from napari_uda.core.files import atomic_file, case_name
+from napari_uda.core.files import atomic_file, case_of_image
 from napari_uda.data.folder import find_volumes
 from napari_uda.data.volume import Volume, read_volume
 
@@ -70,7 +70,7 @@ def files_of(folder: Path) -> list[Item]:
         InputError: if there are none, or two would be written to the same files.
     """
     files = find_volumes([folder])
-    cases = [case_name(file) for file in files]
+    cases = [case_of_image(file) for file in files]
     twice = next((case for case in cases if cases.count(case) > 1), None)
     if twice is not None:
         raise InputError(f"{folder.name} holds {twice} twice; keep one of the two files")
