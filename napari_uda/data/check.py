@@ -6,10 +6,12 @@ only where training reads them.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,19 +205,48 @@ class _Checked:
 
 def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
     """Read one case; a file that cannot be read is a problem, not the end."""
+    problems: list[Problem] = []
     try:
-        image = read_volume(case.image, placement=case.placement)
+        with _heard(shown(case.image), problems):
+            image = read_volume(case.image, placement=case.placement)
     except InputError as error:
         return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
     labels = None
-    problems: tuple[Problem, ...] = ()
     if labelled and case.label is not None:
+        file = f"labels/{shown(case.label)}"
         try:
-            labels = read_labels(case.label, placement=case.placement)
+            with _heard(file, problems):
+                labels = read_labels(case.label, placement=case.placement)
         except InputError as error:
-            problems = (Problem(f"labels/{shown(case.label)}", str(error), fatal=True),)
+            problems.append(Problem(file, str(error), fatal=True))
     checked = _check_volumes(case.name, image, labels, most)
-    return _Checked(checked.case, checked.sample, problems + checked.problems)
+    return _Checked(checked.case, checked.sample, (*problems, *checked.problems))
+
+
+@contextmanager
+def _heard(file: str, problems: list[Problem]) -> Iterator[None]:
+    """Take what reading a file warns of (a guessed orientation, an unknown unit) into the findings."""
+    listener = _Listener()
+    logger = logging.getLogger("napari_uda.data")
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        problems += [Problem(file, sentence) for sentence in listener.sentences]
+
+
+class _Listener(logging.Handler):
+    """Collects the warnings of the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.sentences.append(record.getMessage())
 
 
 def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -> _Checked:

@@ -95,6 +95,12 @@ class Lattice:
         """Volume of a voxel in millilitres."""
         return self.cell / 1000
 
+    def places(self, index: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Where voxels `(n, D)` lie, in millimetres from the first one, in the lattice's own frame."""
+        if self.is_right_angled:
+            return np.asarray(index * np.array(self.spacing_mm), np.float64)
+        return np.asarray(index @ self.matrix, np.float64)
+
     def slice_across(self, axis: int) -> Lattice:
         """The lattice of the pixels of a slice across an axis."""
         if self.is_right_angled:

@@ -229,9 +229,9 @@ class Surfaces:
         coordinates = np.stack(np.unravel_index(index, self.shape), axis=1)
         axis = self.slice_axis
         if axis is None:
-            return np.asarray(coordinates @ lattice.matrix, np.float64)
+            return lattice.places(coordinates)
         apart = 2 * float(np.dot(self.shape, lattice.spacing_mm))
-        inside = np.delete(coordinates, axis, axis=1) @ lattice.slice_across(axis).matrix
+        inside = lattice.slice_across(axis).places(np.delete(coordinates, axis, axis=1))
         return np.column_stack((inside, coordinates[:, axis] * apart))
 
 
@@ -315,8 +315,8 @@ def within(borders: Mask, reach: float, spacing: Lattice | Sequence[float]) -> M
     if lattice.is_right_angled:
         distance = ndimage.distance_transform_edt(~borders, sampling=lattice.spacing_mm)
         return np.asarray(distance <= limit)
-    tree = cKDTree(np.argwhere(borders) @ lattice.matrix)
-    points = np.indices(borders.shape).reshape(borders.ndim, -1).T @ lattice.matrix
+    tree = cKDTree(lattice.places(np.argwhere(borders)))
+    points = lattice.places(np.indices(borders.shape).reshape(borders.ndim, -1).T)
     found = tree.query(points, distance_upper_bound=limit * (1 + _TIE), workers=-1)[0] <= limit
     return np.asarray(found.reshape(borders.shape))
 
@@ -342,7 +342,7 @@ def _near_offsets(
     inside = np.stack(grid, axis=-1).reshape(-1, len(axes))
     offsets = np.zeros((len(inside), len(lattice.steps)), np.int64)
     offsets[:, axes] = inside
-    lengths = np.sqrt(((inside @ used.matrix) ** 2).sum(axis=1))
+    lengths = np.sqrt((used.places(inside) ** 2).sum(axis=1))
     near = np.flatnonzero(lengths <= radius)
     order = near[np.argsort(lengths[near], kind="stable")]
     distinct, starts = np.unique(lengths[order], return_index=True)
