@@ -218,12 +218,13 @@ def methods() -> None:
         print(line.rstrip())
 
 
-def show(paths: Paths, screenshot: Path | None = None) -> None:
+def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
     """Open napari with volumes, predictions or runs.
 
     Args:
         paths: volumes, prediction files, folders of them, or run folders.
         screenshot: file for a picture of the window, which is then closed.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     if not paths:
         raise InputError("there is nothing to show; give volumes, predictions, or a run folder")
@@ -234,7 +235,7 @@ def show(paths: Paths, screenshot: Path | None = None) -> None:
         )
     from napari_uda.gui.launch import open_viewer
 
-    open_viewer(paths, screenshot=screenshot)
+    open_viewer(paths, screenshot=screenshot, placement=placement)
 
 
 def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:

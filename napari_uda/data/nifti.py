@@ -51,6 +51,28 @@ _SILENT = logging.Logger("nibabel repairs", logging.CRITICAL + 1)
 _COMPRESSION_LEVEL = 1  # on CT within 2 % of the size of level 6, four times as fast
 
 
+class TwoPlacements(InputError):
+    """A file whose sform and qform place it differently; only its user knows which one is meant.
+
+    Attributes:
+        file: its name.
+        difference: how far the two are apart, or that the qform is not valid.
+        sform: code and meaning of the sform.
+        qform: of the qform.
+    """
+
+    def __init__(self, file: str, apart: str, sform: str, qform: str) -> None:
+        """Say what is so, and the remedy; `apart` is "" when the qform is not valid."""
+        self.file, self.sform, self.qform = file, sform, qform
+        self.difference = f"up to {apart} apart" if apart else "and its qform is not valid"
+        how = f"by {apart}" if apart else "(the qform is not valid)"
+        super().__init__(
+            f"{file}: its sform and qform disagree {how} (sform_code {sform}; qform_code {qform}), so the "
+            "orientation cannot be trusted; choose the right one with --placement sform or --placement qform, or "
+            "set the code of the wrong one to 0"
+        )
+
+
 @dataclass(frozen=True)
 class _Layout:
     """Where the voxels lie in the file, and what they mean."""
@@ -316,14 +338,13 @@ def _check_forms_agree(
     apart = _forms_apart(header, sides)
     if apart <= min(spacing_mm(affine)) / 2:
         return
-    how = f"by {apart:.3g} {unit or 'mm'}" if np.isfinite(apart) else "(the qform is not valid)"
-    codes = "; ".join(
-        f"{field} {int(header[field])}, {_FORM_CODES.get(int(header[field]), 'unknown')}"
+    unit = unit or "mm"
+    meant = [
+        f"{int(header[field])}, {_FORM_CODES.get(int(header[field]), 'unknown')}"
         for field in ("sform_code", "qform_code")
-    )
-    raise InputError(
-        f"{name}: its sform and qform disagree {how} ({codes}), so the orientation cannot be trusted; choose the "
-        "right one with --placement sform or --placement qform, or set the code of the wrong one to 0"
+    ]
+    raise TwoPlacements(
+        name, f"{apart:.3g} {unit}" if np.isfinite(apart) else "", meant[0], meant[1]
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from tiny_cases import all_orientations, reoriented, small_config
 
+import napari_uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.check import check_volume
 from napari_uda.data.same_grid import on_grid_of
@@ -204,3 +205,14 @@ def test_training_reads_labels_stored_in_another_order(
         write_volume(file, Volume(volume.array, volume.affine + np.diag([0, 0, 0.5, 0])))
     with pytest.raises(InputError, match=r"do not lie on the image's grid: .* mm apart"):
         load_training_data(config, METHODS["source_only"], cache=tmp_path / "cache")
+
+
+def test_no_other_door_decides_for_itself() -> None:
+    """Whoever has two volumes asks `on_grid_of`; the sentence alone would miss axes in another order."""
+    package = Path(napari_uda.__file__).parent
+    users = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "describe_grid_difference" in path.read_text(encoding="utf-8")
+    }
+    assert users == {"data/volume.py", "data/same_grid.py"}

@@ -17,10 +17,12 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.labels import to_whole
+from napari_uda.data.nifti import Placement, TwoPlacements
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
+from napari_uda.gui.kit.placement_question import ask_placement, someone_is_there
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -41,7 +43,12 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return _read if all(_is_volume(Path(one)) for one in paths) else None
 
 
-def read_layers(path: Path, role: str = "", names: Mapping[int, str] | None = None) -> LayerData:
+def read_layers(
+    path: Path,
+    role: str = "",
+    names: Mapping[int, str] | None = None,
+    placement: Placement = "auto",
+) -> LayerData:
     """Read one volume as layer data.
 
     Args:
@@ -49,11 +56,12 @@ def read_layers(path: Path, role: str = "", names: Mapping[int, str] | None = No
         role: image, reference, prediction, entropy or reliability; empty decides by the file's name,
             its folder and its values.
         names: label value to structure name; None looks into the data folder's dataset.json.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         InputError: if the file cannot be read.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, placement=placement)
     role = role or _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
     if role == "reliability":
         names = RELIABILITY_NAMES
@@ -137,7 +145,18 @@ def mr_labelled() -> list[LayerData]:
 
 def _read(path: str | list[str]) -> list[LayerData]:
     paths = [path] if isinstance(path, str) else path
-    return [read_layers(Path(one)) for one in paths]
+    return [_read_one(Path(one)) for one in paths]
+
+
+def _read_one(path: Path) -> LayerData:
+    """Read a file; the user is asked where it says twice, and differently, where it lies."""
+    try:
+        return read_layers(path)
+    except TwoPlacements as found:
+        chosen = ask_placement(found) if someone_is_there() else None
+        if chosen is None:
+            raise
+        return read_layers(path, placement=chosen)
 
 
 def _is_volume(path: Path) -> bool:
