@@ -37,6 +37,7 @@ from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
+from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.predict import Prediction
 from napari_uda.run.run import Run
 
@@ -658,3 +659,20 @@ def test_a_reference_and_an_entropy_map_in_another_order_are_put_in_order() -> N
     assert {value for value in of_myo if value == value} == {0.5}
     np.testing.assert_array_equal(result.evaluation.reference, labels.array)
     np.testing.assert_array_equal(result.entropy, entropy)
+
+
+def test_volumes_of_a_sheared_layer_follow_from_its_affine() -> None:
+    """A gantry tilted by 25 degrees: the voxel is base times height, not the product of its sides."""
+    affine = np.diag([-1.5, -1.5, 8.0, 1.0])
+    affine[1, 2] = 8 * np.tan(np.radians(25))
+    _, labels = ball_case("case", 0, affine)
+    data, arguments, kind = layer_data(labels, "prediction", {1: "MYO", 2: "LVC"})
+    layer = Layer.create(data, arguments, kind)
+    result = score_layers(layer, layer, None)
+    voxel_ml = 1.5 * 1.5 * 8 / 1000
+    assert result.voxel_ml == pytest.approx(voxel_ml, rel=1e-12)
+    assert result.scores.rows[0]["volume_prediction_ml"] == pytest.approx(
+        (labels.array == 1).sum() * voxel_ml, rel=1e-12
+    )
+    counted = _count(_Layers(layer, None, None), threading.Event())
+    assert counted.volumes_ml[1] == pytest.approx((labels.array == 1).sum() * voxel_ml, rel=1e-12)
