@@ -141,11 +141,14 @@ class Volume:
         return replace(self, array=array)
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or the folder of a DICOM series.
+def read_volume(path: str | os.PathLike[str], series: str = "") -> Volume:
+    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
+
+    DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
 
     Args:
         path: the file or the folder.
+        series: which of several DICOM volumes: its number, UID or a part of its description.
 
     Returns:
         The volume in the file's own voxel type; float32 where a header scales its voxels.
@@ -157,10 +160,12 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     path = Path(path)
     name = shown(path)
     try:
-        if path.is_dir():
-            from napari_uda.data.itk import read_dicom_series  # NIfTI users need no SimpleITK
+        if path.is_dir() or _is_dicom_file(path):
+            from napari_uda.data.dicom import (
+                read_dicom,
+            )  # NIfTI users need neither of its libraries
 
-            array, affine = read_dicom_series(path)
+            array, affine = read_dicom(path, series)
         else:
             array, affine = _read_file(path, name)
     except OSError as error:
@@ -190,6 +195,16 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
     return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
 
 
+def _is_dicom_file(path: Path) -> bool:
+    """Whether a file is named as DICOM, or begins so where its name says nothing."""
+    if volume_suffix(path) or not path.is_file():
+        return False
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
 def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
@@ -203,7 +218,7 @@ def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
 
         return read_itk_image(path)
     raise InputError(
-        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or the folder of a DICOM series"
+        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or DICOM"
     )
 
 
