@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Header, is_dicom, read_header
-from napari_uda.data.dicom_pixels import read_frames
+from napari_uda.data.dicom_pixels import read_frames, value_type
 from napari_uda.data.dicom_stacks import (
     Stack,
     check_one_grid,
@@ -104,7 +104,7 @@ def read_stack(stack: Stack, name: str) -> tuple[NDArray[np.generic], Affine]:
     """
     frames = stack.frames
     rows, columns = frames[0].header.shape
-    three_sides((columns, rows, len(frames)), 4, name)
+    three_sides((columns, rows, len(frames)), value_type(frames).itemsize, name)
     affine = stack_affine(frames, name)
     inverted = {frame.header.inverted for frame in frames}
     if len(inverted) > 1:

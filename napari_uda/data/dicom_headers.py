@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 DICOM_ERRORS = (
     pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, struct.error,
-    ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, EOFError,
+    zlib.error, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError,
     RuntimeError, OverflowError, AssertionError,
 )  # fmt: skip
 """What pydicom raises on damaged files; a RecursionError is a RuntimeError."""
@@ -286,8 +288,10 @@ def _unusable(dataset: Any, floating: bool) -> str:
     kind = _text(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if samples > 1 or not kind.startswith("MONOCHROME"):
         return f"is a colour image ({kind})"
-    if not floating and int(dataset.get("BitsAllocated") or 0) not in _DEPTHS:
-        return f"has pixels of {int(dataset.get('BitsAllocated') or 0)} bits"
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    stored = int(dataset.get("BitsStored") or allocated)
+    if not floating and not (allocated in _DEPTHS and 1 <= stored <= allocated):
+        return f"has pixels of {stored} bits in {allocated}, which are no grey values"
     if dataset.get("ModalityLUTSequence"):
         return "has a table instead of a rescale slope (Modality LUT), so its values have no linear scale"
     return ""
@@ -376,14 +380,14 @@ def _inside(start: Any, path: tuple[str, ...]) -> Any:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
-    """The numbers of a value, or () where it has fewer or none."""
+    """The numbers of a value, or () where there are not as many, or some not finite."""
     if value is None or value == "":
         return ()
     try:
         numbers = tuple(float(part) for part in _parts(value))
     except (TypeError, ValueError):
         return ()
-    return numbers if len(numbers) == count else ()
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
 
 
 def _parts(value: Any) -> list[Any]:

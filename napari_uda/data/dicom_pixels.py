@@ -38,7 +38,7 @@ def read_frames(frames: Sequence[Frame], name: str) -> NDArray[np.generic]:
     Raises:
         InputError: a file that cannot be decoded.
     """
-    planes = np.empty((len(frames), *frames[0].header.shape), _value_type(frames))
+    planes = np.empty((len(frames), *frames[0].header.shape), value_type(frames))
     by_file: dict[Path, list[int]] = {}
     for place, frame in enumerate(frames):
         by_file.setdefault(frame.header.file, []).append(place)
@@ -49,7 +49,8 @@ def read_frames(frames: Sequence[Frame], name: str) -> NDArray[np.generic]:
     return planes
 
 
-def _value_type(frames: Sequence[Frame]) -> np.dtype[np.generic]:
+def value_type(frames: Sequence[Frame]) -> np.dtype[np.generic]:
+    """The type of voxel that `read_frames` gives for these frames."""
     if any(not frame.header.bits[0] for frame in frames):
         return np.dtype(np.float32)
     scalings = {(frame.header.bits, frame.slope, frame.intercept) for frame in frames}
@@ -87,7 +88,8 @@ def _scaled(plane: NDArray[Any], frame: Frame, kind: np.dtype[np.generic]) -> ND
 
 def _stored(file: Path, frames: Sequence[Frame], name: str) -> Iterator[NDArray[np.generic]]:
     """The planes of some frames of one file as they are stored."""
-    syntax, shape = UID(frames[0].header.transfer_syntax), frames[0].header.shape
+    with quiet_pydicom():
+        syntax, shape = UID(frames[0].header.transfer_syntax), frames[0].header.shape
     if not syntax.is_transfer_syntax or syntax.is_private:
         raise InputError(
             f"{name}: {shown(file)} is encoded in a way that is not known ({syntax}); export the series uncompressed"

@@ -175,6 +175,40 @@ def test_diffusion_is_split_by_b_value_and_direction(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.array, planes(15)[4::5])
 
 
+@pytest.mark.parametrize(
+    ("creator", "group", "element", "vr", "values"),
+    [
+        ("SIEMENS MR HEADER", 0x0019, 0x0C, "IS", (0, 1000)),
+        ("Philips Imaging DD 001", 0x2001, 0x03, "FL", (0.0, 1000.0)),
+        ("GEMS_PARM_01", 0x0043, 0x39, "IS", ([1000000000, 8, 0], [1000001000, 8, 0])),
+    ],
+)
+def test_b_values_of_older_scanners_are_found(
+    tmp_path: Path, creator: str, group: int, element: int, vr: str, values: tuple
+) -> None:
+    folder = write_slices(tmp_path / "mr", planes(4), [0.0, 0.0, 5.0, 5.0])
+    for number, file in enumerate(sorted(folder.iterdir())):
+        dataset = pydicom.dcmread(file)
+        dataset.private_block(group, creator, create=True).add_new(element, vr, values[number % 2])
+        dataset.save_as(file)
+    assert [stack.title for stack in dicom_volumes(folder)] == ["b-value 0", "b-value 1000"]
+    np.testing.assert_array_equal(read_volume(folder, "b-value 1000").array, planes(4)[1::2])
+
+
+def test_pixels_that_are_floating_point_numbers(tmp_path: Path) -> None:
+    """Parametric maps, such as a map of diffusion."""
+    pixels = planes(3) / np.float32(7)
+    path = write_frames(tmp_path / "a.dcm", planes(3), [3.0, 0.0, 6.0])
+    dataset = pydicom.dcmread(path)
+    for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, keyword)
+    dataset.BitsAllocated, dataset.FloatPixelData = 32, pixels.astype("<f4").tobytes()
+    save(dataset, path)
+    volume = read_volume(path)
+    assert volume.array.dtype == np.float32
+    np.testing.assert_array_equal(volume.array, pixels[[1, 0, 2]])
+
+
 def test_phases_are_told_apart_by_the_order_of_their_times(tmp_path: Path) -> None:
     """The trigger delays of a slice are not those of the next."""
     delays = [10.0, 400.0, 13.0, 395.0, 8.0, 410.0]
