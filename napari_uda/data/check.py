@@ -22,7 +22,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.volume import Volume, describe_grid_difference, read_labels
 
 OnProgress = Callable[[int, int], None]
 
@@ -118,6 +118,7 @@ def check_folder(
     *,
     labelled: bool,
     names: Mapping[str, int] | None = None,
+    series: str = "",
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> DomainReport:
@@ -127,6 +128,7 @@ def check_folder(
         path: the data folder.
         labelled: whether training reads its labels; without, no label map is opened.
         names: structure names and values that replace those of `dataset.json`; empty for none.
+        series: which DICOM volumes are read where a patient has several.
         on_progress: called after each case with the number done and the number of all.
         stop: when set, the check ends after the current case.
 
@@ -134,7 +136,7 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path)
+        folder = DataFolder.open(path, series)
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []
@@ -147,6 +149,8 @@ def check_folder(
             on_progress(index + 1, len(folder.cases))
     label_count = sum(case.label is not None for case in folder.cases)
     problems: list[Problem] = []
+    if folder.passed_over:
+        problems.append(Problem("", f"{shown(path)}: {folder.notes()}"))
     if labelled and not label_count:
         problems.append(
             Problem(
@@ -201,7 +205,7 @@ class _Checked:
 def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
     """Read one case; a file that cannot be read is a problem, not the end."""
     try:
-        image = read_volume(case.image)
+        image = case.read_image()
     except InputError as error:
         return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
     labels = None

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import shown
-from napari_uda.data.dicom_headers import DICOM_ERRORS, Header, is_dicom, read_header
+from napari_uda.core.files import begins_as_dicom, shown
+from napari_uda.data.dicom_headers import DICOM_ERRORS, Header, read_header
 from napari_uda.data.dicom_pixels import read_frames, value_type
 from napari_uda.data.dicom_stacks import (
     Stack,
@@ -170,7 +170,7 @@ def _headers(files: Sequence[Path]) -> tuple[list[Header], list[Path]]:
     """The headers of those files that are DICOM, and the files that only begin as if they were."""
     headers, damaged = [], []
     for file in files:
-        if not is_dicom(file):
+        if not begins_as_dicom(file):
             continue
         try:
             header = read_header(file)

@@ -25,7 +25,6 @@ DICOM_ERRORS = (
 """What pydicom raises on damaged files; a RecursionError is a RuntimeError."""
 
 _SWITCHES = threading.RLock()
-_PREAMBLE = 128
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation (DICOM SEG)",
@@ -173,20 +172,6 @@ class Header:
     problem: str = ""
     """Why it is an image that cannot be part of a volume: a verb phrase."""
     frames: tuple[Frame, ...] = ()
-
-
-def is_dicom(file: Path) -> bool:
-    """Whether a file begins as DICOM files do, with or without their preamble.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with file.open("rb") as stream:
-        start = stream.read(_PREAMBLE + 4)
-    if start[_PREAMBLE:] == b"DICM":
-        return True
-    group, element = struct.unpack("<HH", start[:4]) if len(start) == _PREAMBLE + 4 else (0, 0)
-    return group in (2, 8) and element <= 0x18  # identity comes first; nothing else begins so
 
 
 def read_header(file: Path) -> Header | None:
@@ -435,3 +420,23 @@ def _text(value: Any) -> str:
     """One line of printable text."""
     text = "" if value is None else str(value)
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def peek(file: Path) -> tuple[int, str]:
+    """How many frames a file holds and which series it belongs to; (0, "") where that cannot be read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(
+                file,
+                stop_before_pixels=True,
+                specific_tags=["NumberOfFrames", "SeriesInstanceUID"],
+            )
+            return int(dataset.get("NumberOfFrames") or 1), str(
+                dataset.get("SeriesInstanceUID") or ""
+            )
+    except DICOM_ERRORS:
+        return 0, ""

@@ -100,16 +100,7 @@ def chosen_stack(stacks: Sequence[Stack], wanted: str, name: str) -> Stack:
     Raises:
         InputError: none fits, or several do; the sentence lists them.
     """
-    title = wanted.casefold()
-    tests: tuple[Callable[[Stack], bool], ...] = (
-        lambda stack: stack.key == wanted,
-        lambda stack: stack.frames[0].header.series == wanted,
-        lambda stack: stack.title.casefold() == title,
-        lambda stack: title in stack.title.casefold(),
-    )
-    fitting: list[Stack] = list(stacks) if not wanted else []
-    for test in tests:
-        fitting = fitting or [stack for stack in stacks if test(stack)]
+    fitting = fitting_stacks(stacks, wanted) if wanted else list(stacks)
     if len(fitting) == 1:
         return fitting[0]
     listed = "; ".join(stack.described() for stack in fitting or stacks)
@@ -119,6 +110,21 @@ def chosen_stack(stacks: Sequence[Stack], wanted: str, name: str) -> Stack:
     raise InputError(
         f"{name}: holds {what}; choose one with --series by its number or a part of its name: {listed}"
     )
+
+
+def fitting_stacks(stacks: Sequence[Stack], wanted: str) -> list[Stack]:
+    """The volumes that a text means: by key, else by Series Instance UID, title or part of a title."""
+    title = wanted.casefold()
+    tests: tuple[Callable[[Stack], bool], ...] = (
+        lambda stack: stack.key == wanted,
+        lambda stack: stack.frames[0].header.series == wanted,
+        lambda stack: stack.title.casefold() == title,
+        lambda stack: title in stack.title.casefold(),
+    )
+    fitting: list[Stack] = []
+    for test in tests:
+        fitting = fitting or [stack for stack in stacks if test(stack)]
+    return fitting
 
 
 def stack_affine(frames: Sequence[Frame], name: str) -> Affine:
@@ -334,7 +340,7 @@ def _values(
     ranks: list[object] = [None] * len(frames)
     for number in range(int(place.max()) + 1):
         members = list(np.flatnonzero(place == number))
-        ordered = sorted({sortable[index] for index in members})  # type: ignore[type-var]
+        ordered = sorted({sortable[index] for index in members})
         for index in members:
             ranks[index] = ordered.index(sortable[index]) + 1
     return ranks

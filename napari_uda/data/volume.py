@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
+    DICOM_SUFFIXES,
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
+    begins_as_dicom,
     cannot_write,
     case_name,
     shown,
@@ -199,10 +201,7 @@ def _is_dicom_file(path: Path) -> bool:
     """Whether a file is named as DICOM, or begins so where its name says nothing."""
     if volume_suffix(path) or not path.is_file():
         return False
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    return path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path)
 
 
 def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:

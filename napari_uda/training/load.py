@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.volume import Volume, describe_grid_difference, read_labels
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.run.config import DataConfig, RunConfig
+
+logger = logging.getLogger(__name__)
 
 _FIT_VOXELS = 200_000
 
@@ -77,7 +80,7 @@ class _Volumes:
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
-        return self._once(case.image, read_volume)
+        return self._once(case.image, lambda _: case.read_image())
 
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
@@ -130,7 +133,7 @@ def load_training_data(
     # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
-        appearance = DataFolder.open(config.data.target)
+        appearance = DataFolder.open(config.data.target, config.data.series)
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
@@ -204,22 +207,26 @@ def _folders(
     name = method.config_class.model_fields["name"].default
     labelled = unlabelled = None
     if "source" in method.needs:
-        labelled = _open(data.source, "data.source", name)
+        labelled = _open(data, "source", name)
     if "target_labels" in method.needs:
-        labelled = _open(data.target, "data.target", name)
+        labelled = _open(data, "target", name)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
     if "target" in method.needs:
-        unlabelled = _open(data.target, "data.target", name)
+        unlabelled = _open(data, "target", name)
     return labelled, unlabelled
 
 
-def _open(path: Path | None, setting: str, method: str) -> DataFolder:
+def _open(data: DataConfig, domain: Literal["source", "target"], method: str) -> DataFolder:
+    path = data.source if domain == "source" else data.target
     if path is None:
-        raise InputError(f"{method} needs --{setting}; give it a data folder")
-    return DataFolder.open(path)
+        raise InputError(f"{method} needs --data.{domain}; give it a data folder")
+    folder = DataFolder.open(path, data.series)
+    if folder.passed_over:
+        logger.warning("%s: %s", domain, folder.notes())
+    return folder
 
 
 def _split(

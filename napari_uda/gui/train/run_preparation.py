@@ -139,6 +139,7 @@ def check_domains(
     report: Report,
     stop: threading.Event,
     known: Checked | None = None,
+    series: str = "",
 ) -> Checked:
     """Check every domain.
 
@@ -149,19 +150,25 @@ def check_domains(
         report: progress, in cases of one domain.
         stop: ends the check.
         known: an earlier check, which holds as long as no file has changed.
+        series: which DICOM volumes are read where a patient has several.
 
     Raises:
         Cancelled: if `stop` was set.
         InputError: if a layer cannot be a volume.
     """
-    signature = _signature(domains, labelled, names)
+    signature = _signature(domains, labelled, names, series)
     if known is not None and signature is not None and signature == known.signature:
         return known
     found = {}
     for name, domain in domains.items():
         if isinstance(domain, Path):
             found[name] = check_folder(
-                domain, labelled=name == labelled, names=names, on_progress=report, stop=stop
+                domain,
+                labelled=name == labelled,
+                names=names,
+                series=series,
+                on_progress=report,
+                stop=stop,
             )
         else:
             image, labels = domain_volumes(domain)
@@ -185,20 +192,20 @@ def check_domains(
 
 
 def _signature(
-    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int]
+    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int], series: str
 ) -> object | None:
     files = []
     for domain in domains.values():
         if isinstance(domain, LayerDomain):
             return None
         try:
-            cases = DataFolder.open(domain).cases
+            cases = DataFolder.open(domain, series).cases
             paths = [path for case in cases for path in (case.image, case.label) if path]
             paths += [path for path in (domain / "dataset.json",) if path.exists()]
             files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         except (InputError, OSError):  # the check will say what it is
             return None
-    return dict(domains), labelled, dict(names), files
+    return dict(domains), labelled, dict(names), series, files
 
 
 def prepare(
@@ -227,7 +234,9 @@ def prepare(
     if plan.config.init is not None:
         read_start(plan.config.init)
     data = plan.config.data
-    checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
+    checked = check_domains(
+        plan.domains, plan.labelled, data.labels, report, stop, known, data.series
+    )
     if checked.is_fatal:
         return Prepared(checked, None)
     labelled = checked.reports.get(plan.labelled)

@@ -308,9 +308,12 @@ class TrainForm(JobDock):
             return
         config = self.settings.config()
         names = {} if config is None else config.data.labels
+        series = "" if config is None else config.data.series
         self._start(
             "Check the data",
-            lambda report, stop: check_domains(domains, labelled, names, report, stop),
+            lambda report, stop: check_domains(
+                domains, labelled, names, report, stop, series=series
+            ),
             self._on_checked,
         )
 
