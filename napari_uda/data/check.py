@@ -136,7 +136,7 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path, series)
+        folder = DataFolder.open(path, series=series)
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []

@@ -53,7 +53,7 @@ class DataFolder:
         return passed_over_text(self.passed_over)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], series: str = "") -> DataFolder:
+    def open(cls, path: str | os.PathLike[str], *, series: str = "") -> DataFolder:
         """List a data folder of any layout.
 
         Hidden files (`.DS_Store`, `._case.nii.gz`) are ignored, and so are files of other types. A
@@ -157,7 +157,7 @@ def _found_in(path: Path, series: str) -> Found:
         dicom = not volume_suffix(path)
         return Found((Case(case_name(path), path, None, series if dicom else ""),), ())
     if (path / "images").is_dir() or (path / "imagesTr").is_dir():
-        folder = DataFolder.open(path, series)
+        folder = DataFolder.open(path, series=series)
         return Found(folder.cases, folder.passed_over)
     found = find_patients(path, series, shorten=True)
     if found.cases:

@@ -55,7 +55,7 @@ class Case:
         from napari_uda.data.volume import read_volume  # readers are slow to import
 
         try:
-            return replace(read_volume(self.image, self.series), name=self.name)
+            return replace(read_volume(self.image, series=self.series), name=self.name)
         except InputError as error:
             sentence = str(error)
             if self.name in sentence:

@@ -143,7 +143,7 @@ class Volume:
         return replace(self, array=array)
 
 
-def read_volume(path: str | os.PathLike[str], series: str = "") -> Volume:
+def read_volume(path: str | os.PathLike[str], *, series: str = "") -> Volume:
     """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
 
     DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
@@ -163,9 +163,8 @@ def read_volume(path: str | os.PathLike[str], series: str = "") -> Volume:
     name = shown(path)
     try:
         if path.is_dir() or _is_dicom_file(path):
-            from napari_uda.data.dicom import (
-                read_dicom,
-            )  # NIfTI users need neither of its libraries
+            # NIfTI users need neither pydicom nor SimpleITK
+            from napari_uda.data.dicom import read_dicom
 
             array, affine = read_dicom(path, series)
         else:

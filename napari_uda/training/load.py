@@ -133,7 +133,7 @@ def load_training_data(
     # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
-        appearance = DataFolder.open(config.data.target, config.data.series)
+        appearance = DataFolder.open(config.data.target, series=config.data.series)
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
@@ -223,7 +223,7 @@ def _open(data: DataConfig, domain: Literal["source", "target"], method: str) ->
     path = data.source if domain == "source" else data.target
     if path is None:
         raise InputError(f"{method} needs --data.{domain}; give it a data folder")
-    folder = DataFolder.open(path, data.series)
+    folder = DataFolder.open(path, series=data.series)
     if folder.passed_over:
         logger.warning("%s: %s", domain, folder.notes())
     return folder

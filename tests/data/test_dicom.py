@@ -34,7 +34,7 @@ OBLIQUE = (0.8, 0.6, 0.0, 0.0, 0.0, -1.0)
 
 def refused(path: Path, series: str = "") -> str:
     with pytest.raises(InputError) as caught:
-        read_volume(path, series)
+        read_volume(path, series=series)
     sentence = str(caught.value)
     assert sentence.startswith(f"{path.name}: ")
     assert "\n" not in sentence
@@ -121,7 +121,7 @@ def test_two_echoes_in_one_file_are_two_volumes(tmp_path: Path) -> None:
         "'401.2' mDIXON, echo time 2.3 ms (MR, 3 x 4 x 6, 2024-03-01)"
     )
     for series, first in (("401.1", 0), ("echo time 1.15", 0), ("401.2", 1), ("2.3 MS", 1)):
-        volume = read_volume(tmp_path / "mr", series)
+        volume = read_volume(tmp_path / "mr", series=series)
         np.testing.assert_array_equal(volume.array, pixels[first::2])
         assert volume.spacing_mm == (3.0, 1.5, 0.75)
     assert "holds 2 DICOM volumes that fit 'mdixon'" in refused(tmp_path / "mr", "mdixon")
@@ -146,7 +146,7 @@ def test_dixon_is_split_by_image_type(tmp_path: Path) -> None:
         "echo time 1.15 ms, image type OPP_PHASE",
         "echo time 2.3 ms, image type WATER",
     ]
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", "water").array, planes(2))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", series="water").array, planes(2))
 
 
 def test_diffusion_is_split_by_b_value_and_direction(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_diffusion_is_split_by_b_value_and_direction(tmp_path: Path) -> None:
         "b-value 800, diffusion direction 0 1 0",
         "b-value 800, diffusion direction 1 0 0",
     ]
-    volume = read_volume(tmp_path / "a.dcm", stacks[3].key)
+    volume = read_volume(tmp_path / "a.dcm", series=stacks[3].key)
     np.testing.assert_array_equal(volume.array, planes(15)[4::5])
 
 
@@ -192,7 +192,7 @@ def test_b_values_of_older_scanners_are_found(
         dataset.private_block(group, creator, create=True).add_new(element, vr, values[number % 2])
         dataset.save_as(file)
     assert [stack.title for stack in dicom_volumes(folder)] == ["b-value 0", "b-value 1000"]
-    np.testing.assert_array_equal(read_volume(folder, "b-value 1000").array, planes(4)[1::2])
+    np.testing.assert_array_equal(read_volume(folder, series="b-value 1000").array, planes(4)[1::2])
 
 
 def test_pixels_that_are_floating_point_numbers(tmp_path: Path) -> None:
@@ -217,13 +217,15 @@ def test_phases_are_told_apart_by_the_order_of_their_times(tmp_path: Path) -> No
     ]
     write_frames(tmp_path / "a.dcm", planes(6), [0.0, 0.0, 8.0, 8.0, 16.0, 16.0], each)
     assert [stack.title for stack in dicom_volumes(tmp_path / "a.dcm")] == ["phase 1", "phase 2"]
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", "phase 2").array, planes(6)[1::2])
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "a.dcm", series="phase 2").array, planes(6)[1::2]
+    )
 
 
 def test_a_volume_that_lacks_a_frame_of_its_echo_is_refused_when_chosen(tmp_path: Path) -> None:
     times, places = [1.0] * 4 + [2.0] * 3, [0.0, 3.0, 6.0, 9.0, 0.0, 6.0, 9.0]
     write_frames(tmp_path / "a.dcm", planes(7), places, [echo(time) for time in times])
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", "1.1").array, planes(4))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", series="1.1").array, planes(4))
     assert "are 3 to 6 mm apart" in refused(tmp_path / "a.dcm", "1.2")
 
 
@@ -239,7 +241,7 @@ def test_parallel_stacks_of_one_file_are_split(tmp_path: Path) -> None:
     stacks = [{"FrameContentSequence": item(StackID=str(number))} for number in (1, 1, 1, 2, 2, 2)]
     places = [0.0, 3.0, 6.0, 46.0, 49.0, 52.0]
     write_frames(tmp_path / "a.dcm", planes(6), places, stacks)
-    volume = read_volume(tmp_path / "a.dcm", "stack 2")
+    volume = read_volume(tmp_path / "a.dcm", series="stack 2")
     np.testing.assert_array_equal(volume.array, planes(6)[3:])
     assert volume.affine[2, 3] == 46.0
 
@@ -254,7 +256,7 @@ def test_planes_of_a_localizer_are_three_volumes(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.dcm", planes(6), places, each)
     titles = [stack.title for stack in dicom_volumes(tmp_path / "a.dcm")]
     assert titles == ["axial", "coronal", "sagittal"]
-    volume = read_volume(tmp_path / "a.dcm", "coronal")
+    volume = read_volume(tmp_path / "a.dcm", series="coronal")
     np.testing.assert_array_equal(volume.array, planes(6)[2:4])
     # LPS (1, 0, 0), (0, 0, -1) and the normal (0, 1, 0)
     expected = [[-0.75, 0, 0, 0], [0, 0, -9, 0], [0, -1.5, 0, 0], [0, 0, 0, 1]]
@@ -392,7 +394,7 @@ def test_two_echoes_in_single_files_are_two_volumes(tmp_path: Path) -> None:
     each = [{"EchoTime": time, "SeriesDescription": "dual"} for time in (2.0, 4.0) * 3]
     write_slices(tmp_path / "mr", planes(6), np.repeat([0.0, 5.0, 10.0], 2).tolist(), each)
     assert "'1.2' dual, echo time 4 ms (CT, 3 x 4 x 6)" in refused(tmp_path / "mr")
-    volume = read_volume(tmp_path / "mr", "echo time 4")
+    volume = read_volume(tmp_path / "mr", series="echo time 4")
     np.testing.assert_array_equal(volume.array, planes(6)[1::2])
 
 
@@ -488,7 +490,7 @@ def test_compressed_frames_are_decoded_by_their_place(tmp_path: Path, uid: str) 
         dataset["PixelData"].VR = "OB"
         dataset.file_meta.TransferSyntaxUID = uid
     save(dataset, path)
-    np.testing.assert_array_equal(read_volume(path, "1.2").array, pixels[1::2][::-1] * 2)
+    np.testing.assert_array_equal(read_volume(path, series="1.2").array, pixels[1::2][::-1] * 2)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert "a.dcm" in refused(path, "1.2")

@@ -183,7 +183,7 @@ def test_a_data_folder_of_patients(hospital: Path, tmp_path: Path) -> None:
     hospital.rename(data / "images")
     write_nifti(data / "labels" / "p1.nii.gz")
     write_nifti(data / "labels" / "p7" / "anything.nii.gz")
-    folder = DataFolder.open(data, "T2")
+    folder = DataFolder.open(data, series="T2")
     assert names(folder.cases) == ["p1", "p2", "p3", "p4", "p7"]
     labels = {case.name: case.label for case in folder.cases}
     assert labels == {

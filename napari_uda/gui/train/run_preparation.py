@@ -199,7 +199,7 @@ def _signature(
         if isinstance(domain, LayerDomain):
             return None
         try:
-            cases = DataFolder.open(domain, series).cases
+            cases = DataFolder.open(domain, series=series).cases
             paths = [path for case in cases for path in (case.image, case.label) if path]
             paths += [path for path in (domain / "dataset.json",) if path.exists()]
             files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
