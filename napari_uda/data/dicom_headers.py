@@ -108,6 +108,19 @@ MARKS = (
         ranked=True,
     ),
     Mark(
+        "cardiac phase",
+        " %",
+        (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
+        "NominalPercentageOfCardiacPhase",
+    ),
+    Mark(
+        "respiratory phase",
+        " %",
+        (("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),),
+        "NominalPercentageOfRespiratoryPhase",
+    ),
+    Mark("coil", "", (("MRReceiveCoilSequence", "ReceiveCoilName"),), "ReceiveCoilName"),
+    Mark(
         "acquisition", "", (("FrameContentSequence", "FrameAcquisitionNumber"),), "AcquisitionNumber"
     ),
     Mark(
@@ -277,6 +290,8 @@ def _unusable(dataset: Any, floating: bool) -> str:
     stored = int(dataset.get("BitsStored") or allocated)
     if not floating and not (allocated in _DEPTHS and 1 <= stored <= allocated):
         return f"has pixels of {stored} bits in {allocated}, which are no grey values"
+    if "MOSAIC" in _parts(dataset.get("ImageType") or ""):
+        return "is a mosaic, many slices side by side in one image"
     if dataset.get("ModalityLUTSequence"):
         return "has a table instead of a rescale slope (Modality LUT), so its values have no linear scale"
     return ""

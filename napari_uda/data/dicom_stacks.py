@@ -14,7 +14,7 @@ from napari_uda.core.files import shown
 from napari_uda.data.dicom_headers import MARKS, Frame, Header
 from napari_uda.data.grid import Affine, check_affine
 
-_SAME_MM = 0.01  # frames nearer than this along the normal are images of one position
+_SAME_MM = 0.03  # frames nearer than this along the normal are images of one position
 _SAME_DIRECTION = 1e-3  # of a cosine
 _SAME_SPACING = 1e-4  # of the spacing
 _JITTER_MM = (
@@ -24,6 +24,8 @@ _JITTER_SHARE = 0.02  # of the distance of slices
 _MOST_JITTER_SHARE = 0.15
 _MOST_MARKS = 3
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+_MOST_LISTED = 12
+_UNITS = {mark.name: mark.unit for mark in MARKS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +105,20 @@ def chosen_stack(stacks: Sequence[Stack], wanted: str, name: str) -> Stack:
     fitting = fitting_stacks(stacks, wanted) if wanted else list(stacks)
     if len(fitting) == 1:
         return fitting[0]
-    listed = "; ".join(stack.described() for stack in fitting or stacks)
+    listed = listed_stacks(fitting or stacks)
     if not fitting:
         raise InputError(f"{name}: holds no DICOM volume {wanted!r}; choose one of these: {listed}")
     what = f"{len(fitting)} DICOM volumes" + (f" that fit {wanted!r}" if wanted else "")
     raise InputError(
         f"{name}: holds {what}; choose one with --series by its number or a part of its name: {listed}"
     )
+
+
+def listed_stacks(stacks: Sequence[Stack]) -> str:
+    """The first of them described, and how many more there are."""
+    more = len(stacks) - _MOST_LISTED
+    described = "; ".join(stack.described() for stack in stacks[:_MOST_LISTED])
+    return described + (f"; and {more} more" if more > 0 else "")
 
 
 def fitting_stacks(stacks: Sequence[Stack], wanted: str) -> list[Stack]:
@@ -361,32 +370,36 @@ def _described_parts(
     members: dict[tuple[object, ...], list[int]] = {}
     for index, key in enumerate(keys):
         members.setdefault(key, []).append(index)
-    units = {mark.name: mark.unit for mark in MARKS}
     named = list(chosen)
     for name, column in values.items():
         constant = all(len({column[index] for index in part}) == 1 for part in members.values())
         if name not in named and constant and len(set(column)) > 1 and len(named) < _MOST_MARKS:
             named.append(name)
-    parts = []
-    for key in sorted(
-        members, key=lambda key: [(isinstance(v, str), v is not None, v) for v in key]
-    ):
-        first = members[key][0]
-        words = []
-        for name in sorted(named, key=list(values).index):
-            value = values[name][first]
-            text = (
-                "none"
-                if value is None
-                else f"{value:g}"
-                if isinstance(value, float)
-                else str(value)
-            )
-            if name == "image type":
-                text = _own_words(text, {str(other) for other in values[name]})
-            words.append(f"{name} {text}{units[name] if value is not None else ''}")
-        parts.append(([frames[index] for index in members[key]], ", ".join(words)))
-    return parts
+    named.sort(key=list(values).index)
+
+    def order(part: list[int]) -> list[tuple[bool, bool, object]]:
+        """Numbers before texts, and nothing before both, mark by mark."""
+        own = [values[name][part[0]] for name in named]
+        return [(isinstance(value, str), value is not None, value) for value in own]
+
+    return [
+        (
+            [frames[index] for index in part],
+            ", ".join(_words(name, values[name], part[0]) for name in named),
+        )
+        for part in sorted(members.values(), key=order)
+    ]
+
+
+def _words(name: str, column: Sequence[object], index: int) -> str:
+    """One mark of one part: "echo time 2.3 ms"."""
+    value = column[index]
+    if value is None:
+        return f"{name} none"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if name == "image type":
+        text = _own_words(text, {str(other) for other in column})
+    return f"{name} {text}{_UNITS[name]}"
 
 
 def _own_words(text: str, others: set[str]) -> str:

@@ -224,7 +224,7 @@ def _of_series(
 ) -> list[_Leaf]:
     """Leave out the DICOM volumes that are not the series asked for."""
     from napari_uda.data.dicom import dicom_volumes
-    from napari_uda.data.dicom_stacks import fitting_stacks
+    from napari_uda.data.dicom_stacks import fitting_stacks, listed_stacks
 
     kept: list[_Leaf] = []
     there: list[str] = []
@@ -234,7 +234,7 @@ def _of_series(
             kept.append(leaf)  # what holds none is refused when it is read, with its cause
             continue
         where = _below(leaf.image, folder) or shown(folder)
-        held = "; ".join(stack.described() for stack in stacks)
+        held = listed_stacks(stacks)
         there.append(f"{where} holds {held}")
         passed_over.append(f"{where} (no series {series!r})")
     if there and not kept:

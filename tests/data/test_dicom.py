@@ -141,9 +141,9 @@ def test_dixon_is_split_by_image_type(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.dcm", planes(8), [0.0, 3.0] * 4, each)
     titles = [stack.title for stack in dicom_volumes(tmp_path / "a.dcm")]
     assert titles == [
+        "echo time 1.15 ms, image type OPP_PHASE",
         "echo time 2.3 ms, image type FAT",
         "echo time 2.3 ms, image type IN_PHASE",
-        "echo time 1.15 ms, image type OPP_PHASE",
         "echo time 2.3 ms, image type WATER",
     ]
     np.testing.assert_array_equal(read_volume(tmp_path / "a.dcm", series="water").array, planes(2))
@@ -207,6 +207,15 @@ def test_pixels_that_are_floating_point_numbers(tmp_path: Path) -> None:
     volume = read_volume(path)
     assert volume.array.dtype == np.float32
     np.testing.assert_array_equal(volume.array, pixels[[1, 0, 2]])
+
+
+def test_a_long_list_is_cut(tmp_path: Path) -> None:
+    each = [echo(time) for time in range(1, 21)] * 2
+    write_frames(tmp_path / "a.dcm", planes(40), np.repeat([0.0, 3.0], 20), each)
+    sentence = refused(tmp_path / "a.dcm")
+    assert "holds 20 DICOM volumes" in sentence
+    assert "'1.12' echo time 12 ms" in sentence
+    assert sentence.endswith("; and 8 more")
 
 
 def test_phases_are_told_apart_by_the_order_of_their_times(tmp_path: Path) -> None:
@@ -396,6 +405,25 @@ def test_two_echoes_in_single_files_are_two_volumes(tmp_path: Path) -> None:
     assert "'1.2' dual, echo time 4 ms (CT, 3 x 4 x 6)" in refused(tmp_path / "mr")
     volume = read_volume(tmp_path / "mr", series="echo time 4")
     np.testing.assert_array_equal(volume.array, planes(6)[1::2])
+
+
+def test_echoes_whose_positions_are_rounded_differently(tmp_path: Path) -> None:
+    places = [0.0, 0.02, 5.0, 5.02, 10.0, 10.02]
+    write_slices(tmp_path / "mr", planes(6), places, [{"EchoTime": t} for t in (2.0, 4.0) * 3])
+    volume = read_volume(tmp_path / "mr", series="echo time 4")
+    np.testing.assert_array_equal(volume.array, planes(6)[1::2])
+    assert volume.affine[2].tolist() == pytest.approx([0, 0, 5, 0.02])
+
+
+def test_values_that_no_slope_explains_are_refused(tmp_path: Path) -> None:
+    write_slices(
+        tmp_path / "a", planes(2), [0.0, 5.0], ModalityLUTSequence=item(LUTDescriptor=[4, 0, 8])
+    )
+    assert "IM_000.dcm has a table instead of a rescale slope" in refused(tmp_path / "a")
+    write_slices(
+        tmp_path / "b", planes(2), [0.0, 5.0], ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    )
+    assert "IM_000.dcm is a mosaic, many slices side by side" in refused(tmp_path / "b")
 
 
 def test_a_slice_without_a_place_is_named(tmp_path: Path) -> None:
