@@ -25,7 +25,7 @@ from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
 from napari_uda.data.same_grid import on_grid_of
-from napari_uda.data.volume import Placement, Volume, read_labels, read_volume
+from napari_uda.data.volume import Placement, Volume
 
 OnProgress = Callable[[int, int], None]
 
@@ -121,6 +121,7 @@ def check_folder(
     *,
     labelled: bool,
     names: Mapping[str, int] | None = None,
+    series: str = "",
     placement: Placement = "auto",
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
@@ -131,6 +132,7 @@ def check_folder(
         path: the data folder.
         labelled: whether training reads its labels; without, no label map is opened.
         names: structure names and values that replace those of `dataset.json`; empty for none.
+        series: which DICOM volumes are read where a patient has several.
         placement: which of sform and qform training trusts where a NIfTI file has both.
         on_progress: called after each case with the number done and the number of all.
         stop: when set, the check ends after the current case.
@@ -139,7 +141,7 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path, placement)
+        folder = DataFolder.open(path, series=series, placement=placement)
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []
@@ -152,6 +154,8 @@ def check_folder(
             on_progress(index + 1, len(folder.cases))
     label_count = sum(case.label is not None for case in folder.cases)
     problems: list[Problem] = []
+    if folder.passed_over:
+        problems.append(Problem("", f"{shown(path)}: {folder.notes()}"))
     if labelled and not label_count:
         problems.append(
             Problem(
@@ -208,7 +212,7 @@ def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
     problems: list[Problem] = []
     try:
         with _heard(shown(case.image), problems):
-            image = read_volume(case.image, placement=case.placement)
+            image = case.read_image()
     except InputError as error:
         return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
     labels = None
@@ -216,7 +220,7 @@ def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
         file = f"labels/{shown(case.label)}"
         try:
             with _heard(file, problems):
-                labels = read_labels(case.label, placement=case.placement)
+                labels = case.read_labels()
         except InputError as error:
             problems.append(Problem(file, str(error), fatal=True))
     checked = _check_volumes(case.name, image, labels, most)

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
+    DICOM_SUFFIXES,
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
+    begins_as_dicom,
     cannot_write,
     case_name,
     case_of_image,
@@ -154,11 +156,16 @@ class Volume:
         return replace(self, array=array, value_step=0.0)
 
 
-def read_volume(path: str | os.PathLike[str], *, placement: Placement = "auto") -> Volume:
-    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or the folder of a DICOM series.
+def read_volume(
+    path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+) -> Volume:
+    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
+
+    DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
 
     Args:
         path: the file or the folder.
+        series: which of several DICOM volumes: its number, UID or a part of its description.
         placement: which of sform and qform is trusted where a NIfTI file has both; auto takes the
             sform, and refuses a file whose two disagree.
 
@@ -172,10 +179,11 @@ def read_volume(path: str | os.PathLike[str], *, placement: Placement = "auto") 
     path = Path(path)
     name = shown(path)
     try:
-        if path.is_dir():
-            from napari_uda.data.itk import read_dicom_series  # NIfTI users need no SimpleITK
+        if path.is_dir() or _is_dicom_file(path):
+            # NIfTI users need neither pydicom nor SimpleITK
+            from napari_uda.data.dicom import read_dicom
 
-            array, affine = read_dicom_series(path)
+            array, affine = read_dicom(path, series)
             step = 0.0
         else:
             array, affine, step = _read_file(path, name, placement)
@@ -206,6 +214,13 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
     return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
 
 
+def _is_dicom_file(path: Path) -> bool:
+    """Whether a file is named as DICOM, or begins so where its name says nothing."""
+    if volume_suffix(path) or not path.is_file():
+        return False
+    return path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path)
+
+
 def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray, Affine, float]:
     """Voxels, affine, and the step of scaled values."""
     if not path.exists():
@@ -220,7 +235,7 @@ def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray,
 
         return *read_itk_image(path), 0.0
     raise InputError(
-        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or the folder of a DICOM series"
+        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or DICOM"
     )
 
 

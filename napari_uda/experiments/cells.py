@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.folder import Case
-from napari_uda.data.volume import Placement, read_volume
+from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
 from napari_uda.experiments.store import Cell, Result, Store, note_failure
@@ -74,14 +74,14 @@ def _run_cell(
     run = _open_run(store, cell)
     if not _is_trained(run):
         _train(run, cell, on_progress, stop, lock)
-    placement, began = cell.config.data.placement, time.monotonic()
-    cases = scored_cases(cell.score, placement)
+    data, began = cell.config.data, time.monotonic()
+    cases = scored_cases(cell.score, data.placement, data.series)
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
         if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
-            image = read_volume(case.image, placement=case.placement)
+            image = case.read_image()
             found = predict(load(), image, reliability=cell.reliability, stop=stop)
             found.save(run.predictions)
     if hasattr(run.config.method, "translator"):
@@ -96,7 +96,7 @@ def _run_cell(
         out=run.path,
         seconds=run.seconds(),
         predict_seconds=spent,
-        placement=placement,
+        placement=data.placement,
         on_progress=on_progress,
     )
 
@@ -109,7 +109,7 @@ def _translate(
 
     for case in cases:
         if not (out / f"{case.name}_cycle.nii.gz").exists():
-            image = read_volume(case.image, placement=case.placement)
+            image = case.read_image()
             translate(load(), image, stop=stop).save(out)
 
 

@@ -14,17 +14,18 @@ from napari_uda.experiments.spec import DataSet
 _HASH_LETTERS = 16
 
 
-def scored_cases(folder: Path, placement: Placement = "auto") -> list[Case]:
+def scored_cases(folder: Path, placement: Placement = "auto", series: str = "") -> list[Case]:
     """The labelled cases of a data folder.
 
     Args:
         folder: the data folder.
         placement: which of sform and qform is trusted where a NIfTI file has both.
+        series: which DICOM volumes are read where a patient has several.
 
     Raises:
         InputError: if there is none.
     """
-    opened = DataFolder.open(folder, placement)
+    opened = DataFolder.open(folder, series=series, placement=placement)
     cases = [case for case in opened.cases if case.label is not None]
     if not cases:
         raise InputError(

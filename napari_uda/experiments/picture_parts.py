@@ -60,8 +60,7 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
         axis: canonical axis to cut across; None takes the coarsest one (z among equals).
     """
     assert case.label is not None
-    image = read_volume(case.image, placement=case.placement).canonical()
-    label = read_labels(case.label, placement=case.placement).canonical()
+    image, label = case.read_image().canonical(), case.read_labels().canonical()
     spacing = image.spacing_mm
     axis = int(np.argmax(spacing)) if axis is None else axis
     others = tuple(a for a in range(3) if a != axis)

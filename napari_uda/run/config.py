@@ -29,6 +29,9 @@ class DataConfig(Config):
     """Data folder of the labelled source domain."""
     target: Path | None = None
     """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
+    series: str = ""
+    """Which DICOM volumes are read where a patient has several: a series number, or a part of a
+    description; empty reads the only one."""
     labels: dict[str, int] = Field(default_factory=dict)
     """Label value of each structure by name; empty takes them from dataset.json, or else from the
     label maps."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
-from napari_uda.data.volume import Placement, Volume, read_labels, read_volume
+from napari_uda.data.volume import Volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.run.config import DataConfig, RunConfig
+
+logger = logging.getLogger(__name__)
 
 _FIT_VOXELS = 200_000
 
@@ -78,12 +81,12 @@ class _Volumes:
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
-        return self._once(case.image, partial(read_volume, placement=case.placement))
+        return self._once(case.image, lambda _: case.read_image())
 
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, partial(read_labels, placement=case.placement))
+        return self._once(case.label, lambda _: case.read_labels())
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
@@ -131,7 +134,9 @@ def load_training_data(
     # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
-        appearance = DataFolder.open(config.data.target, config.data.placement)
+        appearance = DataFolder.open(
+            config.data.target, series=config.data.series, placement=config.data.placement
+        )
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
@@ -205,22 +210,26 @@ def _folders(
     name = method.config_class.model_fields["name"].default
     labelled = unlabelled = None
     if "source" in method.needs:
-        labelled = _open(data.source, "data.source", name, data.placement)
+        labelled = _open(data, "source", name)
     if "target_labels" in method.needs:
-        labelled = _open(data.target, "data.target", name, data.placement)
+        labelled = _open(data, "target", name)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
     if "target" in method.needs:
-        unlabelled = _open(data.target, "data.target", name, data.placement)
+        unlabelled = _open(data, "target", name)
     return labelled, unlabelled
 
 
-def _open(path: Path | None, setting: str, method: str, placement: Placement) -> DataFolder:
+def _open(data: DataConfig, domain: Literal["source", "target"], method: str) -> DataFolder:
+    path = data.source if domain == "source" else data.target
     if path is None:
-        raise InputError(f"{method} needs --{setting}; give it a data folder")
-    return DataFolder.open(path, placement)
+        raise InputError(f"{method} needs --data.{domain}; give it a data folder")
+    folder = DataFolder.open(path, series=data.series, placement=data.placement)
+    if folder.passed_over:
+        logger.warning("%s: %s", domain, folder.notes())
+    return folder
 
 
 def _split(

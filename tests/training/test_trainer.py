@@ -29,6 +29,7 @@ from tiny_cases import (
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
+from napari_uda.data import volume
 from napari_uda.data.batches import Unlabelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.methods.registry import METHODS, method_class
@@ -367,11 +368,12 @@ def test_every_training_file_is_read_once(
     for folder in (source, target):
         (folder / "dataset.json").unlink()
     opened: list[Path] = []
-    for name in ("read_volume", "read_labels"):
-        read = getattr(dataset, name)
-        monkeypatch.setattr(
-            dataset, name, lambda path, read=read: opened.append(path) or read(path)
-        )
+    read = volume.read_volume  # which reads label maps, too
+    monkeypatch.setattr(
+        volume,
+        "read_volume",
+        lambda path, *more, **named: opened.append(path) or read(path, *more, **named),
+    )
     config = small_config(method, source, target, data={"cache_gib": budget_gib})
     data = load_training_data(config, METHODS[method], cache=tmp_path / "cache")
     assert sorted(opened) == sorted(set(opened))

@@ -212,7 +212,8 @@ def _names_beside(path: Path) -> dict[int, str]:
     folder = path.parent.parent
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
-        labels = labels or DataFolder.open(folder).labels
+        if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
+            labels = DataFolder.open(folder).labels
     except InputError:
         return {}
     return {value: name for name, value in labels.items()}

@@ -139,6 +139,7 @@ def check_domains(
     report: Report,
     stop: threading.Event,
     known: Checked | None = None,
+    series: str = "",
     placement: Placement = "auto",
 ) -> Checked:
     """Check every domain.
@@ -150,13 +151,14 @@ def check_domains(
         report: progress, in cases of one domain.
         stop: ends the check.
         known: an earlier check, which holds as long as no file has changed.
+        series: which DICOM volumes are read where a patient has several.
         placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         Cancelled: if `stop` was set.
         InputError: if a layer cannot be a volume.
     """
-    signature = _signature(domains, labelled, names, placement)
+    signature = _signature(domains, labelled, names, (series, placement))
     if known is not None and signature is not None and signature == known.signature:
         return known
     found = {}
@@ -166,6 +168,7 @@ def check_domains(
                 domain,
                 labelled=name == labelled,
                 names=names,
+                series=series,
                 placement=placement,
                 on_progress=report,
                 stop=stop,
@@ -195,20 +198,20 @@ def _signature(
     domains: Mapping[str, Path | LayerDomain],
     labelled: str,
     names: Mapping[str, int],
-    placement: Placement,
+    choices: tuple[str, Placement],
 ) -> object | None:
     files = []
     for domain in domains.values():
         if isinstance(domain, LayerDomain):
             return None
         try:
-            cases = DataFolder.open(domain).cases
+            cases = DataFolder.open(domain, series=choices[0]).cases
             paths = [path for case in cases for path in (case.image, case.label) if path]
             paths += [path for path in (domain / "dataset.json",) if path.exists()]
             files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         except (InputError, OSError):  # the check will say what it is
             return None
-    return dict(domains), labelled, dict(names), placement, files
+    return dict(domains), labelled, dict(names), choices, files
 
 
 def prepare(
@@ -238,7 +241,9 @@ def prepare(
         read_start(plan.config.init)
     data = plan.config.data
     checked = check_domains(
-        *(plan.domains, plan.labelled, data.labels, report, stop, known), placement=data.placement
+        *(plan.domains, plan.labelled, data.labels, report, stop, known),
+        series=data.series,
+        placement=data.placement,
     )
     if checked.is_fatal:
         return Prepared(checked, None)

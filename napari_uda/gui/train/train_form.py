@@ -308,11 +308,12 @@ class TrainForm(JobDock):
             return
         config = self.settings.config()
         names = {} if config is None else config.data.labels
+        series = "" if config is None else config.data.series
         placement = "auto" if config is None else config.data.placement
         self._start(
             "Check the data",
             lambda report, stop: check_domains(
-                *(domains, labelled, names, report, stop), placement=placement
+                *(domains, labelled, names, report, stop), series=series, placement=placement
             ),
             self._on_checked,
         )
