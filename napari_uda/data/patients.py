@@ -131,6 +131,34 @@ def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> F
     return Found(cases, tuple(passed_over))
 
 
+def find_labels(folder: Path) -> list[tuple[str, Path]]:
+    """The label maps of a folder by case: files, and what a patient's folder holds.
+
+    That is the only file that is named as a label map or, in a folder of label maps, the only volume; a
+    patient with neither stands for itself, as one with DICOM does.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found: list[tuple[str, Path]] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            volumes = [
+                file
+                for file in sorted(entry.iterdir())
+                if volume_suffix(file) and not file.name.startswith(".")
+            ]
+            named = [file for file in volumes if _LABEL_NAME.fullmatch(case_name(file))]
+            certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
+            only = named if certain else volumes
+            found.append((case_name(entry), only[0] if len(only) == 1 else entry))
+        elif volume_suffix(entry):
+            found.append((case_name(entry), entry))
+    return found
+
+
 def _common(leaves: list[_Leaf]) -> bool:
     return len({leaf.parts[:1] for leaf in leaves}) == 1 and all(
         len(leaf.parts) > 1 for leaf in leaves

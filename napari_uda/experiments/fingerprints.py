@@ -13,13 +13,18 @@ from napari_uda.experiments.spec import DataSet
 _HASH_LETTERS = 16
 
 
-def scored_cases(folder: Path) -> list[Case]:
+def scored_cases(folder: Path, *, series: str = "") -> list[Case]:
     """The labelled cases of a data folder.
+
+    Args:
+        folder: the data folder.
+        series: which DICOM volumes are read where a patient has several.
 
     Raises:
         InputError: if there is none.
     """
-    cases = [case for case in DataFolder.open(folder).cases if case.label is not None]
+    opened = DataFolder.open(folder, series=series)
+    cases = [case for case in opened.cases if case.label is not None]
     if not cases:
         raise InputError(
             f"{folder} has no label maps to score on; put them into its subfolder labels, or name another folder"

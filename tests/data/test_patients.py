@@ -8,7 +8,7 @@ from dicom_files import echo, planes, write_frames, write_slices
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder, find_cases, find_volumes
-from napari_uda.data.patients import Case, find_patients
+from napari_uda.data.patients import Case, find_labels, find_patients
 from napari_uda.data.volume import Volume, write_volume
 
 
@@ -174,6 +174,20 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
     assert find_volumes([tmp_path / "d"]) == [tmp_path / "d" / "p1" / "image.nii.gz"]
 
 
+def test_labels_of_patients_are_found(tmp_path: Path) -> None:
+    """In a folder of label maps the only volume, elsewhere what is named so."""
+    for root in ("labels", "scans"):
+        write_nifti(tmp_path / root / "p1" / "anything.nii.gz")
+        write_nifti(tmp_path / root / "p2" / "image.nii.gz")
+        write_nifti(tmp_path / root / "p2" / "image_seg.nii.gz")
+        write_nifti(tmp_path / root / "p3.nii.gz")
+    labels, scans = (dict(find_labels(tmp_path / root)) for root in ("labels", "scans"))
+    assert labels["p1"] == tmp_path / "labels" / "p1" / "anything.nii.gz"
+    assert scans["p1"] == tmp_path / "scans" / "p1"
+    assert scans["p2"] == tmp_path / "scans" / "p2" / "image_seg.nii.gz"
+    assert list(labels) == list(scans) == ["p1", "p2", "p3"]
+
+
 # data folders
 
 
@@ -202,6 +216,7 @@ def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
         ("p1", tmp_path / "d" / "p1" / "seg.nii.gz"),
         ("p2", tmp_path / "d" / "p2" / "seg.nii.gz"),
     ]
+    assert folder.label_folder == tmp_path / "d"
     write_nifti(tmp_path / "d" / "p3.nii.gz")
     with pytest.raises(InputError, match="is no data folder, it holds neither images nor imagesTr"):
         DataFolder.open(tmp_path / "d")
