@@ -189,9 +189,10 @@ def _leaves(
         yield _Leaf((*parts, case_name(file)), file, _label_of(file, images, labels))
     if labels and not images:
         passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
-    dicom = [file for file in others if _is_dicom(file)]
-    yield from _dicom_leaves(folder, dicom, parts)
-    if not dicom:
+    first = next((file for file in others if _is_dicom(file)), None)
+    if first is not None:
+        yield from _dicom_leaves(folder, first, others, parts)
+    else:
         passed_over += [
             f"{_below(file, start)} (of an unknown type)"
             for file in others
@@ -210,15 +211,17 @@ def _leaves(
             passed_over.append(f"{shown(entry)} (holds no volume)")
 
 
-def _dicom_leaves(folder: Path, files: list[Path], parts: tuple[str, ...]) -> Iterator[_Leaf]:
+def _dicom_leaves(
+    folder: Path, first: Path, others: list[Path], parts: tuple[str, ...]
+) -> Iterator[_Leaf]:
     """A folder of slices is one volume; files of many frames are one each unless they share a series."""
-    if not files:
-        return
     from napari_uda.data.dicom_headers import peek  # its library is not needed for other files
 
-    if len(files) > 1 and peek(files[0])[0] > 1:
+    if len(others) > 1 and peek(first)[0] > 1:
+        files = [file for file in others if _is_dicom(file)]
         peeked = [peek(file) for file in files]
-        if all(frames > 1 for frames, _ in peeked) and len(set(peeked)) == len(files):
+        series = {uid for _, uid in peeked}
+        if len(series) == len(files) > 1 and all(frames > 1 for frames, _ in peeked):
             for file in files:
                 yield _Leaf((*parts, case_name(file)), file, dicom=True)
             return

@@ -119,11 +119,11 @@ def test_files_of_many_frames_are_cases(tmp_path: Path) -> None:
 def test_files_of_many_frames_that_share_a_series_are_one_volume(tmp_path: Path) -> None:
     """Concatenations: a long file that the scanner has split."""
     write_frames(tmp_path / "p" / "1.dcm", planes(2), [0.0, 3.0])
-    write_frames(tmp_path / "p" / "2.dcm", planes(2), [6.0, 9.0])
+    write_frames(tmp_path / "p" / "2.dcm", planes(3), [6.0, 9.0, 12.0])
     (case,) = find_cases([tmp_path / "p"])[0].cases
     assert case.name == "p"
     volume = case.read_image()
-    np.testing.assert_array_equal(volume.array, planes(2)[[0, 1, 0, 1]])
+    np.testing.assert_array_equal(volume.array, planes(3)[[0, 1, 0, 1, 2]])
     assert volume.spacing_mm[0] == 3.0
 
 
