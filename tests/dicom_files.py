@@ -6,6 +6,7 @@ Geometry of all: columns go to the patient's left and rows to the back (axial, a
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def write_slice(
     place = (-7.0, -9.0, float(position)) if np.isscalar(position) else position
     usual = {
         "Modality": "CT",
-        "SOPInstanceUID": f"{tags.get('SeriesInstanceUID', '1.2.3.1')}.{abs(hash(path.name))}",
+        "SOPInstanceUID": f"{tags.get('SeriesInstanceUID', '1.2.3.1')}.{zlib.crc32(path.name.encode())}",
         "ImagePositionPatient": list(place),  # type: ignore[arg-type]
         "ImageOrientationPatient": list(AXIAL),
         "PixelSpacing": [1.5, 0.75],

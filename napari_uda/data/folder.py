@@ -25,7 +25,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.patients import Case, Found, find_patients, passed_over_text
+from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
 
 __all__ = ["Case", "DataFolder", "find_cases", "find_volumes", "write_dataset_json"]
 
@@ -51,6 +51,12 @@ class DataFolder:
 
     passed_over: tuple[str, ...] = ()
     """What lies there and cannot be used, each with why."""
+
+    @property
+    def label_folder(self) -> Path:
+        """Where the label maps lie: in `labels`, or beside the images."""
+        named = (self.path / name for name in ("labels", "labelsTr", "images", "imagesTr"))
+        return next((folder for folder in named if folder.is_dir()), self.path)
 
     def notes(self) -> str:
         """What was passed over, or ""."""
@@ -78,7 +84,9 @@ class DataFolder:
         try:
             images, labels, nnunet = _subfolders(folder)
             found = find_patients(images, series)
-            references = _references(labels) if labels != images else {}
+            references: dict[str, Path] = {}
+            if labels != images and labels.exists():
+                references = _by_case(find_labels(labels), labels)
         except OSError as error:
             raise InputError(
                 f"{shown(folder)}: cannot be read ({reason(error)}); check the folder"
@@ -217,26 +225,6 @@ def _are_patients(found: Found, folder: Path) -> bool:
         case.image != folder and (case.image.parent != folder or case.image.is_dir())
         for case in found.cases
     )
-
-
-def _references(folder: Path) -> dict[str, Path]:
-    """Label maps by case: files, and the only volume of a patient's folder; {} without the folder."""
-    if not folder.exists():
-        return {}
-    files: list[tuple[str, Path]] = []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if volume_suffix(entry) and not entry.is_dir():
-            files.append((case_name(entry), entry))
-        elif entry.is_dir():
-            inside = [
-                file
-                for file in entry.iterdir()
-                if not file.name.startswith(".") and volume_suffix(file)
-            ]
-            files.append((case_name(entry), inside[0] if len(inside) == 1 else entry))
-    return _by_case(files, folder)
 
 
 def _image_case(file: Path, name: str, nnunet: bool) -> str:

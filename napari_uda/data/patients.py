@@ -146,6 +146,34 @@ def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> F
     return Found(cases, tuple(passed_over))
 
 
+def find_labels(folder: Path) -> list[tuple[str, Path]]:
+    """The label maps of a folder by case: files, and what a patient's folder holds.
+
+    That is the only file that is named as a label map or, in a folder of label maps, the only volume; a
+    patient with neither stands for itself, as one with DICOM does.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found: list[tuple[str, Path]] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            volumes = [
+                file
+                for file in sorted(entry.iterdir())
+                if volume_suffix(file) and not file.name.startswith(".")
+            ]
+            named = [file for file in volumes if _LABEL_NAME.fullmatch(case_name(file))]
+            certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
+            only = named if certain else volumes
+            found.append((case_name(entry), only[0] if len(only) == 1 else entry))
+        elif volume_suffix(entry):
+            found.append((case_name(entry), entry))
+    return found
+
+
 def _common(leaves: list[_Leaf]) -> bool:
     return len({leaf.parts[:1] for leaf in leaves}) == 1 and all(
         len(leaf.parts) > 1 for leaf in leaves
@@ -176,9 +204,10 @@ def _leaves(
         yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
     if labels and not images:
         passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
-    dicom = [file for file in others if _is_dicom(file)]
-    yield from _dicom_leaves(folder, dicom, parts)
-    if not dicom:
+    first = next((file for file in others if _is_dicom(file)), None)
+    if first is not None:
+        yield from _dicom_leaves(folder, first, others, parts)
+    else:
         passed_over += [
             f"{_below(file, start)} (of an unknown type)"
             for file in others
@@ -197,15 +226,17 @@ def _leaves(
             passed_over.append(f"{shown(entry)} (holds no volume)")
 
 
-def _dicom_leaves(folder: Path, files: list[Path], parts: tuple[str, ...]) -> Iterator[_Leaf]:
+def _dicom_leaves(
+    folder: Path, first: Path, others: list[Path], parts: tuple[str, ...]
+) -> Iterator[_Leaf]:
     """A folder of slices is one volume; files of many frames are one each unless they share a series."""
-    if not files:
-        return
     from napari_uda.data.dicom_headers import peek  # its library is not needed for other files
 
-    if len(files) > 1 and peek(files[0])[0] > 1:
+    if len(others) > 1 and peek(first)[0] > 1:
+        files = [file for file in others if _is_dicom(file)]
         peeked = [peek(file) for file in files]
-        if all(frames > 1 for frames, _ in peeked) and len(set(peeked)) == len(files):
+        series = {uid for _, uid in peeked}
+        if len(series) == len(files) > 1 and all(frames > 1 for frames, _ in peeked):
             for file in files:
                 yield _Leaf((*parts, case_name(file)), file, dicom=True)
             return

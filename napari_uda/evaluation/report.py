@@ -18,6 +18,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+from napari_uda.data.patients import find_labels
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, structure_names
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -150,9 +151,10 @@ def evaluate_folders(
 ) -> Scores:
     """Score every case of a folder.
 
-    `LABELS/<case>.nii.gz` is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
+    `LABELS/<case>.nii.gz`, or the label map in the folder `LABELS/<case>`, is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
     `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
-    may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the same way. A label without prediction is refused, because
+    may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
+    same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
 
     Args:
@@ -188,7 +190,7 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     Returns:
         Case, prediction and label of every case, in order of the names.
     """
-    predicted, references = _volumes(predictions), _volumes(labels)
+    predicted, references = _volumes(predictions), _references(labels)
     if not references:
         raise InputError(
             f"{shown(labels)}: holds no label volumes; give the folder of the <case>.nii.gz labels"
@@ -221,11 +223,21 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     return pairs
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
+def _references(folder: Path) -> dict[str, Path]:
+    """Label maps by case: files, and those in folders of patients."""
+    _check_folder(folder)
+    return {case: path for case, path in find_labels(folder) if not path.is_dir()}
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(
             f"{shown(folder)}: is not a folder; give the folder that holds the volumes"
         )
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    _check_folder(folder)
     files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
     return {case_name(path): path for path in files if volume_suffix(path)}
 

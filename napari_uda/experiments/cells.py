@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.data.folder import Case
+from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
@@ -75,14 +75,13 @@ def _run_cell(
     if not _is_trained(run):
         _train(run, cell, on_progress, stop, lock)
     data, began = cell.config.data, time.monotonic()
-    cases = scored_cases(cell.score, data.placement, data.series)
+    cases = scored_cases(cell.score, series=data.series, placement=data.placement)
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
         if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
-            image = case.read_image()
-            found = predict(load(), image, reliability=cell.reliability, stop=stop)
+            found = predict(load(), case.read_image(), reliability=cell.reliability, stop=stop)
             found.save(run.predictions)
     if hasattr(run.config.method, "translator"):
         _translate(load, cases, translations(run.path), stop)
@@ -109,8 +108,7 @@ def _translate(
 
     for case in cases:
         if not (out / f"{case.name}_cycle.nii.gz").exists():
-            image = case.read_image()
-            translate(load(), image, stop=stop).save(out)
+            translate(load(), case.read_image(), stop=stop).save(out)
 
 
 def translations(run: Path) -> Path:
@@ -134,11 +132,9 @@ def score(
     """Score predictions and write the result of a cell, `scores.*` into `out` as well."""
     from napari_uda.evaluation.report import evaluate_folders
 
-    cases = scored_cases(folder)
-    assert cases[0].label is not None
     scores = evaluate_folders(
         predictions,
-        cases[0].label.parent,
+        DataFolder.open(folder).label_folder,
         protocol=protocol,
         placement=placement,
         on_progress=lambda done, total: on_progress("score", done, total),

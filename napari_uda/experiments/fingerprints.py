@@ -14,7 +14,7 @@ from napari_uda.experiments.spec import DataSet
 _HASH_LETTERS = 16
 
 
-def scored_cases(folder: Path, placement: Placement = "auto", series: str = "") -> list[Case]:
+def scored_cases(folder: Path, *, series: str = "", placement: Placement = "auto") -> list[Case]:
     """The labelled cases of a data folder.
 
     Args:

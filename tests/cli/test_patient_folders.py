@@ -77,6 +77,28 @@ def test_predict_reads_what_it_can_and_names_the_rest(
     assert nib.load(out / "p2_S1_labels.nii.gz").shape == (SIDE, SIDE, 6)
 
 
+def test_evaluate_finds_the_labels_of_patients(
+    command: Command, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Label maps scored against themselves; a patient without one is not scored."""
+    for number in range(2):
+        patient, label = tmp_path / "scans" / f"p{number}", f"target_{number}.nii.gz"
+        patient.mkdir(parents=True)
+        shutil.copy(two_domains[1] / "images" / label, patient / "image.nii.gz")
+        shutil.copy(two_domains[1] / "labels" / label, patient / "label.nii.gz")
+        (tmp_path / "out").mkdir(exist_ok=True)
+        shutil.copy(patient / "label.nii.gz", tmp_path / "out" / f"p{number}_labels.nii.gz")
+    (tmp_path / "scans" / "p9").mkdir()
+    given = (tmp_path / "out", tmp_path / "scans", "--out", tmp_path / "scores")
+    code, said = command("evaluate", *given)
+    assert code == 0, said
+    rows = (tmp_path / "scores" / "scores.csv").read_text().splitlines()
+    columns = rows[0].split(",")
+    found = [dict(zip(columns, row.split(","), strict=True)) for row in rows[1:]]
+    assert {row["case"] for row in found} == {"p0", "p1"}
+    assert {float(row["dice"]) for row in found if row["state"] == "both"} == {1.0}
+
+
 @pytest.mark.parametrize("name", ["predict", "adapt"])
 def test_one_series_of_every_patient(
     command: Command, name: str, tiny_run: Run, hospital: Path, tmp_path: Path

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from dicom_files import (
     write_slice,
     write_slices,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGLosslessSV1, RLELossless
 
@@ -466,6 +469,34 @@ def test_files_without_a_preamble_are_read(tmp_path: Path) -> None:
         dataset.save_as(folder / f"IM{number}", implicit_vr=True, little_endian=True)
         file.unlink()
     np.testing.assert_array_equal(read_volume(folder).array, planes(2))
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    place=st.integers(128, 10_000),
+    piece=st.binary(min_size=1, max_size=6),
+    frames=st.booleans(),
+    cut=st.booleans(),
+)
+def test_any_damaged_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, piece: bytes, frames: bool, cut: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    file = folder / "a.dcm"
+    if frames:
+        write_frames(file, planes(3), [6.0, 0.0, 3.0], [{**echo(1), **scaled(2)}] * 3)
+    else:
+        write_slice(file, planes(1)[0], 0.0)
+    content = bytearray(file.read_bytes())
+    place %= len(content)
+    content[place : place + len(piece)] = piece
+    file.write_bytes(content[: place + 1] if cut else content)
+    with suppress(InputError):
+        volume = read_volume(folder)
+        assert volume.array.ndim == 3
+        assert np.isfinite(volume.affine).all()
+        return
+    assert refused(folder)
 
 
 # encodings

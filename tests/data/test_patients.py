@@ -8,7 +8,7 @@ from dicom_files import echo, planes, write_frames, write_slices
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder, find_cases, find_volumes
-from napari_uda.data.patients import Case, find_patients
+from napari_uda.data.patients import Case, find_labels, find_patients
 from napari_uda.data.volume import Volume, write_volume
 
 
@@ -119,11 +119,11 @@ def test_files_of_many_frames_are_cases(tmp_path: Path) -> None:
 def test_files_of_many_frames_that_share_a_series_are_one_volume(tmp_path: Path) -> None:
     """Concatenations: a long file that the scanner has split."""
     write_frames(tmp_path / "p" / "1.dcm", planes(2), [0.0, 3.0])
-    write_frames(tmp_path / "p" / "2.dcm", planes(2), [6.0, 9.0])
+    write_frames(tmp_path / "p" / "2.dcm", planes(3), [6.0, 9.0, 12.0])
     (case,) = find_cases([tmp_path / "p"])[0].cases
     assert case.name == "p"
     volume = case.read_image()
-    np.testing.assert_array_equal(volume.array, planes(2)[[0, 1, 0, 1]])
+    np.testing.assert_array_equal(volume.array, planes(3)[[0, 1, 0, 1, 2]])
     assert volume.spacing_mm[0] == 3.0
 
 
@@ -174,6 +174,20 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
     assert find_volumes([tmp_path / "d"]) == [tmp_path / "d" / "p1" / "image.nii.gz"]
 
 
+def test_labels_of_patients_are_found(tmp_path: Path) -> None:
+    """In a folder of label maps the only volume, elsewhere what is named so."""
+    for root in ("labels", "scans"):
+        write_nifti(tmp_path / root / "p1" / "anything.nii.gz")
+        write_nifti(tmp_path / root / "p2" / "image.nii.gz")
+        write_nifti(tmp_path / root / "p2" / "image_seg.nii.gz")
+        write_nifti(tmp_path / root / "p3.nii.gz")
+    labels, scans = (dict(find_labels(tmp_path / root)) for root in ("labels", "scans"))
+    assert labels["p1"] == tmp_path / "labels" / "p1" / "anything.nii.gz"
+    assert scans["p1"] == tmp_path / "scans" / "p1"
+    assert scans["p2"] == tmp_path / "scans" / "p2" / "image_seg.nii.gz"
+    assert list(labels) == list(scans) == ["p1", "p2", "p3"]
+
+
 # data folders
 
 
@@ -202,6 +216,7 @@ def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
         ("p1", tmp_path / "d" / "p1" / "seg.nii.gz"),
         ("p2", tmp_path / "d" / "p2" / "seg.nii.gz"),
     ]
+    assert folder.label_folder == tmp_path / "d"
     write_nifti(tmp_path / "d" / "p3.nii.gz")
     with pytest.raises(InputError, match="is no data folder, it holds neither images nor imagesTr"):
         DataFolder.open(tmp_path / "d")
