@@ -262,7 +262,10 @@ def _spacing(
             " (z, y, x)"
         )
     if grid is not None and not np.allclose(
-        spacing, grid.spacing_mm, rtol=0, atol=_SPACING_TOLERANCE_MM
+        spacing,
+        grid.spacing_mm,
+        rtol=0,
+        atol=min(_SPACING_TOLERANCE_MM, min(grid.spacing_mm) / 100),
     ):
         raise InputError(
             f"{_of(case)}spacing_mm {spacing} contradicts the volume's {grid.spacing_mm}; leave it out"

@@ -369,9 +369,12 @@ def test_every_training_file_is_read_once(
     opened: list[Path] = []
     for name in ("read_volume", "read_labels"):
         read = getattr(dataset, name)
-        monkeypatch.setattr(
-            dataset, name, lambda path, read=read: opened.append(path) or read(path)
-        )
+
+        def noted(path: Path, read: Any = read, **options: Any) -> Any:
+            opened.append(path)
+            return read(path, **options)
+
+        monkeypatch.setattr(dataset, name, noted)
     config = small_config(method, source, target, data={"cache_gib": budget_gib})
     data = load_training_data(config, METHODS[method], cache=tmp_path / "cache")
     assert sorted(opened) == sorted(set(opened))
@@ -396,9 +399,9 @@ def test_target_labels_are_read_by_target_supervised_alone(
     opened: list[Path] = []
     read_labels = dataset.read_labels
 
-    def watched(path: Path) -> Any:
+    def watched(path: Path, **options: Any) -> Any:
         opened.append(Path(path))
-        return read_labels(path)
+        return read_labels(path, **options)
 
     run = _new(tmp_path / "run", small_config(method, source, target, steps=1))
     monkeypatch.setattr(dataset, "read_labels", watched)
