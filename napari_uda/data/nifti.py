@@ -449,7 +449,7 @@ def _header_for(
         header["vox_offset"], header["magic"] = 352, b"n+1"
         header.set_qform(affine, qform_code)
         header.set_sform(affine if sform_code else None, sform_code)
-        if _forms_apart(header, sides) < 1e-3:
+        if _forms_apart(header, sides) < min(1e-3, min(spacing_mm(affine)) / 100):
             headers.append(header)
     for header in headers:
         usable = not int(header["qform_code"]) or _qform(header) is not None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SliceAxis = Literal["auto", "z", "y", "x"]
 _AXES = "zyx"
+_FINE_MM = 0.1
 
 
 class SliceGrid(Config):
@@ -89,13 +90,14 @@ def choose_pixel_mm(
         size: side of the window in pixels.
 
     Returns:
-        Millimetres, rounded to a hundredth.
+        Millimetres, rounded up to a hundredth; below a tenth, as of micro-CT, to a ten-thousandth.
     """
     inside = [i for i in range(3) if i != axis]
     spacing = np.asarray(spacings_mm, dtype=float)[:, inside]
     extent = (np.asarray(shapes, dtype=float)[:, inside] * spacing).max(axis=1)
     pixel = max(float(np.median(spacing)), float(np.median(extent)) / size)
-    return math.ceil(pixel * 100 - 1e-6) / 100
+    parts = 100 if pixel >= _FINE_MM else 10_000
+    return math.ceil(pixel * parts - 1e-6) / parts
 
 
 def resample_plane(image: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from napari_uda.evaluation.overlap import Labels
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Volume
+
+_logger = logging.getLogger(__name__)
 
 _MAX_LABEL = 255
 _SPACING_TOLERANCE_MM = 1e-3
@@ -65,6 +68,7 @@ class Pair:
         affine: `(4, 4)` voxel index (x, y, z, 1) to RAS+ millimetres; None for bare arrays.
         names: label to structure name, background left out.
         entropy: `(Z, Y, X)` in [0, 1], or None.
+        notes: what is worth knowing about the two grids, one sentence each.
     """
 
     case: str
@@ -74,6 +78,7 @@ class Pair:
     affine: NDArray[np.float64] | None
     names: dict[int, str]
     entropy: NDArray[np.floating] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def lattice(self) -> Lattice:
@@ -118,7 +123,10 @@ def read_pair(
     sides = _read_side(prediction, "prediction"), _read_side(reference, "reference")
     segmented = prediction.case if isinstance(prediction, PredictionLike) else ""
     case = case or segmented or sides[1].case or sides[0].case
-    grid, expected = _common_grid(*sides, case)
+    notes: list[str] = []
+    grid, expected = _common_grid(*sides, case, notes)
+    for note in notes:
+        _logger.warning("%s", note)
     spacing = _spacing(spacing_mm, grid, case)
     entropy = sides[0].entropy if entropy is None else entropy
     if entropy is not None and entropy.shape != expected.shape:
@@ -135,6 +143,7 @@ def read_pair(
         affine=None if grid is None else grid.affine,
         names={int(value): str(name) for value, name in found.items() if int(value) != 0},
         entropy=entropy,
+        notes=tuple(notes),
     )
 
 
@@ -216,7 +225,7 @@ def _read_side(source: Scorable, what: str) -> _Side:
 
 
 def _common_grid(
-    prediction: _Side, reference: _Side, case: str
+    prediction: _Side, reference: _Side, case: str, notes: list[str]
 ) -> tuple[Volume | None, NDArray[np.generic]]:
     """The grid both sides share, the prediction's when both have one; and the reference on it."""
     if prediction.grid is not None and reference.grid is not None:
@@ -224,7 +233,7 @@ def _common_grid(
 
         expected = reference.grid.with_array(reference.array)
         try:
-            return prediction.grid, on_grid_of(expected, prediction.grid).array
+            return prediction.grid, on_grid_of(expected, prediction.grid, notes.append).array
         except InputError as error:
             raise InputError(
                 f"{_of(case)}prediction and reference do not match, {error}"
@@ -253,7 +262,10 @@ def _spacing(
             " (z, y, x)"
         )
     if grid is not None and not np.allclose(
-        spacing, grid.spacing_mm, rtol=0, atol=_SPACING_TOLERANCE_MM
+        spacing,
+        grid.spacing_mm,
+        rtol=0,
+        atol=min(_SPACING_TOLERANCE_MM, min(grid.spacing_mm) / 100),
     ):
         raise InputError(
             f"{_of(case)}spacing_mm {spacing} contradicts the volume's {grid.spacing_mm}; leave it out"

@@ -88,4 +88,4 @@ def test_the_data_check_and_the_benchmark_read_as_training_does(
     folder = two_placements(two_domains[0], tmp_path / "source")
     assert check_folder(folder, labelled=True).is_fatal
     assert not check_folder(folder, labelled=True, placement="qform").is_fatal
-    assert {case.placement for case in scored_cases(folder, "sform")} == {"sform"}
+    assert {case.placement for case in scored_cases(folder, placement="sform")} == {"sform"}

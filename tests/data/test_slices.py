@@ -53,6 +53,9 @@ def test_slices_are_cut_across_the_coarsest_median_spacing(named, spacings, axis
         ([(9, 100, 80)], [(5.0, 1.5, 1.5)], 64, 2.35),
         # 150 mm over 128 pixels = 1.17 mm would invent detail: the voxels' 1.5 mm stay
         ([(9, 100, 80)], [(5.0, 1.5, 1.5)], 128, 1.5),
+        # micro-CT: 20 and 12.3 micrometres are not rounded to 20 and 20
+        ([(9, 100, 80)], [(0.04, 0.02, 0.02)], 128, 0.02),
+        ([(9, 100, 80)], [(0.0246, 0.0123, 0.0123)], 128, 0.0123),
         # extents 100, 200 and 400 mm: the median slice fits, the largest is cropped
         ([(3, 100, 9), (3, 200, 9), (3, 400, 9)], [(5.0, 1.0, 1.0)] * 3, 100, 2.0),
     ],

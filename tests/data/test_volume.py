@@ -322,6 +322,15 @@ def test_shears_leave_the_qform_unset(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").affine, affine)
 
 
+def test_shears_of_small_voxels_leave_the_qform_unset_too(tmp_path: Path) -> None:
+    """What a qform cannot hold moves the last voxel by 0.0008 mm, which is 4 % of it."""
+    affine = np.diag([0.02, 0.02, 0.02, 1.0])
+    affine[0, 2] = 0.0001
+    write_volume(tmp_path / "a.nii", Volume(numbered((9, 9, 9)), affine))
+    header = nib.load(tmp_path / "a.nii").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 0)
+
+
 @pytest.mark.parametrize(("given_type", "stored"), [("bool", "uint8"), ("float16", "float32")])
 def test_types_nifti_lacks_are_widened(tmp_path: Path, given_type: str, stored: str) -> None:
     array = np.array([[[0, 1, 1]]], given_type)

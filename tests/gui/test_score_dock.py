@@ -236,6 +236,18 @@ def test_export_writes_the_tables(scored: ScoreDock, tmp_path: Path, qtbot: QtBo
     qtbot.waitUntil(lambda: not _running(), timeout=WAIT_MS)
 
 
+def test_a_grid_that_is_a_hundredth_of_a_voxel_off_is_told(
+    dock: ScoreDock, qtbot: QtBot, reference: Volume
+) -> None:
+    affine = reference.affine.copy()
+    affine[2, 3] += 0.01  # of 1.5 mm, the smallest side
+    shifted = Volume(reference.array, affine, "shifted")
+    (layer,) = add_data(dock.viewer, *layer_data(shifted, "reference", NAMES))
+    dock.choices.references.choose(layer)
+    score(dock, qtbot)
+    assert " lie up to 0.01 mm apart, 0.7% of a voxel; they are taken" in dock.status.text()
+
+
 def test_other_grid_is_refused_in_one_sentence(
     dock: ScoreDock,
     qtbot: QtBot,

@@ -35,7 +35,6 @@ from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.methods.registry import METHODS, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
-from napari_uda.training import load as dataset
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import Progress
 
@@ -396,14 +395,14 @@ def test_target_labels_are_read_by_target_supervised_alone(
     for file in (target / "labels").iterdir():
         file.write_bytes(b"unreadable")
     opened: list[Path] = []
-    read_labels = dataset.read_labels
+    read_labels = volume.read_labels
 
-    def watched(path: Path) -> Any:
+    def watched(path: Path, **options: Any) -> Any:
         opened.append(Path(path))
-        return read_labels(path)
+        return read_labels(path, **options)
 
     run = _new(tmp_path / "run", small_config(method, source, target, steps=1))
-    monkeypatch.setattr(dataset, "read_labels", watched)
+    monkeypatch.setattr(volume, "read_labels", watched)
     if "target_labels" in METHODS[method].needs:
         with pytest.raises(InputError, match="target_0"):
             _train(run)

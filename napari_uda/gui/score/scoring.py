@@ -66,6 +66,7 @@ class LayerScores:
         shape: shape of the layer.
         spacing_mm: voxel size along the layer's axes.
         lattice: how the voxels of the file's grid lie to each other.
+        notes: what is worth knowing about the grids of prediction and reference.
     """
 
     name: str
@@ -78,6 +79,7 @@ class LayerScores:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     lattice: Lattice
+    notes: tuple[str, ...] = ()
 
     @property
     def case(self) -> str:
@@ -237,6 +239,7 @@ def score_layers(
         shape=tuple(prediction.data.shape),
         spacing_mm=spacing,
         lattice=pair.lattice,
+        notes=pair.notes,
     )
 
 
