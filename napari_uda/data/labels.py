@@ -61,12 +61,15 @@ def to_labels(
     """
     if array.dtype in (np.uint8, np.bool_):
         return array.view(np.uint8), None
-    whole, wrong = to_whole(array, value_step)
-    with np.errstate(invalid="ignore"):
-        labels = whole.astype(np.uint8)
-    outside = labels != whole
-    if outside.any():
-        return labels, float(array[outside].flat[0])
+    labels, wrong = np.empty(array.shape, np.uint8), None
+    planes = ((array, labels),) if array.ndim < 2 else zip(array, labels, strict=True)
+    for given, found in planes:  # slice by slice: a volume may fill half of the memory
+        whole, none = to_whole(given, value_step)
+        with np.errstate(invalid="ignore"):
+            found[...] = whole.astype(np.uint8)
+        outside = found != whole
+        if wrong is None:
+            wrong = float(given[outside].flat[0]) if outside.any() else none
     return labels, wrong
 
 
