@@ -21,7 +21,9 @@ GUI_LIBRARIES = {
 OPTIONAL_LIBRARIES = {
     "matplotlib", "monai", "medpy", "surface_distance", "submitit", "skimage", "pytest",
 }  # fmt: skip
-HEAVY_LIBRARIES = {"torch", "scipy", "nibabel", "SimpleITK", "pydantic", "tyro", "numpy"}
+HEAVY_LIBRARIES = {
+    "torch", "scipy", "nibabel", "SimpleITK", "pydicom", "pydantic", "tyro", "numpy",
+}  # fmt: skip
 PACKAGE = Path(napari_uda.__file__).parent
 
 FLOORS = (

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from napari_uda.cli.arguments import Paths, RunFolder, take_option
+from napari_uda.cli.arguments import Paths, Placement, RunFolder, take_option
 from napari_uda.cli.terminal import say_beside_bar, stop_on_signal
 from napari_uda.cli.usage import parse_call
 from napari_uda.cli.volumes import different_cases, volume_by_volume
 from napari_uda.training.adapt_config import DEFAULT_METHOD, AdaptConfig, build_adapt_config
 
 if TYPE_CHECKING:
+    from napari_uda.data.patients import Case
     from napari_uda.training.adapt import Adaptation
 
 _PROGRAM = "napari-uda adapt"
@@ -45,6 +46,8 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
         images: Paths,
         out: Path,
         config: Annotated[AdaptConfig, tyro.conf.arg(name="")] = default,
+        series: str = "",
+        placement: Placement = "auto",
     ) -> None:
         """Adapt a run to volumes and segment them before and after; the run is not changed.
 
@@ -53,24 +56,27 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
 
         Args:
             run: run folder of a trained model.
-            images: volumes, DICOM folders, or folders of volumes.
+            images: volumes, DICOM folders, or folders of volumes or of patients.
             out: folder for `before/`, `after/` (with files as those of predict) and `<case>_adaptation.json`.
             config: how it is adapted.
+            series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
+            placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
         """
-        _adapt(run, images, out, config)
+        _adapt(run, different_cases(images, series, placement), out, config)
 
     adapt.__doc__ = (adapt.__doc__ or "").format(method=DEFAULT_METHOD)
     return adapt
 
 
-def _adapt(run: Path, images: tuple[Path, ...], out: Path, config: AdaptConfig) -> None:
+def _adapt(run: Path, cases: list[Case], out: Path, config: AdaptConfig) -> None:
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import adapt
 
     opened = Run.open(run)
 
-    def work(files: Path | list[Path], stop: threading.Event) -> list[Adaptation]:
-        return adapt(opened, files, config, stop=stop)
+    def work(given: Case | list[Case], stop: threading.Event) -> list[Adaptation]:
+        volumes = [case.read_image() for case in (given if isinstance(given, list) else [given])]
+        return adapt(opened, volumes, config, stop=stop)
 
     def save(found: list[Adaptation]) -> None:
         for adaptation in found:
@@ -78,8 +84,8 @@ def _adapt(run: Path, images: tuple[Path, ...], out: Path, config: AdaptConfig) 
             say_beside_bar(adaptation.summary())
 
     if not config.together:
-        volume_by_volume(images, work, save, "adapt", "adapted to")
+        volume_by_volume(cases, work, save, "adapt", "adapted to")
         return
     with stop_on_signal() as stop:
-        found = work(different_cases(images), stop)
+        found = work(cases, stop)
     save(found)

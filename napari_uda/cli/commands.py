@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from napari_uda.cli.arguments import Folder, Paths, RunFolder, SpecFile
+from napari_uda.cli.arguments import Folder, Paths, Placement, RunFolder, SpecFile
 from napari_uda.cli.terminal import complain, counted, progress_bar, step_bar, stop_on_signal
 from napari_uda.cli.volumes import adapt, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
@@ -24,6 +24,7 @@ def evaluate(
     labels: Folder,
     out: Path,
     protocol: str = "recommended",
+    placement: Placement = "auto",
 ) -> None:
     """Score predictions against labels: scores.csv, scores.json and slices.csv.
 
@@ -32,10 +33,11 @@ def evaluate(
         labels: folder with `<case>.nii.gz`.
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.evaluation.report import evaluate_folders
 
-    scores = evaluate_folders(predictions, labels, protocol=protocol)
+    scores = evaluate_folders(predictions, labels, protocol=protocol, placement=placement)
     scores.write(out)
     print(scores.table())
 
@@ -181,7 +183,9 @@ def convert(
     print(*folders, sep="\n")
 
 
-def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None:
+def tags(
+    run: RunFolder, folder: Folder, out: Path, areas: bool = False, placement: Placement = "auto"
+) -> None:
     """Write down which structures each slice of labelled volumes contains, as weak labels for sfda.
 
     Args:
@@ -189,6 +193,7 @@ def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None
         folder: data folder with labels.
         out: JSON file to write.
         areas: also write how large each structure is, to see what sfda reaches when it knows the true sizes.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.data.folder import DataFolder
     from napari_uda.data.weak_labels import make_weak_labels
@@ -196,7 +201,8 @@ def tags(run: RunFolder, folder: Folder, out: Path, areas: bool = False) -> None
 
     facts = Run.open(run).facts
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"
-    make_weak_labels(DataFolder.open(folder), facts.labels, facts.grid, kind).write(out)
+    opened = DataFolder.open(folder, placement=placement)
+    make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)
     print(out)
 
 
@@ -212,12 +218,13 @@ def methods() -> None:
         print(line.rstrip())
 
 
-def show(paths: Paths, screenshot: Path | None = None) -> None:
+def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
     """Open napari with volumes, predictions or runs.
 
     Args:
         paths: volumes, prediction files, folders of them, or run folders.
         screenshot: file for a picture of the window, which is then closed.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     if not paths:
         raise InputError("there is nothing to show; give volumes, predictions, or a run folder")
@@ -228,7 +235,7 @@ def show(paths: Paths, screenshot: Path | None = None) -> None:
         )
     from napari_uda.gui.launch import open_viewer
 
-    open_viewer(paths, screenshot=screenshot)
+    open_viewer(paths, screenshot=screenshot, placement=placement)
 
 
 def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:

@@ -45,6 +45,12 @@ def train(given: list[str]) -> None:
         return
     run_dir, rest = take_option(rest, "--run-dir")
     recipe, rest = take_option(rest, "--recipe")
+    series, rest = take_option(rest, "--series")  # as every command that reads images has it
+    if series is not None:
+        rest += ["--data.series", series]
+    placement, rest = take_option(rest, "--placement")  # as every command that reads images has it
+    if placement is not None:
+        rest += ["--data.placement", placement]
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())

@@ -16,7 +16,8 @@ import numpy as np
 from napari_uda.convert.files import natural, nothing_found, walk
 from napari_uda.convert.layout import FoundCase
 from napari_uda.core.errors import InputError
-from napari_uda.data.itk import order_along_normal, read_dicom_files, read_png
+from napari_uda.data.dicom import read_dicom_files
+from napari_uda.data.itk import read_png
 from napari_uda.data.volume import Volume
 
 _SLICE = re.compile(
@@ -61,8 +62,7 @@ def _found(domain: str, number: str, files: list[Path]) -> FoundCase:
 
 
 def _read(title: str, images: list[Path], labels: list[Path]) -> tuple[Volume, Volume]:
-    order = order_along_normal([str(file) for file in images], title)
-    array, affine = read_dicom_files([str(images[index]) for index in order], title)
+    array, affine, order = read_dicom_files(images, title)
     planes = np.empty(array.shape, np.uint8)
     for z, index in enumerate(order):
         plane = read_png(labels[index])

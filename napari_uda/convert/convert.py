@@ -11,7 +11,8 @@ from napari_uda.convert.layout import Domain, FoundCase, layout
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import check_new_folder, shown, whole_folder
 from napari_uda.data.folder import write_dataset_json
-from napari_uda.data.volume import describe_grid_difference, write_volume
+from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.volume import write_volume
 
 
 def convert(
@@ -143,13 +144,14 @@ def _write_case(folder: Path, case: FoundCase, domain: Domain, ignore_label_geom
     labels = codes.with_array(domain.to_labels(codes.array, case.label))
     if ignore_label_geometry and labels.array.shape == image.array.shape:
         labels = image.with_array(labels.array)
-    difference = describe_grid_difference(image, labels)
-    if difference:
+    try:
+        labels = on_grid_of(labels, image)
+    except InputError as error:
         hint = (
             ", or pass --ignore-label-geometry if only the header of the label map is wrong"
             if labels.array.shape == image.array.shape
             else ""
         )
-        raise InputError(f"{difference}{hint}")
+        raise InputError(f"{error}{hint}") from error
     write_volume(folder / "images" / f"{case.name}.nii.gz", image)
     write_volume(folder / "labels" / f"{case.name}.nii.gz", image.with_array(labels.array))

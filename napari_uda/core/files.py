@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,12 @@ from napari_uda.core.errors import InputError, reason
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+NNUNET_IMAGES = ("imagesTr", "imagesTs", "imagesVal")
+FIRST_CHANNEL = "_0000"
+"""What nnU-Net appends to the name of a case in the name of its first image."""
+DICOM_SUFFIXES = (".dcm", ".ima")
+
+_PREAMBLE = 128
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -27,7 +34,30 @@ def volume_suffix(path: str | os.PathLike[str]) -> str:
 def case_name(path: str | os.PathLike[str]) -> str:
     """The case a volume file holds: its file name without the suffix of its format."""
     name = Path(path).name or Path(path).resolve().name
-    return name[: len(name) - len(volume_suffix(path))]
+    dicom = next((suffix for suffix in DICOM_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(volume_suffix(path) or dicom)]
+
+
+def begins_as_dicom(file: Path) -> bool:
+    """Whether a file begins as DICOM files do, with or without their preamble.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(_PREAMBLE + 4)
+    if start[_PREAMBLE:] == b"DICM":
+        return True
+    if len(start) < _PREAMBLE + 4:
+        return False
+    group, element = struct.unpack("<HH", start[:4])
+    return group in (2, 8) and element <= 0x18  # identity comes first; nothing else begins so
+
+
+def case_of_image(path: str | os.PathLike[str]) -> str:
+    """The case an image belongs to: in nnU-Net's image folders without the number of its first channel."""
+    name = case_name(path)
+    return name.removesuffix(FIRST_CHANNEL) if Path(path).parent.name in NNUNET_IMAGES else name
 
 
 def shown(path: str | os.PathLike[str]) -> str:

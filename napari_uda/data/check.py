@@ -6,10 +6,12 @@ only where training reads them.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.volume import Placement, Volume
 
 OnProgress = Callable[[int, int], None]
 
@@ -118,6 +121,8 @@ def check_folder(
     *,
     labelled: bool,
     names: Mapping[str, int] | None = None,
+    series: str = "",
+    placement: Placement = "auto",
     on_progress: OnProgress | None = None,
     stop: threading.Event | None = None,
 ) -> DomainReport:
@@ -127,6 +132,8 @@ def check_folder(
         path: the data folder.
         labelled: whether training reads its labels; without, no label map is opened.
         names: structure names and values that replace those of `dataset.json`; empty for none.
+        series: which DICOM volumes are read where a patient has several.
+        placement: which of sform and qform training trusts where a NIfTI file has both.
         on_progress: called after each case with the number done and the number of all.
         stop: when set, the check ends after the current case.
 
@@ -134,7 +141,7 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path)
+        folder = DataFolder.open(path, series=series, placement=placement)
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []
@@ -147,6 +154,8 @@ def check_folder(
             on_progress(index + 1, len(folder.cases))
     label_count = sum(case.label is not None for case in folder.cases)
     problems: list[Problem] = []
+    if folder.passed_over:
+        problems.append(Problem("", f"{shown(path)}: {folder.notes()}"))
     if labelled and not label_count:
         problems.append(
             Problem(
@@ -200,19 +209,48 @@ class _Checked:
 
 def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
     """Read one case; a file that cannot be read is a problem, not the end."""
+    problems: list[Problem] = []
     try:
-        image = read_volume(case.image)
+        with _heard(shown(case.image), problems):
+            image = case.read_image()
     except InputError as error:
         return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
     labels = None
-    problems: tuple[Problem, ...] = ()
     if labelled and case.label is not None:
+        file = f"labels/{shown(case.label)}"
         try:
-            labels = read_labels(case.label)
+            with _heard(file, problems):
+                labels = case.read_labels()
         except InputError as error:
-            problems = (Problem(f"labels/{shown(case.label)}", str(error), fatal=True),)
+            problems.append(Problem(file, str(error), fatal=True))
     checked = _check_volumes(case.name, image, labels, most)
-    return _Checked(checked.case, checked.sample, problems + checked.problems)
+    return _Checked(checked.case, checked.sample, (*problems, *checked.problems))
+
+
+@contextmanager
+def _heard(file: str, problems: list[Problem]) -> Iterator[None]:
+    """Take what reading a file warns of (a guessed orientation, an unknown unit) into the findings."""
+    listener = _Listener()
+    logger = logging.getLogger("napari_uda.data")
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        problems += [Problem(file, sentence) for sentence in listener.sentences]
+
+
+class _Listener(logging.Handler):
+    """Collects the warnings of the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.sentences: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.sentences.append(record.getMessage())
 
 
 def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -> _Checked:
@@ -227,10 +265,13 @@ def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -
         )
     voxels = None
     if labels is not None:
-        difference = describe_grid_difference(image, labels)
-        if difference:
-            sentence = f"labels of {name} do not lie on the image's grid: {difference}"
+        near: list[str] = []
+        try:
+            labels = on_grid_of(labels, image, near.append)
+        except InputError as error:
+            sentence = f"labels of {name} do not lie on the image's grid: {error}"
             problems.append(Problem(name, sentence, fatal=True))
+        problems += [Problem(name, f"labels of {name}: {sentence}") for sentence in near]
         counts = np.bincount(labels.array.ravel(order="K"), minlength=1)
         voxels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
         if not set(voxels) - {0}:

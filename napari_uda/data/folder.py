@@ -1,7 +1,8 @@
 """Data folders: which images and label maps belong together, and what the labels are called.
 
-Two layouts are read as they are: the contract's (`images/`, `labels/`, optional `dataset.json`) and
-nnU-Net raw (`imagesTr/<case>_0000.nii.gz`, `labelsTr/<case>.nii.gz`, `dataset.json`).
+Three layouts are read as they are: the contract's (`images/`, `labels/`, optional `dataset.json`),
+nnU-Net raw (`imagesTr/<case>_0000.nii.gz`, `labelsTr/<case>.nii.gz`, `dataset.json`), and folders of
+patients (`<case>/image.nii.gz` with `<case>/label.nii.gz` beside it, or `<case>/` with DICOM files).
 """
 
 from __future__ import annotations
@@ -9,29 +10,31 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     VOLUME_SUFFIXES,
     atomic_file,
     case_name,
+    case_of_image,
     shown,
     volume_suffix,
 )
+from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
+
+__all__ = ["Case", "DataFolder", "find_cases", "find_volumes", "write_dataset_json"]
+
+Item = TypeVar("Item", Case, Path)
+
+if TYPE_CHECKING:
+    from napari_uda.data.nifti import Placement
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image and, where there is one, its label map."""
-
-    name: str
-    image: Path
-    label: Path | None
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,32 @@ class DataFolder:
     modality: str
     """As `dataset.json` says it ("CT", "MR", ...), or ""."""
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> DataFolder:
-        """List a data folder of either layout.
+    passed_over: tuple[str, ...] = ()
+    """What lies there and cannot be used, each with why."""
 
-        Hidden files (`.DS_Store`, `._case.nii.gz`) and files of other types are ignored. A subfolder of
-        `images` is a case stored as a DICOM series.
+    @property
+    def label_folder(self) -> Path:
+        """Where the label maps lie: in `labels`, or beside the images."""
+        named = (self.path / name for name in ("labels", "labelsTr", "images", "imagesTr"))
+        return next((folder for folder in named if folder.is_dir()), self.path)
+
+    def notes(self) -> str:
+        """What was passed over, or ""."""
+        return passed_over_text(self.passed_over)
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+    ) -> DataFolder:
+        """List a data folder of any layout.
+
+        Hidden files (`.DS_Store`, `._case.nii.gz`) are ignored, and so are files of other types. A
+        subfolder of `images` is a patient: see `find_patients`.
+
+        Args:
+            path: the folder.
+            series: takes those DICOM volumes only that it fits; "" takes all.
+            placement: which of sform and qform the cases trust where a NIfTI file has both.
 
         Raises:
             InputError: no such folder, no images, several channels, two images of one case, labels
@@ -60,57 +83,109 @@ class DataFolder:
         folder = Path(path)
         try:
             images, labels, nnunet = _subfolders(folder)
-            image_files, label_files = _volumes(images), _volumes(labels)
+            found = find_patients(images, series)
+            references: dict[str, Path] = {}
+            if labels != images and labels.exists():
+                references = _by_case(find_labels(labels), labels)
         except OSError as error:
             raise InputError(
                 f"{shown(folder)}: cannot be read ({reason(error)}); check the folder"
             ) from error
-        named = _by_case(((_image_case(file, nnunet), file) for file in image_files), images)
+        if images == folder and not _are_patients(found, folder):
+            raise InputError(
+                f"{shown(folder)}: is no data folder, it holds neither images nor imagesTr nor folders of patients; "
+                "put the volumes into a subfolder named images"
+            )
+        named = _by_case(
+            ((_image_case(case.image, case.name, nnunet), case) for case in found.cases), images
+        )
         if not named:
             raise InputError(
                 f"{shown(folder)}: {images.name} holds no volume; put files named <case>"
                 f"{'_0000' if nnunet else ''}.nii.gz there (known types: {', '.join(VOLUME_SUFFIXES)})"
             )
-        references = _by_case(((case_name(file), file) for file in label_files), labels)
-        _check_paired(named.keys(), references.keys(), images, labels)
+        if labels != images:
+            _check_paired(named.keys(), references.keys(), images, labels)
         cases = tuple(
-            Case(name, image, references.get(name)) for name, image in sorted(named.items())
+            replace(case, name=name, label=references.get(name, case.label), placement=placement)
+            for name, case in sorted(named.items())
         )
         values, modality = _read_dataset_json(folder / "dataset.json")
-        return cls(folder, cases, values, modality)
+        return cls(folder, cases, values, modality, found.passed_over)
 
 
-def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Volume files among `paths`: files as they are, folders of volumes opened up.
+def find_cases(
+    paths: Iterable[str | os.PathLike[str]], series: str = "", placement: Placement = "auto"
+) -> list[Found]:
+    """The volumes among `paths`, for each path: a file as it is, a folder with all that lies below it.
 
-    A folder with `images/` gives those images; a folder without any volume file is taken for a DICOM
-    series.
+    A folder with `images/` gives those images; one whose own files are DICOM slices is a series.
+
+    Args:
+        paths: files and folders.
+        series: takes those DICOM volumes only that it fits; "" takes all.
+        placement: which of sform and qform the cases trust where a NIfTI file has both.
+
+    Returns:
+        For each path its cases. Cases of different paths with one name are named by their folders, too.
 
     Raises:
-        InputError: a path does not exist, or nothing was given.
+        InputError: a path does not exist or holds no volume, or nothing was given.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
+    given = [Path(path) for path in paths]
+    found: list[Found] = []
+    for path in given:
         try:
-            found += _volumes_of(path)
+            found.append(_found_in(path, series))
         except OSError as error:
             raise InputError(
                 f"{shown(path)}: cannot be read ({reason(error)}); check the path"
             ) from error
     if not found:
         raise InputError("no volume is given; name files or folders")
-    return found
+    names = Counter(name for one in found for name in {case.name for case in one.cases})
+    return [
+        replace(
+            one,
+            cases=tuple(
+                replace(_apart(case, path, one, names), placement=placement) for case in one.cases
+            ),
+        )
+        for path, one in zip(given, found, strict=True)
+    ]
 
 
-def _volumes_of(path: Path) -> list[Path]:
+def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files and DICOM folders of `find_cases`.
+
+    Raises:
+        InputError: as `find_cases`.
+    """
+    return [case.image for found in find_cases(paths) for case in found.cases]
+
+
+def _apart(case: Case, path: Path, found: Found, names: Mapping[str, int]) -> Case:
+    """The case, named by its folder where its own name comes twice."""
+    folder = case_name(path)
+    if names[case.name] == 1 or not path.is_dir() or case.name == folder:
+        return case
+    return replace(case, name=folder if len(found.cases) == 1 else f"{folder}_{case.name}")
+
+
+def _found_in(path: Path, series: str) -> Found:
     """The file itself, or the volumes of a folder."""
     if not path.exists():
         raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
     if not path.is_dir():
-        return [path]
+        dicom = not volume_suffix(path)
+        return Found((Case(case_of_image(path), path, None, series if dicom else ""),), ())
     if (path / "images").is_dir() or (path / "imagesTr").is_dir():
-        return [case.image for case in DataFolder.open(path).cases]
-    return [file for file in _volumes(path) if volume_suffix(file)] or [path]
+        folder = DataFolder.open(path, series=series)
+        return Found(folder.cases, folder.passed_over)
+    found = find_patients(path, series, shorten=True)
+    if found.cases:
+        return found
+    return Found((Case(case_name(path), path, None, series),), found.passed_over)
 
 
 def _subfolders(folder: Path) -> tuple[Path, Path, bool]:
@@ -129,30 +204,35 @@ def _subfolders(folder: Path) -> tuple[Path, Path, bool]:
             f"{shown(folder)}: holds both images and imagesTr; keep one of the two layouts"
         )
     if not contract and not nnunet:
-        raise InputError(
-            f"{shown(folder)}: is no data folder, it holds neither images nor imagesTr; "
-            "put the volumes into a subfolder named images"
-        )
+        inside = [
+            shown(entry)
+            for entry in sorted(folder.iterdir())
+            if (entry / "images").is_dir() or (entry / "imagesTr").is_dir()
+        ]
+        if inside:
+            raise InputError(
+                f"{shown(folder)}: is no data folder, it holds {len(inside)} of them ({', '.join(inside[:5])}); "
+                "name one of them"
+            )
+        return folder, folder, False
     ending = "Tr" if nnunet else ""
     return folder / f"images{ending}", folder / f"labels{ending}", nnunet
 
 
-def _volumes(folder: Path) -> list[Path]:
-    """Volume files and subfolders, without hidden ones; [] where the folder does not exist."""
-    if not folder.exists():
-        return []
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and (volume_suffix(entry) or entry.is_dir())
+def _are_patients(found: Found, folder: Path) -> bool:
+    """Whether everything lies in folders of patients, and not in the folder itself."""
+    return bool(found.cases) and all(
+        case.image != folder and (case.image.parent != folder or case.image.is_dir())
+        for case in found.cases
     )
 
 
-def _image_case(file: Path, nnunet: bool) -> str:
+def _image_case(file: Path, name: str, nnunet: bool) -> str:
     """The case an image belongs to; nnU-Net appends its channel, of which only the first is known."""
-    name = case_name(file)
     if not nnunet:
         return name
+    if volume_suffix(file):
+        name = case_name(file)  # with its channel
     match = _CHANNEL.fullmatch(name)
     if not match:
         raise InputError(
@@ -166,15 +246,20 @@ def _image_case(file: Path, nnunet: bool) -> str:
     return match["case"]
 
 
-def _by_case(files: Iterable[tuple[str, Path]], folder: Path) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for name, file in files:
+def _by_case(entries: Iterable[tuple[str, Item]], folder: Path) -> dict[str, Item]:
+    named: dict[str, Item] = {}
+    for name, entry in entries:
         if name in named:
+            first, second = (_shown_of(one) for one in (named[name], entry))
             raise InputError(
-                f"{folder.name}: {shown(named[name])} and {shown(file)} are both case {name}; keep one of them"
+                f"{folder.name}: {first} and {second} are both case {name}; keep one of them"
             )
-        named[name] = file
+        named[name] = entry
     return named
+
+
+def _shown_of(entry: Case | Path) -> str:
+    return shown(entry if isinstance(entry, Path) else entry.image)
 
 
 def _check_paired(

@@ -1,9 +1,13 @@
-"""What a voxel grid must be before its voxels are read: sizes, affine, spacing."""
+"""What a voxel grid must be before its voxels are read, and the lengths, areas and volumes on it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +18,10 @@ MAX_SIDE = 4096
 """Largest number of voxels along one axis."""
 MAX_BYTES = 2**31
 """Largest size of the voxels of one volume in bytes (1024 x 1024 x 1024 of int16)."""
-SPACING_RANGE_MM = (0.05, 50.0)
-"""Smallest and largest distance of neighbouring voxels."""
+SPACING_RANGE_MM = (0.005, 50.0)
+"""Smallest and largest distance of neighbouring voxels: micro-CT, and no metres taken for millimetres."""
+
+_ROUNDED_COSINE = 1e-5  # cosines of right angles in headers with five or more digits
 
 Affine = NDArray[np.float64]
 
@@ -24,6 +30,93 @@ def spacing_mm(affine: Affine) -> tuple[float, float, float]:
     """Distance of neighbouring voxels in millimetres, (z, y, x)."""
     x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
     return z, y, x
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """How voxels lie to each other, angles included: distances, areas and volumes follow from it alone.
+
+    The spacing is not enough: where the axes are not at right angles (a tilted gantry, a sheared sform), a
+    voxel is smaller than the product of its sides.
+    """
+
+    steps: tuple[tuple[float, ...], ...]
+    """The step along every array axis (z, y, x) as a vector in millimetres, in a frame that is turned with
+    the grid: a lower triangle, and on a right-angled grid the spacing on its diagonal."""
+
+    @classmethod
+    def of(cls, affine: Affine) -> Self:
+        """The lattice of an affine; angles that rounding alone can explain are right angles."""
+        steps = np.asarray(affine, np.float64)[:3, :3].T[::-1]
+        products = steps @ steps.T
+        lengths = np.asarray(spacing_mm(affine))
+        cosines = products / np.outer(lengths, lengths)
+        if np.abs(cosines - np.diag(np.diag(cosines))).max() <= _ROUNDED_COSINE:
+            return cls.right_angled(lengths.tolist())
+        return cls(_rows(np.linalg.cholesky(products)))
+
+    @classmethod
+    def right_angled(cls, spacing: Sequence[float]) -> Self:
+        """The lattice of axes at right angles, two or three of them."""
+        return cls(_rows(np.diag([float(step) for step in spacing])))
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """The steps as an array: `index @ matrix` is a place in millimetres."""
+        return np.array(self.steps, np.float64)
+
+    @cached_property
+    def is_right_angled(self) -> bool:
+        """Whether all axes are at right angles."""
+        return bool((self.matrix == np.diag(np.diag(self.matrix))).all())
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance of neighbouring voxels along every axis."""
+        if self.is_right_angled:
+            return tuple(float(step) for step in np.diag(self.matrix))
+        return tuple(float(length) for length in np.linalg.norm(self.matrix, axis=1))
+
+    @cached_property
+    def gaps_mm(self) -> tuple[float, ...]:
+        """Distance of neighbouring slices across every axis: at most the spacing."""
+        if self.is_right_angled:
+            return self.spacing_mm
+        normals = np.linalg.norm(np.linalg.inv(self.matrix), axis=0)
+        return tuple(float(1 / length) for length in normals)
+
+    @property
+    def cell(self) -> float:
+        """Volume of a voxel (mm³) of a lattice with three axes, area of a pixel (mm²) with two."""
+        return math.prod(row[axis] for axis, row in enumerate(self.steps))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in millilitres."""
+        return self.cell / 1000
+
+    def places(self, index: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Where voxels `(n, D)` lie, in millimetres from the first one, in the lattice's own frame."""
+        if self.is_right_angled:
+            return np.asarray(index * np.array(self.spacing_mm), np.float64)
+        return np.asarray(index @ self.matrix, np.float64)
+
+    def slice_across(self, axis: int) -> Lattice:
+        """The lattice of the pixels of a slice across an axis."""
+        if self.is_right_angled:
+            kept = [step for other, step in enumerate(self.spacing_mm) if other != axis]
+            return Lattice.right_angled(kept)
+        steps = np.delete(self.matrix, axis, axis=0)
+        return Lattice(_rows(np.linalg.cholesky(steps @ steps.T)))
+
+    def diagonal_mm(self, shape: Sequence[int]) -> float:
+        """Longest diagonal of an array of this shape, from outer edge to outer edge."""
+        signs = np.array(list(product((1, -1), repeat=len(shape))), np.float64)
+        return float(np.linalg.norm(signs * np.array(shape) @ self.matrix, axis=1).max())
+
+
+def _rows(matrix: NDArray[np.floating]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in matrix)
 
 
 def corners_mm(affine: Affine, shape: Sequence[int]) -> NDArray[np.float64]:
@@ -89,13 +182,20 @@ def check_affine(affine: Affine, name: str) -> None:
             f"{name}: its affine is singular (rows {affine[:3, :3].tolist()}), so voxels have no place in space; "
             "correct the header's geometry (sform, qform)"
         )
-    low, high = SPACING_RANGE_MM
-    if not all(low <= step <= high for step in spacing):
+    if not is_usual_spacing(spacing):
+        low, high = SPACING_RANGE_MM
         raise InputError(
-            f"{name}: its spacing (z, y, x) is {_numbers(spacing)} mm, outside {low} to {high:g} mm; "
+            f"{name}: its spacing (z, y, x) is {numbers_text(spacing)} mm, outside {low} to {high:g} mm; "
             "correct the header (lengths must be in millimetres)"
         )
 
 
-def _numbers(values: Sequence[float]) -> str:
+def is_usual_spacing(spacing: Sequence[float]) -> bool:
+    """Whether all distances (mm) lie within `SPACING_RANGE_MM`."""
+    low, high = SPACING_RANGE_MM
+    return all(low <= step <= high for step in spacing)
+
+
+def numbers_text(values: Sequence[float]) -> str:
+    """Numbers in one text, `(4, 1.5, 0.75)`."""
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

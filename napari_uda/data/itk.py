@@ -1,9 +1,9 @@
-"""NRRD, MetaImage, PNG and DICOM series, read through SimpleITK and turned from LPS+ to RAS+."""
+"""NRRD, MetaImage and PNG, read through SimpleITK and turned from LPS+ to RAS+."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.units import in_millimetres, unit_of_header
 
-_POSITION_TAG = "0020|0032"
-_GAP_TOLERANCE = 0.02  # of the slice distance; positions are often rounded to 0.01 mm
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _META_HEADER_BYTES = 2**16
 _META_LINE_BYTES = 1024
@@ -53,88 +52,10 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name)
         image = reader.Execute()
-    affine = _ras_affine(image)
+    unit, field = unit_of_header(path, name)
+    affine = in_millimetres(_ras_affine(image), unit, name, field)
     check_affine(affine, name)
     return _voxels(image), affine
-
-
-def read_dicom_series(folder: Path) -> tuple[NDArray[np.generic], Affine]:
-    """Read the one DICOM series a folder holds; the rescale slope and intercept are applied.
-
-    The slice axis of the affine comes from the positions of the first and the last slice, so a tilted
-    gantry gives the true, sheared affine.
-
-    Args:
-        folder: the folder, without its subfolders; other files in it are ignored.
-
-    Returns:
-        Voxels (Z, Y, X), integer, or float32 when rescaling makes fractions; affine (4, 4) to RAS+
-        millimetres.
-
-    Raises:
-        InputError: no series or several, missing or doubled slices, unreadable or colour images.
-    """
-    name = shown(folder)
-    with _dicom_failures(name):
-        files = _series_files(folder, name)
-    return read_dicom_files(files, name)
-
-
-def read_dicom_files(files: Sequence[str], name: str) -> tuple[NDArray[np.generic], Affine]:
-    """Read DICOM files as the slices of one volume, whatever series they say they belong to.
-
-    Args:
-        files: the slices, ordered along their normal (`order_along_normal`).
-        name: what the volume is called in messages.
-
-    Returns:
-        As `read_dicom_series`.
-
-    Raises:
-        InputError: missing or doubled slices, unreadable or colour images.
-    """
-    with _dicom_failures(name):
-        first = sitk.ImageFileReader()
-        first.SetFileName(files[0])
-        first.ReadImageInformation()
-        x, y, *depth = first.GetSize()
-        _check_information(first, (x, y, *depth) if len(files) == 1 else (x, y, len(files)), name)
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(files)
-        reader.MetaDataDictionaryArrayUpdateOn()
-        image = reader.Execute()
-    affine = _ras_affine(image)
-    if len(files) > 1:
-        affine[:3, 2] = _slice_step(_positions(reader, len(files), name), affine, name)
-    check_affine(affine, name)
-    array = _voxels(image)
-    return array.astype(np.float32) if array.dtype == np.float64 else array, affine
-
-
-def order_along_normal(files: Sequence[str], name: str) -> list[int]:
-    """Places of the DICOM `files` in the order in which their slices follow each other in space.
-
-    Args:
-        files: one slice each.
-        name: what the volume is called in messages.
-
-    Returns:
-        Indices into `files`, along the normal of the first file's plane.
-
-    Raises:
-        InputError: a file that cannot be read as a DICOM slice.
-    """
-    positions = np.empty((len(files), 3))
-    normal = np.zeros(3)
-    with _dicom_failures(name):
-        for index, file in enumerate(files):
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(file)
-            reader.ReadImageInformation()
-            positions[index] = np.resize(reader.GetOrigin(), 3)
-            if index == 0:
-                normal = np.reshape(reader.GetDirection(), (3, 3))[:, 2]
-    return [int(index) for index in np.argsort(positions @ normal, kind="stable")]
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
@@ -161,12 +82,6 @@ def read_png(path: Path) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
         raise InputError(f"{name}: has {array.dtype} pixels; give an 8-bit grey PNG")
     return np.asarray(array.reshape(y, x))
-
-
-def _dicom_failures(name: str) -> AbstractContextManager[None]:
-    return _itk_failures(
-        name, "holds DICOM files that cannot be read as one volume; export the series again"
-    )
 
 
 @contextmanager
@@ -241,53 +156,3 @@ def _ras_affine(image: sitk.Image) -> Affine:
     affine[:3, 3] = image.GetOrigin()[:3]
     affine[:3] *= _LPS_TO_RAS[:, None]
     return affine
-
-
-def _series_files(folder: Path, name: str) -> tuple[str, ...]:
-    """The files of the only series, ordered along the slice normal."""
-    find = sitk.ImageSeriesReader.GetGDCMSeriesFileNames
-    series = [
-        find(str(folder), uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    ]
-    if not series:
-        raise InputError(
-            f"{name}: is a folder without a DICOM series; give a volume file (.nii.gz) or the folder of a series"
-        )
-    if len(series) > 1:
-        counts = " and ".join(str(len(files)) for files in series)
-        raise InputError(
-            f"{name}: holds {len(series)} DICOM series (of {counts} files); put each series in a folder of its own"
-        )
-    files: tuple[str, ...] = series[0]
-    return files
-
-
-def _positions(reader: sitk.ImageSeriesReader, count: int, name: str) -> NDArray[np.float64]:
-    """Positions (n, 3) of the slices in RAS+ millimetres."""
-    try:
-        texts = [reader.GetMetaData(index, _POSITION_TAG) for index in range(count)]
-        positions = np.array([[float(part) for part in text.split("\\")] for text in texts])
-        return np.asarray(positions.reshape(count, 3) * _LPS_TO_RAS)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{name}: its DICOM slices carry no position (0020,0032); export the series with its geometry"
-        ) from error
-
-
-def _slice_step(positions: NDArray[np.float64], affine: Affine, name: str) -> NDArray[np.float64]:
-    """Vector from a slice to the next in RAS+ millimetres, checked to be the same all along."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    heights = positions @ (normal / np.linalg.norm(normal))
-    gaps = np.abs(np.diff(heights))
-    usual = float(np.median(gaps))
-    if gaps.min() < 1e-3:
-        raise InputError(
-            f"{name}: {int((gaps < 1e-3).sum()) + 1} or more of its {len(positions)} DICOM slices share a position "
-            "(several phases or copies); keep one per position"
-        )
-    if np.abs(gaps - usual).max() > _GAP_TOLERANCE * usual:
-        raise InputError(
-            f"{name}: its DICOM slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart (mostly {usual:.4g} mm), "
-            "so slices are missing or unevenly spaced; add the missing slices or resample the series"
-        )
-    return np.asarray((positions[-1] - positions[0]) / (len(positions) - 1))

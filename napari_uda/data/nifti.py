@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -24,7 +25,10 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
+from napari_uda.data.units import in_millimetres, nifti_unit
 
+Placement = Literal["auto", "sform", "qform"]
+"""Which of its two forms says where a NIfTI file lies in space."""
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
     256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -33,13 +37,40 @@ _REFUSED_TYPES = {
     1: "1-bit", 32: "complex", 128: "RGB colour", 1536: "128-bit float", 1792: "complex",
     2048: "complex", 2304: "RGBA colour",
 }  # fmt: skip
+_FORM_CODES = {
+    0: "not set", 1: "scanner", 2: "aligned to another volume", 3: "Talairach", 4: "MNI 152",
+    5: "another template",
+}  # fmt: skip
 _HEADER_BYTES = {348: "NIfTI-1", 540: "NIfTI-2"}
 _MAX_EXTENSION_BYTES = 2**26
 _MAX_TRAILING_BYTES = 4096
 _MAX_GZIP_RATIO = 1032  # what DEFLATE can reach at most
 _CHUNK = 2**18
+_logger = logging.getLogger(__name__)
 _SILENT = logging.Logger("nibabel repairs", logging.CRITICAL + 1)
 _COMPRESSION_LEVEL = 1  # on CT within 2 % of the size of level 6, four times as fast
+
+
+class TwoPlacements(InputError):
+    """A file whose sform and qform place it differently; only its user knows which one is meant.
+
+    Attributes:
+        file: its name.
+        difference: how far the two are apart, or that the qform is not valid.
+        sform: code and meaning of the sform.
+        qform: of the qform.
+    """
+
+    def __init__(self, file: str, apart: str, sform: str, qform: str) -> None:
+        """Say what is so, and the remedy; `apart` is "" when the qform is not valid."""
+        self.file, self.sform, self.qform = file, sform, qform
+        self.difference = f"up to {apart} apart" if apart else "and its qform is not valid"
+        how = f"by {apart}" if apart else "(the qform is not valid)"
+        super().__init__(
+            f"{file}: its sform and qform disagree {how} (sform_code {sform}; qform_code {qform}), so the "
+            "orientation cannot be trusted; choose the right one with --placement sform or --placement qform, or "
+            "set the code of the wrong one to 0"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,21 +85,29 @@ class _Layout:
     affine: Affine
 
     @property
+    def is_scaled(self) -> bool:
+        return (self.slope, self.intercept) != (1.0, 0.0)
+
+    @property
     def voxel_bytes(self) -> int:
         x, y, z = self.sides
         return x * y * z * self.dtype.itemsize
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
+def read_nifti(
+    path: Path, placement: Placement = "auto"
+) -> tuple[NDArray[np.generic], Affine, float]:
     """Read a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2, either byte order.
 
     Args:
         path: the file.
+        placement: which of sform and qform is trusted where both are set; auto takes the sform, and
+            refuses a file whose two disagree.
 
     Returns:
         Voxels (Z, Y, X), C-contiguous, in the file's type and the machine's byte order; float32 when
         the header scales them (`scl_slope`, `scl_inter`). Affine (4, 4) to RAS+ millimetres, equal to
-        nibabel's bit for bit.
+        nibabel's bit for bit where the header is in millimetres. The slope, 0 when the header scales nothing.
 
     Raises:
         InputError: whatever keeps the file from being a sound 3-D volume.
@@ -80,7 +119,9 @@ def read_nifti(path: Path) -> tuple[NDArray[np.generic], Affine]:
             compressed = _check_compression(file.read(4), name)
             file.seek(0)
             stream = _GzipStream(file) if compressed else file
-            return _read_stream(stream, size * (_MAX_GZIP_RATIO if compressed else 1), name)
+            return _read_stream(
+                stream, size * (_MAX_GZIP_RATIO if compressed else 1), name, placement
+            )
     except zlib.error as error:
         raise InputError(
             f"{name}: its gzip data is damaged ({error}); copy the file again"
@@ -154,8 +195,8 @@ def _fill(stream: io.RawIOBase, buffer: memoryview) -> int:
 
 
 def _read_stream(
-    stream: io.RawIOBase, most_bytes: int, name: str
-) -> tuple[NDArray[np.generic], Affine]:
+    stream: io.RawIOBase, most_bytes: int, name: str, placement: Placement
+) -> tuple[NDArray[np.generic], Affine, float]:
     start = bytearray(348)
     count = _fill(stream, memoryview(start))
     if count < 348:
@@ -165,7 +206,7 @@ def _read_stream(
     header_bytes = _header_size(start, name)
     start.extend(bytes(header_bytes - 348))
     count += _fill(stream, memoryview(start)[348:])
-    layout = _check_header(bytes(start), name)
+    layout = _check_header(bytes(start), name, placement)
     skipped = bytearray(layout.offset - header_bytes)
     count += _fill(stream, memoryview(skipped))
     declared = layout.offset + layout.voxel_bytes
@@ -184,7 +225,8 @@ def _read_stream(
             f"{name}: goes on after the {declared} bytes its header declares "
             f"(size {' x '.join(map(str, layout.sides))}); correct the header or export the file again"
         )
-    return _scaled(_native(array), layout), layout.affine
+    step = abs(layout.slope) if layout.is_scaled else 0.0
+    return _scaled(_native(array), layout), layout.affine, step
 
 
 def _header_size(start: bytes | bytearray, name: str) -> int:
@@ -198,7 +240,7 @@ def _header_size(start: bytes | bytearray, name: str) -> int:
     )
 
 
-def _check_header(block: bytes, name: str) -> _Layout:
+def _check_header(block: bytes, name: str, placement: Placement) -> _Layout:
     """Validate every field that decides what is read, and decode them."""
     header_type = nib.Nifti1Header if len(block) == 348 else nib.Nifti2Header
     order = "<" if block[:2] in (b"\x5c\x01", b"\x1c\x02") else ">"
@@ -231,7 +273,7 @@ def _check_header(block: bytes, name: str) -> _Layout:
         )
     slope, intercept = _scaling(header, name)
     with np.errstate(invalid="ignore"):  # NaN geometry is refused below
-        affine = _best_affine(header, sides, name)
+        affine = _placed(header, sides, name, placement)
     return _Layout(sides, dtype, int(offset), slope, intercept, affine)
 
 
@@ -248,29 +290,62 @@ def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _best_affine(header: nib.Nifti1Header, sides: tuple[int, int, int], name: str) -> Affine:
-    """The sform, else the qform, else the spacing alone; refused when the first two disagree."""
-    qform = _qform(header)
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) > 0 and qform is None:
-        quaternion = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
-        raise InputError(
-            f"{name}: its qform is no rotation (quaternion {quaternion}); correct it or store an sform"
+def _placed(
+    header: nib.Nifti1Header, sides: tuple[int, int, int], name: str, placement: Placement
+) -> Affine:
+    """The affine that the header means, checked, in millimetres."""
+    qform_counts = int(header["qform_code"]) > 0 and (
+        placement == "qform" or int(header["sform_code"]) == 0
+    )
+    affine = _one_form(header, name, takes_qform=qform_counts)
+    unit = nifti_unit(int(header["xyzt_units"]))
+    placed = in_millimetres(affine, unit, name, "xyzt_units")
+    check_affine(placed, name)
+    if placement == "auto":
+        _check_forms_agree(header, sides, affine, name, unit)
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        _logger.warning(
+            "%s: neither its sform nor its qform is set (both codes are 0), so its orientation is a guess: left "
+            "and right may be swapped",
+            name,
         )
+    return placed
+
+
+def _one_form(header: nib.Nifti1Header, name: str, *, takes_qform: bool) -> Affine:
+    """The qform, or the sform and without one the spacing alone; refused when it is none."""
+    if takes_qform:
+        qform = _qform(header)
+        if qform is None:
+            quaternion = [float(header[f"quatern_{axis}"]) for axis in "bcd"]
+            raise InputError(
+                f"{name}: its qform is no rotation (quaternion {quaternion}); correct it or store an sform"
+            )
+        return qform
     affine = np.array(header.get_best_affine(), np.float64)
     if int(header["sform_code"]) > 0 and not affine[:3, :3].any():
         raise InputError(
             f"{name}: its sform (sform_code {int(header['sform_code'])}) is all zero, a singular affine; "
             "store a valid sform or set sform_code to 0"
         )
-    check_affine(affine, name)
-    apart_mm = _forms_apart_mm(header, sides)
-    if not apart_mm <= min(spacing_mm(affine)) / 2:
-        how = f"by {apart_mm:.3g} mm" if np.isfinite(apart_mm) else "(the qform is not valid)"
-        raise InputError(
-            f"{name}: its sform and qform disagree {how}, so the orientation cannot be trusted; "
-            "set the code of the wrong one (sform_code or qform_code) to 0"
-        )
     return affine
+
+
+def _check_forms_agree(
+    header: nib.Nifti1Header, sides: tuple[int, int, int], affine: Affine, name: str, unit: str
+) -> None:
+    """Refuse two forms that are more than half a voxel apart: nobody but the user knows which is meant."""
+    apart = _forms_apart(header, sides)
+    if apart <= min(spacing_mm(affine)) / 2:
+        return
+    unit = unit or "mm"
+    meant = [
+        f"{int(header[field])}, {_FORM_CODES.get(int(header[field]), 'unknown')}"
+        for field in ("sform_code", "qform_code")
+    ]
+    raise TwoPlacements(
+        name, f"{apart:.3g} {unit}" if np.isfinite(apart) else "", meant[0], meant[1]
+    )
 
 
 def _qform(header: nib.Nifti1Header) -> Affine | None:
@@ -281,8 +356,8 @@ def _qform(header: nib.Nifti1Header) -> Affine | None:
         return None
 
 
-def _forms_apart_mm(header: nib.Nifti1Header, sides: tuple[int, int, int]) -> float:
-    """How far sform and qform put a corner voxel apart; 0 when only one is set, NaN when unknown."""
+def _forms_apart(header: nib.Nifti1Header, sides: tuple[int, int, int]) -> float:
+    """How far sform and qform put a corner voxel apart, in the file's unit; 0 when only one is set, NaN when unknown."""
     if int(header["sform_code"]) == 0 or int(header["qform_code"]) == 0:
         return 0.0
     qform = _qform(header)
@@ -302,7 +377,7 @@ def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _scaled(array: NDArray[np.generic], layout: _Layout) -> NDArray[np.generic]:
     """Apply slope and intercept: computed in float64 slice by slice, kept as float32."""
-    if (layout.slope, layout.intercept) == (1.0, 0.0):
+    if not layout.is_scaled:
         return array
     scaled = np.empty(array.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -374,7 +449,7 @@ def _header_for(
         header["vox_offset"], header["magic"] = 352, b"n+1"
         header.set_qform(affine, qform_code)
         header.set_sform(affine if sform_code else None, sform_code)
-        if _forms_apart_mm(header, sides) < 1e-3:
+        if _forms_apart(header, sides) < min(1e-3, min(spacing_mm(affine)) / 100):
             headers.append(header)
     for header in headers:
         usable = not int(header["qform_code"]) or _qform(header) is not None

@@ -44,14 +44,17 @@ def slice_areas(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.int64
 
 
 def structure_sizes(
-    labels: NDArray[np.uint8], names: Sequence[str], pixel_mm: float
+    labels: NDArray[np.uint8], names: Sequence[str], pixel_mm2: float | NDArray[np.float64]
 ) -> dict[str, StructureSize]:
-    """Sizes of the structures 1, 2, ... called `names` in slices of classes `(N, h, w)`."""
-    areas = slice_areas(labels, len(names) + 1)
+    """Sizes of the structures 1, 2, ... called `names` in slices of classes `(N, h, w)`.
+
+    `pixel_mm2` is the area of a pixel, one number or one for each slice.
+    """
+    areas = slice_areas(labels, len(names) + 1) * np.reshape(pixel_mm2, (-1, 1))
     found = {}
     for index, name in enumerate(names, start=1):
         present = areas[:, index] > 0
-        pixels = float(areas[present, index].mean()) if present.any() else 0.0
+        area = float(areas[present, index].mean()) if present.any() else 0.0
         share = float(present.mean()) if len(present) else 0.0
-        found[name] = StructureSize(area_mm2=pixels * pixel_mm**2, slice_share=share)
+        found[name] = StructureSize(area_mm2=area, slice_share=share)
     return found

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SliceAxis = Literal["auto", "z", "y", "x"]
 _AXES = "zyx"
+_FINE_MM = 0.1
 
 
 class SliceGrid(Config):
@@ -50,6 +51,13 @@ class SliceGrid(Config):
             for i in inside
         )
         return height, width
+
+    def pixel_mm2(self, volume: Volume) -> float:
+        """Area of a pixel of a resampled slice: `pixel_mm` squared, and less where the slice is sheared."""
+        plane = volume.canonical().lattice.slice_across(self.axis)
+        if plane.is_right_angled:
+            return self.pixel_mm**2
+        return self.pixel_mm**2 * plane.cell / math.prod(plane.spacing_mm)
 
     def cut(self, array: NDArray[Any]) -> NDArray[Any]:
         """Canonical `(Z, Y, X)` to `(N, h, w)` slices, a view."""
@@ -82,13 +90,14 @@ def choose_pixel_mm(
         size: side of the window in pixels.
 
     Returns:
-        Millimetres, rounded to a hundredth.
+        Millimetres, rounded up to a hundredth; below a tenth, as of micro-CT, to a ten-thousandth.
     """
     inside = [i for i in range(3) if i != axis]
     spacing = np.asarray(spacings_mm, dtype=float)[:, inside]
     extent = (np.asarray(shapes, dtype=float)[:, inside] * spacing).max(axis=1)
     pixel = max(float(np.median(spacing)), float(np.median(extent)) / size)
-    return math.ceil(pixel * 100 - 1e-6) / 100
+    parts = 100 if pixel >= _FINE_MM else 10_000
+    return math.ceil(pixel * parts - 1e-6) / parts
 
 
 def resample_plane(image: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -159,6 +168,7 @@ class SliceStore:
         cases: case names.
         neighbours: slices per sample.
         slice_mm: distance of the slices of each case in millimetres.
+        pixel_mm2: area of a pixel of each case.
     """
 
     images: NDArray[np.float16]
@@ -167,6 +177,7 @@ class SliceStore:
     cases: tuple[str, ...]
     neighbours: int
     slice_mm: tuple[float, ...] = ()
+    pixel_mm2: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -183,6 +194,10 @@ class SliceStore:
         last = np.searchsorted(self.case_of, self.case_of[indices], side="right") - 1
         planes = np.clip(planes, first[:, None], last[:, None])
         return torch.from_numpy(self.images[planes].astype(np.float32))
+
+    def pixel_areas(self) -> NDArray[np.float64]:
+        """`(N,)` area of a pixel of every slice in square millimetres."""
+        return np.asarray(self.pixel_mm2, np.float64)[self.case_of]
 
     def parts(self, largest: int) -> list[NDArray[np.int64]]:
         """Indices of all slices, in as few parts of at most `largest` as there can be.
@@ -245,6 +260,7 @@ def fill_store(
     case_of = np.repeat(np.arange(len(counts)), counts)
     names: list[str] = []
     slice_mm: list[float] = []
+    pixel_mm2: list[float] = []
     start = 0
     for name, image, label in items:
         slices = window_slices(image, intensity, grid)
@@ -255,9 +271,11 @@ def fill_store(
                 raise ValueError(f"{name}: no labels given")
             labels[start:stop] = window_labels(label, grid)
         names.append(name)
-        slice_mm.append(image.canonical().spacing_mm[grid.axis])
+        slice_mm.append(image.canonical().lattice.gaps_mm[grid.axis])
+        pixel_mm2.append(grid.pixel_mm2(image))
         start = stop
-    return SliceStore(images, labels, case_of, tuple(names), grid.neighbours, tuple(slice_mm))
+    sizes = tuple(slice_mm), tuple(pixel_mm2)
+    return SliceStore(images, labels, case_of, tuple(names), grid.neighbours, *sizes)
 
 
 def _array(

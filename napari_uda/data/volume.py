@@ -15,18 +15,23 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
+    DICOM_SUFFIXES,
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
+    begins_as_dicom,
     cannot_write,
     case_name,
+    case_of_image,
     shown,
     volume_suffix,
 )
-from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm
-from napari_uda.data.nifti import read_nifti, write_nifti
+from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
+from napari_uda.data.labels import check_labels
+from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 
 __all__ = [
     "Orientation",
+    "Placement",
     "Volume",
     "as_volume",
     "read_volume",
@@ -89,6 +94,8 @@ class Volume:
     """(4, 4) float64: voxel indices (x, y, z, 1) to RAS+ millimetres."""
     name: str = ""
     """Name of the case."""
+    value_step: float = 0.0
+    """Distance of neighbouring values where the file's header scales them (the slope), else 0."""
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
@@ -109,13 +116,21 @@ class Volume:
         return spacing_mm(self.affine)
 
     @property
+    def lattice(self) -> Lattice:
+        """What distances, areas and volumes on this grid follow from."""
+        return Lattice.of(self.affine)
+
+    @property
     def orientation(self) -> Orientation:
         """How to reach the closest canonical orientation."""
         return Orientation.of(self.affine)
 
     def canonical(self) -> Volume:
         """The same volume with array axes (S, A, R), as a view, and the affine to match."""
-        orientation = self.orientation
+        return self.turned(self.orientation)
+
+    def turned(self, orientation: Orientation) -> Volume:
+        """The same volume with its array axes in another order, as a view, and the affine to match."""
         affine = np.eye(4)
         affine[:3, 3] = self.affine[:3, 3]
         for world, (axis, flip) in enumerate(
@@ -125,7 +140,7 @@ class Volume:
             affine[:3, 2 - world] = -column if flip else column
             if flip:
                 affine[:3, 3] += column * (self.array.shape[axis] - 1)
-        return Volume(orientation.apply(self.array), affine, self.name)
+        return replace(self, array=orientation.apply(self.array), affine=affine)
 
     def with_array(self, array: np.ndarray) -> Volume:
         """Other values on the same grid.
@@ -138,14 +153,21 @@ class Volume:
                 f"{self.name or 'volume'}: values of shape {array.shape} do not fit its grid {self.array.shape}; "
                 "resample them onto the grid"
             )
-        return replace(self, array=array)
+        return replace(self, array=array, value_step=0.0)
 
 
-def read_volume(path: str | os.PathLike[str]) -> Volume:
-    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or the folder of a DICOM series.
+def read_volume(
+    path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+) -> Volume:
+    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
+
+    DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
 
     Args:
         path: the file or the folder.
+        series: which of several DICOM volumes: its number, UID or a part of its description.
+        placement: which of sform and qform is trusted where a NIfTI file has both; auto takes the
+            sform, and refuses a file whose two disagree.
 
     Returns:
         The volume in the file's own voxel type; float32 where a header scales its voxels.
@@ -157,16 +179,18 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     path = Path(path)
     name = shown(path)
     try:
-        if path.is_dir():
-            from napari_uda.data.itk import read_dicom_series  # NIfTI users need no SimpleITK
+        if path.is_dir() or _is_dicom_file(path):
+            # NIfTI users need neither pydicom nor SimpleITK
+            from napari_uda.data.dicom import read_dicom
 
-            array, affine = read_dicom_series(path)
+            array, affine = read_dicom(path, series)
+            step = 0.0
         else:
-            array, affine = _read_file(path, name)
+            array, affine, step = _read_file(path, name, placement)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_name(path))
+    return Volume(array, affine, case_of_image(path), step)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
@@ -190,20 +214,28 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
     return image.with_array(image.array.astype(np.uint8)) if kind == "b" else image
 
 
-def _read_file(path: Path, name: str) -> tuple[np.ndarray, Affine]:
+def _is_dicom_file(path: Path) -> bool:
+    """Whether a file is named as DICOM, or begins so where its name says nothing."""
+    if volume_suffix(path) or not path.is_file():
+        return False
+    return path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path)
+
+
+def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray, Affine, float]:
+    """Voxels, affine, and the step of scaled values."""
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
     if not path.is_file():
         raise InputError(f"{name}: is neither a file nor a folder; give a volume file")
     suffix = volume_suffix(path)
     if suffix in NIFTI_SUFFIXES:
-        return read_nifti(path)
+        return read_nifti(path, placement)
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
-        return read_itk_image(path)
+        return *read_itk_image(path), 0.0
     raise InputError(
-        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or the folder of a DICOM series"
+        f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or DICOM"
     )
 
 
@@ -221,11 +253,12 @@ def _check_finite(array: np.ndarray, name: str) -> None:
         )
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
-    """Read a label map; whole numbers stored in any voxel type are accepted.
+def read_labels(path: str | os.PathLike[str], *, placement: Placement = "auto") -> Volume:
+    """Read a label map; whole numbers in any voxel type are read, rounded where scaling has bent them.
 
     Args:
         path: as for `read_volume`.
+        placement: as for `read_volume`.
 
     Returns:
         The volume with a uint8 array.
@@ -233,23 +266,8 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
     Raises:
         InputError: as for `read_volume`; or a value that is not a whole number in 0 to 255.
     """
-    volume = read_volume(path)
-    array, name = volume.array, shown(path)
-    if array.dtype == np.uint8:
-        return volume
-    low, high = array.min(), array.max()
-    if low < 0 or high > 255:
-        raise InputError(
-            f"{name}: label {low if low < 0 else high:g} is outside 0 to 255; remap the labels to small numbers"
-        )
-    labels = array.astype(np.uint8)
-    wrong = labels != array
-    if wrong.any():
-        raise InputError(
-            f"{name}: label {array[wrong].flat[0]:g} is not a whole number; "
-            "give a label map, resampled with nearest neighbour"
-        )
-    return volume.with_array(labels)
+    volume = read_volume(path, placement=placement)
+    return volume.with_array(check_labels(volume.array, shown(path), volume.value_step))
 
 
 def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
@@ -307,13 +325,16 @@ def write_maps(
     return [out / name for name in names]
 
 
-def describe_grid_difference(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -> str:
+def describe_grid_difference(
+    a: Volume, b: Volume, tolerance_mm: float = 1e-3, stored: Volume | None = None
+) -> str:
     """Say how the grids of two volumes differ.
 
     Args:
         a: one volume.
         b: the other.
         tolerance_mm: largest distance between the two places of any voxel that still counts as equal.
+        stored: `b` as it was stored, where its axes have been put in the order of those of `a`.
 
     Returns:
         "" when the shapes are equal and no voxel moves by more than the tolerance, else one sentence.
@@ -333,7 +354,7 @@ def describe_grid_difference(a: Volume, b: Volume, tolerance_mm: float = 1e-3) -
         parts.append(f"spacing (z, y, x) {_mm(a.spacing_mm)} against {_mm(b.spacing_mm)} mm")
     if not np.allclose(a.affine[:3, 3], b.affine[:3, 3], rtol=0, atol=tolerance_mm):
         parts.append(f"origin {_mm(a.affine[:3, 3])} against {_mm(b.affine[:3, 3])} mm")
-    codes = ["".join(nib.aff2axcodes(volume.affine)) for volume in (a, b)]
+    codes = ["".join(nib.aff2axcodes(volume.affine)) for volume in (a, stored or b)]
     if codes[0] != codes[1]:
         parts.append(f"axes {codes[0]} against {codes[1]}")
     detail = ", ".join([*parts, f"voxels up to {apart_mm:.4g} mm apart"])

@@ -17,7 +17,6 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceGrid, window_labels
-from napari_uda.data.volume import read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,9 +139,9 @@ def make_weak_labels(
             raise InputError(
                 f"{case.name} has no label map in {shown(folder.path)}; add it to labels/"
             )
-        raw = read_labels(case.label)
+        raw = case.read_labels()
         slices = window_labels(raw.with_array(classes[raw.array]), grid)
         areas = slice_areas(slices, len(names) + 1)[:, 1:]
-        numbers = (areas > 0).astype(int) if kind == "tags" else areas * grid.pixel_mm**2
+        numbers = (areas > 0).astype(int) if kind == "tags" else areas * grid.pixel_mm2(raw)
         cases[case.name] = tuple(tuple(float(n) for n in row) for row in numbers)
     return WeakLabels(kind=kind, axis=grid.axis, structures=tuple(names), cases=cases)

@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_uda.core.errors import InputError
+from napari_uda.data.grid import Lattice
 from napari_uda.evaluation.overlap import Box, Labels, Mask, label_boxes
-from napari_uda.evaluation.surface import border
+from napari_uda.evaluation.surface import as_lattice, border, within
 
 Floats = NDArray[np.float64]
 
@@ -155,7 +155,7 @@ def calibrate_structures(
     prediction: Labels,
     reference: Labels,
     entropy: NDArray[np.floating],
-    spacing_mm: Sequence[float],
+    spacing_mm: Lattice | Sequence[float],
     names: Mapping[int, str],
     band_mm: float = BAND_MM,
 ) -> list[StructureCalibration]:
@@ -165,7 +165,7 @@ def calibrate_structures(
         prediction: `(Z, Y, X)` uint8.
         reference: `(Z, Y, X)` uint8.
         entropy: `(Z, Y, X)` in [0, 1].
-        spacing_mm: voxel size (z, y, x).
+        spacing_mm: voxel size (z, y, x), or the lattice where axes are not at right angles.
         names: label to name; labels that occur without one are called `label_<value>`.
         band_mm: reach of the band, millimetres.
 
@@ -185,15 +185,16 @@ def calibrate_structures(
         raise InputError(
             f"entropy reaches from {low:g} to {high:g}; give it divided by ln C, between 0 and 1"
         )
+    lattice = as_lattice(spacing_mm)
     confidence = (1 - entropy).astype(np.float32, copy=False)
     whole = _Region(confidence.ravel(), BINS)
     boxes = label_boxes(prediction, reference)
     near = np.zeros(prediction.shape, bool)
     structures = []
     for label in sorted(boxes.keys() | names.keys()):
-        box = _grown(boxes.get(label), band_mm, spacing_mm, prediction.shape)
+        box = _grown(boxes.get(label), band_mm, lattice, prediction.shape)
         ours, theirs = prediction[box] == label, reference[box] == label
-        band = _band(ours, theirs, band_mm, spacing_mm)
+        band = _band(ours, theirs, band_mm, lattice)
         near[box] |= band
         wrong, inside = ours != theirs, confidence[box]
         structures.append(
@@ -265,12 +266,10 @@ def _auroc(ordered: NDArray[np.floating], wrong: NDArray[np.floating]) -> float:
     return float(above / errors / rights)
 
 
-def _grown(
-    box: Box | None, reach_mm: float, spacing_mm: Sequence[float], shape: Sequence[int]
-) -> Box:
+def _grown(box: Box | None, reach_mm: float, lattice: Lattice, shape: Sequence[int]) -> Box:
     if box is None:
         return slice(0, 0), slice(0, 0), slice(0, 0)
-    steps = [int(np.ceil(reach_mm / step)) for step in spacing_mm]
+    steps = [int(np.ceil(reach_mm / gap)) for gap in lattice.gaps_mm]
     z, y, x = (
         slice(max(0, side.start - step), min(size, side.stop + step))
         for side, step, size in zip(box, steps, shape, strict=True)
@@ -278,10 +277,6 @@ def _grown(
     return z, y, x
 
 
-def _band(ours: Mask, theirs: Mask, reach_mm: float, spacing_mm: Sequence[float]) -> Mask:
+def _band(ours: Mask, theirs: Mask, reach_mm: float, lattice: Lattice) -> Mask:
     """Voxels of the crop within reach of a border voxel of either mask."""
-    borders = border(ours) | border(theirs)
-    if not borders.any():
-        return np.zeros(borders.shape, bool)
-    distance = ndimage.distance_transform_edt(~borders, sampling=spacing_mm)
-    return np.asarray(distance <= reach_mm * (1 + 1e-9))
+    return within(border(ours) | border(theirs), reach_mm, lattice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.data.grid import Lattice
+from napari_uda.data.labels import check_labels, to_labels
 from napari_uda.evaluation.overlap import Labels
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Volume
+
+_logger = logging.getLogger(__name__)
 
 _MAX_LABEL = 255
 _SPACING_TOLERANCE_MM = 1e-3
@@ -63,6 +68,7 @@ class Pair:
         affine: `(4, 4)` voxel index (x, y, z, 1) to RAS+ millimetres; None for bare arrays.
         names: label to structure name, background left out.
         entropy: `(Z, Y, X)` in [0, 1], or None.
+        notes: what is worth knowing about the two grids, one sentence each.
     """
 
     case: str
@@ -72,6 +78,14 @@ class Pair:
     affine: NDArray[np.float64] | None
     names: dict[int, str]
     entropy: NDArray[np.floating] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lattice(self) -> Lattice:
+        """What distances, areas and volumes follow from: the affine, or else the voxel size alone."""
+        if self.affine is None:
+            return Lattice.right_angled(self.spacing_mm)
+        return Lattice.of(self.affine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,23 +123,27 @@ def read_pair(
     sides = _read_side(prediction, "prediction"), _read_side(reference, "reference")
     segmented = prediction.case if isinstance(prediction, PredictionLike) else ""
     case = case or segmented or sides[1].case or sides[0].case
-    grid = _common_grid(*sides, case)
+    notes: list[str] = []
+    grid, expected = _common_grid(*sides, case, notes)
+    for note in notes:
+        _logger.warning("%s", note)
     spacing = _spacing(spacing_mm, grid, case)
     entropy = sides[0].entropy if entropy is None else entropy
-    if entropy is not None and entropy.shape != sides[1].array.shape:
+    if entropy is not None and entropy.shape != expected.shape:
         raise InputError(
-            f"{_of(case)}the entropy map has shape {entropy.shape} and the labels {sides[1].array.shape};"
+            f"{_of(case)}the entropy map has shape {entropy.shape} and the labels {expected.shape};"
             " give the entropy on the grid of the labels"
         )
     found = names if names is not None else sides[0].names or sides[1].names
     return Pair(
         case=case,
         prediction=sides[0].array,
-        reference=sides[1].array,
+        reference=expected,
         spacing_mm=spacing,
         affine=None if grid is None else grid.affine,
         names={int(value): str(name) for value, name in found.items() if int(value) != 0},
         entropy=entropy,
+        notes=tuple(notes),
     )
 
 
@@ -139,21 +157,14 @@ def label_map(array: NDArray[np.generic], what: str) -> Labels:
     Raises:
         InputError: if a value is not a whole number from 0 to 255.
     """
-    if array.dtype == np.uint8:
-        return array.view(np.uint8)
-    if array.dtype == np.bool_:
-        return array.view(np.uint8)
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "biuf":
         raise InputError(
             f"{what}: holds values of type {array.dtype}, which are no labels; give whole numbers from 0 to 255"
         )
-    with np.errstate(invalid="ignore"):
-        labels = array.astype(np.uint8)
-    wrong = np.flatnonzero(labels.ravel() != array.ravel())
-    if wrong.size:
-        value = array.ravel()[wrong[0]]
+    labels, wrong = to_labels(array)
+    if wrong is not None:
         raise InputError(
-            f"{what}: value {value:g} is not a label; give whole numbers from 0 to 255"
+            f"{what}: value {wrong:g} is not a label; give whole numbers from 0 to 255"
         )
     return labels
 
@@ -207,25 +218,32 @@ def _read_side(source: Scorable, what: str) -> _Side:
         volume = read_labels(path)
         names = structure_names(path.parent.parent / "dataset.json")
         return _Side(volume.array, volume, volume.name.removesuffix("_labels"), names, None)
-    return _Side(source.array, source, source.name.removesuffix("_labels"), {}, None)
+    array = (
+        check_labels(source.array, what, source.value_step) if source.value_step else source.array
+    )
+    return _Side(array, source, source.name.removesuffix("_labels"), {}, None)
 
 
-def _common_grid(prediction: _Side, reference: _Side, case: str) -> Volume | None:
-    """The grid both sides share; the reference's when both have one."""
+def _common_grid(
+    prediction: _Side, reference: _Side, case: str, notes: list[str]
+) -> tuple[Volume | None, NDArray[np.generic]]:
+    """The grid both sides share, the prediction's when both have one; and the reference on it."""
     if prediction.grid is not None and reference.grid is not None:
-        from napari_uda.data.volume import describe_grid_difference
+        from napari_uda.data.same_grid import on_grid_of
 
-        difference = describe_grid_difference(prediction.grid, reference.grid)
-        if difference:
+        expected = reference.grid.with_array(reference.array)
+        try:
+            return prediction.grid, on_grid_of(expected, prediction.grid, notes.append).array
+        except InputError as error:
             raise InputError(
-                f"{_of(case)}prediction and reference do not match, {difference.rstrip('.')}"
-            )
-    elif prediction.array.shape != reference.array.shape:
+                f"{_of(case)}prediction and reference do not match, {error}"
+            ) from error
+    if prediction.array.shape != reference.array.shape:
         raise InputError(
             f"{_of(case)}the prediction has shape {prediction.array.shape} and the reference"
             f" {reference.array.shape}; resample the prediction onto the grid of the reference"
         )
-    return reference.grid or prediction.grid
+    return reference.grid or prediction.grid, reference.array
 
 
 def _spacing(
@@ -244,11 +262,16 @@ def _spacing(
             " (z, y, x)"
         )
     if grid is not None and not np.allclose(
-        spacing, grid.spacing_mm, rtol=0, atol=_SPACING_TOLERANCE_MM
+        spacing,
+        grid.spacing_mm,
+        rtol=0,
+        atol=min(_SPACING_TOLERANCE_MM, min(grid.spacing_mm) / 100),
     ):
         raise InputError(
             f"{_of(case)}spacing_mm {spacing} contradicts the volume's {grid.spacing_mm}; leave it out"
         )
+    if grid is not None:
+        return grid.spacing_mm
     return spacing[0], spacing[1], spacing[2]
 
 

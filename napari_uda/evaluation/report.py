@@ -5,18 +5,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import VOLUME_SUFFIXES, case_name, shown, volume_suffix
+from napari_uda.core.files import (
+    FIRST_CHANNEL,
+    VOLUME_SUFFIXES,
+    case_name,
+    shown,
+    volume_suffix,
+)
+from napari_uda.data.patients import find_labels
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, structure_names
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
+
+if TYPE_CHECKING:
+    from napari_uda.data.volume import Placement
 
 __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scores", "Axis"]
 
@@ -136,13 +146,15 @@ def evaluate_folders(
     *,
     protocol: str | Protocol = "recommended",
     axes: Sequence[Axis] | None = None,
+    placement: Placement = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score every case of a folder.
 
-    `LABELS/<case>.nii.gz` is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
-    `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. The other
-    volume formats are paired the same way. A label without prediction is refused, because
+    `LABELS/<case>.nii.gz`, or the label map in the folder `LABELS/<case>`, is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
+    `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
+    may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
+    same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
 
     Args:
@@ -150,6 +162,7 @@ def evaluate_folders(
         labels: folder of reference labels; names come from the `dataset.json` beside this folder.
         protocol: as for `evaluate`.
         axes: as for `evaluate`.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
         on_progress: called with the cases done and the cases in all.
 
     Returns:
@@ -165,7 +178,7 @@ def evaluate_folders(
     for done, (case, prediction, reference) in enumerate(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
-        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes))
+        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes, placement))
     if on_progress is not None:
         on_progress(len(pairs), len(pairs))
     return Scores.join(parts)
@@ -177,14 +190,15 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     Returns:
         Case, prediction and label of every case, in order of the names.
     """
-    predicted, references = _volumes(predictions), _volumes(labels)
+    predicted, references = _volumes(predictions), _references(labels)
     if not references:
         raise InputError(
             f"{shown(labels)}: holds no label volumes; give the folder of the <case>.nii.gz labels"
         )
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
-        prediction = predicted.get(f"{case}_labels", predicted.get(case))
+        names = (f"{name}{end}" for name in (case, case + FIRST_CHANNEL) for end in ("_labels", ""))
+        prediction = next((predicted[name] for name in names if name in predicted), None)
         if prediction is None:
             missing.append(case)
         else:
@@ -209,11 +223,21 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     return pairs
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
+def _references(folder: Path) -> dict[str, Path]:
+    """Label maps by case: files, and those in folders of patients."""
+    _check_folder(folder)
+    return {case: path for case, path in find_labels(folder) if not path.is_dir()}
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(
             f"{shown(folder)}: is not a folder; give the folder that holds the volumes"
         )
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    _check_folder(folder)
     files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
     return {case_name(path): path for path in files if volume_suffix(path)}
 
@@ -225,22 +249,25 @@ def _evaluate_files(
     names: Mapping[int, str],
     rules: Protocol,
     axes: Sequence[Axis] | None,
+    placement: Placement,
 ) -> Scores:
-    from napari_uda.data.volume import describe_grid_difference, read_labels, read_volume
+    from napari_uda.data.same_grid import on_grid_of
+    from napari_uda.data.volume import read_labels, read_volume
 
-    labels = read_labels(reference)
-    candidates = (prediction.with_name(f"{case}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
+    segmented = read_labels(prediction, placement=placement)
+    stem = case_name(prediction).removesuffix("_labels")
+    candidates = (prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     entropy = None
     if path is not None:
-        volume = read_volume(path)
-        difference = describe_grid_difference(volume, labels)
-        if difference:
-            raise InputError(f"{case}: entropy map and reference do not match, {difference}")
+        try:
+            volume = on_grid_of(read_volume(path, placement=placement), segmented)
+        except InputError as error:
+            raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         entropy = np.asarray(volume.array, np.float32)
     return evaluate(
-        read_labels(prediction),
-        labels,
+        segmented,
+        read_labels(reference, placement=placement),
         names=names,
         case=case,
         protocol=rules,

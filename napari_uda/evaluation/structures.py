@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.data.grid import Lattice
 from napari_uda.evaluation.inputs import Pair
 from napari_uda.evaluation.overlap import (
     Box,
@@ -93,7 +94,7 @@ def score_structure(
         "name": structure.name,
         "state": _state(predicted, referenced),
     }
-    millilitres = float(np.prod(pair.spacing_mm)) / 1000
+    millilitres = pair.lattice.voxel_ml
     tail: Row = {
         "volume_prediction_ml": predicted * millilitres,
         "volume_reference_ml": referenced * millilitres,
@@ -110,7 +111,7 @@ def _volume_metrics(
     structure: Structure, pair: Pair, rules: Protocol, counts: SliceCounts
 ) -> dict[str, float]:
     surfaces = structure.surfaces(rules)
-    millimetres, voxels = _distances(surfaces, pair.spacing_mm)
+    millimetres, voxels = _distances(surfaces, pair.lattice)
     totals = counts.total()
     return _metrics(
         float(dice_from_counts(*totals, rules.dice_smoothing)),
@@ -119,7 +120,7 @@ def _volume_metrics(
         rules,
         structure.name,
         _state(totals[0], totals[1]),
-        _diagonals(pair.reference.shape, pair.spacing_mm),
+        _diagonals(pair.reference.shape, pair.lattice),
     )
 
 
@@ -132,13 +133,10 @@ def _slice_metrics(
     start = structure.box[axis].start
     millimetres, voxels = (
         surfaces.by_slice(distances, start, length)
-        for distances in _distances(surfaces, pair.spacing_mm)
+        for distances in _distances(surfaces, pair.lattice)
     )
-    others = [other for other in range(3) if other != axis]
-    diagonals = _diagonals(
-        [pair.reference.shape[other] for other in others],
-        [pair.spacing_mm[other] for other in others],
-    )
+    plane = [size for other, size in enumerate(pair.reference.shape) if other != axis]
+    diagonals = _diagonals(plane, pair.lattice.slice_across(axis))
     dice = counts.dice(rules.dice_smoothing)
     return [
         _metrics(
@@ -196,10 +194,10 @@ def score_slices(
     counts = structure.counts(axis, length)
     surfaces = structure.surfaces(rules, axis)
     distances = surfaces.by_slice(
-        surfaces.distances(pair.spacing_mm), structure.box[axis].start, length
+        surfaces.distances(pair.lattice), structure.box[axis].start, length
     )
     dice = counts.dice(rules.dice_smoothing).tolist()
-    area = float(np.prod(pair.spacing_mm)) / pair.spacing_mm[axis]
+    area = pair.lattice.slice_across(axis).cell
     entropy = _slice_entropy(structure, pair, axis, counts).tolist()
     position, step = _position(pair, axis)
     return [
@@ -252,25 +250,22 @@ def _position(pair: Pair, axis: int) -> tuple[float, float]:
     return float(normal @ pair.affine[:3, 3]), float(normal @ columns[axis])
 
 
-def _distances(
-    surfaces: Surfaces, spacing: tuple[float, float, float]
-) -> tuple[SurfaceDistances, SurfaceDistances]:
+def _distances(surfaces: Surfaces, lattice: Lattice) -> tuple[SurfaceDistances, SurfaceDistances]:
     """Distances in millimetres and in voxels; one search when voxels are cubes."""
     voxels = surfaces.distances(_VOXEL)
-    side = spacing[0]
-    if spacing == (side, side, side):
+    side = lattice.spacing_mm[0]
+    if lattice == Lattice.right_angled((side, side, side)):
         return SurfaceDistances(voxels.forward * side, voxels.backward * side), voxels
-    return surfaces.distances(spacing), voxels
+    return surfaces.distances(lattice), voxels
 
 
 def _assd(distances: SurfaceDistances, rules: Protocol) -> float:
     return distances.assd() if rules.assd_rule == "pooled" else distances.directed()
 
 
-def _diagonals(shape: Sequence[int], spacing: Sequence[float]) -> tuple[float, float]:
+def _diagonals(shape: Sequence[int], lattice: Lattice) -> tuple[float, float]:
     """Diagonal of the volume or slice in millimetres and in voxels, outer edge to outer edge."""
-    sides = np.array(shape, np.float64)
-    return float(np.linalg.norm(sides * np.array(spacing))), float(np.linalg.norm(sides))
+    return lattice.diagonal_mm(shape), float(np.linalg.norm(np.array(shape, np.float64)))
 
 
 def _state(predicted: int, referenced: int) -> State:

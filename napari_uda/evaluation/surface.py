@@ -6,6 +6,7 @@ With face neighbours, the default, this is the surface of medpy, MONAI and Metri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Self
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+
+from napari_uda.data.grid import Lattice
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -130,9 +133,10 @@ class Surfaces:
         indices = (np.flatnonzero(borders[0]), np.flatnonzero(borders[1]))
         return cls(borders[0].shape, borders, indices, slice_axis)
 
-    def distances(self, spacing: tuple[float, ...]) -> SurfaceDistances:
-        """Distances in the unit of `spacing` (one number per axis; all 1 for voxels)."""
-        return SurfaceDistances(self._directed(0, 1, spacing), self._directed(1, 0, spacing))
+    def distances(self, spacing: Lattice | tuple[float, ...]) -> SurfaceDistances:
+        """Distances in the unit of `spacing` (one number per axis, all 1 for voxels; or a lattice)."""
+        lattice = as_lattice(spacing)
+        return SurfaceDistances(self._directed(0, 1, lattice), self._directed(1, 0, lattice))
 
     def by_slice(
         self, distances: SurfaceDistances, start: int, length: int
@@ -164,7 +168,7 @@ class Surfaces:
         stride = int(np.prod(self.shape[axis + 1 :]))
         return self.indices[which] // stride % self.shape[axis] - _PADDING
 
-    def _directed(self, source: int, target: int, spacing: tuple[float, ...]) -> Floats:
+    def _directed(self, source: int, target: int, lattice: Lattice) -> Floats:
         """Distance of every border voxel of `source`, NaN where `target` has none to go to."""
         index = self.indices[source]
         result = np.full(index.size, np.nan)
@@ -175,14 +179,14 @@ class Surfaces:
         else:
             reachable = np.flatnonzero(np.isin(self._slice_of(source), self._slice_of(target)))
         if reachable.size >= _FEW_POINTS:  # the near ones first; the tree is left with the far ones
-            reachable = self._search_near(reachable, source, target, spacing, result)
+            reachable = self._search_near(reachable, source, target, lattice, result)
         if reachable.size:
             tree = cKDTree(
-                self._coordinates(self.indices[target], spacing),
+                self._coordinates(self.indices[target], lattice),
                 balanced_tree=False,
                 compact_nodes=False,
             )
-            points = self._coordinates(index[reachable], spacing)
+            points = self._coordinates(index[reachable], lattice)
             workers = -1 if len(points) >= _MANY_POINTS else 1
             result[reachable] = tree.query(points, workers=workers)[0]
         return result
@@ -192,7 +196,7 @@ class Surfaces:
         rest: Indices,
         source: int,
         target: int,
-        spacing: tuple[float, ...],
+        lattice: Lattice,
         result: Floats,
     ) -> Indices:
         """Try offsets in order of their length and write the first hit; return who is left.
@@ -206,7 +210,7 @@ class Surfaces:
         )
         index = self.indices[source][rest]
         # Masks are padded by the longest step, so index + step never leaves the array.
-        for length, steps in _near_offsets(spacing, self.slice_axis):
+        for length, steps in _near_offsets(lattice, self.slice_axis):
             hit = np.zeros(index.size, bool)
             for step in (steps @ strides).tolist():
                 hit |= occupied.take(index + step)
@@ -217,15 +221,23 @@ class Surfaces:
                 break
         return rest
 
-    def _coordinates(self, index: Indices, spacing: tuple[float, ...]) -> Floats:
-        """`(n, D)` positions in the unit of `spacing`; slices lie further apart than they are wide.
+    def _coordinates(self, index: Indices, lattice: Lattice) -> Floats:
+        """`(n, D)` positions in the unit of the lattice; slices lie further apart than they are wide.
 
         The nearest point of a tree is then always one of the same slice.
         """
-        apart = 2 * float(np.hypot.reduce(np.multiply(self.shape, spacing)))
-        scale = [apart if axis == self.slice_axis else step for axis, step in enumerate(spacing)]
         coordinates = np.stack(np.unravel_index(index, self.shape), axis=1)
-        return np.asarray(coordinates * np.array(scale), np.float64)
+        axis = self.slice_axis
+        if axis is None:
+            return lattice.places(coordinates)
+        apart = 2 * float(np.dot(self.shape, lattice.spacing_mm))
+        inside = lattice.slice_across(axis).places(np.delete(coordinates, axis, axis=1))
+        return np.column_stack((inside, coordinates[:, axis] * apart))
+
+
+def as_lattice(spacing: Lattice | Sequence[float]) -> Lattice:
+    """A lattice as it is; the spacing of axes at right angles as one."""
+    return spacing if isinstance(spacing, Lattice) else Lattice.right_angled(spacing)
 
 
 def border(mask: Mask, slice_axis: int | None = None, connectivity: Connectivity = 1) -> Mask:
@@ -261,7 +273,7 @@ def border(mask: Mask, slice_axis: int | None = None, connectivity: Connectivity
 def surface_distances(
     prediction: Mask,
     reference: Mask,
-    spacing: tuple[float, ...],
+    spacing: Lattice | tuple[float, ...],
     slice_axis: int | None = None,
     connectivity: Connectivity = 1,
 ) -> SurfaceDistances:
@@ -270,7 +282,8 @@ def surface_distances(
     Args:
         prediction: bool, 2-D or 3-D.
         reference: bool, same shape.
-        spacing: size of a voxel along every axis, in the unit the distances shall have.
+        spacing: size of a voxel along every axis, in the unit the distances shall have; a lattice where
+            the axes are not at right angles.
         slice_axis: measure inside every slice along this axis; None measures in all axes.
         connectivity: which voxels form the border, see `border`.
 
@@ -280,33 +293,57 @@ def surface_distances(
     Raises:
         ValueError: if shapes and spacing do not fit together.
     """
-    if prediction.shape != reference.shape or len(spacing) != prediction.ndim:
+    lattice = as_lattice(spacing)
+    if prediction.shape != reference.shape or len(lattice.steps) != prediction.ndim:
         raise ValueError(
             f"shapes {prediction.shape} and {reference.shape} and spacing {spacing} do not fit together"
         )
-    return Surfaces.of(prediction, reference, slice_axis, connectivity).distances(spacing)
+    return Surfaces.of(prediction, reference, slice_axis, connectivity).distances(lattice)
+
+
+def within(borders: Mask, reach: float, spacing: Lattice | Sequence[float]) -> Mask:
+    """Which voxels lie within reach of a border voxel, exactly at the reach included.
+
+    Args:
+        borders: bool.
+        reach: in the unit of `spacing`.
+        spacing: as for `surface_distances`.
+    """
+    lattice, limit = as_lattice(spacing), reach * (1 + _TIE)
+    if not borders.any():
+        return np.zeros(borders.shape, bool)
+    if lattice.is_right_angled:
+        distance = ndimage.distance_transform_edt(~borders, sampling=lattice.spacing_mm)
+        return np.asarray(distance <= limit)
+    tree = cKDTree(lattice.places(np.argwhere(borders)))
+    points = lattice.places(np.indices(borders.shape).reshape(borders.ndim, -1).T)
+    found = tree.query(points, distance_upper_bound=limit * (1 + _TIE), workers=-1)[0] <= limit
+    return np.asarray(found.reshape(borders.shape))
 
 
 @lru_cache(maxsize=32)
 def _near_offsets(
-    spacing: tuple[float, ...], slice_axis: int | None
+    lattice: Lattice, slice_axis: int | None
 ) -> list[tuple[float, NDArray[np.int64]]]:
     """Index offsets grouped by their length, shortest first: every offset up to some radius.
 
     Returns:
-        Pairs of length (unit of `spacing`) and the `(k, D)` offsets of that length, no component
+        Pairs of length (unit of the lattice) and the `(k, D)` offsets of that length, no component
         above the padding of the border masks.
     """
-    used = [step for axis, step in enumerate(spacing) if axis != slice_axis]
-    ball = {1: 2.0, 2: np.pi, 3: 4 * np.pi / 3}[len(used)]
+    axes = [axis for axis in range(len(lattice.steps)) if axis != slice_axis]
+    used = lattice if slice_axis is None else lattice.slice_across(slice_axis)
+    ball = {1: 2.0, 2: np.pi, 3: 4 * np.pi / 3}[len(axes)]
     # the ball that holds about this many voxels, but nothing beyond the padding
-    radius = float(_NEAR_OFFSETS * np.prod(used) / ball) ** (1 / len(used))
-    radius = min(radius, (_PADDING + 0.5) * min(used))
-    reach = [0 if axis == slice_axis else int(radius // step) for axis, step in enumerate(spacing)]
+    radius = float(_NEAR_OFFSETS * used.cell / ball) ** (1 / len(axes))
+    radius = min(radius, (_PADDING + 0.5) * min(used.gaps_mm))
+    reach = [int(radius // gap) for gap in used.gaps_mm]
     grid = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")
-    offsets = np.stack(grid, axis=-1).reshape(-1, len(spacing))
-    lengths = np.sqrt(((offsets * np.array(spacing)) ** 2).sum(axis=1))
-    inside = np.flatnonzero(lengths <= radius)
-    order = inside[np.argsort(lengths[inside], kind="stable")]
+    inside = np.stack(grid, axis=-1).reshape(-1, len(axes))
+    offsets = np.zeros((len(inside), len(lattice.steps)), np.int64)
+    offsets[:, axes] = inside
+    lengths = np.sqrt((used.places(inside) ** 2).sum(axis=1))
+    near = np.flatnonzero(lengths <= radius)
+    order = near[np.argsort(lengths[near], kind="stable")]
     distinct, starts = np.unique(lengths[order], return_index=True)
     return list(zip(distinct.tolist(), np.split(offsets[order], starts[1:]), strict=True))

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.data.folder import Case
+from napari_uda.data.folder import Case, DataFolder
+from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
 from napari_uda.experiments.store import Cell, Result, Store, note_failure
@@ -73,13 +74,14 @@ def _run_cell(
     run = _open_run(store, cell)
     if not _is_trained(run):
         _train(run, cell, on_progress, stop, lock)
-    cases, began = scored_cases(cell.score), time.monotonic()
+    data, began = cell.config.data, time.monotonic()
+    cases = scored_cases(cell.score, series=data.series, placement=data.placement)
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
         if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
-            found = predict(load(), case.image, reliability=cell.reliability, stop=stop)
+            found = predict(load(), case.read_image(), reliability=cell.reliability, stop=stop)
             found.save(run.predictions)
     if hasattr(run.config.method, "translator"):
         _translate(load, cases, translations(run.path), stop)
@@ -93,6 +95,7 @@ def _run_cell(
         out=run.path,
         seconds=run.seconds(),
         predict_seconds=spent,
+        placement=data.placement,
         on_progress=on_progress,
     )
 
@@ -105,7 +108,7 @@ def _translate(
 
     for case in cases:
         if not (out / f"{case.name}_cycle.nii.gz").exists():
-            translate(load(), case.image, stop=stop).save(out)
+            translate(load(), case.read_image(), stop=stop).save(out)
 
 
 def translations(run: Path) -> Path:
@@ -123,17 +126,17 @@ def score(
     out: Path,
     seconds: float = 0.0,
     predict_seconds: float = 0.0,
+    placement: Placement = "auto",
     on_progress: OnProgress = lambda *_: None,
 ) -> Result:
     """Score predictions and write the result of a cell, `scores.*` into `out` as well."""
     from napari_uda.evaluation.report import evaluate_folders
 
-    cases = scored_cases(folder)
-    assert cases[0].label is not None
     scores = evaluate_folders(
         predictions,
-        cases[0].label.parent,
+        DataFolder.open(folder).label_folder,
         protocol=protocol,
+        placement=placement,
         on_progress=lambda done, total: on_progress("score", done, total),
     )
     scores.write(out)

@@ -8,18 +8,25 @@ from pathlib import Path
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import Case, DataFolder
+from napari_uda.data.volume import Placement
 from napari_uda.experiments.spec import DataSet
 
 _HASH_LETTERS = 16
 
 
-def scored_cases(folder: Path) -> list[Case]:
+def scored_cases(folder: Path, *, series: str = "", placement: Placement = "auto") -> list[Case]:
     """The labelled cases of a data folder.
+
+    Args:
+        folder: the data folder.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
+        series: which DICOM volumes are read where a patient has several.
 
     Raises:
         InputError: if there is none.
     """
-    cases = [case for case in DataFolder.open(folder).cases if case.label is not None]
+    opened = DataFolder.open(folder, series=series, placement=placement)
+    cases = [case for case in opened.cases if case.label is not None]
     if not cases:
         raise InputError(
             f"{folder} has no label maps to score on; put them into its subfolder labels, or name another folder"

@@ -60,7 +60,7 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
         axis: canonical axis to cut across; None takes the coarsest one (z among equals).
     """
     assert case.label is not None
-    image, label = read_volume(case.image).canonical(), read_labels(case.label).canonical()
+    image, label = case.read_image().canonical(), case.read_labels().canonical()
     spacing = image.spacing_mm
     axis = int(np.argmax(spacing)) if axis is None else axis
     others = tuple(a for a in range(3) if a != axis)

@@ -178,7 +178,7 @@ def _identity(tree: Mapping[str, Any], fingerprints: Mapping[str, str], at: str 
     found: dict[str, Any] = {}
     for name, value in tree.items():
         where = f"{at}{name}"
-        if where in _NOT_IDENTITY:
+        if where in _NOT_IDENTITY or (where, value) == ("data.placement", "auto"):
             continue
         if where in fingerprints:
             found[name] = fingerprints[where]

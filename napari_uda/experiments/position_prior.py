@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_uda.data.folder import DataFolder
-from napari_uda.data.volume import read_labels, read_volume, write_volume
+from napari_uda.data.volume import read_labels, write_volume
 from napari_uda.experiments.fingerprints import scored_cases
 
 _SIDE, _DEPTH = 64, 16
@@ -34,7 +34,7 @@ def predict_positions(source: Path, score: Path, out: Path) -> None:
     for case in DataFolder.open(score).cases:
         if case.label is None:
             continue
-        volume = read_volume(case.image)
+        volume = case.read_image()
         shape = volume.canonical().array.shape
         guess = F.interpolate(counts[None], shape, mode="trilinear")[0].argmax(0).numpy()
         answer = np.array(values, np.uint8)[guess]

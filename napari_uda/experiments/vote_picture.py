@@ -49,7 +49,8 @@ def draw_views(found: DataResults, wanted: Pictures, out: Path) -> Path | None:
     loaded, cases = LoadedRun.load(run, "auto"), drawn_cases(found, wanted)
     cuts = [choose_slice(case, loaded.run.facts.grid.axis) for case in cases]
     asked = [
-        slice_views(loaded, case.image, cut.index) for case, cut in zip(cases, cuts, strict=True)
+        slice_views(loaded, case.read_image(), cut.index)
+        for case, cut in zip(cases, cuts, strict=True)
     ]
     count = max(1 + 2 * len(asked[0].random), 6)
     figure = new_figure(TILE_INCHES * count, (TILE_INCHES + 0.25) * 2 * len(cases) + 0.7)

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
-from napari_uda.data.volume import case_name
+from napari_uda.data.volume import Placement, case_name
 from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
@@ -44,18 +44,21 @@ WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
 
 
-def open_viewer(paths: Iterable[Path], *, screenshot: Path | None = None) -> None:
+def open_viewer(
+    paths: Iterable[Path], *, screenshot: Path | None = None, placement: Placement = "auto"
+) -> None:
     """Show everything `paths` name in one napari window; returns when the window is closed.
 
     Args:
         paths: volumes, folders of volumes, data folders or run folders.
         screenshot: save a picture of the window there instead of waiting for the user.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         InputError: if nothing can be read.
     """
     files = volume_files(paths)
-    contents = [read_layers(file) for file in files]
+    contents = [read_layers(file, placement=placement) for file in files]
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
     _, view = viewer.window.add_plugin_dock_widget("napari_uda", "View")

@@ -10,14 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import Cancelled, InputError, sentence
-from napari_uda.core.files import atomic_file, case_name
-from napari_uda.data.folder import find_volumes
-from napari_uda.data.volume import Volume, read_volume
+from napari_uda.core.files import atomic_file
+from napari_uda.data.folder import find_cases
+from napari_uda.data.volume import Volume
 
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
@@ -69,15 +68,12 @@ def files_of(folder: Path) -> list[Item]:
     Raises:
         InputError: if there are none, or two would be written to the same files.
     """
-    files = find_volumes([folder])
-    cases = [case_name(file) for file in files]
+    found = find_cases([folder])[0].cases
+    cases = [case.name for case in found]
     twice = next((case for case in cases if cases.count(case) > 1), None)
     if twice is not None:
         raise InputError(f"{folder.name} holds {twice} twice; keep one of the two files")
-    return [
-        Item(case, partial(read_volume, file), file)
-        for case, file in zip(cases, files, strict=True)
-    ]
+    return [Item(case.name, case.read_image, case.image) for case in found]
 
 
 def segment_several(

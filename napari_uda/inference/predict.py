@@ -58,7 +58,7 @@ class Prediction:
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
-        voxel_ml = float(np.prod(self.volume.spacing_mm)) / 1000
+        voxel_ml = self.volume.lattice.voxel_ml
         counts = np.bincount(self.labels.ravel(), minlength=256)
         return {name: float(counts[value]) * voxel_ml for value, name in self.names.items()}
 

@@ -112,8 +112,8 @@ def expected_areas(
     names = list(facts.names().values())
     trusted = np.ones(len(store), bool)
     if settings.prior_sizes == "true" and settings.weak_labels is not None:
-        known = _from_file(settings.weak_labels, facts, store, "areas") / facts.grid.pixel_mm**2
-        areas = settings.size_factor * known
+        known = _from_file(settings.weak_labels, facts, store, "areas")
+        areas = settings.size_factor * known / store.pixel_areas()[:, None]
         return ExpectedAreas(areas, _mean_where_present(areas), trusted)
 
     # Which structures a slice has, if tags say so: (N, K) bool. Volumes are spread over these slices.
@@ -165,8 +165,8 @@ def _sizes(
                 "trained by an older version); train it again, or give sizes with --method.prior-sizes "
                 "millilitres and --method.given-sizes"
             )
-        areas = [facts.sizes[name].area_mm2 / facts.grid.pixel_mm**2 for name in names]
-        return np.tile(areas, (len(store), 1))
+        areas = np.array([facts.sizes[name].area_mm2 for name in names])
+        return areas / store.pixel_areas()[:, None]
     # a volume spreads over the slices that contain it, or, where nobody knows them, over all
     volumes = np.array(by_name(settings.given_sizes, names))
     present = tagged
@@ -175,10 +175,12 @@ def _sizes(
     if present is None:
         present = np.ones((len(store), len(names)), bool)
     sizes = np.zeros((len(store), len(names)))
-    for index, slice_mm in enumerate(store.slice_mm):
+    for index, (slice_mm, pixel_mm2) in enumerate(
+        zip(store.slice_mm, store.pixel_mm2, strict=True)
+    ):
         own = store.case_of == index
         counts = np.maximum(present[own].sum(0), 1)
-        sizes[own] = 1000 * volumes / (counts * slice_mm * facts.grid.pixel_mm**2)
+        sizes[own] = 1000 * volumes / (counts * slice_mm * pixel_mm2)
     return sizes
 
 

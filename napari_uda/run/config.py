@@ -15,6 +15,7 @@ from pydantic import Field, SerializeAsAny, field_validator
 from napari_uda.core.config import Config
 from napari_uda.data.batches import AugmentConfig
 from napari_uda.data.intensity import IntensityConfig
+from napari_uda.data.nifti import Placement
 from napari_uda.data.slices import SliceAxis
 from napari_uda.methods.base import MethodConfig
 from napari_uda.methods.registry import method_class
@@ -28,6 +29,9 @@ class DataConfig(Config):
     """Data folder of the labelled source domain."""
     target: Path | None = None
     """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
+    series: str = ""
+    """Which DICOM volumes are read where a patient has several: a series number, or a part of a
+    description; empty reads the only one."""
     labels: dict[str, int] = Field(default_factory=dict)
     """Label value of each structure by name; empty takes them from dataset.json, or else from the
     label maps."""
@@ -51,6 +55,9 @@ class DataConfig(Config):
     patient_pattern: str = ""
     """Regular expression that finds the patient in a case name; empty takes every case for a
     patient of its own."""
+    placement: Placement = "auto"
+    """Which of the two placements in NIfTI files is trusted where they disagree: sform, qform, or auto,
+    which refuses such a file."""
     cache_gib: float = Field(default=4.0, ge=0)
     """Most memory in GiB for the slices of a domain; larger ones are kept in files on the disk
     while training. 0 always keeps them there."""

@@ -46,6 +46,7 @@ class Preview:
         maps: role to `(N, H, W)`: input, translation, random_view, fourier_view float32 in [-1, 1];
             prediction uint8 label values; entropy float32 in [0, 1]; reliability uint8, 1 and 2.
         pixel_mm: side of a pixel.
+        pixel_mm2: `(N,)` area of a pixel: less than the side squared where a slice is sheared.
         names: label value to structure name.
     """
 
@@ -53,13 +54,14 @@ class Preview:
     places: tuple[SlicePlace, ...]
     maps: dict[str, NDArray[Any]]
     pixel_mm: float
+    pixel_mm2: NDArray[np.float64]
     names: dict[int, str]
 
     def areas_mm2(self) -> dict[str, NDArray[np.float64]]:
         """Area of each structure in each slice, `(N,)`, by name."""
         prediction = self.maps["prediction"]
         return {
-            name: (prediction == value).sum((1, 2)) * self.pixel_mm**2
+            name: (prediction == value).sum((1, 2)) * self.pixel_mm2
             for value, name in self.names.items()
         }
 
@@ -316,4 +318,6 @@ def _read_preview(file: Path, folder: RunFolder) -> Preview:
     value_of_class[1 : len(values) + 1] = values
     maps["prediction"] = value_of_class[maps["prediction"]]
     names = dict(sorted((value, name) for name, value in labels.items()))
-    return Preview(int(file.stem), places, maps, float(content["pixel_mm"]), names)
+    side = float(content["pixel_mm"])
+    areas = content.get("pixel_mm2", np.full(len(places), side**2))  # version 0.1 has none
+    return Preview(int(file.stem), places, maps, side, areas.astype(np.float64), names)

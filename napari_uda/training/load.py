@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from napari_uda.data.batches import TrainingData
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
+from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
@@ -26,7 +28,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
-from napari_uda.data.volume import Volume, describe_grid_difference, read_labels, read_volume
+from napari_uda.data.volume import Volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.run.config import DataConfig, RunConfig
+
+logger = logging.getLogger(__name__)
 
 _FIT_VOXELS = 200_000
 
@@ -77,12 +81,12 @@ class _Volumes:
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
-        return self._once(case.image, read_volume)
+        return self._once(case.image, lambda _: case.read_image())
 
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, read_labels)
+        return self._once(case.label, lambda _: case.read_labels())
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
@@ -130,7 +134,9 @@ def load_training_data(
     # not be read with a CT window when it predicts.
     appearance = unlabelled
     if appearance is None and config.data.target is not None and "source" in method.needs:
-        appearance = DataFolder.open(config.data.target)
+        appearance = DataFolder.open(
+            config.data.target, series=config.data.series, placement=config.data.placement
+        )
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
@@ -193,7 +199,7 @@ def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
     """Sizes of the structures, in the order of their classes."""
     assert store.labels is not None
     names = list(facts.names().values())
-    return structure_sizes(store.labels, names, facts.grid.pixel_mm)
+    return structure_sizes(store.labels, names, store.pixel_areas())
 
 
 def _folders(
@@ -204,22 +210,26 @@ def _folders(
     name = method.config_class.model_fields["name"].default
     labelled = unlabelled = None
     if "source" in method.needs:
-        labelled = _open(data.source, "data.source", name)
+        labelled = _open(data, "source", name)
     if "target_labels" in method.needs:
-        labelled = _open(data.target, "data.target", name)
+        labelled = _open(data, "target", name)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
     if "target" in method.needs:
-        unlabelled = _open(data.target, "data.target", name)
+        unlabelled = _open(data, "target", name)
     return labelled, unlabelled
 
 
-def _open(path: Path | None, setting: str, method: str) -> DataFolder:
+def _open(data: DataConfig, domain: Literal["source", "target"], method: str) -> DataFolder:
+    path = data.source if domain == "source" else data.target
     if path is None:
-        raise InputError(f"{method} needs --{setting}; give it a data folder")
-    return DataFolder.open(path)
+        raise InputError(f"{method} needs --data.{domain}; give it a data folder")
+    folder = DataFolder.open(path, series=data.series, placement=data.placement)
+    if folder.passed_over:
+        logger.warning("%s: %s", domain, folder.notes())
+    return folder
 
 
 def _split(
@@ -377,11 +387,12 @@ def _read_cases(
         label = None
         if with_labels and case.label is not None:
             raw = volumes.label(case)
-            difference = describe_grid_difference(image, raw)
-            if difference:
+            try:
+                raw = on_grid_of(raw, image)
+            except InputError as error:
                 raise InputError(
-                    f"labels of {case.name} do not lie on the image's grid: {difference}"
-                )
+                    f"labels of {case.name} do not lie on the image's grid: {error}"
+                ) from error
             label = raw.with_array(table[raw.array])
         yield case.name, image, label
         volumes.forget(case)

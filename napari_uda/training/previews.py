@@ -107,7 +107,7 @@ def preview_arrays(
         Arrays `(N, H, W)` by name: `input`, `random_view`, `fourier_view` and, of methods with
         generators, `translation` (float16 in [-1, 1]), `prediction` (uint8, classes of the network),
         `entropy` (float16 in [0, 1]), `reliability` (uint8, 1 reliable, 2 unreliable). With them
-        `domains`, `cases`, `slices` (N,) of the places and `pixel_mm` ().
+        `domains`, `cases`, `slices` (N,) of the places, `pixel_mm` () and `pixel_mm2` (N,).
     """
     stores = _stores(data)
     slices = []
@@ -131,7 +131,12 @@ def preview_arrays(
         "cases": np.array([place.case for place in places]),
         "slices": np.array([place.index for place in places]),
         "pixel_mm": np.array(data.facts.grid.pixel_mm),
+        "pixel_mm2": np.array([_pixel_mm2(stores[place.domain], place) for place in places]),
     }
+
+
+def _pixel_mm2(store: SliceStore, place: SlicePlace) -> float:
+    return store.pixel_mm2[store.cases.index(place.case)]
 
 
 def _one_slice(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.evaluation.report import evaluate
 from napari_uda.inference.predict import segment_volume
 
@@ -26,10 +25,11 @@ def validation_dice(method: Method[Any], data: TrainingData, device: torch.devic
     values = []
     for case in data.held_out:
         assert case.label is not None
-        image = read_volume(case.image)
+        image = case.read_image()
         maps = segment_volume(*(method, data.facts, image, intensity, device), labelled_domain=True)
         prediction = image.with_array(maps.labels)
-        scores = evaluate(prediction, read_labels(case.label), names=data.facts.names())
+        reference = case.read_labels()
+        scores = evaluate(prediction, reference, names=data.facts.names())
         values += [
             float(row["dice"])
             for row in scores.rows

@@ -177,6 +177,45 @@ def test_predict_and_evaluate(
     assert header.startswith("case,label,name,state,dice,assd_mm")
 
 
+def test_what_predict_writes_of_nnunets_layout_evaluate_finds(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "Dataset001_MR"
+    for ending, cases in (("Tr", (0, 1)), ("Ts", (2,))):
+        for part, channel in (("images", "_0000"), ("labels", "")):
+            (folder / f"{part}{ending}").mkdir(parents=True)
+            for case in cases:
+                name = f"target_{case}"
+                shutil.copy(
+                    two_domains[1] / part / f"{name}.nii.gz",
+                    folder / f"{part}{ending}" / f"{name}{channel}.nii.gz",
+                )
+    shutil.copy(two_domains[1] / "dataset.json", folder)
+    given = (
+        (folder, "labelsTr", ["target_0", "target_1"]),
+        (folder / "imagesTr", "labelsTr", ["target_0", "target_1"]),
+        (folder / "imagesTs", "labelsTs", ["target_2"]),
+        (folder / "imagesTs" / "target_2_0000.nii.gz", "labelsTs", ["target_2"]),
+    )
+    for index, (images, labels, cases) in enumerate(given):
+        out = tmp_path / f"out_{index}"
+        said = command("predict", tiny_run.path, images, "--out", out, "--no-reliability")
+        assert said.code == 0, said.err
+        assert sorted(file.name for file in out.glob("*_labels.nii.gz")) == [
+            f"{case}_labels.nii.gz" for case in cases
+        ]
+        said = command("evaluate", out, folder / labels, "--out", out / "scores")
+        assert said.code == 0, said.err
+        rows = (out / "scores" / "scores.csv").read_text().splitlines()[1:]
+        assert sorted({row.split(",")[0] for row in rows}) == cases
+    # the same images in a folder of any name, as nnU-Net's own prediction takes them
+    shutil.copytree(folder / "imagesTr", tmp_path / "inputs")
+    out = tmp_path / "out"
+    assert command("predict", tiny_run.path, tmp_path / "inputs", "--out", out).code == 0
+    said = command("evaluate", out, folder / "labelsTr", "--out", out / "scores")
+    assert said.code == 0, said.err
+
+
 def test_predict_goes_on_after_a_bad_volume_and_says_so(
     command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -457,6 +457,19 @@ def test_sifa_records_of_one_file_and_labels_of_the_middle_slice_alone(tmp_path:
         np.testing.assert_array_equal(read_labels(case.label or "").array[0], label)
 
 
+def test_sifa_value_5_is_background_as_its_authors_have_it(tmp_path: Path) -> None:
+    labels = np.zeros((8, 8, 3), np.float32)
+    labels[2:4], labels[4:6] = 4, 5
+    image = np.zeros((8, 8, 3), np.float32)
+    source = tmp_path / "ct_train"
+    source.mkdir()
+    (source / "slice1.tfrecords").write_bytes(record(sifa_example(image, labels)))
+    convert("sifa", source, tmp_path / "out")
+    case = DataFolder.open(tmp_path / "out" / "ct" / "train").cases[0]
+    made = read_labels(case.label or "").array[0]
+    np.testing.assert_array_equal(made, np.where(labels[..., 1] == 4, 4, 0))
+
+
 def test_sifa_damaged_records_are_refused(tmp_path: Path) -> None:
     source = tmp_path / "release"
     image, labels = write_sifa(source)

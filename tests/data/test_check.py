@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -245,3 +246,17 @@ def test_one_folder_for_both_domains_is_told(folder: Path, tmp_path: Path) -> No
     assert "the same folder" in problem.sentence
     assert same_folder(folder, tmp_path) == []
     assert same_folder(folder, tmp_path / "missing") == []
+
+
+def test_what_reading_warns_of_is_a_finding(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), None)
+    image.header["pixdim"][1:4] = 1, 1, 2
+    image.header["sform_code"] = image.header["qform_code"] = 0
+    (tmp_path / "images").mkdir()
+    nib.save(image, tmp_path / "images" / "a.nii.gz")
+    (tmp_path / "labels").mkdir()
+    nib.save(image, tmp_path / "labels" / "a.nii.gz")
+    report = check_folder(tmp_path, labelled=True, names={})
+    guesses = [one for one in report.problems if "its orientation is a guess" in one.sentence]
+    assert [one.file for one in guesses] == ["a.nii.gz", "labels/a.nii.gz"]
+    assert not any(one.fatal for one in guesses)

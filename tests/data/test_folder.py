@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import Case, DataFolder, write_dataset_json
+from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -234,3 +236,18 @@ def test_unreadable_labels_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="label 'LV' has the value 300"):
         write_dataset_json(tmp_path, {"LV": 300}, "CT")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_of_nnunets_folders_is_called_like_its_case(tmp_path: Path) -> None:
+    """So that what is written of it, and asked for by case, has one name: for `benchmark`, too."""
+    volume = Volume(np.zeros((2, 3, 4), np.uint8), np.eye(4))
+    write_volume(tmp_path / "imagesTr" / "mr_001_0000.nii.gz", volume)
+    write_volume(tmp_path / "labelsTr" / "mr_001.nii.gz", volume)
+    (case,) = DataFolder.open(tmp_path).cases
+    assert case.label is not None
+    names = (case.name, read_volume(case.image).name, read_labels(case.label).name)
+    assert names == ("mr_001", "mr_001", "mr_001")
+    write_volume(tmp_path / "imagesTs" / "mr_002_0000.nii.gz", volume)
+    assert read_volume(tmp_path / "imagesTs" / "mr_002_0000.nii.gz").name == "mr_002"
+    write_volume(tmp_path / "images" / "mr_002_0000.nii.gz", volume)
+    assert read_volume(tmp_path / "images" / "mr_002_0000.nii.gz").name == "mr_002_0000"

@@ -21,7 +21,7 @@ def test_areas_count_pixels_per_slice() -> None:
 
 
 def test_sizes_are_means_over_the_slices_that_contain_it() -> None:
-    sizes = structure_sizes(_slices(), ["first", "second", "third"], pixel_mm=0.5)
+    sizes = structure_sizes(_slices(), ["first", "second", "third"], pixel_mm2=0.25)
     assert list(sizes) == ["first", "second", "third"]
     assert sizes["first"].area_mm2 == pytest.approx((2 + 6) / 2 * 0.25)
     assert sizes["first"].slice_share == 0.5
@@ -31,5 +31,5 @@ def test_sizes_are_means_over_the_slices_that_contain_it() -> None:
 
 
 def test_their_product_is_the_mean_area_over_all_slices() -> None:
-    size = structure_sizes(_slices(), ["first", "second", "third"], pixel_mm=2.0)["first"]
+    size = structure_sizes(_slices(), ["first", "second", "third"], pixel_mm2=4.0)["first"]
     assert size.area_mm2 * size.slice_share == pytest.approx((_slices() == 1).mean() * 20 * 4)

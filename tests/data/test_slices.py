@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny_cases import SHAPE, SPACING_MM, all_orientations, blob_case, reoriented
 
 from napari_uda.data.intensity import Intensity
+from napari_uda.data.sizes import structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
     SliceStore,
@@ -24,6 +25,7 @@ from napari_uda.data.slices import (
     window_labels,
     window_slices,
 )
+from napari_uda.data.volume import Volume
 
 INTENSITY = Intensity(mode="window", bounds=(0.0, 400.0))
 sides = st.integers(1, 40)
@@ -51,6 +53,9 @@ def test_slices_are_cut_across_the_coarsest_median_spacing(named, spacings, axis
         ([(9, 100, 80)], [(5.0, 1.5, 1.5)], 64, 2.35),
         # 150 mm over 128 pixels = 1.17 mm would invent detail: the voxels' 1.5 mm stay
         ([(9, 100, 80)], [(5.0, 1.5, 1.5)], 128, 1.5),
+        # micro-CT: 20 and 12.3 micrometres are not rounded to 20 and 20
+        ([(9, 100, 80)], [(0.04, 0.02, 0.02)], 128, 0.02),
+        ([(9, 100, 80)], [(0.0246, 0.0123, 0.0123)], 128, 0.0123),
         # extents 100, 200 and 400 mm: the median slice fits, the largest is cropped
         ([(3, 100, 9), (3, 200, 9), (3, 400, 9)], [(5.0, 1.0, 1.0)] * 3, 100, 2.0),
     ],
@@ -216,3 +221,27 @@ def test_parts_hold_every_slice_once_and_are_spread_over_the_whole(
     assert len(parts) == -(-count // largest)
     for part in parts:
         assert set(np.diff(part)) <= {len(parts)}
+
+
+def test_a_sheared_slice_has_smaller_pixels() -> None:
+    """Sagittal slices of a gantry tilted by 25 degrees: the sides of a pixel enclose 65 degrees."""
+    tilt = np.radians(25)
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[1, 2] = 3 * np.tan(tilt)
+    labels = np.zeros((12, 30, 6), np.uint8)
+    labels[3:9, 8:20, 2:4] = 1
+    image = Volume(labels.astype(np.int16), affine)
+    true_mm3 = labels.sum() * 3.0
+    for axis, share, gap in ((0, 1.0, 3.0), (1, 1.0, np.cos(tilt)), (2, np.cos(tilt), 1.0)):
+        grid = SliceGrid(axis=axis, pixel_mm=0.5, size=96)
+        assert grid.pixel_mm2(image) == pytest.approx(0.25 * share, rel=1e-12)
+        items = [("a", image, Volume(labels, affine))]
+        store = fill_store(items, [labels.shape[axis]], grid, INTENSITY, with_labels=True)
+        assert store.slice_mm == pytest.approx((gap,), rel=1e-12)
+        assert store.pixel_areas() == pytest.approx([0.25 * share] * len(store), rel=1e-12)
+        assert store.labels is not None
+        measured = (store.labels == 1).sum() * store.pixel_mm2[0] * store.slice_mm[0]
+        assert measured == pytest.approx(true_mm3, rel=0.03)  # whole pixels at the edges
+        size = structure_sizes(store.labels, ["a"], store.pixel_areas())["a"]
+        whole = size.area_mm2 * size.slice_share * len(store) * store.slice_mm[0]
+        assert whole == pytest.approx(measured, rel=1e-12)

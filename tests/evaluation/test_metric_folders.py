@@ -117,7 +117,7 @@ def test_geometry_is_checked(folders):
 def test_geometry_of_the_entropy_map_is_checked(folders):
     predictions, references = folders
     write(predictions / "case_a_entropy.nii.gz", np.zeros((4, 6, 4), np.float32))
-    with pytest.raises(InputError, match="case_a: entropy map and reference do not match"):
+    with pytest.raises(InputError, match="case_a: entropy map and prediction do not match"):
         evaluate_folders(predictions, references)
 
 
@@ -147,3 +147,23 @@ def test_names_that_cannot_be_read(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"dataset\.json: its labels cannot be read"):
         structure_names(path)
+
+
+def test_predictions_named_after_nnunets_images_are_found(tmp_path):
+    """`mr_001_0000` is the image of case `mr_001`."""
+    predictions, references = tmp_path / "predictions", tmp_path / "mr" / "labelsTr"
+    for case in ("mr_001", "mr_002", "mr_003"):
+        write(references / f"{case}.nii.gz", labels(0))
+    write(predictions / "mr_001_0000_labels.nii.gz", labels(0))
+    write(predictions / "mr_001_0000_entropy.nii.gz", np.full((4, 6, 5), 0.25, np.float32))
+    write(predictions / "mr_002_0000.nii.gz", labels(0))
+    write(predictions / "mr_003.nii.gz", labels(0))
+    write(predictions / "mr_003_0000_labels.nii.gz", labels(1))  # the plain name wins
+    scores = evaluate_folders(predictions, references)
+    assert [row["case"] for row in scores.rows] == [
+        *("mr_001", "mr_001"),
+        *("mr_002", "mr_002"),
+        *("mr_003", "mr_003"),
+    ]
+    assert {row["dice"] for row in scores.rows} == {1.0}
+    assert {row["mean_entropy"] for row in scores.slices if row["case"] == "mr_001"} == {0.25}

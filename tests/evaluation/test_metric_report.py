@@ -211,7 +211,7 @@ def test_position_is_the_coordinate_in_patient_space(labels):
     [
         ({"spacing": (2.0, 0.5, 1.01)}, "1.01"),
         ({"origin": (3.0, -4.0, 10.5)}, "10.5"),
-        ({"origin": (3.0, -4.0, 10.002)}, "10.002"),
+        ({"origin": (3.0, -4.0, 10.006)}, "10.006"),
     ],
 )
 def test_other_geometry_is_refused_with_the_numbers(labels, change, words):

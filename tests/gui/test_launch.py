@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import napari
+import nibabel as nib
+import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
@@ -19,6 +22,7 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import write_volume
+from napari_uda.gui import launch
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.launch import fill_viewer, open_viewer, volume_files
@@ -102,3 +106,37 @@ def test_without_napari_it_says_how_to_get_it(tmp_path: Path) -> None:
     assert done.stderr == (
         "napari-uda: napari is not installed; pip install 'napari_uda[all]' brings it\n"
     )
+
+
+def test_the_user_says_which_placement_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanner, mni = np.diag([1.0, 1, 2, 1]), np.diag([1.0, 1, 2, 1])
+    mni[2, 3] = 12
+    image = nib.Nifti1Image(np.zeros((5, 4, 3), np.int16), mni)
+    image.set_sform(mni, 4)
+    image.set_qform(scanner, 1)
+    nib.save(image, tmp_path / "a.nii")
+    heights: list[float] = []
+
+    class Stopped(Exception):
+        """The window is not needed."""
+
+    def keep(**_: object) -> None:
+        raise Stopped
+
+    read = launch.read_layers
+
+    def note(path: Path, **options: Any) -> Any:
+        found = read(path, **options)
+        heights.append(found[1]["metadata"]["napari_uda"]["affine"][2, 3])
+        return found
+
+    monkeypatch.setattr(napari, "Viewer", keep)
+    monkeypatch.setattr(launch, "read_layers", note)
+    with pytest.raises(InputError, match="its sform and qform disagree by 12 mm"):
+        open_viewer([tmp_path / "a.nii"])
+    for placement in ("sform", "qform"):
+        with pytest.raises(Stopped):
+            open_viewer([tmp_path / "a.nii"], placement=placement)
+    assert heights == [12, 0]

@@ -16,10 +16,12 @@ import pyqtgraph as pg
 import pytest
 from app_model.types import KeyBinding
 from gui_cases import LABELS, add_data, ball_case
+from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QPushButton
+from tiny_cases import reoriented
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, write_volume
@@ -35,6 +37,7 @@ from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
+from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.predict import Prediction
 from napari_uda.run.run import Run
 
@@ -231,6 +234,18 @@ def test_export_writes_the_tables(scored: ScoreDock, tmp_path: Path, qtbot: QtBo
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["protocol"] == "recommended"
     assert (tmp_path / "out" / "slices.csv").read_text().startswith("case,axis,slice,position_mm")
     qtbot.waitUntil(lambda: not _running(), timeout=WAIT_MS)
+
+
+def test_a_grid_that_is_a_hundredth_of_a_voxel_off_is_told(
+    dock: ScoreDock, qtbot: QtBot, reference: Volume
+) -> None:
+    affine = reference.affine.copy()
+    affine[2, 3] += 0.01  # of 1.5 mm, the smallest side
+    shifted = Volume(reference.array, affine, "shifted")
+    (layer,) = add_data(dock.viewer, *layer_data(shifted, "reference", NAMES))
+    dock.choices.references.choose(layer)
+    score(dock, qtbot)
+    assert " lie up to 0.01 mm apart, 0.7% of a voxel; they are taken" in dock.status.text()
 
 
 def test_other_grid_is_refused_in_one_sentence(
@@ -636,3 +651,40 @@ def _running() -> bool:
     from napari_uda.gui.kit import jobs
 
     return bool(jobs.running())
+
+
+def test_a_reference_and_an_entropy_map_in_another_order_are_put_in_order() -> None:
+    _, labels = ball_case("case", 0)
+    entropy = np.where(labels.array == 1, 0.5, 0.0).astype(np.float32)
+    layers = []
+    for volume, role, flips in (
+        (labels, "prediction", (False, False, False)),
+        (labels, "reference", (True, False, True)),
+        (labels.with_array(entropy), "entropy", (False, True, True)),
+    ):
+        stored = reoriented(volume, (0, 1, 2), flips)
+        data, arguments, kind = layer_data(stored, role, {1: "MYO", 2: "LVC"})
+        layers.append(Layer.create(data, arguments, kind))
+    result = score_layers(*layers)
+    assert [row["dice"] for row in result.scores.rows] == [1.0, 1.0]
+    of_myo = [row["mean_entropy"] for row in result.scores.slices if row["label"] == 1]
+    assert {value for value in of_myo if value == value} == {0.5}
+    np.testing.assert_array_equal(result.evaluation.reference, labels.array)
+    np.testing.assert_array_equal(result.entropy, entropy)
+
+
+def test_volumes_of_a_sheared_layer_follow_from_its_affine() -> None:
+    """A gantry tilted by 25 degrees: the voxel is base times height, not the product of its sides."""
+    affine = np.diag([-1.5, -1.5, 8.0, 1.0])
+    affine[1, 2] = 8 * np.tan(np.radians(25))
+    _, labels = ball_case("case", 0, affine)
+    data, arguments, kind = layer_data(labels, "prediction", {1: "MYO", 2: "LVC"})
+    layer = Layer.create(data, arguments, kind)
+    result = score_layers(layer, layer, None)
+    voxel_ml = 1.5 * 1.5 * 8 / 1000
+    assert result.voxel_ml == pytest.approx(voxel_ml, rel=1e-12)
+    assert result.scores.rows[0]["volume_prediction_ml"] == pytest.approx(
+        (labels.array == 1).sum() * voxel_ml, rel=1e-12
+    )
+    counted = _count(_Layers(layer, None, None), threading.Event())
+    assert counted.volumes_ml[1] == pytest.approx((labels.array == 1).sum() * voxel_ml, rel=1e-12)

@@ -269,6 +269,11 @@ def test_only_visible_layers_on_the_same_grid_are_drawn(made_prediction: Predict
     viewer.add_image(np.zeros(SHAPE), name="elsewhere")
     viewer.add_image(np.zeros((8, 8)), name="flat")
     assert layers_on_grid(viewer.layers, image) == [image, prediction]
+    # 1 % of the smallest side, 0.015 mm, counts as the same place, as everywhere
+    prediction.translate = np.add(prediction.translate, (0, 0.014, 0))
+    assert layers_on_grid(viewer.layers, image) == [image, prediction]
+    prediction.translate = np.add(prediction.translate, (0, 0.002, 0))
+    assert layers_on_grid(viewer.layers, image) == [image]
     np.testing.assert_allclose(spacing_of(image), (8, 1.5, 1.5))
 
 

@@ -29,12 +29,12 @@ from tiny_cases import (
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
+from napari_uda.data import volume
 from napari_uda.data.batches import Unlabelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.methods.registry import METHODS, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
-from napari_uda.training import load as dataset
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import Progress
 
@@ -367,11 +367,12 @@ def test_every_training_file_is_read_once(
     for folder in (source, target):
         (folder / "dataset.json").unlink()
     opened: list[Path] = []
-    for name in ("read_volume", "read_labels"):
-        read = getattr(dataset, name)
-        monkeypatch.setattr(
-            dataset, name, lambda path, read=read: opened.append(path) or read(path)
-        )
+    read = volume.read_volume  # which reads label maps, too
+    monkeypatch.setattr(
+        volume,
+        "read_volume",
+        lambda path, *more, **named: opened.append(path) or read(path, *more, **named),
+    )
     config = small_config(method, source, target, data={"cache_gib": budget_gib})
     data = load_training_data(config, METHODS[method], cache=tmp_path / "cache")
     assert sorted(opened) == sorted(set(opened))
@@ -394,14 +395,14 @@ def test_target_labels_are_read_by_target_supervised_alone(
     for file in (target / "labels").iterdir():
         file.write_bytes(b"unreadable")
     opened: list[Path] = []
-    read_labels = dataset.read_labels
+    read_labels = volume.read_labels
 
-    def watched(path: Path) -> Any:
+    def watched(path: Path, **options: Any) -> Any:
         opened.append(Path(path))
-        return read_labels(path)
+        return read_labels(path, **options)
 
     run = _new(tmp_path / "run", small_config(method, source, target, steps=1))
-    monkeypatch.setattr(dataset, "read_labels", watched)
+    monkeypatch.setattr(volume, "read_labels", watched)
     if "target_labels" in METHODS[method].needs:
         with pytest.raises(InputError, match="target_0"):
             _train(run)

@@ -16,10 +16,13 @@ from napari.layers import Image, Labels, Layer
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
+from napari_uda.data.labels import to_whole
+from napari_uda.data.nifti import Placement, TwoPlacements
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
+from napari_uda.gui.kit.placement_question import ask_placement, someone_is_there
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -40,7 +43,12 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     return _read if all(_is_volume(Path(one)) for one in paths) else None
 
 
-def read_layers(path: Path, role: str = "", names: Mapping[int, str] | None = None) -> LayerData:
+def read_layers(
+    path: Path,
+    role: str = "",
+    names: Mapping[int, str] | None = None,
+    placement: Placement = "auto",
+) -> LayerData:
     """Read one volume as layer data.
 
     Args:
@@ -48,11 +56,12 @@ def read_layers(path: Path, role: str = "", names: Mapping[int, str] | None = No
         role: image, reference, prediction, entropy or reliability; empty decides by the file's name,
             its folder and its values.
         names: label value to structure name; None looks into the data folder's dataset.json.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         InputError: if the file cannot be read.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, placement=placement)
     role = role or _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
     if role == "reliability":
         names = RELIABILITY_NAMES
@@ -77,7 +86,7 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return array, {**layers.reliability_arguments(case), **arguments}, kind
-    array = _as_labels(array)
+    array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
     title = f"{case} {role}" if role == "reference" else case
     return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
@@ -136,7 +145,18 @@ def mr_labelled() -> list[LayerData]:
 
 def _read(path: str | list[str]) -> list[LayerData]:
     paths = [path] if isinstance(path, str) else path
-    return [read_layers(Path(one)) for one in paths]
+    return [_read_one(Path(one)) for one in paths]
+
+
+def _read_one(path: Path) -> LayerData:
+    """Read a file; the user is asked where it says twice, and differently, where it lies."""
+    try:
+        return read_layers(path)
+    except TwoPlacements as found:
+        chosen = ask_placement(found) if someone_is_there() else None
+        if chosen is None:
+            raise
+        return read_layers(path, placement=chosen)
 
 
 def _is_volume(path: Path) -> bool:
@@ -172,14 +192,15 @@ def _looks_like_labels(volume: Volume) -> bool:
         sample.size <= _MOST_LABELS
         and sample[0] == 0
         and sample[-1] <= 255
-        and np.array_equal(sample, np.round(sample))
+        and to_whole(sample, volume.value_step)[1] is None
     )
 
 
-def _as_labels(array: np.ndarray) -> np.ndarray:
+def _as_labels(array: np.ndarray, value_step: float) -> np.ndarray:
     """Values as the smallest unsigned integers that hold them: napari refuses float labels."""
+    array, wrong = to_whole(array, value_step)
     low, high = (array.min(), array.max()) if array.size else (0, 0)
-    if low < 0 or high > np.iinfo(np.uint32).max or not np.array_equal(array, np.round(array)):
+    if low < 0 or high > np.iinfo(np.uint32).max or wrong is not None:
         raise InputError(
             f"labels must be whole numbers from 0 on, found {low} to {high}; open the file as an image"
         )
@@ -191,7 +212,8 @@ def _names_beside(path: Path) -> dict[int, str]:
     folder = path.parent.parent
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
-        labels = labels or DataFolder.open(folder).labels
+        if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
+            labels = DataFolder.open(folder).labels
     except InputError:
         return {}
     return {value: name for name, value in labels.items()}

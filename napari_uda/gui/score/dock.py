@@ -251,7 +251,8 @@ class ScoreDock(JobDock):
         for result in results:
             self._cohort.add(result.method, result.scores)
         self.slices.show_results(results)
-        self._finish(f"{results[0].case}: mean Dice {results[0].mean_dice:.3f}.")
+        notes = "".join(f" {note}." for note in results[0].notes)
+        self._finish(f"{results[0].case}: mean Dice {results[0].mean_dice:.3f}.{notes}")
         self._show_tables()
         self._share_space()
         self._on_moved()

@@ -86,7 +86,7 @@ def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
         evaluation.prediction,
         evaluation.reference,
         np.asarray(scores.entropy, np.float32),
-        scores.scores.grids[0].spacing_mm,
+        scores.lattice,
         scores.names,
     )
 

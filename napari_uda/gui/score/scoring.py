@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from napari_uda.gui.kit.geometry import Placement, layer_volume, placement, tag
 from napari_uda.gui.kit.layers import structure_names
 
 if TYPE_CHECKING:
+    from napari_uda.data.grid import Lattice
     from napari_uda.evaluation.disagreement import Region
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.scores import Scores
@@ -65,6 +65,8 @@ class LayerScores:
         placement: how the layer lies on its file's grid.
         shape: shape of the layer.
         spacing_mm: voxel size along the layer's axes.
+        lattice: how the voxels of the file's grid lie to each other.
+        notes: what is worth knowing about the grids of prediction and reference.
     """
 
     name: str
@@ -76,6 +78,8 @@ class LayerScores:
     placement: Placement
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    lattice: Lattice
+    notes: tuple[str, ...] = ()
 
     @property
     def case(self) -> str:
@@ -95,7 +99,7 @@ class LayerScores:
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel in millilitres."""
-        return math.prod(self.spacing_mm) / 1000
+        return self.lattice.voxel_ml
 
     def updated(self) -> LayerScores:
         """The scores as they stand after edits."""
@@ -196,6 +200,7 @@ def score_layers(
     Raises:
         InputError: if the layers lie on different grids, with the difference in numbers.
     """
+    from napari_uda.data.same_grid import on_grid_of
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.inputs import read_pair
     from napari_uda.evaluation.protocols import get_protocol
@@ -211,7 +216,7 @@ def score_layers(
                 f"'{entropy.name}' has shape {entropy.data.shape} and '{prediction.name}' "
                 f"{prediction.data.shape}; choose the entropy map of this prediction"
             )
-        uncertain = layer_volume(entropy).array
+        uncertain = on_grid_of(layer_volume(entropy), predicted).array
     names = structure_names(reference) | structure_names(prediction)
     own = tag(prediction)
     pair = read_pair(
@@ -233,6 +238,8 @@ def score_layers(
         placement=lies,
         shape=tuple(prediction.data.shape),
         spacing_mm=spacing,
+        lattice=pair.lattice,
+        notes=pair.notes,
     )
 
 

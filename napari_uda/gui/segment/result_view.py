@@ -308,7 +308,7 @@ def _count(layers: _Layers, stop: threading.Event) -> _Counted:
     prediction, entropy, reference = layers
     names = structure_names(prediction)
     labels = np.asarray(prediction.data)
-    voxel_ml = float(np.prod(layer_volume(prediction).spacing_mm)) / 1000
+    voxel_ml = layer_volume(prediction).lattice.voxel_ml
     counts = np.bincount(labels.ravel(), minlength=max([*names, 0]) + 1)
     volumes = {value: float(counts[value]) * voxel_ml for value in names}
     uncertainty = None

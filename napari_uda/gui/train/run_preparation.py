@@ -21,7 +21,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import cannot_write
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
-from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.volume import Placement, Volume, write_volume
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
@@ -139,6 +139,8 @@ def check_domains(
     report: Report,
     stop: threading.Event,
     known: Checked | None = None,
+    series: str = "",
+    placement: Placement = "auto",
 ) -> Checked:
     """Check every domain.
 
@@ -149,19 +151,27 @@ def check_domains(
         report: progress, in cases of one domain.
         stop: ends the check.
         known: an earlier check, which holds as long as no file has changed.
+        series: which DICOM volumes are read where a patient has several.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         Cancelled: if `stop` was set.
         InputError: if a layer cannot be a volume.
     """
-    signature = _signature(domains, labelled, names)
+    signature = _signature(domains, labelled, names, (series, placement))
     if known is not None and signature is not None and signature == known.signature:
         return known
     found = {}
     for name, domain in domains.items():
         if isinstance(domain, Path):
             found[name] = check_folder(
-                domain, labelled=name == labelled, names=names, on_progress=report, stop=stop
+                domain,
+                labelled=name == labelled,
+                names=names,
+                series=series,
+                placement=placement,
+                on_progress=report,
+                stop=stop,
             )
         else:
             image, labels = domain_volumes(domain)
@@ -185,20 +195,23 @@ def check_domains(
 
 
 def _signature(
-    domains: Mapping[str, Path | LayerDomain], labelled: str, names: Mapping[str, int]
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    names: Mapping[str, int],
+    choices: tuple[str, Placement],
 ) -> object | None:
     files = []
     for domain in domains.values():
         if isinstance(domain, LayerDomain):
             return None
         try:
-            cases = DataFolder.open(domain).cases
+            cases = DataFolder.open(domain, series=choices[0]).cases
             paths = [path for case in cases for path in (case.image, case.label) if path]
             paths += [path for path in (domain / "dataset.json",) if path.exists()]
             files += [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         except (InputError, OSError):  # the check will say what it is
             return None
-    return dict(domains), labelled, dict(names), files
+    return dict(domains), labelled, dict(names), choices, files
 
 
 def prepare(
@@ -227,7 +240,11 @@ def prepare(
     if plan.config.init is not None:
         read_start(plan.config.init)
     data = plan.config.data
-    checked = check_domains(plan.domains, plan.labelled, data.labels, report, stop, known)
+    checked = check_domains(
+        *(plan.domains, plan.labelled, data.labels, report, stop, known),
+        series=data.series,
+        placement=data.placement,
+    )
     if checked.is_fatal:
         return Prepared(checked, None)
     labelled = checked.reports.get(plan.labelled)

@@ -308,9 +308,13 @@ class TrainForm(JobDock):
             return
         config = self.settings.config()
         names = {} if config is None else config.data.labels
+        series = "" if config is None else config.data.series
+        placement = "auto" if config is None else config.data.placement
         self._start(
             "Check the data",
-            lambda report, stop: check_domains(domains, labelled, names, report, stop),
+            lambda report, stop: check_domains(
+                *(domains, labelled, names, report, stop), series=series, placement=placement
+            ),
             self._on_checked,
         )
 

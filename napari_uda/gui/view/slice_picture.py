@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from napari_uda.gui.kit.geometry import tag
 
 _LEVELS = 256
+_SAME_PLACE = 0.01  # of a voxel, as everywhere where two grids are taken as one
 
 
 def layers_on_grid(layers: Iterable[Layer], image: Image) -> list[Layer]:
     """The visible 3-D layers that lie voxel on voxel with an image, from the back to the front."""
-    matrix = _matrix(image)
+    corners, side = _corners(image), float(spacing_of(image).min())
     return [
         layer
         for layer in layers
@@ -25,7 +27,7 @@ def layers_on_grid(layers: Iterable[Layer], image: Image) -> list[Layer]:
         and not getattr(layer, "rgb", False)
         and not layer.multiscale
         and layer.data.shape == image.data.shape
-        and np.allclose(_matrix(layer), matrix, rtol=0, atol=1e-6)
+        and np.abs(_corners(layer) - corners).max() <= _SAME_PLACE * side
         and tag(layer).get("role") != "background"  # a copy of the image for napari's grid
     ]
 
@@ -94,6 +96,13 @@ def _border(plane: NDArray[np.generic]) -> NDArray[np.bool_]:
     border[:, 1:] |= across
     border[:, :-1] |= across
     return border
+
+
+def _corners(layer: Layer) -> NDArray[np.float64]:
+    """`(8, 3)`: where the layer puts its corner voxels."""
+    origin, *steps = _matrix(layer)
+    ends = (np.array(steps) - origin) * (np.array(layer.data.shape) - 1)[:, None]
+    return np.asarray(origin + np.array(list(product((0, 1), repeat=3))) @ ends, np.float64)
 
 
 def _matrix(layer: Layer) -> NDArray[np.float64]:

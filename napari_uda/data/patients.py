@@ -1,0 +1,292 @@
+"""Patients: the volumes below a folder, whose they are, and what lies there that cannot be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import (
+    DICOM_SUFFIXES,
+    begins_as_dicom,
+    case_name,
+    case_of_image,
+    shown,
+    volume_suffix,
+)
+
+if TYPE_CHECKING:
+    from napari_uda.data.volume import Placement, Volume
+
+LABEL_FOLDERS = {"labels", "labelstr", "labelsts", "segmentations", "masks"}
+"""Folders of label maps, in lower case."""
+
+_LABEL_NAME = re.compile(
+    r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
+    re.IGNORECASE,
+)
+_BESIDE = {
+    ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".pdf", ".yaml", ".yml", ".html", ".log", ".bval",
+    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".ctbl", ".label", "",
+}  # fmt: skip
+_MOST_DEPTH = 12
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and, where there is one, its label map."""
+
+    name: str
+    image: Path
+    """A volume file, a DICOM file of many frames, or the folder of a DICOM series."""
+    label: Path | None = None
+    series: str = ""
+    """Which of several DICOM volumes; "" for the only one."""
+    placement: Placement = "auto"
+    """Which of sform and qform is trusted in NIfTI files that have both."""
+
+    def read_image(self) -> Volume:
+        """The image, named as the case.
+
+        Raises:
+            InputError: as `read_volume`; the sentence names the case, too.
+        """
+        from napari_uda.data.volume import read_volume  # readers are slow to import
+
+        try:
+            volume = read_volume(self.image, series=self.series, placement=self.placement)
+            return replace(volume, name=self.name)
+        except InputError as error:
+            sentence = str(error)
+            if self.name in sentence:
+                raise
+            raise InputError(f"{self.name}: {sentence}") from error
+
+    def read_labels(self) -> Volume:
+        """The label map of a case that has one.
+
+        Raises:
+            InputError: as `read_labels`.
+        """
+        from napari_uda.data.volume import read_labels  # readers are slow to import
+
+        assert self.label is not None
+        return read_labels(self.label, placement=self.placement)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a folder."""
+
+    cases: tuple[Case, ...]
+    """Ordered by path."""
+    passed_over: tuple[str, ...]
+    """What cannot be used, each with why: "p7 (holds no volume)"."""
+
+    def notes(self) -> str:
+        """What was passed over, or ""."""
+        return passed_over_text(self.passed_over)
+
+
+def passed_over_text(passed_over: Sequence[str]) -> str:
+    """A phrase about what was passed over, or ""."""
+    if not passed_over:
+        return ""
+    more = len(passed_over) - _MOST_NAMED
+    return f"passed over {', '.join(passed_over[:_MOST_NAMED])}" + (
+        f" and {more} more" if more > 0 else ""
+    )
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A volume below a folder."""
+
+    parts: tuple[str, ...]
+    """Folders below the start, and the name of the file."""
+    image: Path
+    label: Path | None = None
+    dicom: bool = False
+
+
+def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> Found:
+    """Find the volumes in a folder and below it: files, DICOM series and DICOM files of many frames.
+
+    A folder with DICOM slices is one volume. A patient is what lies directly in `folder`, and gives the
+    case its name; where one has several volumes, the names of what is below are added. In the folders of
+    patients, files and folders named as label maps are no images.
+
+    Args:
+        folder: the start.
+        series: takes those DICOM volumes only that it fits; "" takes all.
+        shorten: leave out the folders that all volumes have in common.
+
+    Raises:
+        InputError: no DICOM volume below fits `series`.
+        OSError: a folder cannot be read.
+    """
+    passed_over: list[str] = []
+    leaves = list(_leaves(folder, folder, (), passed_over, set()))
+    if series:
+        leaves = _of_series(leaves, series, folder, passed_over)
+    while shorten and len(leaves) > 1 and _common(leaves):
+        leaves = [replace(leaf, parts=leaf.parts[1:]) for leaf in leaves]
+    patients: dict[str, int] = {}
+    for leaf in leaves:
+        patient = leaf.parts[0] if leaf.parts else ""
+        patients[patient] = patients.get(patient, 0) + 1
+    cases = tuple(
+        Case(_name(leaf, patients, folder), leaf.image, leaf.label, series if leaf.dicom else "")
+        for leaf in leaves
+    )
+    return Found(cases, tuple(passed_over))
+
+
+def find_labels(folder: Path) -> list[tuple[str, Path]]:
+    """The label maps of a folder by case: files, and what a patient's folder holds.
+
+    That is the only file that is named as a label map or, in a folder of label maps, the only volume; a
+    patient with neither stands for itself, as one with DICOM does.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    found: list[tuple[str, Path]] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            volumes = [
+                file
+                for file in sorted(entry.iterdir())
+                if volume_suffix(file) and not file.name.startswith(".")
+            ]
+            named = [file for file in volumes if _LABEL_NAME.fullmatch(case_name(file))]
+            certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
+            only = named if certain else volumes
+            found.append((case_name(entry), only[0] if len(only) == 1 else entry))
+        elif volume_suffix(entry):
+            found.append((case_name(entry), entry))
+    return found
+
+
+def _common(leaves: list[_Leaf]) -> bool:
+    return len({leaf.parts[:1] for leaf in leaves}) == 1 and all(
+        len(leaf.parts) > 1 for leaf in leaves
+    )
+
+
+def _name(leaf: _Leaf, patients: dict[str, int], folder: Path) -> str:
+    if not leaf.parts:
+        return case_name(folder)
+    return leaf.parts[0] if patients[leaf.parts[0]] == 1 else "_".join(leaf.parts)
+
+
+def _leaves(
+    folder: Path, start: Path, parts: tuple[str, ...], passed_over: list[str], seen: set[Path]
+) -> Iterator[_Leaf]:
+    """The volumes of a folder, then those of its subfolders."""
+    real = folder.resolve()
+    if real in seen or len(parts) > _MOST_DEPTH:
+        return
+    seen.add(real)
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if not entry.is_dir()]
+    volumes = [file for file in files if volume_suffix(file)]
+    others = [file for file in files if not volume_suffix(file)]
+    labels = [file for file in volumes if parts and _LABEL_NAME.fullmatch(case_name(file))]
+    images = [file for file in volumes if file not in labels]
+    for file in images:
+        yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
+    if labels and not images:
+        passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
+    first = next((file for file in others if _is_dicom(file)), None)
+    if first is not None:
+        yield from _dicom_leaves(folder, first, others, parts)
+    else:
+        passed_over += [
+            f"{_below(file, start)} (of an unknown type)"
+            for file in others
+            if file.suffix.lower() not in _BESIDE
+        ]
+    for entry in entries:
+        if not entry.is_dir():
+            continue
+        if entry.name.lower() in LABEL_FOLDERS:
+            passed_over.append(f"{_below(entry, start)} (a folder of label maps)")
+            continue
+        before = len(passed_over)
+        below = list(_leaves(entry, start, (*parts, shown(entry)), passed_over, seen))
+        yield from below
+        if not below and not parts and len(passed_over) == before:
+            passed_over.append(f"{shown(entry)} (holds no volume)")
+
+
+def _dicom_leaves(
+    folder: Path, first: Path, others: list[Path], parts: tuple[str, ...]
+) -> Iterator[_Leaf]:
+    """A folder of slices is one volume; files of many frames are one each unless they share a series."""
+    from napari_uda.data.dicom_headers import peek  # its library is not needed for other files
+
+    if len(others) > 1 and peek(first)[0] > 1:
+        files = [file for file in others if _is_dicom(file)]
+        peeked = [peek(file) for file in files]
+        series = {uid for _, uid in peeked}
+        if len(series) == len(files) > 1 and all(frames > 1 for frames, _ in peeked):
+            for file in files:
+                yield _Leaf((*parts, case_name(file)), file, dicom=True)
+            return
+    yield _Leaf(parts, folder, dicom=True)
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    return file.is_file() and begins_as_dicom(file)
+
+
+def _label_of(image: Path, images: list[Path], labels: list[Path]) -> Path | None:
+    """The label map beside an image: the only one of the only image, or the one with its name."""
+    if len(images) == 1 and len(labels) == 1:
+        return labels[0]
+    named = [
+        file
+        for file in labels
+        if (match := _LABEL_NAME.fullmatch(case_name(file))) and match["image"] == case_name(image)
+    ]
+    return named[0] if len(named) == 1 else None
+
+
+def _below(path: Path, start: Path) -> str:
+    return "/".join(shown(part) for part in path.relative_to(start).parts)
+
+
+def _of_series(
+    leaves: Iterable[_Leaf], series: str, folder: Path, passed_over: list[str]
+) -> list[_Leaf]:
+    """Leave out the DICOM volumes that are not the series asked for."""
+    from napari_uda.data.dicom import dicom_volumes
+    from napari_uda.data.dicom_stacks import fitting_stacks, listed_stacks
+
+    kept: list[_Leaf] = []
+    there: list[str] = []
+    for leaf in leaves:
+        stacks = dicom_volumes(leaf.image) if leaf.dicom else []
+        if not stacks or fitting_stacks(stacks, series):
+            kept.append(leaf)  # what holds none is refused when it is read, with its cause
+            continue
+        where = _below(leaf.image, folder) or shown(folder)
+        held = listed_stacks(stacks)
+        there.append(f"{where} holds {held}")
+        passed_over.append(f"{where} (no series {series!r})")
+    if there and not kept:
+        more = len(there) - _MOST_NAMED
+        listed = "; ".join(there[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        raise InputError(
+            f"{shown(folder)}: holds no DICOM volume {series!r}; choose one of these: {listed}"
+        )
+    return kept
