@@ -42,7 +42,7 @@ def read_record(path: Path) -> RunRecord:
     reader, history, more = RunReader(path), RunHistory(), True
     while more:
         update = reader.look()
-        history.add(update.lines)
+        history.add(update.lines, update.damaged)
         more = update.more
     return RunRecord(path, history, by_path(update.settings), read_scores(RunFolder(path)))
 

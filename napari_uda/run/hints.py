@@ -54,6 +54,7 @@ def hints(
         areas_mm2: structure name to its area in each previewed slice, `(N,)`; None without a preview.
     """
     said = [
+        *_damaged(history),
         *_not_finite(history),
         *_discriminators(history, settings),
         *_reliable_share(history),
@@ -62,6 +63,15 @@ def hints(
         *_foreground(areas_mm2 or {}),
     ]
     return [Hint(level, text) for level, text in sorted(said, key=lambda one: one[0] != "warning")]
+
+
+def _damaged(history: RunHistory) -> _Said:
+    if history.damaged:
+        yield (
+            "warning",
+            f"{history.damaged} line{'s' * (history.damaged != 1)} of metrics.jsonl cannot be read and "
+            "are left out; check the disk.",
+        )
 
 
 def _not_finite(history: RunHistory) -> _Said:

@@ -15,7 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 from napari_uda.core.errors import refusal
-from napari_uda.run.folder import RunFolder, read_object
+from napari_uda.core.small_files import read_object
+from napari_uda.run.folder import RunFolder
 
 BEAT_SECONDS = 2.0
 """Time between two heartbeats."""
@@ -123,8 +124,15 @@ def run_status(
             "off. Resume continues from the last checkpoint.",
             beat,
         )
-    has_weights = any(folder.checkpoints.glob("*.safetensors"))  # a model that was handed on
-    return RunStatus(RunState.FINISHED if has_weights else RunState.NEW)
+    if any(folder.checkpoints.glob("*.safetensors")):  # a model that was handed on
+        return RunStatus(RunState.FINISHED)
+    if folder.metrics_file.exists():
+        return RunStatus(
+            RunState.BROKEN,
+            f"{folder.events_file.name} does not say how training ended: it is damaged or missing. Resume "
+            "continues from the last checkpoint, if there is one.",
+        )
+    return RunStatus(RunState.NEW)
 
 
 def read_beat(folder: RunFolder) -> Beat | None:
@@ -135,7 +143,7 @@ def read_beat(folder: RunFolder) -> Beat | None:
     blank = asdict(Beat())
     try:
         return Beat(**{name: type(value)(content[name]) for name, value in blank.items()})
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny_cases import small_config
+from tiny_cases import small_config, without_checksums
 
 from napari_uda.api import iterate
 from napari_uda.cli import main
@@ -560,6 +560,7 @@ def _truncate(run: Path) -> None:
 def _wider(run: Path) -> None:
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("width: 4\n  depth", "width: 8\n  depth"))
+    without_checksums(run)
 
 
 def _no_weights(run: Path) -> None:

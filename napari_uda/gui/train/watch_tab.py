@@ -173,7 +173,7 @@ class WatchTab(Panel):
         self.update_seen = update
         if update.restarted:
             self.history.clear()
-        self.history.add(update.lines)
+        self.history.add(update.lines, update.damaged)
         if update.preview is not None:
             self._preview = update.preview
         self._show_state()
