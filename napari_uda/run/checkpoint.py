@@ -39,7 +39,7 @@ AMPLITUDE_BANK = "amplitude_bank"
 _NEXT = ".next"
 _CHECKSUM = "sha256"
 _KNOWN_METADATA = (set(), {"step"}, {"step", "optimizers"})
-"""What is said beside tensors, without the checksum: version 0.1 wrote none."""
+"""What is said beside tensors, without the checksum; older files have none."""
 _MOST_HEADER_BYTES = 16 * 2**20
 """Names, shapes and metadata of a file; 100,000 tensors need as much."""
 
@@ -170,7 +170,8 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file whose content is what was written."""
     with _opened(path) as file:
         metadata = _metadata(file)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # copies: what safetensors gives is the file itself, and changes when that is written over
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         written = metadata.pop(_CHECKSUM, None)
         if written is not None and written != _digest(tensors, metadata):
             raise ValueError("its content does not fit its checksum")
@@ -399,9 +400,13 @@ def _restore_optimizer(
     name: str,
     tensors: Mapping[str, Tensor],
 ) -> None:
+    rates = [group["lr"] for group in optimizer.param_groups]  # of today's settings
     state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in plain["state"].items()}
     for key, tensor in tensors.items():
         player, index, entry = key.split("/")
         if player == name:
             state.setdefault(int(index), {})[entry] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": plain["param_groups"]})
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if "initial_lr" in group:  # what the schedule scales; it may have been changed on purpose
+            group["initial_lr"] = rate

@@ -323,6 +323,14 @@ def test_every_single_bit_is_watched(tmp_path: Path, name: str) -> None:
     assert noticed > 0.95 * len(whole)
 
 
+def test_what_was_read_does_not_follow_the_file(tmp_path: Path) -> None:
+    """Neither weights in use nor those whose checksum was right a moment ago."""
+    _save(tmp_path, 4)
+    weights = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    _flip(tmp_path / checkpoint.WEIGHTS, -1, 6)  # the same file, written over in place
+    assert all((tensor == 4).all() for tensor in weights.values())
+
+
 def test_a_flip_in_the_tensors_is_named_and_the_pair_before_offered(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     _save(tmp_path, 2)
