@@ -8,9 +8,9 @@ link, and none is read that is no plain file.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ Domain = Literal["source", "target"]
 StopRequest = Literal["", "save", "discard"]
 
 LEAST_PREVIEW_SECONDS = 0.5
-_BEAT_BEFORE = ".heartbeat.tmp"
-"""Name of a heartbeat until it is whole."""
 _MOST_SLICES = 12
 _MOST_EVENT_BYTES = 1_000_000  # of the newest events; a thousand sessions need less
 _MOST_REQUEST_BYTES = 1000
+_LARGEST_COUNT = 2**31 - 1  # as large as a window's progress bar can be
+_LONGEST_SECONDS = 1e9  # a lifetime
 _FILES = (
     "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt", "output.txt",
     "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv",
@@ -164,7 +164,7 @@ class RunFolder:
 
     def _own_paths(self) -> Iterator[Path]:
         """Everything in the folder that a run writes, links not followed."""
-        for name in ("config.yaml", _BEAT_BEFORE, *_FILES):
+        for name in ("config.yaml", *_FILES):
             yield self.path / name
         for folder in (self.checkpoints, self.previews, self.predictions, self.cache):
             yield folder
@@ -260,15 +260,38 @@ class RunFolder:
         except (OSError, InputError):
             return []
 
-    def write_beat(self, content: Mapping[str, Any]) -> None:
-        """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash."""
-        temporary = self.path / _BEAT_BEFORE
-        temporary.unlink(
-            missing_ok=True
-        )  # what a killed trainer left, or a link somebody put there
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(content))
-        temporary.replace(self.heartbeat_file)
+    def write_beat(self, content: Mapping[str, Any], *, first: bool = False) -> None:
+        """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash.
+
+        Args:
+            content: what it says.
+            first: whether there must not be one yet, so that of two processes that begin at once only
+                one has it.
+
+        Raises:
+            FileExistsError: if `first` and another process was faster.
+        """
+        temporary = self.path / f".{uuid.uuid4().hex}.tmp"
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(content))
+            if first:
+                _link(temporary, self.heartbeat_file)
+            else:
+                temporary.replace(self.heartbeat_file)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name that nothing has yet; where a disk knows no such names, a new one."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError, AttributeError):
+        file.replace(name)
 
 
 def metric_line(line: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -276,6 +299,11 @@ def metric_line(line: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if line is None:
         return None
     step, seconds = line.get("step"), line.get("seconds")
-    is_step = isinstance(step, int) and not isinstance(step, bool) and step >= 0
     is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return dict(line) if is_step and is_time and math.isfinite(seconds or 0) else None
+    known = is_count(step) and is_time and 0 <= (seconds or 0) <= _LONGEST_SECONDS
+    return dict(line) if known else None
+
+
+def is_count(value: object) -> bool:
+    """Whether a value from a file is a number of steps, slices or the like."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT

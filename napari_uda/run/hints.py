@@ -108,11 +108,11 @@ def _discriminators(history: RunHistory, settings: Mapping[str, Any]) -> _Said:
 
 def _loss_of(name: str, settings: Mapping[str, Any]) -> str:
     """The loss that a discriminator is trained with: those of images belong to the translator."""
-    method = settings.get("method") or {}
     of_images = name in ("discriminator_source", "discriminator_target")
-    part = method.get("translator" if of_images else "adversary") or {}
-    loss = str(part.get("loss", "bce"))
-    return loss if loss in _CHANCE else "bce"
+    loss: Any = settings
+    for part in ("method", "translator" if of_images else "adversary", "loss"):
+        loss = loss.get(part) if isinstance(loss, Mapping) else None
+    return loss if isinstance(loss, str) and loss in _CHANCE else "bce"
 
 
 def _reliable_share(history: RunHistory) -> _Said:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.files import is_file
 from napari_uda.core.small_files import json_lines, open_plain, parse_object, read_object, read_yaml
-from napari_uda.run.folder import RunFolder, SlicePlace, metric_line
+from napari_uda.run.folder import RunFolder, SlicePlace, is_count, metric_line
 from napari_uda.run.run import Run, check_hash
 from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
@@ -98,7 +98,7 @@ class KnownRun:
     def total(self) -> int:
         """Steps of the run; 0 when its settings do not say."""
         steps = self.settings.get("steps", 0)
-        return steps if isinstance(steps, int) else 0
+        return int(steps) if is_count(steps) else 0
 
     @property
     def method(self) -> str:
@@ -179,7 +179,7 @@ class RunReader:
             lines=lines,
             restarted=restarted,
             preview=self._new_preview(),
-            slices={d: c for d, c in choice.items() if isinstance(c, dict)},
+            slices={domain: _counts(cases) for domain, cases in choice.items()},
             more=more,
             damaged=damaged,
         )
@@ -302,7 +302,14 @@ def _settings_in(folder: RunFolder) -> tuple[dict[str, Any], str]:
 def _steps_done(status: RunStatus, step: int) -> int:
     """Steps by the last line, or by what the trainer said since."""
     beat = status.beat if status.state is RunState.RUNNING else None
-    return max(step, status.step, 0 if beat is None else beat.step)
+    known = (step, status.step, 0 if beat is None else beat.step)
+    return max(number for number in (0, *known) if is_count(number))
+
+
+def _counts(cases: Any) -> dict[str, int]:
+    """Cases of a domain that have slices to be asked for."""
+    items = cases.items() if isinstance(cases, dict) else ()
+    return {case: count for case, count in items if is_count(count) and count}
 
 
 def _last_line(file: Path) -> tuple[int, float]:
@@ -323,7 +330,7 @@ def _object_in(line: bytes) -> dict[str, Any]:
 
 def _step_of(line: dict[str, Any]) -> int:
     step = line.get("step")
-    return step if isinstance(step, int) and not isinstance(step, bool) else 0
+    return int(step) if is_count(step) else 0  # type: ignore[arg-type]
 
 
 def _check_preview_size(file: Path) -> None:

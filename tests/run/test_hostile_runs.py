@@ -130,7 +130,7 @@ def test_a_run_of_version_0_1_gets_its_checksum_when_it_goes_on(tmp_path: Path) 
 
 LINKED = [
     "config.yaml", "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt",
-    "output.txt", "heartbeat.json", ".heartbeat.tmp", "stop", "scores.csv", "scores.json",
+    "output.txt", "heartbeat.json", "stop", "scores.csv", "scores.json",
     "slices.csv", "checkpoints", "checkpoints/last.safetensors", "checkpoints/previous.safetensors",
     "checkpoints/last.safetensors.next", "checkpoints/best.safetensors", "previews",
     "previews/request.json", "previews/slices.json", "previews/000001.npz", "predictions",
@@ -188,7 +188,7 @@ def test_nothing_is_written_through_a_link_that_comes_later(
         tmp_path / "run", small_config("source_only", *two_domains, steps=4, preview_every=1)
     )
     refusing = ("metrics.jsonl", "events.jsonl", "log.txt")
-    replaced = ("heartbeat.json", ".heartbeat.tmp", "stop", "previews/slices.json")
+    replaced = ("heartbeat.json", "stop", "previews/slices.json")
     run.previews.mkdir()
     for name in replaced:
         (run.path / name).symlink_to(outside)
@@ -226,7 +226,8 @@ DAMAGED_LINES = [
     b"nonsense", b"\xff\xfe\xfd", b'{"step": 2', b'{"step": "2", "seconds": 1.0}',
     b'{"step": 2}', b'{"step": 2.5, "seconds": 1}', b'{"step": true, "seconds": 1}',
     b'{"step": -2, "seconds": 1}', b'{"step": 2, "seconds": "x"}', b'{"step": 2, "seconds": NaN}',
-    b'{"step": 9223372036854775808, "seconds": 1}', b"[]", b"",
+    b'{"step": 9223372036854775808, "seconds": 1}', b'{"step": 2147483648, "seconds": 1}',
+    b'{"step": 2, "seconds": -1}', b'{"step": 2, "seconds": 1e300}', b"[]", b"",
 ]  # fmt: skip
 
 
@@ -404,6 +405,30 @@ def test_facts_of_other_kinds_give_no_preview(tmp_path: Path) -> None:
     for labels in ([1], {"MYO": 300}, {"MYO": "one"}, {"MYO": 1.0e300}, "text"):
         folder.facts_file.write_text(json.dumps({"labels": labels}))
         assert RunReader(folder.path).look().preview is None, labels
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "method: 7\nsteps: true\n", "method: {adversary: 3}\nsteps: -4\n",
+        "method: {adversary: {loss: [bce]}}\nsteps: 4294967296\n", "method: []\nsteps: {a: 1}\n",
+    ],
+)  # fmt: skip
+def test_settings_of_other_kinds_are_shown_as_far_as_they_go(config: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", "finished", lines=12, config=config, discriminator_x=0.5)
+    update = RunReader(folder.path).look()
+    assert (update.total, update.step) == (0, 12)
+    history = RunHistory()
+    history.add(update.lines)
+    assert hints(history, update.settings) == []
+
+
+def test_choices_of_slices_are_counts(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", "started")
+    folder.previews.mkdir()
+    choices = {"a": 3, "b": "many", "c": -1, "d": 0, "e": True, "f": 2**40}
+    folder.slices_file.write_text(json.dumps({"target": choices, "source": [1]}))
+    assert RunReader(folder.path).look().slices == {"target": {"a": 3}, "source": {}}
 
 
 def test_the_heartbeat_of_a_running_run_is_still_seen(tmp_path: Path) -> None:
