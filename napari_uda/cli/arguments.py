@@ -15,6 +15,12 @@ SpecFile = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.yam
 Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH...")]
 
 
+def take_flag(given: list[str], flag: str) -> tuple[bool, list[str]]:
+    """Whether `flag` is given, and the arguments without it."""
+    rest = [argument for argument in given if argument.replace("_", "-") != flag]
+    return len(rest) < len(given), rest
+
+
 def take_option(given: list[str], option: str) -> tuple[str | None, list[str]]:
     """Value of `option VALUE` or `option=VALUE`, and the arguments without it."""
     rest: list[str] = []

@@ -41,10 +41,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_FINITE_AT = "not_finite_at"
+"""Entry of the event failed: the step, counted from 0, whose loss was not finite."""
 _PREVIEWS_KEPT = 5
 _ENVIRONMENT = "environment.json"
 _CONFIG_HASH, _FACTS_HASH = "config_sha256", "data_sha256"
-"""Entries of `environment.json`: checksums of what config.yaml and data.json say; runs of 0.1 have none."""
+"""Entries of `environment.json`: checksums of what config.yaml and data.json say; older runs have none."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,30 @@ class Run(RunFolder):
         """Append one line to `events.jsonl`: started, resumed, stopped, discarded, finished, failed."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _append(self.events_file, json.dumps({"time": now, "event": kind, **details}))
+
+    def skipped_steps(self) -> frozenset[int]:
+        """Steps, counted from 0, that `skip_failed_step` has taken out of the run."""
+        found = [event.get("step") for event in self.events() if event.get("event") == "skipped"]
+        return frozenset(step for step in found if isinstance(step, int))
+
+    def skip_failed_step(self) -> int:
+        """Take the step whose loss was not finite out of the run, for this and every later session.
+
+        Returns:
+            The step, counted from 0.
+
+        Raises:
+            InputError: if training did not end by such a loss.
+        """
+        events = [event for event in self.events() if event.get("event") != "changed"]
+        step = events[-1].get(NOT_FINITE_AT) if events else None
+        if not isinstance(step, int):
+            raise InputError(
+                f"{self.path} did not end by a loss that is not finite, so there is no step to skip; leave "
+                "--skip-step out"
+            )
+        self.event("skipped", step=step)
+        return step
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of `metrics.jsonl`, damaged and unfinished ones left out."""
