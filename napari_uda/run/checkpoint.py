@@ -38,7 +38,7 @@ AMPLITUDE_BANK = "amplitude_bank"
 """Tensor of a weights file that belongs to the run and its vote on reliability, not to the method."""
 _NEXT = ".next"
 _CHECKSUM = "sha256"
-_KNOWN_METADATA = (set(), {"step"}, {"step", "optimizers"})
+_KNOWN_METADATA: tuple[set[str], ...] = (set(), {"step"}, {"step", "optimizers"})
 """What is said beside tensors, without the checksum; older files have none."""
 _MOST_HEADER_BYTES = 16 * 2**20
 """Names, shapes and metadata of a file; 100,000 tensors need as much."""
@@ -137,6 +137,18 @@ def check_weights(path: Path) -> None:
     """
     with _opened(path) as file:
         _metadata(file)
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a weights file, by name, without reading the tensors.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        _metadata(file)
+        names = file.keys()
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
 
 @contextmanager

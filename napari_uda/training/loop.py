@@ -23,6 +23,7 @@ from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
+from napari_uda.run.outline import check_fits
 from napari_uda.run.run import NOT_FINITE_AT, Run
 from napari_uda.training.checks import check_size, check_validation
 from napari_uda.training.heartbeat import Heartbeat
@@ -145,6 +146,9 @@ class _Session:
         config = run.config
         data = _load_data(run, leader)
         check_validation(config, has_held_out=bool(data.held_out))
+        pair = checkpoint.newest(run.checkpoints)
+        if pair is not None:
+            check_fits(pair[1], run.path, config, data.facts)
         method = build_method(
             config.method,
             config.segmentor,
@@ -153,7 +157,6 @@ class _Session:
             seed=config.seed,
         )
         check_size(data.facts.grid.size, method.segmentor)
-        pair = checkpoint.newest(run.checkpoints)
         # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
         # one has them in its checkpoint.
         if pair is None:

@@ -17,6 +17,8 @@ from written_runs import append_lines, beat, write_preview, write_run
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
+from napari_uda.inference import loaded
+from napari_uda.run import outline
 from napari_uda.run import reader as run_reader
 from napari_uda.run.folder import PreviewRequest, RunFolder
 from napari_uda.run.hints import hints
@@ -24,6 +26,7 @@ from napari_uda.run.history import RunHistory
 from napari_uda.run.reader import RunReader, RunScanner
 from napari_uda.run.run import Run, content_hash
 from napari_uda.run.status import RunState, run_status
+from napari_uda.training import loop
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
 
@@ -124,6 +127,38 @@ def test_a_run_of_version_0_1_gets_its_checksum_when_it_goes_on(tmp_path: Path) 
     assert changed_range(run.path)
     with pytest.raises(InputError, match=r"data\.json is damaged or was changed"):
         _ = Run.open(run.path).facts
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("width: 8", r"segmentor\.\S+ is of shape \(4, .* there and \(8, .* by the settings"),
+        ("width: 512", r"segmentor\.\S+ is of shape \(4, .* there and \(512, .* by the settings"),
+    ],
+)
+def test_a_network_larger_than_its_weights_is_refused_before_it_is_built(
+    changed: str, said: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = copied / "config.yaml"
+    file.write_text(file.read_text().replace("width: 4\n  depth", f"{changed}\n  depth"))
+    without_checksums(copied)
+    build, built = outline.build_method, []
+
+    def watched(*arguments: Any, **settings: Any) -> Any:
+        method = build(*arguments, **settings)
+        built.append({tensor.device.type for tensor in method.state_dict().values()})
+        return method
+
+    for module in (outline, loaded, loop):
+        monkeypatch.setattr(module, "build_method", watched)
+    run = Run.open(copied)
+    for work in (lambda: loaded.LoadedRun.load(run, "cpu"), lambda: list(iterate(run))):
+        with pytest.raises(InputError, match=f"does not fit the run's settings .*{said}"):
+            work()
+    assert built == [{"meta"}, {"meta"}]
 
 
 # --- links ----------------------------------------------------------------------------------------
