@@ -36,7 +36,7 @@ def open_plain(file: str | os.PathLike[str], mode: str = "rb", *, follow: bool =
 
     Args:
         file: the file.
-        mode: rb, or ab to write at its end.
+        mode: rb, ab to write at its end, or wb to write it anew.
         follow: whether a link may stand for the file.
 
     Raises:
@@ -49,7 +49,8 @@ def open_plain(file: str | os.PathLike[str], mode: str = "rb", *, follow: bool =
     except FileNotFoundError:
         if mode == "rb":
             raise
-    flags = os.O_RDONLY if mode == "rb" else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    flags = os.O_RDONLY if mode == "rb" else os.O_WRONLY | os.O_CREAT
+    flags |= os.O_APPEND if mode == "ab" else 0
     # between the look and the opening another file may have come: that one is looked at, too
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     if not follow:
@@ -57,6 +58,8 @@ def open_plain(file: str | os.PathLike[str], mode: str = "rb", *, follow: bool =
     descriptor = os.open(path, flags, 0o666)
     try:
         _check_plain(path, os.fstat(descriptor))
+        if mode == "wb":
+            os.ftruncate(descriptor, 0)
         return os.fdopen(descriptor, mode)
     except BaseException:
         os.close(descriptor)
@@ -191,7 +194,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
                 None, None, "aliases (*name) are not read here: write the value itself", mark

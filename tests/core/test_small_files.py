@@ -128,21 +128,25 @@ def test_only_plain_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     link.symlink_to(file)
     for path in (pipe, Path("/dev/null")):
-        for mode in ("rb", "ab"):
+        for mode in ("rb", "ab", "wb"):
             with pytest.raises(InputError, match="no plain file but a pipe or a device"):
                 open_plain(path, mode)
     with pytest.raises(InputError, match="is a folder"):
         open_plain(tmp_path)
     with open_plain(link) as stream:
         assert stream.read() == b"mine"
-    with pytest.raises(InputError, match="is a link"):
-        open_plain(link, "ab", follow=False)
+    for mode in ("ab", "wb"):
+        with pytest.raises(InputError, match="is a link"):
+            open_plain(link, mode, follow=False)
     assert file.read_text() == "mine"
     with open_plain(tmp_path / "new", "ab", follow=False) as stream:
         stream.write(b"1")
     with open_plain(tmp_path / "new", "ab", follow=False) as stream:
         stream.write(b"2")
     assert (tmp_path / "new").read_bytes() == b"12"
+    with open_plain(tmp_path / "new", "wb", follow=False) as stream:
+        stream.write(b"3")
+    assert (tmp_path / "new").read_bytes() == b"3"
 
 
 def test_lines_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
