@@ -177,8 +177,8 @@ class RunFolder:
         return self.metrics_file.exists() or self.checkpoints.exists()
 
     def take_back(self) -> None:
-        """Remove a run that has not trained a step; one that has is left alone."""
-        if not self.has_trained():
+        """Remove a run that has not trained a step; one that has, or that somebody trains, is left alone."""
+        if not self.has_trained() and not self.heartbeat_file.exists():
             self.delete()
 
     def delete(self) -> None:

@@ -75,6 +75,21 @@ def test_a_run_of_another_host_is_refused_while_its_heartbeat_is_young(
     assert events(run) == ["started", "finished"]
 
 
+def test_a_run_that_somebody_trains_is_not_taken_back(
+    two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """It may have no step yet, and then looks like one that bad input kept from its first."""
+    run = Run.create(tmp_path / "run", small_config("source_only", *two_domains, steps=2))
+    beaten(run.path)
+    with pytest.raises(InputError, match="of elsewhere"):
+        next(iterate(run))
+    run.take_back()
+    assert run.config_file.exists()
+    run.heartbeat_file.unlink()
+    run.take_back()
+    assert not run.path.exists()
+
+
 @pytest.mark.parametrize(
     ("age", "written", "refused"),
     [
