@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import platform
+import stat
 import time
 import uuid
 from contextlib import suppress
@@ -138,13 +139,22 @@ def run_status(
         )
     if any(folder.checkpoints.glob("*.safetensors")):  # a model that was handed on
         return RunStatus(RunState.FINISHED)
-    if folder.metrics_file.exists():
+    if not events and _holds_something(folder.events_file):
         return RunStatus(
             RunState.BROKEN,
-            f"{folder.events_file.name} does not say how training ended: it is damaged or missing. Resume "
-            "continues from the last checkpoint, if there is one.",
+            f"{folder.events_file.name} is damaged and does not say how training ended. Resume continues "
+            "from the last checkpoint, if there is one.",
         )
     return RunStatus(RunState.NEW)
+
+
+def _holds_something(file: Path) -> bool:
+    """Whether there is more than an empty file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
 def read_beat(folder: RunFolder) -> Beat | None:
