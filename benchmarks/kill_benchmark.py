@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
+from napari_uda.core.small_files import dump_yaml
 
 TABLES = ("table.md", "table.csv", "table.tex", "tests.csv")
 ROWS = (
@@ -54,7 +54,7 @@ def write_spec(folder: Path) -> Path:
         "device": "cpu",
     }
     file = folder / "spec.yaml"
-    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    file.write_text(dump_yaml(content), encoding="utf-8")
     return file
 
 

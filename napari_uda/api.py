@@ -83,11 +83,13 @@ def new_run(run_dir: str | os.PathLike[str], config: RunConfig) -> Iterator[Run]
         raise
 
 
-def iterate(run: Run, *, stop: threading.Event | None = None) -> Iterator[Progress]:
-    """Train a created run, or go on with a stopped one, step by step."""
+def iterate(
+    run: Run, *, stop: threading.Event | None = None, force: bool = False
+) -> Iterator[Progress]:
+    """Train a created run, or go on with a stopped one, step by step; `force` as for `--force`."""
     from napari_uda.training.loop import train_run
 
-    return train_run(run, stop=stop)
+    return train_run(run, stop=stop, force=force)
 
 
 def _with_data(

@@ -18,6 +18,12 @@ Placement = Literal["auto", "sform", "qform"]
 """Which of sform and qform is trusted where a NIfTI file has both."""
 
 
+def take_flag(given: list[str], flag: str) -> tuple[bool, list[str]]:
+    """Whether `flag` is given, and the arguments without it."""
+    rest = [argument for argument in given if argument.replace("_", "-") != flag]
+    return len(rest) < len(given), rest
+
+
 def take_option(given: list[str], option: str) -> tuple[str | None, list[str]]:
     """Value of `option VALUE` or `option=VALUE`, and the arguments without it."""
     rest: list[str] = []

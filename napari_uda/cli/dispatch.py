@@ -1,6 +1,7 @@
 """From the words of a command line to its command, and from its end to an exit code.
 
-Exit codes: 0 done, 1 internal error, 2 bad input or usage, 130 interrupted. The commands are imported
+Exit codes: 0 done, 1 internal error, 2 bad input or usage (a loss that is not finite and too little memory
+among it), 130 interrupted. The commands are imported
 when one is asked for, and they import torch when they run: `--help` answers at once.
 """
 
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_uda.cli.terminal import complain
-from napari_uda.core.errors import REFUSALS, Cancelled, InputError, refusal
+from napari_uda.core.errors import REFUSALS, Cancelled, InputError, ran_out_of_memory, sentence
 from napari_uda.core.openmp import let_idle_threads_sleep
 
 _TRAINING = ("train", "benchmark", "demo")
@@ -29,14 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except FloatingPointError as error:
         complain(str(error))
-        sys.exit(1)
+        sys.exit(2)
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        if error.errno not in REFUSALS:
+    except (OSError, RuntimeError, MemoryError) as error:
+        known = isinstance(error, OSError) and error.errno in REFUSALS
+        if not known and not ran_out_of_memory(error):
             raise
-        complain(refusal(error))
+        complain(sentence(error))
         sys.exit(2)
     except (KeyboardInterrupt, Cancelled) as interrupt:
         complain(str(interrupt) or "interrupted before the work was done")

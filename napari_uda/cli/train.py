@@ -7,13 +7,14 @@ are taken out before: `--run-dir`, `--recipe` and `--resume`.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from napari_uda.cli.arguments import take_option
+from napari_uda.cli.arguments import take_flag, take_option
 from napari_uda.cli.terminal import step_bar, stop_on_signal, unbreakable
 from napari_uda.cli.usage import parse
 from napari_uda.core.errors import InputError
@@ -28,6 +29,7 @@ def train(given: list[str]) -> None:
 
     Raises:
         InputError: for options, data or a run that cannot be used; a new run folder is taken back then.
+        FloatingPointError: when a loss is not finite; says how to get past it.
         KeyboardInterrupt: when it was stopped; the run is saved.
     """
     from napari_uda import api
@@ -36,12 +38,14 @@ def train(given: list[str]) -> None:
 
     resume, rest = take_option(given, "--resume")
     if resume is not None:
-        if rest:
-            raise InputError(
-                f"--resume goes on with the run's own settings; leave {' '.join(rest)} out"
-            )
-        with _process_group():
-            drive(Run.open(resume))
+        force, rest = take_flag(rest, "--force")
+        skip, rest = take_flag(rest, "--skip-step")
+        _check_rates_only(rest)
+        with _process_group() as leader:
+            if leader:
+                _change(Run.open(resume), rest, skip=skip, force=force)
+            _wait_for_all()
+            drive(Run.open(resume), force=force)
         return
     run_dir, rest = take_option(rest, "--run-dir")
     recipe, rest = take_option(rest, "--recipe")
@@ -74,10 +78,55 @@ def _overview() -> str:
     methods = ", ".join(entry["name"] for entry in list_methods())
     return (
         "usage: napari-uda train METHOD --data.source DIR --data.target DIR --run-dir RUN "
-        "[--recipe NAME|FILE[,...]] [options]\n       napari-uda train --resume RUN\n\n"
+        "[--recipe NAME|FILE[,...]] [options]\n       napari-uda train --resume RUN "
+        "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER]\n\n"
         f"methods: {methods}\nrecipes: {', '.join(list_recipes())}\n"
         "napari-uda train METHOD --help lists the options"
     )
+
+
+def _change(run: Run, options: list[str], *, skip: bool, force: bool) -> None:
+    """Change in a run what may be changed before it goes on: learning rates, and a step that is left out.
+
+    Raises:
+        InputError: for a rate that does not fit, when another process trains the run, or without such a step.
+    """
+    from napari_uda.core.setting_paths import by_path
+    from napari_uda.run.status import refuse_second_trainer
+
+    if not options and not skip:
+        return
+    config = _parse_settings(run.config, options) if options else run.config
+    before, after = by_path(run.config), by_path(config)
+    changes = {path: value for path, value in after.items() if value != before.get(path)}
+    refuse_second_trainer(run, force=force)
+    if skip:
+        run.skip_failed_step()
+    if changes:
+        run.write_config(config)
+        run.event("changed", settings=changes)
+
+
+def _check_rates_only(options: list[str]) -> None:
+    """Refuse options that would change anything but learning rates, with their values."""
+    strange: list[str] = []
+    is_strange = True
+    for word in options:
+        if re.match(r"--?[a-zA-Z]", word):  # -1 is a value
+            name = word.partition("=")[0]
+            is_strange = not name.endswith(".lr") and name not in ("-h", "--help")
+        if is_strange:
+            strange.append(word)
+    if strange:
+        raise InputError(
+            "--resume goes on with the run's own settings, learning rates excepted; leave "
+            f"{' '.join(strange)} out"
+        )
+
+
+def _option(path: str) -> str:
+    """How a setting is called on the command line."""
+    return f"--{path.replace('_', '-')}"
 
 
 def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
@@ -94,14 +143,16 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
     return config
 
 
-def drive(run: Run, title: str = "") -> None:
+def drive(run: Run, title: str = "", *, force: bool = False) -> None:
     """Train with a progress bar; the first interrupt saves and stops.
 
     Args:
         run: a created run, or one that was stopped.
         title: what stands before the bar; the name of the method when left out.
+        force: whether to begin although another machine seems to train the run.
 
     Raises:
+        FloatingPointError: when a loss is not finite; says how to get past it.
         KeyboardInterrupt: when it was stopped; says how to go on.
     """
     from napari_uda import api
@@ -117,17 +168,32 @@ def drive(run: Run, title: str = "") -> None:
         ) as bar,
     ):
         stopped = False
-        for progress in api.iterate(run, stop=stop):
-            stopped = progress.stopped
-            bar.update(progress.step - bar.n)
-            if progress.scalars:
-                bar.set_postfix(loss=f"{sum(_losses(progress.scalars)):.3f}", refresh=False)
+        try:
+            for progress in api.iterate(run, stop=stop, force=force):
+                stopped = progress.stopped
+                bar.update(progress.step - bar.n)
+                if progress.scalars:
+                    bar.set_postfix(loss=f"{sum(_losses(progress.scalars)):.3f}", refresh=False)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error}; {_past_it(run)}") from error
         if bar.n:
             bar.refresh()  # a file gets the last state of a run that was shorter than its interval
     if stopped:
         raise KeyboardInterrupt(
             f"stopped and saved; continue with: napari-uda train --resume {shlex.quote(str(run.path))}"
         )
+
+
+def _past_it(run: Run) -> str:
+    """How to get past a loss that is not finite: a tenth of the first learning rate, or without the step."""
+    from napari_uda.core.setting_paths import by_path
+
+    rates = {path: value for path, value in by_path(run.config).items() if path.endswith(".lr")}
+    resume = f"napari-uda train --resume {shlex.quote(str(run.path))}"
+    ways = [f"{resume} {_option(path)} {value / 10:g}" for path, value in rates.items()][:1]
+    return "the last checkpoint is kept, go on with: " + " or: ".join(
+        [*ways, f"{resume} --skip-step"]
+    )
 
 
 def _losses(scalars: Mapping[str, float]) -> list[float]:

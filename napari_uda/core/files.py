@@ -83,17 +83,24 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears whole or not at all.
 
     The bytes go to a hidden temporary file in the same folder, which is flushed to the disk and then
     renamed over `path`. On any failure the temporary file is removed and an older `path` stays as it
-    was. Missing folders are created; a link is followed; permissions are those of any new file.
+    was. Missing folders are created; permissions are those of any new file.
+
+    Args:
+        path: the file.
+        follow: whether the file that a link at `path` leads to is written, or the link replaced by a file.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
     target = Path(os.path.realpath(path))
+    if not follow:
+        given = Path(path)
+        target = Path(os.path.realpath(given.parent)) / given.name
     temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         _make_folder(target.parent)

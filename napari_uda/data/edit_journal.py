@@ -28,6 +28,7 @@ from platformdirs import user_data_path
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import atomic_file, is_folder
+from napari_uda.core.small_files import read_json
 from napari_uda.data.volume import Volume, read_labels, write_volume
 
 logger = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
         if file.parent in _in_use:
             continue
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file)
             about = About(
                 case=str(content["case"]),
                 run=str(content["run"]),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
+from napari_uda.core.patterns import search_all
 from napari_uda.core.seeds import generator
 
 if TYPE_CHECKING:
@@ -22,16 +22,23 @@ class Split(Config):
     """Labelled cases kept out of training, to be scored while it runs."""
 
 
-def patient_of(case: str, pattern: str) -> str:
-    """Patient a case belongs to: the first group of `pattern`, or the case itself without one."""
+def patients_of(cases: Sequence[str], pattern: str) -> list[str]:
+    """Patient that each case belongs to: the first group of `pattern`, or the case itself without one.
+
+    Raises:
+        InputError: if the pattern does not match a case, or takes too long.
+    """
     if not pattern:
-        return case
-    found = re.search(pattern, case)
-    if found is None:
-        raise InputError(
-            f"patient pattern {pattern!r} does not match case {case!r}; correct the pattern"
-        )
-    return found.group(1) if found.groups() else found.group(0)
+        return list(cases)
+    patients = []
+    for case, found in zip(cases, search_all(pattern, cases), strict=True):
+        patient = None if found is None else found[1] if len(found) > 1 else found[0]
+        if patient is None:
+            raise InputError(
+                f"patient pattern {pattern!r} does not match case {case!r}; correct the pattern"
+            )
+        patients.append(patient)
+    return patients
 
 
 def split_cases(
@@ -49,7 +56,8 @@ def split_cases(
     Raises:
         InputError: if the fraction leaves no patient to train on.
     """
-    patients = sorted({patient_of(case, patient_pattern) for case in cases})
+    patient_of = dict(zip(cases, patients_of(cases, patient_pattern), strict=True))
+    patients = sorted(set(patient_of.values()))
     count = round(validation_fraction * len(patients))
     if validation_fraction > 0:
         count = max(count, 1)
@@ -61,6 +69,6 @@ def split_cases(
     order = generator(seed, "split").permutation(len(patients))
     held_out = {patients[i] for i in order[:count]}
     return Split(
-        train=tuple(c for c in cases if patient_of(c, patient_pattern) not in held_out),
-        validation=tuple(c for c in cases if patient_of(c, patient_pattern) in held_out),
+        train=tuple(c for c in cases if patient_of[c] not in held_out),
+        validation=tuple(c for c in cases if patient_of[c] in held_out),
     )

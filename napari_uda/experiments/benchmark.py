@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.small_files import dump_yaml
 from napari_uda.experiments import pictures, tables
 from napari_uda.experiments.cells import score
 from napari_uda.experiments.executors import (
@@ -98,7 +97,7 @@ def run_benchmark(
     cells = plan(spec, store.out, ranks=ranks)
     write_text(
         store.out / "spec.yaml",
-        yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        dump_yaml(spec.model_dump(mode="json")),
     )
     if spec.position_prior:
         _score_positions(spec, store)

@@ -19,7 +19,7 @@ from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
 from napari_uda.experiments.store import Cell, Result, Store, note_failure
-from napari_uda.run.run import Run, dump_config, write_text
+from napari_uda.run.run import Run, write_text
 
 if TYPE_CHECKING:
     import threading
@@ -182,7 +182,7 @@ def _open_run(store: Store, cell: Cell) -> Run:
         run.delete()  # what is left of one whose removal was cut short
         return Run.create(path, cell.config)
     if Run.open(path).config != cell.config:  # data or benchmark were moved, or another device
-        write_text(run.config_file, dump_config(cell.config))
+        return run.write_config(cell.config)
     return run
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import yaml
-
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.small_files import parse_yaml
 from napari_uda.experiments.cells import run_cell, steps_done
 from napari_uda.experiments.store import Cell, Store, note_failure, write_job
 from napari_uda.run.run import Run
@@ -341,8 +340,8 @@ def read_parameters(pairs: Sequence[str]) -> dict[str, Any]:
         if not name or not equals:
             raise InputError(f"--slurm {pair!r} is not a parameter; write NAME=VALUE")
         try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            found[name] = parse_yaml(value, "the value")
+        except InputError as error:
             raise InputError(
                 f"--slurm {pair!r} has a value that cannot be read; correct it"
             ) from error

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import read_yaml
 from napari_uda.evaluation.protocols import get_protocol
-from napari_uda.run.run import read_yaml
 
 POSITION_PRIOR = "blind position prior"
 """Name of the row that looks at no image."""

@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import parse_json, parse_yaml, read_small
 from napari_uda.experiments.fingerprints import labels_fingerprint
 from napari_uda.run.run import dump_config, parse_config, write_text
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
+
+
+_MOST_RESULT_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class Store:
     def reason(self, key: str) -> str:
         """Why the cell failed; "" when it did not."""
         try:
-            return str(json.loads(self.failure(key).read_text(encoding="utf-8"))["reason"])
-        except (OSError, ValueError, KeyError):
+            return str(_read(self.failure(key))["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
             return ""
 
 
@@ -131,8 +133,8 @@ def read_job(file: Path) -> tuple[Store, Cell]:
     """The cell of a job file, and the folder it belongs to."""
     from napari_uda.run.config import RunConfig
 
-    content = json.loads(file.read_text(encoding="utf-8"))
-    content["config"] = parse_config(yaml.safe_load(content["config"]), RunConfig, str(file))
+    content = _read(file)
+    content["config"] = parse_config(parse_yaml(content["config"], str(file)), RunConfig, str(file))
     content["score"] = Path(content["score"])
     return Store(file.absolute().parent.parent), Cell(**content)
 
@@ -140,9 +142,14 @@ def read_job(file: Path) -> tuple[Store, Cell]:
 def read_result(file: Path) -> Result | None:
     """A result file; None when there is none or another version wrote it."""
     try:
-        return Result(**json.loads(file.read_text(encoding="utf-8")))
+        return Result(**_read(file))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _read(file: Path) -> Any:
+    """What a file of the store says; scores of many cases are larger than settings."""
+    return parse_json(read_small(file, most_bytes=_MOST_RESULT_BYTES), str(file))
 
 
 def note_failure(store: Store, key: str, error: Exception | str) -> None:
@@ -158,6 +165,6 @@ def note_failure(store: Store, key: str, error: Exception | str) -> None:
 def is_input_failure(store: Store, key: str) -> bool:
     """Whether a cell failed because of what it was given, not because of the program."""
     try:
-        return bool(json.loads(store.failure(key).read_text(encoding="utf-8"))["input"])
-    except (OSError, ValueError, KeyError):
+        return bool(_read(store.failure(key))["input"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False

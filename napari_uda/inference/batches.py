@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 import torch
+from torch import Tensor
 
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, NotFiniteError, ran_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +20,31 @@ def first_batch(device: torch.device, pixels: int) -> int:
     return max(1, _PIXELS_PER_BATCH.get(device.type, 1) // pixels)
 
 
-def smaller_batch(error: RuntimeError, size: int, case: str) -> int:
+def check_finite(maps: Tensor, case: str) -> None:
+    """Refuse what a network made if any of it is NaN or infinite.
+
+    Args:
+        maps: probabilities or images, any shape.
+        case: name of the volume.
+
+    Raises:
+        NotFiniteError: naming the volume.
+    """
+    if not bool(torch.isfinite(maps).all()):
+        raise NotFiniteError(
+            f"{case or 'the volume'}: the network's result holds numbers that are not finite (NaN or "
+            "infinity), so there is none; use a run with precision fp32, or train it again with a lower "
+            "learning rate"
+        )
+
+
+def smaller_batch(error: RuntimeError | MemoryError, size: int, case: str) -> int:
     """Half the batch when memory ran out; any other error goes on.
 
     Raises:
         InputError: when not even one slice fits.
     """
-    text = str(error)
-    exhausted = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text
-    if not exhausted:
+    if not ran_out_of_memory(error):
         raise error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

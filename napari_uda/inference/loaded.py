@@ -9,6 +9,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.methods.registry import build_method
 from napari_uda.run.checkpoint import first_misfit, load_method_weights
+from napari_uda.run.outline import check_fits
 from napari_uda.run.run import Run, remedy
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -53,6 +54,8 @@ class LoadedRun:
         opened = run if isinstance(run, Run) else Run.open(run)
         where = choose_device(device)
         config, facts = opened.config, opened.facts
+        file = opened.weights_file()
+        check_fits(file, opened.path, config, facts)
         method = build_method(
             config.method,
             config.segmentor,
@@ -61,7 +64,6 @@ class LoadedRun:
             seed=config.seed,
             pretrained=False,
         )
-        file = opened.weights_file()
         weights, bank = load_method_weights(file)
         try:
             method.load_state_dict(weights)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume, write_maps
-from napari_uda.inference.batches import first_batch, smaller_batch
+from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities
@@ -193,9 +193,10 @@ def segment_volume(
                     )
                     # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 size = smaller_batch(error, len(batch), volume.name)
                 continue  # the same slices again, fewer at once
+            check_finite(fine, volume.name)
             # max, not argmax, which is many times slower across the memory order of a CPU tensor
             labels[batch] = value_of_class[fine.max(1).indices.cpu().numpy()]
             entropy[batch] = entropy_of_probabilities(fine).cpu().numpy()

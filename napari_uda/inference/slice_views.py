@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from napari_uda.core.errors import InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
+from napari_uda.inference.batches import check_finite
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.uncertainty.reliability import majority
@@ -109,7 +110,9 @@ def slice_views(
         slices = resample_plane(slices, shape)
         logits = segment(slices)
         found = loaded.vote.compare(segment, slices, logits.argmax(1), chosen)
-        classes = resample_plane(logits.float().softmax(1), own).argmax(1)[0]
+        fine = resample_plane(logits.float().softmax(1), own)
+        check_finite(fine, volume.name)
+        classes = fine.argmax(1)[0]
         views = [_middle(resample_plane(v, own)) for v in (found.random, found.fourier)]
         votes = [_vote_map(a, own) for a in (found.agrees_random, found.agrees_fourier)]
     labels = facts.value_of_class()[classes.cpu().numpy()]

@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, as_volume, write_maps
-from napari_uda.inference.batches import first_batch, smaller_batch
+from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.methods.registry import translating_methods
@@ -210,12 +210,16 @@ def _translate_planes(
         try:
             resampled = resample_plane(image.to(device), shape)
             found = _translate_slices(translator, direction, resampled, window, stride)
-            fine = {n: resample_plane(m, planes.shape[1:]).cpu().numpy() for n, m in found.items()}
-        except RuntimeError as error:
+            fine = {
+                name: resample_plane(values, planes.shape[1:]) for name, values in found.items()
+            }
+        except (RuntimeError, MemoryError) as error:
             size = smaller_batch(error, len(image), case)
             continue
         for name, values in fine.items():
-            maps.setdefault(name, np.empty(planes.shape, np.float32))[batch] = values[:, 0]
+            check_finite(values, case)
+            whole = maps.setdefault(name, np.empty(planes.shape, np.float32))
+            whole[batch] = values.cpu().numpy()[:, 0]
         start = batch.stop
         if on_progress is not None:
             on_progress(start, count)

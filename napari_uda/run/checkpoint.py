@@ -5,10 +5,15 @@ step; only then are they renamed. Whatever the moment of a kill, either the old 
 complete, some of it perhaps still under its `.next` name, and `resume` takes the newest complete pair.
 What a kill left half renamed is renamed first by the next `save`: a `.next` file that is part of the
 newest pair is never written over.
+
+Every file carries the sha256 of its tensors and of what else it says, and is checked whenever its tensors
+are read. The pair before the last one stays, as `previous`: nobody takes it by itself, but where the last
+pair is damaged the message says that it is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from contextlib import contextmanager, suppress
@@ -21,15 +26,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.small_files import open_plain, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 WEIGHTS, STATE = "last.safetensors", "last.state.safetensors"
+PREVIOUS_WEIGHTS, PREVIOUS_STATE = "previous.safetensors", "previous.state.safetensors"
 BEST = "best.safetensors"
 AMPLITUDE_BANK = "amplitude_bank"
 """Tensor of a weights file that belongs to the run and its vote on reliability, not to the method."""
 _NEXT = ".next"
+_CHECKSUM = "sha256"
+_KNOWN_METADATA: tuple[set[str], ...] = (set(), {"step"}, {"step", "optimizers"})
+"""What is said beside tensors, without the checksum; older files have none."""
+_MOST_HEADER_BYTES = 16 * 2**20
+"""Names, shapes and metadata of a file; 100,000 tensors need as much."""
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
@@ -84,23 +96,29 @@ def save(
         ) from error
 
 
-def load_weights(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
+def load_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of one weights file.
 
     Raises:
         InputError: if the file is missing or damaged.
     """
-    with _opened(path, device) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return _load(path)[0]
 
 
 def load_method_weights(path: Path) -> tuple[dict[str, Tensor], Tensor]:
     """Parameters and buffers of the method in a weights file, and the amplitude bank of its run.
 
     Raises:
-        InputError: if the file is missing or damaged, or has no such bank.
+        InputError: if the file is missing or damaged, has no such bank, or holds numbers that are not
+            finite.
     """
     weights = load_weights(path)
+    name = first_not_finite(weights)
+    if name:
+        raise InputError(
+            f"{path} cannot be used: its tensor {name} holds numbers that are not finite (NaN or "
+            f"infinity); {_offer(path)}"
+        )
     try:
         bank = weights.pop(AMPLITUDE_BANK)
     except KeyError as error:
@@ -117,23 +135,101 @@ def check_weights(path: Path) -> None:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    with _opened(path, "cpu"):
-        pass
+    with _opened(path) as file:
+        _metadata(file)
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor of a weights file, by name, without reading the tensors.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        _metadata(file)
+        names = file.keys()
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
 
 @contextmanager
-def _opened(path: Path, device: str) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[Any]:
+    """The file as safetensors opens it; whatever is wrong with it is one sentence."""
     try:
-        # safetensors takes a file that it may not read for one that is not there
-        path.open("rb").close()
-        with safe_open(path, framework="pt", device=device) as file:
+        with _read(path) as file:
             yield file
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; train the run first") from error
     except PermissionError as error:
         raise InputError(refusal(error)) from error
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}); resume or train the run again") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}); {_offer(path)}") from error
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[Any]:
+    # safetensors takes a file that it may not read for one that is not there, and waits at a pipe
+    with open_plain(path) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+    if length > _MOST_HEADER_BYTES:
+        raise ValueError(f"its header of {length} bytes is too large")
+    with safe_open(path, framework="pt") as file:
+        yield file
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file whose content is what was written."""
+    with _opened(path) as file:
+        metadata = _metadata(file)
+        # copies: what safetensors gives is the file itself, and changes when that is written over
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        written = metadata.pop(_CHECKSUM, None)
+        if written is not None and written != _digest(tensors, metadata):
+            raise ValueError("its content does not fit its checksum")
+    return tensors, metadata
+
+
+def _metadata(file: Any) -> dict[str, str]:
+    """What a file says beside its tensors.
+
+    Raises:
+        ValueError: if it says anything that is never written, such as a checksum under a bent name.
+    """
+    metadata = dict(file.metadata() or {})
+    if metadata.keys() - {_CHECKSUM} not in _KNOWN_METADATA:
+        raise ValueError("its metadata are not those of a checkpoint")
+    return metadata
+
+
+def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Sha256 of names, types, shapes and bytes of tensors, and of what is said beside them."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _offer(path: Path) -> str:
+    """What helps where a file of a checkpoint cannot be used: the pair before it, if that is whole."""
+    folder = path.parent
+    step = previous(folder) if path.name.removesuffix(_NEXT) in (WEIGHTS, STATE) else None
+    if step is None:
+        return "copy the run once more from where it came from, or train it again"
+    return (
+        f"the checkpoint before it, of step {step}, is whole: remove {WEIGHTS} and {STATE} from "
+        f"{folder} to use that one"
+    )
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of the first tensor with a NaN or an infinity; "" when there is none."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            return name
+    return ""
 
 
 def first_misfit(error: Exception) -> str:
@@ -143,19 +239,45 @@ def first_misfit(error: Exception) -> str:
 
 
 def newest(folder: Path) -> tuple[int, Path, Path] | None:
-    """Step, weights and state file of the newest complete pair; None when there is none."""
-    steps = {
-        path: step
-        for name in (WEIGHTS, STATE)
-        for path in (folder / name, folder / (name + _NEXT))
-        if (step := _step_of(path)) is not None
-    }
+    """Step, weights and state file of the newest complete pair; None when there is none.
+
+    The previous pair counts only where nothing is left of a later one, as after its removal.
+    """
+    found = _newest_of(folder, (WEIGHTS, WEIGHTS + _NEXT), (STATE, STATE + _NEXT))
+    if found is None and not any((folder / name).exists() for name in (WEIGHTS, STATE)):
+        found = _newest_of(folder, (PREVIOUS_WEIGHTS,), (PREVIOUS_STATE,))
+    return found
+
+
+def previous(folder: Path) -> int | None:
+    """Step of the pair before the last one, if it is there and whole to its last bit."""
+    pair = _newest_of(folder, (PREVIOUS_WEIGHTS,), (PREVIOUS_STATE,))
+    if pair is None:
+        return None
+    try:
+        for file in pair[1:]:
+            _load(file)
+    except InputError:
+        return None
+    return pair[0]
+
+
+def _newest_of(
+    folder: Path,
+    weights_names: tuple[str, ...],
+    state_names: tuple[str, ...],
+    other_than: int | None = None,
+) -> tuple[int, Path, Path] | None:
+    weights, states = (
+        [(step, path) for path in paths if (step := _step_of(path)) is not None]
+        for paths in ([folder / n for n in weights_names], [folder / n for n in state_names])
+    )
     # any weights with any state of the same step: a kill between two renames leaves one of each name
     pairs = [
-        (step, weights, state)
-        for weights, step in steps.items()
-        for state, state_step in steps.items()
-        if weights.name.startswith(WEIGHTS) and state.name.startswith(STATE) and step == state_step
+        (step, path, other)
+        for step, path in weights
+        for same, other in states
+        if step == same and step != other_than
     ]
     return max(pairs, key=lambda pair: pair[0]) if pairs else None
 
@@ -169,14 +291,18 @@ def refuse_damaged(folder: Path) -> None:
         InputError: if `newest` finds nothing although there was a checkpoint.
     """
     try:
-        left = [name for name in (WEIGHTS, STATE) if (folder / name).exists()]
+        names = (WEIGHTS, STATE, PREVIOUS_WEIGHTS, PREVIOUS_STATE)
+        left = [name for name in names if (folder / name).exists()]
     except OSError as error:
         raise InputError(refusal(error)) from error
-    if left and newest(folder) is None:
-        raise InputError(
-            f"the checkpoint in {folder} is damaged ({' and '.join(left)} is no readable pair); remove "
-            "that folder to train the run again from its first step"
-        )
+    if not left or newest(folder) is not None:
+        return
+    offer = "remove that folder to train the run again from its first step"
+    if previous(folder) is not None:
+        offer = _offer(folder / WEIGHTS)
+    raise InputError(
+        f"the checkpoint in {folder} is damaged ({' and '.join(left[:2])} is no readable pair); {offer}"
+    )
 
 
 def resume(
@@ -194,15 +320,15 @@ def resume(
     if pair is None:
         return 0
     step, weights, state = pair
+    tensors = load_weights(weights)
+    tensors.pop(AMPLITUDE_BANK, None)  # it is the vote's, see `load_method_weights`
+    states, metadata = _load(state)
+    plain = parse_json(metadata.get("optimizers", "{}"), str(state))
     try:
-        tensors = load_weights(weights)
-        tensors.pop(AMPLITUDE_BANK, None)  # it is the vote's, see `load_method_weights`
         module.load_state_dict(tensors)
-        with safe_open(state, framework="pt") as file:
-            plain = json.loads(file.metadata()["optimizers"])
-            for name, optimizer in optimizers.items():
-                _restore_optimizer(optimizer, plain[name], name, file)
-    except (RuntimeError, ValueError, KeyError) as error:
+        for name, optimizer in optimizers.items():
+            _restore_optimizer(optimizer, plain[name], name, states)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{weights} does not fit the run's settings ({first_misfit(error)}); undo the changes "
             "in config.yaml"
@@ -211,20 +337,31 @@ def resume(
 
 
 def _finish_renaming(folder: Path) -> None:
-    """Give the newest complete pair its final names; without effect when it has them."""
-    _, weights, state = newest(folder) or (0, folder / WEIGHTS, folder / STATE)
-    moved = False
-    for path, name in ((weights, WEIGHTS), (state, STATE)):
-        if path.name != name:
-            path.replace(folder / name)
-            moved = True
-    if moved:
-        _sync(folder)
+    """Give the two newest complete pairs their final names; without effect when they have them."""
+    found = _newest_of(folder, (WEIGHTS, WEIGHTS + _NEXT), (STATE, STATE + _NEXT))
+    if found is None or (found[1].name, found[2].name) == (WEIGHTS, STATE):
+        return
+    step, weights, state = found
+    # the old files make room for the new ones; a kill in between leaves one of each under each name
+    names = ((WEIGHTS, PREVIOUS_WEIGHTS), (STATE, PREVIOUS_STATE))
+    before = _newest_of(folder, *names, other_than=step)
+    for path, (_, name) in zip(before[1:] if before else (), names, strict=False):
+        _rename(path, folder / name)
+    for path, (name, _) in zip((weights, state), names, strict=True):
+        _rename(path, folder / name)
+    _sync(folder)
+
+
+def _rename(path: Path, new: Path) -> None:
+    if path != new:
+        path.replace(new)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path, metadata=metadata)
+    path.unlink(missing_ok=True)  # or a link of that name would be followed
+    checksum = {_CHECKSUM: _digest(whole, metadata)}
+    save_file(whole, path, metadata={**metadata, **checksum})
     with suppress(OSError):  # safetensors lets nobody else read it; some file systems know no modes
         path.chmod(path.parent.stat().st_mode & 0o666)
     _sync(path)
@@ -244,9 +381,9 @@ def _sync(path: Path) -> None:
 def _step_of(path: Path) -> int | None:
     """Step written in a file's header; None when the file is missing, partial or foreign."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return int((file.metadata() or {})["step"])
-    except (OSError, SafetensorError, KeyError, ValueError):
+        with _read(path) as file:
+            return int(_metadata(file)["step"])
+    except (OSError, SafetensorError, InputError, KeyError, ValueError):
         return None
 
 
@@ -270,11 +407,18 @@ def _split_optimizers(
 
 
 def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, plain: dict[str, Any], name: str, file: Any
+    optimizer: torch.optim.Optimizer,
+    plain: dict[str, Any],
+    name: str,
+    tensors: Mapping[str, Tensor],
 ) -> None:
+    rates = [group["lr"] for group in optimizer.param_groups]  # of today's settings
     state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in plain["state"].items()}
-    for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+    for key, tensor in tensors.items():
         player, index, entry = key.split("/")
         if player == name:
-            state.setdefault(int(index), {})[entry] = file.get_tensor(key)
+            state.setdefault(int(index), {})[entry] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": plain["param_groups"]})
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if "initial_lr" in group:  # what the schedule scales; it may have been changed on purpose
+            group["initial_lr"] = rate

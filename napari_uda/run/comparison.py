@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from napari_uda.core.setting_paths import by_path
+from napari_uda.core.small_files import read_small
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.history import RunHistory
 from napari_uda.run.reader import RunReader
 
 _ABSENT = "–"
+_MOST_SCORES_BYTES = 50_000_000
 _SCORES = (("dice", "Dice"), ("assd_mm", "ASSD (mm)"), ("hd95_mm", "HD95 (mm)"))
 
 Row = tuple[str, str, str]
@@ -42,7 +45,7 @@ def read_record(path: Path) -> RunRecord:
     reader, history, more = RunReader(path), RunHistory(), True
     while more:
         update = reader.look()
-        history.add(update.lines)
+        history.add(update.lines, update.damaged)
         more = update.more
     return RunRecord(path, history, by_path(update.settings), read_scores(RunFolder(path)))
 
@@ -68,9 +71,9 @@ def side_by_side(first: RunRecord, second: RunRecord) -> list[Row]:
 def read_scores(folder: RunFolder) -> dict[str, float]:
     """Means over cases of `scores.csv`, by structure and measure; empty when there is no readable one."""
     try:
-        with folder.scores_file.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error):
+        text = read_small(folder.scores_file, most_bytes=_MOST_SCORES_BYTES)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, ValueError, csv.Error):  # an InputError is a ValueError
         return {}
     means: dict[str, float] = {}
     for field_name, measure in _SCORES:

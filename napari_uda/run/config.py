@@ -6,13 +6,13 @@ from `core.config.Config`.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
 
 from napari_uda.core.config import Config
+from napari_uda.core.patterns import check_pattern
 from napari_uda.data.batches import AugmentConfig
 from napari_uda.data.intensity import IntensityConfig
 from napari_uda.data.nifti import Placement
@@ -65,10 +65,7 @@ class DataConfig(Config):
     @field_validator("patient_pattern")
     @classmethod
     def _regular(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"is no regular expression ({error})") from error
+        check_pattern(value)
         return value
 
     @field_validator("neighbours")

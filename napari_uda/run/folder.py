@@ -1,26 +1,35 @@
 """RunFolder: the files of a run by name, and requests to the process that trains it.
 
-Standard library only: whoever watches a run, on this machine or through a mounted folder, needs neither
-torch nor the run's settings to be readable.
+Without torch: whoever watches a run, on this machine or through a mounted folder, needs neither it nor
+the run's settings to be readable. The folder may come from anyone, so no file of it is written through a
+link, and none is read that is no plain file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
+from napari_uda.core.small_files import json_lines, open_plain, read_object, read_small
 
 Domain = Literal["source", "target"]
 StopRequest = Literal["", "save", "discard"]
 
 LEAST_PREVIEW_SECONDS = 0.5
 _MOST_SLICES = 12
+_MOST_EVENT_BYTES = 1_000_000  # of the newest events; a thousand sessions need less
+_MOST_REQUEST_BYTES = 1000
+_LARGEST_COUNT = 2**31 - 1  # as large as a window's progress bar can be
+_LONGEST_SECONDS = 1e9  # a lifetime
 _FILES = (
     "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt", "output.txt",
     "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv",
@@ -141,13 +150,35 @@ class RunFolder:
         """Folder of memory-mapped slices while training."""
         return self.path / "cache"
 
+    def link_outside(self) -> Path | None:
+        """The first link among the run's own files and folders that leads out of the run folder, or None.
+
+        Whoever trains writes and removes these files, so such a link would let a folder that was handed
+        on reach any file of its user.
+        """
+        root = Path(os.path.realpath(self.path))
+        for path in self._own_paths():
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                return path
+        return None
+
+    def _own_paths(self) -> Iterator[Path]:
+        """Everything in the folder that a run writes, links not followed."""
+        for name in ("config.yaml", *_FILES):
+            yield self.path / name
+        for folder in (self.checkpoints, self.previews, self.predictions, self.cache):
+            yield folder
+            if not folder.is_symlink():
+                for parent, folders, files in os.walk(folder):
+                    yield from (Path(parent, name) for name in (*folders, *files))
+
     def has_trained(self) -> bool:
         """Whether there is anything of a step."""
         return self.metrics_file.exists() or self.checkpoints.exists()
 
     def take_back(self) -> None:
-        """Remove a run that has not trained a step; one that has is left alone."""
-        if not self.has_trained():
+        """Remove a run that has not trained a step; one that has, or that somebody trains, is left alone."""
+        if not self.has_trained() and not self.heartbeat_file.exists():
             self.delete()
 
     def delete(self) -> None:
@@ -171,15 +202,17 @@ class RunFolder:
         Raises:
             InputError: if the folder cannot be written.
         """
-        with atomic_file(self.stop_file) as file:
+        with atomic_file(self.stop_file, follow=False) as file:
             file.write(request.encode())
 
     def stop_request(self) -> StopRequest:
         """What `ask_to_stop` left; a file of other content is a request to save."""
         try:
-            text = self.stop_file.read_text(encoding="utf-8", errors="replace").strip()
+            text = read_small(self.stop_file, most_bytes=_MOST_REQUEST_BYTES).strip()
         except OSError:
             return ""
+        except InputError:
+            return "save"
         return "discard" if text == "discard" else "save"
 
     def ask_for_previews(self, request: PreviewRequest) -> None:
@@ -190,7 +223,7 @@ class RunFolder:
         """
         slices = [{"domain": s.domain, "case": s.case, "slice": s.index} for s in request.slices]
         content = {"seconds": request.seconds, "slices": slices}
-        with atomic_file(self.preview_request_file) as file:
+        with atomic_file(self.preview_request_file, follow=False) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def refuse_previews(self) -> None:
@@ -213,37 +246,64 @@ class RunFolder:
                 for s in content.get("slices", [])
             )
             seconds = float(content.get("seconds", PreviewRequest.seconds))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
         return PreviewRequest(slices[:_MOST_SLICES], max(LEAST_PREVIEW_SECONDS, seconds))
 
     def events(self) -> list[dict[str, Any]]:
-        """Lines of `events.jsonl`, damaged and unfinished ones left out."""
+        """Lines of `events.jsonl`, damaged and unfinished ones left out; the newest of a very long file."""
         try:
-            text = self.events_file.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            with open_plain(self.events_file) as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - _MOST_EVENT_BYTES))
+                return [line for line in json_lines(stream) if line]
+        except (OSError, InputError):
             return []
-        return [line for line in map(parse_object, text.rpartition("\n")[0].splitlines()) if line]
 
-    def write_beat(self, content: Mapping[str, Any]) -> None:
-        """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash."""
-        temporary = self.path / ".heartbeat.tmp"
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(self.heartbeat_file)
+    def write_beat(self, content: Mapping[str, Any], *, first: bool = False) -> None:
+        """Replace `heartbeat.json`; not forced to the disk, since it is worth nothing after a crash.
+
+        Args:
+            content: what it says.
+            first: whether there must not be one yet, so that of two processes that begin at once only
+                one has it.
+
+        Raises:
+            FileExistsError: if `first` and another process was faster.
+        """
+        temporary = self.path / f".{uuid.uuid4().hex}.tmp"
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(content))
+            if first:
+                _link(temporary, self.heartbeat_file)
+            else:
+                temporary.replace(self.heartbeat_file)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
-def read_object(file: Path) -> dict[str, Any] | None:
-    """The JSON object in a small file; None when there is none or it is damaged."""
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name that nothing has yet; where a disk knows no such names, a new one."""
     try:
-        return parse_object(file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return None
+        os.link(file, name)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError, AttributeError):
+        file.replace(name)
 
 
-def parse_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is; None when it is none."""
-    try:
-        value = json.loads(text)
-    except ValueError:
+def metric_line(line: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A line of `metrics.jsonl` if it is one: with the steps and seconds that it belongs to; else None."""
+    if line is None:
         return None
-    return value if isinstance(value, dict) else None
+    step, seconds = line.get("step"), line.get("seconds")
+    is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    known = is_count(step) and is_time and 0 <= (seconds or 0) <= _LONGEST_SECONDS
+    return dict(line) if known else None
+
+
+def is_count(value: object) -> bool:
+    """Whether a value from a file is a number of steps, slices or the like."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT

@@ -54,6 +54,7 @@ def hints(
         areas_mm2: structure name to its area in each previewed slice, `(N,)`; None without a preview.
     """
     said = [
+        *_damaged(history),
         *_not_finite(history),
         *_discriminators(history, settings),
         *_reliable_share(history),
@@ -62,6 +63,15 @@ def hints(
         *_foreground(areas_mm2 or {}),
     ]
     return [Hint(level, text) for level, text in sorted(said, key=lambda one: one[0] != "warning")]
+
+
+def _damaged(history: RunHistory) -> _Said:
+    if history.damaged:
+        yield (
+            "warning",
+            f"{history.damaged} line{'s' * (history.damaged != 1)} of metrics.jsonl cannot be read and "
+            "are left out; check the disk.",
+        )
 
 
 def _not_finite(history: RunHistory) -> _Said:
@@ -98,11 +108,11 @@ def _discriminators(history: RunHistory, settings: Mapping[str, Any]) -> _Said:
 
 def _loss_of(name: str, settings: Mapping[str, Any]) -> str:
     """The loss that a discriminator is trained with: those of images belong to the translator."""
-    method = settings.get("method") or {}
     of_images = name in ("discriminator_source", "discriminator_target")
-    part = method.get("translator" if of_images else "adversary") or {}
-    loss = str(part.get("loss", "bce"))
-    return loss if loss in _CHANCE else "bce"
+    loss: Any = settings
+    for part in ("method", "translator" if of_images else "adversary", "loss"):
+        loss = loss.get(part) if isinstance(loss, Mapping) else None
+    return loss if isinstance(loss, str) and loss in _CHANCE else "bce"
 
 
 def _reliable_share(history: RunHistory) -> _Said:

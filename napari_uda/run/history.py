@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.structure_colours import PALETTE
+from napari_uda.run.folder import metric_line
 
 VALIDATION = "source_validation_dice"
 _SHARES = ("_dice", "_share")
@@ -22,23 +23,34 @@ _RECENT_POINTS = 20
 
 
 class RunHistory:
-    """What the lines of `metrics.jsonl` say, by scalar."""
+    """What the lines of `metrics.jsonl` say, by scalar.
+
+    Attributes:
+        damaged: lines that were damaged and left out.
+    """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
+        self.damaged = 0
         # arrays, for lists take numpy a millisecond each to read
         self._points: dict[str, tuple[array[int], array[float]]] = {}
         self._clock: list[tuple[int, float]] = []  # step, seconds of the newest lines
 
-    def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Append lines; what is no number in them is left out."""
+    def add(self, lines: Iterable[Mapping[str, Any]], damaged: int = 0) -> None:
+        """Append lines; what is no number in them is left out.
+
+        Args:
+            lines: of `metrics.jsonl`.
+            damaged: how many lines between them were damaged.
+        """
+        self.damaged += damaged
         for line in lines:
-            step, seconds = line.get("step"), line.get("seconds")
-            if not isinstance(step, int) or not isinstance(seconds, (int, float)):
+            if metric_line(line) is None:
                 continue
+            step, seconds = line["step"], line["seconds"]
             if not self._clock or step > self._clock[-1][0]:
                 self._clock = [*self._clock[1 - _LINES_FOR_SPEED :], (step, float(seconds))]
             for name, value in line.items():

@@ -7,8 +7,11 @@ lock holds anybody up for long.
 
 from __future__ import annotations
 
+import io
+import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,12 +23,21 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.files import is_file
-from napari_uda.run.folder import RunFolder, SlicePlace, parse_object, read_object
-from napari_uda.run.run import Run, read_yaml
+from napari_uda.core.small_files import json_lines, open_plain, parse_object, read_object, read_yaml
+from napari_uda.run.folder import RunFolder, SlicePlace, is_count, metric_line
+from napari_uda.run.run import Run, check_hash
 from napari_uda.run.status import Beat, RunState, RunStatus, run_status
 
 MOST_BYTES = 500_000
 _LAST_BYTES = 4000
+_MOST_PREVIEW_BYTES = 256 * 2**20
+"""Of all arrays of a preview: twice what the trainer makes of the most and the largest slices."""
+_MOST_SLICES = 64
+_PREVIEW_ERRORS = (
+    OSError, InputError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+    NotImplementedError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What numpy and zipfile raise for a file that is cut short, damaged or none of theirs."""
 _STATES = {
     RunState.NEW: "not started",
     RunState.RUNNING: "training",
@@ -88,7 +100,7 @@ class KnownRun:
     def total(self) -> int:
         """Steps of the run; 0 when its settings do not say."""
         steps = self.settings.get("steps", 0)
-        return steps if isinstance(steps, int) else 0
+        return int(steps) if is_count(steps) else 0
 
     @property
     def method(self) -> str:
@@ -118,6 +130,7 @@ class RunUpdate(KnownRun):
         preview: the newest preview when it is a new one, else None.
         slices: domain to case to number of slices that can be asked for.
         more: whether there is more to read at once.
+        damaged: how many of the new lines are damaged and left out.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -125,6 +138,7 @@ class RunUpdate(KnownRun):
     preview: Preview | None = None
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     more: bool = False
+    damaged: int = 0
 
 
 class RunReader:
@@ -139,6 +153,7 @@ class RunReader:
         self._offset = 0
         self._file_number = 0
         self._step = 0  # of the last line
+        self._in_long_line = False  # whose beginning was passed over
         self._preview_stamp: tuple[str, int] | None = None
 
     def glance(self) -> KnownRun:
@@ -156,7 +171,7 @@ class RunReader:
     def look(self) -> RunUpdate:
         """Read what is new."""
         status = self._status()
-        lines, restarted, more = self._new_lines()
+        lines, restarted, more, damaged = self._new_lines()
         choice = read_object(self._folder.slices_file) or {}
         return RunUpdate(
             path=self._folder.path,
@@ -166,8 +181,9 @@ class RunReader:
             lines=lines,
             restarted=restarted,
             preview=self._new_preview(),
-            slices={d: c for d, c in choice.items() if isinstance(c, dict)},
+            slices={domain: _counts(cases) for domain, cases in choice.items()},
             more=more,
+            damaged=damaged,
         )
 
     def _status(self) -> RunStatus:
@@ -183,30 +199,40 @@ class RunReader:
         with suppress(OSError):
             stamp = self._folder.config_file.stat().st_mtime
             if stamp != self._stamp or self._problem:
-                self._settings, self._problem = _settings_in(self._folder.config_file)
+                self._settings, self._problem = _settings_in(self._folder)
                 self._stamp = stamp
 
-    def _new_lines(self) -> tuple[list[dict[str, Any]], bool, bool]:
-        """New whole lines, whether they replace the earlier ones, and whether more are waiting."""
+    def _new_lines(self) -> tuple[list[dict[str, Any]], bool, bool, int]:
+        """New whole lines, whether they replace the earlier ones, whether more wait, how many are damaged."""
         file = self._folder.metrics_file
         try:
             seen = file.stat()
             restarted = seen.st_ino != self._file_number or seen.st_size < self._offset
             if restarted:
                 self._offset, self._file_number, self._step = 0, seen.st_ino, 0
-            with file.open("rb") as stream:
+                self._in_long_line = False
+            with open_plain(file) as stream:
                 stream.seek(self._offset)
                 data = stream.read(MOST_BYTES)
-        except OSError:
+        except (OSError, InputError):
             restarted = self._offset > 0
             self._offset = self._file_number = self._step = 0
-            return [], restarted, False
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        lines = [line for line in map(_object_in, whole.splitlines()) if line]
+            return [], restarted, False, 0
+        more = len(data) == MOST_BYTES
+        end = data.rfind(b"\n") + 1
+        if more and not end:  # a line without an end: it is passed over, part by part
+            self._offset += len(data)
+            first, self._in_long_line = not self._in_long_line, True
+            return [], restarted, True, int(first)
+        whole = data[:end]
+        self._offset += end
+        if self._in_long_line and end:
+            whole, self._in_long_line = whole.partition(b"\n")[2], False
+        found = [metric_line(line) for line in json_lines(io.BytesIO(whole))]
+        lines = [line for line in found if line is not None]
         if lines:
-            self._step = _step_of(lines[-1])
-        return lines, restarted, len(data) == MOST_BYTES and bool(whole)
+            self._step = lines[-1]["step"]
+        return lines, restarted, more, len(found) - len(lines)
 
     def _new_preview(self) -> Preview | None:
         try:
@@ -218,8 +244,8 @@ class RunReader:
             if stamp == self._preview_stamp:
                 return None
             preview = _read_preview(file, self._folder)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None  # removed meanwhile, or of another version
+        except _PREVIEW_ERRORS:
+            return None  # removed meanwhile, damaged, or of another version
         self._preview_stamp = stamp
         return preview
 
@@ -259,32 +285,44 @@ class RunScanner:
         return sorted(there, key=lambda run: run.changed, reverse=True)
 
 
-def _settings_in(file: Path) -> tuple[dict[str, Any], str]:
-    """`config.yaml` as plain values, and what is wrong with it, empty when nothing is."""
+def _settings_in(folder: RunFolder) -> tuple[dict[str, Any], str]:
+    """`config.yaml` as plain values, and what is wrong with the run, empty when nothing is."""
+    file = folder.config_file
+    link = folder.link_outside()
+    if link is not None:
+        return {}, f"{link} is a link to a place outside of the run folder; remove it"
     try:
         values = read_yaml(file)
+        if not isinstance(values, dict):
+            return {}, f"{file} holds no settings; restore it or delete the run"
+        check_hash(file, values)
     except InputError as error:
         return {}, str(error)
-    if not isinstance(values, dict):
-        return {}, f"{file} holds no settings; restore it or delete the run"
     return values, ""
 
 
 def _steps_done(status: RunStatus, step: int) -> int:
     """Steps by the last line, or by what the trainer said since."""
     beat = status.beat if status.state is RunState.RUNNING else None
-    return max(step, status.step, 0 if beat is None else beat.step)
+    known = (step, status.step, 0 if beat is None else beat.step)
+    return max(number for number in (0, *known) if is_count(number))
+
+
+def _counts(cases: Any) -> dict[str, int]:
+    """Cases of a domain that have slices to be asked for."""
+    items = cases.items() if isinstance(cases, dict) else ()
+    return {case: count for case, count in items if is_count(count) and count}
 
 
 def _last_line(file: Path) -> tuple[int, float]:
     """Step and time of the last whole line of `metrics.jsonl`; zeros when there is none."""
     try:
-        with file.open("rb") as stream:
+        with open_plain(file) as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - _LAST_BYTES))
             lines = stream.read().rpartition(b"\n")[0].splitlines()
         return _step_of(_object_in(lines[-1])), file.stat().st_mtime
-    except (OSError, IndexError):
+    except (OSError, InputError, IndexError):
         return 0, 0.0
 
 
@@ -294,11 +332,31 @@ def _object_in(line: bytes) -> dict[str, Any]:
 
 def _step_of(line: dict[str, Any]) -> int:
     step = line.get("step")
-    return step if isinstance(step, int) else 0
+    return int(step) if is_count(step) else 0  # type: ignore[arg-type]
+
+
+def _check_preview_size(file: Path) -> None:
+    """Look at the sizes that the arrays of a preview announce, before memory is taken for them.
+
+    Raises:
+        InputError: if they are absurd, or not those of the data behind them.
+    """
+    total = 0
+    with open_plain(file) as stream, zipfile.ZipFile(stream) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as content:
+                np.lib.format.read_magic(content)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(content)
+                begin = content.tell()
+            size = math.prod(shape) * dtype.itemsize
+            total += size
+            if begin + size != member.file_size or total > _MOST_PREVIEW_BYTES:
+                raise InputError(f"{file} is damaged or too large for a preview; remove it")
 
 
 def _read_preview(file: Path, folder: RunFolder) -> Preview:
-    with np.load(file, allow_pickle=False) as arrays:
+    _check_preview_size(file)
+    with open_plain(file) as stream, np.load(stream, allow_pickle=False) as arrays:
         content = {name: arrays[name] for name in arrays}
     places = tuple(
         SlicePlace("source" if domain == "source" else "target", str(case), int(index))
@@ -317,6 +375,9 @@ def _read_preview(file: Path, folder: RunFolder) -> Preview:
     values = np.array(sorted(labels.values()), np.uint8)
     value_of_class[1 : len(values) + 1] = values
     maps["prediction"] = value_of_class[maps["prediction"]]
+    shapes = {values.shape for values in maps.values()}
+    if len(shapes) != 1 or len(places) != len(maps["prediction"]) or len(places) > _MOST_SLICES:
+        raise InputError(f"{file} holds maps that do not belong together; remove it")
     names = dict(sorted((value, name) for name, value in labels.items()))
     side = float(content["pixel_mm"])
     areas = content.get("pixel_mm2", np.full(len(places), side**2))  # version 0.1 has none

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
-from napari_uda.run.run import parse_config, read_yaml
+from napari_uda.core.small_files import read_small, read_yaml
+from napari_uda.run.run import parse_config
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -37,7 +38,7 @@ class Recipe:
     @property
     def about(self) -> str:
         """The first sentences of the comment that the file begins with; "" without one."""
-        lines = self.file.read_text(encoding="utf-8").splitlines()
+        lines = read_small(self.file).splitlines()
         comment = takewhile(lambda line: line.startswith("#"), lines)
         text = " ".join(line.lstrip("# ").rstrip() for line in comment)
         if len(text) <= _LONGEST_ABOUT:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import io
 import json
 import logging
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,24 +15,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem
 from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.files import atomic_file, cannot_write
-from napari_uda.run.folder import RunFolder, parse_object, read_object
+from napari_uda.core.small_files import (
+    dump_yaml,
+    json_lines,
+    open_plain,
+    parse_json,
+    parse_yaml,
+    read_object,
+    read_small,
+    read_yaml,
+)
+from napari_uda.run.folder import RunFolder, metric_line
 
 if TYPE_CHECKING:
-    import os
-
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_uda.data.facts import DataFacts
     from napari_uda.run.config import RunConfig
 
+logger = logging.getLogger(__name__)
+
+NOT_FINITE_AT = "not_finite_at"
+"""Entry of the event failed: the step, counted from 0, whose loss was not finite."""
 _PREVIEWS_KEPT = 5
+_ENVIRONMENT = "environment.json"
+_CONFIG_HASH, _FACTS_HASH = "config_sha256", "data_sha256"
+"""Entries of `environment.json`: checksums of what config.yaml and data.json say; older runs have none."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +70,10 @@ class Run(RunFolder):
         cls.check_new(path)
         run = cls(Path(path), with_absolute_paths(config))
         try:
-            write_text(run.config_file, dump_config(run.config))
-            environment = json.dumps(_environment(run.config), indent=2)
-            write_text(run.path / "environment.json", environment + "\n")
+            text = dump_config(run.config)
+            write_text(run.config_file, text, follow=False)
+            checksum = content_hash(parse_yaml(text, str(run.config_file)))
+            run._write_environment({**_environment(run.config), _CONFIG_HASH: checksum})
         except InputError:
             run.take_back()  # or the folder would hold a run already when there is space again
             raise
@@ -95,14 +113,21 @@ class Run(RunFolder):
         """Open an existing run folder.
 
         Raises:
-            InputError: if it is none, or its settings cannot be read by this version.
+            InputError: if it is none, its settings cannot be read by this version or are not those that
+                it wrote, or one of its files is a link out of the folder.
         """
         folder = Path(path)
         file = RunFolder(folder).config_file
         try:
+            link = RunFolder(folder).link_outside()
             is_run = file.is_file()
         except OSError as error:
             raise InputError(refusal(error)) from error
+        if link is not None:
+            raise InputError(
+                f"{link} is a link to a place outside of the run folder, which is not followed; put the "
+                "file itself in its place, or remove it"
+            )
         if not is_run:
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
@@ -126,16 +151,17 @@ class Run(RunFolder):
 
         file = self.facts_file
         try:
-            return DataFacts.model_validate_json(file.read_text(encoding="utf-8"))
+            text = read_small(file)
+            facts = DataFacts.model_validate_json(text)
         except FileNotFoundError as error:
             raise InputError(f"{self.path} has no data.json; train the run first") from error
-        except OSError as error:
-            raise InputError(refusal(error)) from error
         except ValidationError as error:
             raise InputError(
                 f"{file} is not readable by this version ({plain_problem(error)}); "
                 f"{remedy(self.path, 'retrain the run')}"
             ) from error
+        check_hash(file, parse_json(text, str(file)), _FACTS_HASH)
+        return facts
 
     @property
     def labels(self) -> dict[str, int]:
@@ -149,7 +175,32 @@ class Run(RunFolder):
 
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""
-        write_text(self.facts_file, facts.model_dump_json(indent=2) + "\n")
+        text = facts.model_dump_json(indent=2) + "\n"
+        self._write_checked(
+            self.facts_file, text, parse_json(text, str(self.facts_file)), _FACTS_HASH
+        )
+
+    def write_config(self, config: RunConfig) -> Run:
+        """Replace the settings; returns the run with the new ones."""
+        text = dump_config(config)
+        self._write_checked(
+            self.config_file, text, parse_yaml(text, str(self.config_file)), _CONFIG_HASH
+        )
+        return Run(self.path, config)
+
+    def _write_checked(self, file: Path, text: str, values: Any, entry: str) -> None:
+        """Write a file and its checksum, so that a kill in between leaves no checksum of something else."""
+        stored = read_object(self.path / _ENVIRONMENT)
+        checksum = content_hash(values)
+        if stored and stored.get(entry) not in (None, checksum):
+            self._write_environment({k: v for k, v in stored.items() if k != entry})
+        write_text(file, text, follow=False)
+        if stored and stored.get(entry) != checksum:
+            self._write_environment({**stored, entry: checksum})
+
+    def _write_environment(self, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, indent=2) + "\n"
+        write_text(self.path / _ENVIRONMENT, text, follow=False)
 
     def known_facts(self) -> DataFacts | None:
         """`facts`, or None before training has begun."""
@@ -167,9 +218,9 @@ class Run(RunFolder):
         from napari_uda.run import checkpoint
 
         best = self.checkpoints / checkpoint.BEST
-        pair = checkpoint.newest(self.checkpoints)
-        last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
         try:
+            pair = checkpoint.newest(self.checkpoints)
+            last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
             if self.config.select != "last" and best.exists():
                 return best
             if not last.exists():
@@ -188,15 +239,43 @@ class Run(RunFolder):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         _append(self.events_file, json.dumps({"time": now, "event": kind, **details}))
 
+    def skipped_steps(self) -> frozenset[int]:
+        """Steps, counted from 0, that `skip_failed_step` has taken out of the run."""
+        found = [event.get("step") for event in self.events() if event.get("event") == "skipped"]
+        return frozenset(step for step in found if isinstance(step, int))
+
+    def skip_failed_step(self) -> int:
+        """Take the step whose loss was not finite out of the run, for this and every later session.
+
+        Returns:
+            The step, counted from 0.
+
+        Raises:
+            InputError: if training did not end by such a loss.
+        """
+        events = [event for event in self.events() if event.get("event") != "changed"]
+        step = events[-1].get(NOT_FINITE_AT) if events else None
+        if not isinstance(step, int):
+            raise InputError(
+                f"{self.path} did not end by a loss that is not finite, so there is no step to skip; leave "
+                "--skip-step out"
+            )
+        self.event("skipped", step=step)
+        return step
+
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Lines of `metrics.jsonl`, damaged and unfinished ones left out."""
+        return (line for line in self._metric_lines() if line is not None)
+
+    def _metric_lines(self) -> Iterator[dict[str, Any] | None]:
+        """The same with None for each damaged line."""
         if not self.metrics_file.exists():
             return
-        with self.metrics_file.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                values = parse_object(line) if line.endswith("\n") else None
-                if values is not None and "step" in values:
-                    yield values
+        try:
+            with open_plain(self.metrics_file) as stream:
+                yield from map(metric_line, json_lines(stream))
+        except OSError as error:
+            raise InputError(refusal(error)) from error
 
     def rewind(self, step: int) -> None:
         """Drop what a resumed run will write again: what belongs to steps after `step`, partial files."""
@@ -209,11 +288,25 @@ class Run(RunFolder):
             if not preview.stem.isdecimal() or int(preview.stem) > step:
                 preview.unlink(missing_ok=True)
         if self.metrics_file.exists():
-            kept = [json.dumps(line) for line in self.metrics() if line["step"] <= step]
-            write_text(self.metrics_file, "".join(f"{line}\n" for line in kept))
+            lines = list(self._metric_lines())
+            damaged = lines.count(None)
+            if damaged:
+                logger.warning("metrics.jsonl has %d damaged lines, which are left out", damaged)
+            kept = [json.dumps(line) for line in lines if line and line["step"] <= step]
+            write_text(self.metrics_file, "".join(f"{line}\n" for line in kept), follow=False)
         if self.events_file.exists():
-            whole = self.events_file.read_text(encoding="utf-8").rpartition("\n")
-            write_text(self.events_file, whole[0] + whole[1])
+            self._end_events()
+
+    def _end_events(self) -> None:
+        """Take away the half line that a kill may have left at the end of `events.jsonl`."""
+        try:
+            with open_plain(self.events_file) as stream:
+                whole, end, half = stream.read().rpartition(b"\n")
+        except OSError as error:
+            raise InputError(refusal(error)) from error
+        if half:
+            with atomic_file(self.events_file, follow=False) as file:
+                file.write(whole + end)
 
     def seconds(self) -> float:
         """Training time logged so far."""
@@ -225,27 +318,64 @@ class Run(RunFolder):
 
         folder = self.previews
 
-        with atomic_file(folder / f"{step:06d}.npz") as file:
+        with atomic_file(folder / f"{step:06d}.npz", follow=False) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         for old in sorted(folder.glob("*.npz"))[:-_PREVIEWS_KEPT]:
             old.unlink(missing_ok=True)
 
     def log_handler(self) -> logging.Handler:
         """A handler that writes to `log.txt`."""
-        handler = logging.FileHandler(self.log_file, encoding="utf-8")
+        handler = _LogFile(self.log_file, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         return handler
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with atomic_file(path) as file:
+class _LogFile(logging.FileHandler):
+    """Appends to a plain file, never to one that a link leads to."""
+
+    def _open(self) -> io.TextIOWrapper:
+        stream = open_plain(self.baseFilename, "ab", follow=False)
+        return io.TextIOWrapper(stream, encoding=self.encoding)
+
+
+def write_text(path: Path, text: str, *, follow: bool = True) -> None:
+    """Write UTF-8 text, whole or not at all; a link is followed or, without `follow`, replaced."""
+    with atomic_file(path, follow=follow) as file:
         file.write(text.encode("utf-8"))
+
+
+def content_hash(values: Any) -> str:
+    """Sha256 of what a file of settings or facts says, whatever its layout.
+
+    Args:
+        values: plain values as its loader gives them.
+    """
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_hash(file: Path, values: Any, entry: str = _CONFIG_HASH) -> None:
+    """Refuse a file of a run that does not say any more what the run wrote.
+
+    Args:
+        file: the file.
+        values: what it says.
+        entry: name of its checksum in `environment.json`; a run without one is taken as it is.
+
+    Raises:
+        InputError: if it is another one.
+    """
+    stored = _stored_environment(file.parent).get(entry, "")
+    if stored and stored != content_hash(values):
+        raise InputError(
+            f"{file} is damaged or was changed: it does not fit its checksum in {_ENVIRONMENT}; restore "
+            f"the file or, if you changed it on purpose, remove {entry} from {_ENVIRONMENT}"
+        )
 
 
 def dump_config(config: RunConfig) -> str:
     """The settings as YAML, every field written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -283,7 +413,9 @@ def read_config(file: Path) -> RunConfig:
     package = _stored_environment(file.parent).get("method_package", "")
     if package and name not in METHODS:
         raise InputError(f"{file.parent}: {METHODS.why_missing(name, package)}")
-    return parse_config(values, RunConfig, str(file), remedy(file.parent, "correct or remove it"))
+    config = parse_config(values, RunConfig, str(file), remedy(file.parent, "correct or remove it"))
+    check_hash(file, values)
+    return config
 
 
 def parse_config(
@@ -314,30 +446,14 @@ def remedy(folder: Path, otherwise: str) -> str:
 
 def _stored_environment(folder: Path) -> dict[str, str]:
     """What `environment.json` says; empty when it cannot be read."""
-    found = read_object(folder / "environment.json") or {}
+    found = read_object(folder / _ENVIRONMENT) or {}
     return {name: str(value) for name, value in found.items()}
-
-
-def read_yaml(file: Path) -> Any:
-    """Plain values of a YAML file, no tags, no objects."""
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not valid YAML ({_yaml_problem(error)}); mend it") from error
-    except OSError as error:
-        raise InputError(refusal(error)) from error
-
-
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
 
 
 def _append(file: Path, line: str) -> None:
     try:
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with open_plain(file, "ab", follow=False) as stream:
+            stream.write(f"{line}\n".encode())
     except OSError as error:
         raise InputError(cannot_write(file.name, file.parent, error)) from error
 

@@ -3,22 +3,32 @@
 A trainer rewrites `heartbeat.json` every two seconds and removes it when it ends in good order. That works
 through a mounted folder of another machine, where no process can be asked. Events say how a run ended; a run
 that began, has no fresh heartbeat and did not say how it ended was killed.
+
+Whose heartbeat it is, is said by more than host name and process number: two containers may have both in
+common.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import stat
 import time
+import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from napari_uda.core.errors import refusal
-from napari_uda.run.folder import RunFolder, read_object
+from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.small_files import read_object
+from napari_uda.run.folder import RunFolder
 
 BEAT_SECONDS = 2.0
 """Time between two heartbeats."""
+_OUTSIDE_OF_SESSIONS = ("skipped", "changed")
+"""Events of what was decided before a run goes on; they do not say how it ended."""
 _SILENT_SECONDS = 90.0  # network file systems may show a file as it was a minute ago
 _SILENT_SECONDS_HERE = 3 * BEAT_SECONDS  # of a process that has ended on this machine
 
@@ -52,6 +62,8 @@ class Beat:
         memory_mib: memory of the process.
         gpu_memory_mib: memory taken on the GPU; 0 without one.
         gpu_total_mib: memory that the GPU has.
+        machine: what tells its machine, or its container, from every other; empty in older ones.
+        started: when its process began, in the machine's own count; 0 where the system does not say.
     """
 
     count: int = 0
@@ -63,6 +75,8 @@ class Beat:
     memory_mib: float = 0.0
     gpu_memory_mib: float = 0.0
     gpu_total_mib: float = 0.0
+    machine: str = ""
+    started: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ def run_status(
     beat = read_beat(folder)
     if beat is not None and _is_alive(beat, earlier, time.time() if now is None else now):
         return RunStatus(RunState.RUNNING, beat=beat)
-    events = folder.events()
+    events = [e for e in folder.events() if e.get("event") not in _OUTSIDE_OF_SESSIONS]
     last: dict[str, Any] = events[-1] if events else {}
     kind = last.get("event")
     if kind == "finished":
@@ -123,8 +137,24 @@ def run_status(
             "off. Resume continues from the last checkpoint.",
             beat,
         )
-    has_weights = any(folder.checkpoints.glob("*.safetensors"))  # a model that was handed on
-    return RunStatus(RunState.FINISHED if has_weights else RunState.NEW)
+    if any(folder.checkpoints.glob("*.safetensors")):  # a model that was handed on
+        return RunStatus(RunState.FINISHED)
+    if not events and _holds_something(folder.events_file):
+        return RunStatus(
+            RunState.BROKEN,
+            f"{folder.events_file.name} is damaged and does not say how training ended. Resume continues "
+            "from the last checkpoint, if there is one.",
+        )
+    return RunStatus(RunState.NEW)
+
+
+def _holds_something(file: Path) -> bool:
+    """Whether there is more than an empty file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return False
+    return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
 
 
 def read_beat(folder: RunFolder) -> Beat | None:
@@ -133,36 +163,101 @@ def read_beat(folder: RunFolder) -> Beat | None:
     if content is None:
         return None
     blank = asdict(Beat())
+    later = {name: blank[name] for name in ("machine", "started")}  # than the first heartbeats
     try:
-        return Beat(**{name: type(value)(content[name]) for name, value in blank.items()})
-    except (KeyError, TypeError, ValueError):
+        found = {**later, **content}
+        return Beat(**{name: type(value)(found[name]) for name, value in blank.items()})
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
-def is_alive_here(beat: Beat) -> bool:
-    """Whether a process of this machine wrote the heartbeat, is still there and goes on writing."""
-    return _is_here(beat) and _exists(beat.pid) and abs(time.time() - beat.time) < _SILENT_SECONDS
+def refuse_second_trainer(folder: RunFolder, *, force: bool = False) -> Beat | None:
+    """Two processes would write over each other's checkpoints.
+
+    Whether one on another machine is alive cannot be known at once: a killed one leaves its last heartbeat.
+
+    Args:
+        folder: the run.
+        force: whether to train it all the same, unless the other one is certainly alive.
+
+    Returns:
+        The heartbeat that may be replaced; None without one.
+
+    Raises:
+        InputError: if another process trains the run.
+    """
+    beat = read_beat(folder)
+    if beat is None:
+        return None
+    here = _is_here(beat)
+    if here and (not _exists(beat) or beat.pid == os.getpid()):
+        return beat
+    seconds = _silence(folder, beat)
+    if seconds >= _SILENT_SECONDS or (force and not here):
+        return beat
+    where = "this machine" if here else beat.host or "another machine"
+    remedy = ", or stop it"
+    if not here:
+        remedy = f", or {_SILENT_SECONDS:.0f} seconds if it was killed, or give --force"
+    raise InputError(
+        f"{folder.path} is being trained by process {beat.pid} of {where}, which was heard of "
+        f"{seconds:.0f} seconds ago; wait until it ends{remedy}"
+    )
+
+
+def _silence(folder: RunFolder, beat: Beat) -> float:
+    """Seconds since a heartbeat, by the clocks or, where those differ, by the disk that both write to."""
+    seconds = [abs(time.time() - beat.time)]
+    with suppress(OSError):
+        probe = folder.path / f".{uuid.uuid4().hex}.tmp"
+        probe.touch()
+        try:
+            written = folder.heartbeat_file.stat().st_mtime
+            seconds.append(abs(probe.stat().st_mtime - written))
+        finally:
+            probe.unlink(missing_ok=True)
+    return min(seconds)
+
+
+def this_machine() -> str:
+    """What tells this machine from others, and a container on it from its other containers."""
+    parts = [platform.node()]
+    with suppress(OSError):  # there on Linux only
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(Path("/proc/self/ns/pid").readlink().name)
+    return " ".join(parts)
+
+
+def process_start(pid: int) -> float:
+    """When a process of this machine began, in clock ticks since its start; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return float(text.rpartition(")")[2].split()[19])
+    return 0.0
 
 
 def _is_alive(beat: Beat, earlier: Beat | None, now: float) -> bool:
     if earlier is not None and beat != earlier:
         return True
-    gone = _is_here(beat) and not _exists(beat.pid)
+    gone = _is_here(beat) and not _exists(beat)
     # a heartbeat from the future is as old as one from the past: clocks differ
     return abs(now - beat.time) < (_SILENT_SECONDS_HERE if gone else _SILENT_SECONDS)
 
 
 def _is_here(beat: Beat) -> bool:
     """Whether the heartbeat is of this machine, and its processes can be asked for."""
-    return beat.host == platform.node() and os.name == "posix"
+    if os.name != "posix":
+        return False
+    return beat.machine == this_machine() if beat.machine else beat.host == platform.node()
 
 
-def _exists(pid: int) -> bool:
-    """Whether this machine has the process; asking does nothing to it."""
+def _exists(beat: Beat) -> bool:
+    """Whether this machine still has the process; asking does nothing to it."""
     try:
-        os.kill(pid, 0)
+        os.kill(beat.pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True
-    return True
+        pass
+    started = process_start(beat.pid) if beat.started else 0.0
+    return not started or started == beat.started  # else the number was given to another process

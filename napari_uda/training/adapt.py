@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError, NotFiniteError
 from napari_uda.core.precision import choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData, Unlabelled
@@ -228,7 +228,12 @@ def _adapt_group(
     except FloatingPointError as error:
         failure = f"the loss was not finite ({error})"
     seconds = time.perf_counter() - began
-    after = before if failure else segmented()
+    after = before
+    if not failure:
+        try:
+            after = segmented()
+        except NotFiniteError:
+            failure = "the adapted network's result is not finite"
     return [
         _outcome(was, now, config, seconds, failure=failure)
         for was, now in zip(before, after, strict=True)

@@ -13,9 +13,15 @@ from typing import Self
 
 import torch
 
-from napari_uda.core.errors import InputError
 from napari_uda.run.folder import PreviewRequest, RunFolder, StopRequest
-from napari_uda.run.status import BEAT_SECONDS, Beat, is_alive_here, read_beat
+from napari_uda.run.status import (
+    BEAT_SECONDS,
+    Beat,
+    process_start,
+    read_beat,
+    refuse_second_trainer,
+    this_machine,
+)
 
 _LISTEN_SECONDS = 0.25
 _MIB = 2**20
@@ -34,18 +40,19 @@ class Heartbeat:
         preview_request: slices somebody wants to see, or None.
     """
 
-    def __init__(self, folder: RunFolder, *, active: bool = True) -> None:
+    def __init__(self, folder: RunFolder, *, active: bool = True, force: bool = False) -> None:
         """Prepare.
 
         Args:
             folder: the run.
             active: whether there is a thread at all; the first of several ranks speaks for them.
+            force: whether to begin although another machine may be training the run.
         """
         self.step = 0
         self.device: torch.device | None = None
         self.stop_request: StopRequest = ""
         self.preview_request: PreviewRequest | None = None
-        self._folder, self._active = folder, active
+        self._folder, self._active, self._force = folder, active, force
         self._count = 0
         self._request_stamp: tuple[int, int] | None = None
         self._ended = threading.Event()
@@ -55,14 +62,14 @@ class Heartbeat:
         """Start the thread.
 
         Raises:
-            InputError: if another process of this machine trains the run.
+            InputError: if another process trains the run.
         """
         if self._active:
-            _refuse_second_trainer(self._folder)
+            stale = refuse_second_trainer(self._folder, force=self._force)
             with suppress(OSError):  # a request to an earlier session that was killed
                 self._folder.stop_file.unlink(missing_ok=True)
             self._listen()
-            self._beat()
+            self._claim(stale)
             self._thread.start()
         return self
 
@@ -74,6 +81,17 @@ class Heartbeat:
         for file in (self._folder.heartbeat_file, self._folder.stop_file):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+
+    def _claim(self, stale: Beat | None) -> None:
+        """Write the first heartbeat in place of an old one; of two that begin at once, one is refused."""
+        with suppress(OSError):
+            if read_beat(self._folder) == stale:
+                self._folder.heartbeat_file.unlink(missing_ok=True)
+        try:
+            self._beat(first=True)
+        except FileExistsError:
+            refuse_second_trainer(self._folder, force=self._force)
+            self._beat()
 
     def _run(self) -> None:
         next_beat = time.monotonic() + BEAT_SECONDS
@@ -96,7 +114,7 @@ class Heartbeat:
             self._request_stamp = stamp
             self.preview_request = folder.preview_request()
 
-    def _beat(self) -> None:
+    def _beat(self, *, first: bool = False) -> None:
         self._count += 1
         taken, total = _gpu_memory_mib(self.device)
         beat = Beat(
@@ -109,22 +127,15 @@ class Heartbeat:
             memory_mib=_memory_mib(),
             gpu_memory_mib=taken,
             gpu_total_mib=total,
+            machine=this_machine(),
+            started=process_start(os.getpid()),
         )
-        with suppress(OSError):  # a full disk or a lost mount is the checkpoint's to complain about
-            self._folder.write_beat(asdict(beat))
-
-
-def _refuse_second_trainer(folder: RunFolder) -> None:
-    """Two processes would write over each other's checkpoints.
-
-    Whether one on another machine is alive cannot be known at once: a killed one leaves its last heartbeat.
-    """
-    beat = read_beat(folder)
-    if beat is not None and beat.pid != os.getpid() and is_alive_here(beat):
-        raise InputError(
-            f"{folder.path} is being trained by process {beat.pid} of this machine; wait until it "
-            "ends, or stop it"
-        )
+        try:
+            self._folder.write_beat(asdict(beat), first=first)
+        except FileExistsError:
+            raise
+        except OSError:  # a full disk or a lost mount is the checkpoint's to complain about
+            pass
 
 
 def _device_name(device: torch.device | None) -> str:

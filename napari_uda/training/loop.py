@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from napari_uda.core import distributed
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import Cancelled, InputError, NotFiniteError, ran_out_of_memory
 from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
@@ -23,7 +23,8 @@ from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
-from napari_uda.run.run import Run
+from napari_uda.run.outline import check_fits
+from napari_uda.run.run import NOT_FINITE_AT, Run
 from napari_uda.training.checks import check_size, check_validation
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
@@ -64,7 +65,9 @@ class Progress:
     stopped: bool = False
 
 
-def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Progress]:
+def train_run(
+    run: Run, *, stop: threading.Event | None = None, force: bool = False
+) -> Iterator[Progress]:
     """Train a new run, or continue one from its newest checkpoint.
 
     Batch, augmentation and views of a step depend on (settings, seed, step) alone, so a run that
@@ -76,12 +79,14 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
     Args:
         run: the run folder with its settings.
         stop: when set, the loop saves and returns after the current step.
+        force: whether to begin although another machine seems to train the run.
 
     Yields:
         One `Progress` per step.
 
     Raises:
-        InputError: for data or settings that cannot be used.
+        InputError: for data or settings that cannot be used, when another process trains the run, or when
+            memory runs out; the last checkpoint is kept.
         FloatingPointError: when a loss is not finite; the last checkpoint is kept.
         Cancelled: when the run folder holds a request to discard; nothing is saved then.
     """
@@ -90,7 +95,7 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
     package_logger = logging.getLogger("napari_uda")
     package_logger.addHandler(handler)
     try:
-        with Heartbeat(run, active=leader) as heartbeat:
+        with Heartbeat(run, active=leader, force=force) as heartbeat:
             try:
                 yield from _train(run, stop, leader, heartbeat)
             except (GeneratorExit, Cancelled):
@@ -98,13 +103,28 @@ def train_run(run: Run, *, stop: threading.Event | None = None) -> Iterator[Prog
             except BaseException as error:
                 if leader:
                     with suppress(InputError):  # on a full disk, say what failed first
-                        run.event("failed", reason=f"{type(error).__name__}: {error}")
+                        run.event("failed", **_failure(error, heartbeat.step))
+                if ran_out_of_memory(error):
+                    raise InputError(_memory_ran_out(run, heartbeat.step)) from error
                 raise
     finally:
         package_logger.removeHandler(handler)
         handler.close()
         if leader:
             shutil.rmtree(run.cache, ignore_errors=True)
+
+
+def _failure(error: BaseException, step: int) -> dict[str, Any]:
+    """What the event says: why, and which step a loss that was not finite belongs to."""
+    reason = {"reason": f"{type(error).__name__}: {error}"}
+    return {**reason, NOT_FINITE_AT: step} if isinstance(error, FloatingPointError) else reason
+
+
+def _memory_ran_out(run: Run, step: int) -> str:
+    return (
+        f"memory ran out after step {step} of {run.path}; its last checkpoint is kept: close other "
+        "programs and resume it, or train a new run with a smaller --batch-size or --data.size"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +146,9 @@ class _Session:
         config = run.config
         data = _load_data(run, leader)
         check_validation(config, has_held_out=bool(data.held_out))
+        pair = checkpoint.newest(run.checkpoints)
+        if pair is not None:
+            check_fits(pair[1], run.path, config, data.facts)
         method = build_method(
             config.method,
             config.segmentor,
@@ -134,7 +157,6 @@ class _Session:
             seed=config.seed,
         )
         check_size(data.facts.grid.size, method.segmentor)
-        pair = checkpoint.newest(run.checkpoints)
         # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
         # one has them in its checkpoint.
         if pair is None:
@@ -156,8 +178,19 @@ class _Session:
         return {**self.method.state_dict(), checkpoint.AMPLITUDE_BANK: self.vote.amplitude_bank}
 
     def save(self, done: int) -> None:
-        """Write the pair that resumes the run after `done` steps."""
-        checkpoint.save(self.run.checkpoints, self.weights(), self.optimizers, done)
+        """Write the pair that resumes the run after `done` steps.
+
+        Raises:
+            NotFiniteError: if a weight is NaN or infinite; the checkpoint before is kept.
+        """
+        weights = self.weights()
+        name = checkpoint.first_not_finite(weights)
+        if name:
+            raise NotFiniteError(
+                f"after step {done} the weights of {name} are not finite (NaN or infinity), so they are "
+                "not saved; resume from the checkpoint before with a lower learning rate"
+            )
+        checkpoint.save(self.run.checkpoints, weights, self.optimizers, done)
 
     def validate(self, done: int, seconds: float) -> None:
         """Score the held-out cases, and keep the weights if the settings select by them."""
@@ -176,10 +209,13 @@ def _train(
     heartbeat.device = runtime.device
     session = _Session.begin(run, runtime, leader=leader)
     done = heartbeat.step = session.done
+    skipped = run.skipped_steps()
     _wait_for_all()  # nobody rewinds or saves while another rank still reads the checkpoint
     if leader:
         run.rewind(done)
-        run.event("resumed" if done else "started", step=done, device=str(runtime.device))
+        _say_what_differs(run, runtime.device)
+        kind, threads = "resumed" if done else "started", torch.get_num_threads()
+        run.event(kind, step=done, device=str(runtime.device), threads=threads)
     logger.info("%s on %s, step %d of %d", config.method.name, runtime.device, done, config.steps)
     logger.info(
         "labels of the target that the method was given: %s", session.data.facts.target_supervision
@@ -188,7 +224,11 @@ def _train(
     previews = Previews(run, session.method, session.vote, session.data, runtime)
 
     scalars: dict[str, float] = {}
-    steps = take_steps(session.method, session.data, runtime, config.method.lr_power, start=done)
+    steps = take_steps(
+        *(session.method, session.data, runtime, config.method.lr_power),
+        start=done,
+        skipped=skipped,
+    )
     for done, losses in steps:
         # All ranks do the same step and decide on the same request; rank 0 alone writes.
         seconds = before + time.monotonic() - began
@@ -223,6 +263,29 @@ def _train(
     _wait_for_all()
 
 
+def _say_what_differs(run: Run, device: torch.device) -> None:
+    """Say what a run that goes on computes with, if that is not what it computed with before.
+
+    Sums are taken in another order then: each step is as right as before, but not the same bit for bit.
+    """
+    sessions = [event for event in run.events() if event.get("event") in ("started", "resumed")]
+    if not sessions:
+        return
+    before = sessions[-1]
+    differences = []
+    kind = str(before.get("device", device)).partition(":")[0]
+    if kind != device.type:
+        differences.append(f"on {device.type} instead of {kind}")
+    threads, now = before.get("threads"), torch.get_num_threads()
+    if device.type == kind == "cpu" and isinstance(threads, int) and threads != now:
+        differences.append(f"with {now} thread{'s' * (now != 1)} instead of {threads}")
+    if differences:
+        logger.warning(
+            "the run goes on %s: its numbers will not be the same bit for bit as without the stop",
+            " and ".join(differences),
+        )
+
+
 def build_runtime(config: RunConfig) -> Runtime:
     """The runtime that a run's settings ask for."""
     device = choose_device(config.device)
@@ -239,7 +302,13 @@ def build_runtime(config: RunConfig) -> Runtime:
 
 
 def take_steps(
-    method: Method[Any], data: TrainingData, runtime: Runtime, lr_power: float, *, start: int = 0
+    method: Method[Any],
+    data: TrainingData,
+    runtime: Runtime,
+    lr_power: float,
+    *,
+    start: int = 0,
+    skipped: Collection[int] = (),
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """The steps of a method in memory: what `train` and `adapt` have in common.
 
@@ -249,6 +318,7 @@ def take_steps(
         runtime: says how many steps the run has.
         lr_power: learning rates fall as (1 - step/steps) to this power.
         start: steps done already.
+        skipped: steps, counted from 0, in which nothing is learnt.
 
     Yields:
         Steps done, and what the last of them logs.
@@ -256,6 +326,12 @@ def take_steps(
     for step in range(start, runtime.steps):
         runtime.step = step
         runtime.set_learning_rates(poly(step, runtime.steps, lr_power))
+        if step in skipped:
+            if step + 1 == runtime.steps:
+                with runtime.autocast():
+                    method.after_last_step(data, runtime)
+            yield step + 1, {}
+            continue
         # (settings, seed, step) decide everything from here on, so that a resumed run is the same run
         with runtime.autocast():
             method.before_step(data, runtime)
@@ -270,6 +346,8 @@ def take_steps(
 def _load_data(run: Run, leader: bool) -> TrainingData:
     config = run.config
     run_known = run.known_facts()
+    if leader:  # what a killed process left, or somebody else put there
+        shutil.rmtree(run.cache, ignore_errors=True)
     _wait_for_all()  # every rank looks for data.json before rank 0 writes it
     data = load_training_data(
         config, method_class(config.method.name), cache=run.cache, known=run_known
@@ -297,7 +375,7 @@ def _strongest(request: StopRequest) -> StopRequest:
 
 def _mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
     """The logged scalars as of the whole batch."""
-    if not distributed.is_distributed():
+    if not losses or not distributed.is_distributed():
         return {name: float(value) for name, value in losses.items()}
     values = torch.stack([value.detach().float().reshape(()) for value in losses.values()])
     dist.all_reduce(values)

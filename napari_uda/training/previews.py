@@ -63,7 +63,7 @@ class Previews:
         began = time.monotonic()
         try:
             self._write(step, request.slices if request is not None else ())
-        except (RuntimeError, ValueError, OSError):  # out of memory, a full disk
+        except (RuntimeError, ValueError, OSError, MemoryError):  # out of memory, a full disk
             logger.warning(
                 "a preview could not be made; there are no more previews until training is resumed",
                 exc_info=True,
@@ -78,7 +78,7 @@ class Previews:
         stores = _stores(self._data)
         if not self._run.slices_file.exists():
             choice = {domain: _slice_counts(store) for domain, store in stores.items()}
-            with atomic_file(self._run.slices_file) as file:
+            with atomic_file(self._run.slices_file, follow=False) as file:
                 file.write((json.dumps(choice, indent=2) + "\n").encode())
         known = [place for place in wanted if _row(stores, place) is not None]
         arrays = preview_arrays(

@@ -10,20 +10,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny_cases import small_config
+from tiny_cases import small_config, without_checksums
 
 from napari_uda.api import iterate
 from napari_uda.cli import main
 from napari_uda.core.version import __version__
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
+from napari_uda.run.status import Beat
 
 TINY = [
     *("--data.size", "32", "--segmentor.width", "4", "--segmentor.depth", "2"),
@@ -599,6 +600,7 @@ def _truncate(run: Path) -> None:
 def _wider(run: Path) -> None:
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("width: 4\n  depth", "width: 8\n  depth"))
+    without_checksums(run)
 
 
 def _no_weights(run: Path) -> None:
@@ -727,17 +729,65 @@ def test_threads_are_left_alone_once_torch_is_there(
     assert "GOMP_SPINCOUNT" not in os.environ
 
 
-def test_a_loss_that_is_not_finite_ends_with_code_1(
+def test_a_loss_that_is_not_finite_ends_with_code_2_and_the_ways_past_it(
     command: Command, folders: list[str], tmp_path: Path
 ) -> None:
+    run = tmp_path / "run"
     said = command(
         *("train", "source_only", *folders, *TINY, "--steps", "30", "--run-dir", tmp_path / "run"),
         *("--method.segmentor-optimizer.lr", "1e38"),
     )
-    assert said.code == 1
+    assert said.code == 2
+    resume = f"napari-uda train --resume {run}"
     assert "lower the learning rate" in said.err.splitlines()[-1]
-    events = Run.open(tmp_path / "run").events_file.read_text().splitlines()
-    assert json.loads(events[-1])["event"] == "failed"
+    assert said.err.splitlines()[-1].endswith(
+        f"go on with: {resume} --method.segmentor-optimizer.lr 1e+37 or: {resume} --skip-step"
+    )
+    failed = Run.open(run).events()[-1]
+    assert (failed["event"], failed["not_finite_at"] > 0) == ("failed", True)
+    skipped = command("train", "--resume", run, "--skip-step")
+    assert skipped.code == 2  # the next step has such a loss, too
+    assert Run.open(run).skipped_steps() == {failed["not_finite_at"]}
+    # no step was saved, so training begins again, with a learning rate that learns
+    assert command("train", "--resume", run, "--method.segmentor-optimizer.lr", "1e-3").code == 0
+    assert Run.open(run).config.method.segmentor_optimizer.lr == 1e-3
+    kinds = [event["event"] for event in Run.open(run).events()]
+    assert kinds == [
+        "started",
+        "failed",
+        "skipped",
+        "started",
+        "failed",
+        "changed",
+        "started",
+        "finished",
+    ]
+
+
+def test_only_learning_rates_are_changed_on_resume(
+    command: Command, tiny_run: Run, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run.path, tmp_path / "run"))
+    before = (run / "config.yaml").read_bytes()
+    said = command("train", "--resume", run, "--steps", "9", "--data.size", "64")
+    _assert_bad_input(said, "learning rates excepted; leave --steps 9 --data.size 64 out")
+    said = command("train", "--resume", run, "--method.segmentor-optimizer.lr=1e-5", "--colour=red")
+    _assert_bad_input(said, "leave --colour=red out")
+    _assert_bad_input(
+        command("train", "--resume", run, "--method.x.lr", "1"), "no option --method.x"
+    )
+    said = command("train", "--resume", run, "--method.segmentor-optimizer.lr", "-1")
+    _assert_bad_input(said, "segmentor-optimizer.lr must be above 0")
+    _assert_bad_input(command("train", "--resume", run, "--skip-step"), "leave --skip-step out")
+    assert (run / "config.yaml").read_bytes() == before
+    Run.open(run).write_beat(
+        {**asdict(Beat(1, time.time(), 4711, "elsewhere")), "machine": "other"}
+    )
+    rate = ("--method.segmentor-optimizer.lr", "1e-5")
+    _assert_bad_input(command("train", "--resume", run, *rate), "of elsewhere", "give --force")
+    assert (run / "config.yaml").read_bytes() == before
+    assert command("train", "--resume", run, *rate, "--force").code == 0
+    assert Run.open(run).config.method.segmentor_optimizer.lr == 1e-5
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_uda.core.errors import InputError
-from napari_uda.data.split import Split, patient_of, split_cases
+from napari_uda.data.split import Split, patients_of, split_cases
 
 PATTERN = r"(p\d+)_"
 names = st.lists(
@@ -18,14 +18,14 @@ names = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(cases=names, fraction=st.floats(0, 0.9), seed=st.integers(0, 1000))
 def test_no_patient_is_on_both_sides(cases: list[str], fraction: float, seed: int) -> None:
-    patients = {patient_of(case, PATTERN) for case in cases}
+    patients = {case.partition("_")[0] for case in cases}
     held_out = max(round(fraction * len(patients)), 1) if fraction else 0
     if held_out >= len(patients):
         with pytest.raises(InputError, match="leaves none"):
             split_cases(cases, validation_fraction=fraction, seed=seed, patient_pattern=PATTERN)
         return
     split = split_cases(cases, validation_fraction=fraction, seed=seed, patient_pattern=PATTERN)
-    sides = [{patient_of(c, PATTERN) for c in side} for side in (split.train, split.validation)]
+    sides = [{c.partition("_")[0] for c in side} for side in (split.train, split.validation)]
     assert not sides[0] & sides[1]
     assert sorted([*split.train, *split.validation]) == sorted(cases)
     assert len(sides[1]) == held_out
@@ -54,9 +54,14 @@ def test_another_seed_holds_out_others() -> None:
     [("p12_a", r"p(\d+)", "12"), ("p12_a", r"p\d+", "p12"), ("p12_a", "", "p12_a")],
 )
 def test_patient_of_a_case(case: str, pattern: str, patient: str) -> None:
-    assert patient_of(case, pattern) == patient
+    assert patients_of([case], pattern) == [patient]
+    assert patients_of([case] * 3, pattern) == [patient] * 3
 
 
 def test_a_pattern_that_misses_a_case_is_refused() -> None:
     with pytest.raises(InputError, match=r"'q\(\\\\d\+\)' does not match case 'p1_a'"):
         split_cases(["p1_a"], validation_fraction=0, seed=0, patient_pattern=r"q(\d+)")
+    with pytest.raises(
+        InputError, match="does not match case 'p1_a'"
+    ):  # its group has no part in it
+        patients_of(["p1_a"], r"p1|q(\d+)")

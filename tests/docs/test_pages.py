@@ -272,7 +272,9 @@ def test_commands_and_options_exist() -> None:
         method = [word for word in words[1:2] if words[0] == "train" and word in METHODS]
         if words[0] == "train" and not method:
             method = ["sfda" if "sfda" in words else "se_asa"]
-        known = options_of(words[0], *method) + ("--resume --recipe --run-dir" if method else "")
+        known = options_of(words[0], *method) + (
+            "--resume --recipe --run-dir --skip-step --force" if method else ""
+        )
         for word in words[1:]:
             option = word.partition("=")[0]
             if option.startswith("--") and not re.search(rf"{re.escape(option)}(?![\w.-])", known):

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tiny_cases import SMALL, SMALL_METHOD, merge
 
+from napari_uda.core.small_files import dump_yaml
 from napari_uda.experiments.benchmark import Outcome, run_benchmark
 from napari_uda.experiments.spec import Spec, read_spec
 
@@ -35,7 +35,7 @@ def tiny_content(domains: tuple[Path, Path], **changes: Any) -> dict[str, Any]:
 
 def write_spec(file: Path, content: dict[str, Any]) -> Path:
     """Write a spec file."""
-    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    file.write_text(dump_yaml(content), encoding="utf-8")
     return file
 
 

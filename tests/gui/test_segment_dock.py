@@ -17,6 +17,7 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QLineEdit
+from tiny_cases import without_checksums
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
@@ -445,6 +446,7 @@ def test_a_run_that_cannot_be_adapted_is_said(
     shutil.copytree(tiny_run, tmp_path / "old")
     stored = json.loads((tmp_path / "old" / "data.json").read_text())
     (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
+    without_checksums(tmp_path / "old")
     ready.add_model(tmp_path / "old")
     qtbot.waitUntil(lambda: "source_only" in ready.about.text(), timeout=WAIT_MS)
     adapt(ready, qtbot)

@@ -52,7 +52,7 @@ class GreySegmentor(Segmentor):
 class Hungry(GreySegmentor):
     """Runs out of memory with more slices than `limit`."""
 
-    def __init__(self, limit: int, error: type[RuntimeError] | None = None) -> None:
+    def __init__(self, limit: int, error: type[Exception] | None = None) -> None:
         super().__init__()
         self.limit = limit
         self.error = error or torch.OutOfMemoryError
@@ -233,9 +233,9 @@ def test_progress_counts_slices() -> None:
     assert said == [(2, 5), (4, 5), (5, 5)]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
 def test_smaller_batches_when_memory_runs_out(
-    error: type[RuntimeError], caplog: pytest.LogCaptureFixture
+    error: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     volume = _volume((7, 9, 9))
     hungry = Hungry(2, error)

@@ -198,21 +198,37 @@ def test_batches_and_progress(attent_run: Run) -> None:
         translate(attent_run, volume, device="cpu", stop=stop)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
 def test_memory_that_runs_out_halves_the_batch(
-    attent_run: Run, monkeypatch: pytest.MonkeyPatch
+    error: type[Exception], attent_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_attention, batches = Translator.with_attention, []
 
     def hungry(self: Translator, image: Tensor, direction: Any) -> Any:
         batches.append(len(image))
         if len(image) > 2:
-            raise torch.OutOfMemoryError
+            raise error
         return with_attention(self, image, direction)
 
     monkeypatch.setattr(Translator, "with_attention", hungry)
     volume, _ = blob_case("case", 3, bright=False)
     translate(attent_run, volume, device="cpu")
     assert batches == [6, 3, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_translation_that_is_not_finite_names_the_volume(
+    attent_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_attention = Translator.with_attention
+
+    def bad(self: Translator, image: Any, direction: Any) -> Any:
+        translated, maps = with_attention(self, image, direction)
+        return translated * float("nan"), maps
+
+    monkeypatch.setattr(Translator, "with_attention", bad)
+    volume, _ = blob_case("patient_8", 3, bright=False)
+    with pytest.raises(InputError, match="patient_8: the network's result holds numbers that are"):
+        translate(attent_run, volume, device="cpu")
 
 
 def test_generators_without_gates_have_no_maps(two_domains: Domains, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tiny_cases import SMALL, changed, small_config, snapshot
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import dump_yaml
 from napari_uda.data.volume import read_volume
 from napari_uda.methods.registry import METHODS
 from napari_uda.networks.build import build_segmentor
@@ -135,7 +136,7 @@ def test_it_is_a_row_of_a_benchmark(
         "steps": 3,
         "device": "cpu",
     }
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "spec.yaml").write_text(dump_yaml(spec))
     arguments = ("benchmark", tmp_path / "spec.yaml", "--out", tmp_path / "out", "--no-pictures")
     said = python("-m", "napari_uda", *arguments, environment=environment)
     assert "2/2" in said

@@ -13,7 +13,7 @@ from threading import Thread
 from types import ModuleType
 
 import pytest
-from tiny_cases import small_config
+from tiny_cases import small_config, without_checksums
 
 from napari_uda.core.errors import InputError
 from napari_uda.methods import registry
@@ -169,6 +169,7 @@ def foreign_run(tmp_path: Path, two_domains: tuple[Path, Path]) -> Run:
     (run.path / "environment.json").write_text(
         json.dumps({**stored(run), "method_package": "abroad 1.2"})
     )
+    without_checksums(run.path)
     return run
 
 

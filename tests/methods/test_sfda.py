@@ -20,6 +20,7 @@ from tiny_cases import (
     small_config,
     snapshot,
     trained_method,
+    without_checksums,
 )
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -452,6 +453,7 @@ def test_a_source_run_without_stored_sizes_is_refused_with_the_remedy(
     stored = json.loads(file.read_text())
     del stored["sizes"]
     file.write_text(json.dumps(stored))
+    without_checksums(first.path)
 
     def train(name: str, **method: Any) -> None:
         config = small_config("sfda", *two_domains, steps=1, init=str(first.path), method=method)

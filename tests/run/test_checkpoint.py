@@ -88,16 +88,32 @@ def _resumed_step(folder: Path) -> int:
     return step
 
 
-# A save writes two files and renames two: after 2 operations the new pair is complete.
-MOMENTS = [(n, torn) for n in range(4) for torn in (False, True) if n < 2 or not torn]
+# A save writes two files, renames the two of the pair before and then the two new ones: after 2
+# operations the new pair is complete.
+MOMENTS = [(n, torn) for n in range(6) for torn in (False, True) if n < 2 or not torn]
+FILES = [checkpoint.WEIGHTS, checkpoint.STATE]
+ALL_FILES = sorted([*FILES, checkpoint.PREVIOUS_WEIGHTS, checkpoint.PREVIOUS_STATE])
+
+
+def _left_to_rename(folder: Path) -> int:
+    """Renames with which the next save begins: those that a kill kept from an earlier one."""
+    killed = [path for path in _newest_files(folder) if path.name.endswith(".next")]
+    old = [path for path in (folder / name for name in FILES) if path.exists()]
+    return len(killed) + (sum(path not in _newest_files(folder) for path in old) if killed else 0)
 
 
 def test_a_save_is_two_writes_and_two_renames(tmp_path: Path, monkeypatch) -> None:
     killer = Killer(monkeypatch).after(4)
     _save(tmp_path, 1)
     assert killer.left == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.WEIGHTS, checkpoint.STATE]
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
     assert _resumed_step(tmp_path) == 1
+    killer.after(6)
+    _save(tmp_path, 2)
+    assert killer.left == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ALL_FILES
+    assert _resumed_step(tmp_path) == 2
+    assert checkpoint.previous(tmp_path) == 1
 
 
 @pytest.mark.parametrize("first", [None, *MOMENTS])
@@ -115,9 +131,7 @@ def test_kills_at_any_moment_leave_the_newest_complete_pair(
             _save(tmp_path, step)
             expected = step
         else:
-            # a save begins by finishing what the one before left half renamed
-            leftovers = sum(p.name.endswith(".next") for p in _newest_files(tmp_path))
-            killer.after(moment[0] + leftovers, torn=moment[1])
+            killer.after(moment[0] + _left_to_rename(tmp_path), torn=moment[1])
             with pytest.raises(Killed):
                 _save(tmp_path, step)
             expected = step if moment[0] >= 2 else expected
@@ -125,10 +139,11 @@ def test_kills_at_any_moment_leave_the_newest_complete_pair(
     killer.after(-1)
     _save(tmp_path, 5)
     assert _resumed_step(tmp_path) == 5
-    assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.WEIGHTS, checkpoint.STATE]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ALL_FILES
+    assert checkpoint.previous(tmp_path) == expected
 
 
-@pytest.mark.parametrize("leftover", [0, 1])
+@pytest.mark.parametrize("leftover", [0, 1, 2, 3])
 def test_kills_while_finishing_the_renames_of_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leftover: int
 ) -> None:
@@ -141,9 +156,12 @@ def test_kills_while_finishing_the_renames_of_a_kill(
     with pytest.raises(Killed):
         _save(tmp_path, 3)
     assert _resumed_step(tmp_path) == 2
+    killer.after(-1)
+    _save(tmp_path, 4)
+    assert (_resumed_step(tmp_path), checkpoint.previous(tmp_path)) == (4, 2)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", MOMENTS[:6])
 def test_a_kill_in_the_first_save_begins_again_or_has_it_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment
 ) -> None:
@@ -234,6 +252,160 @@ def test_damaged_weights_are_named_when_read(
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="does not exist"):
         checkpoint.load_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_the_pair_before_a_damaged_one_is_offered_and_used_after_its_removal(
+    tmp_path: Path, damage: Callable[[Path], None], name: str
+) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    damage(tmp_path / name)
+    assert checkpoint.newest(tmp_path) is None
+    with pytest.raises(InputError, match=r"the checkpoint before it, of step 1, is whole: remove"):
+        checkpoint.refuse_damaged(tmp_path)
+    for file in FILES:
+        (tmp_path / file).unlink()
+    checkpoint.refuse_damaged(tmp_path)
+    assert _resumed_step(tmp_path) == 1
+    _save(tmp_path, 3)
+    assert (_resumed_step(tmp_path), checkpoint.previous(tmp_path)) == (3, 1)
+
+
+def test_a_damaged_pair_before_is_not_offered(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    _flip(tmp_path / checkpoint.PREVIOUS_STATE, -1, 3)
+    _truncate(tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(InputError, match="remove that folder to train the run again"):
+        checkpoint.refuse_damaged(tmp_path)
+
+
+# --- single bits ----------------------------------------------------------------------------------
+
+
+def _flip(path: Path, byte: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def _read_whole(folder: Path) -> dict[str, Any]:
+    """Everything that resuming takes from the pair."""
+    module, optimizers = _pair(-1)
+    step = checkpoint.resume(folder, module, optimizers)
+    groups = [optimizer.state_dict()["param_groups"] for optimizer in optimizers.values()]
+    tensors = [
+        *module.state_dict().values(),
+        *(state["momentum_buffer"] for state in optimizers["player"].state.values()),
+    ]
+    return {"step": step, "groups": groups, "values": [tensor.tolist() for tensor in tensors]}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_single_bit_is_watched(tmp_path: Path, name: str) -> None:
+    """Each bit of a small file in turn: it is noticed, or what is read is what was written."""
+    _save(tmp_path, 4)
+    expected, whole = _read_whole(tmp_path), (tmp_path / name).read_bytes()
+    noticed = 0
+    for byte in range(len(whole)):
+        _flip(tmp_path / name, byte, byte % 8)
+        try:
+            found = checkpoint.newest(tmp_path)
+            if found is None:
+                noticed += 1
+            else:
+                assert _read_whole(tmp_path) == expected, (byte, byte % 8)
+        except InputError:
+            noticed += 1
+        (tmp_path / name).write_bytes(whole)
+    assert noticed > 0.95 * len(whole)
+
+
+def test_what_was_read_does_not_follow_the_file(tmp_path: Path) -> None:
+    """Neither weights in use nor those whose checksum was right a moment ago."""
+    _save(tmp_path, 4)
+    weights = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    _flip(tmp_path / checkpoint.WEIGHTS, -1, 6)  # the same file, written over in place
+    assert all((tensor == 4).all() for tensor in weights.values())
+
+
+def test_a_flip_in_the_tensors_is_named_and_the_pair_before_offered(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    _flip(tmp_path / checkpoint.WEIGHTS, -1, 6)
+    module, optimizers = _pair(-1)
+    with pytest.raises(InputError) as caught:
+        checkpoint.resume(tmp_path, module, optimizers)
+    assert str(caught.value) == (
+        f"{tmp_path / checkpoint.WEIGHTS} is damaged (its content does not fit its checksum); the "
+        "checkpoint before it, of step 1, is whole: remove last.safetensors and "
+        f"last.state.safetensors from {tmp_path} to use that one"
+    )
+
+
+def test_files_without_a_checksum_are_read_as_version_0_1_wrote_them(tmp_path: Path) -> None:
+    _save(tmp_path, 3)
+    for name in FILES:
+        with safetensors.safe_open(tmp_path / name, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = {k: v for k, v in file.metadata().items() if k != "sha256"}
+        safetensors.torch.save_file(tensors, tmp_path / name, metadata=metadata)
+    assert _resumed_step(tmp_path) == 3
+    _flip(tmp_path / checkpoint.WEIGHTS, -1, 0)  # nobody can notice this one
+    checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    _save(tmp_path, 4)  # and from the next checkpoint on it can be
+    _flip(tmp_path / checkpoint.WEIGHTS, -1, 0)
+    with pytest.raises(InputError, match="does not fit its checksum"):
+        checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    weights = _pair(1)[0].state_dict() | {checkpoint.AMPLITUDE_BANK: torch.zeros(2)}
+    weights["bias"] = torch.tensor([0.0, value])
+    checkpoint.save_weights(tmp_path / checkpoint.BEST, weights, 1)
+    with pytest.raises(InputError, match="its tensor bias holds numbers that are not finite"):
+        checkpoint.load_method_weights(tmp_path / checkpoint.BEST)
+
+
+def test_a_header_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _save(tmp_path, 1)
+    file = tmp_path / checkpoint.WEIGHTS
+    length = int.from_bytes(file.read_bytes()[:8], "little")
+    monkeypatch.setattr(checkpoint, "_MOST_HEADER_BYTES", length)
+    checkpoint.load_weights(file)
+    monkeypatch.setattr(checkpoint, "_MOST_HEADER_BYTES", length - 1)
+    with pytest.raises(InputError, match=f"its header of {length} bytes is too large"):
+        checkpoint.load_weights(file)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_pipe_in_place_of_a_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    (tmp_path / checkpoint.WEIGHTS).unlink()
+    os.mkfifo(tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(InputError, match="no plain file but a pipe"):
+        checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(InputError, match="is damaged"):
+        checkpoint.refuse_damaged(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_saving_writes_through_no_link(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "checkpoints"
+    outside.write_text("mine")
+    folder.mkdir()
+    for name in (*FILES, *(f"{name}.next" for name in FILES), *ALL_FILES):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(outside)
+    _save(folder, 1)
+    _save(folder, 2)
+    assert outside.read_text() == "mine"
+    assert _resumed_step(folder) == 2
 
 
 def test_another_network_or_player_is_refused(tmp_path: Path) -> None:

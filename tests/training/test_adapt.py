@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny_cases import all_orientations, reoriented, small_config, trained_method
+from tiny_cases import all_orientations, reoriented, small_config, trained_method, without_checksums
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import napari_uda as uda
@@ -389,6 +389,7 @@ def test_a_run_without_stored_sizes(source_run: Run, image: Path, tmp_path: Path
     stored = json.loads(file.read_text())
     del stored["sizes"]
     file.write_text(json.dumps(stored))
+    without_checksums(tmp_path / "old")
     with pytest.raises(InputError, match=r"does not hold the sizes.*or adapt by bn_adapt or tent"):
         adapt(tmp_path / "old", image)
     sizes = {"inner": 2.0, "outer": 3.0}

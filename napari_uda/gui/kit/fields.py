@@ -19,6 +19,8 @@ from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
 from pydantic.fields import FieldInfo
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QWidget
 
+from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import parse_yaml
 from napari_uda.gui.kit.panel import guarded
 from napari_uda.gui.kit.widgets import ignore_wheel, make_narrow, named
 
@@ -132,8 +134,8 @@ class YamlEdit(TextEdit):
     def read(self, text: str) -> Any:
         """What YAML makes of it."""
         try:
-            return yaml.safe_load(text.strip())
-        except (yaml.YAMLError, RecursionError):
+            return parse_yaml(text.strip(), "the text")
+        except InputError:
             return text
 
     def write(self, value: Any) -> str:

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.openmp import let_idle_threads_sleep
+from napari_uda.core.small_files import open_plain
 from napari_uda.gui.kit.panel import Guarded
 from napari_uda.run.folder import RunFolder
 
@@ -76,7 +77,7 @@ class TrainingProcess(Guarded, QObject):
         let_idle_threads_sleep(environment)
         # a file and no pipe: a pipe breaks, and training with it, when napari is gone
         try:
-            with self.folder.output_file.open("wb") as output:
+            with open_plain(self.folder.output_file, "wb", follow=False) as output:
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -120,8 +121,10 @@ class TrainingProcess(Guarded, QObject):
     def last_words(self) -> str:
         """The last line that it printed, without the progress bar; empty when there is none."""
         try:
-            text = self.folder.output_file.read_bytes()[-_LAST_BYTES:].decode(errors="replace")
-        except OSError:
+            with open_plain(self.folder.output_file) as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _LAST_BYTES))
+                text = stream.read().decode(errors="replace")
+        except (OSError, InputError):
             return ""
         lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
         said = [line for line in lines if line.startswith(_PREFIX)] or [ln for ln in lines if ln]

@@ -173,11 +173,11 @@ class WatchTab(Panel):
         self.update_seen = update
         if update.restarted:
             self.history.clear()
-        self.history.add(update.lines)
+        self.history.add(update.lines, update.damaged)
         if update.preview is not None:
             self._preview = update.preview
         self._show_state()
-        self._undrawn |= bool(update.lines) or update.restarted
+        self._undrawn |= bool(update.lines or update.damaged) or update.restarted
         if not update.more:  # of a long file there is a part every 20 ms
             if self._undrawn or update.preview is not None:
                 self._show_hints(update)
