@@ -14,6 +14,7 @@ from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QFrame, QScrollArea, QWidget
 
 from napari_uda.core.files import is_file
+from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
 from napari_uda.gui.kit.fields import folder_edit, show_value
 from napari_uda.gui.kit.jobs import background
@@ -309,7 +310,7 @@ class TrainForm(JobDock):
         config = self.settings.config()
         names = {} if config is None else config.data.labels
         series = "" if config is None else config.data.series
-        placement = "auto" if config is None else config.data.placement
+        placement: Placement = "auto" if config is None else config.data.placement
         self._start(
             "Check the data",
             lambda report, stop: check_domains(
