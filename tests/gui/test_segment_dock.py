@@ -536,6 +536,7 @@ def test_the_sizes_of_the_form_serve_a_run_without_stored_ones(
     shutil.copytree(tiny_run, tmp_path / "old")
     stored = json.loads((tmp_path / "old" / "data.json").read_text())
     (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
+    without_checksums(tmp_path / "old")
     ready.add_model(tmp_path / "old")
     qtbot.waitUntil(lambda: is_resting(ready) and ready.adapt.isEnabled(), timeout=WAIT_MS)
     type_into(ready, qtbot, "steps", "1")
