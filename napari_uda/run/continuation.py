@@ -1,4 +1,4 @@
-"""More training for a run that has had all its steps: a new run that starts from its weights.
+"""Runs that start from the weights of another one, and more training for a run that has had all its steps.
 
 A learning rate that falls to 0 over the steps of a run depends on their number. A larger number written
 into the old settings would make it jump up in the middle, and the weights would no longer follow from
@@ -51,6 +51,21 @@ def folder_for_more(path: Path) -> Path:
     while folder.exists():
         folder, number = path.with_name(f"{stem}_more{number}"), number + 1
     return folder
+
+
+def settings_of_start(folder: Path) -> dict[str, Any]:
+    """The settings that a run takes over from the one it starts from, nested.
+
+    Raises:
+        InputError: if the folder is no trained run.
+    """
+    run = Run.open(folder)
+    run.weights_file()
+    data = run.config.data
+    return {
+        "segmentor": run.config.segmentor,
+        "data": {"size": data.size, "neighbours": data.neighbours},
+    }
 
 
 def _is_continued(name: str) -> bool:

@@ -158,3 +158,24 @@ def trailing_mean(values: NDArray[np.float64], points: int) -> NDArray[np.float6
     total[points:] -= total[:-points].copy()
     count[points:] -= count[:-points].copy()
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 45 s, 12 min, 3 h 5 min, 2 d 4 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def time_text(seconds: float, left: float | None) -> str:
+    """How long a run has trained and will train."""
+    gone = f"{duration(seconds)} so far"
+    return gone if left is None else f"{gone}, about {duration(left)} left"

@@ -29,6 +29,7 @@ BEAT_SECONDS = 2.0
 """Time between two heartbeats."""
 _OUTSIDE_OF_SESSIONS = ("skipped", "changed")
 """Events of what was decided before a run goes on; they do not say how it ended."""
+_MIB_IN_GIB = 1024
 _SILENT_SECONDS = 90.0  # network file systems may show a file as it was a minute ago
 _SILENT_SECONDS_HERE = 3 * BEAT_SECONDS  # of a process that has ended on this machine
 
@@ -261,3 +262,17 @@ def _exists(beat: Beat) -> bool:
         pass
     started = process_start(beat.pid) if beat.started else 0.0
     return not started or started == beat.started  # else the number was given to another process
+
+
+def machine_text(beat: Beat | None) -> str:
+    """Device and memory in use; empty while the run does not beat."""
+    if beat is None or not beat.device:
+        return ""
+    parts = [beat.device]
+    if beat.gpu_total_mib:
+        taken, total = beat.gpu_memory_mib / _MIB_IN_GIB, beat.gpu_total_mib / _MIB_IN_GIB
+        parts.append(f"{taken:.1f} of {total:.0f} GiB on the GPU")
+    parts.append(f"{beat.memory_mib / _MIB_IN_GIB:.1f} GiB of memory")
+    if beat.host:
+        parts.append(f"on {beat.host}")
+    return " · ".join(parts)

@@ -22,12 +22,12 @@ from napari_uda.gui.train.live_previews import LivePreviews, SliceChoice
 from napari_uda.gui.train.loss_curves import LossCurves
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList, known_folders
-from napari_uda.gui.train.watch_tab import WatchTab, duration, machine_text, time_text
+from napari_uda.gui.train.watch_tab import WatchTab
 from napari_uda.run import reader
 from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.history import Curve
 from napari_uda.run.reader import RunReader, RunScanner
-from napari_uda.run.status import Beat, RunState
+from napari_uda.run.status import RunState
 
 WAIT_MS = 20_000
 BUTTONS = ("stop", "discard", "resume", "more", "open_folder")
@@ -379,25 +379,6 @@ def test_comparing_with_a_run_that_is_gone(
     qtbot.waitUntil(lambda: widget.curves.is_drawn, timeout=WAIT_MS)
     assert widget.settings.item(0, 2).text() == "–"
     assert notifications() == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3599, "1 h"), (7500, "2 h 5 min"),
-        (86400, "1 d"), (90000, "1 d 1 h"), (-3, "0 s"),
-    ],
-)  # fmt: skip
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_progress_and_machine_in_words() -> None:
-    assert time_text(61, None) == "1 min so far"
-    assert time_text(61, 30) == "1 min so far, about 30 s left"
-    assert machine_text(None) == ""
-    gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
-    assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"
 
 
 def test_a_request_on_its_way_is_not_made_after_leaving(

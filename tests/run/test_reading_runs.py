@@ -20,9 +20,9 @@ from napari_uda.run.comparison import (
 )
 from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.hints import hints
-from napari_uda.run.history import RunHistory, is_share, title, trailing_mean
+from napari_uda.run.history import RunHistory, duration, is_share, time_text, title, trailing_mean
 from napari_uda.run.reader import RunReader, RunScanner
-from napari_uda.run.status import RunState
+from napari_uda.run.status import Beat, RunState, machine_text
 
 # --- history --------------------------------------------------------------------------------------
 
@@ -217,6 +217,28 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 # --- words ----------------------------------------------------------------------------------------
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3599, "1 h"), (7500, "2 h 5 min"),
+        (86400, "1 d"), (90000, "1 d 1 h"), (-3, "0 s"),
+    ],
+)  # fmt: skip
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_progress_and_machine_in_words() -> None:
+    assert time_text(61, None) == "1 min so far"
+    assert time_text(61, 30) == "1 min so far, about 30 s left"
+    assert machine_text(None) == ""
+    gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
+    assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"
 
 
 # --- several runs ---------------------------------------------------------------------------------

@@ -23,18 +23,13 @@ from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
 from napari_uda.gui.kit.placement_question import ask_placement, someone_is_there
+from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, role_of
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_data"
 """Folder of the shipped volumes and the shipped model."""
 MODEL = SAMPLES / "model"
-
-_RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability": "reliability"}
-_LABEL_FOLDERS = ("labels", "labelsTr", "labelsTs")
-_LABEL_SUFFIXES = ("_label", "_seg", "_mask", "_gt", "-label", "-labels")
-_MOST_LABELS = 32
-_SAMPLE = 4
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -62,11 +57,11 @@ def read_layers(
         InputError: if the file cannot be read.
     """
     volume = read_volume(path, placement=placement)
-    role = role or _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
+    role = role or role_of(path, volume)
     if role == "reliability":
         names = RELIABILITY_NAMES
     elif names is None and role in ("reference", "prediction"):
-        names = _names_beside(path)
+        names = names_beside(path)
     return layer_data(volume, role, names or {})
 
 
@@ -76,7 +71,7 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
-    for suffix, result in _RESULT_SUFFIXES.items():
+    for suffix, result in RESULT_SUFFIXES.items():
         if role == result:
             own["case"] = case.removesuffix(suffix)
     if role in ("image", "entropy"):
@@ -173,29 +168,6 @@ def _is_dicom(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def _role_by_name(path: Path) -> str:
-    stem = path.name[: len(path.name) - len(volume_suffix(path))].lower()
-    if path.parent.name in _LABEL_FOLDERS:
-        return "reference"
-    if path.parent.name in ("images", "imagesTr", "imagesTs"):
-        return "image"
-    for suffix, role in _RESULT_SUFFIXES.items():
-        if stem.endswith(suffix):
-            return role
-    return "reference" if stem.endswith(_LABEL_SUFFIXES) else ""
-
-
-def _looks_like_labels(volume: Volume) -> bool:
-    """Whether a sparse sample of the voxels holds only a few values, whole and not negative."""
-    sample = np.unique(volume.array[::_SAMPLE, ::_SAMPLE, ::_SAMPLE])
-    return bool(
-        sample.size <= _MOST_LABELS
-        and sample[0] == 0
-        and sample[-1] <= 255
-        and to_whole(sample, volume.value_step)[1] is None
-    )
-
-
 def _as_labels(array: np.ndarray, value_step: float) -> np.ndarray:
     """Values as the smallest unsigned integers that hold them: napari refuses float labels."""
     array, wrong = to_whole(array, value_step)
@@ -205,25 +177,6 @@ def _as_labels(array: np.ndarray, value_step: float) -> np.ndarray:
             f"labels must be whole numbers from 0 on, found {low} to {high}; open the file as an image"
         )
     return array.astype(np.min_scalar_type(int(high)), copy=False)
-
-
-def _names_beside(path: Path) -> dict[int, str]:
-    """Structure names of the run or data folder the file lies in; empty when it lies in none."""
-    folder = path.parent.parent
-    try:
-        labels = _run_labels(folder) if path.parent.name == "predictions" else {}
-        if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
-            labels = DataFolder.open(folder).labels
-    except InputError:
-        return {}
-    return {value: name for name, value in labels.items()}
-
-
-def _run_labels(folder: Path) -> dict[str, int]:
-    """Structures of a run; empty when the folder is none."""
-    from napari_uda.run.run import Run
-
-    return Run.open(folder).labels if folder in Run.list(folder.parent) else {}
 
 
 def _smallest(volume: Volume) -> np.ndarray:

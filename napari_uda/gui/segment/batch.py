@@ -82,9 +82,9 @@ class BatchPanel(Panel):
         self.layers.setToolTip(
             obstacle
             or (
-                "No 3-D image is open; open one, for example from File > Open Sample."
-                if not images
-                else ""
+                ""
+                if images
+                else "No 3-D image is open; open one, for example from File > Open Sample."
             )
             or "Segment the images selected in the layer list; all of them unless several are selected"
         )

@@ -29,6 +29,7 @@ _NOT_FOR_A_VOLUME: tuple[str, ...] = (
     "method.dice_weight",
     "method.reliability.",
 )
+_RATE = "method.segmentor_optimizer.lr"
 _OF_TRAINING = ("steps", "method.backbone_lr", "method.lr_power", "method.segmentor_optimizer.")
 
 
@@ -113,10 +114,7 @@ def _way(name: str) -> Way:
     return Way(
         kind.summary,
         config,
-        basic=(
-            *("steps", "max_volume_change", "sizes_ml", *weights),
-            *("method.segmentor_optimizer.lr", "reliability"),
-        ),
+        basic=("steps", "max_volume_change", "sizes_ml", *weights, _RATE, "reliability"),
         hidden=tuple(path for path in paths if path.startswith(hidden)),
     )
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -27,6 +27,7 @@ from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
 from napari_uda.gui.train.settings_panel import Preset, read_presets
+from napari_uda.run.continuation import settings_of_start
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -53,23 +54,6 @@ def read_catalogue() -> Catalogue:
     import torch
 
     return Catalogue(read_methods(), read_presets(), torch.cuda.is_available())
-
-
-def read_start(folder: Path) -> dict[str, Any]:
-    """The settings that a run takes over from the one it starts from, nested. Loads torch.
-
-    Raises:
-        InputError: if the folder is no trained run.
-    """
-    from napari_uda.run.run import Run
-
-    run = Run.open(folder)
-    run.weights_file()
-    data = run.config.data
-    return {
-        "segmentor": run.config.segmentor,
-        "data": {"size": data.size, "neighbours": data.neighbours},
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +222,7 @@ def prepare(
         raise InputError(f"{plan.layer_folder} exists already; choose another run folder")
     check_network(plan.config)
     if plan.config.init is not None:
-        read_start(plan.config.init)
+        settings_of_start(plan.config.init)
     data = plan.config.data
     checked = check_domains(
         *(plan.domains, plan.labelled, data.labels, report, stop, known),

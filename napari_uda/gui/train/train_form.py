@@ -31,9 +31,9 @@ from napari_uda.gui.train.run_preparation import (
     check_domains,
     prepare,
     read_catalogue,
-    read_start,
 )
 from napari_uda.gui.train.settings_panel import SettingsPanel, read_preset
+from napari_uda.run.continuation import settings_of_start
 from napari_uda.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class TrainForm(JobDock):
         background(
             self,
             "Read the run",
-            lambda: read_start(folder),
+            lambda: settings_of_start(folder),
             lambda values: self._on_start_read(folder, values),
             failed=lambda problem: self._on_start_unreadable(folder, problem),
             quiet=True,

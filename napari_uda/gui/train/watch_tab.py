@@ -19,14 +19,13 @@ from napari_uda.gui.kit.widgets import button, label, named
 from napari_uda.gui.train.live_previews import LivePreviews
 from napari_uda.gui.train.loss_curves import LossCurves
 from napari_uda.run.hints import Hint, hints
-from napari_uda.run.history import RunHistory, curves_of
+from napari_uda.run.history import RunHistory, curves_of, time_text
 from napari_uda.run.reader import Preview, RunReader, RunUpdate
-from napari_uda.run.status import Beat, RunState
+from napari_uda.run.status import RunState, machine_text
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_PARTS = 0.02  # of a long file
 _THOUSANDTHS = 1000
-_GIB = 1024
 _RESUMABLE = (RunState.NEW, RunState.STOPPED, RunState.FAILED, RunState.BROKEN)
 
 
@@ -256,41 +255,6 @@ def _look_at(path: Path) -> Callable[[], tuple[RunUpdate, float | None]]:
         return update, _SECONDS_BETWEEN_PARTS if update.more else _SECONDS_BETWEEN_LOOKS
 
     return look
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: 45 s, 12 min, 3 h 5 min, 2 d 4 h."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
-
-
-def time_text(seconds: float, left: float | None) -> str:
-    """How long a run has trained and will train."""
-    gone = f"{duration(seconds)} so far"
-    return gone if left is None else f"{gone}, about {duration(left)} left"
-
-
-def machine_text(beat: Beat | None) -> str:
-    """Device and memory in use; empty while the run does not beat."""
-    if beat is None or not beat.device:
-        return ""
-    parts = [beat.device]
-    if beat.gpu_total_mib:
-        taken, total = beat.gpu_memory_mib / _GIB, beat.gpu_total_mib / _GIB
-        parts.append(f"{taken:.1f} of {total:.0f} GiB on the GPU")
-    parts.append(f"{beat.memory_mib / _GIB:.1f} GiB of memory")
-    if beat.host:
-        parts.append(f"on {beat.host}")
-    return " · ".join(parts)
 
 
 def _as_line(hint: Hint) -> str:

@@ -1,0 +1,66 @@
+"""What a volume file is by its name, its folder and its values, and what its structures are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import is_folder, volume_suffix
+from napari_uda.data.folder import DataFolder
+from napari_uda.data.labels import to_whole
+from napari_uda.data.volume import Volume
+from napari_uda.run.run import Run
+
+RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability": "reliability"}
+"""What the maps of a prediction are named by, behind the case, and their roles."""
+_LABEL_FOLDERS = ("labels", "labelsTr", "labelsTs")
+_LABEL_SUFFIXES = ("_label", "_seg", "_mask", "_gt", "-label", "-labels")
+_MOST_LABELS = 32
+_SAMPLE = 4
+
+
+def role_of(path: Path, volume: Volume) -> str:
+    """image, reference, prediction, entropy or reliability: by name and folder, else by the values."""
+    return _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
+
+
+def names_beside(path: Path) -> dict[int, str]:
+    """Structure names of the run or data folder the file lies in; empty when it lies in none."""
+    folder = path.parent.parent
+    try:
+        labels = _run_labels(folder) if path.parent.name == "predictions" else {}
+        if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
+            labels = DataFolder.open(folder).labels
+    except InputError:
+        return {}
+    return {value: name for name, value in labels.items()}
+
+
+def _run_labels(folder: Path) -> dict[str, int]:
+    """Structures of a run; empty when the folder is none."""
+    return Run.open(folder).labels if folder in Run.list(folder.parent) else {}
+
+
+def _role_by_name(path: Path) -> str:
+    stem = path.name[: len(path.name) - len(volume_suffix(path))].lower()
+    if path.parent.name in _LABEL_FOLDERS:
+        return "reference"
+    if path.parent.name in ("images", "imagesTr", "imagesTs"):
+        return "image"
+    for suffix, role in RESULT_SUFFIXES.items():
+        if stem.endswith(suffix):
+            return role
+    return "reference" if stem.endswith(_LABEL_SUFFIXES) else ""
+
+
+def _looks_like_labels(volume: Volume) -> bool:
+    """Whether a sparse sample of the voxels holds only a few values, whole and not negative."""
+    sample = np.unique(volume.array[::_SAMPLE, ::_SAMPLE, ::_SAMPLE])
+    return bool(
+        sample.size <= _MOST_LABELS
+        and sample[0] == 0
+        and sample[-1] <= 255
+        and to_whole(sample, volume.value_step)[1] is None
+    )
