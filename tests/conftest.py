@@ -56,8 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, which makes its fixtures once; the docks' tests fill the rest."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, which makes its fixtures once; the docks' tests fill the rest.
+
+    Slow ones begin: at the end a slow one would leave the other process idle.
+    """
+    if config.getoption("loadgroup", None):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     here = Path(__file__).parent
     for item in items:
         if here / "gui" not in item.path.parents:

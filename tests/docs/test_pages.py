@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from napari_uda.cli import main
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.config import RunConfig
@@ -252,17 +253,11 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
 
 @cache
 def options_of(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "napari_uda", *command, "--help"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
+    said = io.StringIO()
+    with redirect_stdout(said), pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert not end.value.code, command
+    return said.getvalue()
 
 
 def test_commands_and_options_exist() -> None:
