@@ -474,7 +474,7 @@ def of_job(dock: Any, begin: Any, rests: Callable[[], bool]) -> Kind:
     return Kind(
         start=begin.click,
         button=dock.cancel,
-        says=lambda: dock._job is None or dock.status.text() == "Cancelling…",
+        says=lambda: not dock.cancel.isEnabled(),  # it is cancelling, or done
         rests=rests,
     )
 
@@ -525,7 +525,7 @@ def score_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
     dock.choices.references.choose(reference)
     dock.choices.predictions.choose(viewer.layers["to be scored"])
     wait_until(dock.score.isEnabled, "the layers to score")
-    return of_job(dock, dock.score, lambda: dock._job is None), close
+    return of_job(dock, dock.score, lambda: dock.is_settled), close
 
 
 def check_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
@@ -536,14 +536,8 @@ def check_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
     form.data.source.set_folder(SAMPLES / "ct")
     form.data.target.set_folder(SAMPLES / "mr")
 
-    def begin() -> None:
-        form._checked = None
-        form.data.check.click()
-
     wait_until(form.data.check.isEnabled, "the form")
-    kind = of_job(form, form.data.check, lambda: form._job is None)
-    kind.start = begin
-    return kind, close
+    return of_job(form, form.data.check, lambda: form.is_settled), close
 
 
 def train_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
@@ -558,7 +552,7 @@ def train_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
     def begin() -> None:
         path = next(paths)
         dock.form.started.emit((path, training_config()))
-        wait_until(lambda: path in dock._processes, "the training process")
+        wait_until(lambda: path in dock.processes, "the training process")
 
     def agree() -> None:
         box = QApplication.activeModalWidget()
@@ -577,11 +571,11 @@ def train_kind(viewer: Any, work: Path) -> tuple[Kind, Callable[[], None]]:
         start=begin,
         button=dock.watch.discard,
         says=lambda: dock.watch.path is None or dock.watch.status.text() == "Cancelling…",
-        rests=lambda: not dock._processes and dock.watch.path is None,
+        rests=lambda: not dock.processes and dock.watch.path is None,
         press=press,
     )
     begin()  # for what is made once: settings, curves, the form that comes back
-    wait_until(lambda: dock.watch.curves is not None, "the first curves")
+    wait_until(lambda: dock.watch.curves.is_drawn, "the first curves")
     press()
     wait_until(lambda: kind.rests() and no_jobs(), "the end of the first training")
     return kind, close
@@ -734,7 +728,7 @@ class Storm:
         self.run = path
         dock.previews.wanted.setChecked(True)
         dock.form.started.emit((path, training_config()))
-        wait_until(lambda: path in dock._processes, "the training process")
+        wait_until(lambda: path in dock.processes, "the training process")
 
     def end(self) -> None:
         """Let all work end."""

@@ -360,7 +360,7 @@ def edit(shared: Path, quick: bool) -> list[Row]:
     layer = widget.choices.predictions.layer
     viewer.layers.selection.active = layer
     layer.mode, layer.brush_size = "paint", 12
-    editing = widget._editing
+    editing = widget.editing
     live_until(lambda: not editing.is_busy)
     live(1.0)
     said: dict[str, float] = {}
