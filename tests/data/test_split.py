@@ -15,6 +15,7 @@ names = st.lists(
 ).map(lambda pairs: [f"p{patient}_scan{scan}" for patient, scan in pairs])
 
 
+@pytest.mark.slow  # each pattern is searched in a process of its own
 @settings(max_examples=100, deadline=None)
 @given(cases=names, fraction=st.floats(0, 0.9), seed=st.integers(0, 1000))
 def test_no_patient_is_on_both_sides(cases: list[str], fraction: float, seed: int) -> None:
