@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.precision import choose_device, choose_precision
-from napari_uda.methods.registry import build_method
 from napari_uda.run.checkpoint import first_misfit, load_method_weights
-from napari_uda.run.outline import check_fits
+from napari_uda.run.outline import build_from, check_fits
 from napari_uda.run.run import Run, remedy
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -56,14 +55,7 @@ class LoadedRun:
         config, facts = opened.config, opened.facts
         file = opened.weights_file()
         check_fits(file, opened.path, config, facts)
-        method = build_method(
-            config.method,
-            config.segmentor,
-            neighbours=facts.grid.neighbours,
-            num_classes=facts.num_classes,
-            seed=config.seed,
-            pretrained=False,
-        )
+        method = build_from(config, facts)
         weights, bank = load_method_weights(file)
         try:
             method.load_state_dict(weights)

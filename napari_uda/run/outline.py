@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,12 +20,25 @@ from napari_uda.run.run import remedy
 
 if TYPE_CHECKING:
     from napari_uda.data.facts import DataFacts
+    from napari_uda.methods.base import Method
     from napari_uda.run.config import RunConfig
 
 logger = logging.getLogger(__name__)
 
 _ALLOWED_ELEMENTS = 2**24
 """What a network may have beyond four times what its file has: parts that older versions did not store."""
+
+
+def build_from(config: RunConfig, facts: DataFacts) -> Method[Any]:
+    """The method of a run, whose weights are to be filled in."""
+    return build_method(
+        config.method,
+        config.segmentor,
+        neighbours=facts.grid.neighbours,
+        num_classes=facts.num_classes,
+        seed=config.seed,
+        pretrained=False,
+    )
 
 
 def check_fits(file: Path, folder: Path, config: RunConfig, facts: DataFacts) -> None:
@@ -43,14 +56,7 @@ def check_fits(file: Path, folder: Path, config: RunConfig, facts: DataFacts) ->
     stored = read_shapes(file)
     try:
         with torch.device("meta"):  # shapes without memory
-            method = build_method(
-                config.method,
-                config.segmentor,
-                neighbours=facts.grid.neighbours,
-                num_classes=facts.num_classes,
-                seed=config.seed,
-                pretrained=False,
-            )
+            method = build_from(config, facts)
     except (
         RuntimeError,
         NotImplementedError,

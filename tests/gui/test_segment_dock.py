@@ -53,6 +53,15 @@ def ready(dock: SegmentDock, tiny_run: Path, data_folder: Path, qtbot: QtBot) ->
     return dock
 
 
+def without_sizes(run: Path, copy: Path) -> Path:
+    """A copy of a run as early versions left it, which stored no sizes of structures."""
+    shutil.copytree(run, copy)
+    stored = json.loads((copy / "data.json").read_text())
+    (copy / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
+    without_checksums(copy)
+    return copy
+
+
 def is_resting(dock: SegmentDock) -> bool:
     """Whether nothing runs, is being shown or is being counted, and every thread has ended."""
     return dock.is_settled and not jobs.running()
@@ -443,11 +452,7 @@ def test_a_run_that_cannot_be_adapted_is_said(
     tmp_path: Path,
     notifications: Callable[[], list[str]],
 ) -> None:
-    shutil.copytree(tiny_run, tmp_path / "old")
-    stored = json.loads((tmp_path / "old" / "data.json").read_text())
-    (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
-    without_checksums(tmp_path / "old")
-    ready.add_model(tmp_path / "old")
+    ready.add_model(without_sizes(tiny_run, tmp_path / "old"))
     qtbot.waitUntil(lambda: "source_only" in ready.about.text(), timeout=WAIT_MS)
     adapt(ready, qtbot)
     assert "does not hold the sizes of its structures" in ready.status.text()
@@ -533,11 +538,7 @@ def test_the_settings_of_the_form_arrive_in_the_adaptation(
 def test_the_sizes_of_the_form_serve_a_run_without_stored_ones(
     ready: SegmentDock, qtbot: QtBot, tiny_run: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(tiny_run, tmp_path / "old")
-    stored = json.loads((tmp_path / "old" / "data.json").read_text())
-    (tmp_path / "old" / "data.json").write_text(json.dumps(stored | {"sizes": {}}))
-    without_checksums(tmp_path / "old")
-    ready.add_model(tmp_path / "old")
+    ready.add_model(without_sizes(tiny_run, tmp_path / "old"))
     qtbot.waitUntil(lambda: is_resting(ready) and ready.adapt.isEnabled(), timeout=WAIT_MS)
     type_into(ready, qtbot, "steps", "1")
     type_into(ready, qtbot, "sizes_ml", "MYO: 2, LVC: 3")
