@@ -28,6 +28,7 @@ from napari_uda.core.files import (
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
+from napari_uda.data.nifti_forms import NiftiForms
 
 __all__ = [
     "Orientation",
@@ -96,6 +97,8 @@ class Volume:
     """Name of the case."""
     value_step: float = 0.0
     """Distance of neighbouring values where the file's header scales them (the slope), else 0."""
+    forms: NiftiForms | None = None
+    """What the NIfTI file it was read from says about its place: files on the same grid are written so."""
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
@@ -184,13 +187,13 @@ def read_volume(
             from napari_uda.data.dicom import read_dicom
 
             array, affine = read_dicom(path, series)
-            step = 0.0
+            step, forms = 0.0, None
         else:
-            array, affine, step = _read_file(path, name, placement)
+            array, affine, step, forms = _read_file(path, name, placement)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_of_image(path), step)
+    return Volume(array, affine, case_of_image(path), step, forms)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
@@ -221,8 +224,10 @@ def _is_dicom_file(path: Path) -> bool:
     return path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path)
 
 
-def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray, Affine, float]:
-    """Voxels, affine, and the step of scaled values."""
+def _read_file(
+    path: Path, name: str, placement: Placement
+) -> tuple[np.ndarray, Affine, float, NiftiForms | None]:
+    """Voxels, affine, the step of scaled values, and the forms of NIfTI."""
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
     if not path.is_file():
@@ -233,7 +238,7 @@ def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray,
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
-        return *read_itk_image(path), 0.0
+        return *read_itk_image(path), 0.0, None
     raise InputError(
         f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or DICOM"
     )
@@ -270,13 +275,15 @@ def read_labels(path: str | os.PathLike[str], *, placement: Placement = "auto") 
     return volume.with_array(check_labels(volume.array, shown(path), volume.value_step))
 
 
-def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
+def write_volume(path: str | os.PathLike[str], volume: Volume, *, slope: float = 1.0) -> None:
     """Write a volume as `.nii` or `.nii.gz`, whole or not at all, with nothing but voxels and geometry.
 
     Args:
         path: the file; missing folders are created.
         volume: bool is stored as uint8, float16 as float32. The affine of a NIfTI file comes back bit
-            for bit; others are rounded to float32 (about 1e-5 mm).
+            for bit, with the sform and the qform as that file has them; others are rounded to float32
+            (about 1e-5 mm).
+        slope: what readers multiply the stored values by.
 
     Raises:
         InputError: another suffix, a voxel type NIfTI lacks, or a folder that cannot be written.
@@ -286,7 +293,7 @@ def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
         raise InputError(
             f"{shown(path)}: volumes are written as NIfTI; end the name in .nii.gz or .nii"
         )
-    write_nifti(path, volume.array, volume.affine)
+    write_nifti(path, volume.array, volume.affine, volume.forms, slope)
 
 
 def write_maps(
