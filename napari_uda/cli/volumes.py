@@ -27,6 +27,8 @@ def predict(
     device: str = "auto",
     batch_size: int = 0,
     reliability: bool = True,
+    entropy: bool = True,
+    entropy_dtype: Literal["uint8", "float32"] = "uint8",
     series: str = "",
     placement: Placement = "auto",
 ) -> None:
@@ -35,10 +37,12 @@ def predict(
     Args:
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes or of patients.
-        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`.
+        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
+        entropy: write the entropy map.
+        entropy_dtype: uint8 stores the entropy in steps of 1/255, which every program scales back to 0 to 1; float32 stores it exactly, in files many times as large.
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
@@ -52,8 +56,11 @@ def predict(
         model, image = load(), case.read_image()
         return segment(model, image, batch_size=batch_size, reliability=reliability, stop=stop)
 
+    def save(done: Prediction) -> None:
+        done.save(out, entropy=entropy, entropy_dtype=entropy_dtype)
+
     cases = different_cases(images, series, placement)
-    volume_by_volume(cases, work, lambda done: done.save(out), "predict", "segmented")
+    volume_by_volume(cases, work, save, "predict", "segmented")
 
 
 def volume_by_volume(

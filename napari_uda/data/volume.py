@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     begins_as_dicom,
-    cannot_write,
     case_name,
     case_of_image,
     shown,
     volume_suffix,
+    write_together,
 )
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
@@ -33,6 +33,7 @@ from napari_uda.data.nifti_forms import NiftiForms
 __all__ = [
     "Orientation",
     "Placement",
+    "Source",
     "Volume",
     "as_volume",
     "read_volume",
@@ -81,6 +82,17 @@ class Orientation:
         return first, second, third
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a volume was read from."""
+
+    path: Path
+    """A file, or the folder of a DICOM series."""
+    series: str = ""
+    """Which of several DICOM volumes; "" for the only one."""
+    is_dicom: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A 3-D array with its place in space.
@@ -99,6 +111,8 @@ class Volume:
     """Distance of neighbouring values where the file's header scales them (the slope), else 0."""
     forms: NiftiForms | None = None
     """What the NIfTI file it was read from says about its place: files on the same grid are written so."""
+    source: Source | None = None
+    """What it was read from; None for one from memory."""
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
@@ -187,13 +201,14 @@ def read_volume(
             from napari_uda.data.dicom import read_dicom
 
             array, affine = read_dicom(path, series)
-            step, forms = 0.0, None
+            step, forms, source = 0.0, None, Source(path, series, is_dicom=True)
         else:
             array, affine, step, forms = _read_file(path, name, placement)
+            source = Source(path)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_of_image(path), step, forms)
+    return Volume(array, affine, case_of_image(path), step, forms, source)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
@@ -313,23 +328,11 @@ def write_maps(
     Raises:
         InputError: if the folder cannot be written; no half file is left.
     """
-    out = Path(folder)
-    names = [f"{case}_{role}.nii.gz" for role in maps]
-    aside = out / f".{case}.{os.getpid()}.tmp"  # in the same file system
-    try:
-        for name, array in zip(names, maps.values(), strict=True):
-            write_volume(aside / name, grid.with_array(array))
-        for name in names:
-            (aside / name).replace(out / name)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(f"the maps of {case}", out, error.__cause__)) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(f"the maps of {case}", out, error)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return [out / name for name in names]
+    files = {
+        f"{case}_{role}.nii.gz": partial(write_volume, volume=grid.with_array(array))
+        for role, array in maps.items()
+    }
+    return write_together(Path(folder), f"the maps of {case}", files)
 
 
 def describe_grid_difference(
