@@ -17,7 +17,7 @@ from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
-from napari_uda.inference.results import EntropyType, write_prediction
+from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
@@ -76,16 +76,20 @@ class Prediction:
         self,
         out: str | os.PathLike[str],
         *,
+        format: ResultFormat = "nifti",
         entropy: bool = True,
         entropy_dtype: EntropyType = "uint8",
     ) -> list[Path]:
         """Write the labels, the maps and what they were made from and by, all of it or nothing.
 
         The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` and
-        `<case>.json`, which names structures, model and image; see `results.write_prediction`.
+        `<case>.json`, which names structures, model and image. In another format the labels are
+        `<case>_labels.seg.nrrd`, `<case>_labels.dcm` or `<case>_rtstruct.dcm`, and these say it themselves.
 
         Args:
             out: the folder; it is created when missing.
+            format: of the labels: nifti, seg-nrrd (3D Slicer), dicom-seg or rtstruct. The last two refer to the
+                DICOM series that the image was read from.
             entropy: whether to write the entropy map.
             entropy_dtype: uint8 in steps of 1/255, which every reader scales back to [0, 1]; or float32.
 
@@ -93,9 +97,12 @@ class Prediction:
             The files.
 
         Raises:
-            InputError: if the folder cannot be written; no half file is left.
+            InputError: if the folder cannot be written, or the image was not read from DICOM and the format
+                needs that; no half file is left.
         """
-        return write_prediction(self, Path(out), entropy=entropy, entropy_dtype=entropy_dtype)
+        return write_prediction(
+            self, Path(out), format=format, entropy=entropy, entropy_dtype=entropy_dtype
+        )
 
 
 @dataclass(frozen=True, eq=False)
