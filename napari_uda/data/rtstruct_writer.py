@@ -17,7 +17,6 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 
 from napari_uda.core.files import atomic_file
 from napari_uda.core.version import __version__
-from napari_uda.data.contours import outlines
 from napari_uda.data.dicom_headers import Frame, quiet_pydicom
 from napari_uda.data.dicom_source import (
     LATIN_AND_ALL_OTHERS,
@@ -25,6 +24,7 @@ from napari_uda.data.dicom_source import (
     copy_patient_and_study,
     long_string,
 )
+from napari_uda.data.outlines import outlines
 from napari_uda.data.provenance import PROGRAM, Provenance, Structure
 from napari_uda.data.volume import Volume
 
@@ -41,7 +41,7 @@ def write_rtstruct(
     """Write a structure set that refers to the series it was made from, whole or not at all.
 
     A structure's outlines run along the edges of its pixels, half a pixel outside of the centres of its outermost
-    ones, and holes are outlines of their own: see `contours.outlines`. They lie in the plane of the slice.
+    ones, and holes are outlines of their own: see `outlines.outlines`. They lie in the plane of the slice.
 
     Args:
         path: the file; missing folders are created.

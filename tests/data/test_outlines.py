@@ -8,7 +8,7 @@ from even_odd import area, even_odd
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
-from napari_uda.data.contours import outlines
+from napari_uda.data.outlines import outlines
 
 
 def drawn(*rows: str) -> np.ndarray:
