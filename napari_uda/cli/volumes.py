@@ -33,7 +33,7 @@ def predict(
     series: str = "",
     placement: Placement = "auto",
 ) -> None:
-    """Segment volumes: labels, entropy and reliability as NIfTI on each volume's own grid.
+    """Segment volumes: labels, entropy and reliability on each volume's own grid.
 
     Args:
         run: run folder of a trained model.

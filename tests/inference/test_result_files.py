@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from napari_uda.cli import main
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
 from napari_uda.inference.predict import Prediction, predict
@@ -233,3 +234,16 @@ def test_a_prediction_names_its_image_and_weights(
     memory = replace(read_volume(image), source=None)
     other = predict(tiny_run, memory, device="cpu", reliability=False)
     assert json.loads(other.save(tmp_path)[-1].read_text())["image"]["path"] is None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_command_takes_the_same_choices(
+    tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path, dtype: str
+) -> None:
+    image = two_domains[1] / "images" / "target_0.nii.gz"
+    words = ["predict", tiny_run.path, image, "--out", tmp_path, "--no-reliability"]
+    main([*map(str, words), "--entropy-dtype", dtype])
+    stored = nib.load(tmp_path / "target_0_entropy.nii.gz").dataobj
+    assert stored.dtype == dtype
+    found = predict(tiny_run, image, device="cpu", reliability=False)
+    np.testing.assert_allclose(np.asarray(stored).T, found.entropy, atol=0.5001 / 255)
