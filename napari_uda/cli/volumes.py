@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_uda.cli.arguments import Paths, Placement, RunFolder
 from napari_uda.cli.terminal import complain, progress_bar, say_beside_bar, stop_on_signal
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, UnfitFormatError
 
 if TYPE_CHECKING:
     from napari_uda.data.patients import Case
@@ -27,23 +27,30 @@ def predict(
     device: str = "auto",
     batch_size: int = 0,
     reliability: bool = True,
+    format: Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"] = "nifti",
+    entropy: bool = True,
+    entropy_dtype: Literal["uint8", "float32"] = "uint8",
     series: str = "",
     placement: Placement = "auto",
 ) -> None:
-    """Segment volumes: labels, entropy and reliability as NIfTI on each volume's own grid.
+    """Segment volumes: labels, entropy and reliability on each volume's own grid.
 
     Args:
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes or of patients.
-        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`.
+        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
+        format: of the labels: nifti, seg-nrrd (`<case>_labels.seg.nrrd`, for 3D Slicer), dicom-seg (`<case>_labels.dcm`) or rtstruct (`<case>_rtstruct.dcm`); the last two need a DICOM series. Entropy and reliability are NIfTI.
+        entropy: write the entropy map.
+        entropy_dtype: uint8 stores the entropy in steps of 1/255, which every program scales back to 0 to 1; float32 stores it exactly, in files many times as large.
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
+    from napari_uda.inference.results import check_format
     from napari_uda.run.run import Run
 
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
@@ -52,8 +59,12 @@ def predict(
         model, image = load(), case.read_image()
         return segment(model, image, batch_size=batch_size, reliability=reliability, stop=stop)
 
+    def save(done: Prediction) -> None:
+        done.save(out, format=format, entropy=entropy, entropy_dtype=entropy_dtype)
+
     cases = different_cases(images, series, placement)
-    volume_by_volume(cases, work, lambda done: done.save(out), "predict", "segmented")
+    check_format(format, cases)
+    volume_by_volume(cases, work, save, "predict", "segmented")
 
 
 def volume_by_volume(
@@ -85,7 +96,14 @@ def volume_by_volume(
                     raise
                 failed.append(str(error))
                 continue
-            save(result)
+            try:
+                save(result)
+            except (
+                UnfitFormatError
+            ) as error:  # others, such as a full disk, keep all from being saved
+                if len(cases) == 1:
+                    raise
+                failed.append(str(error))
     if failed:
         listed = "; ".join(dict.fromkeys(failed))  # what is wrong with the run is said once
         raise InputError(f"{len(failed)} of {len(cases)} volumes could not be {done}: {listed}")

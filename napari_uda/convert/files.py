@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,8 +67,8 @@ def read_pair(image: Path, label: Path) -> tuple[Volume, Volume]:
     if wrong is not None:
         codes = second.array  # whoever knows the codes says which one is none
     return (
-        Volume(first.array, first.affine, shown(image)),
-        Volume(codes, second.affine, shown(label)),
+        replace(first, name=shown(image)),
+        replace(second, array=codes, name=shown(label), value_step=0.0),
     )
 
 

@@ -29,6 +29,10 @@ class NotFiniteError(InputError):
     """A result or weights that hold NaN or infinity, which never leave the program."""
 
 
+class UnfitFormatError(InputError):
+    """A result that its image does not allow to be written in the format that is asked for."""
+
+
 class Cancelled(Exception):
     """Work stopped because its stop event was set; nothing partial was left behind."""
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -117,6 +117,39 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
         _flush_folder(target.parent)
     except OSError as error:
         raise InputError(cannot_write(shown(path), target.parent, error)) from error
+
+
+def write_together(
+    out: Path, what: str, files: Mapping[str, Callable[[Path], object]]
+) -> list[Path]:
+    """Write several files so that either all of them appear or none.
+
+    Args:
+        out: the folder; it is created when missing.
+        what: what they are, for messages.
+        files: name to what writes it to the path that it is given.
+
+    Returns:
+        The files, which appear in the order in which they are named.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full; older files stay as they were.
+    """
+    aside = out / f".{uuid.uuid4().hex}.tmp"  # in the same file system
+    try:
+        for name, write in files.items():
+            write(aside / name)
+        for name in files:
+            (aside / name).replace(out / name)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
+            raise InputError(cannot_write(what, out, error.__cause__)) from error
+        raise
+    except OSError as error:
+        raise InputError(cannot_write(what, out, error)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return [out / name for name in files]
 
 
 def cannot_write(what: str, folder: Path, error: OSError) -> str:

@@ -36,8 +36,13 @@ RELIABLE_COLOUR, UNRELIABLE_COLOUR = "#0072B2", "#E69F00"
 """Reliable and unreliable voxels; blue and orange stay apart under every colour blindness."""
 
 
+def known_structure(name: str) -> str:
+    """The key of a structure under which others may know it, too: aliases are resolved."""
+    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    return _ALIASES.get(key, key)
+
+
 def structure_colour(name: str, value: int) -> str:
     """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
-    key = name.strip().lower().replace(" ", "_").replace("-", "_")
-    known = _STRUCTURES.get(_ALIASES.get(key, key))
+    known = _STRUCTURES.get(known_structure(name))
     return known or PALETTE[(value - 1) % len(PALETTE)]

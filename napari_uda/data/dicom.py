@@ -51,6 +51,11 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
         InputError: no volume or several, missing or doubled slices, unreadable or colour images.
         OSError: the folder cannot be read.
     """
+    return read_stack(find_stack(path, series), shown(path))
+
+
+def find_stack(path: Path, series: str = "") -> Stack:
+    """The frames of the one volume of a DICOM folder or file; see `read_dicom`."""
     name = shown(path)
     files = _files(path)
     headers, damaged = _headers(files)
@@ -77,7 +82,7 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
     if others:
         kinds = ", ".join(sorted({header.no_image for header in others}))
         logger.info("%s: %s is passed over: %s", name, _listed([o.file for o in others]), kinds)
-    return read_stack(stack, name)
+    return stack
 
 
 def dicom_volumes(folder: Path) -> list[Stack]:

@@ -17,7 +17,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,7 +86,7 @@ class EditJournal:
         folder = (parent or journal_folder()) / uuid.uuid4().hex
         journal = cls(folder)
         try:
-            write_volume(folder / _LABELS, labels)
+            write_volume(folder / _LABELS, _one_placement(labels))
             journal._say(about)
         except InputError:
             journal.discard()
@@ -185,7 +185,7 @@ class Leftover:
             if voxels.size and voxels.min() >= 0 and voxels.max() < flat.size:
                 flat[voxels] = values
         name = self.about.case
-        return Volume(before.array, before.affine, name), Volume(edited, before.affine, name)
+        return replace(before, name=name), replace(before, array=edited, name=name)
 
     def adopt(self) -> EditJournal:
         """Go on writing this journal from this process."""
@@ -226,6 +226,12 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
         elif not (file.parent / _STROKES).exists():  # killed before anything was painted
             shutil.rmtree(file.parent, ignore_errors=True)
     return sorted(found, key=lambda one: one.about.begun)
+
+
+def _one_placement(labels: Volume) -> Volume:
+    """The labels as a file that can be read again without asking which of two placements is meant."""
+    two = labels.forms is not None and labels.forms.disagree
+    return replace(labels, forms=None) if two else labels
 
 
 def journal_folder() -> Path:

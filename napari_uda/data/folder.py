@@ -22,6 +22,7 @@ from napari_uda.core.files import (
     atomic_file,
     case_name,
     case_of_image,
+    is_file,
     shown,
     volume_suffix,
 )
@@ -156,12 +157,18 @@ def find_cases(
 
 
 def find_volumes(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files and DICOM folders of `find_cases`.
+    """The files and DICOM folders of `find_cases`, without the `<case>.json` beside the labels of a result.
 
     Raises:
         InputError: as `find_cases`.
     """
-    return [case.image for found in find_cases(paths) for case in found.cases]
+    given = [path for path in map(Path, paths) if not _is_beside_labels(path)]
+    return [case.image for found in find_cases(given) for case in found.cases] if given else []
+
+
+def _is_beside_labels(path: Path) -> bool:
+    """Whether a file says what a result was made from and by: `results/*` in a shell names it, too."""
+    return path.suffix == ".json" and is_file(path.with_name(f"{path.stem}_labels.nii.gz"))
 
 
 def _apart(case: Case, path: Path, found: Found, names: Mapping[str, int]) -> Case:

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import atomic_file, shown
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
-from napari_uda.data.units import in_millimetres, nifti_unit
+from napari_uda.data.nifti_forms import NiftiForms
+from napari_uda.data.units import in_millimetres, millimetres_of, nifti_unit
 
 Placement = Literal["auto", "sform", "qform"]
 """Which of its two forms says where a NIfTI file lies in space."""
@@ -48,6 +49,7 @@ _MAX_GZIP_RATIO = 1032  # what DEFLATE can reach at most
 _CHUNK = 2**18
 _logger = logging.getLogger(__name__)
 _SILENT = logging.Logger("nibabel repairs", logging.CRITICAL + 1)
+_NEARLY_AGREE = 0.25  # of a voxel; forms farther apart than half of one are refused when read
 _COMPRESSION_LEVEL = 1  # on CT within 2 % of the size of level 6, four times as fast
 
 
@@ -82,7 +84,7 @@ class _Layout:
     offset: int  # bytes before the first voxel
     slope: float
     intercept: float
-    affine: Affine
+    forms: NiftiForms
 
     @property
     def is_scaled(self) -> bool:
@@ -96,7 +98,7 @@ class _Layout:
 
 def read_nifti(
     path: Path, placement: Placement = "auto"
-) -> tuple[NDArray[np.generic], Affine, float]:
+) -> tuple[NDArray[np.generic], Affine, float, NiftiForms]:
     """Read a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2, either byte order.
 
     Args:
@@ -108,6 +110,7 @@ def read_nifti(
         Voxels (Z, Y, X), C-contiguous, in the file's type and the machine's byte order; float32 when
         the header scales them (`scl_slope`, `scl_inter`). Affine (4, 4) to RAS+ millimetres, equal to
         nibabel's bit for bit where the header is in millimetres. The slope, 0 when the header scales nothing.
+        What else the header says about the place.
 
     Raises:
         InputError: whatever keeps the file from being a sound 3-D volume.
@@ -196,7 +199,7 @@ def _fill(stream: io.RawIOBase, buffer: memoryview) -> int:
 
 def _read_stream(
     stream: io.RawIOBase, most_bytes: int, name: str, placement: Placement
-) -> tuple[NDArray[np.generic], Affine, float]:
+) -> tuple[NDArray[np.generic], Affine, float, NiftiForms]:
     start = bytearray(348)
     count = _fill(stream, memoryview(start))
     if count < 348:
@@ -226,7 +229,7 @@ def _read_stream(
             f"(size {' x '.join(map(str, layout.sides))}); correct the header or export the file again"
         )
     step = abs(layout.slope) if layout.is_scaled else 0.0
-    return _scaled(_native(array), layout), layout.affine, step
+    return _scaled(_native(array), layout), layout.forms.affine, step, layout.forms
 
 
 def _header_size(start: bytes | bytearray, name: str) -> int:
@@ -273,8 +276,8 @@ def _check_header(block: bytes, name: str, placement: Placement) -> _Layout:
         )
     slope, intercept = _scaling(header, name)
     with np.errstate(invalid="ignore"):  # NaN geometry is refused below
-        affine = _placed(header, sides, name, placement)
-    return _Layout(sides, dtype, int(offset), slope, intercept, affine)
+        forms = _placed(header, sides, name, placement)
+    return _Layout(sides, dtype, int(offset), slope, intercept, forms)
 
 
 def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
@@ -292,8 +295,8 @@ def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
 
 def _placed(
     header: nib.Nifti1Header, sides: tuple[int, int, int], name: str, placement: Placement
-) -> Affine:
-    """The affine that the header means, checked, in millimetres."""
+) -> NiftiForms:
+    """What the header means, checked, in millimetres."""
     qform_counts = int(header["qform_code"]) > 0 and (
         placement == "qform" or int(header["sform_code"]) == 0
     )
@@ -301,15 +304,16 @@ def _placed(
     unit = nifti_unit(int(header["xyzt_units"]))
     placed = in_millimetres(affine, unit, name, "xyzt_units")
     check_affine(placed, name)
-    if placement == "auto":
-        _check_forms_agree(header, sides, affine, name, unit)
+    disagree = not _forms_apart(header, sides) <= min(spacing_mm(affine)) / 2  # NaN does, too
+    if disagree and placement == "auto":
+        raise _two_placements(header, sides, name, unit)
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         _logger.warning(
             "%s: neither its sform nor its qform is set (both codes are 0), so its orientation is a guess: left "
             "and right may be swapped",
             name,
         )
-    return placed
+    return NiftiForms.of(header, placed, millimetres_of(unit), disagree=disagree)
 
 
 def _one_form(header: nib.Nifti1Header, name: str, *, takes_qform: bool) -> Affine:
@@ -331,19 +335,17 @@ def _one_form(header: nib.Nifti1Header, name: str, *, takes_qform: bool) -> Affi
     return affine
 
 
-def _check_forms_agree(
-    header: nib.Nifti1Header, sides: tuple[int, int, int], affine: Affine, name: str, unit: str
-) -> None:
-    """Refuse two forms that are more than half a voxel apart: nobody but the user knows which is meant."""
+def _two_placements(
+    header: nib.Nifti1Header, sides: tuple[int, int, int], name: str, unit: str
+) -> TwoPlacements:
+    """Two forms that are more than half a voxel apart: nobody but the user knows which is meant."""
     apart = _forms_apart(header, sides)
-    if apart <= min(spacing_mm(affine)) / 2:
-        return
     unit = unit or "mm"
     meant = [
         f"{int(header[field])}, {_FORM_CODES.get(int(header[field]), 'unknown')}"
         for field in ("sform_code", "qform_code")
     ]
-    raise TwoPlacements(
+    return TwoPlacements(
         name, f"{apart:.3g} {unit}" if np.isfinite(apart) else "", meant[0], meant[1]
     )
 
@@ -386,7 +388,13 @@ def _scaled(array: NDArray[np.generic], layout: _Layout) -> NDArray[np.generic]:
     return scaled
 
 
-def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
+def write_nifti(
+    path: Path,
+    array: NDArray[np.generic],
+    affine: Affine,
+    forms: NiftiForms | None = None,
+    slope: float = 1.0,
+) -> None:
     """Write a `.nii` or `.nii.gz` file (by its suffix) that says nothing but voxels and geometry.
 
     Description, intent, auxiliary file and database name stay blank, there are no extensions and no
@@ -397,6 +405,8 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
         array: voxels (Z, Y, X), integer, float or bool (stored as uint8); float16 becomes float32.
         affine: (4, 4) to RAS+ millimetres. NIfTI-1 stores float32: what came from a NIfTI file comes
             back bit for bit, any other affine is rounded (about 1e-5 mm).
+        forms: of the file that the affine was read from: they are written as they were.
+        slope: what readers multiply the stored values by.
 
     Raises:
         InputError: a voxel type NIfTI lacks, a volume over its limits, a folder that cannot be written.
@@ -411,7 +421,8 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: Affine) -> None:
     z, y, x = array.shape
     three_sides((x, y, z), stored.itemsize, name)
     check_affine(affine, name)
-    header = _header_for(affine, (x, y, z), stored)
+    header = _header_for(affine, (x, y, z), stored, forms)
+    header.set_slope_inter(slope, 0)
     with atomic_file(path) as stream:
         pieces: Iterable[bytes] = chain(
             (header.binaryblock, bytes(4)),
@@ -431,28 +442,41 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _header_for(
-    affine: Affine, sides: tuple[int, int, int], dtype: np.dtype[np.generic]
+    affine: Affine,
+    sides: tuple[int, int, int],
+    dtype: np.dtype[np.generic],
+    forms: NiftiForms | None,
 ) -> nib.Nifti1Header:
     """A header whose affine reads back bit for bit if any form can hold it.
 
-    Both forms when they agree; the sform alone for shears, which a qform cannot hold; the qform alone
-    or neither for affines that came from such a header (their float64 values do not fit an sform).
+    The forms of the file it was read from, where there are such. Else both forms when they nearly agree (ITK
+    opens no sheared sform, but takes the qform beside it); the sform alone for larger shears; the qform
+    alone or neither for affines that came from such a header (their float64 values do not fit an sform).
     """
+    if forms is not None and np.array_equal(forms.affine, affine):
+        header = _bare_header(sides, dtype)
+        forms.put(header)
+        return header
     headers = []
     for sform_code, qform_code in ((1, 1), (1, 0), (0, 1), (0, 0)):
-        header = nib.Nifti1Header(endianness="<")
-        header.set_data_dtype(dtype)
-        header.set_data_shape(sides)
+        header = _bare_header(sides, dtype)
         header.set_zooms(spacing_mm(affine)[::-1])
-        header.set_xyzt_units("mm")
-        header.set_slope_inter(1, 0)
-        header["vox_offset"], header["magic"] = 352, b"n+1"
         header.set_qform(affine, qform_code)
         header.set_sform(affine if sform_code else None, sform_code)
-        if _forms_apart(header, sides) < min(1e-3, min(spacing_mm(affine)) / 100):
+        if _forms_apart(header, sides) <= min(spacing_mm(affine)) * _NEARLY_AGREE:
             headers.append(header)
     for header in headers:
         usable = not int(header["qform_code"]) or _qform(header) is not None
         if usable and np.array_equal(header.get_best_affine(), affine):
             return header
     return headers[0]
+
+
+def _bare_header(sides: tuple[int, int, int], dtype: np.dtype[np.generic]) -> nib.Nifti1Header:
+    """A header in millimetres without a place."""
+    header = nib.Nifti1Header(endianness="<")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(sides)
+    header.set_xyzt_units("mm")
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    return header

@@ -59,6 +59,11 @@ def in_millimetres(affine: Affine, unit: str, name: str, field: str) -> Affine:
     return scaled
 
 
+def millimetres_of(unit: str) -> float:
+    """How long a unit is that `in_millimetres` knows; 1 for any other."""
+    return _MILLIMETRES.get(_plain(unit), 1.0)
+
+
 def nifti_unit(xyzt_units: int) -> str:
     """Unit of length of a NIfTI header; "" when it says none."""
     return _NIFTI_UNITS.get(xyzt_units & 7, "")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,21 @@ from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     begins_as_dicom,
-    cannot_write,
     case_name,
     case_of_image,
     shown,
     volume_suffix,
+    write_together,
 )
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
+from napari_uda.data.nifti_forms import NiftiForms
 
 __all__ = [
     "Orientation",
     "Placement",
+    "Source",
     "Volume",
     "as_volume",
     "read_volume",
@@ -80,6 +82,17 @@ class Orientation:
         return first, second, third
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a volume was read from."""
+
+    path: Path
+    """A file, or the folder of a DICOM series."""
+    series: str = ""
+    """Which of several DICOM volumes; "" for the only one."""
+    is_dicom: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A 3-D array with its place in space.
@@ -96,6 +109,10 @@ class Volume:
     """Name of the case."""
     value_step: float = 0.0
     """Distance of neighbouring values where the file's header scales them (the slope), else 0."""
+    forms: NiftiForms | None = None
+    """What the NIfTI file it was read from says about its place: files on the same grid are written so."""
+    source: Source | None = None
+    """What it was read from; None for one from memory."""
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
@@ -184,13 +201,14 @@ def read_volume(
             from napari_uda.data.dicom import read_dicom
 
             array, affine = read_dicom(path, series)
-            step = 0.0
+            step, forms, source = 0.0, None, Source(path, series, is_dicom=True)
         else:
-            array, affine, step = _read_file(path, name, placement)
+            array, affine, step, forms = _read_file(path, name, placement)
+            source = Source(path)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_of_image(path), step)
+    return Volume(array, affine, case_of_image(path), step, forms, source)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
@@ -221,8 +239,10 @@ def _is_dicom_file(path: Path) -> bool:
     return path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path)
 
 
-def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray, Affine, float]:
-    """Voxels, affine, and the step of scaled values."""
+def _read_file(
+    path: Path, name: str, placement: Placement
+) -> tuple[np.ndarray, Affine, float, NiftiForms | None]:
+    """Voxels, affine, the step of scaled values, and the forms of NIfTI."""
     if not path.exists():
         raise InputError(f"{name}: there is no such file in {path.parent}; check the path")
     if not path.is_file():
@@ -233,7 +253,7 @@ def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray,
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
-        return *read_itk_image(path), 0.0
+        return *read_itk_image(path), 0.0, None
     raise InputError(
         f"{name}: is of an unknown type; give one of {', '.join(VOLUME_SUFFIXES)} or DICOM"
     )
@@ -270,13 +290,15 @@ def read_labels(path: str | os.PathLike[str], *, placement: Placement = "auto") 
     return volume.with_array(check_labels(volume.array, shown(path), volume.value_step))
 
 
-def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
+def write_volume(path: str | os.PathLike[str], volume: Volume, *, slope: float = 1.0) -> None:
     """Write a volume as `.nii` or `.nii.gz`, whole or not at all, with nothing but voxels and geometry.
 
     Args:
         path: the file; missing folders are created.
         volume: bool is stored as uint8, float16 as float32. The affine of a NIfTI file comes back bit
-            for bit; others are rounded to float32 (about 1e-5 mm).
+            for bit, with the sform and the qform as that file has them; others are rounded to float32
+            (about 1e-5 mm).
+        slope: what readers multiply the stored values by.
 
     Raises:
         InputError: another suffix, a voxel type NIfTI lacks, or a folder that cannot be written.
@@ -286,7 +308,7 @@ def write_volume(path: str | os.PathLike[str], volume: Volume) -> None:
         raise InputError(
             f"{shown(path)}: volumes are written as NIfTI; end the name in .nii.gz or .nii"
         )
-    write_nifti(path, volume.array, volume.affine)
+    write_nifti(path, volume.array, volume.affine, volume.forms, slope)
 
 
 def write_maps(
@@ -306,23 +328,11 @@ def write_maps(
     Raises:
         InputError: if the folder cannot be written; no half file is left.
     """
-    out = Path(folder)
-    names = [f"{case}_{role}.nii.gz" for role in maps]
-    aside = out / f".{case}.{os.getpid()}.tmp"  # in the same file system
-    try:
-        for name, array in zip(names, maps.values(), strict=True):
-            write_volume(aside / name, grid.with_array(array))
-        for name in names:
-            (aside / name).replace(out / name)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(f"the maps of {case}", out, error.__cause__)) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(f"the maps of {case}", out, error)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return [out / name for name in names]
+    files = {
+        f"{case}_{role}.nii.gz": partial(write_volume, volume=grid.with_array(array))
+        for role, array in maps.items()
+    }
+    return write_together(Path(folder), f"the maps of {case}", files)
 
 
 def describe_grid_difference(

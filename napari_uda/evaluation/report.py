@@ -33,6 +33,8 @@ __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scor
 Axis = Literal["z", "y", "x"]
 
 _logger = logging.getLogger(__name__)
+_ENDINGS = ("_labels", "_rtstruct", "")
+"""What follows the case in the name of a prediction, in the order in which they are looked for."""
 
 
 def evaluate(
@@ -197,7 +199,7 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
         )
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
-        names = (f"{name}{end}" for name in (case, case + FIRST_CHANNEL) for end in ("_labels", ""))
+        names = (f"{name}{end}" for name in (case, case + FIRST_CHANNEL) for end in _ENDINGS)
         prediction = next((predicted[name] for name in names if name in predicted), None)
         if prediction is None:
             missing.append(case)
@@ -255,7 +257,7 @@ def _evaluate_files(
     from napari_uda.data.volume import read_labels, read_volume
 
     segmented = read_labels(prediction, placement=placement)
-    stem = case_name(prediction).removesuffix("_labels")
+    stem = case_name(prediction).removesuffix("_labels").removesuffix("_rtstruct")
     candidates = (prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     entropy = None

@@ -13,7 +13,7 @@ import numpy as np
 from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
-from napari_uda.data.volume import read_labels, read_volume
+from napari_uda.data.volume import Placement, read_labels, read_volume
 from napari_uda.experiments.fingerprints import scored_cases
 from napari_uda.experiments.results import DataResults, RowResults
 from napari_uda.experiments.spec import Pictures
@@ -38,6 +38,7 @@ class Slice:
         aspect: height over width of a pixel.
         index: of the slice in the canonical volume.
         axis: canonical axis that it was cut across.
+        placement: what the case is read by; its results hold the same two placements.
     """
 
     image: NDArray[np.float32]
@@ -45,10 +46,12 @@ class Slice:
     aspect: float
     index: int
     axis: int
+    placement: Placement = "auto"
 
     def take(self, file: Path, *, labels: bool) -> NDArray[Any]:
         """The same slice of another volume on the same grid."""
-        volume = (read_labels(file) if labels else read_volume(file)).canonical()
+        read = read_labels if labels else read_volume
+        volume = read(file, placement=self.placement).canonical()
         return _plane(volume.array, self.axis, self.index)
 
 
@@ -71,6 +74,7 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
         aspect=spacing[others[0]] / spacing[others[1]],
         index=index,
         axis=axis,
+        placement=case.placement,
     )
 
 

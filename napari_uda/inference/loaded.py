@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +31,7 @@ class LoadedRun:
         vote: its vote on reliability.
         device: where the weights are.
         bf16: whether the run's precision means bfloat16 there.
+        weights_sha256: checksum of the weights file, as `sha256sum` gives it.
     """
 
     run: Run
@@ -37,6 +39,7 @@ class LoadedRun:
     vote: ViewVote
     device: torch.device
     bf16: bool
+    weights_sha256: str = ""
 
     @classmethod
     def load(cls, run: Run | str | os.PathLike[str], device: str = "auto") -> Self:
@@ -66,7 +69,10 @@ class LoadedRun:
             ) from error
         method = method.eval().place(where)
         vote = ViewVote(config.method.reliability, bank).to(where)
-        return cls(opened, method, vote, where, choose_precision(config.precision, where) == "bf16")
+        bf16 = choose_precision(config.precision, where) == "bf16"
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return cls(opened, method, vote, where, bf16, digest)
 
     @staticmethod
     def of(run: LoadedRun | Run | str | os.PathLike[str], device: str = "auto") -> LoadedRun:

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
-from napari_uda.data.volume import Volume, as_volume, write_maps
+from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
 from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
@@ -46,6 +47,8 @@ class Prediction:
         volume: the image that was segmented.
         case: its name.
         run: name of the run folder that segmented it.
+        weights_sha256: checksum of that run's weights file; "" where it is unknown.
+        adapted_by: the method that fitted these weights to the volume before, or "".
     """
 
     labels: NDArray[np.uint8]
@@ -55,6 +58,8 @@ class Prediction:
     volume: Volume
     case: str
     run: str
+    weights_sha256: str = ""
+    adapted_by: str = ""
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
@@ -67,14 +72,37 @@ class Prediction:
         """Share of all voxels that are unreliable."""
         return float((self.reliability == 2).mean())
 
-    def save(self, out: str | os.PathLike[str]) -> list[Path]:
-        """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.
+    def save(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        format: ResultFormat = "nifti",
+        entropy: bool = True,
+        entropy_dtype: EntropyType = "uint8",
+    ) -> list[Path]:
+        """Write the labels, the maps and what they were made from and by, all of it or nothing.
+
+        The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` and
+        `<case>.json`, which names structures, model and image. In another format the labels are
+        `<case>_labels.seg.nrrd`, `<case>_labels.dcm` or `<case>_rtstruct.dcm`, and these say it themselves.
+
+        Args:
+            out: the folder; it is created when missing.
+            format: of the labels: nifti, seg-nrrd (3D Slicer), dicom-seg or rtstruct. The last two refer to the
+                DICOM series that the image was read from.
+            entropy: whether to write the entropy map.
+            entropy_dtype: uint8 in steps of 1/255, which every reader scales back to [0, 1]; or float32.
+
+        Returns:
+            The files.
 
         Raises:
-            InputError: if the folder cannot be written; no half file is left.
+            InputError: if the folder cannot be written, or the image was not read from DICOM and the format
+                needs that; no half file is left.
         """
-        maps = {role: getattr(self, role) for role in ("labels", "entropy", "reliability")}
-        return write_maps(out, self.case, self.volume, maps)
+        return write_prediction(
+            self, Path(out), format=format, entropy=entropy, entropy_dtype=entropy_dtype
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +168,7 @@ def predict(
         volume=volume,
         case=volume.name or "volume",
         run=loaded.run.path.resolve().name,
+        weights_sha256=loaded.weights_sha256,
     )
 
 

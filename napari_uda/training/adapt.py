@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,7 +252,7 @@ def _outcome(
         logger.warning("%s: the unadapted result is kept: %s%s", before.case, reason, remedy)
     return Adaptation(
         before=before,
-        after=before if reason else after,
+        after=before if reason else replace(after, adapted_by=config.method.name),
         entropy_before=float(before.entropy.mean(dtype=np.float64)),
         entropy_after=float(after.entropy.mean(dtype=np.float64)),
         volumes_ml=volumes,

@@ -167,7 +167,7 @@ def test_predict_and_evaluate(
         out = tmp_path / f"out_{len(list(tmp_path.iterdir()))}"
         said = command("predict", tiny_run.path, *given, "--out", out)
         assert said.code == 0, said.err
-        assert len(list(out.iterdir())) == 3 * cases
+        assert len(list(out.iterdir())) == 4 * cases
     image, labels = nib.load(one), nib.load(out / "target_0_labels.nii.gz")
     assert np.array_equal(image.affine, labels.affine)
     assert set(np.unique(labels.dataobj)) <= {0, 1, 3}
@@ -226,7 +226,7 @@ def test_predict_goes_on_after_a_bad_volume_and_says_so(
     said = command("predict", tiny_run.path, images, "--out", tmp_path / "out", "--no-reliability")
     assert said.code == 2
     assert "1 of 3 volumes could not be segmented: target_0.nii.gz" in said.err.splitlines()[-1]
-    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert len(list((tmp_path / "out").iterdir())) == 8
 
 
 def test_adapt_writes_before_and_after(
@@ -241,7 +241,7 @@ def test_adapt_writes_before_and_after(
     assert " entropy 0." in lines[0]
     assert " mL, outer " in lines[0]
     for when in ("before", "after"):
-        assert len(list((out / when).iterdir())) == 9
+        assert len(list((out / when).iterdir())) == 12
     assert len(list(out.glob("*_adaptation.json"))) == 3
     scored = command("evaluate", out / "after", target / "labels", "--out", tmp_path / "scores")
     assert scored.code == 0, scored.err

@@ -86,6 +86,25 @@ def test_reader_to_writer_is_exact(
         np.testing.assert_array_equal(again.affine, read_volume(source).affine)
 
 
+def test_a_written_layer_keeps_both_placements_of_its_file(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.diag([1, 1, 2, 1]))
+    image.set_sform(image.affine, 4)
+    moved = image.affine.copy()
+    moved[:3, 3] = 0, 0, 0.25
+    image.set_qform(moved, 1)
+    nib.save(image, tmp_path / "in.nii")
+    data, arguments, _ = read_layers(tmp_path / "in.nii", "image")
+    (path,) = write_image(str(tmp_path / "out.nii"), data, arguments)
+    written = nib.load(path).header
+    assert (int(written["sform_code"]), int(written["qform_code"])) == (4, 1)
+    np.testing.assert_array_equal(written.get_qform(), moved)
+    arguments["translate"] = np.add(arguments["translate"], (0, 0, 5))  # in the viewer
+    (path,) = write_image(str(tmp_path / "out.nii"), data, arguments)
+    moved_there = nib.load(path)
+    np.testing.assert_allclose(moved_there.affine[:3, 3], (-5, 0, 0))
+    np.testing.assert_allclose(moved_there.get_qform(), moved_there.affine)
+
+
 def test_written_file_says_nothing_about_the_patient(tmp_path: Path) -> None:
     image = nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), np.diag([1, 1, 2, 1]))
     image.header["descrip"] = b"DOE JOHN 1950"

@@ -287,6 +287,7 @@ def test_files_are_named_before_and_after(source_run: Run, image: Path, tmp_path
     names = {str(file.relative_to(tmp_path / "out")) for file in files}
     roles = ("labels", "entropy", "reliability")
     parts = {f"{when}/target_1_{role}.nii.gz" for when in ("before", "after") for role in roles}
+    parts |= {f"{when}/target_1.json" for when in ("before", "after")}
     assert names == parts | {"target_1_adaptation.json"}
     assert {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")} == names
     for when in ("before", "after"):

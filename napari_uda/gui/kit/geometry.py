@@ -75,6 +75,7 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
             METADATA: {
                 "case": volume.name,
                 "affine": volume.affine,
+                "forms": volume.forms,
                 "orientation": placement.orientation,
                 "shape": array.shape,
             }
@@ -117,9 +118,9 @@ def layer_volume(layer: Layer) -> Volume:
     Raises:
         InputError: see `placement`.
     """
-    lies = placement(layer)
-    name = str(tag(layer).get("case") or layer.name)
-    return Volume(lies.to_file(np.asarray(layer.data)), lies.affine, name)
+    lies, own = placement(layer), tag(layer)
+    array, name = lies.to_file(np.asarray(layer.data)), str(own.get("case") or layer.name)
+    return Volume(array, lies.affine, name, forms=own.get("forms"))
 
 
 def copied_geometry(layer: Layer) -> dict[str, Any]:

@@ -241,9 +241,8 @@ def _add_colorbar(event: Any) -> None:
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
     """Where the file's grid is, what this is, and what it was made from."""
     own = tag(image)
-    entries: dict[str, Any] = {
-        key: own[key] for key in ("affine", "orientation", "shape") if key in own
-    }
+    kept = ("affine", "orientation", "shape", "forms")
+    entries = {key: own[key] for key in kept if key in own}
     return entries | {
         "role": role,
         "case": result.case,

@@ -1,0 +1,197 @@
+"""Files of a prediction: labels in several formats, entropy, reliability, and what they were made from and by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_uda.core.errors import InputError, UnfitFormatError
+from napari_uda.core.files import atomic_file, shown, volume_suffix, write_together
+from napari_uda.data.provenance import Provenance
+from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
+from napari_uda.data.volume import Source, write_volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_uda.data.dicom_source import DicomSource
+    from napari_uda.data.patients import Case
+    from napari_uda.data.volume import Volume
+    from napari_uda.inference.predict import Prediction
+
+ResultFormat = Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"]
+"""What the labels are written as; entropy and reliability are NIfTI always."""
+EntropyType = Literal["uint8", "float32"]
+Writer = Callable[[Path], object]
+
+LABEL_ENDINGS: dict[ResultFormat, str] = {
+    "nifti": "_labels.nii.gz",
+    "seg-nrrd": f"_labels{SEG_NRRD}",
+    "dicom-seg": "_labels.dcm",
+    "rtstruct": "_rtstruct.dcm",
+}
+"""What follows the case in the name of the labels."""
+_OF_DICOM = {"dicom-seg": "a DICOM segmentation", "rtstruct": "a DICOM structure set"}
+
+ENTROPY_SLOPE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
+"""What the bytes of an entropy map are multiplied by: 1/255 as a float32, rounded so that 255 is not above 1."""
+
+
+def write_prediction(
+    prediction: Prediction,
+    out: Path,
+    *,
+    format: ResultFormat = "nifti",
+    entropy: bool = True,
+    entropy_dtype: EntropyType = "uint8",
+) -> list[Path]:
+    """Write a prediction, all files or none; see `Prediction.save`.
+
+    Without `entropy`, an entropy map of an earlier prediction of the case is removed: it would be read as
+    that of the new labels.
+
+    Raises:
+        InputError: if the folder cannot be written, or the image does not allow the format.
+    """
+    case, grid = prediction.case, prediction.volume
+    about = _provenance(prediction)
+    files: dict[str, Writer] = {
+        case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
+    }
+    if format == "nifti":
+        files[f"{case}.json"] = partial(_write_sidecar, about=about, image=_image(grid, out))
+    if entropy:
+        files[f"{case}_entropy.nii.gz"] = partial(
+            _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
+        )
+    reliability = grid.with_array(prediction.reliability)
+    # it comes last: where it is, the others are
+    files[f"{case}_reliability.nii.gz"] = partial(write_volume, volume=reliability)
+    written = write_together(out, f"the maps of {case}", files)
+    if not entropy:
+        (out / f"{case}_entropy.nii.gz").unlink(missing_ok=True)
+    return sorted(written, key=lambda file: file.suffix == ".json")
+
+
+def check_format(format: ResultFormat, cases: Iterable[Case]) -> None:
+    """Refuse a format that needs a DICOM series where the image is none, before any work.
+
+    Args:
+        format: of the labels.
+        cases: what is to be segmented; one that cannot be read at all is left to its reader.
+
+    Raises:
+        UnfitFormatError: naming the first image that does not allow the format.
+    """
+    if format not in _OF_DICOM:
+        return
+    for case in cases:
+        if volume_suffix(case.image):
+            raise _needs_dicom(format, shown(case.image))
+        try:
+            _open_source(format, Source(case.image, case.series, is_dicom=True))
+        except UnfitFormatError:
+            raise
+        except InputError:
+            continue
+
+
+def _needs_dicom(format: ResultFormat, name: str) -> UnfitFormatError:
+    return UnfitFormatError(
+        f"{name}: is no DICOM series, and {_OF_DICOM[format]} refers to one; take --format nifti or seg-nrrd, or give "
+        "the DICOM folder that it was made from"
+    )
+
+
+def _open_source(format: ResultFormat, source: Source) -> DicomSource:
+    from napari_uda.data.dicom_seg_writer import check_one_file
+    from napari_uda.data.dicom_source import DicomSource
+
+    found = DicomSource.open(source)
+    if format == "dicom-seg":
+        check_one_file(found)
+    return found
+
+
+def _labels_writer(format: ResultFormat, prediction: Prediction, about: Provenance) -> Writer:
+    """What writes the labels to a path."""
+    labels, grid = prediction.labels, prediction.volume
+    if format == "nifti":
+        return partial(write_volume, volume=grid.with_array(labels))
+    if format == "seg-nrrd":
+        return partial(write_seg_nrrd, labels=labels, affine=grid.affine, about=about)
+    if grid.source is None or not grid.source.is_dicom:
+        raise _needs_dicom(format, grid.name or "the volume")
+    source = _open_source(format, grid.source)
+    if format == "dicom-seg":
+        from napari_uda.data.dicom_seg_writer import write_dicom_seg as write
+    else:
+        from napari_uda.data.rtstruct_writer import write_rtstruct as write
+    return partial(write, labels=labels, volume=grid, source=source, about=about)
+
+
+def _write_entropy(
+    path: Path, grid: Volume, entropy: NDArray[np.float32], dtype: EntropyType
+) -> None:
+    if dtype == "float32":
+        write_volume(path, grid.with_array(entropy))
+        return
+    steps = np.empty(entropy.shape, np.uint8)
+    for plane, found in zip(entropy, steps, strict=True):  # a volume may fill half of the memory
+        found[...] = np.rint(np.clip(plane, 0, 1) * 255)
+    write_volume(path, grid.with_array(steps), slope=ENTROPY_SLOPE)
+
+
+def _provenance(prediction: Prediction) -> Provenance:
+    return Provenance.of(
+        prediction.case,
+        prediction.names,
+        prediction.run,
+        prediction.weights_sha256,
+        prediction.adapted_by,
+    )
+
+
+def _write_sidecar(path: Path, about: Provenance, image: dict[str, Any]) -> None:
+    """What the maps were made from and by; nothing of it stands in their headers."""
+    model = {"name": about.model, "weights_sha256": about.weights_sha256 or None}
+    content = {
+        "case": about.case,
+        "program": about.program,
+        "model": model | ({"adapted_by": about.adapted_by} if about.adapted_by else {}),
+        "image": image,
+        "structures": [asdict(structure) for structure in about.structures],
+    }
+    with atomic_file(path) as stream:
+        stream.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _image(volume: Volume, out: Path) -> dict[str, Any]:
+    """The image: its voxels, and where it lies as seen from the result."""
+    source, here = (
+        volume.source,
+        os.path.realpath(out),
+    )  # ".." leads out of the folder behind a link
+    image: dict[str, Any] = {
+        "path": Path(os.path.relpath(source.path, here)).as_posix() if source else None,
+        "voxels_sha256": voxels_sha256(volume.array),
+        "voxels": volume.array.dtype.name,
+        "shape_zyx": list(volume.array.shape),
+    }
+    return image | ({"series": source.series} if source and source.series else {})
+
+
+def voxels_sha256(array: NDArray[Any]) -> str:
+    """Checksum of voxels `(Z, Y, X)` in this order (x fastest) and their own type, little-endian."""
+    digest = hashlib.sha256()
+    for plane in array:
+        digest.update(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()
