@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
+    NIBABEL_SUFFIXES,
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     begins_as_dicom,
@@ -159,7 +160,7 @@ class Volume:
 def read_volume(
     path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
 ) -> Volume:
-    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
+    """Read a volume: `.nii`, `.nii.gz`, `.nii.zst`, `.mgz`, `.hdr` with `.img`, `.nrrd`, `.mha`, `.mhd` or DICOM.
 
     DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
 
@@ -177,6 +178,8 @@ def read_volume(
             in space; one sentence with the file, the value and the remedy.
     """
     path = Path(path)
+    if path.suffix.lower() == ".img":
+        path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
     name = shown(path)
     try:
         if path.is_dir() or _is_dicom_file(path):
@@ -228,8 +231,12 @@ def _read_file(path: Path, name: str, placement: Placement) -> tuple[np.ndarray,
     if not path.is_file():
         raise InputError(f"{name}: is neither a file nor a folder; give a volume file")
     suffix = volume_suffix(path)
-    if suffix in NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES or suffix == ".nii.zst":
         return read_nifti(path, placement)
+    if suffix in NIBABEL_SUFFIXES:
+        from napari_uda.data.nibabel_files import read_nibabel
+
+        return read_nibabel(path, placement)
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
