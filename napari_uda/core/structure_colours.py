@@ -36,8 +36,13 @@ RELIABLE_COLOUR, UNRELIABLE_COLOUR = "#0072B2", "#E69F00"
 """Reliable and unreliable voxels; blue and orange stay apart under every colour blindness."""
 
 
+def plain_name(name: str) -> str:
+    """A structure's name without what programs write differently: "Left Kidney" as "left_kidney"."""
+    return "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+
+
 def structure_colour(name: str, value: int) -> str:
     """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
-    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    key = plain_name(name)
     known = _STRUCTURES.get(_ALIASES.get(key, key))
     return known or PALETTE[(value - 1) % len(PALETTE)]

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _MOST_NAMED = 3
 
 
-def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affine]:
+def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affine, str]:
     """Read the one volume of a DICOM folder or file, or the one that is asked for.
 
     Every slice is placed by its own position and scaled by its own slope and intercept, and must have
@@ -45,7 +45,7 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
 
     Returns:
         Voxels (Z, Y, X), whole numbers, or float32 when scaling makes fractions; affine (4, 4) to RAS+
-        millimetres.
+        millimetres; UID of the frame of reference, or "".
 
     Raises:
         InputError: no volume or several, missing or doubled slices, unreadable or colour images.
@@ -77,7 +77,7 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
     if others:
         kinds = ", ".join(sorted({header.no_image for header in others}))
         logger.info("%s: %s is passed over: %s", name, _listed([o.file for o in others]), kinds)
-    return read_stack(stack, name)
+    return (*read_stack(stack, name), stack.frames[0].header.frame_of_reference)
 
 
 def dicom_volumes(folder: Path) -> list[Stack]:
@@ -97,7 +97,7 @@ def read_stack(stack: Stack, name: str) -> tuple[NDArray[np.generic], Affine]:
         name: what it is called in messages.
 
     Returns:
-        As `read_dicom`.
+        Voxels and affine as `read_dicom`.
 
     Raises:
         InputError: slices are missing, share a position, do not lie in line or cannot be decoded.
@@ -131,7 +131,7 @@ def read_dicom_files(
         name: what the volume is called in messages.
 
     Returns:
-        As `read_dicom`, and the places of the slices among `files`.
+        Voxels and affine as `read_dicom`, and the places of the slices among `files`.
 
     Raises:
         InputError: missing or doubled slices, unreadable or colour images, or slices that differ in size,
