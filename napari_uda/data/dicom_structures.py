@@ -18,6 +18,8 @@ from napari_uda.data.dicom_headers import (
 )
 from napari_uda.data.segments import Segment
 
+_START_BYTES = 4096
+"""Where every DICOM file has said what it is."""
 _RTSTRUCT_SERIES = (
     "ReferencedFrameOfReferenceSequence",
     "RTReferencedStudySequence",
@@ -26,11 +28,15 @@ _RTSTRUCT_SERIES = (
 
 
 def dicom_kind(file: Path) -> Literal["", "dicom-seg", "rtstruct"]:
-    """Whether a DICOM file is a segmentation.
+    """Whether a file is a DICOM segmentation.
 
     Raises:
         OSError: it cannot be read.
     """
+    with file.open("rb") as stream:
+        start = stream.read(_START_BYTES)
+    if not any(uid.encode() in start for uid in (RTSTRUCT_CLASS, *SEG_CLASSES)):
+        return ""  # at once, for there may be a thousand slices
     found = sop_class(file)
     if found == RTSTRUCT_CLASS:
         return "rtstruct"

@@ -61,12 +61,16 @@ def descriptions_beside(label: Path) -> list[Segment]:
     Raises:
         InputError: two files that describe labels differently.
     """
-    case = case_name(label)
-    own = [label.with_name(case + suffix) for suffix in _SUFFIXES]
-    for file in own:
+    return own_description(label) or descriptions_in(label.parent)
+
+
+def own_description(label: Path) -> list[Segment]:
+    """The labels that the file with the label map's own name describes, [] without one."""
+    for suffix in _SUFFIXES:
+        file = label.with_name(case_name(label) + suffix)
         if file.is_file() and (found := read_descriptions(file)):
             return found
-    return descriptions_in(label.parent)
+    return []
 
 
 def descriptions_in(folder: Path) -> list[Segment]:

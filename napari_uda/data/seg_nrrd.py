@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_uda.data.volume import Volume
 from napari_uda.data.whole_voxels import Canvas, place_of
 
 _MOST_BYTES = 2**23
+_MOST_LAYERS = 1000
 _KEY = re.compile(r"Segment(?P<index>\d{1,5})_(?P<key>Name|Color|LabelValue|Layer|ID)")
 
 
@@ -85,6 +87,15 @@ def segments_of(file: Path, layers: int = 1) -> list[tuple[int, Segment]]:
                 (layer, Segment(value, fields.get("Name", ""), _colour(fields.get("Color"))))
             )
     return found
+
+
+def declared_segments(file: Path) -> list[Segment]:
+    """The segments by which values tell them apart in a label map, as `read_seg_nrrd` gives them."""
+    found = [segment for _, segment in segments_of(file, _MOST_LAYERS)]
+    values = {segment.value for segment in found}
+    if len(values) == len(found):
+        return found
+    return [replace(segment, value=number) for number, segment in enumerate(found, start=1)]
 
 
 def _fields(file: Path) -> dict[int, dict[str, str]]:

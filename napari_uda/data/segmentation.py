@@ -25,10 +25,15 @@ from napari_uda.core.files import (
     volume_suffix,
 )
 from napari_uda.core.structure_colours import plain_name
-from napari_uda.data.label_descriptions import descriptions_beside
+from napari_uda.data import volume as volumes
+from napari_uda.data.label_descriptions import (
+    descriptions_beside,
+    descriptions_in,
+    own_description,
+)
 from napari_uda.data.labels import LARGEST, small_labels
 from napari_uda.data.segments import Segment, small_values
-from napari_uda.data.volume import Placement, Volume, read_volume
+from napari_uda.data.volume import Placement, Volume
 
 __all__ = ["Segmentation", "read_segmentation", "structures_in", "found_structures", "kind_of"]
 
@@ -98,7 +103,7 @@ def _read(
         kind = kind_of(file)
         if kind:
             return _read_segments(file, kind, grid, names)
-        volume = read_volume(file, placement=placement)
+        volume = volumes.read_volume(file, placement=placement)
         if not names and volume.array.max(initial=0) > LARGEST:
             present = set(np.unique(volume.array).tolist())
             named = {segment.name: segment.value for segment in descriptions_beside(file)}
@@ -144,6 +149,18 @@ def _named(file: Path, labels: Volume, names: dict[str, int]) -> Segmentation:
     )
 
 
+def needs_image(path: Path) -> bool:
+    """Whether a segmentation may store less than the grid of its image.
+
+    Raises:
+        InputError: a folder with several segmentations.
+    """
+    try:
+        return bool(kind_of(_segmentation_in(path)))
+    except OSError:
+        return False  # which is told when it is read
+
+
 def structures_in(path: Path) -> list[Segment]:
     """The structures that a file names, or a description beside it; no voxels are read, [] for none.
 
@@ -152,16 +169,22 @@ def structures_in(path: Path) -> list[Segment]:
         OSError: it cannot be read.
     """
     file = _segmentation_in(path)
+    own = _own_structures(file)
+    return descriptions_beside(file) if own is None else own
+
+
+def _own_structures(file: Path) -> list[Segment] | None:
+    """The segments of a file, None for a label map, which has none."""
     kind = kind_of(file)
     if kind == "seg-nrrd":
-        from napari_uda.data.seg_nrrd import segments_of
+        from napari_uda.data.seg_nrrd import declared_segments
 
-        return [segment for _, segment in segments_of(file, 1000)]
+        return declared_segments(file)
     if kind:
         from napari_uda.data.dicom_structures import declared_structures
 
         return declared_structures(file, kind)
-    return descriptions_beside(file)
+    return None
 
 
 def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]:
@@ -179,9 +202,17 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
     """
     names: dict[str, str] = {}
     values: dict[str, set[int]] = {}
+    described: dict[Path, list[Segment]] = {}  # of a folder, which is looked through once
     for path in paths:
         try:
-            structures = structures_in(path)
+            file = _segmentation_in(path)
+            structures = _own_structures(file)
+            if structures is None:
+                structures = own_description(file)
+            if not structures and volume_suffix(file):
+                if file.parent not in described:
+                    described[file.parent] = descriptions_in(file.parent)
+                structures = described[file.parent]
         except OSError as error:
             raise InputError(
                 f"{shown(path)}: cannot be read ({reason(error)}); check the path"
@@ -192,6 +223,8 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
                 values.setdefault(plain_name(segment.name), set()).add(segment.value)
     own = {names[key]: next(iter(numbers)) for key, numbers in values.items()}
     if all(len(numbers) == 1 for numbers in values.values()) and len(set(own.values())) == len(own):
+        if len(own) > LARGEST:  # a table of all that there is
+            own = {name: value for name, value in own.items() if value <= LARGEST}
         return own
     if not renumber:
         some = next(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import nibabel as nib
@@ -86,6 +86,40 @@ def _other_voxels(affine: Affine, grid: Affine, name: str, image: str) -> str:
     return (
         f"{name} does not lie on the voxels of {image}: {detail}; give the image that it was drawn on, or "
         "resample it onto this one"
+    )
+
+
+def on_common_grid(
+    first: Volume, second: Volume, warn: Callable[[str], object]
+) -> tuple[Volume, Volume]:
+    """Two label maps on the smallest grid that holds both, background around them.
+
+    Args:
+        first: its axes are those of the grid.
+        second: with the same voxels, wherever it begins and ends.
+        warn: is told when the two are apart by more than rounding.
+
+    Raises:
+        InputError: other voxels, as `place_of`.
+    """
+    place = place_of(second.affine, second.array.shape, first, second.name, warn)
+    ordered = place.order.apply(second.array)
+    low = np.minimum(0, place.start)
+    high = np.maximum(first.array.shape, np.add(place.start, ordered.shape))
+    affine = np.array(first.affine)
+    affine[:3, 3] += affine[:3, :3] @ low[::-1]
+
+    def padded(array: NDArray[np.generic], start: NDArray[np.int_]) -> NDArray[np.generic]:
+        whole = np.zeros(high - low, array.dtype)
+        z, y, x = (
+            slice(int(at), int(at) + side) for at, side in zip(start, array.shape, strict=True)
+        )
+        whole[z, y, x] = array
+        return whole
+
+    return (
+        replace(first, array=padded(first.array, -low), affine=affine),
+        replace(second, array=padded(ordered, np.subtract(place.start, low)), affine=affine),
     )
 
 
