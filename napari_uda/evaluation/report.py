@@ -19,7 +19,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.patients import dicom_segmentations, find_labels
+from napari_uda.data.patients import dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -157,7 +157,8 @@ def evaluate_folders(
     may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
     same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
-    References and predictions may be segmentations of any kind, see `read_segmentation`.
+    References and predictions may be segmentations of any kind, see `read_segmentation`; LABELS may also be a
+    tree of DICOM whose segmentations refer to the images beside them.
 
     Args:
         predictions: folder of predicted labels.
@@ -196,7 +197,10 @@ class _Named:
 
 
 def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
-    stored = stored_values(labels.resolve().parent / "dataset.json")
+    folders = labels.resolve().parent, labels  # patients lie beside it
+    stored = next(
+        (found for folder in folders if (found := stored_values(folder / "dataset.json"))), {}
+    )
     if stored:
         return _Named(stored, found=False)
     from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
@@ -247,9 +251,13 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _references(folder: Path) -> dict[str, Path]:
-    """Label maps by case: files, and those in folders of patients."""
+    """Label maps by case: files, and those in folders of patients, also beside their images."""
     _check_folder(folder)
-    return {case: path for case, path in find_labels(folder) if not path.is_dir()}
+    files = {case: path for case, path in find_labels(folder) if not path.is_dir()}
+    if files:
+        return files
+    found = find_patients(folder, shorten=True)
+    return {case.name: case.label for case in found.cases if case.label is not None}
 
 
 def _check_folder(folder: Path) -> None:

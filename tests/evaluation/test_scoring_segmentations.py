@@ -120,3 +120,18 @@ def test_label_values_above_255(tmp_path: Path, image: Volume) -> None:
     for prediction in (large, small, image.with_array(large), predictions / "a.nii.gz"):
         scores = evaluate(prediction, image.with_array(large), names=by_value)
         assert dice(scores.rows) == {"LV": 1.0, "MYO": 1.0}
+
+
+def test_a_tree_of_dicom_with_segmentations(tmp_path: Path, image: Volume) -> None:
+    predictions, tree = tmp_path / "predictions", tmp_path / "hospital"
+    for number in (1, 2, 3):
+        uid, patient = f"1.2.3.{number}", tree / f"p{number}"
+        write_image(patient / "CT", SeriesInstanceUID=uid, SOPInstanceUID=uid)
+        write_volume(predictions / f"p{number}_labels.nii.gz", image.with_array(LABELS))
+    write_seg(tree / "p1" / "SEG" / "1", tree / "p1" / "CT", LABELS, {1: "Liver", 2: "Spleen"})
+    write_seg(tree / "p2" / "CT" / "9.dcm", tree / "p2" / "CT", SWAPPED, {1: "Spleen", 2: "Liver"})
+    (tree / "dataset.json").write_text(json.dumps({"labels": {"liver": 1, "spleen": 2}}))
+    rows = evaluate_folders(predictions, tree).rows
+    assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
+        (case, name, 1.0) for case in ("p1", "p2") for name in ("liver", "spleen")
+    ]
