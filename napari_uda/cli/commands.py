@@ -201,7 +201,7 @@ def tags(
 
     facts = Run.open(run).facts
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"
-    opened = DataFolder.open(folder, placement=placement)
+    opened = DataFolder.open(folder, placement=placement).named(facts.labels)
     make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)
     print(out)
 

@@ -15,8 +15,12 @@ from typing import BinaryIO
 from napari_uda.core.errors import InputError, reason
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+NIBABEL_SUFFIXES = (".nii.zst", ".mgz", ".mgh", ".hdr")
+"""Files that are read, and not written: a `.hdr` stands for itself and its `.img`."""
+SEG_NRRD_SUFFIX = ".seg.nrrd"
+"""Segmentations of 3D Slicer."""
+ITK_SUFFIXES = (SEG_NRRD_SUFFIX, ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + NIBABEL_SUFFIXES + ITK_SUFFIXES
 NNUNET_IMAGES = ("imagesTr", "imagesTs", "imagesVal")
 FIRST_CHANNEL = "_0000"
 """What nnU-Net appends to the name of a case in the name of its first image."""

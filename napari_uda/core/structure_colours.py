@@ -36,9 +36,14 @@ RELIABLE_COLOUR, UNRELIABLE_COLOUR = "#0072B2", "#E69F00"
 """Reliable and unreliable voxels; blue and orange stay apart under every colour blindness."""
 
 
+def plain_name(name: str) -> str:
+    """A structure's name without what programs write differently: "Left Kidney" as "left_kidney"."""
+    return "_".join(name.lower().replace("-", " ").replace("_", " ").split())
+
+
 def known_structure(name: str) -> str:
     """The key of a structure under which others may know it, too: aliases are resolved."""
-    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    key = plain_name(name)
     return _ALIASES.get(key, key)
 
 

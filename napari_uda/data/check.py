@@ -141,7 +141,9 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path, series=series, placement=placement)
+        folder = DataFolder.open(path, series=series, placement=placement, labels=names)
+        if labelled:
+            folder = folder.named()
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
     checked: list[_Checked] = []
@@ -170,7 +172,8 @@ def check_folder(
         shown(path),
         checked,
         label_count=label_count,
-        names=names or folder.labels,
+        names=folder.labels,
+        found_names=folder.found_labels,
         modality=folder.modality,
         problems=problems,
     )
@@ -220,7 +223,7 @@ def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
         file = f"labels/{shown(case.label)}"
         try:
             with _heard(file, problems):
-                labels = case.read_labels()
+                labels = case.read_labels(image)
         except InputError as error:
             problems.append(Problem(file, str(error), fatal=True))
     checked = _check_volumes(case.name, image, labels, most)
@@ -302,10 +305,12 @@ def _report(
     names: Mapping[str, int],
     modality: str,
     problems: list[Problem],
+    found_names: Mapping[str, int] | None = None,
 ) -> DomainReport:
     cases = tuple(one.case for one in checked if one.case is not None)
     named = {value: title for title, value in names.items() if value}
-    structures = _structures(cases, named)
+    found = {value: title for title, value in (found_names or {}).items()}
+    structures = _structures(cases, named, found)
     for one in checked:
         problems += one.problems
     problems += _label_problems(cases, structures, bool(named))
@@ -326,15 +331,20 @@ def _report(
     )
 
 
-def _structures(cases: Sequence[CaseReport], named: Mapping[int, str]) -> tuple[Structure, ...]:
-    """Every named structure and every value found, by value; () when no labels were read."""
+def _structures(
+    cases: Sequence[CaseReport], named: Mapping[int, str], found: Mapping[int, str]
+) -> tuple[Structure, ...]:
+    """Every named structure and every value found, by value; () when no labels were read.
+
+    Names that were found in label files count for the values that occur.
+    """
     read = [case.voxels for case in cases if case.voxels is not None]
     if not read:
         return ()
     values = sorted({value for voxels in read for value in voxels if value} | set(named))
     return tuple(
         Structure(
-            name=named.get(value, "" if named else f"label_{value}"),
+            name=named.get(value, "" if named else found.get(value, f"label_{value}")),
             value=value,
             voxels=sum(voxels.get(value, 0) for voxels in read),
             cases=sum(value in voxels for voxels in read),

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _MOST_NAMED = 3
 
 
-def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affine]:
+def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affine, str]:
     """Read the one volume of a DICOM folder or file, or the one that is asked for.
 
     Every slice is placed by its own position and scaled by its own slope and intercept, and must have
@@ -45,13 +45,14 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
 
     Returns:
         Voxels (Z, Y, X), whole numbers, or float32 when scaling makes fractions; affine (4, 4) to RAS+
-        millimetres.
+        millimetres; UID of the frame of reference, or "".
 
     Raises:
         InputError: no volume or several, missing or doubled slices, unreadable or colour images.
         OSError: the folder cannot be read.
     """
-    return read_stack(find_stack(path, series), shown(path))
+    stack = find_stack(path, series)
+    return (*read_stack(stack, shown(path)), stack.frames[0].header.frame_of_reference)
 
 
 def find_stack(path: Path, series: str = "") -> Stack:
@@ -102,7 +103,7 @@ def read_stack(stack: Stack, name: str) -> tuple[NDArray[np.generic], Affine]:
         name: what it is called in messages.
 
     Returns:
-        As `read_dicom`.
+        Voxels and affine as `read_dicom`.
 
     Raises:
         InputError: slices are missing, share a position, do not lie in line or cannot be decoded.
@@ -136,7 +137,7 @@ def read_dicom_files(
         name: what the volume is called in messages.
 
     Returns:
-        As `read_dicom`, and the places of the slices among `files`.
+        Voxels and affine as `read_dicom`, and the places of the slices among `files`.
 
     Raises:
         InputError: missing or doubled slices, unreadable or colour images, or slices that differ in size,

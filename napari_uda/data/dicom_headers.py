@@ -26,11 +26,14 @@ DICOM_ERRORS = (
 
 _SWITCHES = threading.RLock()
 _DIRECTORY = "1.2.840.10008.1.3.10"
+SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes of DICOM SEG: one bit or fraction per segment, and label maps."""
+RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 _NO_IMAGES = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation (DICOM SEG)",
-    "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation (DICOM SEG, label map)",
+    SEG_CLASSES[0]: "a segmentation (DICOM SEG)",
+    SEG_CLASSES[1]: "a segmentation (DICOM SEG, label map)",
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
-    "1.2.840.10008.5.1.4.1.1.481.3": "radiotherapy structures (RTSTRUCT)",
+    RTSTRUCT_CLASS: "radiotherapy structures (RTSTRUCT)",
 }
 _DEPTHS = {8, 16, 32}
 _FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
@@ -180,6 +183,8 @@ class Header:
     transfer_syntax: str
     instance: str
     """SOP Instance UID."""
+    frame_of_reference: str
+    """UID of the coordinates that positions are given in, or ""."""
     no_image: str = ""
     """What it is, where it is no image at all."""
     problem: str = ""
@@ -251,21 +256,22 @@ def _header(file: Path, dataset: Any, sop_class: str) -> Header:
     values: dict[str, Any] = {
         "file": file,
         "series": str(dataset.get("SeriesInstanceUID") or ""),
-        "number": _text(dataset.get("SeriesNumber")),
-        "description": _text(dataset.get("SeriesDescription") or dataset.get("ProtocolName")),
-        "modality": _text(dataset.get("Modality")),
+        "number": one_line(dataset.get("SeriesNumber")),
+        "description": one_line(dataset.get("SeriesDescription") or dataset.get("ProtocolName")),
+        "modality": one_line(dataset.get("Modality")),
         "date": f"{date[:4]}-{date[4:6]}-{date[6:8]}" if date[:8].isdecimal() else "",
         "shape": (rows, columns),
         "bits": (0, 0, True) if floating else (allocated, int(dataset.get("BitsStored") or allocated), signed),
         "inverted": dataset.get("PhotometricInterpretation") == "MONOCHROME1",
         "transfer_syntax": str(transfer_syntax(dataset)),
         "instance": str(dataset.get("SOPInstanceUID") or ""),
+        "frame_of_reference": str(dataset.get("FrameOfReferenceUID") or ""),
     }  # fmt: skip
     no_image = _NO_IMAGES.get(sop_class, "")
     if not no_image and not (rows and columns):
         if "Image Storage" in UID(sop_class).name:
             raise ValueError("is an image without a size")  # cut off before it
-        no_image = f"no image ({_text(UID(sop_class).name) or 'of unknown kind'})"
+        no_image = f"no image ({one_line(UID(sop_class).name) or 'of unknown kind'})"
     if no_image:
         return Header(**values, no_image=no_image)
     problem = _unusable(dataset, floating)
@@ -273,8 +279,8 @@ def _header(file: Path, dataset: Any, sop_class: str) -> Header:
     if problem:
         return header
     try:
-        frames = _frames(header, dataset)
-    except _Unplaced as unplaced:
+        frames = frames_of(header, dataset)
+    except Unplaced as unplaced:
         return Header(**values, problem=str(unplaced))
     object.__setattr__(header, "frames", frames)  # each knows the other
     return header
@@ -283,7 +289,7 @@ def _header(file: Path, dataset: Any, sop_class: str) -> Header:
 def _unusable(dataset: Any, floating: bool) -> str:
     """Why the pixels are no grey values that a number can be computed from, or ""."""
     samples = int(dataset.get("SamplesPerPixel") or 1)
-    kind = _text(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
+    kind = one_line(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     if samples > 1 or not kind.startswith("MONOCHROME"):
         return f"is a colour image ({kind})"
     allocated = int(dataset.get("BitsAllocated") or 0)
@@ -297,18 +303,23 @@ def _unusable(dataset: Any, floating: bool) -> str:
     return ""
 
 
-class _Unplaced(Exception):
+class Unplaced(Exception):
     """An image without a place in space; the message is a verb phrase."""
 
 
-def _frames(header: Header, dataset: Any) -> tuple[Frame, ...]:
+def frames_of(header: Header, dataset: Any) -> tuple[Frame, ...]:
+    """The frames of a file.
+
+    Raises:
+        Unplaced: one of them has no place in space.
+    """
     count = int(dataset.get("NumberOfFrames") or 1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
     if count > 1 and not groups:
-        raise _Unplaced("holds many frames that carry no position each")
+        raise Unplaced("holds many frames that carry no position each")
     if groups and len(groups) != count:
-        raise _Unplaced(f"declares {count} frames and describes {len(groups)}")
+        raise Unplaced(f"declares {count} frames and describes {len(groups)}")
     return tuple(
         _frame(header, index, (group, shared), dataset)
         for index, group in enumerate(groups or [{}] * count)
@@ -319,20 +330,20 @@ def _frame(header: Header, index: int, groups: tuple[Any, Any], dataset: Any) ->
     def find(path: tuple[str, ...]) -> Any:
         """The value in the frame's groups, else in the shared ones, else beside them."""
         for start in groups:
-            value = _inside(start, path)
+            value = inside(start, path)
             if value not in (None, ""):
                 return value
         return dataset.get(path[-1])
 
     position = _numbers(find(("PlanePositionSequence", "ImagePositionPatient")), 3)
     if not position:
-        raise _Unplaced("carries no position (0020,0032)")
+        raise Unplaced("carries no position (0020,0032)")
     orientation = _numbers(find(("PlaneOrientationSequence", "ImageOrientationPatient")), 6)
     if not orientation:
-        raise _Unplaced("carries no orientation (0020,0037)")
+        raise Unplaced("carries no orientation (0020,0037)")
     spacing = _numbers(find(("PixelMeasuresSequence", "PixelSpacing")), 2)
     if not spacing:
-        raise _Unplaced("carries no pixel spacing (0028,0030)")
+        raise Unplaced("carries no pixel spacing (0028,0030)")
     thickness = _numbers(find(("PixelMeasuresSequence", "SliceThickness")), 1)
     between = _numbers(find(("PixelMeasuresSequence", "SpacingBetweenSlices")), 1)
     scaling = "PixelValueTransformationSequence"
@@ -365,11 +376,11 @@ def _frame(header: Header, index: int, groups: tuple[Any, Any], dataset: Any) ->
 
 def _grouped(groups: tuple[Any, Any], path: tuple[str, ...]) -> Any:
     return next(
-        (value for start in groups if (value := _inside(start, path)) not in (None, "")), None
+        (value for start in groups if (value := inside(start, path)) not in (None, "")), None
     )
 
 
-def _inside(start: Any, path: tuple[str, ...]) -> Any:
+def inside(start: Any, path: tuple[str, ...]) -> Any:
     """The value at the end of a path of sequences of one item, or None."""
     for name in path[:-1]:
         items = start.get(name)
@@ -405,7 +416,7 @@ def _marked(value: Any) -> Any:
         try:
             parts.append(f"{round(float(part), 3):g}")
         except (TypeError, ValueError):
-            parts.append(_text(part))
+            parts.append(one_line(part))
     if len(parts) == 1:
         try:
             return float(parts[0])
@@ -431,10 +442,26 @@ def _private_b_value(dataset: Any) -> float | None:
     return None
 
 
-def _text(value: Any) -> str:
-    """One line of printable text."""
+def one_line(value: Any) -> str:
+    """A value as one line of printable text."""
     text = "" if value is None else str(value)
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def sop_class(file: Path) -> str:
+    """What kind of object a DICOM file holds, as UID; "" where that cannot be read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with quiet_pydicom():
+            dataset = pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"]
+            )
+            return str(dataset.get("SOPClassUID") or "")
+    except DICOM_ERRORS:
+        return ""
 
 
 def peek(file: Path) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from pydicom.uid import UID, MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
-from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, quiet_pydicom
+from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, one_line, quiet_pydicom
 
 _WHOLE_TYPES = (np.int16, np.uint16, np.int32, np.int64)
 _MOST_WHOLE = 2.0**53  # up to here float64 counts in whole steps
@@ -92,7 +92,7 @@ def _stored(file: Path, frames: Sequence[Frame], name: str) -> Iterator[NDArray[
         syntax, shape = UID(frames[0].header.transfer_syntax), frames[0].header.shape
     if not syntax.is_transfer_syntax or syntax.is_private:
         raise InputError(
-            f"{name}: {shown(file)} is encoded in a way that is not known ({syntax}); export the series uncompressed"
+            f"{name}: {shown(file)} is encoded in a way that is not known ({one_line(syntax)}); export the series uncompressed"
         )
     try:
         with quiet_pydicom():

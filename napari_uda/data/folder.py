@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +27,7 @@ from napari_uda.core.files import (
     volume_suffix,
 )
 from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
+from napari_uda.data.segments import small_values
 
 __all__ = ["Case", "DataFolder", "find_cases", "find_volumes", "write_dataset_json"]
 
@@ -35,6 +36,7 @@ Item = TypeVar("Item", Case, Path)
 if TYPE_CHECKING:
     from napari_uda.data.nifti import Placement
 
+_LARGEST_STORED = 2**32 - 1
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -46,12 +48,23 @@ class DataFolder:
     cases: tuple[Case, ...]
     """Ordered by name."""
     labels: dict[str, int]
-    """Structure name to label value 1 to 255, in order of value, without background; {} when unknown."""
+    """Structure name to label value 1 to 255, in order of value, without background; {} when unknown.
+
+    Values above 255 in the files have become small ones: `small_values`.
+    """
     modality: str
     """As `dataset.json` says it ("CT", "MR", ...), or ""."""
 
     passed_over: tuple[str, ...] = ()
     """What lies there and cannot be used, each with why."""
+    found_labels: dict[str, int] = field(default_factory=dict)
+    """As `labels`, for a folder that does not name them but whose label files do; see `named`."""
+
+    @property
+    def stored_labels(self) -> dict[str, int]:
+        """As `labels`, with the values that the files hold."""
+        stored = self.cases[0].stored if self.cases else ()
+        return dict(sorted(stored, key=lambda item: item[1]))
 
     @property
     def label_folder(self) -> Path:
@@ -63,9 +76,38 @@ class DataFolder:
         """What was passed over, or ""."""
         return passed_over_text(self.passed_over)
 
+    def named(self, names: Mapping[str, int] | None = None) -> DataFolder:
+        """The same folder, read by names where `dataset.json` gives none.
+
+        Args:
+            names: structure name to label value; empty takes what the label files name, of which the headers
+                are read.
+
+        Raises:
+            InputError: files that cannot be read, or descriptions of labels that differ.
+        """
+        if self.labels:
+            return self
+        stored = dict(names or {})
+        if not stored:
+            from napari_uda.data.segmentation import found_structures  # readers are slow to import
+
+            files = [case.label for case in self.cases if case.label is not None]
+            stored = found_structures(files, renumber=True)
+        return replace(
+            self,
+            cases=tuple(replace(case, stored=tuple(stored.items())) for case in self.cases),
+            found_labels=small_values(stored),
+        )
+
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        series: str = "",
+        placement: Placement = "auto",
+        labels: Mapping[str, int] | None = None,
     ) -> DataFolder:
         """List a data folder of any layout.
 
@@ -76,6 +118,7 @@ class DataFolder:
             path: the folder.
             series: takes those DICOM volumes only that it fits; "" takes all.
             placement: which of sform and qform the cases trust where a NIfTI file has both.
+            labels: structure name to value in the files, instead of those of `dataset.json`.
 
         Raises:
             InputError: no such folder, no images, several channels, two images of one case, labels
@@ -83,11 +126,11 @@ class DataFolder:
         """
         folder = Path(path)
         try:
-            images, labels, nnunet = _subfolders(folder)
+            images, references_in, nnunet = _subfolders(folder)
             found = find_patients(images, series)
             references: dict[str, Path] = {}
-            if labels != images and labels.exists():
-                references = _by_case(find_labels(labels), labels)
+            if references_in != images and references_in.exists():
+                references = _by_case(find_labels(references_in), references_in)
         except OSError as error:
             raise InputError(
                 f"{shown(folder)}: cannot be read ({reason(error)}); check the folder"
@@ -105,14 +148,21 @@ class DataFolder:
                 f"{shown(folder)}: {images.name} holds no volume; put files named <case>"
                 f"{'_0000' if nnunet else ''}.nii.gz there (known types: {', '.join(VOLUME_SUFFIXES)})"
             )
-        if labels != images:
-            _check_paired(named.keys(), references.keys(), images, labels)
+        if references_in != images:
+            _check_paired(named.keys(), references.keys(), images, references_in)
+        values, modality = _read_dataset_json(folder / "dataset.json")
+        stored = {name: value for name, value in (labels or values).items() if value}
         cases = tuple(
-            replace(case, name=name, label=references.get(name, case.label), placement=placement)
+            replace(
+                case,
+                name=name,
+                label=references.get(name, case.label),
+                placement=placement,
+                stored=tuple(stored.items()),
+            )
             for name, case in sorted(named.items())
         )
-        values, modality = _read_dataset_json(folder / "dataset.json")
-        return cls(folder, cases, values, modality, found.passed_over)
+        return cls(folder, cases, small_values(stored), modality, found.passed_over)
 
 
 def find_cases(
@@ -337,9 +387,9 @@ def _check_label(name: str, value: object) -> None:
         raise InputError(
             f"dataset.json: label {name!r} is the region {value}, and regions cannot be used; give each label one value"
         )
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_STORED:
         raise InputError(
-            f"dataset.json: label {name!r} has the value {value!r}; use a whole number from 0 to 255"
+            f"dataset.json: label {name!r} has the value {value!r}; use a whole number from 0 to {_LARGEST_STORED}"
         )
     if not name.strip():
         raise InputError(f"dataset.json: the label with value {value} has no name; give it one")
@@ -381,6 +431,7 @@ def write_dataset_json(
     Raises:
         InputError: a value or name that could not be read back, or a folder that cannot be written.
     """
-    content = {"labels": {"background": 0, **_labels(dict(labels))}, "modality": modality}
+    checked = _labels(dict(labels))
+    content = {"labels": {"background": 0, **checked}, "modality": modality}
     with atomic_file(Path(folder) / "dataset.json") as stream:
         stream.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -27,6 +27,12 @@ _ITEM_BYTES = {
     sitk.sitkUInt32: 4, sitk.sitkInt32: 4, sitk.sitkUInt64: 8, sitk.sitkInt64: 8,
     sitk.sitkFloat32: 4, sitk.sitkFloat64: 8,
 }  # fmt: skip
+_OF_VECTORS = {
+    sitk.sitkVectorUInt8: sitk.sitkUInt8, sitk.sitkVectorInt8: sitk.sitkInt8,
+    sitk.sitkVectorUInt16: sitk.sitkUInt16, sitk.sitkVectorInt16: sitk.sitkInt16,
+    sitk.sitkVectorUInt32: sitk.sitkUInt32, sitk.sitkVectorInt32: sitk.sitkInt32,
+}  # fmt: skip
+_MOST_LAYERS = 1000
 
 
 def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
@@ -41,6 +47,31 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
     Raises:
         InputError: damaged, not a grey-value volume, too large, or without a place in space.
     """
+    image, affine = _read(path, most_components=1)
+    return _voxels(image), affine
+
+
+def read_itk_layers(path: Path) -> tuple[NDArray[np.generic], Affine]:
+    """Read a file that may hold several values per voxel, each of them as a layer.
+
+    Args:
+        path: as for `read_itk_image`.
+
+    Returns:
+        Layers (N, Z, Y, X); affine (4, 4) to RAS+ millimetres.
+
+    Raises:
+        InputError: as `read_itk_image`.
+    """
+    image, affine = _read(path, most_components=_MOST_LAYERS)
+    array: NDArray[np.generic] = sitk.GetArrayFromImage(image)
+    layers = image.GetNumberOfComponentsPerPixel()
+    if layers == 1:
+        return array.reshape(1, *array.shape[-3:]), affine
+    return np.moveaxis(array.reshape(*array.shape[-4:]), -1, 0), affine
+
+
+def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
     name = shown(path)
     if path.name.lower().endswith((".mha", ".mhd")):
         _check_meta_header(path, name)
@@ -50,12 +81,12 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
         name, "is damaged, truncated or not of the type its name says; export it again"
     ):
         reader.ReadImageInformation()
-        _check_information(reader, reader.GetSize(), name)
+        _check_information(reader, reader.GetSize(), name, most_components)
         image = reader.Execute()
     unit, field = unit_of_header(path, name)
     affine = in_millimetres(_ras_affine(image), unit, name, field)
     check_affine(affine, name)
-    return _voxels(image), affine
+    return image, affine
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
@@ -126,20 +157,22 @@ def _check_meta_header(path: Path, name: str) -> None:
     )
 
 
-def _check_information(reader: sitk.ImageFileReader, sizes: tuple[int, ...], name: str) -> None:
+def _check_information(
+    reader: sitk.ImageFileReader, sizes: tuple[int, ...], name: str, most_components: int = 1
+) -> None:
     """Validate what the header declares before any voxel is read."""
     components = reader.GetNumberOfComponents()
-    if components > 1:
+    if components > most_components:
         raise InputError(
             f"{name}: has {components} values per voxel (colour or vectors); save one grey value per voxel"
         )
-    pixel_type = reader.GetPixelID()
+    pixel_type = _OF_VECTORS.get(reader.GetPixelID(), reader.GetPixelID())
     if pixel_type not in _ITEM_BYTES:
         kind = sitk.GetPixelIDValueAsString(pixel_type)
         raise InputError(
             f"{name}: its voxel type is {kind}; save it as integer or float grey values"
         )
-    three_sides(sizes, _ITEM_BYTES[pixel_type], name)
+    three_sides(sizes, _ITEM_BYTES[pixel_type] * components, name)
 
 
 def _voxels(image: sitk.Image) -> NDArray[np.generic]:

@@ -99,7 +99,7 @@ class _Layout:
 def read_nifti(
     path: Path, placement: Placement = "auto"
 ) -> tuple[NDArray[np.generic], Affine, float, NiftiForms]:
-    """Read a `.nii` or `.nii.gz` file, NIfTI-1 or NIfTI-2, either byte order.
+    """Read a `.nii`, `.nii.gz` or `.nii.zst` file, NIfTI-1 or NIfTI-2, either byte order.
 
     Args:
         path: the file.
@@ -119,12 +119,15 @@ def read_nifti(
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            compressed = _check_compression(file.read(4), name)
+            compression = _check_compression(file.read(4), name)
             file.seek(0)
-            stream = _GzipStream(file) if compressed else file
-            return _read_stream(
-                stream, size * (_MAX_GZIP_RATIO if compressed else 1), name, placement
-            )
+            if compression == "zstd":
+                from napari_uda.data.zstd_stream import MAX_ZSTD_RATIO, ZstdStream
+
+                return _read_stream(ZstdStream(file), size * MAX_ZSTD_RATIO, name, placement)
+            if compression == "gzip":
+                return _read_stream(_GzipStream(file), size * _MAX_GZIP_RATIO, name, placement)
+            return _read_stream(file, size, name, placement)
     except zlib.error as error:
         raise InputError(
             f"{name}: its gzip data is damaged ({error}); copy the file again"
@@ -137,11 +140,17 @@ def read_nifti(
         ) from error
 
 
-def _check_compression(start: bytes, name: str) -> bool:
-    """Whether the file is compressed, by its first bytes, which must agree with its name."""
+def _check_compression(start: bytes, name: str) -> Literal["", "gzip", "zstd"]:
+    """How the file is compressed, by its first bytes, which must agree with its name."""
+    if name.lower().endswith(".zst") and start == b"\x28\xb5\x2f\xfd":
+        return "zstd"
     compressed = start[:2] == b"\x1f\x8b"
     if not start:
         raise InputError(f"{name}: is empty (0 bytes); copy the file again")
+    if name.lower().endswith(".zst"):
+        raise InputError(
+            f"{name}: is not zstd-compressed although its name ends in .zst; copy or export the file again"
+        )
     if compressed and not name.lower().endswith(".gz"):
         raise InputError(
             f"{name}: is gzip-compressed although its name says .nii; rename it to .nii.gz"
@@ -152,7 +161,7 @@ def _check_compression(start: bytes, name: str) -> bool:
             "rename it to .nii" if sizes & _HEADER_BYTES.keys() else "copy or export the file again"
         )
         raise InputError(f"{name}: is not gzip-compressed although its name ends in .gz; {remedy}")
-    return compressed
+    return "gzip" if compressed else ""
 
 
 class _GzipStream(io.RawIOBase):
@@ -229,7 +238,8 @@ def _read_stream(
             f"(size {' x '.join(map(str, layout.sides))}); correct the header or export the file again"
         )
     step = abs(layout.slope) if layout.is_scaled else 0.0
-    return _scaled(_native(array), layout), layout.forms.affine, step, layout.forms
+    values = scaled(native(array), layout.slope, layout.intercept)
+    return values, layout.forms.affine, step, layout.forms
 
 
 def _header_size(start: bytes | bytearray, name: str) -> int:
@@ -274,13 +284,13 @@ def _check_header(block: bytes, name: str, placement: Placement) -> _Layout:
             f"{name}: its header puts the first voxel at byte {offset:g} (vox_offset), not between "
             f"{len(block) + 4} and {_MAX_EXTENSION_BYTES}; the header is damaged, export the file again"
         )
-    slope, intercept = _scaling(header, name)
+    slope, intercept = scaling(header, name)
     with np.errstate(invalid="ignore"):  # NaN geometry is refused below
-        forms = _placed(header, sides, name, placement)
+        forms = placed(header, sides, name, placement)
     return _Layout(sides, dtype, int(offset), slope, intercept, forms)
 
 
-def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
+def scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
     """Slope and intercept; 0 and NaN slopes mean "not scaled", as everywhere."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if slope == 0 or np.isnan(slope):
@@ -293,7 +303,7 @@ def _scaling(header: nib.Nifti1Header, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _placed(
+def placed(
     header: nib.Nifti1Header, sides: tuple[int, int, int], name: str, placement: Placement
 ) -> NiftiForms:
     """What the header means, checked, in millimetres."""
@@ -302,8 +312,8 @@ def _placed(
     )
     affine = _one_form(header, name, takes_qform=qform_counts)
     unit = nifti_unit(int(header["xyzt_units"]))
-    placed = in_millimetres(affine, unit, name, "xyzt_units")
-    check_affine(placed, name)
+    in_mm = in_millimetres(affine, unit, name, "xyzt_units")
+    check_affine(in_mm, name)
     disagree = not _forms_apart(header, sides) <= min(spacing_mm(affine)) / 2  # NaN does, too
     if disagree and placement == "auto":
         raise _two_placements(header, sides, name, unit)
@@ -313,7 +323,7 @@ def _placed(
             "and right may be swapped",
             name,
         )
-    return NiftiForms.of(header, placed, millimetres_of(unit), disagree=disagree)
+    return NiftiForms.of(header, in_mm, millimetres_of(unit), disagree=disagree)
 
 
 def _one_form(header: nib.Nifti1Header, name: str, *, takes_qform: bool) -> Affine:
@@ -370,22 +380,22 @@ def _forms_apart(header: nib.Nifti1Header, sides: tuple[int, int, int]) -> float
     return float(np.linalg.norm(offsets, axis=1).max())
 
 
-def _native(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def native(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """The same values in the machine's byte order, swapped in place."""
     if array.dtype.isnative:
         return array
     return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
 
 
-def _scaled(array: NDArray[np.generic], layout: _Layout) -> NDArray[np.generic]:
+def scaled(array: NDArray[np.generic], slope: float, intercept: float) -> NDArray[np.generic]:
     """Apply slope and intercept: computed in float64 slice by slice, kept as float32."""
-    if not layout.is_scaled:
+    if (slope, intercept) == (1.0, 0.0):
         return array
-    scaled = np.empty(array.shape, np.float32)
+    values = np.empty(array.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for index, plane in enumerate(array):
-            scaled[index] = plane.astype(np.float64) * layout.slope + layout.intercept
-    return scaled
+            values[index] = plane.astype(np.float64) * slope + intercept
+    return values
 
 
 def write_nifti(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
+    SEG_NRRD_SUFFIX,
     begins_as_dicom,
     case_name,
     case_of_image,
@@ -30,7 +31,7 @@ _LABEL_NAME = re.compile(
 )
 _BESIDE = {
     ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".pdf", ".yaml", ".yml", ".html", ".log", ".bval",
-    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".ctbl", ".label", "",
+    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", "",
 }  # fmt: skip
 _MOST_DEPTH = 12
 _MOST_NAMED = 8
@@ -48,6 +49,8 @@ class Case:
     """Which of several DICOM volumes; "" for the only one."""
     placement: Placement = "auto"
     """Which of sform and qform is trusted in NIfTI files that have both."""
+    stored: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    """Names of the labels and their values in the files; () where nothing names them."""
 
     def read_image(self) -> Volume:
         """The image, named as the case.
@@ -66,16 +69,24 @@ class Case:
                 raise
             raise InputError(f"{self.name}: {sentence}") from error
 
-    def read_labels(self) -> Volume:
+    def read_labels(self, image: Volume | None = None) -> Volume:
         """The label map of a case that has one.
+
+        Args:
+            image: the image of the case, if it is at hand; else it is read where the labels need its grid.
 
         Raises:
             InputError: as `read_labels`.
         """
-        from napari_uda.data.volume import read_labels  # readers are slow to import
+        from napari_uda.data.segmentation import needs_image  # readers are slow to import
+        from napari_uda.data.volume import read_labels
 
         assert self.label is not None
-        return read_labels(self.label, placement=self.placement)
+        if image is None and needs_image(self.label):
+            image = self.read_image()
+        return read_labels(
+            self.label, grid=image, names=dict(self.stored), placement=self.placement
+        )
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,8 @@ def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> F
 
     A folder with DICOM slices is one volume. A patient is what lies directly in `folder`, and gives the
     case its name; where one has several volumes, the names of what is below are added. In the folders of
-    patients, files and folders named as label maps are no images.
+    patients, files and folders named as label maps are no images. A DICOM SEG or RTSTRUCT belongs to the
+    series that it refers to, or else to the only volume of its patient.
 
     Args:
         folder: the start.
@@ -130,7 +142,9 @@ def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> F
         OSError: a folder cannot be read.
     """
     passed_over: list[str] = []
-    leaves = list(_leaves(folder, folder, (), passed_over, set()))
+    drawn: list[_Leaf] = []
+    leaves = list(_leaves(folder, folder, (), passed_over, drawn, set()))
+    leaves = _with_segmentations(leaves, drawn, folder, passed_over)
     if series:
         leaves = _of_series(leaves, series, folder, passed_over)
     while shorten and len(leaves) > 1 and _common(leaves):
@@ -149,8 +163,8 @@ def find_patients(folder: Path, series: str = "", *, shorten: bool = False) -> F
 def find_labels(folder: Path) -> list[tuple[str, Path]]:
     """The label maps of a folder by case: files, and what a patient's folder holds.
 
-    That is the only file that is named as a label map or, in a folder of label maps, the only volume; a
-    patient with neither stands for itself, as one with DICOM does.
+    That is the only file that is named as a label map or, in a folder of label maps, the only volume, or else
+    the only DICOM SEG or RTSTRUCT; a patient with none stands for itself, as one with a DICOM series does.
 
     Raises:
         OSError: a folder cannot be read.
@@ -160,18 +174,21 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            volumes = [
-                file
-                for file in sorted(entry.iterdir())
-                if volume_suffix(file) and not file.name.startswith(".")
-            ]
-            named = [file for file in volumes if _LABEL_NAME.fullmatch(case_name(file))]
+            files = [file for file in sorted(entry.iterdir()) if not file.name.startswith(".")]
+            volumes = [file for file in files if volume_suffix(file)]
+            named = [file for file in volumes if _is_named_as_labels(file)]
             certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
             only = named if certain else volumes
+            if not only:
+                only = dicom_segmentations(files)
             found.append((case_name(entry), only[0] if len(only) == 1 else entry))
-        elif volume_suffix(entry):
+        elif volume_suffix(entry) or dicom_segmentations([entry]):
             found.append((case_name(entry), entry))
     return found
+
+
+def _is_named_as_labels(file: Path) -> bool:
+    return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
 
 def _common(leaves: list[_Leaf]) -> bool:
@@ -187,9 +204,14 @@ def _name(leaf: _Leaf, patients: dict[str, int], folder: Path) -> str:
 
 
 def _leaves(
-    folder: Path, start: Path, parts: tuple[str, ...], passed_over: list[str], seen: set[Path]
+    folder: Path,
+    start: Path,
+    parts: tuple[str, ...],
+    passed_over: list[str],
+    drawn: list[_Leaf],
+    seen: set[Path],
 ) -> Iterator[_Leaf]:
-    """The volumes of a folder, then those of its subfolders."""
+    """The volumes of a folder, then those of its subfolders; DICOM segmentations are added to `drawn`."""
     real = folder.resolve()
     if real in seen or len(parts) > _MOST_DEPTH:
         return
@@ -198,16 +220,25 @@ def _leaves(
     files = [entry for entry in entries if not entry.is_dir()]
     volumes = [file for file in files if volume_suffix(file)]
     others = [file for file in files if not volume_suffix(file)]
-    labels = [file for file in volumes if parts and _LABEL_NAME.fullmatch(case_name(file))]
+    labels = [
+        file
+        for file in volumes
+        if volume_suffix(file) == SEG_NRRD_SUFFIX or (parts and _is_named_as_labels(file))
+    ]
     images = [file for file in volumes if file not in labels]
     for file in images:
         yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
-    if labels and not images:
-        passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
+    segmentations = dicom_segmentations(others)
+    drawn += [_Leaf((*parts, shown(file)), file) for file in segmentations]
+    others = [file for file in others if file not in segmentations]
     first = next((file for file in others if _is_dicom(file)), None)
-    if first is not None:
-        yield from _dicom_leaves(folder, first, others, parts)
-    else:
+    dicom = [] if first is None else list(_dicom_leaves(folder, first, others, parts))
+    if len(dicom) == len(labels) == 1 and not images:
+        dicom = [replace(dicom[0], label=labels[0])]
+    elif labels and not images:
+        passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
+    yield from dicom
+    if not dicom:
         passed_over += [
             f"{_below(file, start)} (of an unknown type)"
             for file in others
@@ -219,10 +250,10 @@ def _leaves(
         if entry.name.lower() in LABEL_FOLDERS:
             passed_over.append(f"{_below(entry, start)} (a folder of label maps)")
             continue
-        before = len(passed_over)
-        below = list(_leaves(entry, start, (*parts, shown(entry)), passed_over, seen))
+        before = len(passed_over) + len(drawn)
+        below = list(_leaves(entry, start, (*parts, shown(entry)), passed_over, drawn, seen))
         yield from below
-        if not below and not parts and len(passed_over) == before:
+        if not below and not parts and len(passed_over) + len(drawn) == before:
             passed_over.append(f"{shown(entry)} (holds no volume)")
 
 
@@ -243,6 +274,65 @@ def _dicom_leaves(
     yield _Leaf(parts, folder, dicom=True)
 
 
+def dicom_segmentations(files: Sequence[Path]) -> list[Path]:
+    """The DICOM SEGs and RTSTRUCTs among files."""
+    if not files:
+        return []
+    from napari_uda.data.dicom_structures import (
+        dicom_kind,  # its library is not needed for other files
+    )
+
+    return [file for file in files if file.is_file() and dicom_kind(file)]
+
+
+def _with_segmentations(
+    leaves: list[_Leaf], drawn: Sequence[_Leaf], start: Path, passed_over: list[str]
+) -> list[_Leaf]:
+    """Give every DICOM segmentation to the volume it was drawn on; what fits none, or several do, is named."""
+    if not drawn:
+        return leaves
+    from napari_uda.data.dicom_structures import referenced_series
+
+    series = [_series_of(leaf) if leaf.dicom else "" for leaf in leaves]
+    wanted: dict[int, list[Path]] = {}
+    for leaf in drawn:
+        referenced = referenced_series(leaf.image)
+        fits = [place for place, uid in enumerate(series) if uid and uid in referenced]
+        if not fits:
+            own = [place for place, one in enumerate(leaves) if one.parts[:1] == leaf.parts[:1]]
+            fits = own if len(own) == 1 and len(leaf.parts) > 1 else []
+        if len(fits) == 1 and leaves[fits[0]].label is None:
+            wanted.setdefault(fits[0], []).append(leaf.image)
+        else:
+            why = "without its image" if not fits else "beside another one"
+            passed_over.append(f"{_below(leaf.image, start)} (a segmentation {why})")
+    found = list(leaves)
+    for place, files in wanted.items():
+        if len(files) == 1:
+            found[place] = replace(leaves[place], label=files[0])
+        else:
+            listed = ", ".join(_below(file, start) for file in files)
+            passed_over.append(f"{listed} (several segmentations of one image)")
+    return found
+
+
+def _series_of(leaf: _Leaf) -> str:
+    from napari_uda.data.dicom_headers import peek
+
+    if leaf.image.is_file():
+        return peek(leaf.image)[1]
+    files = (file for file in sorted(leaf.image.iterdir()) if not file.name.startswith("."))
+    first = next(
+        (
+            file
+            for file in files
+            if not file.is_dir() and not volume_suffix(file) and _is_dicom(file)
+        ),
+        None,
+    )
+    return "" if first is None else peek(first)[1]
+
+
 def _is_dicom(file: Path) -> bool:
     if file.suffix.lower() in DICOM_SUFFIXES:
         return True
@@ -256,7 +346,10 @@ def _label_of(image: Path, images: list[Path], labels: list[Path]) -> Path | Non
     named = [
         file
         for file in labels
-        if (match := _LABEL_NAME.fullmatch(case_name(file))) and match["image"] == case_name(image)
+        if case_name(file) == case_name(image)
+        or (
+            (match := _LABEL_NAME.fullmatch(case_name(file))) and match["image"] == case_name(image)
+        )
     ]
     return named[0] if len(named) == 1 else None
 

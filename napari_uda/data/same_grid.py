@@ -14,9 +14,9 @@ from napari_uda.data.volume import Orientation, Volume, describe_grid_difference
 
 __all__ = ["on_grid_of"]
 
-_TOLERANCE = 0.01
+TOLERANCE = 0.01
 """How far two grids may be apart at most, in the smallest voxel side."""
-_ROUNDING_MM = 1e-3
+ROUNDING_MM = 1e-3
 """What rounding in headers explains: below it nothing is said."""
 
 _logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def on_grid_of(
         InputError: different grids, with the difference in numbers.
     """
     turned = _in_order(volume, grid)
-    limit = _TOLERANCE * min(*volume.spacing_mm, *grid.spacing_mm)
+    limit = TOLERANCE * min(*volume.spacing_mm, *grid.spacing_mm)
     difference = describe_grid_difference(grid, turned, tolerance_mm=limit, stored=volume)
     if difference:
         raise InputError(difference)
@@ -50,7 +50,7 @@ def on_grid_of(
         turned.affine, turned.array.shape
     )
     apart = float(np.linalg.norm(offsets, axis=1).max())
-    if apart > min(_ROUNDING_MM, limit):
+    if apart > min(ROUNDING_MM, limit):
         side = min(grid.spacing_mm)
         warn(
             f"{grid.name or 'the first volume'} and {volume.name or 'the second volume'} lie up to {apart:.3g} mm "

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import volume_suffix
 from napari_uda.data.grid import Affine, is_usual_spacing, numbers_text, spacing_mm
 
 _MILLIMETRES = {
@@ -84,7 +83,7 @@ def unit_of_header(path: Path, name: str) -> tuple[str, str]:
     """
     with path.open("rb") as file:
         content = file.read(_HEADER_BYTES)
-    is_nrrd = volume_suffix(path) in (".nrrd", ".nhdr")
+    is_nrrd = path.name.lower().endswith((".nrrd", ".nhdr"))
     for field in ("space units", "units") if is_nrrd else ("DistanceUnits",):
         text = _field(content, field, is_nrrd)
         units = _QUOTED.findall(text) if is_nrrd else [text]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
+    NIBABEL_SUFFIXES,
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     begins_as_dicom,
@@ -26,7 +27,6 @@ from napari_uda.core.files import (
     write_together,
 )
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
-from napari_uda.data.labels import check_labels
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 from napari_uda.data.nifti_forms import NiftiForms
 
@@ -109,6 +109,8 @@ class Volume:
     """Name of the case."""
     value_step: float = 0.0
     """Distance of neighbouring values where the file's header scales them (the slope), else 0."""
+    frame_of_reference: str = ""
+    """UID of the coordinates that a DICOM image is placed in, or ""."""
     forms: NiftiForms | None = None
     """What the NIfTI file it was read from says about its place: files on the same grid are written so."""
     source: Source | None = None
@@ -176,7 +178,7 @@ class Volume:
 def read_volume(
     path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
 ) -> Volume:
-    """Read a volume: `.nii`, `.nii.gz`, `.nrrd`, `.nhdr`, `.mha`, `.mhd` or DICOM.
+    """Read a volume: `.nii`, `.nii.gz`, `.nii.zst`, `.mgz`, `.hdr` with `.img`, `.nrrd`, `.mha`, `.mhd` or DICOM.
 
     DICOM is the folder of a series, or a file of many frames (enhanced MR or CT).
 
@@ -193,14 +195,16 @@ def read_volume(
         InputError: the file is missing, damaged, not a finite grey-value volume or without a sound place
             in space; one sentence with the file, the value and the remedy.
     """
-    path = Path(path)
+    path, frame_of_reference = Path(path), ""
+    if path.suffix.lower() == ".img":
+        path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
     name = shown(path)
     try:
         if path.is_dir() or _is_dicom_file(path):
             # NIfTI users need neither pydicom nor SimpleITK
             from napari_uda.data.dicom import read_dicom
 
-            array, affine = read_dicom(path, series)
+            array, affine, frame_of_reference = read_dicom(path, series)
             step, forms, source = 0.0, None, Source(path, series, is_dicom=True)
         else:
             array, affine, step, forms = _read_file(path, name, placement)
@@ -208,7 +212,9 @@ def read_volume(
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_of_image(path), step, forms, source)
+    return Volume(
+        array, affine, case_of_image(path), step, frame_of_reference, forms=forms, source=source
+    )
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
@@ -248,8 +254,12 @@ def _read_file(
     if not path.is_file():
         raise InputError(f"{name}: is neither a file nor a folder; give a volume file")
     suffix = volume_suffix(path)
-    if suffix in NIFTI_SUFFIXES:
+    if suffix in NIFTI_SUFFIXES or suffix == ".nii.zst":
         return read_nifti(path, placement)
+    if suffix in NIBABEL_SUFFIXES:
+        from napari_uda.data.nibabel_files import read_nibabel
+
+        return read_nibabel(path, placement)
     if suffix:
         from napari_uda.data.itk import read_itk_image
 
@@ -273,21 +283,32 @@ def _check_finite(array: np.ndarray, name: str) -> None:
         )
 
 
-def read_labels(path: str | os.PathLike[str], *, placement: Placement = "auto") -> Volume:
+def read_labels(
+    path: str | os.PathLike[str],
+    *,
+    grid: Volume | None = None,
+    names: Mapping[str, int] | None = None,
+    placement: Placement = "auto",
+) -> Volume:
     """Read a label map; whole numbers in any voxel type are read, rounded where scaling has bent them.
 
+    DICOM SEG, RTSTRUCT and `.seg.nrrd` are read, too; `read_segmentation` gives their names and colours.
+
     Args:
-        path: as for `read_volume`.
+        path: as for `read_segmentation`.
+        grid: as for `read_segmentation`: of the image, for segmentations that store a part of it.
+        names: as for `read_segmentation`: structure name to value in the files, of any size.
         placement: as for `read_volume`.
 
     Returns:
         The volume with a uint8 array.
 
     Raises:
-        InputError: as for `read_volume`; or a value that is not a whole number in 0 to 255.
+        InputError: as for `read_segmentation`.
     """
-    volume = read_volume(path, placement=placement)
-    return volume.with_array(check_labels(volume.array, shown(path), volume.value_step))
+    from napari_uda.data.segmentation import read_label_volume  # it builds on this module
+
+    return read_label_volume(path, grid, names, placement)
 
 
 def write_volume(path: str | os.PathLike[str], volume: Volume, *, slope: float = 1.0) -> None:

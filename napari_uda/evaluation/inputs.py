@@ -6,7 +6,8 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -16,15 +17,16 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Lattice
-from napari_uda.data.labels import check_labels, to_labels
+from napari_uda.data.labels import LARGEST, check_labels, small_labels, to_labels
+from napari_uda.data.segments import small_values
 from napari_uda.evaluation.overlap import Labels
 
 if TYPE_CHECKING:
-    from napari_uda.data.volume import Volume
+    from napari_uda.data.volume import Placement, Volume
 
 _logger = logging.getLogger(__name__)
 
-_MAX_LABEL = 255
+_MOST_NAMED = 5
 _SPACING_TOLERANCE_MM = 1e-3
 
 
@@ -105,28 +107,30 @@ def read_pair(
     names: Mapping[int, str] | None = None,
     case: str = "",
     entropy: NDArray[np.floating] | None = None,
+    placement: Placement = "auto",
 ) -> Pair:
     """Bring both sides to label maps and check that they lie on one grid.
 
     Args:
         prediction: a `Prediction`, `Volume`, file or `(Z, Y, X)` array.
-        reference: the same kinds.
+        reference: the same kinds; a DICOM SEG, RTSTRUCT or `.seg.nrrd` is put on the grid of the prediction,
+            and its structures are matched by name.
         spacing_mm: voxel size (z, y, x); needed for two arrays, for the others it must agree.
         names: label to structure name; default those of the prediction, then of the `dataset.json` beside
-            the reference's folder.
+            the reference's folder, then of the reference. Labels above 255 become small numbers.
         case: name of the case; default that of the prediction or of the reference's file.
         entropy: `(Z, Y, X)`; default that of the prediction.
+        placement: which of sform and qform is trusted in NIfTI files that have both.
 
     Raises:
         InputError: different grids (the numbers are given), no voxel size, or unreadable input.
     """
-    sides = _read_side(prediction, "prediction"), _read_side(reference, "reference")
+    stored = _stored_names(names, prediction, reference)
+    sides = _read_sides(prediction, reference, stored, placement)
     segmented = prediction.case if isinstance(prediction, PredictionLike) else ""
     case = case or segmented or sides[1].case or sides[0].case
     notes: list[str] = []
     grid, expected = _common_grid(*sides, case, notes)
-    for note in notes:
-        _logger.warning("%s", note)
     spacing = _spacing(spacing_mm, grid, case)
     entropy = sides[0].entropy if entropy is None else entropy
     if entropy is not None and entropy.shape != expected.shape:
@@ -134,7 +138,15 @@ def read_pair(
             f"{_of(case)}the entropy map has shape {entropy.shape} and the labels {expected.shape};"
             " give the entropy on the grid of the labels"
         )
-    found = names if names is not None else sides[0].names or sides[1].names
+    found: Mapping[int, str] = sides[0].names or sides[1].names
+    if stored:
+        found = {value: name for name, value in small_values(stored).items()}
+    elif names is not None:
+        found = names
+    if found is sides[1].names and found and not sides[0].names:
+        _say_whose_numbers(reference, found, notes)
+    for note in notes:
+        _logger.warning("%s", note)
     return Pair(
         case=case,
         prediction=sides[0].array,
@@ -172,6 +184,18 @@ def label_map(array: NDArray[np.generic], what: str) -> Labels:
 def structure_names(dataset_json: Path) -> dict[int, str]:
     """Label to structure name from a `dataset.json`; empty when there is no such file.
 
+    Values above 255 have become small ones, as in `stored_values`.
+
+    Raises:
+        InputError: if the file is not JSON or a label has no whole number.
+    """
+    small = small_values(stored_values(dataset_json))
+    return dict(sorted((value, name) for name, value in small.items()))
+
+
+def stored_values(dataset_json: Path) -> dict[str, int]:
+    """Structure name to value in the files from a `dataset.json`; empty when there is no such file.
+
     Both orders are read, name to value and value to name (nnU-Net 2 and 1); background and
     entries that join several labels are left out.
 
@@ -193,17 +217,81 @@ def structure_names(dataset_json: Path) -> dict[int, str]:
             f"{shown(dataset_json)}: its labels cannot be read ({error}); write"
             ' {"labels": {"background": 0, "liver": 1}}'
         ) from error
-    return {value: name for value, name in sorted(names.items()) if 0 < value <= _MAX_LABEL}
+    return {name: value for value, name in sorted(names.items()) if value > 0}
 
 
-def _read_side(source: Scorable, what: str) -> _Side:
+def _stored_names(
+    names: Mapping[int, str] | None, prediction: Scorable, reference: Scorable
+) -> dict[str, int]:
+    """Structure name to value in files and arrays, {} where nobody names them, or two by one name."""
+    if names is None and isinstance(prediction, PredictionLike):
+        names = prediction.names or None
+    if names is not None:
+        stored = {str(name): int(value) for value, name in names.items() if int(value) != 0}
+        return stored if len(stored) == len({int(value) for value in names} - {0}) else {}
+    for side in (prediction, reference):
+        if isinstance(side, (str, os.PathLike)):
+            beside = stored_values(Path(side).parent.parent / "dataset.json")
+            if beside:
+                return beside
+    return {}
+
+
+def _read_sides(
+    prediction: Scorable, reference: Scorable, stored: dict[str, int], placement: Placement
+) -> tuple[_Side, _Side]:
+    """Both sides; where one stores less than a whole grid, on that of the other one."""
+    if not _stores_a_part(prediction):
+        first = _read_side(prediction, "prediction", stored, None, placement)
+        return first, _read_side(reference, "reference", stored, first.grid, placement)
+    second = None
+    if not _stores_a_part(reference):
+        second = _read_side(reference, "reference", stored, None, placement)
+    grid = None if second is None else second.grid
+    first = _read_side(prediction, "prediction", stored, grid, placement)
+    if second is not None:
+        return first, second
+    from napari_uda.data.whole_voxels import on_common_grid  # readers are slow to import
+
+    if _is_contours(reference):
+        return first, _read_side(reference, "reference", stored, first.grid, placement)
+    second = _read_side(reference, "reference", stored, None, placement)
+    if first.grid is None or second.grid is None:
+        return first, second
+    grids = on_common_grid(first.grid, second.grid, partial(_logger.warning, "%s"))
+    return (
+        replace(first, grid=grids[0], array=grids[0].array),
+        replace(second, grid=grids[1], array=grids[1].array),
+    )
+
+
+def _stores_a_part(source: Scorable) -> bool:
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    from napari_uda.data.segmentation import needs_image  # readers are slow to import
+
+    return needs_image(Path(source))
+
+
+def _is_contours(source: Scorable) -> bool:
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    from napari_uda.data.segmentation import kind_of  # readers are slow to import
+
+    return kind_of(Path(source)) == "rtstruct"
+
+
+def _read_side(
+    source: Scorable, what: str, stored: dict[str, int], grid: Volume | None, placement: Placement
+) -> _Side:
+    numbered = what == "prediction"
     if isinstance(source, np.ndarray):
         if source.ndim != 3:
             raise InputError(
                 f"{what}: shape {source.shape} is not a volume; give a (Z, Y, X) array, a single slice"
                 " as (1, Y, X)"
             )
-        return _Side(source, None, "", {}, None)
+        return _Side(_small(source, what, 0.0, stored, numbered), None, "", {}, None)
     if isinstance(source, PredictionLike):
         if source.labels.shape != source.volume.array.shape:
             raise InputError(
@@ -212,16 +300,34 @@ def _read_side(source: Scorable, what: str) -> _Side:
             )
         return _Side(source.labels, source.volume, source.case, source.names, source.entropy)
     if isinstance(source, (str, os.PathLike)):
-        from napari_uda.data.volume import read_labels  # readers are slow to import
+        from napari_uda.data.segmentation import read_segmentation  # readers are slow to import
 
-        path = Path(source)
-        volume = read_labels(path)
-        names = structure_names(path.parent.parent / "dataset.json")
-        return _Side(volume.array, volume, volume.name.removesuffix("_labels"), names, None)
-    array = (
-        check_labels(source.array, what, source.value_step) if source.value_step else source.array
-    )
+        found = read_segmentation(
+            source, grid=grid, names=stored, placement=placement, numbered=numbered
+        )
+        volume = found.labels
+        return _Side(volume.array, volume, volume.name.removesuffix("_labels"), found.names, None)
+    array = _small(source.array, what, source.value_step, stored, numbered)
     return _Side(array, source, source.name.removesuffix("_labels"), {}, None)
+
+
+def _small(
+    array: NDArray[np.generic], what: str, step: float, stored: dict[str, int], numbered: bool
+) -> NDArray[np.generic]:
+    """Values of an array that are named above 255 as small ones; what is no label is told later."""
+    if array.dtype.kind in "iuf" and any(value > LARGEST for value in stored.values()):
+        return small_labels(array, what, step, stored, small_values(stored), numbered=numbered)
+    return check_labels(array, what, step) if step else array
+
+
+def _say_whose_numbers(reference: Scorable, names: Mapping[int, str], notes: list[str]) -> None:
+    """Values of a prediction and those of a named segmentation need not mean the same."""
+    if isinstance(reference, (str, os.PathLike)) and _stores_a_part(reference):
+        listed = ", ".join(f"{value} {name}" for value, name in sorted(names.items())[:_MOST_NAMED])
+        notes.append(
+            f"{shown(reference)} numbers its structures itself ({listed}); give names where the prediction's values "
+            "mean others"
+        )
 
 
 def _common_grid(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,9 +19,9 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.patients import find_labels
+from napari_uda.data.patients import dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
-from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, structure_names
+from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
@@ -158,10 +159,13 @@ def evaluate_folders(
     may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
     same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
+    References and predictions may be segmentations of any kind, see `read_segmentation`; LABELS may also be a
+    tree of DICOM whose segmentations refer to the images beside them.
 
     Args:
         predictions: folder of predicted labels.
-        labels: folder of reference labels; names come from the `dataset.json` beside this folder.
+        labels: folder of reference labels; names come from the `dataset.json` beside this folder, or else from the
+            files.
         protocol: as for `evaluate`.
         axes: as for `evaluate`.
         placement: which of sform and qform is trusted where a NIfTI file has both.
@@ -175,15 +179,38 @@ def evaluate_folders(
     """
     rules = get_protocol(protocol)
     pairs = pair_files(Path(predictions), Path(labels))
-    names = structure_names(Path(labels).resolve().parent / "dataset.json")
+    named = _named(Path(labels), pairs)
     parts = []
     for done, (case, prediction, reference) in enumerate(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
-        parts.append(_evaluate_files(case, prediction, reference, names, rules, axes, placement))
+        parts.append(_evaluate_files(case, prediction, reference, named, rules, axes, placement))
     if on_progress is not None:
         on_progress(len(pairs), len(pairs))
     return Scores.join(parts)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Structure name to value in the files, and whether label files say so instead of `dataset.json`."""
+
+    stored: dict[str, int]
+    found: bool
+
+
+def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
+    folders = labels.resolve().parent, labels  # patients lie beside it
+    stored = next(
+        (found for folder in folders if (found := stored_values(folder / "dataset.json"))), {}
+    )
+    if stored:
+        return _Named(stored, found=False)
+    from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
+
+    # where predictions have names as well, it does not matter how files number the structures
+    by_name = all(needs_image(prediction) for _, prediction, _ in pairs)
+    references = (reference for *_, reference in pairs)
+    return _Named(found_structures(references, renumber=by_name), found=True)
 
 
 def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
@@ -226,9 +253,13 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _references(folder: Path) -> dict[str, Path]:
-    """Label maps by case: files, and those in folders of patients."""
+    """Label maps by case: files, and those in folders of patients, also beside their images."""
     _check_folder(folder)
-    return {case: path for case, path in find_labels(folder) if not path.is_dir()}
+    files = {case: path for case, path in find_labels(folder) if not path.is_dir()}
+    if files:
+        return files
+    found = find_patients(folder, shorten=True)
+    return {case.name: case.label for case in found.cases if case.label is not None}
 
 
 def _check_folder(folder: Path) -> None:
@@ -241,41 +272,43 @@ def _check_folder(folder: Path) -> None:
 def _volumes(folder: Path) -> dict[str, Path]:
     _check_folder(folder)
     files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {case_name(path): path for path in files if volume_suffix(path)}
+    return {
+        case_name(path): path
+        for path in files
+        if volume_suffix(path) or dicom_segmentations([path])
+    }
 
 
 def _evaluate_files(
     case: str,
     prediction: Path,
     reference: Path,
-    names: Mapping[int, str],
+    named: _Named,
     rules: Protocol,
     axes: Sequence[Axis] | None,
     placement: Placement,
 ) -> Scores:
     from napari_uda.data.same_grid import on_grid_of
-    from napari_uda.data.volume import read_labels, read_volume
+    from napari_uda.data.volume import Volume, read_volume
 
-    segmented = read_labels(prediction, placement=placement)
+    names = {value: name for name, value in named.stored.items()}
+    pair = read_pair(prediction, reference, names=names, case=case, placement=placement)
+    if named.found:  # a description may name a hundred structures that no file has
+        there = np.unique(pair.prediction), np.unique(pair.reference)
+        present = {int(value) for values in there for value in values}
+        own = {value: name for value, name in pair.names.items() if value in present}
+        pair = replace(pair, names=own)
     stem = case_name(prediction).removesuffix("_labels").removesuffix("_rtstruct")
     candidates = (prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
-    entropy = None
-    if path is not None:
+    if path is not None and pair.affine is not None:
+        segmented = Volume(pair.prediction, pair.affine, case_name(prediction))
         try:
             volume = on_grid_of(read_volume(path, placement=placement), segmented)
         except InputError as error:
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
-        entropy = np.asarray(volume.array, np.float32)
-    return evaluate(
-        segmented,
-        read_labels(reference, placement=placement),
-        names=names,
-        case=case,
-        protocol=rules,
-        axes=axes,
-        entropy=entropy,
-    )
+        pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
+    return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm)).scores
 
 
 def _axis_indices(

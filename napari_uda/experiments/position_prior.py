@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_uda.data.folder import DataFolder
-from napari_uda.data.volume import read_labels, write_volume
+from napari_uda.data.volume import write_volume
 from napari_uda.experiments.fingerprints import scored_cases
 
 _SIDE, _DEPTH = 64, 16
@@ -24,7 +24,7 @@ def predict_positions(source: Path, score: Path, out: Path) -> None:
     Label maps in the canonical orientation are stretched to a common grid of 16 x 64 x 64, their one-hot
     codes summed; the sum, stretched to the volume, answers with its largest class.
     """
-    labels = [read_labels(case.label).canonical() for case in scored_cases(source) if case.label]
+    labels = [case.read_labels().canonical() for case in scored_cases(source)]
     values = sorted({0, *(int(value) for label in labels for value in np.unique(label.array))})
     counts = torch.zeros(len(values), _DEPTH, _SIDE, _SIDE)
     for label in labels:

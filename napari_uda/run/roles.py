@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import is_folder, volume_suffix
-from napari_uda.data.folder import DataFolder
+from napari_uda.core.files import SEG_NRRD_SUFFIX, is_folder, volume_suffix
 from napari_uda.data.labels import to_whole
-from napari_uda.data.volume import Volume
+from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
+from napari_uda.data.volume import Placement, Volume, read_volume
+from napari_uda.evaluation.inputs import stored_values
 from napari_uda.run.run import Run
 
 RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability": "reliability"}
@@ -21,19 +22,35 @@ _MOST_LABELS = 32
 _SAMPLE = 4
 
 
+def read_shown(path: Path, placement: Placement = "auto") -> tuple[Volume, dict[int, str]]:
+    """A volume as it is stored, and what the file itself calls its values, {} for most.
+
+    A DICOM SEG or a `.seg.nrrd` is a label map, and has names.
+
+    Raises:
+        InputError: as `read_volume` and `read_segmentation`.
+    """
+    if path.is_dir() or not needs_image(path):
+        return read_volume(path, placement=placement), {}
+    found = read_segmentation(path, placement=placement)
+    return found.labels, found.names
+
+
 def role_of(path: Path, volume: Volume) -> str:
     """image, reference, prediction, entropy or reliability: by name and folder, else by the values."""
     return _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Structure names of the run or data folder the file lies in; empty when it lies in none."""
+    """Structure names of the run or data folder the file lies in, else of a description beside it; empty without."""
     folder = path.parent.parent
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
         if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
-            labels = DataFolder.open(folder).labels
-    except InputError:
+            labels = stored_values(folder / "dataset.json")
+        if not labels:
+            return {segment.value: segment.name for segment in structures_in(path)}
+    except (InputError, OSError):
         return {}
     return {value: name for name, value in labels.items()}
 
@@ -44,6 +61,8 @@ def _run_labels(folder: Path) -> dict[str, int]:
 
 
 def _role_by_name(path: Path) -> str:
+    if volume_suffix(path) == SEG_NRRD_SUFFIX or not volume_suffix(path):
+        return "reference" if needs_image(path) else ""
     stem = path.name[: len(path.name) - len(volume_suffix(path))].lower()
     if path.parent.name in _LABEL_FOLDERS:
         return "reference"

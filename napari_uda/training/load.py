@@ -19,6 +19,7 @@ from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
 from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.segments import small_values
 from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
@@ -86,7 +87,7 @@ class _Volumes:
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, lambda _: case.read_labels())
+        return self._once(case.label, lambda _: case.read_labels(self._read.get(case.image)))
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
@@ -129,6 +130,8 @@ def load_training_data(
     """
     known, supervision = _known_before(config, method, known)
     labelled, unlabelled = _folders(config.data, method)
+    if labelled is not None:
+        labelled = labelled.named(known.labels if known is not None else None)
     splits = _split(config, labelled, unlabelled)
     # The target's intensities are fitted for a method that does not train on the target, too: MR must
     # not be read with a CT window when it predicts.
@@ -226,7 +229,7 @@ def _open(data: DataConfig, domain: Literal["source", "target"], method: str) ->
     path = data.source if domain == "source" else data.target
     if path is None:
         raise InputError(f"{method} needs --data.{domain}; give it a data folder")
-    folder = DataFolder.open(path, series=data.series, placement=data.placement)
+    folder = DataFolder.open(path, series=data.series, placement=data.placement, labels=data.labels)
     if folder.passed_over:
         logger.warning("%s: %s", domain, folder.notes())
     return folder
@@ -320,8 +323,8 @@ def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts
             raise InputError(
                 f"{name} is {wanted} here and {given} in the run it starts from; give both the same"
             )
-    named = data.labels or (labelled.labels if labelled is not None else {})
-    if named and {k: v for k, v in named.items() if v} != known.labels:
+    named = labelled.labels if labelled is not None else small_values(data.labels)
+    if named and named != known.labels:
         raise InputError(
             f"structures {named} are not those of the run it starts from, {known.labels}; "
             "give both the same"
@@ -332,7 +335,7 @@ def _labels(
     data: DataConfig, labelled: DataFolder | None, volumes: Mapping[Path, _Volumes]
 ) -> dict[str, int]:
     if data.labels:
-        labels = {name: value for name, value in data.labels.items() if value != 0}
+        labels = small_values(data.labels)
     elif labelled is None:
         raise InputError(
             "this method reads no labels that could name the structures; give --init with a trained run, or data.labels"
@@ -345,13 +348,14 @@ def _labels(
             if case.label is not None:
                 raw = volumes[labelled.path].label(case)
                 found |= np.bincount(raw.array.ravel(), minlength=256) > 0
-        labels = {f"label_{value}": int(value) for value in np.flatnonzero(found) if value}
+        names = {value: name for name, value in labelled.found_labels.items()}
+        values = [int(value) for value in np.flatnonzero(found) if value]
+        labels = {names.get(value, f"label_{value}"): value for value in values}
     if not labels:
         raise InputError("the label maps hold background only; give label maps with structures")
-    if len(set(labels.values())) != len(labels) or not all(0 < v < 256 for v in labels.values()):
-        raise InputError(
-            f"label values {labels} must be different and between 1 and 255; correct them"
-        )
+    given = {name: value for name, value in (data.labels or labels).items() if value}
+    if len(set(given.values())) != len(given) or not all(value > 0 for value in given.values()):
+        raise InputError(f"label values {given} must be different and from 1 on; correct them")
     return dict(sorted(labels.items(), key=lambda item: item[1]))
 
 

@@ -28,7 +28,7 @@ def validation_dice(method: Method[Any], data: TrainingData, device: torch.devic
         image = case.read_image()
         maps = segment_volume(*(method, data.facts, image, intensity, device), labelled_domain=True)
         prediction = image.with_array(maps.labels)
-        reference = case.read_labels()
+        reference = case.read_labels(image)
         scores = evaluate(prediction, reference, names=data.facts.names())
         values += [
             float(row["dice"])

@@ -172,8 +172,11 @@ def test_a_missing_channel_number(tmp_path: Path) -> None:
         ("[1]", "holds a list, not an object"),
         ({"labels": ["LV"]}, "labels is a list; write names and values"),
         ({"labels": None}, "labels is a NoneType"),
-        ({"labels": {"LV": 256}}, "label 'LV' has the value 256; use a whole number from 0 to 255"),
-        ({"labels": {"300": "LV"}}, "label 'LV' has the value 300; use a whole"),
+        (
+            {"labels": {"LV": 2**32}},
+            "label 'LV' has the value 4294967296; use a whole number from 0 to 4294967295",
+        ),
+        ({"labels": {"LV": 1.5}}, "label 'LV' has the value 1.5; use a whole"),
         ({"labels": {"9" * 5000: "LV"}}, "has the value 'LV'; use a whole"),
         ({"labels": {"LV": -1}}, "label 'LV' has the value -1"),
         ({"labels": {"LV": 1.5}}, "label 'LV' has the value 1.5"),
@@ -233,8 +236,8 @@ def test_what_is_written_is_read(
 
 
 def test_unreadable_labels_are_not_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="label 'LV' has the value 300"):
-        write_dataset_json(tmp_path, {"LV": 300}, "CT")
+    with pytest.raises(InputError, match="label 'LV' has the value -3"):
+        write_dataset_json(tmp_path, {"LV": -3}, "CT")
     assert list(tmp_path.iterdir()) == []
 
 

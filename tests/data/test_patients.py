@@ -38,7 +38,7 @@ def hospital(tmp_path: Path) -> Path:
     write_nifti(root / "p4.nii.gz", 4)
     (root / "p5").mkdir()
     (root / "p6").mkdir()
-    (root / "p6" / "scan.mgz").write_bytes(b"x" * 200)
+    (root / "p6" / "scan.mnc").write_bytes(b"x" * 200)
     (root / "p6" / "readme.txt").write_text("x" * 200)
     (root / ".hidden").mkdir()
     write_nifti(root / ".hidden" / "a.nii.gz")
@@ -64,7 +64,7 @@ def test_a_mixed_tree_is_read_case_by_case(hospital: Path) -> None:
     }  # fmt: skip
     assert [case.read_image().name for case in found.cases] == names(found.cases)
     assert found.notes() == (
-        "passed over p5 (holds no volume), p6/scan.mgz (of an unknown type), "
+        "passed over p5 (holds no volume), p6/scan.mnc (of an unknown type), "
         "p7/segmentations (a folder of label maps)"
     )
 

@@ -378,7 +378,7 @@ def save_any(path: Path, data: np.ndarray) -> Path:
 @pytest.mark.parametrize(
     ("values", "dtype", "said"),
     [
-        ([0, 256], "i2", "label 256 is outside 0 to 255"),
+        ([0, 256], "i2", "holds label values above 255 (256)"),
         ([0, -1], "i2", "label -1 is outside 0 to 255"),
         ([0, 300.5], "f4", "label 300.5 is outside 0 to 255"),
         ([0, 0.5], "f4", "label 0.5 is not a whole number"),

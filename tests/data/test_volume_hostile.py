@@ -262,7 +262,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         tmp_path / "folder.nii.gz"
     )
     (tmp_path / "notes.txt").write_text("x")
-    assert "is of an unknown type; give one of .nii.gz, .nii, .nrrd" in refused(
+    assert "is of an unknown type; give one of .nii.gz, .nii, .nii.zst, .mgz" in refused(
         tmp_path / "notes.txt"
     )
     (tmp_path / "link.nii").symlink_to(tmp_path / "gone.nii")

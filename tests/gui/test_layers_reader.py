@@ -12,6 +12,7 @@ from gui_cases import LABELS, add_data
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
+from segmentation_files import write_image, write_seg, write_seg_nrrd
 
 import napari_uda as uda
 from napari_uda.core.errors import InputError
@@ -92,6 +93,25 @@ def test_folder_is_taken_only_when_it_holds_dicom(tmp_path: Path) -> None:
     (tmp_path / "series" / "1.dcm").write_bytes(bytes(128) + b"DICM")
     assert get_reader(str(tmp_path / "series")) is not None
     assert get_reader([str(tmp_path / "a.nii"), str(tmp_path / "b.csv")]) is None
+
+
+def test_segmentations_open_as_labels_with_their_names(tmp_path: Path) -> None:
+    labels = np.zeros((5, 4, 6), np.uint8)
+    labels[1:4, 1, 2] = 2
+    image = write_image(tmp_path / "ct")
+    write_volume(tmp_path / "p1.nii.gz", read_volume(image).with_array(labels))
+    (tmp_path / "p1.label").write_text('2 1 2 3 1 1 1 "Left kidney"')
+    seg = write_seg(tmp_path / "seg.dcm", image, labels, {1: "Liver", 2: "Left kidney"})
+    segments = [{"Name": "Left kidney", "LabelValue": "2"}]
+    nrrd = write_seg_nrrd(tmp_path / "a.seg.nrrd", labels, segments)
+    for file in (seg, nrrd, tmp_path / "p1.nii.gz"):
+        assert get_reader(str(file)) is not None
+        data, arguments, kind = read_layers(file)
+        assert kind == "labels"
+        assert arguments["metadata"][METADATA]["role"] == "reference"
+        assert structure_names(Labels(data, **arguments))[2] == "Left kidney"
+        assert np.count_nonzero(data == 2) == 3
+    assert get_reader(str(next(image.iterdir()))) is None  # one slice is for others to open
 
 
 def test_samples_open_as_image_and_labels(

@@ -14,16 +14,17 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import VOLUME_SUFFIXES, is_folder, volume_suffix
+from napari_uda.core.files import is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.labels import to_whole
 from napari_uda.data.nifti import Placement, TwoPlacements
-from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.data.segmentation import kind_of
+from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
 from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
-from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, role_of
+from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role_of
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -47,21 +48,20 @@ def read_layers(
     """Read one volume as layer data.
 
     Args:
-        path: NIfTI, NRRD, MHA file or folder of a DICOM series.
-        role: image, reference, prediction, entropy or reliability; empty decides by the file's name,
-            its folder and its values.
+        path: any volume file, a DICOM SEG, or the folder of a DICOM series.
+        role: image, reference, prediction, entropy or reliability; empty decides by name and values.
         names: label value to structure name; None looks into the data folder's dataset.json.
         placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         InputError: if the file cannot be read.
     """
-    volume = read_volume(path, placement=placement)
+    volume, own = read_shown(path, placement)
     role = role or role_of(path, volume)
     if role == "reliability":
         names = RELIABILITY_NAMES
     elif names is None and role in ("reference", "prediction"):
-        names = names_beside(path)
+        names = own or names_beside(path)
     return layer_data(volume, role, names or {})
 
 
@@ -156,9 +156,9 @@ def _read_one(path: Path) -> LayerData:
 
 
 def _is_volume(path: Path) -> bool:
-    if not is_folder(path):
-        return volume_suffix(path) in VOLUME_SUFFIXES
     try:
+        if not is_folder(path):
+            return bool(volume_suffix(path)) or kind_of(path) == "dicom-seg"
         return any(_is_dicom(file) for file in sorted(path.iterdir())[:5] if file.is_file())
     except OSError:  # what cannot be looked into is not claimed
         return False
