@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +18,12 @@ from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     VOLUME_SUFFIXES,
     begins_as_dicom,
-    cannot_write,
     case_name,
     case_of_image,
     shown,
     volume_suffix,
 )
+from napari_uda.core.together import together
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
@@ -308,20 +307,9 @@ def write_maps(
     """
     out = Path(folder)
     names = [f"{case}_{role}.nii.gz" for role in maps]
-    aside = out / f".{case}.{os.getpid()}.tmp"  # in the same file system
-    try:
+    with together(out, f"the maps of {case}") as aside:
         for name, array in zip(names, maps.values(), strict=True):
             write_volume(aside / name, grid.with_array(array))
-        for name in names:
-            (aside / name).replace(out / name)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(f"the maps of {case}", out, error.__cause__)) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(f"the maps of {case}", out, error)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return [out / name for name in names]
 
 
