@@ -14,6 +14,7 @@ from napari_uda.cli.arguments import Folder, Paths, Placement, RunFolder, SpecFi
 from napari_uda.cli.terminal import complain, counted, progress_bar, step_bar, stop_on_signal
 from napari_uda.cli.volumes import adapt, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.interrupts import let_sigterm_end_windows
 
 if TYPE_CHECKING:
     from napari_uda.experiments.executors import Progress
@@ -233,6 +234,7 @@ def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "a
         raise InputError(
             "there is no display; set DISPLAY, or run this under xvfb-run with --screenshot FILE"
         )
+    let_sigterm_end_windows()
     from napari_uda.gui.launch import open_viewer
 
     open_viewer(paths, screenshot=screenshot, placement=placement)
