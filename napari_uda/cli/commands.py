@@ -207,6 +207,27 @@ def tags(
     print(out)
 
 
+def clean(folder: Folder) -> None:
+    """Remove what killed commands left in a folder, and in the folders below it.
+
+    Hidden files and folders of this program go if the process that wrote them is gone: those of a living one
+    stay, and those of another machine or container until nothing has changed in them for 24 hours. Mapped
+    slices (`cache`) go from runs that nobody trains. All that goes is printed.
+
+    Args:
+        folder: data folder, run folder, folder of results, or one that holds such folders.
+    """
+    from napari_uda.run.cleaning import clean as clean_folder
+
+    found = clean_folder(folder)
+    for path in found.removed:
+        print(f"removed {path}")
+    for leftover in found.kept:
+        print(f"kept {leftover.path}: {leftover.kept or 'it cannot be removed'}")
+    if not found.removed and not found.kept:
+        print("nothing was left")
+
+
 def methods() -> None:
     """List the methods: name, family, paper and the data each needs."""
     from napari_uda.api import list_methods
@@ -263,6 +284,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "evaluate": evaluate,
     "benchmark": benchmark,
+    "clean": clean,
     "methods": methods,
     "show": show,
 }

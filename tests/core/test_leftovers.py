@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import napari_uda
 from napari_uda.core import leftovers, processes
 from napari_uda.core.files import atomic_file, temporary_folder, temporary_path, whole_folder
 from napari_uda.core.leftovers import find_leftovers, is_own_name, own_name, remove_leftovers
@@ -199,3 +200,16 @@ def test_a_process_is_known_by_its_number_and_its_start(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(processes.os, "kill", forbidden)  # of another user
     assert process_exists(pid, process_start(pid))
+
+
+def test_no_other_temporary_names_are_made() -> None:
+    """One function makes them all, or nobody could tell whose they are."""
+    package = Path(napari_uda.__file__).parent
+    makers = re.compile(r"mkstemp|mkdtemp|TemporaryDirectory|TemporaryFile|\.tmp\b|uuid4")
+    found = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if makers.search(file.read_text(encoding="utf-8"))
+    }
+    # a journal of edits has a name that nothing else has, and stays; folder.py knows names of safetensors
+    assert found == {"core/leftovers.py", "data/edit_journal.py", "run/folder.py"}
