@@ -61,9 +61,9 @@ def _swap(aside: Path, names: Sequence[str]) -> None:
         (aside / PLACES).write_text(json.dumps(stamps), encoding="utf-8")
         _to_disk(aside / PLACES)
         flush_folder(aside)
-        aside.rename(swap)
-        flush_folder(folder)
         try:
+            aside.rename(swap)
+            flush_folder(folder)
             for name in names:
                 (swap / name).replace(folder / name)
         except BaseException:
