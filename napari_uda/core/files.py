@@ -163,6 +163,7 @@ def check_new_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{shown(out)}: is a file; give a new or empty folder")
+    remove_leftovers(out)  # they would fill it, and nobody sees them
     try:
         filled = out.is_dir() and any(out.iterdir())
     except OSError as error:

@@ -15,7 +15,14 @@ import pytest
 
 import napari_uda
 from napari_uda.core import leftovers, processes
-from napari_uda.core.files import atomic_file, temporary_folder, temporary_path, whole_folder
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import (
+    atomic_file,
+    check_new_folder,
+    temporary_folder,
+    temporary_path,
+    whole_folder,
+)
 from napari_uda.core.leftovers import find_leftovers, is_own_name, own_name, remove_leftovers
 from napari_uda.core.processes import process_exists, process_start, this_machine
 
@@ -173,6 +180,16 @@ def test_a_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     link.symlink_to(place)
     assert remove_leftovers(tmp_path / "out") == [link]
     assert (place / "mine").read_bytes() == b"mine"
+
+
+def test_a_folder_with_nothing_but_what_was_left_counts_as_empty(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    leave(out, pid=2**22)
+    check_new_folder(out)
+    leave(out)
+    with pytest.raises(InputError, match="out: is not empty"):
+        check_new_folder(out)
 
 
 def test_a_folder_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
