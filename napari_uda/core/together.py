@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from napari_uda.core.errors import InputError
@@ -16,36 +16,43 @@ from napari_uda.core.leftovers import PLACES, SWAP, alone_in, discard_swap, own_
 _OLD = ".old"
 
 
-@contextmanager
-def together(folder: Path, what: str) -> Iterator[Path]:
-    """A hidden folder in `folder` whose files take their places there at the end: all of them or none.
+def write_together(
+    out: Path, what: str, files: Mapping[str, Callable[[Path], object]]
+) -> list[Path]:
+    """Write several files so that either all of them appear or none.
 
-    The files are first written whole. Then the hidden folder gets a name that says so, and they are renamed
-    one by one. A kill before that name leaves the old files; after it, whatever writes into the folder next
-    finishes the renaming. A link at one of the names is replaced, never followed.
+    They are first written whole into a hidden folder in `out`. Then that folder gets a name that says so, and
+    they are renamed one by one. A kill before that name leaves the old files; after it, whatever writes into
+    `out` next finishes the renaming. A link at one of the names is replaced, never followed.
 
     Args:
-        folder: where the files shall be; missing folders are created.
-        what: the files as a message calls them.
+        out: the folder; it is created when missing.
+        what: what they are, for messages.
+        files: name to what writes it to the path that it is given.
+
+    Returns:
+        The files, which appear in the order in which they are named.
 
     Raises:
-        InputError: if the folder cannot be written or the disk is full; all old files are as they were.
+        InputError: the folder cannot be written or the disk is full; older files stay as they were.
     """
-    aside = temporary_path(folder)
+    aside = temporary_path(out)
     try:
         try:
-            make_folder(folder)
+            make_folder(out)
             aside.mkdir()
-            yield aside
-            _swap(aside, sorted(path.name for path in aside.iterdir()))
+            for name, write in files.items():
+                write(aside / name)
+            _swap(aside, list(files))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except InputError as error:
         if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(what, folder, error.__cause__)) from error
+            raise InputError(cannot_write(what, out, error.__cause__)) from error
         raise
     except OSError as error:
-        raise InputError(cannot_write(what, folder, error)) from error
+        raise InputError(cannot_write(what, out, error)) from error
+    return [out / name for name in files]
 
 
 def _swap(aside: Path, names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.core.together import together
+from napari_uda.core.together import write_together
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.labels import check_labels
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
@@ -305,12 +306,11 @@ def write_maps(
     Raises:
         InputError: if the folder cannot be written; no half file is left.
     """
-    out = Path(folder)
-    names = [f"{case}_{role}.nii.gz" for role in maps]
-    with together(out, f"the maps of {case}") as aside:
-        for name, array in zip(names, maps.values(), strict=True):
-            write_volume(aside / name, grid.with_array(array))
-    return [out / name for name in names]
+    files = {
+        f"{case}_{role}.nii.gz": partial(write_volume, volume=grid.with_array(array))
+        for role, array in maps.items()
+    }
+    return write_together(Path(folder), f"the maps of {case}", files)
 
 
 def describe_grid_difference(

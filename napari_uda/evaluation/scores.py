@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self, TypeAlias, TypedDict
@@ -13,7 +14,7 @@ from typing import Self, TypeAlias, TypedDict
 import numpy as np
 
 from napari_uda.core.csv_text import csv_text
-from napari_uda.core.together import together
+from napari_uda.core.together import write_together
 from napari_uda.evaluation.protocols import METRICS, PROTOCOLS, Protocol
 
 SCORE_COLUMNS = (
@@ -182,10 +183,10 @@ class Scores:
             "slices.csv": csv_text(SLICE_COLUMNS, _cells(SLICE_COLUMNS, self.slices)),
             "scores.json": json.dumps(_plain(self.document()), indent=2, allow_nan=False) + "\n",
         }
-        with together(Path(out), "the scores") as aside:
-            for name, text in texts.items():
-                (aside / name).write_bytes(text.encode())
-        return [Path(out) / name for name in texts]
+        files = {
+            name: partial(Path.write_bytes, data=text.encode()) for name, text in texts.items()
+        }
+        return write_together(Path(out), "the scores", files)
 
     def document(self) -> dict[str, object]:
         """What scores.json holds: the rules in words and as data, the rows and the summary."""

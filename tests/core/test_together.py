@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,15 @@ import pytest
 from napari_uda.core import together as together_module
 from napari_uda.core.errors import InputError
 from napari_uda.core.leftovers import own_name, remove_leftovers, stamp
-from napari_uda.core.together import together
+from napari_uda.core.together import write_together
 
 NAMES = ("a.csv", "b.json", "c.csv")
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links and processes")
 
 
 def write(folder: Path, text: str) -> None:
-    with together(folder, "the tables") as aside:
-        for name in NAMES:
-            (aside / name).write_text(f"{text} {name}", encoding="utf-8")
+    files = {name: partial(Path.write_text, data=f"{text} {name}") for name in NAMES}
+    assert write_together(folder, "the tables", files) == [folder / name for name in NAMES]
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -96,13 +96,12 @@ def test_an_error_or_interrupt_in_the_middle_puts_the_old_files_back(
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     write(tmp_path, "old")
 
-    def half() -> None:
-        with together(tmp_path, "the tables") as aside:
-            (aside / "a.csv").write_text("half")
-            raise ZeroDivisionError
+    def half(path: Path) -> None:
+        path.write_text("half")
+        raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        half()
+        write_together(tmp_path, "the tables", {"a.csv": half})
     assert content(tmp_path) == of("old")
     assert len(list(tmp_path.iterdir())) == 3
 
