@@ -105,5 +105,5 @@ def _keep(file: Path, name: Path) -> None:
 
 
 def _to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
+    with file.open("rb+") as stream:  # Windows flushes no file that is open for reading alone
         os.fsync(stream.fileno())

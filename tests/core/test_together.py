@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,22 @@ from napari_uda.core.leftovers import own_name, remove_leftovers, stamp
 from napari_uda.core.together import write_together
 
 NAMES = ("a.csv", "b.json", "c.csv")
+WRITER = """
+import sys
+from functools import partial
+from pathlib import Path
+from napari_uda.core.leftovers import alone_in, remove_leftovers
+from napari_uda.core.together import write_together
+
+out, text, *names = Path(sys.argv[1]), *sys.argv[2:]
+files = {name: partial(Path.write_text, data=f"{text} {name}") for name in names}
+for _ in range(25):
+    write_together(out, "the tables", files)
+    remove_leftovers(out)
+    with alone_in(out):
+        found = {(out / name).read_text().split()[0] for name in names}
+    assert len(found) == 1, found
+"""
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links and processes")
 
 
@@ -91,6 +109,18 @@ def test_an_error_or_interrupt_in_the_middle_puts_the_old_files_back(
         write(tmp_path, "new")
     assert content(tmp_path) == of("old")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@posix
+def test_two_processes_write_into_one_folder_and_never_mix(tmp_path: Path) -> None:
+    """Each looks after every write: the files it finds are all of one of the two."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), text, *NAMES])
+        for text in ("first", "second")
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len({text.split()[0] for text in content(tmp_path).values()}) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
 
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
