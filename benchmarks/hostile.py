@@ -1,6 +1,6 @@
 """Attack run folders in the ways that a bad disk, a bad copy or a bad neighbour does; count what gets through.
 
-    python benchmarks/hostile.py --flips 1000
+    python benchmarks/hostile.py --flips 1000 --kills 12
 
 A small run is trained on phantoms. Then, each trial on a fresh copy of it:
 
@@ -13,6 +13,10 @@ A small run is trained on phantoms. Then, each trial on a fresh copy of it:
 - small files: each file of the run is replaced by a pipe, a folder, bytes that are no text, a list, an
   alias, one byte too much, one level too deep, a number beyond 64 bits; the run is opened, read, watched.
 - bounds: a header one byte over the limit, a pattern against one millisecond.
+- memory: a stand-in says in the words of every library that there is no more. Prediction and translation
+  halve their batch and give the same, or say in one sentence that one slice is too much; a preview is left
+  out; training keeps its checkpoint and its batch, and goes on when there is memory again.
+- kills: predict, evaluate and train, see benchmarks/killed.py.
 
 Nothing here harms other software: whatever is over a limit is over ours by one. A trial is lost if something
 wrong was read in silence, a place elsewhere changed, or anything but one sentence came out. Exit code 1 when
@@ -22,19 +26,22 @@ one is.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import shutil
 import sys
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from killed import kills
+from trials import Campaign
 
 import napari_uda as uda
 from napari_uda.api import iterate
@@ -44,10 +51,12 @@ from napari_uda.core.patterns import search_all
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.methods.registry import build_method
 from napari_uda.phantom import write_phantom
+from napari_uda.players.translator import Translator
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.reader import RunReader
 from napari_uda.run.run import Run
+from napari_uda.training import previews
 
 SETTINGS: dict[str, Any] = {
     "data": {"size": 32},
@@ -69,37 +78,6 @@ SMALL = (
     "config.yaml", "data.json", "environment.json", "metrics.jsonl", "events.jsonl", "heartbeat.json",
     "stop", "previews/request.json", "previews/slices.json", "previews/000004.npz", WEIGHTS, STATE,
 )  # fmt: skip
-
-
-class Campaign:
-    """Trials of one kind and what came of them."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.found, self.began = name, Counter[str](), time.monotonic()
-        self.lost: list[str] = []
-
-    def trial(self, what: str, work: Callable[[], str]) -> str:
-        """Do one: `work` returns what came of it, `lost: ...` if something got through."""
-        try:
-            outcome = work()
-        except InputError as error:
-            one_line = "\n" not in str(error)
-            outcome = "refused in a sentence" if one_line else f"lost: {error}"
-        except Exception as error:  # noqa: BLE001 - any other error is a trial that was lost
-            outcome = f"lost: {type(error).__name__}: {error}"
-        kind = outcome.partition(":")[0]
-        self.found[kind] += 1
-        if kind == "lost":
-            self.lost.append(f"{what}: {outcome}")
-        return kind
-
-    def row(self) -> str:
-        """Its line of the table, and a line for each trial that was lost."""
-        trials, lost = self.found.total(), self.found.pop("lost", 0)
-        words = ", ".join(f"{count} {kind}" for kind, count in self.found.most_common())
-        seconds = time.monotonic() - self.began
-        lines = [f"{self.name:<16} {trials:>6} {lost:>6}   {seconds:>6.0f} s   {words}"]
-        return "\n".join([*lines, *(f"    LOST {each}" for each in self.lost)])
 
 
 def read_all(path: Path) -> dict[str, Any]:
@@ -315,11 +293,124 @@ def bounds(run: Path) -> Iterator[Campaign]:
     yield campaign
 
 
+WORDS = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("bad allocation"),
+    RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    MemoryError(),
+    MemoryError("Unable to allocate 7.28 TiB for an array with shape (10, 10)"),
+)
+"""How libraries say that memory ran out; nothing here takes any."""
+
+
+@contextmanager
+def hungry(owner: Any, name: str, error: Exception, most: int) -> Iterator[list[int]]:
+    """Let a method that takes images first have memory for so many; yields the batches that it was given."""
+    whole, batches = getattr(owner, name), []
+
+    def limited(self: Any, image: torch.Tensor, *others: Any, **named: Any) -> Any:
+        batches.append(len(image))
+        if len(image) > most:
+            raise error
+        return whole(self, image, *others, **named)
+
+    setattr(owner, name, limited)
+    try:
+        yield batches
+    finally:
+        setattr(owner, name, whole)
+
+
+def memory(run: Path, phantom: tuple[Path, Path], work: Path) -> Iterator[Campaign]:
+    """Everything that computes, short of memory in the words of every library."""
+    campaign = Campaign("memory")
+    image = next((phantom[1] / "images").iterdir())
+    translating = work / "translating"
+    small = {"data": SETTINGS["data"], "batch_size": 2, "steps": 2, "device": "cpu"}
+    nets = {"translator": {"generator": {"width": 4, "blocks": 1}, "discriminator_width": 4}}
+    uda.train(
+        "cyclegan", source=phantom[0], target=phantom[1], run_dir=translating,
+        segmentor=SETTINGS["segmentor"], method=nets, **small,
+    )  # fmt: skip
+    loaded = LoadedRun.load(run, "cpu")
+    segmented = uda.predict(loaded, image)
+    translated = uda.translate(translating, image, device="cpu")
+
+    def predicted(error: Exception, most: int) -> str:
+        with hungry(type(loaded.method), "predict", error, most) as batches:
+            found = uda.predict(loaded, image, batch_size=8)
+        halved = batches[0] == 8 and max(batches[3:]) <= most
+        if not halved or not np.array_equal(found.labels, segmented.labels):
+            return f"lost: batches {batches}"
+        return "halved, same result"
+
+    def rendered(error: Exception, most: int) -> str:
+        with hungry(Translator, "with_attention", error, most) as batches:
+            found = uda.translate(translating, image, device="cpu", batch_size=8)
+        same_look = np.allclose(found.translated, translated.translated, atol=1e-3)
+        return "halved, same result" if same_look and most in batches else f"lost: {batches}"
+
+    def trained(error: Exception) -> str:
+        copied = Run.create(work / f"hungry_{campaign.found.total()}", Run.open(run).config)
+        kind = type(loaded.method)
+        step, calls = kind.step, iter(range(99))
+
+        def short(self: Any, *arguments: Any) -> Any:
+            if next(calls) == 3:
+                raise error
+            return step(self, *arguments)
+
+        kind.step = short  # type: ignore[method-assign]
+        try:
+            list(iterate(copied))
+            return "lost: it was not stopped"
+        except InputError as refused:
+            if "--batch-size or --data.size" not in str(refused) or "\n" in str(refused):
+                return f"lost: {refused}"
+        finally:
+            kind.step = step  # type: ignore[method-assign]
+        resume(copied.path)
+        same_batch = Run.open(copied.path).config.batch_size == SETTINGS["batch_size"]
+        ended = same(read_all(copied.path)["weights"], read_all(run)["weights"])
+        return "stopped, went on alike" if same_batch and ended else "lost: other weights"
+
+    def previewed(error: Exception) -> str:
+        copied = Run.create(work / f"hungry_{campaign.found.total()}", Run.open(run).config)
+        arrays = previews.preview_arrays
+
+        def short(*_: Any, **__: Any) -> Any:
+            raise error
+
+        previews.preview_arrays = short
+        try:
+            return f"finished without previews at {[p.step for p in iterate(copied)][-1]}"[:25]
+        finally:
+            previews.preview_arrays = arrays
+
+    for error in WORDS:
+        what = f"{type(error).__name__} {error}"
+        for most in (4, 2, 1):
+            campaign.trial(f"predict {most} {what}", partial(predicted, error, most))
+            campaign.trial(f"translate {most} {what}", partial(rendered, error, most))
+        campaign.trial(f"predict 0 {what}", partial(predicted, error, 0))
+        campaign.trial(f"translate 0 {what}", partial(rendered, error, 0))
+        campaign.trial(f"train {what}", partial(trained, error))
+        campaign.trial(f"preview {what}", partial(previewed, error))
+    yield campaign
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--flips", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0, help="of the places of the flips")
+    parser.add_argument("--kills", type=int, default=12, help="of each command by each signal")
+    parser.add_argument("--seed", type=int, default=0, help="of the places of flips and kills")
     options = parser.parse_args()
+    logging.getLogger("napari_uda").setLevel(logging.ERROR)  # a batch that is halved says so
     lost = 0
     with tempfile.TemporaryDirectory(prefix="hostile_") as folder:
         work = Path(folder)
@@ -333,6 +424,8 @@ def main() -> int:
             links(run, work),
             files(run, work),
             bounds(run),
+            memory(run, (source, target), work),
+            kills(run, (source, target), work, options.kills, draw),
         ):
             for campaign in campaigns:
                 lost += len(campaign.lost)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_uda import api
 from napari_uda.core.errors import InputError
+from napari_uda.core.leftovers import is_own_name
 from napari_uda.data.folder import DataFolder
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.run import Run
@@ -58,7 +59,8 @@ def run_demo(
     from napari_uda.inference.predict import predict
 
     out = out.absolute()
-    if out.exists() and {item.name for item in out.iterdir()} - _CONTENTS:
+    there = {item.name for item in out.iterdir()} if out.exists() else set()
+    if {name for name in there if not is_own_name(name)} - _CONTENTS:
         raise InputError(
             f"{out} holds files that are not from the demo; choose another folder with --out"
         )

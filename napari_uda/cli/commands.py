@@ -14,6 +14,7 @@ from napari_uda.cli.arguments import Folder, Paths, Placement, RunFolder, SpecFi
 from napari_uda.cli.terminal import complain, counted, progress_bar, step_bar, stop_on_signal
 from napari_uda.cli.volumes import adapt, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.interrupts import let_sigterm_end_windows
 
 if TYPE_CHECKING:
     from napari_uda.experiments.executors import Progress
@@ -206,6 +207,27 @@ def tags(
     print(out)
 
 
+def clean(folder: Folder) -> None:
+    """Remove what killed commands left in a folder, and in the folders below it.
+
+    Hidden files and folders of this program go if the process that wrote them is gone: those of a living one
+    stay, and those of another machine or container until nothing has changed in them for 24 hours. Mapped
+    slices (`cache`) go from runs that nobody trains. All that goes is printed.
+
+    Args:
+        folder: data folder, run folder, folder of results, or one that holds such folders.
+    """
+    from napari_uda.run.cleaning import clean as clean_folder
+
+    found = clean_folder(folder)
+    for path in found.removed:
+        print(f"removed {path}")
+    for leftover in found.kept:
+        print(f"kept {leftover.path}: {leftover.kept or 'it cannot be removed'}")
+    if not found.removed and not found.kept:
+        print("nothing was left")
+
+
 def methods() -> None:
     """List the methods: name, family, paper and the data each needs."""
     from napari_uda.api import list_methods
@@ -233,6 +255,7 @@ def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "a
         raise InputError(
             "there is no display; set DISPLAY, or run this under xvfb-run with --screenshot FILE"
         )
+    let_sigterm_end_windows()
     from napari_uda.gui.launch import open_viewer
 
     open_viewer(paths, screenshot=screenshot, placement=placement)
@@ -261,6 +284,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "evaluate": evaluate,
     "benchmark": benchmark,
+    "clean": clean,
     "methods": methods,
     "show": show,
 }

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from napari_uda.cli.terminal import complain
 from napari_uda.core.errors import REFUSALS, Cancelled, InputError, ran_out_of_memory, sentence
+from napari_uda.core.interrupts import interrupt_came
 from napari_uda.core.openmp import let_idle_threads_sleep
 
 _TRAINING = ("train", "benchmark", "demo")
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        _dispatch(given)
+        _interruptible(given)
     except InputError as error:
         complain(str(error))
         sys.exit(2)
@@ -43,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, Cancelled) as interrupt:
         complain(str(interrupt) or "interrupted before the work was done")
         sys.exit(130)
+
+
+def _interruptible(given: list[str]) -> None:
+    """Do it; an interrupt that a library has made another error of, as imports do, is one again."""
+    try:
+        _dispatch(given)
+    except Exception as error:
+        if interrupt_came() and not isinstance(error, Cancelled):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _dispatch(given: list[str]) -> None:

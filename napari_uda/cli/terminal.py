@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from napari_uda.core.interrupts import interrupt_came
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -93,6 +95,8 @@ class Unbreakable:
 def stop_on_signal() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; a second SIGINT stops at once."""
     stop = threading.Event()
+    if interrupt_came():  # an import has swallowed it
+        stop.set()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

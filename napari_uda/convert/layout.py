@@ -201,6 +201,7 @@ class _Layouts(Mapping[str, Layout]):
             if name not in self._names():
                 raise KeyError(name)
             text = (resources.files(_PACKAGE) / f"{name}.yaml").read_text("utf-8")
+            # files of this package, which say with aliases what several domains share
             self._read[name] = Layout.model_validate(yaml.safe_load(text))
         return self._read[name]
 

@@ -6,13 +6,13 @@ import errno
 import os
 import shutil
 import struct
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from napari_uda.core.errors import InputError, reason
+from napari_uda.core.leftovers import own_name, remove_leftovers
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 NIBABEL_SUFFIXES = (".nii.zst", ".mgz", ".mgh", ".hdr")
@@ -27,6 +27,7 @@ FIRST_CHANNEL = "_0000"
 DICOM_SUFFIXES = (".dcm", ".ima")
 
 _PREAMBLE = 128
+_cleaned: set[Path] = set()  # folders in which this process has looked for what others left
 
 
 def volume_suffix(path: str | os.PathLike[str]) -> str:
@@ -86,6 +87,33 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def temporary_path(folder: Path) -> Path:
+    """A hidden path in a folder, for what is not yet whole; every one of this program comes from here.
+
+    The name says whose it is. Before a process writes into a folder for the first time it removes what
+    killed ones have left there.
+    """
+    if folder not in _cleaned:
+        _cleaned.add(folder)
+        remove_leftovers(folder)
+    return folder / own_name()
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder for this process alone, in a folder that is there; it is gone at the end.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = temporary_path(parent)
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears whole or not at all.
@@ -105,9 +133,9 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
     if not follow:
         given = Path(path)
         target = Path(os.path.realpath(given.parent)) / given.name
-    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
+    temporary = temporary_path(target.parent)
     try:
-        _make_folder(target.parent)
+        make_folder(target.parent)
         try:
             with temporary.open("xb") as stream:
                 yield stream
@@ -118,42 +146,9 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     except OSError as error:
         raise InputError(cannot_write(shown(path), target.parent, error)) from error
-
-
-def write_together(
-    out: Path, what: str, files: Mapping[str, Callable[[Path], object]]
-) -> list[Path]:
-    """Write several files so that either all of them appear or none.
-
-    Args:
-        out: the folder; it is created when missing.
-        what: what they are, for messages.
-        files: name to what writes it to the path that it is given.
-
-    Returns:
-        The files, which appear in the order in which they are named.
-
-    Raises:
-        InputError: the folder cannot be written or the disk is full; older files stay as they were.
-    """
-    aside = out / f".{uuid.uuid4().hex}.tmp"  # in the same file system
-    try:
-        for name, write in files.items():
-            write(aside / name)
-        for name in files:
-            (aside / name).replace(out / name)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(what, out, error.__cause__)) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(what, out, error)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return [out / name for name in files]
 
 
 def cannot_write(what: str, folder: Path, error: OSError) -> str:
@@ -172,6 +167,7 @@ def check_new_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{shown(out)}: is a file; give a new or empty folder")
+    remove_leftovers(out)  # they would fill it, and nobody sees them
     try:
         filled = out.is_dir() and any(out.iterdir())
     except OSError as error:
@@ -189,7 +185,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written or the disk is full.
     """
-    staging = out.absolute().parent / f".{uuid.uuid4().hex}.tmp"
+    staging = temporary_path(out.absolute().parent)
     made = [parent for parent in staging.parents if not parent.exists()]
     try:
         try:
@@ -211,14 +207,19 @@ def whole_folder(out: Path) -> Iterator[Path]:
         ) from error
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder that may be there.
+
+    Raises:
+        OSError: it cannot be made; a file in its place is no folder.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Ask the disk to keep the new directory entry; not every file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

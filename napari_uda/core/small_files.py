@@ -110,13 +110,20 @@ def read_yaml(file: str | os.PathLike[str]) -> Any:
     return parse_yaml(_text(file), str(file))
 
 
-def read_json(file: str | os.PathLike[str]) -> Any:
+def read_json(
+    file: str | os.PathLike[str], *, most_bytes: int = MOST_BYTES, no_name_twice: bool = False
+) -> Any:
     """Plain values of a JSON file.
+
+    Args:
+        file: the file.
+        most_bytes: size of the largest one that is read.
+        no_name_twice: whether a name that a group has twice is refused; else its last value counts.
 
     Raises:
         InputError: if there is none, it cannot be read or goes beyond the bounds.
     """
-    return parse_json(_text(file), str(file))
+    return parse_json(_text(file, most_bytes), str(file), no_name_twice=no_name_twice)
 
 
 def read_object(file: Path) -> dict[str, Any] | None:
@@ -148,14 +155,14 @@ def parse_yaml(text: str, where: str) -> Any:
     return value
 
 
-def parse_json(text: str, where: str) -> Any:
-    """Plain values of JSON text; `where` is what a message calls it.
+def parse_json(text: str, where: str, *, no_name_twice: bool = False) -> Any:
+    """Plain values of JSON text; `where` is what a message calls it, `no_name_twice` as for `read_json`.
 
     Raises:
         InputError: if it is no JSON or goes beyond the bounds.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_once if no_name_twice else None)
     except RecursionError as error:
         raise InputError(f"{where} is not valid JSON (nested too deeply); mend it") from error
     except ValueError as error:
@@ -217,9 +224,18 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _text(file: str | os.PathLike[str]) -> str:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"key {name[:40]!r} is there twice")
+        found[name] = value
+    return found
+
+
+def _text(file: str | os.PathLike[str], most_bytes: int = MOST_BYTES) -> str:
     try:
-        return read_small(file)
+        return read_small(file, most_bytes=most_bytes)
     except FileNotFoundError as error:
         raise InputError(refusal(error)) from error
 

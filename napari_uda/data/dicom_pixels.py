@@ -16,7 +16,7 @@ from pydicom.pixels import iter_pixels
 from pydicom.uid import UID, MultiFrameGrayscaleWordSecondaryCaptureImageStorage, RLELossless
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import shown
+from napari_uda.core.files import shown, temporary_folder
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, one_line, quiet_pydicom
 
 _WHOLE_TYPES = (np.int16, np.uint16, np.int32, np.int64)
@@ -147,8 +147,8 @@ def _through_itk(dataset: Any, indices: Sequence[int]) -> NDArray[np.generic]:
     bare.PixelData = encapsulate([found[index] for index in indices])
     bare["PixelData"].is_undefined_length = True
     bare["PixelData"].VR = "OB"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "frames.dcm"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        path = folder / "frames.dcm"
         bare.save_as(path, enforce_file_format=True)
         warned = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -26,6 +26,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+from napari_uda.core.small_files import read_json
 from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
 from napari_uda.data.segments import small_values
 
@@ -36,6 +37,8 @@ Item = TypeVar("Item", Case, Path)
 if TYPE_CHECKING:
     from napari_uda.data.nifti import Placement
 
+MOST_DATASET_BYTES = 20_000_000
+"""Size of the largest `dataset.json`: nnU-Net's lists every case."""
 _LARGEST_STORED = 2**32 - 1
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
@@ -335,28 +338,12 @@ def _read_dataset_json(file: Path) -> tuple[dict[str, int], str]:
     """Labels and modality; ({}, "") where there is no file."""
     if not file.exists():
         return {}, ""
-    try:
-        content = json.loads(file.read_text("utf-8-sig"), object_pairs_hook=_no_doubled_keys)
-    except OSError as error:
-        raise InputError(
-            f"dataset.json: cannot be read ({reason(error)}); check the file"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        cause = str(error).replace("\n", " ") or "nested too deeply"
-        raise InputError(f"dataset.json: is not valid JSON ({cause}); correct the file") from error
+    content = read_json(file, most_bytes=MOST_DATASET_BYTES, no_name_twice=True)
     if not isinstance(content, dict):
         raise InputError(
             f'dataset.json: holds a {type(content).__name__}, not an object; write {{"labels": {{...}}}}'
         )
     return _labels(content.get("labels", {})), _modality(content)
-
-
-def _no_doubled_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return content
 
 
 def _labels(entry: object) -> dict[str, int]:

@@ -24,8 +24,8 @@ from napari_uda.core.files import (
     case_of_image,
     shown,
     volume_suffix,
-    write_together,
 )
+from napari_uda.core.together import write_together
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 from napari_uda.data.nifti_forms import NiftiForms

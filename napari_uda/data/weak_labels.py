@@ -6,7 +6,6 @@ They are made from label maps once; what trains with them never opens a label ma
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
+from napari_uda.core.small_files import parse_json, read_small
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceGrid, window_labels
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_uda.data.folder import DataFolder
 
+_MOST_BYTES = 100_000_000  # a number for each structure of each slice
 Kind = Literal["tags", "areas"]
 
 
@@ -103,8 +104,10 @@ class WeakLabels(Config):
             InputError: if the file is missing or is something else.
         """
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
-        except OSError as error:
+            text = read_small(path, most_bytes=_MOST_BYTES)
+            parse_json(text, shown(path))  # bounds, which pydantic's own reader does not know
+            return cls.model_validate_json(text)
+        except FileNotFoundError as error:
             raise InputError(
                 f"{shown(path)}: cannot be read ({error.strerror}); make it with napari-uda tags"
             ) from error

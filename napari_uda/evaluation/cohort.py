@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_uda.core.csv_text import csv_text
 from napari_uda.core.files import atomic_file
 
 if TYPE_CHECKING:
@@ -49,16 +48,15 @@ def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
     Raises:
         InputError: if the folder cannot be written.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     numbers = [f"{column}_{part}" for column in COLUMNS for part in ("mean", "sd", "n")]
-    writer.writerow(["method", "protocol", "structure", "n_cases", "n_missing", *numbers])
+    columns = ["method", "protocol", "structure", "n_cases", "n_missing", *numbers]
+    rows: list[list[object]] = []
     for method, scores in methods:
         for summary in scores.summary():
             head = [summary["name"], summary["n_cases"], summary["n_missing"]]
-            writer.writerow([method, scores.protocol.name, *head, *_numbers(summary)])
+            rows.append([method, scores.protocol.name, *head, *_numbers(summary)])
     with atomic_file(path) as file:
-        file.write(stream.getvalue().encode())
+        file.write(csv_text(columns, rows).encode())
 
 
 def _numbers(summary: Summary) -> list[float | int | str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.small_files import read_json
+from napari_uda.data.folder import MOST_DATASET_BYTES
 from napari_uda.data.grid import Lattice
 from napari_uda.data.labels import LARGEST, check_labels, small_labels, to_labels
 from napari_uda.data.segments import small_values
@@ -202,10 +203,11 @@ def stored_values(dataset_json: Path) -> dict[str, int]:
     Raises:
         InputError: if the file is not JSON or a label has no whole number.
     """
-    if not dataset_json.is_file():
+    if not dataset_json.exists():
         return {}
+    content = read_json(dataset_json, most_bytes=MOST_DATASET_BYTES)
     try:
-        labels = json.loads(dataset_json.read_text(encoding="utf-8-sig")).get("labels", {})
+        labels = content.get("labels", {})
         names = {}
         for key, value in labels.items():
             if isinstance(value, list):

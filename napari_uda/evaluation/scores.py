@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self, TypeAlias, TypedDict
 
 import numpy as np
 
-from napari_uda.core.files import atomic_file
+from napari_uda.core.csv_text import csv_text
+from napari_uda.core.together import write_together
 from napari_uda.evaluation.protocols import METRICS, PROTOCOLS, Protocol
 
 SCORE_COLUMNS = (
@@ -169,7 +169,8 @@ class Scores:
         """Write `scores.csv`, `slices.csv` and `scores.json` into the folder `out`.
 
         Numbers are written so that they read back exactly; undefined ones are empty cells (CSV) or null
-        (JSON). Each file appears whole or not at all.
+        (JSON). All three files appear together or not at all, and so does what stood there before.
+        A text that a spreadsheet program would take for a formula has an apostrophe in front in CSV.
 
         Returns:
             The three paths.
@@ -178,17 +179,14 @@ class Scores:
             InputError: if the folder cannot be written.
         """
         texts = {
-            "scores.csv": _csv(SCORE_COLUMNS, self.rows),
-            "slices.csv": _csv(SLICE_COLUMNS, self.slices),
+            "scores.csv": csv_text(SCORE_COLUMNS, _cells(SCORE_COLUMNS, self.rows)),
+            "slices.csv": csv_text(SLICE_COLUMNS, _cells(SLICE_COLUMNS, self.slices)),
             "scores.json": json.dumps(_plain(self.document()), indent=2, allow_nan=False) + "\n",
         }
-        paths = []
-        for name, text in texts.items():
-            path = Path(out) / name
-            with atomic_file(path) as stream:
-                stream.write(text.encode())
-            paths.append(path)
-        return paths
+        files = {
+            name: partial(Path.write_bytes, data=text.encode()) for name, text in texts.items()
+        }
+        return write_together(Path(out), "the scores", files)
 
     def document(self) -> dict[str, object]:
         """What scores.json holds: the rules in words and as data, the rows and the summary."""
@@ -299,17 +297,8 @@ def _slice_definitions(rules: Protocol) -> dict[str, str]:
     }
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if _undefined(row[column]) else row[column] for column in columns])
-    return stream.getvalue()
-
-
-def _undefined(cell: Cell) -> bool:
-    return isinstance(cell, float) and not math.isfinite(cell)
+def _cells(columns: Sequence[str], rows: Iterable[Row]) -> list[list[Cell]]:
+    return [[row[column] for column in columns] for row in rows]
 
 
 def _plain(value: object) -> object:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.small_files import dump_yaml
@@ -157,15 +156,15 @@ def _score_positions(spec: Spec, store: Store) -> None:
 
 def _cells_csv(cells: Sequence[Cell], store: Store) -> str:
     """Which run folder belongs to which row, data set and seed, and how it stands."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     columns = ("row", "data", "seed", "run", "status", "train_seconds", "predict_seconds", "reason")
-    writer.writerow(columns)
+    rows: list[list[object]] = []
     for cell in cells:
         result, reason = store.result(cell), store.reason(cell.key)
         status = "finished" if result else "failed" if reason else "waiting"
-        times = (f"{result.seconds:.1f}", f"{result.predict_seconds:.1f}") if result else ("", "")
-        writer.writerow(
+        times: list[object] = ["", ""]
+        if result:
+            times = [round(result.seconds, 1), round(result.predict_seconds, 1)]
+        rows.append(
             [
                 cell.row,
                 cell.data,
@@ -176,4 +175,4 @@ def _cells_csv(cells: Sequence[Cell], store: Store) -> str:
                 reason if not result else "",
             ]
         )
-    return stream.getvalue()
+    return csv_text(columns, rows)

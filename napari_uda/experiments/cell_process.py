@@ -11,16 +11,17 @@ import threading
 from pathlib import Path
 
 from napari_uda.core.errors import Cancelled
-from napari_uda.experiments.cells import run_cell
-from napari_uda.experiments.store import read_job
 
 
 def main(file: str) -> int:
     """Run the cell; 0 when it is finished, 1 when it failed, 130 when it was asked to stop and saved."""
-    store, cell = read_job(Path(file))
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the imports, which take seconds
         signal.signal(number, lambda *_: stop.set())
+    from napari_uda.experiments.cells import run_cell
+    from napari_uda.experiments.store import read_job
+
+    store, cell = read_job(Path(file))
     try:
         run_cell(store, cell, stop=stop)
     except Cancelled:

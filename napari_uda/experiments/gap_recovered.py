@@ -1,6 +1,6 @@
 """The share of the gap that a run's row recovers, as the table of its benchmark says.
 
-Standard library only: whoever chooses a model need not wait for it.
+Without numpy and torch: whoever chooses a model need not wait for it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,11 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+
+from napari_uda.core.csv_text import read_csv
+from napari_uda.core.small_files import read_small
+
+_MOST_BYTES = 50_000_000  # of a table
 
 
 def share_of_gap(run: Path) -> str:
@@ -42,7 +47,6 @@ def share_of_gap(run: Path) -> str:
 def _lines(file: Path) -> list[dict[str, str]]:
     """The lines of a table; none when it cannot be read."""
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+        return read_csv(read_small(file, most_bytes=_MOST_BYTES))
     except (OSError, ValueError, csv.Error):
         return []

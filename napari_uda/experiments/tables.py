@@ -5,14 +5,13 @@ Published numbers stand in columns of their own with their source, and nothing i
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from napari_uda.core.csv_text import csv_text
 from napari_uda.experiments.results import AVERAGE, DataResults, Number, RowResults
 from napari_uda.experiments.spec import POSITION_PRIOR, Published, Spec
 from napari_uda.experiments.statistics import Comparison, Test
@@ -318,14 +317,4 @@ def _test_line(data: str, column: str, each: Comparison, paired: bool) -> dict[s
 
 def _csv(lines: Sequence[dict[str, object]]) -> str:
     columns = list(dict.fromkeys(name for line in lines for name in line))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow(
-            {
-                name: "" if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in line.items()
-            }
-        )
-    return stream.getvalue()
+    return csv_text(columns, [[line.get(name, "") for name in columns] for line in lines])

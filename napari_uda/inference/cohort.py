@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_uda.core.csv_text import text_cell
 from napari_uda.core.errors import Cancelled, InputError, sentence
 from napari_uda.core.files import atomic_file
 from napari_uda.data.folder import find_cases
@@ -142,7 +143,7 @@ def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) ->
         numbers = [*(row.volumes_ml.get(name, math.nan) for name in structures)]
         numbers += [row.mean_entropy, row.unreliable, row.seconds]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        writer.writerow([row.case, *cells, row.problem])
+        writer.writerow([text_cell(row.case), *cells, text_cell(row.problem)])
     with atomic_file(file) as stream:
         stream.write(text.getvalue().encode())
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_uda.core.errors import InputError, UnfitFormatError
-from napari_uda.core.files import atomic_file, shown, volume_suffix, write_together
+from napari_uda.core.files import atomic_file, shown, volume_suffix
+from napari_uda.core.together import write_together
 from napari_uda.data.provenance import Provenance
 from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
 from napari_uda.data.volume import Source, write_volume

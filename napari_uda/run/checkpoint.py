@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.files import temporary_folder
 from napari_uda.core.small_files import open_plain, parse_json
 
 if TYPE_CHECKING:
@@ -55,11 +56,9 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], step: int) -> None:
     Raises:
         InputError: if the disk is full or the folder cannot be written; older weights are kept.
     """
-    temporary = path.with_name(path.name + _NEXT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(temporary, weights, {"step": str(step)})
-        temporary.replace(path)
+        _write(path, weights, {"step": str(step)})
         _sync(path.parent)
     except (OSError, SafetensorError) as error:
         raise InputError(
@@ -358,13 +357,19 @@ def _rename(path: Path, new: Path) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file, whole or not at all; a link of its name is replaced."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.unlink(missing_ok=True)  # or a link of that name would be followed
     checksum = {_CHECKSUM: _digest(whole, metadata)}
-    save_file(whole, path, metadata={**metadata, **checksum})
-    with suppress(OSError):  # safetensors lets nobody else read it; some file systems know no modes
-        path.chmod(path.parent.stat().st_mode & 0o666)
-    _sync(path)
+    # safetensors writes under hidden names of its own, which would stay after a kill and say nothing
+    with temporary_folder(path.parent) as aside:
+        file = aside / path.name
+        save_file(whole, file, metadata={**metadata, **checksum})
+        with suppress(
+            OSError
+        ):  # safetensors lets nobody else read it; some file systems know no modes
+            file.chmod(path.parent.stat().st_mode & 0o666)
+        _sync(file)
+        os.replace(file, path)  # noqa: PTH105 - part of the writing, as the tests count it
 
 
 def _sync(path: Path) -> None:

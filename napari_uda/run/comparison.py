@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napari_uda.core.csv_text import read_csv
 from napari_uda.core.setting_paths import by_path
 from napari_uda.core.small_files import read_small
 from napari_uda.run.folder import RunFolder
@@ -72,7 +72,7 @@ def read_scores(folder: RunFolder) -> dict[str, float]:
     """Means over cases of `scores.csv`, by structure and measure; empty when there is no readable one."""
     try:
         text = read_small(folder.scores_file, most_bytes=_MOST_SCORES_BYTES)
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = read_csv(text)
     except (OSError, ValueError, csv.Error):  # an InputError is a ValueError
         return {}
     means: dict[str, float] = {}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import atomic_file
+from napari_uda.core.files import atomic_file, temporary_path
+from napari_uda.core.leftovers import remove_leftovers
 from napari_uda.core.small_files import json_lines, open_plain, read_object, read_small
 
 Domain = Literal["source", "target"]
@@ -30,6 +31,7 @@ _MOST_EVENT_BYTES = 1_000_000  # of the newest events; a thousand sessions need 
 _MOST_REQUEST_BYTES = 1000
 _LARGEST_COUNT = 2**31 - 1  # as large as a window's progress bar can be
 _LONGEST_SECONDS = 1e9  # a lifetime
+_LIBRARY_NAME = re.compile(r"\.tmp[0-9A-Za-z]{6}")
 _FILES = (
     "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt", "output.txt",
     "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv",
@@ -193,6 +195,23 @@ class RunFolder:
         with suppress(OSError):
             self.path.rmdir()
 
+    def remove_leftovers(self) -> list[Path]:
+        """Remove what killed processes left under hidden names; returns what is gone."""
+        return remove_leftovers(self.path, self.checkpoints, self.previews, self.predictions)
+
+    def torn_weights(self) -> list[Path]:
+        """What the safetensors library left where version 0.1 was killed; while a run trains, not only that."""
+        return [
+            file
+            for file in self.checkpoints.glob(".tmp*")
+            if _LIBRARY_NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink()
+        ]
+
+    def remove_torn_weights(self) -> None:
+        """Remove `torn_weights`; only for who trains the run."""
+        for file in self.torn_weights():
+            file.unlink(missing_ok=True)
+
     def ask_to_stop(self, request: StopRequest = "save") -> None:
         """Ask the trainer, wherever it runs, to end after its current step.
 
@@ -271,7 +290,7 @@ class RunFolder:
         Raises:
             FileExistsError: if `first` and another process was faster.
         """
-        temporary = self.path / f".{uuid.uuid4().hex}.tmp"
+        temporary = temporary_path(self.path)
         try:
             with temporary.open("x", encoding="utf-8") as file:
                 file.write(json.dumps(content))

@@ -132,6 +132,7 @@ class Run(RunFolder):
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
             )
+        RunFolder(folder).remove_leftovers()
         return cls(folder, read_config(file))
 
     @staticmethod
@@ -279,11 +280,8 @@ class Run(RunFolder):
 
     def rewind(self, step: int) -> None:
         """Drop what a resumed run will write again: what belongs to steps after `step`, partial files."""
-        # `predictions` may belong to a process that predicts right now
-        for folder in (self.path, self.previews, self.checkpoints):
-            for leftover in folder.glob(".*.tmp"):
-                if leftover.is_file():
-                    leftover.unlink(missing_ok=True)
+        self.remove_leftovers()
+        self.remove_torn_weights()
         for preview in self.previews.glob("*.npz"):  # or they would pass for the newest ones
             if not preview.stem.isdecimal() or int(preview.stem) > step:
                 preview.unlink(missing_ok=True)

@@ -14,7 +14,6 @@ import os
 import platform
 import stat
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.files import temporary_path
+from napari_uda.core.processes import process_exists, this_machine
 from napari_uda.core.small_files import read_object
 from napari_uda.run.folder import RunFolder
 
@@ -191,7 +192,7 @@ def refuse_second_trainer(folder: RunFolder, *, force: bool = False) -> Beat | N
     if beat is None:
         return None
     here = _is_here(beat)
-    if here and (not _exists(beat) or beat.pid == os.getpid()):
+    if here and (not process_exists(beat.pid, beat.started) or beat.pid == os.getpid()):
         return beat
     seconds = _silence(folder, beat)
     if seconds >= _SILENT_SECONDS or (force and not here):
@@ -210,7 +211,7 @@ def _silence(folder: RunFolder, beat: Beat) -> float:
     """Seconds since a heartbeat, by the clocks or, where those differ, by the disk that both write to."""
     seconds = [abs(time.time() - beat.time)]
     with suppress(OSError):
-        probe = folder.path / f".{uuid.uuid4().hex}.tmp"
+        probe = temporary_path(folder.path)
         probe.touch()
         try:
             written = folder.heartbeat_file.stat().st_mtime
@@ -220,27 +221,10 @@ def _silence(folder: RunFolder, beat: Beat) -> float:
     return min(seconds)
 
 
-def this_machine() -> str:
-    """What tells this machine from others, and a container on it from its other containers."""
-    parts = [platform.node()]
-    with suppress(OSError):  # there on Linux only
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        parts.append(Path("/proc/self/ns/pid").readlink().name)
-    return " ".join(parts)
-
-
-def process_start(pid: int) -> float:
-    """When a process of this machine began, in clock ticks since its start; 0 where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return float(text.rpartition(")")[2].split()[19])
-    return 0.0
-
-
 def _is_alive(beat: Beat, earlier: Beat | None, now: float) -> bool:
     if earlier is not None and beat != earlier:
         return True
-    gone = _is_here(beat) and not _exists(beat)
+    gone = _is_here(beat) and not process_exists(beat.pid, beat.started)
     # a heartbeat from the future is as old as one from the past: clocks differ
     return abs(now - beat.time) < (_SILENT_SECONDS_HERE if gone else _SILENT_SECONDS)
 
@@ -250,18 +234,6 @@ def _is_here(beat: Beat) -> bool:
     if os.name != "posix":
         return False
     return beat.machine == this_machine() if beat.machine else beat.host == platform.node()
-
-
-def _exists(beat: Beat) -> bool:
-    """Whether this machine still has the process; asking does nothing to it."""
-    try:
-        os.kill(beat.pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    started = process_start(beat.pid) if beat.started else 0.0
-    return not started or started == beat.started  # else the number was given to another process
 
 
 def machine_text(beat: Beat | None) -> str:

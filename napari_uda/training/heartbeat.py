@@ -13,14 +13,13 @@ from typing import Self
 
 import torch
 
+from napari_uda.core.processes import process_start, this_machine
 from napari_uda.run.folder import PreviewRequest, RunFolder, StopRequest
 from napari_uda.run.status import (
     BEAT_SECONDS,
     Beat,
-    process_start,
     read_beat,
     refuse_second_trainer,
-    this_machine,
 )
 
 _LISTEN_SECONDS = 0.25

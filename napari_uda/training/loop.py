@@ -107,11 +107,12 @@ def train_run(
                 if ran_out_of_memory(error):
                     raise InputError(_memory_ran_out(run, heartbeat.step)) from error
                 raise
+            finally:
+                if leader:  # and nobody else's, as it would be where the heartbeat is refused
+                    shutil.rmtree(run.cache, ignore_errors=True)
     finally:
         package_logger.removeHandler(handler)
         handler.close()
-        if leader:
-            shutil.rmtree(run.cache, ignore_errors=True)
 
 
 def _failure(error: BaseException, step: int) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import napari_uda
 from napari_uda.core import small_files
 from napari_uda.core.errors import InputError
 from napari_uda.core.small_files import (
@@ -163,3 +165,15 @@ def test_lines_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[7] is not None
     assert found[7]["x"] != found[7]["x"]
     assert parse_object("[") is None
+
+
+def test_no_other_reader_of_yaml_or_json_is_used() -> None:
+    """But for files of the package itself, and for what a process of ours says to itself."""
+    package = Path(napari_uda.__file__).parent
+    readers = re.compile(r"json\.loads?\(|yaml\.(safe_|full_|unsafe_)?load(_all)?\(")
+    found = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if readers.search(file.read_text(encoding="utf-8"))
+    }
+    assert found == {"core/small_files.py", "core/patterns.py", "convert/layout.py"}

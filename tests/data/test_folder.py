@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_uda.core.errors import InputError
-from napari_uda.data.folder import Case, DataFolder, write_dataset_json
+from napari_uda.data.folder import MOST_DATASET_BYTES, Case, DataFolder, write_dataset_json
 from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
+from napari_uda.evaluation.inputs import structure_names
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -195,16 +198,48 @@ def test_a_missing_channel_number(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_malformed_dataset_json(tmp_path: Path, content: object, said: str) -> None:
     sentence = refused(with_json(tmp_path, content))
-    assert sentence.startswith("dataset.json: ")
+    assert re.match(r"(\S*/)?dataset\.json", sentence)
     assert said in sentence
 
 
 def test_dataset_json_in_another_encoding(tmp_path: Path) -> None:
     with_json(tmp_path, "{}")
     (tmp_path / "dataset.json").write_bytes(b"\xff\xfe{}")
-    assert "is not valid JSON" in refused(tmp_path)
+    assert "dataset.json is no UTF-8 text (byte 1); save it as UTF-8" in refused(tmp_path)
     (tmp_path / "dataset.json").write_bytes(b'\xef\xbb\xbf{"modality": "MR"}')
     assert DataFolder.open(tmp_path).modality == "MR"
+
+
+BEYOND: dict[str, tuple[bytes, str]] = {
+    "deep": (b"[" * 31 + b"]" * 31, "is nested too deeply"),
+    "a large number": (
+        f'{{"labels": {{"LV": {2**63}}}}}'.encode(),
+        "a whole number beyond 64 bits",
+    ),
+    "large": (b" " * (MOST_DATASET_BYTES + 1), "is larger than 20 MB"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BEYOND, "a pipe"])
+def test_dataset_json_beyond_all_bounds_is_refused_at_both_doors(tmp_path: Path, kind: str) -> None:
+    with_json(tmp_path, "{}")
+    file = tmp_path / "dataset.json"
+    content, said = BEYOND.get(kind, (b"", "is no plain file but a pipe"))
+    if kind == "a pipe":
+        file.unlink()
+        os.mkfifo(file)  # nobody ever writes into it
+    else:
+        file.write_bytes(content)
+    assert said in refused(tmp_path)
+    with pytest.raises(InputError, match=re.escape(said)):
+        structure_names(file)
+
+
+def test_dataset_json_may_list_more_cases_than_settings_have_room_for(tmp_path: Path) -> None:
+    cases = [{"image": f"./imagesTr/case_{n:05d}.nii.gz"} for n in range(25_000)]
+    with_json(tmp_path, json.dumps({"labels": {"LV": 1}, "training": cases}))
+    assert (tmp_path / "dataset.json").stat().st_size > 1_000_000
+    assert DataFolder.open(tmp_path).labels == {"LV": 1}
 
 
 # writing

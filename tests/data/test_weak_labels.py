@@ -71,7 +71,11 @@ def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path) -> None:
         weak.table("x", ["a"], 0, 3)
     with pytest.raises(InputError, match=r"nothing\.json: cannot be read"):
         WeakLabels.read(tmp_path / "nothing.json")
-    for content in (b"[]", b"\xff\x00", b'{"kind": "tags", "axis": 0, "structures": ["a"]}'):
+    for content in (b"\xff\x00", b"[" * 50 + b"]" * 50, b"{", b'{"a": 36893488147419103232}'):
+        (tmp_path / "odd.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"odd\.json is (no UTF-8|nested|not valid)|beyond 64"):
+            WeakLabels.read(tmp_path / "odd.json")
+    for content in (b"[]", b'{"kind": "tags", "axis": 0, "structures": ["a"]}'):
         (tmp_path / "odd.json").write_bytes(content)
         with pytest.raises(InputError, match=r"odd\.json: is no file of weak labels"):
             WeakLabels.read(tmp_path / "odd.json")

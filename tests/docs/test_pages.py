@@ -276,7 +276,7 @@ def test_commands_and_options_exist() -> None:
             if option.startswith("--") and not re.search(rf"{re.escape(option)}(?![\w.-])", known):
                 wrong.append(f"{page}: {' '.join(words)}: {option}")
     everything = {
-        "adapt", "benchmark", "convert", "demo", "evaluate", "methods", "phantom", "predict", "show", "tags", "train",
+        "adapt", "benchmark", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "show", "tags", "train",
         "translate",
     }  # fmt: skip
     assert everything <= seen

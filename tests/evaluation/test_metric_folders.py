@@ -141,11 +141,14 @@ def test_names(tmp_path, labels_entry, expected):
         assert structure_names(path) == expected
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"labels": {"liver": "one"}}', '{"labels": 3}'])
+@pytest.mark.parametrize("text", ["[]", '{"labels": {"liver": "one"}}', '{"labels": 3}'])
 def test_names_that_cannot_be_read(tmp_path, text):
     path = tmp_path / "dataset.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"dataset\.json: its labels cannot be read"):
+        structure_names(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"dataset\.json is not valid JSON"):
         structure_names(path)
 
 

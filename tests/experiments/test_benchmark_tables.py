@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from benchmark_cases import run_tiny, tiny_spec
 
+from napari_uda.core.csv_text import read_csv
 from napari_uda.evaluation.protocols import METRICS
 from napari_uda.experiments import tables
 from napari_uda.experiments.fingerprints import labels_fingerprint
@@ -204,6 +206,17 @@ def test_csv_keeps_published_numbers_apart(two_domains: Domains, tmp_path: Path)
     assert first["published_source"].startswith("Somebody")
     assert lines[1]["published_dice_outer"] == ""
     assert float(lines[1]["gap_recovered_percent"]) == pytest.approx(50)
+
+
+def test_names_of_rows_and_reasons_are_no_formulas(two_domains: Domains, tmp_path: Path) -> None:
+    _, found = collected(two_domains, tmp_path)
+    row = dataclasses.replace(found.rows[0], name="=1+1")
+    data = found.data.model_copy(update={"name": "@CT"})
+    changed = dataclasses.replace(found, rows=[row, *found.rows[1:]], data=data, recovered={})
+    text = tables.scores_csv([changed])
+    first = next(csv.DictReader(io.StringIO(text)))
+    assert (first["row"], first["data"]) == ("'=1+1", "'@CT")
+    assert (read_csv(text)[0]["row"], read_csv(text)[0]["data"]) == ("=1+1", "@CT")
 
 
 def test_tests_csv_says_n_and_why_not(two_domains: Domains, tmp_path: Path) -> None:

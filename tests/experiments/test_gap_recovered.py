@@ -53,6 +53,15 @@ def test_the_share_is_that_of_the_row_and_data_set(out: Path, key: str, said: st
     assert share_of_gap(out / "runs" / key) == said
 
 
+def test_names_that_tables_keep_as_text_are_said_as_they_are(out: Path) -> None:
+    for name in ("cells.csv", "table.csv"):
+        text = (
+            (out / name).read_text().replace("se_asa,", "'=se_asa,").replace(",se_asa", ",'=se_asa")
+        )
+        (out / name).write_text(text)
+    assert "(row =se_asa of benchmark bench, CT to MR" in share_of_gap(out / "runs" / "bbbb")
+
+
 @pytest.mark.parametrize("content", ["", "row\n", "gap_recovered_percent\nx\n", None])
 def test_other_tables_tell_nothing(out: Path, content: str | None) -> None:
     file = out / "table.csv"

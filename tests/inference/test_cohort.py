@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_cases import blob_case
 
+from napari_uda.core.csv_text import read_csv
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.inference.cohort import (
@@ -105,6 +106,14 @@ def test_folders_that_cannot_be_segmented_are_named(tmp_path: Path, tiny_run: Ru
         files_of(tmp_path / "two")
     with pytest.raises(InputError, match="is not a run folder"):
         segment_several(tmp_path, [], None, False, [], quiet, threading.Event())
+
+
+def test_names_in_the_summary_are_no_formulas(tmp_path: Path) -> None:
+    write_summary(tmp_path / SUMMARY, [Row("=case", problem="-1 is no label")], ["inner"])
+    (row,) = read_summary(tmp_path)
+    assert (row["case"], row["problem"]) == ("'=case", "'-1 is no label")
+    (row,) = read_csv((tmp_path / SUMMARY).read_text())
+    assert (row["case"], row["problem"]) == ("=case", "-1 is no label")
 
 
 def test_summary_needs_a_folder_that_can_be_written(tmp_path: Path) -> None:

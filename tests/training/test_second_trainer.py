@@ -15,15 +15,14 @@ from tiny_cases import events, small_config
 
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
+from napari_uda.core.processes import process_start, this_machine
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.run import Run
 from napari_uda.run.status import (
     Beat,
     RunState,
-    process_start,
     read_beat,
     run_status,
-    this_machine,
 )
 from napari_uda.training import heartbeat as heartbeat_module
 from napari_uda.training.heartbeat import Heartbeat

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +33,16 @@ from tiny_cases import (
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
+from napari_uda.core.files import temporary_path
+from napari_uda.core.leftovers import own_name
+from napari_uda.core.processes import this_machine
 from napari_uda.data import volume
 from napari_uda.data.batches import Unlabelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.methods.registry import METHODS, method_class
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
+from napari_uda.run.status import Beat
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import Progress
 
@@ -288,14 +295,37 @@ def test_resume_passes_over_damaged_lines_and_leaves_predictions_alone(
     _train(run, kill_after=3)
     with run.metrics_file.open("ab") as file:
         file.write(b"\0\0\0\n[3]\n")
-    unfinished = run.predictions / ".case.123.tmp"
-    unfinished.mkdir(parents=True)
-    torn = run.checkpoints / ".torn.tmp"
-    torn.write_bytes(b"x")
+    run.predictions.mkdir()
+    unfinished = temporary_path(run.predictions)  # of a process that predicts right now
+    unfinished.mkdir()
+    of_library = (
+        run.checkpoints / ".tmpA1b2C3"
+    )  # what safetensors called its files under version 0.1
+    of_library.write_bytes(b"x")
+    of_killed = [
+        folder / own_name().replace(f"-{os.getpid()}-", "-4194304-")
+        for folder in (run.path, run.checkpoints, run.previews, run.predictions)
+    ]
+    for path in of_killed:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
     _train(Run.open(run.path))
     assert [line["step"] for line in run.metrics()] == [1, 2, 3, 4]
-    assert unfinished.is_dir()
-    assert not torn.exists()
+    hidden = [path for path in run.path.rglob("*") if path.name.startswith(".")]
+    assert hidden == [unfinished]
+
+
+def test_a_second_trainer_leaves_the_cache_of_the_first_one_alone(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    """It was removed when the second one was refused."""
+    run = _new(tmp_path / "run", small_config("source_only", *two_domains))
+    run.cache.mkdir()
+    beat = Beat(pid=os.getppid(), machine=this_machine(), time=time.time())
+    run.write_beat(asdict(beat))
+    with pytest.raises(InputError, match="is being trained by process"):
+        _train(run)
+    assert run.cache.is_dir()
 
 
 def test_a_new_run_does_not_replace_an_old_one(tiny_run: Run) -> None:

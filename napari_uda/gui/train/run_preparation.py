@@ -5,7 +5,6 @@ Everything here runs in a worker thread and touches no widget.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.files import cannot_write
+from napari_uda.core.files import cannot_write, temporary_path
 from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import Placement, Volume, write_volume
@@ -285,7 +284,7 @@ def write_folder(
         Cancelled: if `stop` was set.
         InputError: see `domain_volumes`; or the folder cannot be written.
     """
-    aside = folder.parent / f".{folder.name}.{os.getpid()}.tmp"  # in the same file system
+    aside = temporary_path(folder.parent)  # in the same file system
     try:
         for name, domain in domains.items():
             image, labels = domain_volumes(domain)
