@@ -206,6 +206,37 @@ def tags(
     print(out)
 
 
+def check(
+    folder: Folder,
+    target: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None,
+    json: bool = False,
+    strict: bool = False,
+    series: str = "",
+    placement: Placement = "auto",
+) -> None:
+    """Look at data folders as training does before its first step, and say what is odd in them.
+
+    Nothing is changed. Of a second folder, the target, no label is read. The exit code is 2 if training would
+    refuse a folder.
+
+    Args:
+        folder: data folder; the source where two are given.
+        target: data folder of the target.
+        json: print JSON instead of tables.
+        strict: exit with 2 for warnings, too.
+        series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+    """
+    from napari_uda.cli.check import as_json, as_table, check_quietly, verdict
+
+    with stop_on_signal() as stop, counted("volume", "check") as progress:
+        reports = check_quietly(folder, target, series, placement, progress, stop)
+    print(as_json(reports) if json else as_table(reports))
+    refused = verdict(reports, strict=strict)
+    if refused:
+        raise InputError(refused)
+
+
 def methods() -> None:
     """List the methods: name, family, paper and the data each needs."""
     from napari_uda.api import list_methods
@@ -256,6 +287,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "phantom": phantom,
     "convert": convert,
     "tags": tags,
+    "check": check,
     "predict": predict,
     "adapt": adapt,
     "translate": translate,
