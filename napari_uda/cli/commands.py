@@ -51,6 +51,7 @@ def benchmark(
     ranks: int = 1,
     slurm: tuple[str, ...] = (),
     pictures: bool = True,
+    strict: bool = False,
 ) -> None:
     """Run the benchmark that a file describes: train, score, compare with statistical tests, draw.
 
@@ -67,6 +68,7 @@ def benchmark(
         ranks: processes that train one cell together, started by torchrun.
         slurm: parameters of the jobs on the cluster as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
         pictures: draw bars, segmentations and entropy maps; needs napari_uda[tables].
+        strict: refuse to begin if the check of the data finds anything.
     """
     from napari_uda.experiments.benchmark import run_benchmark
     from napari_uda.experiments.executors import read_parameters
@@ -100,6 +102,7 @@ def benchmark(
                 ranks=ranks,
                 cluster=read_parameters(slurm),
                 with_pictures=pictures,
+                strict=strict,
                 on_progress=report,
                 stop=stop,
             )

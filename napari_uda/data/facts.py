@@ -42,9 +42,15 @@ class DataFacts(Config):
     """Modality of the labelled domain."""
     target_modality: str = ""
     """Modality of the target domain."""
+    source_contents: dict[str, str] = Field(default_factory=dict)
+    """Checksum of each image of the labelled source and, after a space, of its labels where they were
+    read, by case; a resumed run knows its data by them."""
+    target_contents: dict[str, str] = Field(default_factory=dict)
+    """The same of the target; labels are among them only where the method learns from them."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Checksum of each file that the method's settings name, by setting."""
     fingerprint: str = Field(default="")
-    """Hash of the case names and file sizes of both domains, by which a resumed run notices changed
-    data."""
+    """In runs of version 0.1: hash of the case names and file sizes of both domains."""
     sizes: dict[str, StructureSize] = Field(default_factory=dict)
     """Size of each structure in the labelled training slices, or in those of the run that this one
     starts from; empty in runs of versions that did not store it."""

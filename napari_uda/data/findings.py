@@ -166,6 +166,14 @@ def label_problems(
     if not any(one.voxels for one in structures):
         sentence = "the label maps hold background only; give label maps with structures"
         return [Problem("", sentence, fatal=True)]
+    if not unread and not any(one.voxels for one in structures if one.name):
+        values = ", ".join(str(one.value) for one in structures if one.voxels)
+        names = ", ".join(f"{one.name} ({one.value})" for one in structures if one.name)
+        sentence = (
+            f"the label maps hold label {values} and none of the named structures, {names}; correct the "
+            "values in dataset.json or in data.labels"
+        )
+        return [Problem("", sentence, fatal=True)]
     for one in structures:
         if has_names and not one.name:
             sentence = (

@@ -14,6 +14,7 @@ from napari_uda.core.files import shown
 from napari_uda.core.small_files import dump_yaml
 from napari_uda.experiments import pictures, tables
 from napari_uda.experiments.cells import score
+from napari_uda.experiments.data_check import check_data
 from napari_uda.experiments.executors import (
     ExecutorName,
     Progress,
@@ -59,6 +60,7 @@ def run_benchmark(
     ranks: int = 1,
     cluster: Mapping[str, Any] | None = None,
     with_pictures: bool = True,
+    strict: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:
@@ -74,6 +76,7 @@ def run_benchmark(
         ranks: processes that train one cell together.
         cluster: parameters of submitit, such as `timeout_min` and `slurm_partition`.
         with_pictures: draw `pictures/*.png` at the end.
+        strict: refuse to begin if the check of the data finds anything; otherwise it is logged as a warning.
         on_progress: called while cells run.
         stop: when set, running cells save and stop.
 
@@ -95,6 +98,7 @@ def run_benchmark(
     most = most_at_once(executor, jobs)
     backend = choose_backend(executor, most, store.out / "jobs", cluster or {})
     cells = plan(spec, store.out, ranks=ranks)
+    check_data(cells, store, strict=strict, stop=stop)
     write_text(
         store.out / "spec.yaml",
         dump_yaml(spec.model_dump(mode="json")),
