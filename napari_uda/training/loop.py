@@ -24,12 +24,13 @@ from napari_uda.core.setting_paths import by_path
 from napari_uda.data.batches import TrainingData
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
+from napari_uda.networks.trial import try_network
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
 from napari_uda.run.log import kept_log
 from napari_uda.run.outline import check_fits
 from napari_uda.run.run import NOT_FINITE_AT, Run, read_config
-from napari_uda.training.checks import check_size, check_validation
+from napari_uda.training.checks import check_norm, check_size, check_validation
 from napari_uda.training.findings import Findings, data_found, tell
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
@@ -185,6 +186,9 @@ class _Session:
         )
         size = data.facts.grid.size
         check_size(size, method.segmentor)
+        check_norm(config, method.segmentor, size)
+        if pair is None:
+            try_network(method.segmentor, config.segmentor.name, size)
         # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
         # one has them in its checkpoint.
         if pair is None:
