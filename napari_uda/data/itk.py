@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.itk_files import check_declared, most_voxel_bytes
 from napari_uda.data.units import in_millimetres, unit_of_header
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -44,6 +46,7 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
     name = shown(path)
     if path.name.lower().endswith((".mha", ".mhd")):
         _check_meta_header(path, name)
+    most = most_voxel_bytes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with _itk_failures(
@@ -51,6 +54,7 @@ def read_itk_image(path: Path) -> tuple[NDArray[np.generic], Affine]:
     ):
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name)
+        check_declared(math.prod(reader.GetSize()) * _ITEM_BYTES[reader.GetPixelID()], most, name)
         image = reader.Execute()
     unit, field = unit_of_header(path, name)
     affine = in_millimetres(_ras_affine(image), unit, name, field)
