@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
@@ -57,6 +57,15 @@ class DataFacts(Config):
     target_supervision: str = "none"
     """In words, which labels of the target the method was given, in this run or in the one that it
     starts from; "none" if it was given none."""
+
+    @field_validator("labels")
+    @classmethod
+    def _usable(cls, labels: dict[str, int]) -> dict[str, int]:
+        values = list(labels.values())
+        if len(set(values)) < len(values) or not all(0 < value < 256 for value in values):
+            shown = ", ".join(f"{name} {value}" for name, value in list(labels.items())[:8])
+            raise ValueError(f"label values must be different and from 1 to 255 ({shown})")
+        return labels
 
     @property
     def num_classes(self) -> int:
