@@ -159,6 +159,7 @@ def convert(
     split: bool = False,
     domain: tuple[str, ...] = (),
     ignore_label_geometry: bool = False,
+    placement: Placement = "auto",
 ) -> None:
     """Turn a public data set into data folders OUT/<domain>, with label values and splits of the papers.
 
@@ -169,6 +170,7 @@ def convert(
         split: write OUT/<domain>/train and OUT/<domain>/test, for data sets whose split in the papers is known.
         domain: convert only these modalities, contrasts or sites.
         ignore_label_geometry: use a label map that has its image's shape even where its header places it elsewhere.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.convert import convert as convert_layout
 
@@ -180,6 +182,7 @@ def convert(
             split=split,
             domains=domain,
             ignore_label_geometry=ignore_label_geometry,
+            placement=placement,
             on_progress=progress,
             stop=stop,
         )

@@ -148,7 +148,8 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
     name = default.method.name
     description = (
         f"{RunConfig.__doc__}\n\n--run-dir RUN, a new folder, must be given; --recipe NAME|FILE[,...] "
-        "starts from presets, and their values are the defaults shown here."
+        "starts from presets, and their values are the defaults shown here; --strict refuses data in which "
+        "anything is odd."
     )
     program = f"napari-uda train {name}"
     config = parse(RunConfig, rest, program, default=default, description=description)

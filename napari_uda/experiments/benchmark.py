@@ -25,7 +25,7 @@ from napari_uda.experiments.executors import (
 )
 from napari_uda.experiments.plan import plan
 from napari_uda.experiments.position_prior import predict_positions
-from napari_uda.experiments.results import collect, position_key, position_result
+from napari_uda.experiments.results import collect, position_key, position_result, reading_of
 from napari_uda.experiments.spec import Spec
 from napari_uda.experiments.store import Cell, Store, is_input_failure
 from napari_uda.run.run import write_text
@@ -104,7 +104,7 @@ def run_benchmark(
         dump_yaml(spec.model_dump(mode="json")),
     )
     if spec.position_prior:
-        _score_positions(spec, store)
+        _score_positions(spec, cells, store)
     before = -1
 
     def report(progress: Progress) -> None:
@@ -149,14 +149,15 @@ def write_tables(spec: Spec, cells: Sequence[Cell], store: Store) -> tuple[list[
     return [store.out / name for name in texts], texts["table.md"]
 
 
-def _score_positions(spec: Spec, store: Store) -> None:
+def _score_positions(spec: Spec, cells: Sequence[Cell], store: Store) -> None:
     for data in spec.data:
         assert data.score is not None
         key = position_key(data)
         if position_result(store, data, spec.protocol) is None:
             folder = store.run(key)
-            predict_positions(data.source, data.score, folder)
-            score(store, key, folder, data.score, spec.protocol, out=folder)
+            series, placement = reading_of(cells, data)
+            predict_positions(data.source, data.score, folder, series=series, placement=placement)
+            score(store, key, folder, data.score, spec.protocol, out=folder, placement=placement)
 
 
 def _cells_csv(cells: Sequence[Cell], store: Store) -> str:

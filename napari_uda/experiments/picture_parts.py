@@ -13,7 +13,7 @@ import numpy as np
 from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
-from napari_uda.data.volume import read_labels, read_volume
+from napari_uda.data.volume import Placement, read_labels, read_volume
 from napari_uda.experiments.fingerprints import scored_cases
 from napari_uda.experiments.results import DataResults, RowResults
 from napari_uda.experiments.spec import Pictures
@@ -38,6 +38,7 @@ class Slice:
         aspect: height over width of a pixel.
         index: of the slice in the canonical volume.
         axis: canonical axis that it was cut across.
+        placement: which placement of NIfTI files the case trusts; results may carry both on.
     """
 
     image: NDArray[np.float32]
@@ -45,10 +46,12 @@ class Slice:
     aspect: float
     index: int
     axis: int
+    placement: Placement = "auto"
 
     def take(self, file: Path, *, labels: bool) -> NDArray[Any]:
         """The same slice of another volume on the same grid."""
-        volume = (read_labels(file) if labels else read_volume(file)).canonical()
+        read = read_labels if labels else read_volume
+        volume = read(file, placement=self.placement).canonical()
         return _plane(volume.array, self.axis, self.index)
 
 
@@ -71,6 +74,7 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
         aspect=spacing[others[0]] / spacing[others[1]],
         index=index,
         axis=axis,
+        placement=case.placement,
     )
 
 
@@ -89,7 +93,10 @@ def as_seen(plane: NDArray[Any]) -> NDArray[Any]:
 def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:
     """The cases to draw: those named that this data set scores, or the first ones."""
     assert found.data.score is not None
-    cases = {case.name: case for case in scored_cases(found.data.score)}
+    cases = {
+        case.name: case
+        for case in scored_cases(found.data.score, series=found.series, placement=found.placement)
+    }
     named = [cases[name] for name in wanted.cases if name in cases]
     return named or list(cases.values())[: wanted.count]
 
