@@ -28,7 +28,7 @@ def own(two_domains: Domains, tmp_path: Path) -> Domains:
     return source, target
 
 
-def stopped(own: Domains, folder: Path, name: str = "se_asa", **settings: object) -> Run:
+def stopped(own: Domains, folder: Path, name: str = "source_only", **settings: object) -> Run:
     """A run of four steps with a checkpoint of the second."""
     run = Run.create(folder, small_config(name, *own, steps=4, save_every=2, **settings))
     iterator = train_run(run)
@@ -54,10 +54,10 @@ def moved(own: Domains, folder: Path) -> Domains:
 
 
 def test_a_moved_run_goes_on_as_if_it_had_not_been_stopped(own: Domains, tmp_path: Path) -> None:
-    whole = Run.create(tmp_path / "whole", small_config("se_asa", *own, steps=4, save_every=2))
+    whole = Run.create(tmp_path / "whole", small_config("advent", *own, steps=4, save_every=2))
     for _ in train_run(whole):
         pass
-    run = stopped(own, tmp_path / "run")
+    run = stopped(own, tmp_path / "run", "advent")
     (tmp_path / "there").mkdir()
     source, target = moved(own, tmp_path / "there")
     assert resume(run, "--data.source", source, "--data.target", target) == 0
