@@ -78,7 +78,8 @@ class DomainCheck:
             samples: voxels of a case that the histogram counts; 0 draws none.
             problems: what is known already.
         """
-        self.name, self.names, self.modality = name, dict(names or {}), modality
+        self.name, self.modality = name, modality
+        self.names = {title: value for title, value in (names or {}).items() if value}
         self.problems = list(problems)
         self._samples_of_case = samples
         self._cases: dict[str, CaseReport] = {}
@@ -167,7 +168,7 @@ class DomainCheck:
         self._cases[name] = replace(
             self._cases[name],
             voxels=voxels,
-            structures_mm=_box_mm(labels.canonical(), [v for v in self.names.values() if v]),
+            structures_mm=_box_mm(labels.canonical(), list(self.names.values())),
             label_digest=digest,
         )
         if refused is not None:
@@ -187,7 +188,7 @@ class DomainCheck:
             unread: labelled cases whose labels nobody has read, since they are held out.
         """
         cases = tuple(self._cases.values())
-        named = {value: name for name, value in self.names.items() if value}
+        named = {value: name for name, value in self.names.items()}
         structures = find_structures(cases, named)
         histogram, edges = _histogram(self._samples)
         problems = [

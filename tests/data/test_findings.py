@@ -171,7 +171,7 @@ def test_names_of_the_settings_are_compared_with_those_of_the_target(
 ) -> None:
     put(tmp_path / "mr", "mr_0", grey(10))
     write_dataset_json(tmp_path / "mr", {"heart": 1}, "MR")
-    reports = check_folders(source, tmp_path / "mr", names={"heart": 1})
+    reports = check_folders(source, tmp_path / "mr", names={"background": 0, "heart": 1})
     assert reports["target"].problems == ()
 
 
