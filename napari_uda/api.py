@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
@@ -49,6 +49,7 @@ def train(
     run_dir: str | os.PathLike[str],
     recipe: str | os.PathLike[str] | None = None,
     stop: threading.Event | None = None,
+    strict: bool = False,
     **settings: Any,
 ) -> Run:
     """Train a method and return its run.
@@ -60,6 +61,7 @@ def train(
         run_dir: new folder for the run.
         recipe: presets or YAML files, as for `build_config`.
         stop: when set, training saves and returns after the current step.
+        strict: refuse to begin if the check of the data finds anything; otherwise it is logged as a warning.
         settings: anything of `RunConfig`: `steps=500, seed=1, data={"size": 128}`.
 
     Raises:
@@ -67,7 +69,7 @@ def train(
     """
     config = build_config(method, recipe=recipe, **_with_data(settings, source, target))
     with new_run(run_dir, config) as run:
-        for _ in iterate(run, stop=stop):
+        for _ in iterate(run, stop=stop, strict=strict):
             pass
     return run
 
@@ -84,12 +86,26 @@ def new_run(run_dir: str | os.PathLike[str], config: RunConfig) -> Iterator[Run]
 
 
 def iterate(
-    run: Run, *, stop: threading.Event | None = None, force: bool = False
+    run: Run,
+    *,
+    stop: threading.Event | None = None,
+    force: bool = False,
+    strict: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Progress]:
-    """Train a created run, or go on with a stopped one, step by step; `force` as for `--force`."""
+    """Train a created run, or go on with a stopped one, step by step.
+
+    Args:
+        run: the run.
+        stop: as for `train`.
+        force: as for `--force`.
+        strict: as for `train`.
+        say: is told in a sentence what was found on each side, before the first step.
+    """
     from napari_uda.training.loop import train_run
 
-    return train_run(run, stop=stop, force=force)
+    findings: Literal["refuse", "warn"] = "refuse" if strict else "warn"
+    return train_run(run, stop=stop, force=force, findings=findings, say=say)
 
 
 def _with_data(

@@ -9,6 +9,7 @@ from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from pydantic import BaseModel
@@ -196,3 +197,17 @@ def without_checksums(folder: Path) -> None:
     stored = json.loads(file.read_text(encoding="utf-8"))
     kept = {name: value for name, value in stored.items() if not name.endswith("_sha256")}
     file.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def two_placements(folder: Path, out: Path) -> Path:
+    """A copy whose qform lies 13 mm from the sform."""
+    shutil.copytree(folder, out)
+    for file in [*(out / "images").iterdir(), *(out / "labels").iterdir()]:
+        image = nib.load(file)
+        moved = image.affine.copy()
+        moved[:3, 3] += 3, 4, 12
+        image = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
+        image.set_sform(image.affine, 2)
+        image.set_qform(moved, 1)
+        nib.save(image, file)
+    return out

@@ -52,6 +52,7 @@ def benchmark(
     ranks: int = 1,
     slurm: tuple[str, ...] = (),
     pictures: bool = True,
+    strict: bool = False,
 ) -> None:
     """Run the benchmark that a file describes: train, score, compare with statistical tests, draw.
 
@@ -68,6 +69,7 @@ def benchmark(
         ranks: processes that train one cell together, started by torchrun.
         slurm: parameters of the jobs on the cluster as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
         pictures: draw bars, segmentations and entropy maps; needs napari_uda[tables].
+        strict: refuse to begin if the check of the data finds anything.
     """
     from napari_uda.experiments.benchmark import run_benchmark
     from napari_uda.experiments.executors import read_parameters
@@ -101,6 +103,7 @@ def benchmark(
                 ranks=ranks,
                 cluster=read_parameters(slurm),
                 with_pictures=pictures,
+                strict=strict,
                 on_progress=report,
                 stop=stop,
             )
@@ -157,6 +160,7 @@ def convert(
     split: bool = False,
     domain: tuple[str, ...] = (),
     ignore_label_geometry: bool = False,
+    placement: Placement = "auto",
 ) -> None:
     """Turn a public data set into data folders OUT/<domain>, with label values and splits of the papers.
 
@@ -167,6 +171,7 @@ def convert(
         split: write OUT/<domain>/train and OUT/<domain>/test, for data sets whose split in the papers is known.
         domain: convert only these modalities, contrasts or sites.
         ignore_label_geometry: use a label map that has its image's shape even where its header places it elsewhere.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.convert import convert as convert_layout
 
@@ -178,6 +183,7 @@ def convert(
             split=split,
             domains=domain,
             ignore_label_geometry=ignore_label_geometry,
+            placement=placement,
             on_progress=progress,
             stop=stop,
         )
@@ -205,6 +211,37 @@ def tags(
     opened = DataFolder.open(folder, placement=placement).named(facts.labels)
     make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)
     print(out)
+
+
+def check(
+    folder: Folder,
+    target: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None,
+    json: bool = False,
+    strict: bool = False,
+    series: str = "",
+    placement: Placement = "auto",
+) -> None:
+    """Look at data folders as training does before its first step, and say what is odd in them.
+
+    Nothing is changed. Of a second folder, the target, no label is read. The exit code is 2 if training would
+    refuse a folder.
+
+    Args:
+        folder: data folder; the source where two are given.
+        target: data folder of the target.
+        json: print JSON instead of tables.
+        strict: exit with 2 for warnings, too.
+        series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+    """
+    from napari_uda.cli.check import as_json, as_table, check_quietly, verdict
+
+    with stop_on_signal() as stop, counted("volume", "check") as progress:
+        reports = check_quietly(folder, target, series, placement, progress, stop)
+    print(as_json(reports) if json else as_table(reports))
+    refused = verdict(reports, strict=strict)
+    if refused:
+        raise InputError(refused)
 
 
 def clean(folder: Folder) -> None:
@@ -279,6 +316,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "phantom": phantom,
     "convert": convert,
     "tags": tags,
+    "check": check,
     "predict": predict,
     "adapt": adapt,
     "translate": translate,

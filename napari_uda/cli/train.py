@@ -12,10 +12,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 from napari_uda.cli.arguments import take_flag, take_option
-from napari_uda.cli.terminal import step_bar, stop_on_signal, unbreakable
+from napari_uda.cli.terminal import say_beside_bar, step_bar, stop_on_signal, unbreakable
 from napari_uda.cli.usage import parse
 from napari_uda.core.errors import InputError
 
@@ -40,21 +41,17 @@ def train(given: list[str]) -> None:
     if resume is not None:
         force, rest = take_flag(rest, "--force")
         skip, rest = take_flag(rest, "--skip-step")
-        _check_rates_only(rest)
+        _check_changeable(rest)
+        run = Run.open(resume)
         with _process_group() as leader:
-            if leader:
-                _change(Run.open(resume), rest, skip=skip, force=force)
+            run = _changed(run, rest, skip=skip and leader, force=force)
             _wait_for_all()
-            drive(Run.open(resume), force=force)
+            drive(run, force=force)
         return
+    strict, rest = take_flag(rest, "--strict")
     run_dir, rest = take_option(rest, "--run-dir")
     recipe, rest = take_option(rest, "--recipe")
-    series, rest = take_option(rest, "--series")  # as every command that reads images has it
-    if series is not None:
-        rest += ["--data.series", series]
-    placement, rest = take_option(rest, "--placement")  # as every command that reads images has it
-    if placement is not None:
-        rest += ["--data.placement", placement]
+    rest = _with_short_names(rest)
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
@@ -68,7 +65,16 @@ def train(given: list[str]) -> None:
         _wait_for_all()  # every process has looked before the first one makes the folder
         with api.new_run(run_dir, config) if leader else nullcontext():
             _wait_for_all()
-            drive(Run.open(run_dir))
+            drive(Run.open(run_dir), strict=strict)
+
+
+def _with_short_names(given: list[str]) -> list[str]:
+    """The options with `--series` and `--placement`, as every command that reads images has them, spelt out."""
+    for name in ("series", "placement"):
+        value, given = take_option(given, f"--{name}")
+        if value is not None:
+            given = [*given, f"--data.{name}", value]
+    return given
 
 
 def _overview() -> str:
@@ -78,49 +84,56 @@ def _overview() -> str:
     methods = ", ".join(entry["name"] for entry in list_methods())
     return (
         "usage: napari-uda train METHOD --data.source DIR --data.target DIR --run-dir RUN "
-        "[--recipe NAME|FILE[,...]] [options]\n       napari-uda train --resume RUN "
-        "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER]\n\n"
+        "[--recipe NAME|FILE[,...]] [--strict] [options]\n       napari-uda train --resume RUN "
+        "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER] [--data.source DIR] "
+        "[--data.target DIR]\n\n"
         f"methods: {methods}\nrecipes: {', '.join(list_recipes())}\n"
         "napari-uda train METHOD --help lists the options"
     )
 
 
-def _change(run: Run, options: list[str], *, skip: bool, force: bool) -> None:
-    """Change in a run what may be changed before it goes on: learning rates, and a step that is left out.
+def _changed(run: Run, options: list[str], *, skip: bool, force: bool) -> Run:
+    """The run with what may be changed before it goes on; it is written once the data has turned out to fit.
 
     Raises:
-        InputError: for a rate that does not fit, when another process trains the run, or without such a step.
+        InputError: for a value that does not fit, when another process trains the run, or when no step
+            failed that could be skipped.
     """
-    from napari_uda.core.setting_paths import by_path
+    from dataclasses import replace
+
+    from napari_uda.run.run import with_absolute_paths
     from napari_uda.run.status import refuse_second_trainer
 
     if not options and not skip:
-        return
+        return run
     config = _parse_settings(run.config, options) if options else run.config
-    before, after = by_path(run.config), by_path(config)
-    changes = {path: value for path, value in after.items() if value != before.get(path)}
     refuse_second_trainer(run, force=force)
     if skip:
         run.skip_failed_step()
-    if changes:
-        run.write_config(config)
-        run.event("changed", settings=changes)
+    return replace(run, config=with_absolute_paths(config))
 
 
-def _check_rates_only(options: list[str]) -> None:
-    """Refuse options that would change anything but learning rates, with their values."""
+def _check_changeable(options: list[str]) -> None:
+    """Refuse options that would change anything but learning rates and where files lie, with their values."""
+    from napari_uda.methods.registry import METHODS
+
+    fields = [
+        field for kind in METHODS.values() for field in kind.config_class.model_fields.items()
+    ]
+    files = [f"method.{name}" for name, field in fields if Path in get_args(field.annotation)]
+    places = {_option(name) for name in ("data.source", "data.target", *files)}
     strange: list[str] = []
     is_strange = True
     for word in options:
         if re.match(r"--?[a-zA-Z]", word):  # -1 is a value
-            name = word.partition("=")[0]
-            is_strange = not name.endswith(".lr") and name not in ("-h", "--help")
+            name = word.partition("=")[0].replace("_", "-")
+            is_strange = not name.endswith(".lr") and name not in {*places, "-h", "--help"}
         if is_strange:
             strange.append(word)
     if strange:
         raise InputError(
-            "--resume goes on with the run's own settings, learning rates excepted; leave "
-            f"{' '.join(strange)} out"
+            "--resume goes on with the run's own settings, except for learning rates and for where its data "
+            f"lies now (--data.source, --data.target); leave {' '.join(strange)} out"
         )
 
 
@@ -135,7 +148,8 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
     name = default.method.name
     description = (
         f"{RunConfig.__doc__}\n\n--run-dir RUN, a new folder, must be given; --recipe NAME|FILE[,...] "
-        "starts from presets, and their values are the defaults shown here."
+        "starts from presets, and their values are the defaults shown here; --strict refuses data in which "
+        "anything is odd."
     )
     program = f"napari-uda train {name}"
     config = parse(RunConfig, rest, program, default=default, description=description)
@@ -143,13 +157,14 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
     return config
 
 
-def drive(run: Run, title: str = "", *, force: bool = False) -> None:
+def drive(run: Run, title: str = "", *, force: bool = False, strict: bool = False) -> None:
     """Train with a progress bar; the first interrupt saves and stops.
 
     Args:
         run: a created run, or one that was stopped.
         title: what stands before the bar; the name of the method when left out.
         force: whether to begin although another machine seems to train the run.
+        strict: whether to refuse data in which anything is odd.
 
     Raises:
         FloatingPointError: when a loss is not finite; says how to get past it.
@@ -169,7 +184,9 @@ def drive(run: Run, title: str = "", *, force: bool = False) -> None:
     ):
         stopped = False
         try:
-            for progress in api.iterate(run, stop=stop, force=force):
+            for progress in api.iterate(
+                run, stop=stop, force=force, strict=strict, say=say_beside_bar
+            ):
                 stopped = progress.stopped
                 bar.update(progress.step - bar.n)
                 if progress.scalars:

@@ -18,7 +18,7 @@ from napari_uda.convert.layout import FoundCase
 from napari_uda.core.errors import InputError
 from napari_uda.data.dicom import read_dicom_files
 from napari_uda.data.itk import read_png
-from napari_uda.data.volume import Volume
+from napari_uda.data.volume import Placement, Volume
 
 _SLICE = re.compile(
     r".*/(?:CT/(?P<ct>\d+)|MR/(?P<mr>\d+)/T2SPIR)/(?:DICOM_anon/[^/]+\.dcm|Ground/[^/]+\.png)",
@@ -61,7 +61,9 @@ def _found(domain: str, number: str, files: list[Path]) -> FoundCase:
     return FoundCase(domain, name, str(int(number)), f"{title}/Ground", read)
 
 
-def _read(title: str, images: list[Path], labels: list[Path]) -> tuple[Volume, Volume]:
+def _read(
+    title: str, images: list[Path], labels: list[Path], _: Placement
+) -> tuple[Volume, Volume]:
     array, affine, order = read_dicom_files(images, title)
     planes = np.empty(array.shape, np.uint8)
     for z, index in enumerate(order):

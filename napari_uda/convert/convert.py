@@ -12,7 +12,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import check_new_folder, shown, whole_folder
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.same_grid import on_grid_of
-from napari_uda.data.volume import write_volume
+from napari_uda.data.volume import Placement, write_volume
 
 
 def convert(
@@ -23,6 +23,7 @@ def convert(
     split: bool = False,
     domains: Sequence[str] = (),
     ignore_label_geometry: bool = False,
+    placement: Placement = "auto",
     on_progress: Callable[[int, int], None] | None = None,
     stop: Event | None = None,
 ) -> list[Path]:
@@ -40,6 +41,7 @@ def convert(
             without a split that ships stays whole.
         domains: write these alone; () writes all that are there.
         ignore_label_geometry: take the image's place in space for a label map of the same shape.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
         on_progress: called with cases done and cases in all, after each.
         stop: when set, conversion ends after the current case and leaves nothing behind.
 
@@ -76,7 +78,7 @@ def convert(
             for case in cases:
                 if stop is not None and stop.is_set():
                     raise Cancelled("conversion was stopped; nothing was written")
-                _write_case(staging / folder, case, domain, ignore_label_geometry)
+                _write_case(staging / folder, case, domain, ignore_label_geometry, placement)
                 done += 1
                 if on_progress is not None:
                     on_progress(done, total)
@@ -139,8 +141,14 @@ def _folders(
     return dict(sorted(folders.items()))
 
 
-def _write_case(folder: Path, case: FoundCase, domain: Domain, ignore_label_geometry: bool) -> None:
-    image, codes = case.read()
+def _write_case(
+    folder: Path,
+    case: FoundCase,
+    domain: Domain,
+    ignore_label_geometry: bool,
+    placement: Placement,
+) -> None:
+    image, codes = case.read(placement)
     labels = codes.with_array(domain.to_labels(codes.array, case.label))
     if ignore_label_geometry and labels.array.shape == image.array.shape:
         labels = image.with_array(labels.array)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import shown
 from napari_uda.data.labels import to_whole
-from napari_uda.data.volume import Volume, read_volume
+from napari_uda.data.volume import Placement, Volume, read_volume
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -60,9 +60,9 @@ def by_case(files: Iterable[tuple[Key, Path]]) -> dict[Key, Path]:
     return found
 
 
-def read_pair(image: Path, label: Path) -> tuple[Volume, Volume]:
+def read_pair(image: Path, label: Path, placement: Placement) -> tuple[Volume, Volume]:
     """Image and label map of a case, each with its own geometry."""
-    first, second = read_volume(image), read_volume(label)
+    first, second = (read_volume(file, placement=placement) for file in (image, label))
     codes, wrong = to_whole(second.array, second.value_step)
     if wrong is not None:
         codes = second.array  # whoever knows the codes says which one is none

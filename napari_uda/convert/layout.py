@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
-from napari_uda.data.volume import Volume
+from napari_uda.data.volume import Placement, Volume
 
 _PACKAGE = "napari_uda.convert"
 
@@ -160,8 +160,9 @@ class FoundCase:
     """Name of the case in the split."""
     label: str
     """Name of its label map, for messages."""
-    read: Callable[[], tuple[Volume, Volume]]
-    """Reads image and label map; the label map holds the codes of the release."""
+    read: Callable[[Placement], tuple[Volume, Volume]]
+    """Reads image and label map; the label map holds the codes of the release. It is told which placement of a
+    NIfTI file is trusted."""
 
 
 class _Adapter(Protocol):

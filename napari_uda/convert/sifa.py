@@ -25,7 +25,7 @@ from napari_uda.convert.npz import read_npz_volume
 from napari_uda.convert.tfrecord import read_example, record_places
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
-from napari_uda.data.volume import Volume
+from napari_uda.data.volume import Placement, Volume
 
 _SUFFIXES = (".tfrecords", ".tfrecord", ".npz")
 _MODALITY = re.compile(r"(?<![a-z])(ct|mr)(?![a-z])")
@@ -72,7 +72,7 @@ def _said(pattern: re.Pattern[str], file: Path, source: Path) -> str:
     return ""
 
 
-def _read_record(path: Path, place: tuple[int, int]) -> tuple[Volume, Volume]:
+def _read_record(path: Path, place: tuple[int, int], _: Placement) -> tuple[Volume, Volume]:
     features = read_example(path, place)
     sides = []
     for axis in range(3):
@@ -108,7 +108,7 @@ def _slice(
     return values.astype(np.float32)
 
 
-def _read_npz(path: Path) -> tuple[Volume, Volume]:
+def _read_npz(path: Path, _: Placement) -> tuple[Volume, Volume]:
     image, labels = read_npz_volume(path, "arr_0"), read_npz_volume(path, "arr_1")
     _check_finite(image, path)
     _check_finite(labels, path)

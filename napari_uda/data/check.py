@@ -1,7 +1,8 @@
 """A look at all volumes of a domain before training: what they are, and what is wrong with which file.
 
 What training would refuse is fatal; the rest is worth knowing. Nothing is changed, and labels are read
-only where training reads them.
+only where training reads them. `DomainCheck` looks at volumes that somebody else has read, so training
+needs no second look at its files.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,32 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
+from napari_uda.data.contents import content_digest
+from napari_uda.data.findings import (
+    CaseReport,
+    DomainReport,
+    Problem,
+    Structure,
+    compare_domains,
+    doubled_images,
+    far_orientations,
+    far_spacings,
+    fatal_first,
+    find_structures,
+    label_problems,
+    modality_problems,
+    sizes_text,
+    without_labels,
+)
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import thinned
 from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.volume import Placement, Volume
+
+__all__ = [
+    "CaseReport", "DomainCheck", "DomainReport", "Problem", "Structure", "check_folder", "check_folders",
+    "check_volume", "is_same_folder", "sizes_text", "with_comparison",
+]  # fmt: skip
 
 OnProgress = Callable[[int, int], None]
 
@@ -33,87 +55,170 @@ _BINS = 64
 _TAIL_PERCENTILES = (0.1, 99.9)
 _SAMPLES = 2_000_000  # of a domain
 _FEWEST_SAMPLES = 2_000  # of a case
-_FAR = 2.0  # times the median spacing
-_FEWEST_TO_COMPARE = 3
-_CT_AIR_HU = -200.0
-_MOST_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One finding: the file (or "" for the domain), one sentence, and whether training would refuse."""
+class DomainCheck:
+    """What is known of a domain, gathered while its cases are read; for one thread."""
 
-    file: str
-    sentence: str
-    fatal: bool = False
+    def __init__(
+        self,
+        name: str,
+        *,
+        names: Mapping[str, int] | None = None,
+        found_names: Mapping[str, int] | None = None,
+        modality: str = "",
+        samples: int = 0,
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        """Begin.
 
+        Args:
+            name: of the data folder or the layer.
+            names: structure names and values; empty for none.
+            found_names: those that the label files give, which count where `names` is empty.
+            modality: as `dataset.json` says it, or "".
+            samples: voxels of a case that the histogram counts; 0 draws none.
+            problems: what is known already.
+        """
+        self.name, self.modality = name, modality
+        self.names = {title: value for title, value in (names or {}).items() if value}
+        self.found_names = dict(found_names or {})
+        self.problems = list(problems)
+        self._samples_of_case = samples
+        self._cases: dict[str, CaseReport] = {}
+        self._samples: list[NDArray[Any]] = []
 
-@dataclass(frozen=True)
-class CaseReport:
-    """One readable case.
+    @classmethod
+    def of_folder(
+        cls,
+        folder: DataFolder,
+        *,
+        labelled: bool,
+        names: Mapping[str, int] | None = None,
+        samples: int = 0,
+    ) -> DomainCheck:
+        """Begin with what a data folder says before a volume is read; `names` count where it names nothing."""
+        check = cls(
+            shown(folder.path),
+            names=folder.labels or names,
+            found_names=folder.found_labels,
+            modality=folder.modality,
+            samples=samples,
+        )
+        if folder.passed_over:
+            check.problems.append(Problem("", f"{check.name}: {folder.notes()}"))
+        missing = [case.name for case in folder.cases if case.label is None]
+        if labelled and len(missing) == len(folder.cases):
+            sentence = f"{check.name} has no label maps; put them into its subfolder labels"
+            check.problems.append(Problem("", sentence, fatal=True))
+        elif labelled:
+            check.problems += without_labels(missing, len(folder.cases))
+        return check
 
-    Attributes:
-        name: the case.
-        shape: voxels from foot to head, back to front, left to right, whatever the file's order.
-        spacing_mm: in the same order.
-        orientation: towards where the file's x, y and z indices grow, such as "LPS".
-        intensity_range: smallest and largest grey value.
-        voxels: label value to number of voxels, background included; None where no labels were read.
-    """
+    @contextmanager
+    def hearing(self, file: str) -> Iterator[None]:
+        """Take what reading a file warns of (a guessed orientation, an unknown unit) into the findings."""
+        listener = _Listener()
+        logger = logging.getLogger("napari_uda.data")
+        logger.addHandler(listener)
+        try:
+            yield
+        finally:
+            logger.removeHandler(listener)
+            self.problems += [Problem(file, one, said=True) for one in listener.sentences]
 
-    name: str
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    orientation: str
-    intensity_range: tuple[float, float]
-    voxels: dict[int, int] | None = None
+    def take_image(self, name: str, image: Volume) -> None:
+        """Look at the grey values of a case."""
+        low, high = float(image.array.min()), float(image.array.max())
+        if low == high:
+            sentence = f"{name}: every voxel is {low:g}; check whether the image is empty"
+            self.problems.append(Problem(name, sentence))
+        canonical = image.canonical()
+        z, y, x = canonical.array.shape
+        axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
+        self._cases[name] = CaseReport(
+            name=name,
+            shape=(z, y, x),
+            spacing_mm=canonical.spacing_mm,
+            orientation="".join(nib.aff2axcodes(image.affine)),
+            intensity_range=(low, high),
+            axes=tuple(tuple(float(part) for part in axis) for axis in axes.T),
+            image_digest=content_digest(image),
+        )
+        if self._samples_of_case:
+            sample = thinned(image.array, self._samples_of_case).astype(np.float32)
+            self._samples.append(sample)
 
+    def take_labels(self, name: str, labels: Volume, image: Volume) -> Volume:
+        """Look at the labels of a case whose image was looked at.
 
-@dataclass(frozen=True)
-class Structure:
-    """One label of a domain: its name ("" for none), value, voxels in all cases, cases that have it."""
+        Returns:
+            The labels on the grid of the image.
 
-    name: str
-    value: int
-    voxels: int
-    cases: int
+        Raises:
+            InputError: if they do not lie there.
+        """
+        digest, refused = content_digest(labels), None
+        near: list[str] = []
+        try:
+            labels = on_grid_of(labels, image, near.append)
+        except InputError as error:
+            refused = error
+        self.problems += [Problem(name, f"labels of {name}: {sentence}") for sentence in near]
+        counts = np.bincount(labels.array.ravel(order="K"), minlength=1)
+        voxels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        if not set(voxels) - {0}:
+            sentence = (
+                f"{name}: its label map holds background only; check whether it is the right file"
+            )
+            self.problems.append(Problem(name, sentence))
+        self._cases[name] = replace(
+            self._cases[name],
+            voxels=voxels,
+            structures_mm=_box_mm(labels.canonical(), list(self.names.values())),
+            label_digest=digest,
+        )
+        if refused is not None:
+            raise InputError(
+                f"labels of {name} do not lie on the image's grid: {refused}"
+            ) from refused
+        return labels
 
+    def report(
+        self, *, case_count: int | None = None, label_count: int = 0, unread: int = 0
+    ) -> DomainReport:
+        """What was found.
 
-@dataclass(frozen=True, eq=False)
-class DomainReport:
-    """What the check found in one domain.
-
-    Attributes:
-        name: of the data folder or the layer.
-        case_count: cases, unreadable ones included.
-        label_count: cases with a label map, read or not.
-        modality: as `dataset.json` says it, or "".
-        cases: the readable ones.
-        structures: labels by value, without background; () where no labels were read.
-        histogram: voxels of a sample per bin, `(64,)`; the tails beyond the outermost 0.1 % are in
-            the first and last bin. Empty without a readable case.
-        edges: grey values between the bins, `(65,)`.
-        problems: fatal ones first.
-    """
-
-    name: str
-    case_count: int = 0
-    label_count: int = 0
-    modality: str = ""
-    cases: tuple[CaseReport, ...] = ()
-    structures: tuple[Structure, ...] = ()
-    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    edges: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def is_fatal(self) -> bool:
-        """Whether training would refuse this domain."""
-        return any(problem.fatal for problem in self.problems)
-
-    def orientations(self) -> dict[str, int]:
-        """Orientation to number of cases, the most common first."""
-        return dict(Counter(case.orientation for case in self.cases).most_common())
+        Args:
+            case_count: cases, unreadable ones included; those that were looked at when left out.
+            label_count: cases with a label map, read or not.
+            unread: labelled cases whose labels nobody has read, since they are held out.
+        """
+        cases = tuple(self._cases.values())
+        named = {value: name for name, value in self.names.items()}
+        found = {value: name for name, value in self.found_names.items()}
+        structures = find_structures(cases, named, found)
+        histogram, edges = _histogram(self._samples)
+        problems = [
+            *self.problems,
+            *label_problems(cases, structures, bool(named), unread),
+            *far_spacings(cases),
+            *far_orientations(cases),
+            *modality_problems(self.modality, cases),
+            *doubled_images(cases),
+        ]
+        return DomainReport(
+            name=self.name,
+            case_count=len(cases) if case_count is None else case_count,
+            label_count=label_count,
+            modality=self.modality,
+            cases=cases,
+            structures=structures,
+            histogram=histogram,
+            edges=edges,
+            problems=fatal_first(problems),
+            names=self.names,
+        )
 
 
 def check_folder(
@@ -141,42 +246,71 @@ def check_folder(
         Cancelled: if `stop` was set.
     """
     try:
-        folder = DataFolder.open(path, series=series, placement=placement, labels=names)
+        wanted = (
+            names if labelled else None
+        )  # of the other domain nothing but its own names is known
+        folder = DataFolder.open(path, series=series, placement=placement, labels=wanted)
         if labelled:
             folder = folder.named()
     except InputError as error:
         return DomainReport(shown(path), problems=(Problem("", str(error), fatal=True),))
-    checked: list[_Checked] = []
+    count = len(folder.cases)
+    samples = max(_SAMPLES // count, _FEWEST_SAMPLES)
+    check = DomainCheck.of_folder(folder, labelled=labelled, samples=samples)
     for index, case in enumerate(folder.cases):
         if stop is not None and stop.is_set():
             raise Cancelled
-        most = max(_SAMPLES // len(folder.cases), _FEWEST_SAMPLES)
-        checked.append(_check_case(case, labelled, most))
+        _check_case(check, case, labelled)
         if on_progress is not None:
-            on_progress(index + 1, len(folder.cases))
+            on_progress(index + 1, count)
     label_count = sum(case.label is not None for case in folder.cases)
-    problems: list[Problem] = []
-    if folder.passed_over:
-        problems.append(Problem("", f"{shown(path)}: {folder.notes()}"))
-    if labelled and not label_count:
-        problems.append(
-            Problem(
-                "",
-                f"{shown(path)} has no label maps; put them into its subfolder labels",
-                fatal=True,
-            )
+    return check.report(case_count=count, label_count=label_count)
+
+
+def check_folders(
+    source: Path,
+    target: Path | None = None,
+    *,
+    labelled: bool = True,
+    names: Mapping[str, int] | None = None,
+    series: str = "",
+    placement: Placement = "auto",
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+) -> dict[str, DomainReport]:
+    """Check one folder or two, and the two together; of the second no label is read.
+
+    Args:
+        source: the first data folder.
+        target: the second one.
+        labelled: whether the labels of the first one are read.
+        names: as for `check_folder`.
+        series: as for `check_folder`.
+        placement: as for `check_folder`.
+        on_progress: as for `check_folder`, anew for each folder.
+        stop: as for `check_folder`.
+
+    Returns:
+        The reports of `source` and `target`.
+
+    Raises:
+        Cancelled: if `stop` was set.
+    """
+    folders = {"source": (source, labelled)} | ({"target": (target, False)} if target else {})
+    reports = {
+        side: check_folder(
+            path,
+            labelled=is_labelled,
+            names=names,
+            series=series,
+            placement=placement,
+            on_progress=on_progress,
+            stop=stop,
         )
-    elif labelled:
-        problems += _without_labels(folder.cases)
-    return _report(
-        shown(path),
-        checked,
-        label_count=label_count,
-        names=folder.labels,
-        found_names=folder.found_labels,
-        modality=folder.modality,
-        problems=problems,
-    )
+        for side, (path, is_labelled) in folders.items()
+        if path is not None
+    }
+    return with_comparison(reports, is_same=target is not None and is_same_folder(source, target))
 
 
 def check_volume(
@@ -190,57 +324,66 @@ def check_volume(
         names: structure names and values.
         modality: such as "CT", or "".
     """
-    checked = _check_volumes(image.name, image, labels, _SAMPLES)
-    return _report(
-        image.name,
-        [checked],
-        label_count=int(labels is not None),
-        names=names,
-        modality=modality,
-        problems=[],
-    )
+    check = DomainCheck(image.name, names=names, modality=modality, samples=_SAMPLES)
+    label_count = int(labels is not None)
+    if not np.isfinite(image.array).all():  # files with such voxels are not even read
+        sentence = f"{image.name}: some of its voxels are NaN or infinite; replace them"
+        check.problems.append(Problem(image.name, sentence, fatal=True))
+        return check.report(case_count=1, label_count=label_count)
+    check.take_image(image.name, image)
+    if labels is not None:
+        try:
+            check.take_labels(image.name, labels, image)
+        except InputError as error:
+            check.problems.append(Problem(image.name, str(error), fatal=True))
+    return check.report(case_count=1, label_count=label_count)
 
 
-@dataclass(frozen=True, eq=False)
-class _Checked:
-    """What one case adds to the report."""
+def with_comparison(
+    reports: Mapping[str, DomainReport], *, is_same: bool
+) -> dict[str, DomainReport]:
+    """The reports, that of `target` with what is odd about both domains together.
 
-    case: CaseReport | None = None
-    sample: NDArray[Any] | None = None
-    problems: tuple[Problem, ...] = ()
+    Args:
+        reports: of `source` and `target`, or of one of them.
+        is_same: whether both are one folder or one layer.
+    """
+    if not {"source", "target"} <= set(reports):
+        return dict(reports)
+    source, target = reports["source"], reports["target"]
+    extra = compare_domains(source, target, is_same=is_same)
+    problems = fatal_first([*target.problems, *extra])
+    return {**reports, "target": replace(target, problems=problems)}
 
 
-def _check_case(case: Case, labelled: bool, most: int) -> _Checked:
+def is_same_folder(source: Path, target: Path) -> bool:
+    """Whether two paths lead to one folder."""
+    return source.exists() and target.exists() and source.samefile(target)
+
+
+def _check_case(check: DomainCheck, case: Case, labelled: bool) -> None:
     """Read one case; a file that cannot be read is a problem, not the end."""
-    problems: list[Problem] = []
+    file = shown(case.image)
     try:
-        with _heard(shown(case.image), problems):
+        with check.hearing(file):
             image = case.read_image()
     except InputError as error:
-        return _Checked(problems=(Problem(shown(case.image), str(error), fatal=True),))
-    labels = None
-    if labelled and case.label is not None:
-        file = f"labels/{shown(case.label)}"
-        try:
-            with _heard(file, problems):
-                labels = case.read_labels(image)
-        except InputError as error:
-            problems.append(Problem(file, str(error), fatal=True))
-    checked = _check_volumes(case.name, image, labels, most)
-    return _Checked(checked.case, checked.sample, (*problems, *checked.problems))
-
-
-@contextmanager
-def _heard(file: str, problems: list[Problem]) -> Iterator[None]:
-    """Take what reading a file warns of (a guessed orientation, an unknown unit) into the findings."""
-    listener = _Listener()
-    logger = logging.getLogger("napari_uda.data")
-    logger.addHandler(listener)
+        check.problems.append(Problem(file, str(error), fatal=True))
+        return
+    check.take_image(case.name, image)
+    if not labelled or case.label is None:
+        return
+    file = f"labels/{shown(case.label)}"
     try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-        problems += [Problem(file, sentence) for sentence in listener.sentences]
+        with check.hearing(file):
+            labels = case.read_labels(image)
+    except InputError as error:
+        check.problems.append(Problem(file, str(error), fatal=True))
+        return
+    try:
+        check.take_labels(case.name, labels, image)
+    except InputError as error:
+        check.problems.append(Problem(case.name, str(error), fatal=True))
 
 
 class _Listener(logging.Handler):
@@ -256,167 +399,23 @@ class _Listener(logging.Handler):
             self.sentences.append(record.getMessage())
 
 
-def _check_volumes(name: str, image: Volume, labels: Volume | None, most: int) -> _Checked:
-    problems: list[Problem] = []
-    if not np.isfinite(image.array).all():  # files with such voxels are not even read
-        sentence = f"{name}: some of its voxels are NaN or infinite; replace them"
-        return _Checked(problems=(Problem(name, sentence, fatal=True),))
-    low, high = float(image.array.min()), float(image.array.max())
-    if low == high:
-        problems.append(
-            Problem(name, f"{name}: every voxel is {low:g}; check whether the image is empty")
-        )
-    voxels = None
-    if labels is not None:
-        near: list[str] = []
-        try:
-            labels = on_grid_of(labels, image, near.append)
-        except InputError as error:
-            sentence = f"labels of {name} do not lie on the image's grid: {error}"
-            problems.append(Problem(name, sentence, fatal=True))
-        problems += [Problem(name, f"labels of {name}: {sentence}") for sentence in near]
-        counts = np.bincount(labels.array.ravel(order="K"), minlength=1)
-        voxels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-        if not set(voxels) - {0}:
-            problems.append(
-                Problem(
-                    name,
-                    f"{name}: its label map holds background only; check whether it is the right file",
-                )
-            )
-    canonical = image.canonical()
-    z, y, x = canonical.array.shape
-    report = CaseReport(
-        name=name,
-        shape=(z, y, x),
-        spacing_mm=canonical.spacing_mm,
-        orientation="".join(nib.aff2axcodes(image.affine)),
-        intensity_range=(low, high),
-        voxels=voxels,
+def _box_mm(labels: Volume, values: Sequence[int]) -> tuple[float, float, float] | None:
+    """Sides of the box round the structures of a canonical label map; all values count without `values`."""
+    table = np.ones(256, bool)
+    if values:
+        table[:] = False
+        table[[value for value in values if value < len(table)]] = True
+    table[0] = False
+    there = table[labels.array]
+    plane = there.any(axis=0)
+    if not plane.any():
+        return None
+    along = (there.any(axis=(1, 2)), plane.any(axis=1), plane.any(axis=0))
+    z, y, x = (
+        float(np.ptp(np.flatnonzero(line)) + 1) * step
+        for line, step in zip(along, labels.spacing_mm, strict=True)
     )
-    return _Checked(report, thinned(image.array, most).astype(np.float32), tuple(problems))
-
-
-def _report(
-    name: str,
-    checked: Sequence[_Checked],
-    *,
-    label_count: int,
-    names: Mapping[str, int],
-    modality: str,
-    problems: list[Problem],
-    found_names: Mapping[str, int] | None = None,
-) -> DomainReport:
-    cases = tuple(one.case for one in checked if one.case is not None)
-    named = {value: title for title, value in names.items() if value}
-    found = {value: title for title, value in (found_names or {}).items()}
-    structures = _structures(cases, named, found)
-    for one in checked:
-        problems += one.problems
-    problems += _label_problems(cases, structures, bool(named))
-    problems += _far_spacings(cases)
-    problems += _modality_problems(modality, cases)
-    samples = [one.sample for one in checked if one.sample is not None]
-    histogram, edges = _histogram(samples)
-    return DomainReport(
-        name=name,
-        case_count=len(checked),
-        label_count=label_count,
-        modality=modality,
-        cases=cases,
-        structures=structures,
-        histogram=histogram,
-        edges=edges,
-        problems=tuple(sorted(problems, key=lambda problem: not problem.fatal)),
-    )
-
-
-def _structures(
-    cases: Sequence[CaseReport], named: Mapping[int, str], found: Mapping[int, str]
-) -> tuple[Structure, ...]:
-    """Every named structure and every value found, by value; () when no labels were read.
-
-    Names that were found in label files count for the values that occur.
-    """
-    read = [case.voxels for case in cases if case.voxels is not None]
-    if not read:
-        return ()
-    values = sorted({value for voxels in read for value in voxels if value} | set(named))
-    return tuple(
-        Structure(
-            name=named.get(value, "" if named else found.get(value, f"label_{value}")),
-            value=value,
-            voxels=sum(voxels.get(value, 0) for voxels in read),
-            cases=sum(value in voxels for voxels in read),
-        )
-        for value in values
-    )
-
-
-def _label_problems(
-    cases: Sequence[CaseReport], structures: Sequence[Structure], has_names: bool
-) -> list[Problem]:
-    if all(case.voxels is None for case in cases):
-        return []
-    found: list[Problem] = []
-    if not any(one.voxels for one in structures):
-        sentence = "the label maps hold background only; give label maps with structures"
-        return [Problem("", sentence, fatal=True)]
-    for one in structures:
-        if has_names and not one.name:
-            sentence = (
-                f"label {one.value} ({one.voxels} voxels in {one.cases} cases) has no name and is taken "
-                "for background; name it in dataset.json or in data.labels"
-            )
-            found.append(Problem("", sentence))
-        elif not one.voxels:
-            sentence = f"no case has {one.name} (label {one.value}); check names and values"
-            found.append(Problem("", sentence))
-    return found
-
-
-def _without_labels(cases: Sequence[Case]) -> list[Problem]:
-    names = [case.name for case in cases if case.label is None]
-    if not names:
-        return []
-    listed = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
-    return [
-        Problem("", f"{len(names)} of {len(cases)} cases have no labels and are left out: {listed}")
-    ]
-
-
-def _far_spacings(cases: Sequence[CaseReport]) -> list[Problem]:
-    """Cases whose voxels are much larger or smaller than those of the others."""
-    if len(cases) < _FEWEST_TO_COMPARE:
-        return []
-    spacings = np.array([case.spacing_mm for case in cases])
-    median = np.median(spacings, axis=0)
-    ratio = spacings / median
-    far = ((ratio > _FAR) | (ratio < 1 / _FAR)).any(axis=1)
-    usual = sizes_text(tuple(float(value) for value in median))
-    return [
-        Problem(
-            case.name,
-            f"{case.name}: its voxels are {sizes_text(case.spacing_mm)} mm, those of most others {usual} mm; "
-            "check its header",
-        )
-        for case, differs in zip(cases, far, strict=True)
-        if differs
-    ]
-
-
-def _modality_problems(modality: str, cases: Sequence[CaseReport]) -> list[Problem]:
-    """CT without air is no CT in Hounsfield units."""
-    if not modality.strip().upper().startswith("CT") or not cases:
-        return []
-    low = min(case.intensity_range[0] for case in cases)
-    if low < _CT_AIR_HU:
-        return []
-    sentence = (
-        f"dataset.json says CT, but no value is below {low:g}, and air has -1000 HU; "
-        "check that the values are Hounsfield units"
-    )
-    return [Problem("", sentence)]
+    return z, y, x
 
 
 def _histogram(samples: Sequence[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -428,16 +427,3 @@ def _histogram(samples: Sequence[NDArray[Any]]) -> tuple[NDArray[np.int64], NDAr
         low, high = low - 0.5, low + 0.5
     counts, edges = np.histogram(np.clip(pooled, low, high), _BINS, (low, high))
     return counts.astype(np.int64), edges.astype(np.float64)
-
-
-def sizes_text(sizes: Sequence[float]) -> str:
-    """Three sizes in one text, `8 x 1.5 x 1.5`."""
-    return " x ".join(f"{size:.3g}" if size < 1000 else f"{size:.0f}" for size in sizes)
-
-
-def same_folder(source: Path, target: Path) -> list[Problem]:
-    """A warning when both domains are the same folder: there is nothing to adapt to."""
-    if not (source.exists() and target.exists() and source.samefile(target)):
-        return []
-    sentence = "source and target are the same folder, so there is nothing to adapt to; check both"
-    return [Problem("", sentence)]

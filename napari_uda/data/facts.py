@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
@@ -42,15 +42,30 @@ class DataFacts(Config):
     """Modality of the labelled domain."""
     target_modality: str = ""
     """Modality of the target domain."""
+    source_contents: dict[str, str] = Field(default_factory=dict)
+    """Checksum of each image of the labelled source and, after a space, of its labels where they were
+    read, by case; a resumed run knows its data by them."""
+    target_contents: dict[str, str] = Field(default_factory=dict)
+    """The same of the target; labels are among them only where the method learns from them."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Checksum of each file that the method's settings name, by setting."""
     fingerprint: str = Field(default="")
-    """Hash of the case names and file sizes of both domains, by which a resumed run notices changed
-    data."""
+    """In runs of version 0.1: hash of the case names and file sizes of both domains."""
     sizes: dict[str, StructureSize] = Field(default_factory=dict)
     """Size of each structure in the labelled training slices, or in those of the run that this one
     starts from; empty in runs of versions that did not store it."""
     target_supervision: str = "none"
     """In words, which labels of the target the method was given, in this run or in the one that it
     starts from; "none" if it was given none."""
+
+    @field_validator("labels")
+    @classmethod
+    def _usable(cls, labels: dict[str, int]) -> dict[str, int]:
+        values = list(labels.values())
+        if len(set(values)) < len(values) or not all(0 < value < 256 for value in values):
+            shown = ", ".join(f"{name} {value}" for name, value in list(labels.items())[:8])
+            raise ValueError(f"label values must be different and from 1 to 255 ({shown})")
+        return labels
 
     @property
     def num_classes(self) -> int:

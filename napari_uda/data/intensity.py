@@ -19,6 +19,8 @@ CT_BODY_HU = -300.0
 """Voxels below this are air or lung and do not take part when a CT window is fitted."""
 
 _MAX_SAMPLES = 400_000
+_SMALLEST_WIDTH = 1e-6  # of the values: what float32 can tell apart
+_LARGEST = 1e30
 
 
 class IntensityConfig(Config):
@@ -74,6 +76,14 @@ class Intensity(Config):
     clip_percentile: float = Field(default=98.0, ge=50, le=100)
     """For mode zscore only: intensities above this percentile of the volume are clipped first."""
 
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        low, high = self.bounds
+        least, most = (0.0, 100.0) if self.mode == "percentile" else (-_LARGEST, _LARGEST)
+        if not least <= low <= high <= most:
+            raise ValueError(f"bounds are {low:g} and {high:g}, which no {self.mode} can have")
+        return self
+
     def raw_bounds(self, array: NDArray[np.generic]) -> tuple[float, float]:
         """Raw intensities of one volume that map to -1 and 1.
 
@@ -81,7 +91,8 @@ class Intensity(Config):
             array: any shape, raw intensities.
 
         Returns:
-            `(low, high)` with `high > low` (a constant volume gets a width of 1).
+            `(low, high)` with `high > low` (a constant volume gets a width of 1, or more where its values
+            are so large that 1 is nothing to them).
         """
         low, high = self.bounds
         if self.mode == "percentile":
@@ -91,7 +102,7 @@ class Intensity(Config):
             values = np.minimum(values, np.percentile(values, self.clip_percentile))
             mean, deviation = float(values.mean()), float(values.std()) or 1.0
             low, high = mean + low * deviation, mean + high * deviation
-        return (low, high) if high > low else (low, low + 1.0)
+        return (low, high) if high > low else (low, low + max(1.0, abs(low) * _SMALLEST_WIDTH))
 
     def typical_bounds(self, arrays: Sequence[NDArray[np.generic]]) -> tuple[float, float]:
         """Raw intensities that map to -1 and 1 in a typical volume: medians over `arrays`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.itk_files import check_declared, most_voxel_bytes
 from napari_uda.data.units import in_millimetres, unit_of_header
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -75,6 +77,7 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
     name = shown(path)
     if path.name.lower().endswith((".mha", ".mhd")):
         _check_meta_header(path, name)
+    most = most_voxel_bytes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with _itk_failures(
@@ -82,6 +85,7 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
     ):
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name, most_components)
+        check_declared(_declared_bytes(reader), most, name)
         image = reader.Execute()
     unit, field = unit_of_header(path, name)
     affine = in_millimetres(_ras_affine(image), unit, name, field)
@@ -173,6 +177,12 @@ def _check_information(
             f"{name}: its voxel type is {kind}; save it as integer or float grey values"
         )
     three_sides(sizes, _ITEM_BYTES[pixel_type] * components, name)
+
+
+def _declared_bytes(reader: sitk.ImageFileReader) -> int:
+    kind = _OF_VECTORS.get(reader.GetPixelID(), reader.GetPixelID())
+    values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    return int(values * _ITEM_BYTES[kind])
 
 
 def _voxels(image: sitk.Image) -> NDArray[np.generic]:

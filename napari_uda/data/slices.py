@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 SliceAxis = Literal["auto", "z", "y", "x"]
 _AXES = "zyx"
 _FINE_MM = 0.1
+_PIXELS_OF_ANY = 2048**2
+"""Pixels that a resampled slice may have, however few voxels it is made of."""
+_MOST_ENLARGED = 4
+"""How many pixels a larger slice may have for each of its voxels."""
+_MOST_PIXELS = 4096**2
+"""Pixels of the largest resampled slice."""
+_PIXELS_AT_ONCE = 2**24
+"""Pixels that are resampled at once where slices are cut for training."""
 
 
 class SliceGrid(Config):
@@ -36,20 +45,33 @@ class SliceGrid(Config):
     or 2 (towards the patient's right)."""
     pixel_mm: float = Field(gt=0)
     """Side of a pixel in millimetres, in both directions of the slice plane."""
-    size: int = Field(ge=8)
+    size: int = Field(ge=8, le=1024)
     """Side of the square training window in pixels."""
-    neighbours: int = Field(default=1, ge=1)
+    neighbours: int = Field(default=1, ge=1, le=9)
     """How many neighbouring slices the network gets as channels (odd); the middle one is
     segmented."""
 
     def plane_shape(self, volume: Volume) -> tuple[int, int]:
-        """Pixels of a resampled slice of `volume` (any orientation): height, width."""
+        """Pixels of a resampled slice of `volume` (any orientation): height, width.
+
+        Raises:
+            InputError: if a slice would have absurdly many, for which a header of a few bytes is enough.
+        """
         canonical = volume.canonical()
-        inside = [i for i in range(3) if i != self.axis]
+        rows, columns = (i for i in range(3) if i != self.axis)
+        sides = canonical.array.shape[rows], canonical.array.shape[columns]
+        spacing = canonical.spacing_mm[rows], canonical.spacing_mm[columns]
         height, width = (
-            max(1, round(canonical.array.shape[i] * canonical.spacing_mm[i] / self.pixel_mm))
-            for i in inside
+            max(1, round(side * step / self.pixel_mm))
+            for side, step in zip(sides, spacing, strict=True)
         )
+        most = min(max(_PIXELS_OF_ANY, _MOST_ENLARGED * sides[0] * sides[1]), _MOST_PIXELS)
+        if height * width > most:
+            raise InputError(
+                f"{volume.name or 'volume'}: its slices of {sides[0]} x {sides[1]} voxels of {spacing[0]:.4g} x "
+                f"{spacing[1]:.4g} mm would be {height} x {width} pixels of {self.pixel_mm:.4g} mm, which is too "
+                "large; check the spacing in its header, or take a run with larger pixels (data.pixel_mm)"
+            )
         return height, width
 
     def pixel_mm2(self, volume: Volume) -> float:
@@ -221,17 +243,31 @@ def window_slices(volume: Volume, intensity: Intensity, grid: SliceGrid) -> NDAr
     Returns:
         `(N, size, size)` float16 in [-1, 1]; padding is -1.
     """
+    shape = grid.plane_shape(volume)
     planes = grid.cut(intensity.apply(volume.canonical().array))
-    image = torch.from_numpy(np.ascontiguousarray(planes))[:, None]
-    image = resample_plane(image, grid.plane_shape(volume))[:, 0]
-    return fit_window(image, (grid.size, grid.size), -1.0).numpy().astype(np.float16)
+    found = np.empty((len(planes), grid.size, grid.size), np.float16)
+    for part in _parts(len(planes), shape):
+        image = torch.from_numpy(np.ascontiguousarray(planes[part]))[:, None]
+        image = resample_plane(image, shape)[:, 0]
+        found[part] = fit_window(image, (grid.size, grid.size), -1.0).numpy()
+    return found
 
 
 def window_labels(labels: Volume, grid: SliceGrid) -> NDArray[np.uint8]:
     """The labels that belong to `window_slices`, `(N, size, size)` uint8; padding is background."""
-    planes = torch.from_numpy(np.ascontiguousarray(grid.cut(labels.canonical().array)))
-    planes = resample_labels(planes, grid.plane_shape(labels))
-    return fit_window(planes, (grid.size, grid.size), 0).numpy()
+    shape = grid.plane_shape(labels)
+    planes = grid.cut(labels.canonical().array)
+    found = np.empty((len(planes), grid.size, grid.size), np.uint8)
+    for part in _parts(len(planes), shape):
+        image = resample_labels(torch.from_numpy(np.ascontiguousarray(planes[part])), shape)
+        found[part] = fit_window(image, (grid.size, grid.size), 0).numpy()
+    return found
+
+
+def _parts(count: int, shape: tuple[int, int]) -> Iterator[slice]:
+    """Parts of `count` slices whose resampled pixels fit well into memory."""
+    step = max(1, _PIXELS_AT_ONCE // (shape[0] * shape[1]))
+    return (slice(first, min(first + step, count)) for first in range(0, count, step))
 
 
 def fill_store(

@@ -13,6 +13,7 @@ from napari_uda.core.files import shown
 from napari_uda.core.small_files import dump_yaml
 from napari_uda.experiments import pictures, tables
 from napari_uda.experiments.cells import score
+from napari_uda.experiments.data_check import check_data
 from napari_uda.experiments.executors import (
     ExecutorName,
     Progress,
@@ -23,7 +24,7 @@ from napari_uda.experiments.executors import (
 )
 from napari_uda.experiments.plan import plan
 from napari_uda.experiments.position_prior import predict_positions
-from napari_uda.experiments.results import collect, position_key, position_result
+from napari_uda.experiments.results import collect, position_key, position_result, reading_of
 from napari_uda.experiments.spec import Spec
 from napari_uda.experiments.store import Cell, Store, is_input_failure
 from napari_uda.run.run import write_text
@@ -58,6 +59,7 @@ def run_benchmark(
     ranks: int = 1,
     cluster: Mapping[str, Any] | None = None,
     with_pictures: bool = True,
+    strict: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:
@@ -73,6 +75,7 @@ def run_benchmark(
         ranks: processes that train one cell together.
         cluster: parameters of submitit, such as `timeout_min` and `slurm_partition`.
         with_pictures: draw `pictures/*.png` at the end.
+        strict: refuse to begin if the check of the data finds anything; otherwise it is logged as a warning.
         on_progress: called while cells run.
         stop: when set, running cells save and stop.
 
@@ -94,12 +97,13 @@ def run_benchmark(
     most = most_at_once(executor, jobs)
     backend = choose_backend(executor, most, store.out / "jobs", cluster or {})
     cells = plan(spec, store.out, ranks=ranks)
+    check_data(cells, store, strict=strict, stop=stop)
     write_text(
         store.out / "spec.yaml",
         dump_yaml(spec.model_dump(mode="json")),
     )
     if spec.position_prior:
-        _score_positions(spec, store)
+        _score_positions(spec, cells, store)
     before = -1
 
     def report(progress: Progress) -> None:
@@ -144,14 +148,15 @@ def write_tables(spec: Spec, cells: Sequence[Cell], store: Store) -> tuple[list[
     return [store.out / name for name in texts], texts["table.md"]
 
 
-def _score_positions(spec: Spec, store: Store) -> None:
+def _score_positions(spec: Spec, cells: Sequence[Cell], store: Store) -> None:
     for data in spec.data:
         assert data.score is not None
         key = position_key(data)
         if position_result(store, data, spec.protocol) is None:
             folder = store.run(key)
-            predict_positions(data.source, data.score, folder)
-            score(store, key, folder, data.score, spec.protocol, out=folder)
+            series, placement = reading_of(cells, data)
+            predict_positions(data.source, data.score, folder, series=series, placement=placement)
+            score(store, key, folder, data.score, spec.protocol, out=folder, placement=placement)
 
 
 def _cells_csv(cells: Sequence[Cell], store: Store) -> str:

@@ -93,7 +93,10 @@ def as_seen(plane: NDArray[Any]) -> NDArray[Any]:
 def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:
     """The cases to draw: those named that this data set scores, or the first ones."""
     assert found.data.score is not None
-    cases = {case.name: case for case in scored_cases(found.data.score)}
+    cases = {
+        case.name: case
+        for case in scored_cases(found.data.score, series=found.series, placement=found.placement)
+    }
     named = [cases[name] for name in wanted.cases if name in cases]
     return named or list(cases.values())[: wanted.count]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_uda.data.folder import DataFolder
+from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.experiments.fingerprints import (
     content_hash,
@@ -109,6 +110,8 @@ class DataResults:
         selection: which weights predict, in words.
         ranks: processes per run.
         supervision: rows that used labels of the target in training, and which.
+        series: which DICOM volumes its runs read.
+        placement: which placement of NIfTI files they trust.
     """
 
     data: DataSet
@@ -125,6 +128,8 @@ class DataResults:
     selection: str
     ranks: int
     supervision: dict[str, str]
+    series: str = ""
+    placement: Placement = "auto"
 
     def row(self, name: str) -> RowResults:
         """The row of that name."""
@@ -173,6 +178,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         pairs = {row.name: row.pairs(column, structures) for row in rows}
         averages = {row.name: row.of_seeds(column, AVERAGE, structures) for row in rows}
         comparisons[column] = compare_rows(pairs, averages, wanted)
+    series, placement = reading_of(cells, data)
     scored = scored_cases(data.score)
     trained = {content_hash(case.image) for case in DataFolder.open(data.target).cases}
     return DataResults(
@@ -190,7 +196,15 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         selection=_selection(of_data),
         ranks=max((cell.ranks for cell in of_data), default=1),
         supervision=_target_supervision(of_data),
+        series=series,
+        placement=placement,
     )
+
+
+def reading_of(cells: Sequence[Cell], data: DataSet) -> tuple[str, Placement]:
+    """The `series` and `placement` by which the runs on a data set read their files; those of the first."""
+    of_data = (cell.config.data for cell in cells if cell.data == data.name)
+    return next(((each.series, each.placement) for each in of_data), ("", "auto"))
 
 
 def position_key(data: DataSet) -> str:

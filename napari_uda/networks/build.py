@@ -33,6 +33,11 @@ def build_segmentor(
     return network
 
 
+def is_halved(config: SegmentorConfig) -> bool:
+    """Whether a network halves its images `depth` times, with a normalisation behind each: unet, MONAI's UNet."""
+    return config.name in ("unet", "monai:UNet", "monai:AttentionUnet")
+
+
 def _build(
     config: SegmentorConfig, in_channels: int, num_classes: int, *, pretrained: bool
 ) -> Segmentor:

@@ -14,6 +14,11 @@ from napari_uda.networks.segmentor import Segmentor, SegmentorConfig, SegmentorO
 
 WIDEST = 8
 STRIDE = 32
+_EXAMPLES = "choose for instance monai:UNet, monai:AttentionUnet or monai:BasicUNet"
+_CONSTRUCTION_ERRORS = (
+    TypeError, ValueError, AttributeError, LookupError, NotImplementedError, AssertionError, ArithmeticError,
+)  # fmt: skip
+"""What constructors raise that are given arguments they were not written for."""
 
 
 class MonaiSegmentor(Segmentor):
@@ -50,7 +55,7 @@ class MonaiSegmentor(Segmentor):
         """Segment `(B, K, H, W)` images; of several outputs the first is taken."""
         self.check_input(image)
         output = self.network(image)
-        logits: Tensor = output[0] if isinstance(output, list | tuple) else output
+        logits: Tensor = output[0] if isinstance(output, list | tuple) and output else output
         return SegmentorOutput(logits, None, logits)
 
 
@@ -90,9 +95,15 @@ def _construct(
 ) -> nn.Module:
     try:
         return constructor(**arguments)
-    except (TypeError, ValueError) as error:
+    except ImportError as error:  # MONAI imports what a network needs when it is built
+        missing = str(error).strip().partition("\n")[0].rstrip(".") or class_name
         raise InputError(
-            f"network monai:{class_name} cannot be built from channels, classes, width and depth alone; choose for instance monai:UNet, monai:AttentionUnet or monai:BasicUNet"
+            f"network monai:{class_name} needs a package that is not installed ({missing}); install it, or "
+            f"{_EXAMPLES}"
+        ) from error
+    except _CONSTRUCTION_ERRORS as error:
+        raise InputError(
+            f"network monai:{class_name} cannot be built from channels, classes, width and depth alone; {_EXAMPLES}"
         ) from error
 
 

@@ -7,27 +7,48 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.split import split_cases
-from napari_uda.networks.build import build_segmentor
+from napari_uda.networks.build import build_segmentor, is_halved
 from napari_uda.networks.segmentor import Segmentor
+from napari_uda.networks.trial import try_network
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
 
+_LARGE = 32  # strides: as large as slices are wherever their size is not known
+
 
 def check_network(config: RunConfig) -> None:
-    """Refuse a network that does not exist or does not fit the size of the slices.
+    """Refuse a network that does not exist, gives no map of classes or does not fit the size of the slices.
 
     A run that starts from another one sees slices as that one did.
 
     Raises:
         InputError: saying which.
     """
-    with torch.device("meta"):  # no memory and no time for weights
-        network = build_segmentor(config.segmentor, config.data.neighbours, 2, pretrained=False)
+    size = config.data.size
+    network = _network(config, "meta")  # no memory and no time for weights
     if config.init is None:
-        check_size(config.data.size, network)
+        check_size(size, network)
+        check_norm(config, network, size)
+    else:
+        size = network.stride * _LARGE
+    try:
+        try_network(network, config.segmentor.name, size)
+    except InputError:  # some layers cannot be tried without numbers
+        try_network(_network(config, "cpu"), config.segmentor.name, size)
+
+
+def _network(config: RunConfig, device: str) -> Segmentor:
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            return build_segmentor(config.segmentor, config.data.neighbours, 2, pretrained=False)
+    except (RuntimeError, NotImplementedError, InputError):
+        if device == "cpu":
+            raise
+        return _network(config, "cpu")  # some constructors compute
 
 
 def check_size(size: int, network: Segmentor) -> None:
@@ -41,6 +62,30 @@ def check_size(size: int, network: Segmentor) -> None:
             f"slices of {size} pixels do not fit this network; choose a data.size that is a "
             f"multiple of {network.stride}"
         )
+
+
+def check_norm(config: RunConfig, network: Segmentor, size: int) -> None:
+    """Refuse slices of which the deepest layer sees a single pixel, where that cannot be normalised.
+
+    Args:
+        config: which normalisation, and how many slices take part in it.
+        network: of the run.
+        size: side of its slices in pixels.
+
+    Raises:
+        InputError: naming what to change.
+    """
+    if not is_halved(config.segmentor) or size > network.stride:
+        return
+    by_image = config.segmentor.norm == "instance"
+    if not by_image and config.batch_size * distributed.world_size() > 1:
+        return
+    why = "instance normalisation" if by_image else "batch normalisation over one slice"
+    more = "" if by_image else ", a --batch-size of 2"
+    raise InputError(
+        f"slices of {size} pixels are a single pixel where the network is deepest, which {why} cannot work "
+        f"with; choose --data.size {2 * network.stride}{more} or a smaller --segmentor.depth"
+    )
 
 
 def check_held_out(config: RunConfig, labelled_cases: Sequence[str]) -> None:

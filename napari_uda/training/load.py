@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +13,10 @@ import numpy as np
 from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.batches import TrainingData
+from napari_uda.data.check import DomainCheck, is_same_folder, with_comparison
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
-from napari_uda.data.intensity import Intensity, fit_intensity, thinned
-from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.intensity import Intensity, fit_intensity
 from napari_uda.data.segments import small_values
 from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
@@ -32,80 +30,16 @@ from napari_uda.data.split import Split, split_cases
 from napari_uda.data.volume import Volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
+from napari_uda.training.same_data import files_of_method
+from napari_uda.training.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from numpy.typing import NDArray
-
+    from napari_uda.data.findings import DomainReport
     from napari_uda.run.config import DataConfig, RunConfig
 
 logger = logging.getLogger(__name__)
-
-_FIT_VOXELS = 200_000
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """What one pass over a domain's images found."""
-
-    shapes: dict[str, tuple[int, int, int]]
-    spacings_mm: list[tuple[float, float, float]]
-    samples: list[NDArray[np.generic]]
-
-
-class _Volumes:
-    """The volumes of one folder, each file read and decompressed once however often it is looked at.
-
-    Intensities are fitted to all volumes before the first one becomes slices, so voxels wait in between:
-    in memory, or, beyond a budget, uncompressed in a folder that is mapped.
-    """
-
-    def __init__(self, folder: DataFolder, waiting: Path, budget_bytes: float) -> None:
-        self.folder = folder
-        self.budget_bytes = budget_bytes
-        self._waiting = waiting
-        self._read: dict[Path, Volume] = {}
-
-    @cached_property
-    def scan(self) -> _Scan:
-        """Shapes, spacings and some voxels of all images."""
-        shapes: dict[str, tuple[int, int, int]] = {}
-        spacings, samples = [], []
-        for case in self.folder.cases:
-            volume = self.image(case).canonical()
-            z, y, x = volume.array.shape
-            shapes[case.name] = (z, y, x)
-            spacings.append(volume.spacing_mm)
-            samples.append(thinned(volume.array, _FIT_VOXELS).copy())
-        return _Scan(shapes, spacings, samples)
-
-    def image(self, case: Case) -> Volume:
-        """The image of a case."""
-        return self._once(case.image, lambda _: case.read_image())
-
-    def label(self, case: Case) -> Volume:
-        """The labels of a case, which must have some."""
-        assert case.label is not None
-        return self._once(case.label, lambda _: case.read_labels(self._read.get(case.image)))
-
-    def forget(self, case: Case) -> None:
-        """Give back the memory of a case that has become slices."""
-        for path in (case.image, case.label):
-            if path is not None:
-                self._read.pop(path, None)
-
-    def _once(self, path: Path, read: Callable[[Path], Volume]) -> Volume:
-        if path not in self._read:
-            volume = read(path)
-            held = sum(v.array.nbytes for v in self._read.values())
-            if held + volume.array.nbytes > self.budget_bytes:
-                self._waiting.mkdir(parents=True, exist_ok=True)
-                file = self._waiting / f"{len(list(self._waiting.iterdir()))}.npy"
-                np.save(file, volume.array)
-                volume = volume.with_array(np.load(file, mmap_mode="r"))
-            self._read[path] = volume
-        return self._read[path]
 
 
 def load_training_data(
@@ -114,6 +48,7 @@ def load_training_data(
     *,
     cache: Path,
     known: DataFacts | None = None,
+    on_checked: Callable[[Mapping[str, DomainReport]], None] | None = None,
 ) -> TrainingData:
     """Read the volumes a method needs and turn them into slices.
 
@@ -123,6 +58,7 @@ def load_training_data(
         cache: folder for memory-mapped slices of large data.
         known: facts to reuse instead of fitting: those of the run itself when it is resumed; without
             them those of the run it starts from, if there is one.
+        on_checked: is told what the check of the data has found, by domain, once all is read.
 
     Raises:
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
@@ -143,7 +79,10 @@ def load_training_data(
     budget = config.data.cache_gib * 2**30
     waiting = cache / "waiting" / str(distributed.rank())
     folders = {f.path: f for f in (labelled, appearance) if f is not None}
-    volumes = {path: _Volumes(folder, waiting, budget) for path, folder in folders.items()}
+    volumes = {
+        path: Volumes(folder, waiting, budget, _check(folder, labelled, known))
+        for path, folder in folders.items()
+    }
     labels = _labels(config.data, labelled, volumes) if known is None else known.labels
     facts = _facts(config.data, labels, labelled, appearance, volumes, splits, known)
     facts = facts.model_copy(update={"target_supervision": supervision})
@@ -171,11 +110,60 @@ def load_training_data(
             cache / "target",
             with_labels=False,
         )
+    reports = _reports(config.data, labelled, appearance, volumes, len(held_out))
     volumes.clear()  # maps are closed before their files go
     shutil.rmtree(waiting, ignore_errors=True)
+    fatal = [one for report in reports.values() for one in report.problems if one.fatal]
+    if fatal:
+        raise InputError(fatal[0].sentence)
+    if on_checked is not None:
+        on_checked(reports)
+    contents = {f"{side}_contents": _contents(report) for side, report in reports.items()}
+    facts = facts.model_copy(update={**contents, "files": files_of_method(config.method)})
     return TrainingData(
         facts, source, target, held_out, config.seed, config.batch_size, config.augment
     )
+
+
+def _check(folder: DataFolder, labelled: DataFolder | None, known: DataFacts | None) -> DomainCheck:
+    """The check of a folder, which goes along while it is read."""
+    if labelled is not None and folder.path == labelled.path:
+        names = None if known is None else known.labels
+        return DomainCheck.of_folder(labelled, labelled=True, names=names)
+    return DomainCheck.of_folder(folder, labelled=False)
+
+
+def _reports(
+    data: DataConfig,
+    labelled: DataFolder | None,
+    appearance: DataFolder | None,
+    volumes: Mapping[Path, Volumes],
+    unread: int,
+) -> dict[str, DomainReport]:
+    """What was found in each domain; `unread` is the number of cases that are held out."""
+    reports = {}
+    for folder in (labelled, appearance):
+        if folder is None:
+            continue
+        side = "target" if folder is appearance or folder.path == data.target else "source"
+        with_labels = sum(case.label is not None for case in folder.cases)
+        missing = unread if folder is labelled else 0
+        check = volumes[folder.path].check
+        reports[side] = check.report(label_count=with_labels, unread=missing)
+    paths = [folder.path for folder in (labelled, appearance) if folder is not None]
+    is_same = len(paths) > 1 and is_same_folder(*paths)
+    if is_same and paths[0] == paths[1]:  # read once, and told once
+        reports["source"] = replace(reports["target"])
+        reports["target"] = replace(reports["target"], problems=())
+    return with_comparison(reports, is_same=is_same)
+
+
+def _contents(report: DomainReport) -> dict[str, str]:
+    """Checksum of each image and, where they were read, of its labels, by case."""
+    return {
+        case.name: " ".join(part for part in (case.image_digest, case.label_digest) if part)
+        for case in report.cases
+    }
 
 
 def _known_before(
@@ -213,26 +201,27 @@ def _folders(
     name = method.config_class.model_fields["name"].default
     labelled = unlabelled = None
     if "source" in method.needs:
-        labelled = _open(data, "source", name)
+        labelled = _open(data, "source", name, labelled=True)
     if "target_labels" in method.needs:
-        labelled = _open(data, "target", name)
+        labelled = _open(data, "target", name, labelled=True)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
     if "target" in method.needs:
-        unlabelled = _open(data, "target", name)
+        unlabelled = _open(data, "target", name, labelled=False)
     return labelled, unlabelled
 
 
-def _open(data: DataConfig, domain: Literal["source", "target"], method: str) -> DataFolder:
+def _open(
+    data: DataConfig, domain: Literal["source", "target"], method: str, *, labelled: bool
+) -> DataFolder:
     path = data.source if domain == "source" else data.target
     if path is None:
         raise InputError(f"{method} needs --data.{domain}; give it a data folder")
-    folder = DataFolder.open(path, series=data.series, placement=data.placement, labels=data.labels)
-    if folder.passed_over:
-        logger.warning("%s: %s", domain, folder.notes())
-    return folder
+    return DataFolder.open(
+        path, series=data.series, placement=data.placement, labels=data.labels if labelled else None
+    )
 
 
 def _split(
@@ -257,13 +246,12 @@ def _facts(
     labels: dict[str, int],
     labelled: DataFolder | None,
     appearance: DataFolder | None,
-    volumes: Mapping[Path, _Volumes],
+    volumes: Mapping[Path, Volumes],
     splits: tuple[Split | None, Split | None],
     known: DataFacts | None,
 ) -> DataFacts:
     source, target = splits
-    fingerprint = _fingerprint(labelled, appearance)
-    changes: dict[str, object] = {"source": source, "target": target, "fingerprint": fingerprint}
+    changes: dict[str, object] = {"source": source, "target": target}
     if known is not None:
         grid = known.grid
         _check_known(data, labelled, known)
@@ -332,7 +320,7 @@ def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts
 
 
 def _labels(
-    data: DataConfig, labelled: DataFolder | None, volumes: Mapping[Path, _Volumes]
+    data: DataConfig, labelled: DataFolder | None, volumes: Mapping[Path, Volumes]
 ) -> dict[str, int]:
     if data.labels:
         labels = small_values(data.labels)
@@ -360,7 +348,7 @@ def _labels(
 
 
 def _store(
-    volumes: _Volumes,
+    volumes: Volumes,
     cases: list[Case],
     facts: DataFacts,
     intensity: Intensity,
@@ -383,31 +371,14 @@ def _store(
 
 
 def _read_cases(
-    volumes: _Volumes, cases: list[Case], facts: DataFacts, *, with_labels: bool
+    volumes: Volumes, cases: list[Case], facts: DataFacts, *, with_labels: bool
 ) -> Iterator[tuple[str, Volume, Volume | None]]:
     table = facts.class_of_value()
     for case in cases:
         image = volumes.image(case)
         label = None
         if with_labels and case.label is not None:
-            raw = volumes.label(case)
-            try:
-                raw = on_grid_of(raw, image)
-            except InputError as error:
-                raise InputError(
-                    f"labels of {case.name} do not lie on the image's grid: {error}"
-                ) from error
+            raw = volumes.check.take_labels(case.name, volumes.label(case), image)
             label = raw.with_array(table[raw.array])
         yield case.name, image, label
         volumes.forget(case)
-
-
-def _fingerprint(labelled: DataFolder | None, appearance: DataFolder | None) -> str:
-    """Hash of names and sizes of all files that training reads; target labels are not among them."""
-    digest = hashlib.sha256()
-    for folder in (labelled, appearance):
-        for case in folder.cases if folder is not None else ():
-            digest.update(f"{case.name}:{case.image.stat().st_size};".encode())
-            if folder is labelled and case.label is not None:
-                digest.update(f"{case.label.stat().st_size};".encode())
-    return digest.hexdigest()[:16]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,17 +20,22 @@ from napari_uda.core.errors import Cancelled, InputError, NotFiniteError, ran_ou
 from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
+from napari_uda.core.setting_paths import by_path
 from napari_uda.data.batches import TrainingData
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
+from napari_uda.networks.trial import try_network
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
+from napari_uda.run.log import kept_log
 from napari_uda.run.outline import check_fits
-from napari_uda.run.run import NOT_FINITE_AT, Run
-from napari_uda.training.checks import check_size, check_validation
+from napari_uda.run.run import NOT_FINITE_AT, Run, read_config
+from napari_uda.training.checks import check_norm, check_size, check_validation
+from napari_uda.training.findings import Findings, data_found, tell
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
 from napari_uda.training.previews import Previews
+from napari_uda.training.same_data import check_same_data
 from napari_uda.training.start import take_over, vote_of_new_run
 from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
 from napari_uda.training.validation import best_so_far, validation_dice
@@ -66,7 +73,12 @@ class Progress:
 
 
 def train_run(
-    run: Run, *, stop: threading.Event | None = None, force: bool = False
+    run: Run,
+    *,
+    stop: threading.Event | None = None,
+    force: bool = False,
+    findings: Findings = "warn",
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Progress]:
     """Train a new run, or continue one from its newest checkpoint.
 
@@ -80,6 +92,9 @@ def train_run(
         run: the run folder with its settings.
         stop: when set, the loop saves and returns after the current step.
         force: whether to begin although another machine seems to train the run.
+        findings: what to do with what is odd in the data of a run that begins: warn, refuse to train, or
+            log it in the run's `log.txt` alone.
+        say: is told in a sentence what was found on each side, before the first step.
 
     Yields:
         One `Progress` per step.
@@ -92,15 +107,15 @@ def train_run(
     """
     leader = distributed.rank() == 0
     handler = run.log_handler() if leader else logging.NullHandler()
-    package_logger = logging.getLogger("napari_uda")
-    package_logger.addHandler(handler)
+    handler.setLevel(logging.INFO)
     try:
-        with Heartbeat(run, active=leader, force=force) as heartbeat:
+        with kept_log(handler), Heartbeat(run, active=leader, force=force) as heartbeat:
             try:
-                yield from _train(run, stop, leader, heartbeat)
+                yield from _train(run, stop, leader, heartbeat, findings, say)
             except (GeneratorExit, Cancelled):
                 raise
             except BaseException as error:
+                logger.info("ended after step %d: %s", heartbeat.step, error)
                 if leader:
                     with suppress(InputError):  # on a full disk, say what failed first
                         run.event("failed", **_failure(error, heartbeat.step))
@@ -111,7 +126,6 @@ def train_run(
                 if leader:  # and nobody else's, as it would be where the heartbeat is refused
                     shutil.rmtree(run.cache, ignore_errors=True)
     finally:
-        package_logger.removeHandler(handler)
         handler.close()
 
 
@@ -142,10 +156,23 @@ class _Session:
     """Steps of earlier sessions."""
 
     @classmethod
-    def begin(cls, run: Run, runtime: Runtime, *, leader: bool) -> _Session:
+    def begin(
+        cls,
+        run: Run,
+        runtime: Runtime,
+        *,
+        leader: bool,
+        findings: Findings,
+        say: Callable[[str], None] | None,
+    ) -> _Session:
         """Read the data and build the method, with its first weights or those of the newest checkpoint."""
         config = run.config
-        data = _load_data(run, leader)
+        data = _load_data(run, leader, findings)
+        if leader:
+            for sentence in data_found(data, config.data.patient_pattern):
+                logger.info("%s", sentence)
+                if say is not None:
+                    say(sentence)
         check_validation(config, has_held_out=bool(data.held_out))
         pair = checkpoint.newest(run.checkpoints)
         if pair is not None:
@@ -156,8 +183,13 @@ class _Session:
             neighbours=data.facts.grid.neighbours,
             num_classes=data.facts.num_classes,
             seed=config.seed,
+            pretrained=pair is None,  # or the file of ImageNet weights would be needed for ever
         )
-        check_size(data.facts.grid.size, method.segmentor)
+        size = data.facts.grid.size
+        check_size(size, method.segmentor)
+        check_norm(config, method.segmentor, size)
+        if pair is None:
+            try_network(method.segmentor, config.segmentor.name, size)
         # A new run takes the vote's spectra from its source, or from the run it starts from; a resumed
         # one has them in its checkpoint.
         if pair is None:
@@ -198,17 +230,23 @@ class _Session:
         dice = validation_dice(self.method, self.data, self.runtime.device)
         best = best_so_far(self.run)
         self.run.log(done, seconds, {VALIDATION_SCALAR: dice})
+        logger.info("Dice of the held-out cases after step %d: %.4f", done, dice)
         if self.run.config.select == "source_validation" and dice > best:
             checkpoint.save_weights(self.run.checkpoints / checkpoint.BEST, self.weights(), done)
 
 
 def _train(
-    run: Run, stop: threading.Event | None, leader: bool, heartbeat: Heartbeat
+    run: Run,
+    stop: threading.Event | None,
+    leader: bool,
+    heartbeat: Heartbeat,
+    findings: Findings,
+    say: Callable[[str], None] | None,
 ) -> Iterator[Progress]:
     config = run.config
     runtime = build_runtime(config)
     heartbeat.device = runtime.device
-    session = _Session.begin(run, runtime, leader=leader)
+    session = _Session.begin(run, runtime, leader=leader, findings=findings, say=say)
     done = heartbeat.step = session.done
     skipped = run.skipped_steps()
     _wait_for_all()  # nobody rewinds or saves while another rank still reads the checkpoint
@@ -238,6 +276,7 @@ def _train(
         asked = "save" if stop is not None and stop.is_set() else heartbeat.stop_request
         request = _strongest(asked)
         if request == "discard" and not last:
+            logger.info("discarded on request after step %d", done)
             if leader:
                 run.event("discarded", step=done)
             raise Cancelled(f"cancelled on request at step {done}; nothing was saved")
@@ -254,11 +293,13 @@ def _train(
             if stopping or last or done % config.save_every == 0:
                 session.save(done)
         if stopping:
+            logger.info("stopped and saved after step %d", done)
             if leader:
                 run.event("stopped", step=done)
             yield Progress(done, config.steps, seconds, scalars, stopped=True)
             return
         yield Progress(done, config.steps, seconds, scalars)
+    logger.info("finished after step %d", done)
     if leader:
         run.event("finished", step=done)
     _wait_for_all()
@@ -344,23 +385,43 @@ def take_steps(
         yield step + 1, losses
 
 
-def _load_data(run: Run, leader: bool) -> TrainingData:
+def _load_data(run: Run, leader: bool, findings: Findings) -> TrainingData:
     config = run.config
     run_known = run.known_facts()
     if leader:  # what a killed process left, or somebody else put there
         shutil.rmtree(run.cache, ignore_errors=True)
     _wait_for_all()  # every rank looks for data.json before rank 0 writes it
     data = load_training_data(
-        config, method_class(config.method.name), cache=run.cache, known=run_known
+        config,
+        method_class(config.method.name),
+        cache=run.cache,
+        known=run_known,
+        # a run that goes on was told when it began
+        on_checked=None if run_known else partial(tell, findings=findings, aloud=leader),
     )
-    if run_known and run_known.fingerprint != data.facts.fingerprint:
-        raise InputError(
-            f"the volumes of {run.path} are not those that it began with (names or sizes of files "
-            "have changed); restore them or train a new run"
-        )
+    if run_known:
+        check_same_data(run, run_known, data.facts)
+        files = {**run_known.files, **data.facts.files}
+        data = replace(data, facts=data.facts.model_copy(update={"files": files}))
     if leader:
         run.write_facts(data.facts)
+        _keep_new_places(run)
     return data
+
+
+def _keep_new_places(run: Run) -> None:
+    """Write the settings of a run that was opened with other ones, such as the folders of today."""
+    stored = read_config(run.config_file)
+    if stored != run.config:
+        before, after = by_path(stored), by_path(run.config)
+        changes = {
+            path: str(new) if isinstance(new, Path) else new
+            for path, new in after.items()
+            if new != before.get(path)
+        }
+        run.write_config(run.config)
+        run.event("changed", settings=changes)
+        logger.info("settings changed: %s", changes)
 
 
 def _strongest(request: StopRequest) -> StopRequest:

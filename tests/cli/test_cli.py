@@ -686,6 +686,25 @@ def test_a_run_of_another_version_says_which(
     _assert_bad_input(command(*predict), said, which)
 
 
+def test_train_says_what_it_found_and_strict_refuses_what_is_odd(
+    command: Command, folders: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = ("train", "advent", *folders, *TINY, "--run-dir")
+    said = command(*train, tmp_path / "run")
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "source: 3 patients with 18 slices",
+        "target: 3 patients with 18 slices",
+    ]
+    (record,) = [one for one in caplog.records if "air has -1000 HU" in one.getMessage()]
+    assert record.levelname == "WARNING"
+    strict = command(*train, tmp_path / "strict", "--strict")
+    _assert_bad_input(
+        strict, "strict takes a warning about the data for an error (source: dataset.json"
+    )
+    assert not (tmp_path / "strict").exists()
+
+
 def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     given = ["--data.source", source_copy, *TINY, "--run-dir", run_dir]
@@ -770,7 +789,7 @@ def test_only_learning_rates_are_changed_on_resume(
     run = Path(shutil.copytree(tiny_run.path, tmp_path / "run"))
     before = (run / "config.yaml").read_bytes()
     said = command("train", "--resume", run, "--steps", "9", "--data.size", "64")
-    _assert_bad_input(said, "learning rates excepted; leave --steps 9 --data.size 64 out")
+    _assert_bad_input(said, "(--data.source, --data.target); leave --steps 9 --data.size 64 out")
     said = command("train", "--resume", run, "--method.segmentor-optimizer.lr=1e-5", "--colour=red")
     _assert_bad_input(said, "leave --colour=red out")
     _assert_bad_input(

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from tiny_cases import two_placements
 
 from napari_uda.cli import main
 from napari_uda.data.check import check_folder
@@ -18,20 +19,6 @@ TINY = [
     *("--data.size", "32", "--segmentor.width", "4", "--segmentor.depth", "2"),
     *("--batch-size", "2", "--steps", "3", "--device", "cpu"),
 ]
-
-
-def two_placements(folder: Path, out: Path) -> Path:
-    """A copy whose qform lies 13 mm from the sform."""
-    shutil.copytree(folder, out)
-    for file in [*(out / "images").iterdir(), *(out / "labels").iterdir()]:
-        image = nib.load(file)
-        moved = image.affine.copy()
-        moved[:3, 3] += 3, 4, 12
-        image = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
-        image.set_sform(image.affine, 2)
-        image.set_qform(moved, 1)
-        nib.save(image, file)
-    return out
 
 
 def exit_code(*arguments: object) -> int:
@@ -91,3 +78,33 @@ def test_the_data_check_and_the_benchmark_read_as_training_does(
     assert check_folder(folder, labelled=True).is_fatal
     assert not check_folder(folder, labelled=True, placement="qform").is_fatal
     assert {case.placement for case in scored_cases(folder, placement="sform")} == {"sform"}
+
+
+def test_convert_takes_the_users_word(
+    two_domains: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A release of one CT, the structures by two of its codes."""
+    folder = two_placements(two_domains[0], tmp_path / "source")
+    release = tmp_path / "release"
+    release.mkdir()
+    for role, name in (("images", "image"), ("labels", "label")):
+        file = folder / role / "source_0.nii.gz"
+        labels = nib.load(file)
+        voxels = np.asanyarray(labels.dataobj)
+        voxels = (
+            np.where(voxels == 3, 205, np.where(voxels == 1, 500, 0))
+            if role == "labels"
+            else voxels
+        )
+        labels.set_data_dtype(np.int16)
+        saved = nib.Nifti1Image(voxels.astype(np.int16), None, labels.header)
+        nib.save(saved, release / f"ct_train_1001_{name}.nii.gz")
+    convert = ("convert", "mmwhs", release)
+    assert exit_code(*convert, tmp_path / "out") == 2
+    assert "sform and qform disagree" in capsys.readouterr().err
+    assert exit_code(*convert, tmp_path / "out", "--placement", "qform") == 0
+    (image,) = (tmp_path / "out").rglob("images/*.nii.gz")
+    original = nib.load(two_domains[0] / "images" / "source_0.nii.gz").affine[:3, 3]
+    np.testing.assert_allclose(
+        nib.load(image).affine[:3, 3], original + np.array([3, 4, 12]), atol=1e-4
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_uda.core.errors import Cancelled
-from napari_uda.data.check import check_folder, check_volume, same_folder
+from napari_uda.data.check import check_folder, check_folders, check_volume, is_same_folder
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
 
@@ -241,11 +241,13 @@ def test_volumes_in_memory_are_checked_the_same_way(folder: Path) -> None:
 
 
 def test_one_folder_for_both_domains_is_told(folder: Path, tmp_path: Path) -> None:
-    (problem,) = same_folder(folder, folder.parent / "." / folder.name)
+    again = folder.parent / "." / folder.name
+    assert is_same_folder(folder, again)
+    assert not is_same_folder(folder, tmp_path)
+    assert not is_same_folder(folder, tmp_path / "missing")
+    (problem,) = check_folders(folder, again)["target"].problems
     assert not problem.fatal
-    assert "the same folder" in problem.sentence
-    assert same_folder(folder, tmp_path) == []
-    assert same_folder(folder, tmp_path / "missing") == []
+    assert "source and target are the same images" in problem.sentence
 
 
 def test_what_reading_warns_of_is_a_finding(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.volume import Volume, read_labels, write_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
 from napari_uda.methods.registry import METHODS
+from napari_uda.training.findings import tell
 from napari_uda.training.load import load_training_data
 
 SHAPE = (4, 5, 6)
@@ -198,7 +200,8 @@ def test_training_reads_labels_stored_in_another_order(
     for file in (tmp_path / "source" / "labels").iterdir():
         volume = read_labels(file)
         write_volume(file, Volume(volume.array, volume.affine + np.diag([0, 0, 0.002, 0])))
-    load_training_data(config, METHODS["source_only"], cache=tmp_path / "cache")
+    warn = partial(tell, findings="warn")
+    load_training_data(config, METHODS["source_only"], cache=tmp_path / "cache", on_checked=warn)
     assert "of a voxel; they are taken to lie on one grid" in caplog.text
     for file in (tmp_path / "source" / "labels").iterdir():
         volume = read_labels(file)

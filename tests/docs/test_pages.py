@@ -269,14 +269,15 @@ def test_commands_and_options_exist() -> None:
         if words[0] == "train" and not method:
             method = ["sfda" if "sfda" in words else "se_asa"]
         known = options_of(words[0], *method) + (
-            "--resume --recipe --run-dir --skip-step --force" if method else ""
+            "--resume --recipe --run-dir --skip-step --force --strict" if method else ""
         )
         for word in words[1:]:
             option = word.partition("=")[0]
             if option.startswith("--") and not re.search(rf"{re.escape(option)}(?![\w.-])", known):
                 wrong.append(f"{page}: {' '.join(words)}: {option}")
     everything = {
-        "adapt", "benchmark", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "show", "tags", "train",
+        "adapt", "benchmark", "check", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "show",
+        "tags", "train",
         "translate",
     }  # fmt: skip
     assert everything <= seen

@@ -62,3 +62,36 @@ def test_bad_spec_is_one_sentence(
     assert code_of(spec) == 2
     assert "--out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_odd_in_the_data_is_said_once_before_the_first_cell(
+    two_domains: Domains, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two cells on one data set, whose source calls itself CT and has no air."""
+    rows = [ROW, {**ROW, "name": "again", "settings": {"batch_size": 3}}]
+    content = tiny_content(two_domains, rows=rows, steps=1)
+    spec, out = write_spec(tmp_path / "spec.yaml", content), tmp_path / "out"
+    assert code_of(spec, "--out", out, "--no-pictures") == 0
+    said = [record.getMessage() for record in caplog.records]
+    (finding,) = [one for one in said if "air has -1000 HU" in one]
+    assert finding.startswith("CT to MR, source: dataset.json says CT")
+    logs = [file.read_text() for file in out.glob("runs/*/log.txt")]
+    assert len(logs) == 2
+    assert all(
+        "INFO napari_uda.training.findings: source: dataset.json says CT" in log for log in logs
+    )
+    caplog.clear()
+    assert code_of(spec, "--out", out, "--no-pictures") == 0  # all is finished, nothing is read
+    assert not any("air has -1000 HU" in record.getMessage() for record in caplog.records)
+
+
+def test_strict_refuses_before_anything_is_written(
+    two_domains: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_spec(tmp_path / "spec.yaml", tiny_content(two_domains))
+    assert code_of(spec, "--out", tmp_path / "out", "--no-pictures", "--strict") == 2
+    assert (
+        "strict takes a warning about the data for an error (CT to MR, source: dataset.json says"
+        in (capsys.readouterr().err)
+    )
+    assert not (tmp_path / "out").exists()

@@ -670,7 +670,7 @@ def test_one_layer_for_both_domains_is_told(on_layers: TrainForm, qtbot: QtBot) 
     on_layers.data.target.images.choose(on_layers.viewer.layers["image 0"])  # type: ignore[attr-defined]
     on_layers.data.check.click()
     qtbot.waitUntil(lambda: on_layers.is_settled, timeout=WAIT_MS)
-    assert "the same layer" in on_layers.data.reports.domains["Target"].problems.text()
+    assert "the same images" in on_layers.data.reports.domains["Target"].problems.text()
 
 
 def test_deleted_and_renamed_layers(on_layers: TrainForm, qtbot: QtBot) -> None:

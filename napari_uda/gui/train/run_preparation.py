@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,13 @@ from napari.layers import Image, Labels
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import cannot_write, temporary_path
-from napari_uda.data.check import DomainReport, Problem, check_folder, check_volume, same_folder
+from napari_uda.data.check import (
+    DomainReport,
+    check_folder,
+    check_volume,
+    is_same_folder,
+    with_comparison,
+)
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import Placement, Volume, write_volume
 from napari_uda.gui.kit.geometry import layer_volume
@@ -163,17 +169,12 @@ def check_domains(
                 used = domain_names(domain.labels, np.unique(labels.array))
             found[name] = check_volume(image, labels, names=used, modality=domain.modality)
     source, target = domains.get("source"), domains.get("target")
-    extra: list[Problem] = []
-    if isinstance(source, Path) and isinstance(target, Path):
-        extra = same_folder(source, target)
-    elif (
-        isinstance(source, LayerDomain)
-        and isinstance(target, LayerDomain)
-        and source.image is target.image
-    ):
-        extra = [Problem("", "source and target are the same layer; choose two images")]
-    if extra:
-        found["target"] = replace(found["target"], problems=(*found["target"].problems, *extra))
+    is_same = (
+        isinstance(source, Path) and isinstance(target, Path) and is_same_folder(source, target)
+    )
+    if isinstance(source, LayerDomain) and isinstance(target, LayerDomain):
+        is_same = source.image is target.image
+    found = with_comparison(found, is_same=is_same)
     return Checked(found, signature)
 
 
