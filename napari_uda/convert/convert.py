@@ -149,6 +149,7 @@ def _write_case(
     placement: Placement,
 ) -> None:
     image, codes = case.read(placement)
+    image = image.in_one_place()  # whoever reads the folder shall not have to choose again
     labels = codes.with_array(domain.to_labels(codes.array, case.label))
     if ignore_label_geometry and labels.array.shape == image.array.shape:
         labels = image.with_array(labels.array)

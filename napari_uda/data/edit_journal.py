@@ -86,7 +86,7 @@ class EditJournal:
         folder = (parent or journal_folder()) / uuid.uuid4().hex
         journal = cls(folder)
         try:
-            write_volume(folder / _LABELS, _one_placement(labels))
+            write_volume(folder / _LABELS, labels.in_one_place())
             journal._say(about)
         except InputError:
             journal.discard()
@@ -226,12 +226,6 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
         elif not (file.parent / _STROKES).exists():  # killed before anything was painted
             shutil.rmtree(file.parent, ignore_errors=True)
     return sorted(found, key=lambda one: one.about.begun)
-
-
-def _one_placement(labels: Volume) -> Volume:
-    """The labels as a file that can be read again without asking which of two placements is meant."""
-    two = labels.forms is not None and labels.forms.disagree
-    return replace(labels, forms=None) if two else labels
 
 
 def journal_folder() -> Path:

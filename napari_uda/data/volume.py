@@ -174,6 +174,11 @@ class Volume:
             )
         return replace(self, array=array, value_step=0.0)
 
+    def in_one_place(self) -> Volume:
+        """The same, to be written as a file that nobody has to choose one of two placements of."""
+        two = self.forms is not None and self.forms.disagree
+        return replace(self, forms=None) if two else self
+
 
 def read_volume(
     path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"

@@ -89,7 +89,8 @@ def test_without_dataset_json_the_files_name(folder: Path) -> None:
         ("Liver", 1, 30, 5),
         ("Spleen", 2, 20, 5),
     ]
-    assert not report.problems
+    (problem,) = report.problems
+    assert problem.sentence.startswith("p1, p2, p3, p4, p5 are the same image")
 
 
 def test_a_check_names_labels_that_do_not_fit(folder: Path) -> None:

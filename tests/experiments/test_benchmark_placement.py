@@ -9,6 +9,7 @@ import numpy as np
 from benchmark_cases import merge, run_tiny, tiny_content, write_spec
 from tiny_cases import two_placements
 
+from napari_uda.data.volume import read_volume
 from napari_uda.experiments.picture_parts import choose_slice, drawn_cases
 from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import collect
@@ -38,4 +39,6 @@ def test_pictures_and_the_position_prior_read_as_the_runs_do(
     priors = (tmp_path / "out").glob("runs/position_prior_*/target_0_labels.nii.gz")
     (prior,) = priors
     moved = nib.load(target / "images" / "target_0.nii.gz").get_qform()[:3, 3]
-    np.testing.assert_allclose(nib.load(prior).affine[:3, 3], moved, atol=1e-4)
+    np.testing.assert_allclose(
+        read_volume(prior, placement="qform").affine[:3, 3], moved, atol=1e-4
+    )
