@@ -31,7 +31,7 @@ _LABEL_NAME = re.compile(
 )
 _BESIDE = {
     ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".pdf", ".yaml", ".yml", ".html", ".log", ".bval",
-    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", "",
+    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", ".lbl", "",
 }  # fmt: skip
 _MOST_DEPTH = 12
 _MOST_NAMED = 8
@@ -87,6 +87,13 @@ class Case:
         return read_labels(
             self.label, grid=image, names=dict(self.stored), placement=self.placement
         )
+
+    def files_to_show(self) -> list[Path]:
+        """The image, and the labels unless they are contours, which need the grid of the image."""
+        from napari_uda.data.segmentation import kind_of  # readers are slow to import
+
+        alone = self.label is not None and kind_of(self.label) != "rtstruct"
+        return [self.image, self.label] if self.label is not None and alone else [self.image]
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,13 @@ def read_volume(
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
     return Volume(
-        array, affine, case_of_image(path), step, frame_of_reference, forms=forms, source=source
+        array,
+        affine,
+        case_of_image(path),
+        step,
+        frame_of_reference=frame_of_reference,
+        forms=forms,
+        source=source,
     )
 
 

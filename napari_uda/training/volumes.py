@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from napari_uda.data.check import DomainCheck
     from napari_uda.data.folder import Case, DataFolder
-    from napari_uda.data.volume import Volume
+    from napari_uda.data.segmentation import needs_image
+from napari_uda.data.volume import Volume
 
 _FIT_VOXELS = 200_000
 
@@ -79,7 +80,8 @@ class Volumes:
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, lambda _: case.read_labels(self._read.get(case.image)))
+        image = self.image(case) if needs_image(case.label) else None
+        return self._once(case.label, lambda _: case.read_labels(image))
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
