@@ -25,7 +25,6 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.core.small_files import read_bounded
 from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
 
 __all__ = ["Case", "DataFolder", "find_cases", "find_volumes", "write_dataset_json"]
@@ -35,8 +34,6 @@ Item = TypeVar("Item", Case, Path)
 if TYPE_CHECKING:
     from napari_uda.data.nifti import Placement
 
-_MOST_JSON_BYTES = 16_000_000
-"""Of `dataset.json`: a hundred thousand files by name."""
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -282,10 +279,7 @@ def _read_dataset_json(file: Path) -> tuple[dict[str, int], str]:
     if not file.exists():
         return {}, ""
     try:
-        text = read_bounded(file, most_bytes=_MOST_JSON_BYTES)
-        content = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_no_doubled_keys)
-    except InputError:
-        raise
+        content = json.loads(file.read_text("utf-8-sig"), object_pairs_hook=_no_doubled_keys)
     except OSError as error:
         raise InputError(
             f"dataset.json: cannot be read ({reason(error)}); check the file"

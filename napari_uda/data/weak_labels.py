@@ -6,6 +6,7 @@ They are made from label maps once; what trains with them never opens a label ma
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -14,7 +15,6 @@ from pydantic import Field, ValidationError, model_validator
 from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
-from napari_uda.core.small_files import read_bounded
 from napari_uda.data.sizes import slice_areas
 from napari_uda.data.slices import SliceGrid, window_labels
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from napari_uda.data.folder import DataFolder
 
 Kind = Literal["tags", "areas"]
-_MOST_BYTES = 64_000_000
-"""Of a file: a hundred thousand slices of thirty structures."""
 
 
 class WeakLabels(Config):
@@ -105,7 +103,7 @@ class WeakLabels(Config):
             InputError: if the file is missing or is something else.
         """
         try:
-            return cls.model_validate_json(read_bounded(path, most_bytes=_MOST_BYTES))
+            return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
             raise InputError(
                 f"{shown(path)}: cannot be read ({error.strerror}); make it with napari-uda tags"

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
-from napari_uda.core.small_files import read_bounded
 from napari_uda.data.grid import Lattice
 from napari_uda.data.labels import check_labels, to_labels
 from napari_uda.evaluation.overlap import Labels
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _MAX_LABEL = 255
-_MOST_JSON_BYTES = 16_000_000
-"""Of `dataset.json`: a hundred thousand files by name."""
 _SPACING_TOLERANCE_MM = 1e-3
 
 
@@ -184,17 +181,14 @@ def structure_names(dataset_json: Path) -> dict[int, str]:
     if not dataset_json.is_file():
         return {}
     try:
-        text = read_bounded(dataset_json, most_bytes=_MOST_JSON_BYTES)
-        labels = json.loads(text.decode("utf-8-sig")).get("labels", {})
+        labels = json.loads(dataset_json.read_text(encoding="utf-8-sig")).get("labels", {})
         names = {}
         for key, value in labels.items():
             if isinstance(value, list):
                 continue
             name, number = (value, key) if str(key).isdigit() else (key, value)
             names[int(number)] = str(name)
-    except InputError:
-        raise
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{shown(dataset_json)}: its labels cannot be read ({error}); write"
             ' {"labels": {"background": 0, "liver": 1}}'
