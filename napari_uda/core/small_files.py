@@ -82,22 +82,6 @@ def read_small(file: str | os.PathLike[str], *, most_bytes: int = MOST_BYTES) ->
         FileNotFoundError: if there is none.
         InputError: if it cannot be read, is no plain file, is too large or is no UTF-8 text.
     """
-    content = read_bounded(file, most_bytes=most_bytes)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file} is no UTF-8 text (byte {error.start + 1}); save it as UTF-8"
-        ) from error
-
-
-def read_bounded(file: str | os.PathLike[str], *, most_bytes: int) -> bytes:
-    """The bytes of a plain file that must not be larger than any honest one of its kind.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        InputError: if it cannot be read, is no plain file or is too large.
-    """
     try:
         with open_plain(file) as stream:
             content = stream.read(most_bytes + 1)
@@ -109,7 +93,12 @@ def read_bounded(file: str | os.PathLike[str], *, most_bytes: int) -> bytes:
         raise InputError(
             f"{file} is larger than {most_bytes / 1e6:g} MB, so it is no file of this kind; restore it"
         )
-    return content
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file} is no UTF-8 text (byte {error.start + 1}); save it as UTF-8"
+        ) from error
 
 
 def read_yaml(file: str | os.PathLike[str]) -> Any:

@@ -354,19 +354,25 @@ def _small_views(source: DomainReport, target: DomainReport) -> list[Problem]:
         return []
     needed = np.median(np.array(boxes), axis=0)
     views = np.array([case.view_mm for case in target.cases])
-    found = []
+    parts, names = [], dict[str, None]()
     for axis, direction in enumerate(_DIRECTIONS):
         usually = np.median(views[:, axis]) < _USUALLY_TOO_SMALL * needed[axis]
         small = views[:, axis] < (1 if usually else _TOO_SMALL) * needed[axis]
-        names = [case.name for case, is_small in zip(target.cases, small, strict=True) if is_small]
-        if names:
-            largest = f"{views[small, axis].max():.0f} mm{' at most' if len(names) > 1 else ''}"
-            found.append(
-                f"{len(names)} of {len(target.cases)} volumes of the target ({listed(names)}): the field of "
-                f"view is {largest} {direction}, and the structures of the source span {needed[axis]:.0f} mm; "
-                "check the headers, or leave out what does not show the structures"
-            )
-    return [Problem("", sentence) for sentence in found]
+        if small.any():
+            names |= {
+                case.name: None
+                for case, is_small in zip(target.cases, small, strict=True)
+                if is_small
+            }
+            parts.append(f"{views[small, axis].max():.0f} mm {direction} for {needed[axis]:.0f} mm")
+    if not parts:
+        return []
+    sentence = (
+        f"{len(names)} of {len(target.cases)} volumes of the target ({listed(list(names))}) have a field of view "
+        f"too small for what the structures of the source span: at most {', '.join(parts)}; check the headers, "
+        "or leave out what does not show the structures"
+    )
+    return [Problem("", sentence)]
 
 
 # -- words ----------------------------------------------------------------------------------------

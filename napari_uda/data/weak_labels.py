@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from napari_uda.data.folder import DataFolder
 
+_MOST_BYTES = 100_000_000  # a number for each structure of each slice
 Kind = Literal["tags", "areas"]
-_MOST_BYTES = 64_000_000
-"""Of a file: a hundred thousand slices of thirty structures."""
 
 
 class WeakLabels(Config):

@@ -214,9 +214,7 @@ def stored_values(dataset_json: Path) -> dict[str, int]:
                 continue
             name, number = (value, key) if str(key).isdigit() else (key, value)
             names[int(number)] = str(name)
-    except InputError:
-        raise
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{shown(dataset_json)}: its labels cannot be read ({error}); write"
             ' {"labels": {"background": 0, "liver": 1}}'

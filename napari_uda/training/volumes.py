@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_uda.core.files import shown
 from napari_uda.data.intensity import thinned
+from napari_uda.data.segmentation import needs_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
     from napari_uda.data.check import DomainCheck
     from napari_uda.data.folder import Case, DataFolder
-    from napari_uda.data.segmentation import needs_image
-from napari_uda.data.volume import Volume
+    from napari_uda.data.volume import Volume
 
 _FIT_VOXELS = 200_000
 

@@ -14,12 +14,9 @@ from tiny_cases import without_checksums
 
 from napari_uda.core.errors import InputError
 from napari_uda.data import slices
-from napari_uda.data.folder import DataFolder
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.slices import SliceGrid, window_labels, window_slices
 from napari_uda.data.volume import Volume
-from napari_uda.data.weak_labels import WeakLabels
-from napari_uda.evaluation.inputs import structure_names
 from napari_uda.inference.predict import predict
 from napari_uda.run.run import Run
 
@@ -119,19 +116,3 @@ def test_bounds_that_no_mapping_can_have_are_refused() -> None:
         with pytest.raises(ValidationError):
             Intensity(mode="window", bounds=bounds)
     assert Intensity(mode="window", bounds=(5.0, 5.0)).raw_bounds(np.zeros(3)) == (5.0, 6.0)
-
-
-def test_tables_of_labels_of_absurd_size_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.nii.gz").touch()
-    file = tmp_path / "dataset.json"
-    with file.open("wb") as stream:
-        stream.truncate(17_000_000)  # takes no room on the disk
-    with pytest.raises(InputError, match="is larger than 16 MB"):
-        DataFolder.open(tmp_path)
-    with pytest.raises(InputError, match="is larger than 16 MB"):
-        structure_names(file)
-    with (tmp_path / "tags.json").open("wb") as stream:
-        stream.truncate(65_000_000)
-    with pytest.raises(InputError, match="is larger than 64 MB"):
-        WeakLabels.read(tmp_path / "tags.json")

@@ -31,16 +31,15 @@ def sound(two_domains: Domains, tmp_path: Path) -> Domains:
     return source, target
 
 
-def begin(domains: Domains, folder: Path, method: str = "source_only", **settings: object) -> Run:
+def begin(
+    domains: Domains, folder: Path, method: str = "source_only", **settings: object
+) -> tuple[Run, list[str]]:
+    """A run of two steps, and what it said of its data."""
     run = Run.create(folder, small_config(method, *domains, steps=2, **settings))
     said: list[str] = []
     for _ in train_run(run, say=said.append):
         pass
-    run_said[run.path] = said
-    return run
-
-
-run_said: dict[Path, list[str]] = {}
+    return run, said
 
 
 def log_of(run: Run) -> list[str]:
@@ -52,7 +51,7 @@ def log_of(run: Run) -> list[str]:
 def test_findings_and_milestones_are_in_the_log(
     two_domains: Domains, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = begin(two_domains, tmp_path / "run", "se_asa")
+    run, said = begin(two_domains, tmp_path / "run", "se_asa")
     log = log_of(run)
     warned = [line for line in log if line.startswith("WARNING")]
     assert len(warned) == 1
@@ -61,7 +60,7 @@ def test_findings_and_milestones_are_in_the_log(
     assert "INFO target: 3 patients with 18 slices" in log
     assert "INFO se_asa on cpu, step 0 of 2" in log
     assert log[-1] == "INFO finished after step 2"
-    assert run_said[run.path] == [
+    assert said == [
         "source: 3 patients with 18 slices",
         "target: 3 patients with 18 slices",
     ]
@@ -87,10 +86,10 @@ def test_held_out_patients_and_patients_of_several_volumes_are_counted(
     sound: Domains, tmp_path: Path
 ) -> None:
     settings = {"patient_pattern": "source_[01]|source_2", "validation_fraction": 0.34}
-    run = begin(sound, tmp_path / "run", data=settings)
-    assert run_said[run.path] == ["source: 2 patients with 12 slices; 1 patient held out"]
-    run = begin(sound, tmp_path / "one", data={"patient_pattern": "(source)_."})
-    assert run_said[run.path] == ["source: 1 patient in 3 volumes with 18 slices"]
+    _, said = begin(sound, tmp_path / "run", data=settings)
+    assert said == ["source: 2 patients with 12 slices; 1 patient held out"]
+    _, said = begin(sound, tmp_path / "one", data={"patient_pattern": "(source)_."})
+    assert said == ["source: 1 patient in 3 volumes with 18 slices"]
 
 
 def test_strict_refuses_and_leaves_no_run(two_domains: Domains, tmp_path: Path) -> None:
