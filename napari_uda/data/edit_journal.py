@@ -11,8 +11,10 @@ import datetime
 import json
 import logging
 import os
+import re
 import shutil
 import struct
+import time
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _HEAD = struct.Struct("<II")  # bytes of the content, its CRC-32
 _ABOUT, _LABELS, _STROKES = "about.json", "labels.nii.gz", "strokes.bin"
+_JOURNAL = re.compile(r"[0-9a-f]{32}")
+_SECONDS_OF_A_DAY = 24 * 3600
 _in_use: set[Path] = set()  # journals that this process writes
 
 
@@ -202,6 +206,7 @@ class Leftover:
 def leftovers(parent: Path | None = None) -> list[Leftover]:
     """Journals with strokes that no living viewer writes, the oldest first."""
     folder = parent or journal_folder()
+    _remove_unbegun(folder)
     found = []
     for file in sorted(folder.glob(f"*/{_ABOUT}")) if is_folder(folder) else ():
         if file.parent in _in_use:
@@ -226,6 +231,25 @@ def leftovers(parent: Path | None = None) -> list[Leftover]:
         elif not (file.parent / _STROKES).exists():  # killed before anything was painted
             shutil.rmtree(file.parent, ignore_errors=True)
     return sorted(found, key=lambda one: one.about.begun)
+
+
+def _remove_unbegun(folder: Path) -> None:
+    """Remove journals whose viewer was killed before it said whose they are: nothing was painted yet.
+
+    A living one says so within seconds; they stay for a day.
+    """
+    with suppress(OSError):
+        for journal in folder.iterdir():
+            said = any((journal / name).exists() for name in (_ABOUT, _STROKES))
+            if (
+                said
+                or journal in _in_use
+                or journal.is_symlink()
+                or not _JOURNAL.fullmatch(journal.name)
+            ):
+                continue
+            if time.time() - journal.stat().st_mtime > _SECONDS_OF_A_DAY:
+                shutil.rmtree(journal, ignore_errors=True)
 
 
 def journal_folder() -> Path:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,21 @@ def test_edits_are_offered_again(labels: Volume, folder: Path) -> None:
     found.discard()
     assert leftovers(folder) == []
     assert list(folder.iterdir()) == []
+
+
+def test_journal_of_a_viewer_that_was_killed_before_it_began_goes_after_a_day(
+    folder: Path,
+) -> None:
+    """A viewer writes the labels first; nothing said afterwards whose they were, so they stayed for good."""
+    names = ("0a" * 16, "0b" * 16, "0c" * 16, "mine")
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "labels.nii.gz").write_bytes(b"x")
+    (folder / names[2] / "strokes.bin").write_bytes(b"x")
+    for name in names[1:]:
+        os.utime(folder / name, (time.time() - 25 * 3600,) * 2)
+    assert leftovers(folder) == []
+    assert sorted(path.name for path in folder.iterdir()) == [names[0], *names[2:]]
 
 
 def test_journal_without_a_stroke_is_swept_away(labels: Volume, folder: Path) -> None:
