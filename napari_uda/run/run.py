@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from napari_uda.core.config import plain_problem
 from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.files import atomic_file, cannot_write
+from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
     json_lines,
@@ -59,6 +60,38 @@ class Run(RunFolder):
     """
 
     config: RunConfig
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.config.method.name}>"
+
+    def __str__(self) -> str:
+        return "\n  ".join([self._title(), *self._facts()])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._facts())
+
+    def _title(self) -> str:
+        return f"Run {self.path}: {self.config.method.name}, {self._how_far()}"
+
+    def _how_far(self) -> str:
+        from napari_uda.run.status import RunState, run_status
+
+        status, total = run_status(self), self.config.steps
+        match status.state:
+            case RunState.NEW:
+                return f"not trained yet ({total} steps)"
+            case RunState.FINISHED:
+                return f"{total} steps, finished"
+            case RunState.RUNNING if status.beat is not None:
+                return f"at step {status.beat.step} of {total}, training"
+            case RunState.STOPPED:
+                return f"stopped at step {status.step} of {total}"
+        return f"{status.state}: {status.reason}" if status.reason else str(status.state)
+
+    def _facts(self) -> list[str]:
+        data = {"source": self.config.data.source, "target": self.config.data.target}
+        named = [f"{side} {path}" for side, path in data.items() if path is not None]
+        return [*named, f"network {self.config.segmentor.name}, {self.config.data.size} pixels"]
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: RunConfig) -> Run:
