@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from napari_uda.cli.arguments import Folder, Paths, Placement, RunFolder, SpecFile
-from napari_uda.cli.terminal import complain, counted, progress_bar, step_bar, stop_on_signal
+from napari_uda.cli.output import answer, text_table
+from napari_uda.cli.terminal import (
+    complain,
+    counted,
+    counted_in_parts,
+    note_files,
+    progress_bar,
+    step_bar,
+    stop_on_signal,
+)
 from napari_uda.cli.volumes import adapt, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
 
@@ -37,9 +46,13 @@ def evaluate(
     """
     from napari_uda.evaluation.report import evaluate_folders
 
-    scores = evaluate_folders(predictions, labels, protocol=protocol, placement=placement)
-    scores.write(out)
-    print(scores.table())
+    with counted_in_parts("evaluate", unit="case") as report:
+        scores = evaluate_folders(
+            predictions, labels, protocol=protocol, placement=placement, on_slices=report
+        )
+    files = scores.write(out)
+    answer(scores.table(), **scores.document(), files=files)
+    note_files(files)
 
 
 def benchmark(
@@ -107,7 +120,8 @@ def benchmark(
             raise KeyboardInterrupt(
                 "stopped and saved; run the same command again to go on"
             ) from cancelled
-    print(outcome.markdown)
+    answer(outcome.markdown, **outcome.document())
+    note_files(outcome.files)
     if outcome.failed:
         listed = "; ".join(f"{cell}: {reason}" for cell, reason in outcome.failed.items())
         count = len(outcome.failed)
@@ -146,7 +160,7 @@ def phantom(
             from_labels=from_labels,
             on_progress=progress,
         )
-    print(*folders, sep="\n")
+    answer("\n".join(map(str, folders)), folders=folders)
 
 
 def convert(
@@ -180,7 +194,7 @@ def convert(
             on_progress=progress,
             stop=stop,
         )
-    print(*folders, sep="\n")
+    answer("\n".join(map(str, folders)), folders=folders)
 
 
 def tags(
@@ -203,7 +217,7 @@ def tags(
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"
     opened = DataFolder.open(folder, placement=placement)
     make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)
-    print(out)
+    answer(str(out), file=out)
 
 
 def methods() -> None:
@@ -211,11 +225,16 @@ def methods() -> None:
     from napari_uda.api import list_methods
 
     rows = list_methods()
-    columns = ("name", "family", "paper", "needs")
-    widths = [max(len(c), *(len(row[c]) for row in rows)) for c in columns]
-    for row in ({c: c for c in columns}, *rows):
-        line = "  ".join(f"{row[c]:<{w}}" for c, w in zip(columns, widths, strict=True))
-        print(line.rstrip())
+    answer(text_table(("name", "family", "paper", "needs"), rows), methods=rows)
+
+
+def recipes() -> None:
+    """List the recipes, the presets for --recipe: name, method and what each is for."""
+    from napari_uda.run.recipes import recipe_table
+
+    rows = recipe_table()
+    shown = [{**row, "method": row["method"] or "any"} for row in rows]
+    answer(text_table(("name", "method", "about"), shown, shorten="about"), recipes=rows)
 
 
 def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
@@ -248,7 +267,8 @@ def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:
     from napari_uda.cli.train import drive
     from napari_uda.demo import run_demo
 
-    run_demo(out, drive=drive, with_viewer=viewer)
+    scores = run_demo(out, drive=drive, with_viewer=viewer)
+    answer(str(out), out=out, rows={name: each.summary() for name, each in scores.items()})
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -262,5 +282,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "benchmark": benchmark,
     "methods": methods,
+    "recipes": recipes,
     "show": show,
 }

@@ -15,7 +15,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from napari_uda.cli.arguments import take_flag, take_option
+from napari_uda.cli.output import answer, asks_for_help
 from napari_uda.cli.terminal import step_bar, stop_on_signal, unbreakable
+from napari_uda.cli.train_help import OWN_OPTIONS, RESUME_OPTIONS, basic_help, kept_page
 from napari_uda.cli.usage import parse
 from napari_uda.core.errors import InputError
 
@@ -32,6 +34,11 @@ def train(given: list[str]) -> None:
         FloatingPointError: when a loss is not finite; says how to get past it.
         KeyboardInterrupt: when it was stopped; the run is saved.
     """
+    if len(given) == 2 and given[1] in ("-h", "--help"):
+        page = kept_page(given[0])
+        if page:
+            print(page)
+            sys.exit(0)
     from napari_uda import api
     from napari_uda.run.recipes import build_config
     from napari_uda.run.run import Run
@@ -46,6 +53,7 @@ def train(given: list[str]) -> None:
                 _change(Run.open(resume), rest, skip=skip, force=force)
             _wait_for_all()
             drive(Run.open(resume), force=force)
+            _answer(Run.open(resume))
         return
     run_dir, rest = take_option(rest, "--run-dir")
     recipe, rest = take_option(rest, "--recipe")
@@ -58,8 +66,11 @@ def train(given: list[str]) -> None:
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
-        sys.exit(0 if {"-h", "--help"} & set(rest) else 2)
+        sys.exit(0 if asks_for_help(rest) else 2)
     default = build_config(method, recipe=recipe)
+    if asks_for_help(rest) and "--help-all" not in rest:
+        print(basic_help(default))
+        sys.exit(0)
     config = _parse_settings(default, rest)
     if run_dir is None:
         raise InputError("no run folder is given; add --run-dir with a new folder")
@@ -69,6 +80,12 @@ def train(given: list[str]) -> None:
         with api.new_run(run_dir, config) if leader else nullcontext():
             _wait_for_all()
             drive(Run.open(run_dir))
+            _answer(Run.open(run_dir))
+
+
+def _answer(run: Run) -> None:
+    steps, seconds = run.config.steps, run.seconds()
+    answer(str(run.path), run=run.path, method=run.config.method.name, steps=steps, seconds=seconds)
 
 
 def _overview() -> str:
@@ -81,7 +98,7 @@ def _overview() -> str:
         "[--recipe NAME|FILE[,...]] [options]\n       napari-uda train --resume RUN "
         "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER]\n\n"
         f"methods: {methods}\nrecipes: {', '.join(list_recipes())}\n"
-        "napari-uda train METHOD --help lists the options"
+        "napari-uda train METHOD --help lists the options, napari-uda methods and napari-uda recipes tell more"
     )
 
 
@@ -114,7 +131,7 @@ def _check_rates_only(options: list[str]) -> None:
     for word in options:
         if re.match(r"--?[a-zA-Z]", word):  # -1 is a value
             name = word.partition("=")[0]
-            is_strange = not name.endswith(".lr") and name not in ("-h", "--help")
+            is_strange = not name.endswith(".lr") and not asks_for_help([name])
         if is_strange:
             strange.append(word)
     if strange:
@@ -138,7 +155,14 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
         "starts from presets, and their values are the defaults shown here."
     )
     program = f"napari-uda train {name}"
-    config = parse(RunConfig, rest, program, default=default, description=description)
+    config = parse(
+        RunConfig,
+        rest,
+        program,
+        more_options=[*(option.partition(" ")[0] for option in OWN_OPTIONS), *RESUME_OPTIONS],
+        default=default,
+        description=description,
+    )
     assert isinstance(config, RunConfig)
     return config
 

@@ -238,6 +238,7 @@ def test_adapt_writes_before_and_after(
     assert said.code == 0, said.err
     lines = said.out.strip().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["target_0", "target_1", "target_2"]
+    assert f"{out}/after/target_1_{{labels,entropy,reliability}}.nii.gz" in said.err
     assert " entropy 0." in lines[0]
     assert " mL, outer " in lines[0]
     for when in ("before", "after"):
@@ -384,6 +385,26 @@ def test_what_answers_at_once_loads_nothing_slow(option: str, slow: set[str]) ->
     ("arguments", "words"),
     [
         ("nonsense", ("unknown command 'nonsense'", "choose one of train")),
+        ("trainn se_asa", ("unknown command 'trainn'; did you mean train?",)),
+        ("train se-assa --run-dir RUN", ("unknown method 'se-assa'; did you mean se_asa?",)),
+        (
+            "train se_asa --recipe cpu-smal --run-dir RUN",
+            ("did you mean cpu_small? (napari-uda recipes",),
+        ),
+        ("train se_asa --run-dirr RUN", ("no option --run-dirr; did you mean --run-dir? (see",)),
+        ("train se_asa --run-dir RUN --size 9", ("no option --size; did you mean --data.size?",)),
+        (
+            "train se_asa --run-dir RUN --lr 1",
+            ("did you mean --method.segmentor-optimizer.lr or --method.discriminator",),
+        ),
+        ("predict RUN IMAGE --ouut OUT", ("no option --ouut; did you mean --out?",)),
+        ("predict RUN IMAGE --out OUT --no-reliabilty", ("did you mean --no-reliability?",)),
+        ("evaluate P L --out OUT --protocoll sifa", ("did you mean --protocol?",)),
+        ("adapt RUN IMAGE --out OUT --methd tent", ("did you mean --method?",)),
+        ("adapt RUN IMAGE --out OUT --method tnet", ("adapt by 'tnet'; did you mean tent?",)),
+        ("adapt RUN IMAGE --out OUT --size-ml a 3", ("did you mean --sizes-ml?",)),
+        ("convert mmhws A B", ("unknown layout 'mmhws'; did you mean mmwhs?",)),
+        ("phantom OUT --anatomy abdomen", ("did you mean abdominal? (one of cardiac, abdominal)",)),
         ("train nope --run-dir RUN", ("unknown method 'nope'", "se_asa")),
         ("train se_asa --recipe nope --run-dir RUN", ("no recipe 'nope'", "cpu_small")),
         ("train se_asa --run-dir RUN --bogus=2", ("there is no option --bogus;", "--help")),
