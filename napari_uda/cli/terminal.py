@@ -6,6 +6,7 @@ tqdm is imported when a bar is drawn, so that `--help` need not wait for it.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -65,7 +66,11 @@ def progress_bar(unit: str, *, title: str = "", **options: Any) -> tqdm[Any] | L
         return LogBar(**options)
     from tqdm import tqdm
 
-    return tqdm(delay=_FROM_THE_FIRST_STEP, **options)
+    size = (
+        shutil.get_terminal_size()
+    )  # never 0, which tqdm takes of a terminal that does not know its size
+    shape = {"ncols": size.columns, "nrows": size.lines}
+    return tqdm(delay=_FROM_THE_FIRST_STEP, **shape, **options)
 
 
 def step_bar(**options: Any) -> tqdm[Any] | LogBar:
