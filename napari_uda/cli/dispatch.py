@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = _run(given)
             if code is not None:
                 sys.exit(code)
+        sys.stdout.flush()  # here, and not when Python ends, a reader that has gone is noticed
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -45,8 +46,6 @@ def _run(given: list[str]) -> int | None:
         _dispatch(given)
     except (InputError, FloatingPointError) as error:
         return _refused(str(error))
-    except BrokenPipeError:
-        raise
     except (OSError, RuntimeError, MemoryError) as error:
         known = isinstance(error, OSError) and error.errno in REFUSALS
         if not known and not ran_out_of_memory(error):

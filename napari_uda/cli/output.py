@@ -72,7 +72,7 @@ def speaking(manner: Manner) -> Iterator[None]:
                 return
             stdout = sys.stdout
             try:
-                with redirect_stdout(sys.stderr):
+                with _stdout_to_stderr():
                     yield
             except SystemExit:  # a command that has its own exit code has answered all the same
                 _print_facts(manner, stdout)
@@ -158,6 +158,27 @@ def beside_bar(text: str, stream: TextIO) -> None:
 def is_quiet() -> bool:
     """Whether nothing but answers and errors is wanted."""
     return _manners[-1].loudness < 0
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Send what is printed to stderr, also what processes print that are started meanwhile."""
+    stdout = sys.stdout
+    try:
+        number = stdout.fileno()
+    except (OSError, ValueError):  # no file: somebody in this process reads it
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    stdout.flush()
+    kept = os.dup(number)
+    try:
+        os.dup2(2, number)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 def _print_facts(manner: Manner, stdout: TextIO) -> None:

@@ -66,11 +66,9 @@ def progress_bar(unit: str, *, title: str = "", **options: Any) -> tqdm[Any] | L
         return LogBar(**options)
     from tqdm import tqdm
 
-    size = (
-        shutil.get_terminal_size()
-    )  # never 0, which tqdm takes of a terminal that does not know its size
-    shape = {"ncols": size.columns, "nrows": size.lines}
-    return tqdm(delay=_FROM_THE_FIRST_STEP, **shape, **options)
+    size = shutil.get_terminal_size()  # never 0, as tqdm takes it of a terminal without one
+    options |= {"ncols": size.columns, "nrows": size.lines}
+    return tqdm(delay=_FROM_THE_FIRST_STEP, **options)
 
 
 def step_bar(**options: Any) -> tqdm[Any] | LogBar:

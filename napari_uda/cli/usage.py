@@ -66,9 +66,7 @@ def option_names(kind: Callable[..., Any], default: object = None) -> list[str]:
     hints = get_type_hints(inspect.unwrap(kind), include_extras=True)
     paths: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
-        if isinstance(
-            parameter.default, Config
-        ):  # the options of a command's `config` have no prefix
+        if isinstance(parameter.default, Config):  # its options have no prefix
             paths |= by_path(parameter.default)
         elif tyro.conf.Positional not in getattr(hints.get(name), "__metadata__", ()):
             paths[name] = parameter.default

@@ -31,14 +31,14 @@ def what_to_choose(given: str, known: Iterable[str]) -> str:
 
 
 def near_option(given: str, known: Sequence[str]) -> list[str]:
-    """The options that somebody may have meant, at most three.
+    """The options, or the settings by path, that somebody may have meant, at most three.
 
     Nested settings are options with dots. Whoever knows the last part alone, `--lr` or `--size`, is told
     where it belongs; otherwise the names that look alike are taken, as wholes and by their last parts.
 
     Args:
-        given: an option that does not exist, such as `--lr`.
-        known: those that exist, such as `--method.segmentor-optimizer.lr`.
+        given: an option that does not exist, such as `--lr`, or a setting, such as `sizes`.
+        known: those that exist, such as `--method.segmentor-optimizer.lr`, or `data.size`.
     """
     wanted = _plain(given)
     tail = wanted.rpartition(".")[2]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
+from napari_uda.core.setting_paths import by_path
 from napari_uda.core.small_files import read_small, read_yaml
 from napari_uda.core.suggestions import listed, near
 from napari_uda.run.run import parse_config
@@ -126,14 +127,15 @@ def build_config(
         raise InputError("no method is given; name one, or a recipe that names one")
     name = method_name(method)
     # from the resolved defaults, or a nested part that is given in part would take the rest from its class
-    values = RunConfig(method={"name": name}).model_dump()
+    default = RunConfig(method={"name": name})
+    values = default.model_dump()
     if not METHODS[name].learns:
         values["steps"] = 1
     for each in recipes:
         values = merged(merged(values, each.settings), each.per_method.get(name, {}))
     values = merged(merged(values, settings), {"method": {"name": name}})
     where = " and ".join(str(each.file) for each in recipes) or f"settings of {name}"
-    return parse_config(values, RunConfig, where)
+    return parse_config(values, RunConfig, where, known=list(by_path(default)))
 
 
 def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:

@@ -485,7 +485,13 @@ def test_show_without_a_display(
         ("steps: [1\n", ("not valid YAML", "line 2")),
         ("steps: !mine 3\n", ("not valid YAML", "line 1", "!mine")),
         ('steps: !!python/object/apply:os.system ["touch pwned"]\n', ("python/object",)),
-        ("bogus: 2\n", ("there is no setting bogus",)),
+        ("bogus: 2\n", ("there is no setting bogus", "correct or remove it")),
+        ("batchsize: 2\n", ("there is no setting batchsize; did you mean batch_size?",)),
+        (
+            "data: {sizes: 64}\n",
+            ("there is no setting data.sizes; did you mean data.size or data.series?",),
+        ),
+        ("size: 64\n", ("there is no setting size; did you mean data.size?",)),
         ("method: {name: se_asa, bogus: 2}\n", ("there is no setting method.bogus",)),
         (
             "method: {name: se_asa, prototype_momentum: 2}\n",

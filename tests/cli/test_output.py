@@ -167,6 +167,20 @@ def test_a_new_command_needs_to_do_nothing_for_it(
     assert capsys.readouterr().out.splitlines()[1:] == ["a line", "found"]
 
 
+def test_what_other_processes_print_is_not_on_stdout() -> None:
+    code = (
+        "import os, sys\n"
+        "from napari_uda.cli import commands, main\n"
+        "def noisy(): os.system('echo from a child')\n"
+        "commands.COMMANDS['noisy'] = noisy\n"
+        "main(['noisy', '--json'])\n"
+        "main(['noisy'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{}\nfrom a child\n"
+    assert done.stderr == "from a child\n"
+
+
 # --- refusals and help ----------------------------------------------------------------------------
 
 
