@@ -1,6 +1,8 @@
 """`napari-uda --completion bash|zsh`: a script by which Tab completes commands, methods, recipes and options.
 
-The script holds all words, so that the shell need not start Python at every Tab.
+The script holds all words, so that the shell need not start Python at every Tab. tyro writes such scripts, too
+(`--tyro-print-completion`), but each for one program: that of `napari-uda predict` is for a program of that
+name, with the space in it, which no shell ever looks up.
 """
 
 from __future__ import annotations
