@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from napari_uda.core.errors import InputError
 
@@ -66,7 +67,9 @@ def completion_script(given: Sequence[str]) -> str:
     from napari_uda.cli.commands import COMMANDS
     from napari_uda.cli.train_help import OWN_OPTIONS, RESUME_OPTIONS
     from napari_uda.cli.usage import option_names
-    from napari_uda.methods.registry import METHODS
+    from napari_uda.core.setting_paths import leaves
+    from napari_uda.evaluation.protocols import PROTOCOLS
+    from napari_uda.methods.registry import METHODS, source_free_methods
     from napari_uda.run.config import RunConfig
     from napari_uda.run.recipes import build_config, list_recipes
     from napari_uda.training.adapt_config import AdaptConfig
@@ -75,10 +78,19 @@ def completion_script(given: Sequence[str]) -> str:
     of_method = {
         name: [*own, "--help-all", *option_names(RunConfig, build_config(name))] for name in METHODS
     }
+    values: dict[str, list[str]] = {}
+    for command in COMMANDS.values():
+        for option, hint in get_type_hints(command).items():
+            values.setdefault(f"--{option.replace('_', '-')}", []).extend(_choices(hint))
+    for name in METHODS:
+        for path, field, _ in leaves(build_config(name)):
+            choices = _choices(field.annotation)
+            values.setdefault(f"--{path.replace('_', '-')}", []).extend(choices)
+    values |= {"--protocol": list(PROTOCOLS), "--method": source_free_methods()}
     options = {name: option_names(command) for name, command in COMMANDS.items()}
     options["adapt"] += ["--out", "--method", *option_names(AdaptConfig, AdaptConfig())]
     script = _FUNCTION.format(
-        values=_cases({"--recipe": list(list_recipes()), "--completion": SHELLS}, 4),
+        values=_cases({**values, "--recipe": list(list_recipes()), "--completion": SHELLS}, 4),
         commands=_words(["train", *COMMANDS, "--help", "--version", "--completion"]),
         after_train=_words([*METHODS, "--recipe", "--resume", "--help"]),
         methods=_cases({name: [*words, *_COMMON] for name, words in of_method.items()}, 12),
@@ -93,8 +105,15 @@ def completion_script(given: Sequence[str]) -> str:
 def _cases(words_of: Mapping[str, Sequence[str]], indent: int) -> str:
     margin = " " * indent
     return "\n".join(
-        f"{margin}{shlex.quote(name)}) words={_words(words)} ;;" for name, words in words_of.items()
+        f"{margin}{shlex.quote(name)}) words={_words(words)} ;;"
+        for name, words in words_of.items()
+        if words
     )
+
+
+def _choices(hint: object) -> list[str]:
+    """The values of a `Literal`; nothing for another type."""
+    return list(map(str, get_args(hint))) if get_origin(hint) is Literal else []
 
 
 def _words(words: Sequence[str]) -> str:

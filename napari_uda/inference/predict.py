@@ -98,8 +98,9 @@ class Prediction:
 
     def _facts(self) -> list[str]:
         entropy = f"mean entropy {self.entropy.mean(dtype=np.float64):.3f} (0 to 1)"
-        unreliable = f"{100 * self.unreliable_share:.1f} % of the voxels unreliable"
-        return [self.volume.size_text, f"{entropy}, {unreliable}"]
+        share = self.unreliable_share  # 0 where nothing was put to the vote
+        unreliable = f", {100 * share:.1f} % of the voxels unreliable" if share else ""
+        return [self.volume.size_text, entropy + unreliable]
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.

@@ -44,6 +44,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("napari-uda recipes --j", "--json"),
         ("napari-uda predict ru", ""),  # files, which the shell adds
         ("napari-uda --completion z", "zsh"),
+        ("napari-uda evaluate P L --protocol attent", "attent_slice"),
+        ("napari-uda predict RUN IMAGE --placement s", "sform"),
+        ("napari-uda train se_asa --precision b", "bf16"),
+        ("napari-uda train se_asa --augment.intensity gin_", "gin_ipa"),
+        ("napari-uda adapt RUN IMAGE --method te", "tent"),
     ],
 )
 def test_what_tab_offers(typed: str, offered: str, script: Path) -> None:

@@ -67,6 +67,8 @@ def test_a_prediction_in_words() -> None:
         "  mean entropy 0.250 (0 to 1), 1.0 % of the voxels unreliable",
         "  heart 9.0 mL, <b>liver</b> 0.0 mL",
     ]
+    without_vote = prediction(reliability=np.ones(SHAPE, np.uint8))
+    assert str(without_vote).splitlines()[2] == "  mean entropy 0.250 (0 to 1)"
     assert repr(prediction()) == "<Prediction of mr_001 by ct2mr: 2 structures>"
     assert prediction().overview() == {
         "case": "mr_001",
