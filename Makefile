@@ -46,7 +46,7 @@ format: $(VENV)/.ready-dev ## let ruff rewrite the code
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-readme: $(VENV)/.ready-dev ## write the tables that come from the code into README.md and docs/
+readme: $(VENV)/.ready-dev ## write what comes from the code: tables in README.md and docs/, pages of --help
 	$(BIN)/python tools/methods_table.py --write
 
 docs: $(VENV)/.ready-dev ## build the documentation site into site/, without a network

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="new folder for runs and results")
     parser.add_argument("--steps", type=int, help="steps of each run, instead of the recipe's")
     given = parser.parse_args()
-    # `demo` is a recipe for tiny volumes on a CPU; `napari-uda train` without arguments lists others
+    # `demo` is a recipe for tiny volumes on a CPU; `napari-uda recipes` lists others
     common = {
         "source": given.source,
         "target": given.target,

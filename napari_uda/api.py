@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
+from napari_uda.core.notebook import shown_progress
 from napari_uda.run.recipes import build_config, list_recipes
 from napari_uda.run.run import Run
 
@@ -52,7 +53,7 @@ def train(
     strict: bool = False,
     **settings: Any,
 ) -> Run:
-    """Train a method and return its run.
+    """Train a method and return its run; a notebook shows a bar meanwhile.
 
     Args:
         method: method name.
@@ -69,8 +70,11 @@ def train(
     """
     config = build_config(method, recipe=recipe, **_with_data(settings, source, target))
     with new_run(run_dir, config) as run:
-        for _ in iterate(run, stop=stop, strict=strict):
-            pass
+        title = f"train {config.method.name}"
+        with shown_progress(title, "step", None, stays=True) as report:
+            for progress in iterate(run, stop=stop, strict=strict):
+                if report is not None:
+                    report(progress.step, progress.total)
     return run
 
 

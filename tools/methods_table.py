@@ -1,4 +1,4 @@
-"""The tables of README.md and of the documentation that come from the code: methods, recipes, protocols.
+"""What comes from the code: tables of README.md and of the documentation, and the pages of `train METHOD --help`.
 
 `python tools/methods_table.py` exits 1 when a page differs, with `--write` it rewrites the pages.
 """
@@ -12,8 +12,11 @@ from pathlib import Path
 
 import yaml
 
+from napari_uda.cli.train_help import PAGES as PAGES_OF_HELP
+from napari_uda.cli.train_help import basic_help
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.methods.registry import METHODS
+from napari_uda.run.recipes import build_config
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "napari_uda" / "recipes"
@@ -73,6 +76,12 @@ PAGES = {
 }
 
 
+def help_pages() -> dict[Path, str]:
+    """The pages of `napari-uda train METHOD --help` that are kept: those of the methods of this package."""
+    own = [name for name in METHODS if not METHODS.package(name)]
+    return {PAGES_OF_HELP / f"{name}.txt": basic_help(build_config(name)) + "\n" for name in own}
+
+
 def with_table(text: str, name: str) -> str:
     """A page's text with the present table between its two marks.
 
@@ -87,9 +96,26 @@ def with_table(text: str, name: str) -> str:
     return f"{before}{start}\n{TABLES[name]()}\n{end}{after}"
 
 
+def _help_pages_differ(*, write: bool) -> int:
+    """1 if a page of help is out of date, missing or left over and is not written anew."""
+    wanted = help_pages()
+    kept = {file: file.read_text(encoding="utf-8") for file in PAGES_OF_HELP.glob("*.txt")}
+    if kept == wanted:
+        return 0
+    if not write:
+        print(f"{PAGES_OF_HELP.relative_to(ROOT)}: a page is out of date; run make readme")
+        return 1
+    PAGES_OF_HELP.mkdir(exist_ok=True)
+    for file in kept.keys() - wanted.keys():
+        file.unlink()
+    for file, text in wanted.items():
+        file.write_text(text, encoding="utf-8")
+    return 0
+
+
 def main() -> int:
     """Compare, or write when asked to."""
-    outdated = 0
+    outdated = _help_pages_differ(write="--write" in sys.argv[1:])
     for page, names in PAGES.items():
         file = ROOT / page
         old = new = file.read_text(encoding="utf-8")

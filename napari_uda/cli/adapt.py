@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from napari_uda.cli.arguments import Paths, Placement, RunFolder, take_option
-from napari_uda.cli.terminal import say_beside_bar, stop_on_signal
+from napari_uda.cli.terminal import counted, stop_on_signal
 from napari_uda.cli.usage import parse_call
-from napari_uda.cli.volumes import different_cases, volume_by_volume
+from napari_uda.cli.volumes import Report, answer_files, different_cases, volume_by_volume
 from napari_uda.training.adapt_config import DEFAULT_METHOD, AdaptConfig, build_adapt_config
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def parse_adapt(given: list[str]) -> Callable[[], None]:
     presence, rest = take_option(rest, "--presence")  # its name before all settings had options
     if presence is not None:
         rest += ["--method.presence", presence]
-    return parse_call(_command(build_adapt_config(name or DEFAULT_METHOD)), rest, _PROGRAM)
+    command = _command(build_adapt_config(name or DEFAULT_METHOD))
+    return parse_call(command, rest, _PROGRAM, more_options=["--method"])
 
 
 def _command(default: AdaptConfig) -> Callable[..., None]:
@@ -74,18 +75,17 @@ def _adapt(run: Path, cases: list[Case], out: Path, config: AdaptConfig) -> None
 
     opened = Run.open(run)
 
-    def work(given: Case | list[Case], stop: threading.Event) -> list[Adaptation]:
+    def work(given: Case | list[Case], stop: threading.Event, report: Report) -> list[Adaptation]:
         volumes = [case.read_image() for case in (given if isinstance(given, list) else [given])]
-        return adapt(opened, volumes, config, stop=stop)
+        return adapt(opened, volumes, config, on_progress=report, stop=stop)
 
     def save(found: list[Adaptation]) -> None:
         for adaptation in found:
-            adaptation.save(out)
-            say_beside_bar(adaptation.summary())
+            answer_files(adaptation.save(out), adaptation.report(), adaptation.summary())
 
     if not config.together:
-        volume_by_volume(cases, work, save, "adapt", "adapted to")
+        volume_by_volume(cases, work, save, "adapt", "adapted to", part="part")
         return
-    with stop_on_signal() as stop:
-        found = work(cases, stop)
+    with stop_on_signal() as stop, counted("part", "adapt") as report:
+        found = work(cases, stop, report)
     save(found)

@@ -1,8 +1,7 @@
-"""What `napari-uda check` prints: one domain or two as a table, or as JSON."""
+"""What `napari-uda check` answers: one domain or two, as a table and as plain values."""
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,9 +61,9 @@ def as_table(reports: Mapping[str, DomainReport]) -> str:
     return "\n\n".join(blocks)
 
 
-def as_json(reports: Mapping[str, DomainReport]) -> str:
+def as_values(reports: Mapping[str, DomainReport]) -> dict[str, dict[str, Any]]:
     """The same for programs."""
-    return json.dumps({side: _values(report) for side, report in reports.items()}, indent=2)
+    return {side: _values(report) for side, report in reports.items()}
 
 
 def verdict(reports: Mapping[str, DomainReport], *, strict: bool) -> str:

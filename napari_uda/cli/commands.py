@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from napari_uda.cli.arguments import Folder, Paths, Placement, RunFolder, SpecFile
-from napari_uda.cli.terminal import complain, counted, progress_bar, step_bar, stop_on_signal
+from napari_uda.cli.output import answer, answer_each, text_table
+from napari_uda.cli.terminal import (
+    complain,
+    counted,
+    counted_in_parts,
+    note_files,
+    progress_bar,
+    step_bar,
+    stop_on_signal,
+)
 from napari_uda.cli.volumes import adapt, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.interrupts import let_sigterm_end_windows
@@ -38,9 +47,13 @@ def evaluate(
     """
     from napari_uda.evaluation.report import evaluate_folders
 
-    scores = evaluate_folders(predictions, labels, protocol=protocol, placement=placement)
-    scores.write(out)
-    print(scores.table())
+    with counted_in_parts("evaluate", unit="case") as report:
+        scores = evaluate_folders(
+            predictions, labels, protocol=protocol, placement=placement, on_slices=report
+        )
+    files = scores.write(out)
+    answer(scores.table(), **scores.document(), files=files)
+    note_files(files)
 
 
 def benchmark(
@@ -111,7 +124,8 @@ def benchmark(
             raise KeyboardInterrupt(
                 "stopped and saved; run the same command again to go on"
             ) from cancelled
-    print(outcome.markdown)
+    answer(outcome.markdown, **outcome.document())
+    note_files(outcome.files)
     if outcome.failed:
         listed = "; ".join(f"{cell}: {reason}" for cell, reason in outcome.failed.items())
         count = len(outcome.failed)
@@ -150,7 +164,7 @@ def phantom(
             from_labels=from_labels,
             on_progress=progress,
         )
-    print(*folders, sep="\n")
+    answer("\n".join(map(str, folders)), folders=folders)
 
 
 def convert(
@@ -187,7 +201,7 @@ def convert(
             on_progress=progress,
             stop=stop,
         )
-    print(*folders, sep="\n")
+    answer("\n".join(map(str, folders)), folders=folders)
 
 
 def tags(
@@ -210,13 +224,12 @@ def tags(
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"
     opened = DataFolder.open(folder, placement=placement).named(facts.labels)
     make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)
-    print(out)
+    answer(str(out), file=out)
 
 
 def check(
     folder: Folder,
     target: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None,
-    json: bool = False,
     strict: bool = False,
     series: str = "",
     placement: Placement = "auto",
@@ -229,16 +242,15 @@ def check(
     Args:
         folder: data folder; the source where two are given.
         target: data folder of the target.
-        json: print JSON instead of tables.
         strict: exit with 2 for warnings, too.
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
-    from napari_uda.cli.check import as_json, as_table, check_quietly, verdict
+    from napari_uda.cli.check import as_table, as_values, check_quietly, verdict
 
     with stop_on_signal() as stop, counted("volume", "check") as progress:
         reports = check_quietly(folder, target, series, placement, progress, stop)
-    print(as_json(reports) if json else as_table(reports))
+    answer(as_table(reports), **as_values(reports))
     refused = verdict(reports, strict=strict)
     if refused:
         raise InputError(refused)
@@ -257,12 +269,14 @@ def clean(folder: Folder) -> None:
     from napari_uda.run.cleaning import clean as clean_folder
 
     found = clean_folder(folder)
+    answer(removed=[], kept=[])
     for path in found.removed:
-        print(f"removed {path}")
+        answer_each("removed", {"path": path}, f"removed {path}")
     for leftover in found.kept:
-        print(f"kept {leftover.path}: {leftover.kept or 'it cannot be removed'}")
+        why = leftover.kept or "it cannot be removed"
+        answer_each("kept", {"path": leftover.path, "why": why}, f"kept {leftover.path}: {why}")
     if not found.removed and not found.kept:
-        print("nothing was left")
+        answer("nothing was left")
 
 
 def methods() -> None:
@@ -270,11 +284,16 @@ def methods() -> None:
     from napari_uda.api import list_methods
 
     rows = list_methods()
-    columns = ("name", "family", "paper", "needs")
-    widths = [max(len(c), *(len(row[c]) for row in rows)) for c in columns]
-    for row in ({c: c for c in columns}, *rows):
-        line = "  ".join(f"{row[c]:<{w}}" for c, w in zip(columns, widths, strict=True))
-        print(line.rstrip())
+    answer(text_table(("name", "family", "paper", "needs"), rows), methods=rows)
+
+
+def recipes() -> None:
+    """List the recipes, the presets for --recipe: name, method and what each is for."""
+    from napari_uda.run.recipes import recipe_table
+
+    rows = recipe_table()
+    shown = [{**row, "method": row["method"] or "any"} for row in rows]
+    answer(text_table(("name", "method", "about"), shown, shorten="about"), recipes=rows)
 
 
 def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
@@ -308,7 +327,8 @@ def demo(out: Path = Path("demo_output"), viewer: bool = True) -> None:
     from napari_uda.cli.train import drive
     from napari_uda.demo import run_demo
 
-    run_demo(out, drive=drive, with_viewer=viewer)
+    scores = run_demo(out, drive=drive, with_viewer=viewer)
+    answer(str(out), out=out, rows={name: each.summary() for name, each in scores.items()})
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -324,5 +344,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "clean": clean,
     "methods": methods,
+    "recipes": recipes,
     "show": show,
 }

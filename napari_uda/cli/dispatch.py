@@ -7,43 +7,60 @@ when one is asked for, and they import torch when they run: `--help` answers at 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
+from napari_uda.cli.output import (
+    COMMON_OPTIONS,
+    answer,
+    asks_for_help,
+    speaking,
+    take_manner,
+)
 from napari_uda.cli.terminal import complain
 from napari_uda.core.errors import REFUSALS, Cancelled, InputError, ran_out_of_memory, sentence
 from napari_uda.core.interrupts import interrupt_came
 from napari_uda.core.openmp import let_idle_threads_sleep
+from napari_uda.core.suggestions import what_to_choose
 
 _TRAINING = ("train", "benchmark", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    manner, given = take_manner(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        _interruptible(given)
-    except InputError as error:
-        complain(str(error))
-        sys.exit(2)
-    except FloatingPointError as error:
-        complain(str(error))
-        sys.exit(2)
+        with speaking(manner):
+            code = _run(given)
+            if code is not None:
+                sys.exit(code)
+        sys.stdout.flush()  # here, and not when Python ends, a reader that has gone is noticed
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _run(given: list[str]) -> int | None:
+    """Run one command; the exit code where it could not do its work."""
+    try:
+        _interruptible(given)
+    except (InputError, FloatingPointError) as error:
+        return _refused(str(error))
     except (OSError, RuntimeError, MemoryError) as error:
         known = isinstance(error, OSError) and error.errno in REFUSALS
         if not known and not ran_out_of_memory(error):
             raise
-        complain(sentence(error))
-        sys.exit(2)
+        return _refused(sentence(error))
     except (KeyboardInterrupt, Cancelled) as interrupt:
-        complain(str(interrupt) or "interrupted before the work was done")
-        sys.exit(130)
+        return _refused(str(interrupt) or "interrupted before the work was done", 130)
+    return None
+
+
+def _refused(why: str, code: int = 2) -> int:
+    answer(error=why)
+    complain(why)
+    return code
 
 
 def _interruptible(given: list[str]) -> None:
@@ -60,29 +77,39 @@ def _dispatch(given: list[str]) -> None:
     if given[:1] == ["--version"]:
         from napari_uda.core.version import __version__
 
-        print(__version__)
+        answer(__version__, version=__version__)
+        return
+    if given[:1] == ["--completion"]:
+        from napari_uda.cli.completion import completion_script
+
+        print(completion_script(given[1:]))
         return
     from napari_uda.cli.commands import COMMANDS
 
-    if not given or given[0] in ("-h", "--help"):
+    if not given or asks_for_help(given[:1]):
         print(_overview())
         return
     name, rest = given[0], given[1:]
     if name in _TRAINING and "torch" not in sys.modules:  # torch reads the variable once
         let_idle_threads_sleep(os.environ)
-    if name == "train":
-        from napari_uda.cli.train import train
+    if name not in ("train", *COMMANDS):
+        raise InputError(f"unknown command {name!r}; {what_to_choose(name, ('train', *COMMANDS))}")
+    try:
+        if name == "train":
+            from napari_uda.cli.train import train
 
-        train(rest)
-    elif name == "adapt":  # as for train, the method says what options there are
-        COMMANDS[name](rest)
-    elif name in COMMANDS:
-        from napari_uda.cli.usage import parse_call
+            train(rest)
+        elif name == "adapt":  # as for train, the method says what options there are
+            COMMANDS[name](rest)
+        else:
+            from napari_uda.cli.usage import parse_call
 
-        parse_call(COMMANDS[name], rest, f"napari-uda {name}")()
-    else:
-        known = ", ".join(("train", *COMMANDS))
-        raise InputError(f"unknown command {name!r}; choose one of {known}")
+            parse_call(COMMANDS[name], rest, f"napari-uda {name}")()
+    except SystemExit as end:
+        on_one_page = name == "train" and "--help-all" not in rest
+        if not end.code and asks_for_help(rest) and not on_one_page:
+            print(COMMON_OPTIONS)
+        raise
 
 
 def _overview() -> str:
@@ -96,5 +123,9 @@ def _overview() -> str:
             "usage: napari-uda COMMAND ... (COMMAND --help tells more)",
             "",
             *(f"  {name:<10} {text}" for name, text in entries.items()),
+            "",
+            COMMON_OPTIONS,
+            "",
+            "napari-uda --version; napari-uda --completion bash|zsh prints what makes Tab complete these words",
         ]
     )

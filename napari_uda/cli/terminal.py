@@ -6,13 +6,17 @@ tqdm is imported when a bar is drawn, so that `--help` need not wait for it.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from napari_uda.cli.log_bar import LogBar
+from napari_uda.cli.output import answer, beside_bar, in_braces, is_quiet
 from napari_uda.core.interrupts import interrupt_came
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-_SECONDS_BETWEEN_LINES = 10.0  # of a progress bar that goes to a file
+_IN_PARTS = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 _FROM_THE_FIRST_STEP = 1e-3  # seconds; nothing before it, so that bad input leaves one sentence
 
 
@@ -31,23 +35,46 @@ def complain(sentence: str) -> None:
             print(f"napari-uda: {sentence}", file=sys.stderr)
 
 
-def progress_bar(unit: str, *, title: str = "", **options: Any) -> tqdm[Any]:
-    """A bar that appears with the first thing done.
+def note(sentence: str) -> None:
+    """Say something on stderr that is no error, unless quiet is wanted; no bar is broken by it."""
+    if not is_quiet() and os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):
+            beside_bar(f"napari-uda: {sentence}", sys.stderr)
+
+
+def note_files(files: Sequence[Path]) -> None:
+    """Say which files were written."""
+    note(f"written: {', '.join(in_braces(files))}")
+
+
+def say_beside_bar(text: str) -> None:
+    """A line of the answer that does not break the bar on stderr."""
+    answer(text)
+
+
+def progress_bar(unit: str, *, title: str = "", **options: Any) -> tqdm[Any] | LogBar:
+    """A bar that appears with the first thing done; in a log, a line for each tenth.
 
     Args:
         unit: what is counted: step, volume, cell.
         title: what stands before the bar.
         options: more of tqdm's own.
     """
+    options = {"desc": title or None, "unit": unit, **options}
+    if is_quiet():
+        options["disable"] = True
+    if not (options.get("file") or sys.stderr).isatty():
+        return LogBar(**options)
     from tqdm import tqdm
 
-    return tqdm(desc=title or None, unit=unit, delay=_FROM_THE_FIRST_STEP, **options)
+    size = shutil.get_terminal_size()  # never 0, as tqdm takes it of a terminal without one
+    options |= {"ncols": size.columns, "nrows": size.lines}
+    return tqdm(delay=_FROM_THE_FIRST_STEP, **options)
 
 
-def step_bar(**options: Any) -> tqdm[Any]:
-    """A bar of training steps, which in a file takes a line every ten seconds."""
-    seconds = 0.5 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
-    return progress_bar("step", mininterval=seconds, **options)
+def step_bar(**options: Any) -> tqdm[Any] | LogBar:
+    """A bar of training steps."""
+    return progress_bar("step", mininterval=0.5, **options)
 
 
 @contextmanager
@@ -62,11 +89,30 @@ def counted(unit: str, title: str) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def say_beside_bar(text: str) -> None:
-    """A line on stdout that does not break the bar on stderr."""
-    from tqdm import tqdm
+@contextmanager
+def counted_in_parts(
+    title: str, unit: str = "volume", part: str = "slice"
+) -> Iterator[Callable[[int, int, int, int], None]]:
+    """A bar for several things that each report how many of their own parts are done.
 
-    tqdm.write(text)
+    Args:
+        title: what is done, such as predict.
+        unit: what the things are.
+        part: what they consist of.
+
+    Yields:
+        `report(index, count, done, of)`: of the thing `index` of `count`, counted from 0, so many parts
+        are done.
+    """
+    with progress_bar("", title=title, bar_format=_IN_PARTS) as bar:
+
+        def report(index: int, count: int, done: int, of: int) -> None:
+            bar.total = count
+            which = f"{unit} {index + 1}/{count}, " if count > 1 else ""
+            bar.set_description_str(f"{title}: {which}{part} {done}/{of}", refresh=False)
+            bar.update(index + (done / of if of else 1) - bar.n)
+
+        yield report
 
 
 def unbreakable(stream: TextIO) -> TextIO | Unbreakable:
@@ -79,6 +125,10 @@ class Unbreakable:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it in a terminal."""
+        return self._stream.isatty()
 
     def write(self, text: str) -> None:
         """Write the text, if that is possible."""

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from napari_uda.cli.arguments import take_flag, take_option
-from napari_uda.cli.terminal import say_beside_bar, step_bar, stop_on_signal, unbreakable
+from napari_uda.cli.output import answer, asks_for_help
+from napari_uda.cli.terminal import note, step_bar, stop_on_signal, unbreakable
+from napari_uda.cli.train_help import OWN_OPTIONS, RESUME_OPTIONS, basic_help, kept_page
 from napari_uda.cli.usage import parse
 from napari_uda.core.errors import InputError
 
@@ -33,6 +35,11 @@ def train(given: list[str]) -> None:
         FloatingPointError: when a loss is not finite; says how to get past it.
         KeyboardInterrupt: when it was stopped; the run is saved.
     """
+    if len(given) == 2 and given[1] in ("-h", "--help"):
+        page = kept_page(given[0])
+        if page:
+            print(page)
+            sys.exit(0)
     from napari_uda import api
     from napari_uda.run.recipes import build_config
     from napari_uda.run.run import Run
@@ -47,6 +54,7 @@ def train(given: list[str]) -> None:
             run = _changed(run, rest, skip=skip and leader, force=force)
             _wait_for_all()
             drive(run, force=force)
+            _answer(Run.open(resume))
         return
     strict, rest = take_flag(rest, "--strict")
     run_dir, rest = take_option(rest, "--run-dir")
@@ -55,8 +63,11 @@ def train(given: list[str]) -> None:
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
-        sys.exit(0 if {"-h", "--help"} & set(rest) else 2)
+        sys.exit(0 if asks_for_help(rest) else 2)
     default = build_config(method, recipe=recipe)
+    if asks_for_help(rest) and "--help-all" not in rest:
+        print(basic_help(default))
+        sys.exit(0)
     config = _parse_settings(default, rest)
     if run_dir is None:
         raise InputError("no run folder is given; add --run-dir with a new folder")
@@ -66,6 +77,7 @@ def train(given: list[str]) -> None:
         with api.new_run(run_dir, config) if leader else nullcontext():
             _wait_for_all()
             drive(Run.open(run_dir), strict=strict)
+            _answer(Run.open(run_dir))
 
 
 def _with_short_names(given: list[str]) -> list[str]:
@@ -75,6 +87,11 @@ def _with_short_names(given: list[str]) -> list[str]:
         if value is not None:
             given = [*given, f"--data.{name}", value]
     return given
+
+
+def _answer(run: Run) -> None:
+    steps, seconds = run.config.steps, run.seconds()
+    answer(str(run.path), run=run.path, method=run.config.method.name, steps=steps, seconds=seconds)
 
 
 def _overview() -> str:
@@ -88,7 +105,7 @@ def _overview() -> str:
         "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER] [--data.source DIR] "
         "[--data.target DIR]\n\n"
         f"methods: {methods}\nrecipes: {', '.join(list_recipes())}\n"
-        "napari-uda train METHOD --help lists the options"
+        "napari-uda train METHOD --help lists the options, napari-uda methods and napari-uda recipes tell more"
     )
 
 
@@ -127,7 +144,8 @@ def _check_changeable(options: list[str]) -> None:
     for word in options:
         if re.match(r"--?[a-zA-Z]", word):  # -1 is a value
             name = word.partition("=")[0].replace("_", "-")
-            is_strange = not name.endswith(".lr") and name not in {*places, "-h", "--help"}
+            is_known = name.endswith(".lr") or name in places or asks_for_help([name])
+            is_strange = not is_known
         if is_strange:
             strange.append(word)
     if strange:
@@ -152,7 +170,14 @@ def _parse_settings(default: RunConfig, rest: list[str]) -> RunConfig:
         "anything is odd."
     )
     program = f"napari-uda train {name}"
-    config = parse(RunConfig, rest, program, default=default, description=description)
+    config = parse(
+        RunConfig,
+        rest,
+        program,
+        more_options=[*(option.partition(" ")[0] for option in OWN_OPTIONS), *RESUME_OPTIONS],
+        default=default,
+        description=description,
+    )
     assert isinstance(config, RunConfig)
     return config
 
@@ -184,9 +209,7 @@ def drive(run: Run, title: str = "", *, force: bool = False, strict: bool = Fals
     ):
         stopped = False
         try:
-            for progress in api.iterate(
-                run, stop=stop, force=force, strict=strict, say=say_beside_bar
-            ):
+            for progress in api.iterate(run, stop=stop, force=force, strict=strict, say=note):
                 stopped = progress.stopped
                 bar.update(progress.step - bar.n)
                 if progress.scalars:

@@ -9,17 +9,20 @@ shows its own box instead of our sentence, with the same exit code; the tests fa
 from __future__ import annotations
 
 import functools
+import inspect
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, get_type_hints
 
 import tyro
 from pydantic import ValidationError
 
-from napari_uda.core.config import plain_problem
+from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
+from napari_uda.core.setting_paths import by_path
+from napari_uda.core.suggestions import listed, near, near_option
 
 _FORMS = {
     "INT": "a whole number",
@@ -28,8 +31,14 @@ _FORMS = {
 }
 
 
-def parse_call(command: Callable[..., None], given: list[str], program: str) -> Callable[[], None]:
-    """A command with its options, ready to be called.
+def parse_call(
+    command: Callable[..., None],
+    given: list[str],
+    program: str,
+    *,
+    more_options: Sequence[str] = (),
+) -> Callable[[], None]:
+    """A command with its options, ready to be called; the arguments are those of `parse`.
 
     tyro would call it while it parses, and take errors of the work for errors of the options.
 
@@ -41,59 +50,108 @@ def parse_call(command: Callable[..., None], given: list[str], program: str) -> 
     def bind(*arguments: Any, **options: Any) -> Callable[[], None]:
         return functools.partial(command, *arguments, **options)
 
-    call: Callable[[], None] = parse(bind, given, program)
+    call: Callable[[], None] = parse(bind, given, program, more_options=more_options)
     return call
 
 
-def parse(kind: Callable[..., Any], given: list[str], program: str, **settings: Any) -> Any:
+def option_names(kind: Callable[..., Any], default: object = None) -> list[str]:
+    """The options that a function or a class of settings has on the command line, as they are written.
+
+    Args:
+        kind: as for `parse`.
+        default: settings whose values are the defaults; says what a union of settings holds.
+    """
+    if isinstance(default, Config):
+        return _options_of(by_path(default))
+    hints = get_type_hints(inspect.unwrap(kind), include_extras=True)
+    paths: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if isinstance(parameter.default, Config):  # its options have no prefix
+            paths |= by_path(parameter.default)
+        elif tyro.conf.Positional not in getattr(hints.get(name), "__metadata__", ()):
+            paths[name] = parameter.default
+    return _options_of(paths)
+
+
+def _options_of(paths: Mapping[str, Any]) -> list[str]:
+    names = []
+    for path, value in paths.items():
+        dashed = path.replace("_", "-")
+        names.append(f"--{dashed}")
+        if isinstance(value, bool):
+            group, dot, name = dashed.rpartition(".")
+            names.append(f"--{group}{dot}no-{name}")
+    return names
+
+
+def parse(
+    kind: Callable[..., Any],
+    given: list[str],
+    program: str,
+    *,
+    more_options: Sequence[str] = (),
+    **settings: Any,
+) -> Any:
     """Options as values.
 
     Args:
         kind: function or class whose parameters are the options.
         given: words of the command line.
         program: how the command is called, for the sentence and for `--help`.
+        more_options: options of the program that were taken out of the words before.
         settings: more for `tyro.cli`.
 
     Raises:
         InputError: for an unknown option, a missing one, or a value out of range.
     """
-    with _as_input_errors(program):
+
+    def known() -> list[str]:
+        return [*option_names(kind, settings.get("default")), *more_options]
+
+    words = ["--help" if word.replace("_", "-") == "--help-all" else word for word in given]
+    with _as_input_errors(program, known):
         try:
-            return tyro.cli(kind, args=given, prog=program, **settings)
+            return tyro.cli(kind, args=words, prog=program, **settings)
         except (
             ValidationError
         ) as error:  # tyro hands on what settings among a command's options refuse
             raise InputError(f"{plain_problem(error)}; see {program} --help") from error
 
 
-def _as_input_errors(program: str) -> AbstractContextManager[None]:
+def _as_input_errors(program: str, known: Callable[[], list[str]]) -> AbstractContextManager[None]:
     try:
         from tyro._errors import on_parse_error
     except ImportError:
         return nullcontext()
 
     def refuse(event: object) -> None:
-        sentence = _sentence(event)
+        sentence = _sentence(event, known)
+        if sentence.endswith("?"):
+            raise InputError(f"{sentence} (see {program} --help)") from None
         if sentence:
             raise InputError(f"{sentence}; see {program} --help") from None
 
     return on_parse_error(refuse)
 
 
-def _sentence(event: Any) -> str:
+def _sentence(event: Any, known: Callable[[], list[str]]) -> str:
     """What is wrong, without the remedy that every sentence ends with; "" leaves it to tyro's own box."""
     match type(event).__name__:
         case "MissingArgs":
-            return (
+            misspelt = _did_you_mean(event.unrecognized_tokens, known())
+            return misspelt or (
                 f"{', '.join(_usage(each.arg) for each in event.missing_arguments)} must be given"
             )
         case "UnrecognizedArgs":
-            return _unknown(event.tokens)
+            return _did_you_mean(event.tokens, known()) or _unknown(event.tokens)
         case "BadValue" if event.reason == "too_few_values":
             return _without_value(event.argument)
         case "InvalidChoice":
             choices = ", ".join(event.choices)
-            return f"{_name(event.argument)} cannot be {event.value!r}; choose one of {choices}"
+            alike = near(event.value, event.choices)
+            meant = f"did you mean {listed(alike)}? (one of {choices})" if alike else ""
+            cannot = f"{_name(event.argument)} cannot be {event.value!r}"
+            return f"{cannot}; {meant or f'choose one of {choices}'}"
         case "InstantiationFailure":
             return _unusable(event)
     return ""
@@ -103,6 +161,16 @@ def _without_value(argument: Any) -> str:
     if argument.is_positional():
         return f"{_name(argument)} must be given"
     return f"{_name(argument)} needs a value"
+
+
+def _did_you_mean(tokens: list[str], known: Sequence[str]) -> str:
+    """About the first unknown option that looks like known ones; "" if none does."""
+    for token in tokens:
+        option = token.partition("=")[0]
+        alike = near_option(option, known) if option.startswith("-") else []
+        if alike:
+            return f"there is no option {option}; did you mean {listed(alike)}?"
+    return ""
 
 
 def _unknown(tokens: list[str]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_uda.cli.arguments import Paths, Placement, RunFolder
-from napari_uda.cli.terminal import complain, progress_bar, say_beside_bar, stop_on_signal
+from napari_uda.cli.output import answer_each, in_braces
+from napari_uda.cli.terminal import counted_in_parts, note, note_files, stop_on_signal
 from napari_uda.core.errors import InputError, UnfitFormatError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from napari_uda.inference.translate import Translation
 
 Result = TypeVar("Result")
+Report = Callable[[int, int], None]
+"""Told of slices done and slices in all."""
 
 
 def predict(
@@ -55,12 +58,20 @@ def predict(
 
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
-    def work(case: Case, stop: threading.Event) -> Prediction:
+    def work(case: Case, stop: threading.Event, report: Report) -> Prediction:
         model, image = load(), case.read_image()
-        return segment(model, image, batch_size=batch_size, reliability=reliability, stop=stop)
+        return segment(
+            model,
+            image,
+            batch_size=batch_size,
+            reliability=reliability,
+            on_progress=report,
+            stop=stop,
+        )
 
     def save(done: Prediction) -> None:
-        done.save(out, format=format, entropy=entropy, entropy_dtype=entropy_dtype)
+        files = done.save(out, format=format, entropy=entropy, entropy_dtype=entropy_dtype)
+        answer_files(files, done.overview())
 
     cases = different_cases(images, series, placement)
     check_format(format, cases)
@@ -69,32 +80,36 @@ def predict(
 
 def volume_by_volume(
     cases: Sequence[Case],
-    work: Callable[[Case, threading.Event], Result],
+    work: Callable[[Case, threading.Event, Report], Result],
     save: Callable[[Result], object],
     title: str,
     done: str,
+    *,
+    part: str = "slice",
 ) -> None:
     """Do the work for each volume and save what it gives; a bad volume does not stop the others.
 
     Args:
         cases: as `different_cases` gives them.
-        work: does one volume; takes the event that stops it.
-        save: puts a result where it belongs.
+        work: does one volume; takes the event that stops it, and what is told of slices done and in all.
+        save: puts a result where it belongs, and answers about it.
         title: what stands before the bar.
         done: the work as a participle, for the sentence about volumes that failed.
+        part: what `work` counts.
 
     Raises:
         InputError: naming the volumes that failed, at the end.
     """
     failed: list[str] = []
-    with stop_on_signal() as stop:
-        for case in progress_bar("volume", title=title, iterable=cases):
+    with stop_on_signal() as stop, counted_in_parts(title, part=part) as report:
+        for index, case in enumerate(cases):
             try:
-                result = work(case, stop)
+                result = work(case, stop, functools.partial(report, index, len(cases)))
             except InputError as error:
                 if len(cases) == 1:
                     raise
                 failed.append(str(error))
+                answer_each("failed", {"case": case.name, "why": str(error)})
                 continue
             try:
                 save(result)
@@ -104,9 +119,24 @@ def volume_by_volume(
                 if len(cases) == 1:
                     raise
                 failed.append(str(error))
+                answer_each("failed", {"case": case.name, "why": str(error)})
     if failed:
         listed = "; ".join(dict.fromkeys(failed))  # what is wrong with the run is said once
         raise InputError(f"{len(failed)} of {len(cases)} volumes could not be {done}: {listed}")
+
+
+def answer_files(files: Sequence[Path], facts: Mapping[str, object], said: str = "") -> None:
+    """Answer about one volume: what came out, and the files that were written.
+
+    Args:
+        files: people see the maps in one line, `OUT/mr_001_{labels,entropy}.nii.gz`, and not what lies beside.
+        facts: of the volume, for `--json`.
+        said: a line about it; the files are a note then, and the answer without it.
+    """
+    maps = [file for file in files if file.suffix != ".json"]
+    answer_each("volumes", {**facts, "files": list(files)}, said or "\n".join(in_braces(maps)))
+    if said:
+        note_files(maps)
 
 
 def different_cases(
@@ -133,7 +163,7 @@ def different_cases(
         if path.is_dir():
             count = len(found.cases)
             said = (f"{count} volume{'' if count == 1 else 's'}", found.notes())
-            complain(f"{shown(path)}: {'; '.join(filter(None, said))}")
+            note(f"{shown(path)}: {'; '.join(filter(None, said))}")
     names = [case.name for case in cases]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -181,17 +211,24 @@ def translate(
 
     load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
 
-    def work(case: Case, stop: threading.Event) -> Translation:
+    def work(case: Case, stop: threading.Event, report: Report) -> Translation:
         model, image = load(), case.read_image()
-        return give_look(model, image, direction=direction, batch_size=batch_size, stop=stop)
+        return give_look(
+            model,
+            image,
+            direction=direction,
+            batch_size=batch_size,
+            on_progress=report,
+            stop=stop,
+        )
 
     def save(translation: Translation) -> None:
-        translation.save(out)
         translated, given = translation.slice_change
-        say_beside_bar(
+        said = (
             f"{translation.case}: change from slice to slice {translated:.4f} after translation, "
             f"{given:.4f} before"
         )
+        answer_files(translation.save(out), translation.overview(), said)
 
     cases = different_cases(images, series, placement)
     volume_by_volume(cases, work, save, "translate", "translated")

@@ -10,6 +10,7 @@ from threading import Event
 from napari_uda.convert.layout import Domain, FoundCase, layout
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import check_new_folder, shown, whole_folder
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.volume import Placement, write_volume
@@ -58,7 +59,7 @@ def convert(
     unknown = [domain for domain in domains if domain not in known.domains]
     if unknown:
         raise InputError(
-            f"{name} has no domain {unknown[0]!r}; choose among {', '.join(known.domains)}"
+            f"{name} has no domain {unknown[0]!r}; {what_to_choose(unknown[0], known.domains)}"
         )
     _check_places(source, out)
     found = [

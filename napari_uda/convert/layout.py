@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.volume import Placement, Volume
 
 _PACKAGE = "napari_uda.convert"
@@ -224,5 +225,5 @@ def layout(name: str) -> Layout:
         InputError: if there is none, naming the ones there are.
     """
     if name not in LAYOUTS:
-        raise InputError(f"unknown layout {name!r}; choose one of {', '.join(LAYOUTS)}")
+        raise InputError(f"unknown layout {name!r}; {what_to_choose(name, LAYOUTS)}")
     return LAYOUTS[name]

@@ -129,6 +129,15 @@ class Volume:
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
 
+    def __repr__(self) -> str:
+        return f"<Volume {self.name or '(no name)'}: {self.size_text}, {self.array.dtype}>"
+
+    @property
+    def size_text(self) -> str:
+        """Its size in words: `40 x 256 x 256 voxels (z, y, x) of 3 x 1 x 1 mm`."""
+        voxels = " x ".join(map(str, self.array.shape))
+        return f"{voxels} voxels (z, y, x) of {' x '.join(f'{side:.3g}' for side in self.spacing_mm)} mm"
+
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxels in millimetres, (z, y, x)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +29,13 @@ class Evaluation:
         reference: `(Z, Y, X)`.
     """
 
-    def __init__(self, pair: Pair, rules: Protocol, axes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        rules: Protocol,
+        axes: Sequence[int],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Score a case.
 
         Args:
@@ -37,6 +43,7 @@ class Evaluation:
             rules: the protocol.
             axes: indices of the axes to score slices along; a protocol whose scope is the slice averages
                 along the first.
+            on_progress: called after each structure with slices done and slices in all.
 
         Raises:
             InputError: if a value of either map is no label.
@@ -49,8 +56,12 @@ class Evaluation:
         self._rows: dict[int, Row] = {}
         self._samples: dict[int, list[Row]] = {}
         self._slices: dict[tuple[int, int], list[Row]] = {}
-        for label in self._boxes.keys() | pair.names.keys():
+        labels = self._boxes.keys() | pair.names.keys()
+        slices = sum(self.reference.shape[axis] for axis in self._axes)  # of one structure
+        for done, label in enumerate(labels, 1):
             self._score(label)
+            if on_progress is not None:
+                on_progress(done * slices, len(labels) * slices)
 
     @property
     def scores(self) -> Scores:

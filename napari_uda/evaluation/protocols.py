@@ -13,6 +13,7 @@ from pydantic import Field
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.evaluation.surface import Connectivity, HD95Rule
 
 State = Literal["both", "missed", "invented", "absent"]
@@ -232,5 +233,5 @@ def get_protocol(protocol: str | Protocol) -> Protocol:
         return protocol
     known = PROTOCOLS.get(protocol.replace("-", "_"))
     if known is None:
-        raise InputError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+        raise InputError(f"unknown protocol {protocol!r}; {what_to_choose(protocol, PROTOCOLS)}")
     return known

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -48,6 +49,7 @@ def evaluate(
     protocol: str | Protocol = "recommended",
     axes: Sequence[Axis] | None = None,
     entropy: NDArray[np.floating] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Score one case.
 
@@ -64,6 +66,7 @@ def evaluate(
         axes: axes to score slices along; default the one with the coarsest spacing (z among equals).
             A protocol whose scope is the slice averages along the first.
         entropy: `(Z, Y, X)` in [0, 1] for the mean entropy per slice; default the prediction's own.
+        on_progress: called with slices done and slices in all, after each structure.
 
     Returns:
         The scores of the case.
@@ -77,7 +80,7 @@ def evaluate(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
     )
     along = _axis_indices(axes, pair.spacing_mm)
-    return Evaluation(pair, rules, along).scores
+    return Evaluation(pair, rules, along, on_progress).scores
 
 
 def evaluate_slice(
@@ -151,6 +154,7 @@ def evaluate_folders(
     axes: Sequence[Axis] | None = None,
     placement: Placement = "auto",
     on_progress: Callable[[int, int], None] | None = None,
+    on_slices: Callable[[int, int, int, int], None] | None = None,
 ) -> Scores:
     """Score every case of a folder.
 
@@ -170,6 +174,8 @@ def evaluate_folders(
         axes: as for `evaluate`.
         placement: which of sform and qform is trusted where a NIfTI file has both.
         on_progress: called with the cases done and the cases in all.
+        on_slices: called with the case, counted from 0, the cases in all, and of this case the slices done
+            and in all; each structure's slices count.
 
     Returns:
         The scores of all cases, in order of their names.
@@ -184,7 +190,10 @@ def evaluate_folders(
     for done, (case, prediction, reference) in enumerate(pairs):
         if on_progress is not None:
             on_progress(done, len(pairs))
-        parts.append(_evaluate_files(case, prediction, reference, named, rules, axes, placement))
+        slices = None if on_slices is None else partial(on_slices, done, len(pairs))
+        parts.append(
+            _evaluate_files(case, prediction, reference, named, rules, axes, placement, slices)
+        )
     if on_progress is not None:
         on_progress(len(pairs), len(pairs))
     return Scores.join(parts)
@@ -287,6 +296,7 @@ def _evaluate_files(
     rules: Protocol,
     axes: Sequence[Axis] | None,
     placement: Placement,
+    on_progress: Callable[[int, int], None] | None,
 ) -> Scores:
     from napari_uda.data.same_grid import on_grid_of
     from napari_uda.data.volume import Volume, read_volume
@@ -308,7 +318,7 @@ def _evaluate_files(
         except InputError as error:
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
-    return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm)).scores
+    return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
 
 
 def _axis_indices(

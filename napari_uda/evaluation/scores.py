@@ -9,13 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypedDict
 
 import numpy as np
 
 from napari_uda.core.csv_text import csv_text
+from napari_uda.core.errors import InputError
+from napari_uda.core.notebook import html_table
 from napari_uda.core.together import write_together
 from napari_uda.evaluation.protocols import METRICS, PROTOCOLS, Protocol
+
+if TYPE_CHECKING:
+    import pandas
 
 SCORE_COLUMNS = (
     "case",
@@ -41,6 +46,7 @@ SLICE_COLUMNS = (
     "mean_entropy",
 )
 """Columns of slices.csv."""
+_MOST_LINES = 20
 _NUMBERS = SCORE_COLUMNS[4:]
 
 Cell: TypeAlias = str | int | float
@@ -164,6 +170,52 @@ class Scores:
             )
             for line in lines
         )
+
+    def to_dataframe(self, table: Literal["rows", "slices"] = "rows") -> pandas.DataFrame:
+        """The rows of scores.csv, or those of slices.csv, as a table of pandas.
+
+        Args:
+            table: rows or slices.
+
+        Raises:
+            InputError: without pandas, which nothing else needs, or for another table.
+        """
+        if table not in ("rows", "slices"):
+            raise InputError(f"scores have no table {table!r}; choose rows or slices")
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise InputError("to_dataframe needs pandas; install it: pip install pandas") from error
+        columns = SCORE_COLUMNS if table == "rows" else SLICE_COLUMNS
+        return pandas.DataFrame(getattr(self, table), columns=list(columns))
+
+    def __repr__(self) -> str:
+        return f"<{self._title()}, {len(self.rows)} rows>"
+
+    def __str__(self) -> str:
+        lines = self.table().splitlines()
+        others = len(lines) - 2 - _MOST_LINES  # besides the heading and the mean
+        if others > 0:
+            lines[1 + _MOST_LINES : -1] = [f"... {others} more structures"]
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        columns = self.protocol.headline
+        rows = [
+            (
+                str(summary["name"]),
+                *(_plus_minus(summary[column]) for column in columns),
+                str(summary["n_cases"]),
+                str(summary["n_missing"]),
+            )
+            for summary in self.summary()
+        ]
+        facts = [f"mean ± standard deviation (ddof {self.protocol.ddof})"]
+        return html_table(self._title(), facts, ("structure", *columns, "n", "missed"), rows)
+
+    def _title(self) -> str:
+        count = len(self.grids)
+        return f"Scores of {count} case{'' if count == 1 else 's'}, protocol {self.protocol.name}"
 
     def write(self, out: str | Path) -> list[Path]:
         """Write `scores.csv`, `slices.csv` and `scores.json` into the folder `out`.

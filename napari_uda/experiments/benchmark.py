@@ -42,12 +42,18 @@ class Outcome:
         failed: failed cells in words, to why.
         of_input: whether every failure is one of the input.
         files: what was written beside the cells.
+        rows: of `table.csv`, values by column.
     """
 
     markdown: str
     failed: dict[str, str] = field(default_factory=dict)
     of_input: bool = True
     files: list[Path] = field(default_factory=list)
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The same for programs: the rows of `table.csv`, what failed, and the files."""
+        return {"rows": self.rows, "failed": self.failed, "files": self.files}
 
 
 def run_benchmark(
@@ -130,7 +136,8 @@ def run_benchmark(
     of_input = all(
         is_input_failure(store, cell.key) for cell in cells if store.result(cell) is None
     )
-    return Outcome(text, failed, of_input, files)
+    rows = tables.score_rows(collect(spec, cells, store))
+    return Outcome(text, failed, of_input, files, rows)
 
 
 def write_tables(spec: Spec, cells: Sequence[Cell], store: Store) -> tuple[list[Path], str]:

@@ -257,6 +257,11 @@ def _tables(spec: Spec, found: DataResults) -> list[Table]:
 
 def scores_csv(results: Sequence[DataResults]) -> str:
     """One line per data set and row; Dice and shares in per cent, an undefined number is empty."""
+    return _csv(score_rows(results))
+
+
+def score_rows(results: Sequence[DataResults]) -> list[dict[str, object]]:
+    """The same as values by column; an undefined number is NaN."""
     lines = []
     for found in results:
         for row in found.rows:
@@ -284,7 +289,7 @@ def scores_csv(results: Sequence[DataResults]) -> str:
                     line |= {f"published_{kind}_{name}": value for name, value in numbers.items()}
                 line["published_source"] = entry.source
             lines.append(line)
-    return _csv(lines)
+    return lines
 
 
 def pvalues_csv(results: Sequence[DataResults]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
@@ -71,6 +72,40 @@ class Prediction:
     def unreliable_share(self) -> float:
         """Share of all voxels that are unreliable."""
         return float((self.reliability == 2).mean())
+
+    def overview(self) -> dict[str, Any]:
+        """What is worth knowing of it in short, as plain values: no array among them."""
+        return {
+            "case": self.case,
+            "run": self.run,
+            "shape": list(self.labels.shape),
+            "spacing_mm": list(self.volume.spacing_mm),
+            "volumes_ml": self.volumes_ml(),
+            "mean_entropy": float(self.entropy.mean(dtype=np.float64)),
+            "unreliable_share": self.unreliable_share,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Prediction of {self.case} by {self.run}: {len(self.names)} structures>"
+
+    def __str__(self) -> str:
+        found = [f"{name} {volume:.1f} mL" for name, volume in self.volumes_ml().items()]
+        return "\n".join(
+            [self._title(), *(f"  {fact}" for fact in self._facts()), f"  {short_list(found)}"]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(name, f"{volume:.1f}") for name, volume in self.volumes_ml().items()]
+        return html_table(self._title(), self._facts(), ("structure", "volume (mL)"), rows)
+
+    def _title(self) -> str:
+        return f"Prediction of {self.case} by the run {self.run}"
+
+    def _facts(self) -> list[str]:
+        entropy = f"mean entropy {self.entropy.mean(dtype=np.float64):.3f} (0 to 1)"
+        share = self.unreliable_share  # 0 where nothing was put to the vote
+        unreliable = f", {100 * share:.1f} % of the voxels unreliable" if share else ""
+        return [self.volume.size_text, entropy + unreliable]
 
     def save(
         self,
@@ -133,7 +168,7 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
             voxel reliable.
-        on_progress: called with slices done and slices in all.
+        on_progress: called with slices done and slices in all; a notebook shows a bar where it is left out.
         stop: when set, `Cancelled` is raised before the next batch.
 
     Returns:
@@ -148,18 +183,19 @@ def predict(
     volume = as_volume(image)
     loaded = LoadedRun.of(run, device)
     facts = loaded.run.facts
-    maps = segment_volume(
-        loaded.method,
-        facts,
-        volume,
-        facts.prediction_intensity,
-        loaded.device,
-        batch_size=batch_size,
-        bf16=loaded.bf16,
-        vote=loaded.vote if reliability else None,
-        on_progress=on_progress,
-        stop=stop,
-    )
+    with shown_progress(f"predict {volume.name}", "slice", on_progress) as report:
+        maps = segment_volume(
+            loaded.method,
+            facts,
+            volume,
+            facts.prediction_intensity,
+            loaded.device,
+            batch_size=batch_size,
+            bf16=loaded.bf16,
+            vote=loaded.vote if reliability else None,
+            on_progress=report,
+            stop=stop,
+        )
     return Prediction(
         labels=maps.labels,
         entropy=maps.entropy,

@@ -49,6 +49,10 @@ class SliceViews:
     random_vote: NDArray[np.uint8]
     fourier_vote: NDArray[np.uint8]
 
+    def __repr__(self) -> str:
+        height, width = self.image.shape
+        return f"<SliceViews of {height} x {width} pixels: {len(self.random)} random, {len(self.fourier)} Fourier>"
+
     @property
     def reliable(self) -> NDArray[np.bool_]:
         """`(h, w)`, where most of both sets agree: the intersection."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.notebook import html_table, shown_progress
 from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
@@ -63,6 +64,38 @@ class Translation:
     run: str
     slice_change: tuple[float, float]
 
+    def overview(self) -> dict[str, Any]:
+        """What is worth knowing of it in short, as plain values: no array among them."""
+        translated, given = self.slice_change
+        return {
+            "case": self.case,
+            "run": self.run,
+            "direction": self.direction,
+            "shape": list(self.translated.shape),
+            "spacing_mm": list(self.volume.spacing_mm),
+            "slice_change": {"translated": translated, "input": given},
+        }
+
+    def __repr__(self) -> str:
+        return f"<Translation of {self.case} by {self.run}: {self.direction}>"
+
+    def __str__(self) -> str:
+        return "\n  ".join([self._title(), *self._facts()])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._facts())
+
+    def _title(self) -> str:
+        start, end = self.direction.split("_to_")
+        return f"Translation of {self.case} from {start} to {end} by the run {self.run}"
+
+    def _facts(self) -> list[str]:
+        translated, given = self.slice_change
+        change = (
+            f"change from slice to slice {translated:.4f} after translation, {given:.4f} before"
+        )
+        return [self.volume.size_text, change]
+
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `<case>_translated.nii.gz`, `<case>_cycle.nii.gz` and the attention maps, all or none.
 
@@ -97,7 +130,7 @@ def translate(
         batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
             so, whenever memory runs out.
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
-        on_progress: called with slices done and slices in all.
+        on_progress: called with slices done and slices in all; a notebook shows a bar where it is left out.
         stop: when set, `Cancelled` is raised before the next batch.
 
     Returns:
@@ -126,7 +159,11 @@ def translate(
     begins, _ = _mapping(facts, start, opened)
     _, typical = _mapping(facts, end, opened)
     canonical = volume.canonical().array
-    with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=loaded.bf16):
+    with (
+        torch.no_grad(),
+        torch.autocast(where.type, torch.bfloat16, enabled=loaded.bf16),
+        shown_progress(f"translate {volume.name}", "slice", on_progress) as report,
+    ):
         planes: NDArray[np.float32] = facts.grid.cut(begins.apply(canonical))
         maps = _translate_planes(
             *(translator, direction, planes, facts.grid.plane_shape(volume), facts.grid.size),
@@ -134,7 +171,7 @@ def translate(
             device=where,
             batch_size=batch_size,
             case=volume.name,
-            on_progress=on_progress,
+            on_progress=report,
             stop=stop,
         )
 

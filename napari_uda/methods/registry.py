@@ -20,6 +20,7 @@ from typing import Any, get_args
 import torch
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.version import installed_version
 from napari_uda.methods.base import Family, Method, MethodConfig, Need
 from napari_uda.networks.build import build_segmentor
@@ -203,7 +204,7 @@ def method_name(name: str) -> str:
     """
     key = name.strip().replace("-", "_")
     if key not in METHODS:
-        raise InputError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
+        raise InputError(f"unknown method {name!r}; {what_to_choose(name, METHODS)}")
     return key
 
 

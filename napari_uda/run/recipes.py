@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
+from napari_uda.core.setting_paths import by_path
 from napari_uda.core.small_files import read_small, read_yaml
+from napari_uda.core.suggestions import listed, near
 from napari_uda.run.run import parse_config
 
 if TYPE_CHECKING:
@@ -38,19 +40,33 @@ class Recipe:
     @property
     def about(self) -> str:
         """The first sentences of the comment that the file begins with; "" without one."""
-        lines = read_small(self.file).splitlines()
-        comment = takewhile(lambda line: line.startswith("#"), lines)
-        text = " ".join(line.lstrip("# ").rstrip() for line in comment)
-        if len(text) <= _LONGEST_ABOUT:
-            return text
-        whole = text[:_LONGEST_ABOUT].rpartition(". ")[0]
-        return f"{whole}." if whole else text[:_LONGEST_ABOUT] + "…"
+        return _about(self.file)
+
+
+def _about(file: Path) -> str:
+    comment = takewhile(lambda line: line.startswith("#"), read_small(file).splitlines())
+    text = " ".join(line.lstrip("# ").rstrip() for line in comment)
+    if len(text) <= _LONGEST_ABOUT:
+        return text
+    whole = text[:_LONGEST_ABOUT].rpartition(". ")[0]
+    return f"{whole}." if whole else text[:_LONGEST_ABOUT] + "…"
 
 
 def list_recipes() -> dict[str, Path]:
     """Shipped presets by name."""
     folder = Path(str(resources.files("napari_uda") / "recipes"))
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_table() -> list[dict[str, str]]:
+    """Name, method ("" for any) and purpose of every shipped preset; loads no method."""
+    rows = []
+    for name, file in list_recipes().items():
+        content = read_yaml(file)
+        method = content.get("method", "") if isinstance(content, dict) else ""
+        named = method.get("name", "") if isinstance(method, dict) else method
+        rows.append({"name": name, "method": str(named), "about": _about(file)})
+    return rows
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -111,14 +127,15 @@ def build_config(
         raise InputError("no method is given; name one, or a recipe that names one")
     name = method_name(method)
     # from the resolved defaults, or a nested part that is given in part would take the rest from its class
-    values = RunConfig(method={"name": name}).model_dump()
+    default = RunConfig(method={"name": name})
+    values = default.model_dump()
     if not METHODS[name].learns:
         values["steps"] = 1
     for each in recipes:
         values = merged(merged(values, each.settings), each.per_method.get(name, {}))
     values = merged(merged(values, settings), {"method": {"name": name}})
     where = " and ".join(str(each.file) for each in recipes) or f"settings of {name}"
-    return parse_config(values, RunConfig, where)
+    return parse_config(values, RunConfig, where, known=list(by_path(default)))
 
 
 def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:
@@ -133,7 +150,9 @@ def _recipe_files(recipe: str | os.PathLike[str] | None) -> list[Path]:
         file = known.get(name, Path(name))
         if not file.is_file():
             raise InputError(
-                f"there is no recipe {name!r}; give a YAML file or one of {', '.join(known)}"
+                f"there is no recipe {name!r}; did you mean {listed(alike)}? (napari-uda recipes lists all)"
+                if (alike := near(name, known))
+                else f"there is no recipe {name!r}; give a YAML file or one of {', '.join(known)}"
             )
         files.append(file)
     return files

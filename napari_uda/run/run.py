@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from napari_uda.core.config import plain_problem
+from napari_uda.core.config import plain_problem, setting_path
 from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.files import atomic_file, cannot_write
+from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
     json_lines,
@@ -30,6 +31,7 @@ from napari_uda.core.small_files import (
     read_small,
     read_yaml,
 )
+from napari_uda.core.suggestions import listed, near_option
 from napari_uda.run.folder import RunFolder, metric_line
 
 if TYPE_CHECKING:
@@ -59,6 +61,38 @@ class Run(RunFolder):
     """
 
     config: RunConfig
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {self.config.method.name}>"
+
+    def __str__(self) -> str:
+        return "\n  ".join([self._title(), *self._facts()])
+
+    def _repr_html_(self) -> str:
+        return html_table(self._title(), self._facts())
+
+    def _title(self) -> str:
+        return f"Run {self.path}: {self.config.method.name}, {self._how_far()}"
+
+    def _how_far(self) -> str:
+        from napari_uda.run.status import RunState, run_status
+
+        status, total = run_status(self), self.config.steps
+        match status.state:
+            case RunState.NEW:
+                return f"not trained yet ({total} steps)"
+            case RunState.FINISHED:
+                return f"{total} steps, finished"
+            case RunState.RUNNING if status.beat is not None:
+                return f"at step {status.beat.step} of {total}, training"
+            case RunState.STOPPED:
+                return f"stopped at step {status.step} of {total}"
+        return f"{status.state}: {status.reason}" if status.reason else str(status.state)
+
+    def _facts(self) -> list[str]:
+        data = {"source": self.config.data.source, "target": self.config.data.target}
+        named = [f"{side} {path}" for side, path in data.items() if path is not None]
+        return [*named, f"network {self.config.segmentor.name}, {self.config.data.size} pixels"]
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], config: RunConfig) -> Run:
@@ -417,12 +451,28 @@ def read_config(file: Path) -> RunConfig:
 
 
 def parse_config(
-    values: Any, kind: type[RunConfig], where: str, advice: str = "correct or remove it"
+    values: Any,
+    kind: type[RunConfig],
+    where: str,
+    advice: str = "correct or remove it",
+    known: Sequence[str] = (),
 ) -> RunConfig:
-    """Validate plain values as settings, with one sentence when they do not fit."""
+    """Validate plain values as settings, with one sentence when they do not fit.
+
+    Args:
+        values: what was written.
+        kind: the class of settings.
+        where: what they stand in.
+        advice: the end of the sentence.
+        known: paths of the settings that there are, to say which one was meant.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        if problem["type"] == "extra_forbidden":
+            alike = near_option(setting_path(problem["loc"]), known)
+            advice = f"did you mean {listed(alike)}?" if alike else advice
         raise InputError(f"{where}: {plain_problem(error)}; {advice}") from error
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from napari_uda.core.errors import Cancelled, InputError, NotFiniteError
+from napari_uda.core.notebook import html_table, shown_progress
 from napari_uda.core.precision import choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData, Unlabelled
@@ -89,6 +90,26 @@ class Adaptation:
     seconds: float
     target_supervision: str = "none"
 
+    def __repr__(self) -> str:
+        return f"<Adaptation of {self.before.run} to {self.before.case} by {self.method}>"
+
+    def __str__(self) -> str:
+        taken = f"{self.method}, {self.steps} steps, {self.seconds:.1f} s"
+        return f"Adaptation of the run {self.before.run} ({taken})\n  {self.summary()}"
+
+    def _repr_html_(self) -> str:
+        title = f"Adaptation of the run {self.before.run} to {self.before.case} by {self.method}"
+        rows = [
+            ("entropy", f"{self.entropy_before:.3f}", f"{self.entropy_after:.3f}"),
+            *(
+                (f"{name} (mL)", f"{was:.1f}", f"{now:.1f}")
+                for name, (was, now) in self.volumes_ml.items()
+            ),
+        ]
+        facts = [f"{self.steps} steps, {self.seconds:.1f} s"]
+        facts += [f"the unadapted result is kept: {self.reason}"] * self.reverted
+        return html_table(title, facts, ("", "before", "after"), rows)
+
     def summary(self) -> str:
         """One line: entropy and volumes before and after, and whether it was given up."""
         parts = [f"entropy {self.entropy_before:.3f} -> {self.entropy_after:.3f}"]
@@ -107,10 +128,11 @@ class Adaptation:
         folder = Path(out)
         files = self.before.save(folder / "before") + self.after.save(folder / "after")
         report = folder / f"{self.before.case}_adaptation.json"
-        write_text(report, json.dumps(self._report(), indent=2) + "\n")
+        write_text(report, json.dumps(self.report(), indent=2) + "\n")
         return [*files, report]
 
-    def _report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
+        """What `<case>_adaptation.json` holds."""
         return {
             "case": self.before.case,
             "run": self.before.run,
@@ -145,7 +167,8 @@ def adapt(
         run: run folder, or an opened run; it is not changed.
         image: a volume, or a file or DICOM folder to read, or several.
         config: how; the defaults when left out.
-        on_progress: called with parts of the work done and in all.
+        on_progress: called with parts of the work done and in all; a notebook shows a bar where it is
+            left out.
         stop: when set, `Cancelled` is raised before the next part.
         options: instead of `config`: fields of `AdaptConfig` by name, and `settings` of the method.
 
@@ -170,10 +193,11 @@ def adapt(
     volumes = [as_volume(one) for one in images]
     groups = [volumes] if config.together else [[volume] for volume in volumes]
     counts = [sum(_slices(opened.facts, volume) for volume in group) for group in groups]
-    bar = _Bar(2 * sum(counts) + config.training_steps * len(groups), on_progress, stop)
     found: list[Adaptation] = []
-    for group in groups:
-        found += _adapt_group(opened, group, config, bar)
+    with shown_progress("adapt", "part", on_progress) as report:
+        bar = _Bar(2 * sum(counts) + config.training_steps * len(groups), report, stop)
+        for group in groups:
+            found += _adapt_group(opened, group, config, bar)
     return found
 
 

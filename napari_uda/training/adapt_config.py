@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, fie
 
 from napari_uda.core.config import Config, merged, plain_problem
 from napari_uda.core.errors import InputError
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.losses.size_prior import SizePriorConfig, has_size_prior
 from napari_uda.methods.base import MethodConfig
 from napari_uda.methods.registry import METHODS, source_free_methods
@@ -145,7 +146,7 @@ def _check_source_free(name: str) -> str:
     key = name.strip().replace("-", "_")
     known = source_free_methods()
     if key not in known:
-        raise InputError(f"cannot adapt by {name!r}; choose one of {', '.join(known)}")
+        raise InputError(f"cannot adapt by {name!r}; {what_to_choose(name, known)}")
     return key
 
 

@@ -595,7 +595,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         refused(tmp_path, r"^empty: holds nothing of this layout", name, tmp_path / "empty")
     refused(tmp_path, r"^gone: there is no such folder", "mmwhs", tmp_path / "gone")
     refused(tmp_path, r"^unknown layout 'x'", "x", tmp_path / "empty")
-    pattern = r"^mmwhs has no domain 'pet'; choose among ct, mr"
+    pattern = r"^mmwhs has no domain 'pet'; choose one of ct, mr"
     refused(tmp_path, pattern, "mmwhs", tmp_path / "empty", domains=("pet",))
     write_mmwhs(tmp_path / "MMWHS", "ct_train_1001")
     pattern = r"^MMWHS: holds no case of mr"

@@ -256,7 +256,7 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
 def options_of(*command: str) -> str:
     said = io.StringIO()
     with redirect_stdout(said), pytest.raises(SystemExit) as end:
-        main([*command, "--help"])
+        main([*command, "--help-all"])
     assert not end.value.code, command
     return said.getvalue()
 
@@ -264,6 +264,8 @@ def options_of(*command: str) -> str:
 def test_commands_and_options_exist() -> None:
     seen, wrong = set(), []
     for page, words in command_lines():
+        if words[0].startswith("-"):  # --version, --completion SHELL
+            continue
         seen.add(words[0])
         method = [word for word in words[1:2] if words[0] == "train" and word in METHODS]
         if words[0] == "train" and not method:
@@ -276,9 +278,8 @@ def test_commands_and_options_exist() -> None:
             if option.startswith("--") and not re.search(rf"{re.escape(option)}(?![\w.-])", known):
                 wrong.append(f"{page}: {' '.join(words)}: {option}")
     everything = {
-        "adapt", "benchmark", "check", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "show",
-        "tags", "train",
-        "translate",
+        "adapt", "benchmark", "check", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "recipes",
+        "show", "tags", "train", "translate",
     }  # fmt: skip
     assert everything <= seen
     assert wrong == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_tables_are_written_and_printed(
     names = {path.name for path in out.iterdir() if path.is_file()}
     assert names == {"table.md", "table.csv", "table.tex", "tests.csv", "cells.csv", "spec.yaml"}
     assert (out / "pictures" / "cases_CT_to_MR.png").is_file()
+    assert code_of(spec, "--out", out, "--no-pictures", "--json") == 0  # nothing is left to train
+    found = json.loads(capsys.readouterr().out)
+    assert [row["row"] for row in found["rows"]] == ["source_only", "advent"]
+    assert 0 <= found["rows"][0]["dice_percent_inner"] <= 100
+    assert (found["failed"], found["files"][0]) == ({}, str(out / "table.md"))
 
 
 def test_failed_cell_makes_the_exit_code(

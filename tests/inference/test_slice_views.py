@@ -52,6 +52,7 @@ def test_slices_count_in_the_canonical_order(loaded: LoadedRun) -> None:
 def test_views_are_of_the_slice_and_differ_from_it(loaded: LoadedRun, tiny_run: Run) -> None:
     volume = blob_case("c", 5, bright=False)[0]
     views = slice_views(loaded, volume, 2)
+    assert repr(views).startswith("<SliceViews of 40 x 40 pixels: ")
     intensity = tiny_run.facts.prediction_intensity
     np.testing.assert_array_equal(views.image, intensity.apply(volume.array)[2])
     assert views.random.shape == views.fourier.shape == (3, 40, 40)

@@ -380,8 +380,10 @@ def test_a_method_describes_itself(name: str) -> None:
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown method 'se_asb'; choose one of .*se_asa"):
+    with pytest.raises(InputError, match=r"unknown method 'se_asb'; did you mean se_asa\?"):
         method_class("se_asb")
+    with pytest.raises(InputError, match=r"unknown method 'nothing'; choose one of .*se_asa"):
+        method_class("nothing")
     assert len({kind.__name__ for kind in METHODS.values()}) == len(METHODS)
 
 

@@ -19,16 +19,7 @@ from napari_uda.gui.kit.widgets import SearchableBox, button, label
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
 
-_BASIC = (
-    "steps",
-    "batch_size",
-    "data.size",
-    "segmentor.name",
-    "method.segmentor_optimizer.lr",
-)
-_BASIC_LAST = ("data.validation_fraction", "validate_every", "device", "seed")
 _ELSEWHERE = ("data.source", "data.target", "init")  # chosen in the data panel
-_OWN_BASIC = ("_weight", "_steps")
 _PREVIEWS = 100
 
 
@@ -203,7 +194,9 @@ class SettingsPanel(SettingsPlace):
         return _for_watching(build_config(self._method, recipe=self.presets.recipe))
 
     def _show(self, config: RunConfig, *, keep_changes: bool = False) -> None:
-        made = SettingsForm(config, basic=_basic(config), hidden=_ELSEWHERE)
+        from napari_uda.run.basic_settings import basic_settings
+
+        made = SettingsForm(config, basic=basic_settings(config), hidden=_ELSEWHERE)
         self.put(made, keep_changes=keep_changes)
 
     def _on_preset(self) -> None:
@@ -220,21 +213,3 @@ def _for_watching(config: RunConfig) -> RunConfig:
     if config.preview_every:
         return config
     return config.model_copy(update={"preview_every": max(1, config.steps // _PREVIEWS)})
-
-
-def _basic(config: RunConfig) -> list[str]:
-    """Settings that stand first: those everybody asks for, and the weights and lengths of the method."""
-    from napari_uda.core.config import Config
-    from napari_uda.methods.base import MethodConfig
-
-    own = []
-    for name in type(config.method).model_fields:
-        value = getattr(config.method, name)
-        if name in MethodConfig.model_fields:
-            continue
-        if isinstance(value, Config):
-            fields = type(value).model_fields
-            own += [f"method.{name}.{field}" for field in fields if field.endswith("_weight")]
-        elif name.endswith(_OWN_BASIC):
-            own.append(f"method.{name}")
-    return [*_BASIC, *own, *_BASIC_LAST]
