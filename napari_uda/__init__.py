@@ -34,6 +34,8 @@ _HOME = {
     "Run": "run.run",
     "Volume": "data.volume",
     "read_volume": "data.volume",
+    "read_segmentation": "data.segmentation",
+    "Segmentation": "data.segmentation",
     "InputError": "core.errors",
     "show": "gui.kit.layers",
 }
@@ -43,6 +45,7 @@ __all__ = [*_HOME, "__version__"]
 if TYPE_CHECKING:
     from napari_uda.api import list_methods, train
     from napari_uda.core.errors import InputError
+    from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.gui.kit.layers import show

@@ -60,6 +60,12 @@ class DataFolder:
     """As `labels`, for a folder that does not name them but whose label files do; see `named`."""
 
     @property
+    def stored_labels(self) -> dict[str, int]:
+        """As `labels`, with the values that the files hold."""
+        stored = self.cases[0].stored if self.cases else ()
+        return dict(sorted(stored, key=lambda item: item[1]))
+
+    @property
     def label_folder(self) -> Path:
         """Where the label maps lie: in `labels`, or beside the images."""
         named = (self.path / name for name in ("labels", "labelsTr", "images", "imagesTr"))

@@ -39,7 +39,7 @@ def data_fingerprint(folder: Path, labels: bool) -> str:
     opened = DataFolder.open(folder)
     parts = [f"{opened.modality}"]
     if labels:
-        parts.append(json.dumps(opened.labels))
+        parts.append(json.dumps(opened.stored_labels))
     for case in opened.cases:
         parts.append(f"{case.name}:{content_hash(case.image)}")
         if labels and case.label is not None:
@@ -49,7 +49,7 @@ def data_fingerprint(folder: Path, labels: bool) -> str:
 
 def labels_fingerprint(folder: Path) -> str:
     """Hash of the labels that are scored on, and of their names."""
-    parts = [json.dumps(DataFolder.open(folder).labels)]
+    parts = [json.dumps(DataFolder.open(folder).stored_labels)]
     for case in scored_cases(folder):
         assert case.label is not None
         parts.append(f"{case.name}:{content_hash(case.label)}")

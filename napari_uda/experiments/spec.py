@@ -43,9 +43,10 @@ class DataSet(Config):
     def names(self) -> dict[int, str]:
         """Label value to structure name, for every structure that is named."""
         from napari_uda.data.folder import DataFolder
+        from napari_uda.data.segments import small_values
 
         assert self.score is not None
-        named = self.labels or DataFolder.open(self.score).labels
+        named = small_values(self.labels) or DataFolder.open(self.score).labels
         return dict(sorted((value, name) for name, value in named.items() if value))
 
 

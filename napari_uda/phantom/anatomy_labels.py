@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.files import VOLUME_SUFFIXES, volume_suffix
 from napari_uda.data.volume import Volume, read_labels
 from napari_uda.phantom.anatomy_abdominal import SPINE_Y, paint_bowel
 from napari_uda.phantom.scene import LABELS, Scene
@@ -32,7 +33,6 @@ SLICE_MM = 5.5
 MARGIN_MM = 5.0  # between the outermost organ and the wall of the cavity
 LARGEST_LABEL = 13
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _TARGETS = {6: "liver", 2: "right_kidney", 3: "left_kidney", 1: "spleen"}
 _TISSUES = {
     11: "pancreas",
@@ -66,10 +66,14 @@ class LabelMaps:
         folder = Path(folder)
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder; give one that holds label maps")
-        files = sorted(f for f in folder.iterdir() if f.name.endswith(_SUFFIXES))
+        files = sorted(
+            file
+            for file in folder.iterdir()
+            if volume_suffix(file) and not file.name.startswith(".")
+        )
         if not files:
             raise InputError(
-                f"{folder}: holds no label maps; put files ending in {', '.join(_SUFFIXES)} there"
+                f"{folder}: holds no label maps; put files ending in {', '.join(VOLUME_SUFFIXES)} there"
             )
         return cls(tuple(files))
 
