@@ -70,17 +70,19 @@ def read_dicom_seg(
             segments = segments_of(dataset)
             frames = frames_of(header, dataset)
             numbers = _numbers(dataset, len(frames))
+            _check_directions(frames)
+            step = _step_mm(frames, dataset)
     except Unplaced as unplaced:
         raise InputError(f"{name}: {unplaced}; segmentations of slices are read here") from unplaced
     except DICOM_ERRORS as error:
         raise InputError(f"{name}: is a damaged DICOM SEG; export it again") from error
     check_frame_of_reference(header.frame_of_reference, grid, name)
-    on = grid if grid is not None else _own_grid(frames, dataset, name)
+    on = grid if grid is not None else _own_grid(frames, step, name)
     taken = chosen_values(segments, names, name, warn)
     values = {segments[index].value: value for index, value in taken.items()}
     kept = {value: segments[index] for index, value in taken.items()}
     canvas = Canvas(on, name, {value: segment.name for value, segment in kept.items()})
-    _check_steps(frames, dataset, on, name)
+    _check_steps(frames, step, on, name)
     planes = _planes(dataset, len(frames), header.shape, name)
     try:
         for frame, number, plane in zip(frames, numbers, planes, strict=True):
@@ -197,6 +199,14 @@ def _frame_affine(frame: Frame, grid: Volume) -> Affine:
     return affine
 
 
+def _check_directions(frames: tuple[Frame, ...]) -> None:
+    """Refuse rows and columns that are no directions at right angles, and pixels without a size."""
+    for spacing, orientation in {(frame.spacing, frame.orientation) for frame in frames}:
+        directions = np.array(orientation).reshape(2, 3)
+        if min(spacing) <= 0 or np.abs(directions @ directions.T - np.eye(2)).max() > 0.01:
+            raise ValueError("frames without a direction")
+
+
 def _step_mm(frames: tuple[Frame, ...], dataset: Any) -> float:
     """Distance of slices: as stated, else the smallest between two frames, else their thickness."""
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
@@ -214,9 +224,8 @@ def _heights(frames: tuple[Frame, ...]) -> NDArray[np.float64]:
     return np.sort(positions @ np.cross(row, column))
 
 
-def _check_steps(frames: tuple[Frame, ...], dataset: Any, grid: Volume, name: str) -> None:
+def _check_steps(frames: tuple[Frame, ...], step: float, grid: Volume, name: str) -> None:
     """Slices of another distance would leave every other slice of the image empty."""
-    step = _step_mm(frames, dataset)
     affine = _frame_affine(frames[0], grid)
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     across = abs(float(affine[:3, 2] @ normal) / float(np.linalg.norm(normal)))
@@ -227,7 +236,7 @@ def _check_steps(frames: tuple[Frame, ...], dataset: Any, grid: Volume, name: st
         )
 
 
-def _own_grid(frames: tuple[Frame, ...], dataset: Any, name: str) -> Volume:
+def _own_grid(frames: tuple[Frame, ...], step: float, name: str) -> Volume:
     """The smallest grid that holds all frames, missing ones between them included."""
     first = frames[0]
     for frame in frames:
@@ -242,7 +251,6 @@ def _own_grid(frames: tuple[Frame, ...], dataset: Any, name: str) -> Volume:
     normal = np.cross(row, column)
     positions = np.array([frame.position for frame in frames])
     heights = positions @ normal
-    step = _step_mm(frames, dataset)
     if not step:
         raise InputError(
             f"{name}: does not state how far its slices are apart; give the image that it was drawn on"

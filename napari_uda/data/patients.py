@@ -31,7 +31,7 @@ _LABEL_NAME = re.compile(
 )
 _BESIDE = {
     ".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".pdf", ".yaml", ".yml", ".html", ".log", ".bval",
-    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", "",
+    ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", ".lbl", "",
 }  # fmt: skip
 _MOST_DEPTH = 12
 _MOST_NAMED = 8

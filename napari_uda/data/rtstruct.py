@@ -136,7 +136,9 @@ def _contours(dataset: Any) -> dict[int, list[Contour]]:
         for contour in roi.get("ContourSequence") or []:
             if str(contour.get("ContourGeometricType") or "") not in _CLOSED:
                 continue
-            points = np.array([float(part) for part in contour.ContourData]).reshape(-1, 3)
+            points = np.array([float(part) for part in contour.get("ContourData") or []]).reshape(
+                -1, 3
+            )
             if not np.isfinite(points).all():
                 raise ValueError("a corner that is no number")
             if len(points) > 2 and points.tobytes() not in seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,14 +100,8 @@ def declared_segments(file: Path) -> list[Segment]:
 
 def _fields(file: Path) -> dict[int, dict[str, str]]:
     """What the header says about each segment by its number."""
-    with file.open("rb") as stream:
-        if stream.read(4) != b"NRRD":
-            return {}
-        header = stream.read(_MOST_BYTES)
     found: dict[int, dict[str, str]] = {}
-    for line in header.splitlines():
-        if not line.strip():
-            break  # the voxels follow
+    for line in _header_lines(file):
         key, mark, value = line.partition(b":=")
         match = _KEY.fullmatch(key.decode("ascii", "replace").strip()) if mark else None
         if match:
@@ -115,6 +109,17 @@ def _fields(file: Path) -> dict[int, dict[str, str]]:
             text = "".join(letter if letter.isprintable() else " " for letter in text)
             found.setdefault(int(match["index"]), {})[match["key"]] = text
     return found
+
+
+def _header_lines(file: Path) -> Iterator[bytes]:
+    """The lines of a NRRD's header, which an empty line ends; none of another file."""
+    with file.open("rb") as stream:
+        if stream.read(4) != b"NRRD":
+            return
+        left = _MOST_BYTES
+        while left > 0 and (line := stream.readline(left)).strip():
+            yield line
+            left -= len(line)
 
 
 def _number(text: str | None, default: int) -> int:

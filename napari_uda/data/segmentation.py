@@ -109,9 +109,7 @@ def _read(
             named = {segment.name: segment.value for segment in descriptions_beside(file)}
             names = {name: value for name, value in named.items() if value in present}
     except OSError as error:
-        raise InputError(
-            f"{shown(path)}: cannot be read ({reason(error)}); check the path"
-        ) from error
+        raise _unreadable(path, error) from error
     array = small_labels(
         volume.array,
         shown(file),
@@ -214,9 +212,7 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
                     described[file.parent] = descriptions_in(file.parent)
                 structures = described[file.parent]
         except OSError as error:
-            raise InputError(
-                f"{shown(path)}: cannot be read ({reason(error)}); check the path"
-            ) from error
+            raise _unreadable(path, error) from error
         for segment in structures:
             if segment.name:
                 names.setdefault(plain_name(segment.name), segment.name)
@@ -295,6 +291,12 @@ def _read_segments(
         },
         {value: segment.colour for value, segment in kept.items() if segment.colour},
     )
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    if error.errno is None:  # pydicom's word for a file that ends within a sequence
+        return InputError(f"{shown(path)}: is damaged or cut off; export it again")
+    return InputError(f"{shown(path)}: cannot be read ({reason(error)}); check the path")
 
 
 class _Once:
