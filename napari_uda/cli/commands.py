@@ -30,7 +30,7 @@ def evaluate(
 
     Args:
         predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`.
-        labels: folder with `<case>.nii.gz`.
+        labels: folder with `<case>.nii.gz`, `<case>.dcm` (DICOM SEG, RTSTRUCT), `<case>.seg.nrrd` and the like, or a tree of DICOM.
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.

@@ -88,6 +88,13 @@ class Case:
             self.label, grid=image, names=dict(self.stored), placement=self.placement
         )
 
+    def files_to_show(self) -> list[Path]:
+        """The image, and the labels unless they are contours, which need the grid of the image."""
+        from napari_uda.data.segmentation import kind_of  # readers are slow to import
+
+        alone = self.label is not None and kind_of(self.label) != "rtstruct"
+        return [self.image, self.label] if self.label is not None and alone else [self.image]
+
 
 @dataclass(frozen=True)
 class Found:

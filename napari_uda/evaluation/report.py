@@ -53,10 +53,10 @@ def evaluate(
 
     Args:
         prediction: a `Prediction`, `Volume`, file or `(Z, Y, X)` array of labels 0 to 255.
-        reference: the same kinds, on the same grid.
+        reference: the same kinds, on the same grid; a DICOM SEG, RTSTRUCT or `.seg.nrrd` is put on it.
         spacing_mm: voxel size (z, y, x); needed for two arrays, which carry none.
         names: label to structure name; default those of the prediction, then of the `dataset.json` beside
-            the folder of the reference, then `label_<value>`.
+            the folder of the reference, then of the reference itself, then `label_<value>`.
         case: name of the case in the tables.
         protocol: name of a protocol, or one made with `Protocol(...)`.
         axes: axes to score slices along; default the one with the coarsest spacing (z among equals).

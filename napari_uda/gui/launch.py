@@ -153,7 +153,7 @@ def _first_cases(run: Run) -> list[Path]:
         with suppress(InputError):
             if folder is not None:
                 case = DataFolder.open(folder).cases[0]
-                found += [file for file in (case.image, case.label) if file is not None]
+                found += case.files_to_show()
     return list(dict.fromkeys(found))
 
 

@@ -19,6 +19,7 @@ from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity, thinned
 from napari_uda.data.same_grid import on_grid_of
+from napari_uda.data.segmentation import needs_image
 from napari_uda.data.segments import small_values
 from napari_uda.data.sizes import StructureSize, structure_sizes
 from napari_uda.data.slices import (
@@ -87,7 +88,8 @@ class _Volumes:
     def label(self, case: Case) -> Volume:
         """The labels of a case, which must have some."""
         assert case.label is not None
-        return self._once(case.label, lambda _: case.read_labels(self._read.get(case.image)))
+        image = self.image(case) if needs_image(case.label) else None
+        return self._once(case.label, lambda _: case.read_labels(image))
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""

@@ -73,6 +73,8 @@ def test_every_kind_is_paired_and_read_by_names(folder: Path) -> None:
         assert (case.read_labels().array == LABELS).all(), case.name
         image = case.read_image()
         assert (case.read_labels(image).affine == image.affine).all()
+    shown = [len(case.files_to_show()) for case in opened.cases]
+    assert shown == [2, 1, 2, 2, 2]  # contours need their image
 
 
 def test_without_dataset_json_the_files_name(folder: Path) -> None:
