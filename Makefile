@@ -30,7 +30,7 @@ test: window $(VENV)/.ready-dev ## run all tests in two processes, each with its
 	tools/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.ready-dev ## run the engine's tests but for the slow ones, for while one works
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not gui" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --ignore=tests/gui $(PYTEST_ARGS)
 
 test-pyqt6: window $(VENV_PYQT6)/.ready ## run the tests of the docks on PyQt6
 	QT_API=pyqt6 PYTEST_QT_API=pyqt6 tools/with-display $(VENV_PYQT6)/bin/python -m pytest tests/gui -n 2 --dist loadgroup $(PYTEST_ARGS)

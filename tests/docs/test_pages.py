@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import io
 import re
@@ -282,12 +283,20 @@ def test_commands_and_options_exist() -> None:
     assert wrong == []
 
 
-def test_python_examples_are_python() -> None:
+def test_python_examples_are_python_and_import_what_is_there() -> None:
+    pages = [*WITH_README, *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
     blocks = [
-        block
-        for page in WITH_README
+        ast.parse(block)
+        for page in sorted(set(pages))
         for block in re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.M | re.S)
     ]
-    assert len(blocks) >= 3
-    for block in blocks:
-        compile(block, "<documentation>", "exec")
+    assert len(blocks) >= 4
+    imports = [
+        node
+        for block in blocks
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("napari_uda")
+    ]
+    assert imports
+    for node in imports:
+        exec(compile(ast.Module([node], []), "<documentation>", "exec"), {})

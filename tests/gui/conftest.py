@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import importlib
 import os
 import sys
 import time
@@ -34,6 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xdist_group("window"))
             if sys.platform == "linux" and not os.environ.get("DISPLAY"):
                 item.add_marker(pytest.mark.skip(reason="no display; run under xvfb-run"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what is loaded by now out of the garbage collector's rounds.
+
+    napari's fixture asks for several rounds for each viewer, and the modules alone make one of them long.
+    """
+    importlib.import_module("napari.window")  # with all that it loads, before the first viewer does
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -152,6 +152,7 @@ def test_learning_rates_fall_to_zero(name: str, two_domains: Domains, tmp_path: 
     assert not changed(before, stand.method) & parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNING)
 def test_losses_fall_on_the_same_data(name: str, two_domains: Domains, tmp_path: Path) -> None:
     settings = {"segmentor_optimizer": {"lr": 1e-2}}

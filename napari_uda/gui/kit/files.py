@@ -23,7 +23,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
-from napari_uda.gui.kit.placement_question import ask_placement, someone_is_there
+from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
 from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role_of
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -148,7 +148,8 @@ def _read_one(path: Path) -> LayerData:
     try:
         return read_layers(path)
     except TwoPlacements as found:
-        chosen = ask_placement(found) if someone_is_there() else None
+        window = window_in_use()
+        chosen = ask_placement(found, window) if window else None
         if chosen is None:
             raise
         return read_layers(path, placement=chosen)

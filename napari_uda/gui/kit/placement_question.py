@@ -8,24 +8,20 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
 from napari_uda.data.nifti import Placement, TwoPlacements
 
 
-def someone_is_there() -> bool:
-    """Whether a user works in a window, for which events must be running: no script waits for an answer."""
+def window_in_use() -> QMainWindow | None:
+    """The window a user works in, for which events must be running: no script waits for an answer."""
     application = QApplication.instance()
     if not isinstance(application, QApplication) or QThread.currentThread().loopLevel() == 0:
-        return False
-    return QThread.currentThread() is application.thread() and any(
-        isinstance(window, QMainWindow) and window.isVisible()
-        for window in application.topLevelWidgets()
-    )
+        return None
+    if QThread.currentThread() is not application.thread():
+        return None
+    windows = (w for w in application.topLevelWidgets() if isinstance(w, QMainWindow))
+    return max(filter(QMainWindow.isVisible, windows), key=QMainWindow.isActiveWindow, default=None)
 
 
-def ask_placement(found: TwoPlacements) -> Placement | None:
-    """Ask the user which placement to trust; None when the file shall not be opened.
-
-    Args:
-        found: what the reader said.
-    """
-    box = QMessageBox(QApplication.activeWindow())
+def ask_placement(found: TwoPlacements, window: QMainWindow) -> Placement | None:
+    """Ask the user of a window which placement to trust; None when the file shall not be opened."""
+    box = QMessageBox(window)
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Two placements")
     box.setText(f"{found.file} says twice where it lies, {found.difference}.")
