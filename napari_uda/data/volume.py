@@ -194,7 +194,7 @@ def read_volume(
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({reason(error)}); check the path") from error
     _check_finite(array, name)
-    return Volume(array, affine, case_of_image(path), step, frame_of_reference)
+    return Volume(array, affine, case_of_image(path), step, frame_of_reference=frame_of_reference)
 
 
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:

@@ -245,7 +245,7 @@ def _read_sides(
         first = _read_side(prediction, "prediction", stored, None, placement)
         return first, _read_side(reference, "reference", stored, first.grid, placement)
     second = None
-    if not _stores_a_part(reference):
+    if not _stores_a_part(reference) or _is_contours(prediction):
         second = _read_side(reference, "reference", stored, None, placement)
     grid = None if second is None else second.grid
     first = _read_side(prediction, "prediction", stored, grid, placement)

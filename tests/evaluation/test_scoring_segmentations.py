@@ -55,6 +55,9 @@ def test_contours_take_the_grid_of_the_prediction(tmp_path: Path, image: Volume)
     rs = write_rtstruct(tmp_path / "rs.dcm", [("Liver", [corners])])
     scores = evaluate(image.with_array(LABELS), rs, names={1: "liver"})
     assert dice(scores.rows) == {"liver": 1.0, "label_2": 0.0}
+    seg = write_seg(tmp_path / "seg.dcm", tmp_path / "ct", LABELS, {1: "Liver", 2: "Spleen"})
+    for pair in ((rs, seg), (seg, rs)):
+        assert dice(evaluate(*pair, names={1: "liver"}).rows) == {"liver": 1.0}
     with pytest.raises(InputError, match="on the grid of their image only"):
         evaluate(LABELS, rs)
 
