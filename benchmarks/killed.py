@@ -139,7 +139,9 @@ def trial(command: Killable, work: Path, number: int, draw: random.Random) -> st
     # a process whose Python has not begun, or is about to end, goes by the signal itself
     if number == signal.SIGTERM and code not in (0, 130, -signal.SIGTERM):
         return f"lost: exit code {code}: {said}"
-    if code == 130 and not said.splitlines()[-1].startswith("napari-uda: "):
+    if (
+        code == 130 and "napari-uda: " not in said.strip().splitlines()[-1]
+    ):  # a bar may stand before it
         return f"lost: it ended with {said}"
     old = command.state(command.before) if command.before else {}
     new = command.state(command.expected)
