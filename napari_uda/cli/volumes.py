@@ -32,6 +32,8 @@ def predict(
 ) -> None:
     """Segment volumes: labels, entropy and reliability as NIfTI on each volume's own grid.
 
+    For each volume it is printed whether the model fits it (fits, doubtful, does not fit), and why not.
+
     Args:
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes or of patients.
@@ -52,8 +54,12 @@ def predict(
         model, image = load(), case.read_image()
         return segment(model, image, batch_size=batch_size, reliability=reliability, stop=stop)
 
+    def save(prediction: Prediction) -> None:
+        prediction.save(out)
+        say_beside_bar(prediction.summary())
+
     cases = different_cases(images, series, placement)
-    volume_by_volume(cases, work, lambda done: done.save(out), "predict", "segmented")
+    volume_by_volume(cases, work, save, "predict", "segmented")
 
 
 def volume_by_volume(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
+from napari_uda.inference.fit import Fit, judge, unreliable_share
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities
@@ -46,6 +47,7 @@ class Prediction:
         volume: the image that was segmented.
         case: its name.
         run: name of the run folder that segmented it.
+        fit: whether the run fits the image, with a sentence for every reason against it.
     """
 
     labels: NDArray[np.uint8]
@@ -55,6 +57,7 @@ class Prediction:
     volume: Volume
     case: str
     run: str
+    fit: Fit = field(default_factory=Fit)
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
@@ -64,8 +67,19 @@ class Prediction:
 
     @property
     def unreliable_share(self) -> float:
-        """Share of all voxels that are unreliable."""
+        """Share of all voxels that are unreliable, most of them air; see `unreliable_structures`."""
         return float((self.reliability == 2).mean())
+
+    @property
+    def unreliable_structures(self) -> float:
+        """Share of the voxels of the structures found that are unreliable; NaN when none was found."""
+        return unreliable_share(self.labels, self.reliability)
+
+    def summary(self) -> str:
+        """One line: whether the run fits the image and why not, and how much of the structures is unreliable."""
+        share = self.unreliable_structures
+        of = f"; {share:.1%} of the structures found is unreliable" if share > 0 else ""
+        return f"{self.case}: {self.fit}{of}"
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `<case>_labels.nii.gz`, `<case>_entropy.nii.gz` and `<case>_reliability.nii.gz`.
@@ -140,6 +154,7 @@ def predict(
         volume=volume,
         case=volume.name or "volume",
         run=loaded.run.path.resolve().name,
+        fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
     )
 
 
