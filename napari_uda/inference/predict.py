@@ -78,7 +78,7 @@ class Prediction:
     def summary(self) -> str:
         """One line: whether the run fits the image and why not, and how much of the structures is unreliable."""
         share = self.unreliable_structures
-        of = f"; {share:.1%} of the structures found is unreliable" if share > 0 else ""
+        of = f"; {share:.1%} of the voxels of structures are unreliable" if share > 0 else ""
         return f"{self.case}: {self.fit}{of}"
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
