@@ -149,7 +149,10 @@ def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) ->
         numbers += [row.mean_entropy, row.unreliable, row.seconds]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
         share = row.unreliable_structures
-        fit = ["" if row.problem else row.fit.verdict, "; ".join(row.fit.reasons)]
+        fit = [
+            "" if row.problem else row.fit.verdict,
+            "; ".join(filter(None, [*row.fit.reasons, row.fit.note])),
+        ]
         cells += [row.problem, "" if math.isnan(share) else f"{share:.6g}", *fit]
         writer.writerow([row.case, *cells])
     with atomic_file(file) as stream:

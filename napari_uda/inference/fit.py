@@ -177,16 +177,22 @@ def _image_findings(facts: DataFacts, volume: Volume) -> tuple[list[_Finding], s
     findings = _size_findings(own, measured)
     if any(finding.grave for finding in findings):
         return findings, ""  # the picture of another part of the body tells nothing more
-    looks = _look_findings(own, measured, facts.prediction_intensity, same_view=not findings)
+    findings += _look_findings(own, measured, facts.prediction_intensity, same_view=not findings)
     mapping = facts.source_intensity if adapted else facts.target_intensity
-    if looks and foreign is not None and mapping is not None:
+    if findings and foreign is not None and mapping is not None:
         there = measure_volume(volume, mapping)
         if not (
             _size_findings(foreign, there)
             or _look_findings(foreign, there, mapping, same_view=True)
         ):
             return [_Finding(_of_the_other_domain(facts, adapted))], ""
-    return findings + looks, ""
+    few = own.volumes if own.upright is None else 0
+    return findings, _without_flips(few) if few else ""
+
+
+def _without_flips(count: int) -> str:
+    images = "1 training image" if count == 1 else f"{count} training images"
+    return f"with {images} flips cannot be told, so they were not looked for"
 
 
 def _of_the_other_domain(facts: DataFacts, adapted: bool) -> str:

@@ -246,6 +246,19 @@ def test_an_older_run_says_what_it_could_not_compare() -> None:
     assert low.verdict == "does not fit"
 
 
+def test_few_training_images_cannot_tell_flips() -> None:
+    few = domain_statistics([measure_volume(body(seed)[0], MR) for seed in range(2)])
+    volume, labels = body(110)
+    run = facts().model_copy(update={"source_statistics": few})
+    fit = judge(run, volume, labels)
+    assert fit.verdict == "fits"
+    assert fit.note == "with 2 training images flips cannot be told, so they were not looked for"
+    one = domain_statistics([measure_volume(body(0)[0], MR)])
+    run = facts().model_copy(update={"source_statistics": one})
+    assert judge(run, volume, labels).verdict == "fits"
+    assert judge(run, scaled(volume, 10), labels).verdict == "does not fit"
+
+
 def test_a_verdict_is_one_line() -> None:
     assert str(Fit("fits")) == "fits"
     assert str(Fit("doubtful", ("one", "two"))) == "doubtful: one; two"
