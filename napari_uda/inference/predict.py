@@ -16,7 +16,8 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
-from napari_uda.inference.fit import Fit, judge, unreliable_share
+from napari_uda.inference.fit import Fit, judge
+from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.losses.entropy import entropy_of_probabilities

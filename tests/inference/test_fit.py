@@ -16,7 +16,8 @@ from napari_uda.data.slices import SliceGrid
 from napari_uda.data.split import Split
 from napari_uda.data.structure_statistics import StructureStatistics
 from napari_uda.data.volume import Volume
-from napari_uda.inference.fit import Fit, judge, unreliable_share
+from napari_uda.inference.fit import Fit, judge
+from napari_uda.inference.fit_structures import unreliable_share
 
 LABELS = {"heart": 1, "liver": 2}
 SHAPE = (12, 48, 48)
