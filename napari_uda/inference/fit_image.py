@@ -47,8 +47,9 @@ are of something else. Of 40 fresh phantoms, one with a strong bias field came d
 USUAL_LIKENESS = 3.0
 """Standard deviations below it that an image which was turned back may have, to be called flipped."""
 INVERTED = -0.2
-"""Correlation with the mean training image below which bright and dark are exchanged: other anatomies
-came down to -0.1 among phantoms and source images, inverted ones of the same anatomy are below -0.5."""
+"""Correlation with the mean training image below which bright and dark are exchanged, where its negative is
+like the training images: whole images of other anatomies came down to -0.1 among phantoms and source images,
+inverted ones of the same anatomy are below -0.5."""
 MIRRORED = -2.0
 """Natural logarithm of how much likelier an image is as it is than flipped, below which it is
 flipped: fresh phantoms and held-out bSSFP are above 4, and below -4 when flipped."""
@@ -149,7 +150,10 @@ def _look_findings(
     """Air, intensities, inversion, flips and anatomy."""
     findings = _air(measured.grey[0], own.grey[0])
     mean_picture = own.mean_picture()
-    if correlation(measured.picture, mean_picture) < INVERTED:
+    alike = correlation(measured.picture, mean_picture)
+    mean, spread = own.likeness or (0.5, 0.0)
+    spread = _shrunk(spread, _LIKENESS_FLOOR, own.volumes)
+    if alike < INVERTED and -alike > mean - OTHER * spread:
         said = "bright and dark are exchanged: it is like the negative of the training images"
         return [*findings, Finding(said, grave=True)]
     bound = max(PROFILE_DISTANCE, PROFILE_WIDER * own.profile_farthest)
@@ -159,14 +163,8 @@ def _look_findings(
         findings.append(Finding(said, grave=distance > 2 * bound))
     if own.likeness is None or not same_view:  # pictures of another size need not be alike
         return findings
-    mean, spread = own.likeness
-    spread = _shrunk(spread, _LIKENESS_FLOOR, own.volumes)
-    alike = correlation(measured.picture, mean_picture)
-    turn = (
-        _best_turn(measured.picture, mean_picture)
-        if min(_flip_odds(own, measured)) < MIRRORED
-        else ()
-    )
+    mirrored = min(_flip_odds(own, measured)) < MIRRORED
+    turn = _best_turn(measured.picture, mean_picture) if mirrored else ()
     turned = correlation(np.flip(measured.picture, turn), mean_picture)
     # a flipped image is like the others when it is turned back; another object is so in no way
     if turn and turned > mean - USUAL_LIKENESS * spread:

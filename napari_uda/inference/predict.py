@@ -79,7 +79,8 @@ class Prediction:
     def summary(self) -> str:
         """One line: whether the run fits the image and why not, and how much of the structures is unreliable."""
         share = self.unreliable_structures
-        of = f"; {share:.1%} of the voxels of structures are unreliable" if share > 0 else ""
+        said = not share > 0 or any("unreliable" in reason for reason in self.fit.reasons)
+        of = "" if said else f"; {share:.1%} of the voxels of structures are unreliable"
         return f"{self.case}: {self.fit}{of}"
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
