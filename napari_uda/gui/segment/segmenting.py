@@ -55,7 +55,7 @@ class Result:
         if self.adaptation is not None:
             return _about(self.adaptation, self.seconds)
         share = (
-            f"; {self.unreliable:.1%} of the structures unreliable"
+            f"; {self.unreliable:.1%} of structures unreliable"
             if (self.unreliable or 0) > 0
             else ""
         )
