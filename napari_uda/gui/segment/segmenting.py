@@ -54,11 +54,7 @@ class Result:
         """What was done, in one or two sentences."""
         if self.adaptation is not None:
             return _about(self.adaptation, self.seconds)
-        share = (
-            f"; {self.unreliable:.1%} of structures unreliable"
-            if (self.unreliable or 0) > 0
-            else ""
-        )
+        share = f"; {part:.1%} of labels unreliable" if (part := self.unreliable or 0) > 0 else ""
         return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
 
 
