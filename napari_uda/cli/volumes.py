@@ -38,6 +38,8 @@ def predict(
 ) -> None:
     """Segment volumes: labels, entropy and reliability on each volume's own grid.
 
+    For each volume it is printed whether the model fits it (fits, doubtful, does not fit), and why not.
+
     Args:
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes or of patients.
@@ -71,7 +73,7 @@ def predict(
 
     def save(done: Prediction) -> None:
         files = done.save(out, format=format, entropy=entropy, entropy_dtype=entropy_dtype)
-        answer_files(files, done.overview())
+        answer_files(files, done.overview(), done.summary())
 
     cases = different_cases(images, series, placement)
     check_format(format, cases)

@@ -9,10 +9,12 @@ from pydantic import Field, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
+from napari_uda.data.domain_statistics import DomainStatistics
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.sizes import StructureSize
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.split import Split
+from napari_uda.data.structure_statistics import StructureStatistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +56,13 @@ class DataFacts(Config):
     sizes: dict[str, StructureSize] = Field(default_factory=dict)
     """Size of each structure in the labelled training slices, or in those of the run that this one
     starts from; empty in runs of versions that did not store it."""
+    source_statistics: DomainStatistics | None = None
+    """What the labelled training images look like, or those of the run that this one starts from; None
+    in runs of versions that did not store it."""
+    target_statistics: DomainStatistics | None = None
+    """The same of the target's images, whether the method trains on them or not."""
+    structures: dict[str, StructureStatistics] = Field(default_factory=dict)
+    """Volume and place of each structure in the labelled training volumes, taken over like `sizes`."""
     target_supervision: str = "none"
     """In words, which labels of the target the method was given, in this run or in the one that it
     starts from; "none" if it was given none."""

@@ -18,6 +18,7 @@ from napari_uda.core.errors import Cancelled, InputError, sentence
 from napari_uda.core.files import atomic_file
 from napari_uda.data.folder import find_cases
 from napari_uda.data.volume import Volume
+from napari_uda.inference.fit import Fit
 
 if TYPE_CHECKING:
     from napari_uda.inference.predict import Prediction
@@ -47,6 +48,8 @@ class Row:
         volumes_ml: structure name to millilitres.
         mean_entropy: over the voxels of all structures; NaN without any.
         unreliable: share of all voxels; NaN when it was not asked for.
+        unreliable_structures: share of the voxels of the structures found; NaN without any, too.
+        fit: whether the run fits the image.
         seconds: how long it took.
         problem: one sentence if it failed.
         prediction: kept unless it was written to files.
@@ -58,6 +61,8 @@ class Row:
     volumes_ml: dict[str, float] = field(default_factory=dict)
     mean_entropy: float = math.nan
     unreliable: float = math.nan
+    unreliable_structures: float = math.nan
+    fit: Fit = field(default_factory=Fit)
     seconds: float = math.nan
     problem: str = ""
     prediction: Prediction | None = None
@@ -138,12 +143,17 @@ def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) ->
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     volumes = [f"volume_{name}_ml" for name in structures]
-    writer.writerow(["case", *volumes, "mean_entropy", "unreliable", "seconds", "problem"])
+    columns = ["case", *volumes, "mean_entropy", "unreliable", "seconds", "problem"]
+    writer.writerow([*columns, "unreliable_structures", "fit", "fit_reasons"])
     for row in rows:
         numbers = [*(row.volumes_ml.get(name, math.nan) for name in structures)]
         numbers += [row.mean_entropy, row.unreliable, row.seconds]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        writer.writerow([text_cell(row.case), *cells, text_cell(row.problem)])
+        share = row.unreliable_structures
+        reasons = "; ".join(filter(None, [*row.fit.reasons, row.fit.note]))
+        fit = ["" if row.problem else row.fit.verdict, text_cell(reasons)]
+        cells += [text_cell(row.problem), "" if math.isnan(share) else f"{share:.6g}", *fit]
+        writer.writerow([text_cell(row.case), *cells])
     with atomic_file(file) as stream:
         stream.write(text.getvalue().encode())
 
@@ -157,6 +167,8 @@ def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: b
         volumes_ml=prediction.volumes_ml(),
         mean_entropy=float(prediction.entropy[inside].mean()) if inside.any() else math.nan,
         unreliable=prediction.unreliable_share if vote else math.nan,
+        unreliable_structures=prediction.unreliable_structures if vote else math.nan,
+        fit=prediction.fit,
         seconds=seconds,
         prediction=prediction if keep else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
+from napari_uda.inference.fit import Fit, judge
+from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
@@ -50,6 +52,7 @@ class Prediction:
         run: name of the run folder that segmented it.
         weights_sha256: checksum of that run's weights file; "" where it is unknown.
         adapted_by: the method that fitted these weights to the volume before, or "".
+        fit: whether the run fits the image, with a sentence for every reason against it.
     """
 
     labels: NDArray[np.uint8]
@@ -61,6 +64,7 @@ class Prediction:
     run: str
     weights_sha256: str = ""
     adapted_by: str = ""
+    fit: Fit = field(default_factory=Fit)
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
@@ -70,8 +74,20 @@ class Prediction:
 
     @property
     def unreliable_share(self) -> float:
-        """Share of all voxels that are unreliable."""
+        """Share of all voxels that are unreliable, most of them air; see `unreliable_structures`."""
         return float((self.reliability == 2).mean())
+
+    @property
+    def unreliable_structures(self) -> float:
+        """Share of the voxels of the structures found that are unreliable; NaN when none was found."""
+        return unreliable_share(self.labels, self.reliability)
+
+    def summary(self) -> str:
+        """One line: whether the run fits the image and why not, and how much of the structures is unreliable."""
+        share = self.unreliable_structures
+        said = not share > 0 or any("unreliable" in reason for reason in self.fit.reasons)
+        of = "" if said else f"; {share:.1%} of the voxels of structures are unreliable"
+        return f"{self.case}: {self.fit}{of}"
 
     def overview(self) -> dict[str, Any]:
         """What is worth knowing of it in short, as plain values: no array among them."""
@@ -83,6 +99,9 @@ class Prediction:
             "volumes_ml": self.volumes_ml(),
             "mean_entropy": float(self.entropy.mean(dtype=np.float64)),
             "unreliable_share": self.unreliable_share,
+            "unreliable_structures": self.unreliable_structures,
+            "fit": self.fit.verdict,
+            "fit_reasons": list(self.fit.reasons),
         }
 
     def __repr__(self) -> str:
@@ -103,9 +122,9 @@ class Prediction:
 
     def _facts(self) -> list[str]:
         entropy = f"mean entropy {self.entropy.mean(dtype=np.float64):.3f} (0 to 1)"
-        share = self.unreliable_share  # 0 where nothing was put to the vote
-        unreliable = f", {100 * share:.1f} % of the voxels unreliable" if share else ""
-        return [self.volume.size_text, entropy + unreliable]
+        share = self.unreliable_structures
+        unreliable = f", {share:.1%} of the voxels of structures unreliable" if share > 0 else ""
+        return [self.volume.size_text, entropy + unreliable, str(self.fit)]
 
     def save(
         self,
@@ -205,6 +224,7 @@ def predict(
         case=volume.name or "volume",
         run=loaded.run.path.resolve().name,
         weights_sha256=loaded.weights_sha256,
+        fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
     )
 
 

@@ -14,11 +14,16 @@ from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.batches import TrainingData
 from napari_uda.data.check import DomainCheck, is_same_folder, with_comparison
+from napari_uda.data.domain_statistics import (
+    DomainStatistics,
+    domain_statistics,
+    measure_volume,
+)
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.intensity import Intensity, fit_intensity
 from napari_uda.data.segments import small_values
-from napari_uda.data.sizes import StructureSize, structure_sizes
+from napari_uda.data.sizes import structure_sizes
 from napari_uda.data.slices import (
     SliceGrid,
     SliceStore,
@@ -27,6 +32,7 @@ from napari_uda.data.slices import (
     fill_store,
 )
 from napari_uda.data.split import Split, split_cases
+from napari_uda.data.structure_statistics import structure_statistics
 from napari_uda.data.volume import Volume
 from napari_uda.methods.base import Method, supervision_with_start
 from napari_uda.run.run import Run
@@ -100,7 +106,7 @@ def load_training_data(
             cache / "source",
             with_labels=True,
         )
-        facts = facts.model_copy(update={"sizes": _sizes(source, facts)})
+        facts = facts.model_copy(update=_structures(source, facts))
     if unlabelled is not None and facts.target_intensity is not None:
         target = _store(
             volumes[unlabelled.path],
@@ -186,11 +192,14 @@ def _known_before(
     return known, supervision
 
 
-def _sizes(store: SliceStore, facts: DataFacts) -> dict[str, StructureSize]:
-    """Sizes of the structures, in the order of their classes."""
+def _structures(store: SliceStore, facts: DataFacts) -> dict[str, object]:
+    """Sizes and places of the structures, in the order of their classes."""
     assert store.labels is not None
     names = list(facts.names().values())
-    return structure_sizes(store.labels, names, store.pixel_areas())
+    return {
+        "sizes": structure_sizes(store.labels, names, store.pixel_areas()),
+        "structures": structure_statistics(store, facts.grid, names),
+    }
 
 
 def _folders(
@@ -261,7 +270,10 @@ def _facts(
             known.source_intensity if same_domain else known.target_intensity
         )
         changes["target_intensity"] = known.target_intensity
-        changes["sizes"] = known.sizes
+        changes |= {
+            name: getattr(known, name)
+            for name in ("sizes", "structures", "source_statistics", "target_statistics")
+        }
         changes["source_range"], changes["target_range"] = known.source_range, known.target_range
     else:
         reference = volumes[(labelled or appearance).path].scan  # type: ignore[union-attr]
@@ -293,7 +305,18 @@ def _facts(
         intensity = changes[f"{side}_intensity"]
         assert isinstance(intensity, Intensity)
         changes[f"{side}_range"] = intensity.typical_bounds(volumes[folder.path].scan.samples)
+        train = source.train if side == "source" and source is not None else None
+        changes[f"{side}_statistics"] = _statistics(volumes[folder.path], intensity, train)
     return DataFacts(labels=labels, grid=grid, **changes)
+
+
+def _statistics(
+    volumes: Volumes, intensity: Intensity, train: tuple[str, ...] | None
+) -> DomainStatistics:
+    """What the training images of a folder look like, without those that are held out."""
+    cases = volumes.folder.cases
+    used = [case for case in cases if train is None or case.name in train] or cases
+    return domain_statistics([measure_volume(volumes.image(case), intensity) for case in used])
 
 
 def _check_known(data: DataConfig, labelled: DataFolder | None, known: DataFacts) -> None:

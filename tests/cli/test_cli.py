@@ -170,6 +170,9 @@ def test_predict_and_evaluate(
         said = command("predict", tiny_run.path, *given, "--out", out)
         assert said.code == 0, said.err
         assert len(list(out.iterdir())) == 4 * cases
+        verdicts = [line.partition(": ")[2] for line in said.out.splitlines()]
+        assert len(verdicts) == cases
+        assert all(line.startswith(("fits", "doubtful", "does not fit")) for line in verdicts)
     image, labels = nib.load(one), nib.load(out / "target_0_labels.nii.gz")
     assert np.array_equal(image.affine, labels.affine)
     assert set(np.unique(labels.dataobj)) <= {0, 1, 3}

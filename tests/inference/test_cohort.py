@@ -21,6 +21,7 @@ from napari_uda.inference.cohort import (
     segment_several,
     write_summary,
 )
+from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import predict
 from napari_uda.run.run import Run
 
@@ -75,9 +76,27 @@ def test_a_bad_volume_does_not_keep_the_others_from_theirs(
         "unreliable": "",
         "seconds": "",
         "problem": bad.problem,
+        "unreliable_structures": "",
+        "fit": "",
+        "fit_reasons": "",
     }
     assert float(second["volume_inner_ml"]) == pytest.approx(good.volumes_ml["inner"], rel=1e-5)
     assert second["unreliable"] == ""
+    assert second["unreliable_structures"] == ""  # there was no vote
+    assert good.fit == expected.fit
+    assert second["fit"] == expected.fit.verdict
+    assert second["fit_reasons"] == "; ".join(expected.fit.reasons)
+
+
+def test_the_table_says_how_much_of_the_structures_is_unreliable(tmp_path: Path) -> None:
+    fit = Fit("doubtful", ("first, with a comma", "second"))
+    row = Row("a", unreliable=0.006, unreliable_structures=0.75, fit=fit)
+    write_summary(tmp_path / SUMMARY, [row], ["inner"])
+    (read,) = read_summary(tmp_path)
+    assert (read["unreliable"], read["unreliable_structures"]) == ("0.006", "0.75")
+    assert (read["fit"], read["fit_reasons"]) == ("doubtful", "first, with a comma; second")
+    old = ["case", "volume_inner_ml", "mean_entropy", "unreliable", "seconds", "problem"]
+    assert list(read)[: len(old)] == old  # as in 0.1; what is new comes after
 
 
 def test_what_is_done_before_a_stop_is_kept(

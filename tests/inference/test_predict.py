@@ -20,6 +20,7 @@ from napari_uda.data.facts import DataFacts
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.volume import Volume, read_volume
+from napari_uda.inference.fit import judge
 from napari_uda.inference.predict import predict, segment_volume
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
@@ -306,6 +307,22 @@ def test_predict_through_a_run(tiny_run: Run, two_domains: tuple[Path, Path]) ->
     assert set(np.unique(prediction.reliability)) <= {1, 2}
     assert prediction.names == {1: "inner", 3: "outer"}
     assert (prediction.case, prediction.run) == ("target_0", tiny_run.path.name)
+    wanted = judge(tiny_run.facts, volume, prediction.labels, prediction.reliability)
+    assert prediction.fit == wanted
+    share = (prediction.reliability[prediction.labels > 0] == 2).mean()
+    assert prediction.unreliable_structures == pytest.approx(share, nan_ok=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 2), (3, 1, 40)])
+def test_every_volume_gets_a_verdict_however_small(
+    tiny_run: Run, shape: tuple[int, int, int]
+) -> None:
+    array = np.arange(math.prod(shape), dtype=np.int16).reshape(shape)
+    small = Volume(array, np.diag([1.5, 1.5, 4, 1]), "small")
+    prediction = predict(tiny_run, small, device="cpu", reliability=False)
+    assert prediction.fit.verdict == "does not fit"
+    assert prediction.summary().startswith("small: does not fit: ")
+    assert "unreliable" not in prediction.summary()
 
 
 def test_a_run_gives_the_same_maps_for_every_orientation_and_batch(tiny_run: Run) -> None:

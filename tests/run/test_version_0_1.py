@@ -58,3 +58,5 @@ def test_a_stored_run_predicts_before_it_goes_on(run: uda.Run) -> None:
     assert prediction.names == {1: "inner", 3: "outer"}
     assert set(np.unique(prediction.reliability)) == {1, 2}
     assert prediction.labels.shape == prediction.entropy.shape == (6, 40, 40)
+    assert prediction.fit.verdict in ("fits", "doubtful", "does not fit")
+    assert "stored nothing of its training images" in prediction.fit.note

@@ -249,15 +249,63 @@ def test_facts_hold_the_sizes_of_the_source_labels(
     assert sizes["outer"].area_mm2 == pytest.approx(outer[outer > 0].mean(), rel=0.05)
 
 
+def test_facts_hold_what_images_of_both_domains_look_like(
+    tiny_run: Run, two_domains: Domains, tmp_path: Path
+) -> None:
+    facts = tiny_run.facts
+    for statistics, folder in zip(
+        (facts.source_statistics, facts.target_statistics), two_domains, strict=True
+    ):
+        assert statistics is not None
+        assert statistics.volumes == 3
+        assert statistics.spacing_mm == ((4, 4), (1.5, 1.5), (1.5, 1.5))
+        assert statistics.extent_mm == ((24, 24), (60, 60), (60, 60))
+        images = [read_volume(file).array for file in sorted((folder / "images").iterdir())]
+        medians = [float(np.median(image)) for image in images]
+        assert statistics.grey[1] == pytest.approx((min(medians), max(medians)))
+    # volumes of the labels in the files, whose pixels are smaller than the grid's
+    labels = [read_volume(file).array for file in sorted((two_domains[0] / "labels").iterdir())]
+    millilitres = [(array == 3).sum() * 1.5 * 1.5 * 4 / 1000 for array in labels]
+    outer = facts.structures["outer"]
+    assert outer.case_share == 1
+    assert outer.volume_ml == pytest.approx((min(millilitres), max(millilitres)), rel=0.05)
+    # a ball round (2.5, row, column): in the middle along z, and off centre as it is drawn
+    centres_mm = [(np.argwhere(array > 0).mean(0)[1:] - 19.5) * 1.5 for array in labels]
+    assert outer.centre_mm == pytest.approx((0, *np.mean(centres_mm, 0)), abs=0.3)
+
+
+def test_held_out_cases_are_no_training_images(two_domains: Domains, tmp_path: Path) -> None:
+    config = small_config("source_only", *two_domains, data={"validation_fraction": 0.34})
+    data = load_training_data(config, METHODS["source_only"], cache=tmp_path)
+    assert len(data.held_out) == 1
+    assert data.facts.source_statistics is not None
+    assert data.facts.source_statistics.volumes == 2
+
+
+def test_a_run_without_source_keeps_the_statistics_of_the_one_it_starts_from(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    config = small_config("sfda", *two_domains, steps=1)
+    assert config.init is not None
+    start = Run.open(config.init).facts
+    facts = load_training_data(config, METHODS["sfda"], cache=tmp_path).facts
+    assert facts.structures == start.structures != {}
+    assert facts.source_statistics == start.source_statistics is not None
+    assert facts.target_statistics is not None
+
+
 def test_a_run_from_before_sizes_were_stored_still_opens(tiny_run: Run, tmp_path: Path) -> None:
     shutil.copytree(tiny_run.path, tmp_path / "old")
     file = tmp_path / "old" / "data.json"
     stored = json.loads(file.read_text())
-    del stored["sizes"], stored["target_supervision"]
+    for name in ("sizes", "target_supervision", "structures"):
+        del stored[name]
+    del stored["source_statistics"], stored["target_statistics"]
     file.write_text(json.dumps(stored))
     without_checksums(tmp_path / "old")
     facts = Run.open(tmp_path / "old").facts
     assert facts.sizes == {}
+    assert facts.target_statistics is None
     assert facts.labels == tiny_run.facts.labels
     trained_method(Run.open(tmp_path / "old"))
 

@@ -106,7 +106,7 @@ class BatchPanel(Panel):
             numbers = [
                 *(_number(one.volumes_ml.get(name, math.nan), ".1f") for name in names),
                 _number(one.mean_entropy, ".3f"),
-                _number(one.unreliable, ".1%"),
+                _number(one.unreliable_structures, ".1%"),
                 _number(one.seconds, ".1f"),
             ]
             case = QTableWidgetItem(f"⚠ {one.case}" if one.problem else one.case)
@@ -137,7 +137,7 @@ def show_batch(
         if one.prediction is None or source not in viewer.layers:
             continue
         first = first or one.case
-        unreliable = None if math.isnan(one.unreliable) else one.unreliable
+        unreliable = None if math.isnan(one.unreliable) else one.unreliable_structures
         result = Result(one.prediction, one.seconds, unreliable)
         # the first step is the image, which is there already
         for step in islice(result_steps(viewer, source, result), 1, None):

@@ -39,7 +39,7 @@ class Result:
 
     Attributes:
         prediction: what is shown; after adaptation, if there was one.
-        unreliable: share of the voxels; None when it was not asked for.
+        unreliable: share of the structures' voxels; None when it was not asked for.
         seconds: how long it took.
         adaptation: what adaptation did, if there was one.
     """
@@ -54,7 +54,7 @@ class Result:
         """What was done, in one or two sentences."""
         if self.adaptation is not None:
             return _about(self.adaptation, self.seconds)
-        share = f"; {self.unreliable:.1%} of the voxels unreliable" if self.unreliable else ""
+        share = f"; {part:.1%} of labels unreliable" if (part := self.unreliable or 0) > 0 else ""
         return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
 
 
@@ -132,7 +132,7 @@ def segment(
     return Result(
         prediction=prediction,
         seconds=time.perf_counter() - start,
-        unreliable=prediction.unreliable_share if vote else None,
+        unreliable=prediction.unreliable_structures if vote else None,
     )
 
 
@@ -148,7 +148,7 @@ def adapt_and_segment(
     return Result(
         prediction=adaptation.after,
         seconds=time.perf_counter() - start,
-        unreliable=adaptation.after.unreliable_share if config.reliability else None,
+        unreliable=adaptation.after.unreliable_structures if config.reliability else None,
         adaptation=adaptation,
     )
 
