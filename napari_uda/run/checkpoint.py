@@ -82,12 +82,12 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # a pair that a kill left half renamed: its other half is a .next file that is written over below
-        _finish_renaming(folder)
+        finish_renaming(folder)
         header = {"step": str(step)}
         _write(folder / (WEIGHTS + _NEXT), weights, header)
         _write(folder / (STATE + _NEXT), tensors, {**header, "optimizers": json.dumps(plain)})
         _sync(folder)  # both are on the disk before either takes the place of an old file
-        _finish_renaming(folder)
+        finish_renaming(folder)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"checkpoint of step {step} cannot be written to {folder} ({error}); free space there "
@@ -335,8 +335,12 @@ def resume(
     return step
 
 
-def _finish_renaming(folder: Path) -> None:
-    """Give the two newest complete pairs their final names; without effect when they have them."""
+def finish_renaming(folder: Path) -> None:
+    """Give the two newest complete pairs their final names; without effect when they have them.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
     found = _newest_of(folder, (WEIGHTS, WEIGHTS + _NEXT), (STATE, STATE + _NEXT))
     if found is None or (found[1].name, found[2].name) == (WEIGHTS, STATE):
         return

@@ -390,6 +390,7 @@ def _load_data(run: Run, leader: bool, findings: Findings) -> TrainingData:
     run_known = run.known_facts()
     if leader:  # what a killed process left, or somebody else put there
         shutil.rmtree(run.cache, ignore_errors=True)
+        checkpoint.finish_renaming(run.checkpoints)  # a run may have no step left that would save
     _wait_for_all()  # every rank looks for data.json before rank 0 writes it
     data = load_training_data(
         config,

@@ -64,7 +64,8 @@ def test_a_prediction_in_words() -> None:
     assert str(prediction()).splitlines() == [
         "Prediction of mr_001 by the run ct2mr",
         "  6 x 40 x 40 voxels (z, y, x) of 4 x 1.5 x 1.5 mm",
-        "  mean entropy 0.250 (0 to 1), 1.0 % of the voxels unreliable",
+        "  mean entropy 0.250 (0 to 1), 9.6% of the voxels of structures unreliable",
+        "  not judged",
         "  heart 9.0 mL, <b>liver</b> 0.0 mL",
     ]
     without_vote = prediction(reliability=np.ones(SHAPE, np.uint8))
@@ -78,6 +79,9 @@ def test_a_prediction_in_words() -> None:
         "volumes_ml": {"heart": 9.0, "<b>liver</b>": 0.0},
         "mean_entropy": 0.25,
         "unreliable_share": 0.01,
+        "unreliable_structures": pytest.approx(96 / 1000),
+        "fit": "not judged",
+        "fit_reasons": [],
     }
 
 

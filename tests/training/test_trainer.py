@@ -142,6 +142,17 @@ def test_a_finished_run_stays_as_it_is(tiny_run: Run, tmp_path: Path) -> None:
     _assert_same_run(tiny_run, run)
 
 
+def test_a_run_killed_in_its_last_save_is_whole_once_it_was_resumed(
+    tiny_run: Run, tmp_path: Path
+) -> None:
+    """Both files are written, neither has its name: what reads weights by their name must find the last ones."""
+    run = Run.open(shutil.copytree(tiny_run.path, tmp_path / "copy"))
+    for name in (checkpoint.WEIGHTS, checkpoint.STATE):
+        (run.checkpoints / name).rename(run.checkpoints / f"{name}.next")
+    assert _train(run) == []
+    _assert_same_run(tiny_run, run)
+
+
 def test_the_seed_decides_everything(two_domains: Domains, tmp_path: Path) -> None:
     first, again, other = (
         _new(tmp_path / name, small_config("source_only", *two_domains, steps=2, seed=seed))
