@@ -187,7 +187,9 @@ def main() -> int:
     for patient in whole:
         case = patient.replace("PAT", "mr_")
         ours = read_labels(out / "predicted" / f"{patient}_labels.nii.gz").array
-        if not np.array_equal(ours, read_labels(out / "predicted_nifti" / f"{case}_labels.nii.gz").array):
+        if not np.array_equal(
+            ours, read_labels(out / "predicted_nifti" / f"{case}_labels.nii.gz").array
+        ):
             wrong.append(f"{patient} was not segmented as from NIfTI")
     expected = dice(out / "scores_nifti" / "scores.csv")
     for (patient, name), value in (found := dice(out / "scores" / "scores.csv")).items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +78,8 @@ def placed_as(file: Path, image: Path) -> None:
 
 def niimath(file: Path, *operations: str) -> np.ndarray:
     """What niimath makes of a file; the test is skipped where it is not installed."""
-    program = shutil.which("niimath")
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which("niimath", path=places)
     if program is None:
         pytest.skip("niimath is not installed (pip install niimath)")
     out = file.parent / "niimath_out.nii.gz"
