@@ -171,6 +171,9 @@ def main() -> int:
     run("check", out / "images", *series)
     said = run("predict", SAMPLES / "model", out / "images", "--out", out / "predicted", *series)
     run("evaluate", out / "predicted", out / "labels", "--out", out / "scores")
+    print(f"\nThe reference of {broken} is set aside, as that sentence asks for:")
+    (out / "labels" / f"{broken}.dcm").rename(out / f"{broken}_unused.dcm")
+    run("evaluate", out / "predicted", out / "labels", "--out", out / "scores")
     print("\nThe same from NIfTI:")
     run("predict", SAMPLES / "model", SAMPLES / "mr" / "images", "--out", out / "predicted_nifti")
     run(
