@@ -203,6 +203,7 @@ def test_the_sidecar_says_what_the_maps_were_made_from_and_by(
         {"value": 1, "name": "MYO", "colour": "#E5383B"},
         {"value": 3, "name": "left kidney", "colour": "#009E73"},
     ]
+    assert content["fit"] == {"verdict": "not judged", "reasons": []}
     found = content["image"]
     assert found["path"] == "../../data/images/heart.nii.gz"
     file = out / found["path"]
