@@ -82,7 +82,8 @@ def _dispatch(given: list[str]) -> None:
     if given[:1] == ["--completion"]:
         from napari_uda.cli.completion import completion_script
 
-        print(completion_script(given[1:]))
+        script = completion_script(given[1:])
+        answer(script, completion=script)
         return
     from napari_uda.cli.commands import COMMANDS
 

@@ -63,7 +63,10 @@ def train(given: list[str]) -> None:
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
-        sys.exit(0 if asks_for_help(rest) else 2)
+        if not asks_for_help(rest):
+            answer(error="no method is given; name one, or a recipe that names one")
+            sys.exit(2)
+        sys.exit(0)
     default = build_config(method, recipe=recipe)
     if asks_for_help(rest) and "--help-all" not in rest:
         print(basic_help(default))
