@@ -342,3 +342,21 @@ def test_what_is_usage_for_people_is_an_answer_for_programs(
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [key]
     assert found[key]
+
+
+@pytest.mark.parametrize("words", ["methods", "methods --json"])
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        (">/dev/full", 2, "no space left on device"),
+        (">&-", 0, ""),
+        ("2>&- >/dev/null", 0, ""),
+    ],
+)
+def test_an_answer_that_nobody_can_read_is_no_traceback(
+    words: str, where: str, code: int, said: str
+) -> None:
+    line = f"{sys.executable} -m napari_uda {words} {where}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
