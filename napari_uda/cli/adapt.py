@@ -53,7 +53,7 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
         """Adapt a run to volumes and segment them before and after; the run is not changed.
 
         --method NAME chooses the source-free method, {method} when left out; its settings are the options
-        that begin with --method.
+        that begin with --method. For each volume it is printed whether the model fits it.
 
         Args:
             run: run folder of a trained model.
@@ -81,7 +81,8 @@ def _adapt(run: Path, cases: list[Case], out: Path, config: AdaptConfig) -> None
 
     def save(found: list[Adaptation]) -> None:
         for adaptation in found:
-            answer_files(adaptation.save(out), adaptation.report(), adaptation.summary())
+            said = f"{adaptation.summary()}\n{adaptation.after.summary()}"
+            answer_files(adaptation.save(out), adaptation.report(), said)
 
     if not config.together:
         volume_by_volume(cases, work, save, "adapt", "adapted to", part="part")

@@ -168,9 +168,9 @@ def phantom(
 
 
 def convert(
-    layout: Annotated[str, tyro.conf.Positional],
-    source: Annotated[Path, tyro.conf.Positional],
-    out: Annotated[Path, tyro.conf.Positional],
+    layout: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")],
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
     split: bool = False,
     domain: tuple[str, ...] = (),
     ignore_label_geometry: bool = False,

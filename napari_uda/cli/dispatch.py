@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from napari_uda.cli.output import (
     COMMON_OPTIONS,
@@ -30,6 +31,7 @@ _TRAINING = ("train", "benchmark", "demo")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     manner, given = take_manner(list(sys.argv[1:] if arguments is None else arguments))
+    _open_what_is_closed()
     try:
         with speaking(manner):
             code = _run(given)
@@ -39,6 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `napari-uda methods | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # the answer is the last thing that is written
+        if error.errno not in REFUSALS:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"the answer cannot be written: {sentence(error)}")
+        sys.exit(2)
+
+
+def _open_what_is_closed() -> None:
+    """Python has no stdout and no stderr where the shell has closed them (`>&-`); nobody reads them then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _run(given: list[str]) -> int | None:
@@ -82,7 +97,8 @@ def _dispatch(given: list[str]) -> None:
     if given[:1] == ["--completion"]:
         from napari_uda.cli.completion import completion_script
 
-        print(completion_script(given[1:]))
+        script = completion_script(given[1:])
+        answer(script, completion=script)
         return
     from napari_uda.cli.commands import COMMANDS
 

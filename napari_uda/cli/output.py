@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ COMMON_OPTIONS = """Options of every command:
   -v, --verbose  say more of what is done; twice (-vv): everything
   -q, --quiet    say nothing but the answer and errors: no progress, no notes, no warnings"""
 
+COMMON_NAMES = ("--json", "--verbose", "--quiet")
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
@@ -49,7 +51,8 @@ _manners = [Manner()]
 
 def take_manner(given: Sequence[str]) -> tuple[Manner, list[str]]:
     """How to speak, and the words without what says so."""
-    louder = {"-v": 1, "-vv": 2, "--verbose": 1, "-q": -1, "--quiet": -1}
+    letters = {word: word.count("v") for word in given if re.fullmatch(r"-v+", word)}
+    louder = {**letters, "--verbose": 1, "-q": -1, "--quiet": -1}
     rest = [word for word in given if word != "--json" and word not in louder]
     asked = [louder[word] for word in given if word in louder]
     loudness = -1 if -1 in asked else min(sum(asked), 2)

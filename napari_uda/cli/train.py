@@ -63,7 +63,10 @@ def train(given: list[str]) -> None:
     method = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     if not method and not recipe:
         print(_overview())
-        sys.exit(0 if asks_for_help(rest) else 2)
+        if not asks_for_help(rest):
+            answer(error="no method is given; name one, or a recipe that names one")
+            sys.exit(2)
+        sys.exit(0)
     default = build_config(method, recipe=recipe)
     if asks_for_help(rest) and "--help-all" not in rest:
         print(basic_help(default))
@@ -227,13 +230,14 @@ def drive(run: Run, title: str = "", *, force: bool = False, strict: bool = Fals
 def _past_it(run: Run) -> str:
     """How to get past a loss that is not finite: a tenth of the first learning rate, or without the step."""
     from napari_uda.core.setting_paths import by_path
+    from napari_uda.run.checkpoint import WEIGHTS
 
     rates = {path: value for path, value in by_path(run.config).items() if path.endswith(".lr")}
     resume = f"napari-uda train --resume {shlex.quote(str(run.path))}"
     ways = [f"{resume} {_option(path)} {value / 10:g}" for path, value in rates.items()][:1]
-    return "the last checkpoint is kept, go on with: " + " or: ".join(
-        [*ways, f"{resume} --skip-step"]
-    )
+    has_one = (run.checkpoints / WEIGHTS).exists()
+    kept = "the last checkpoint is kept" if has_one else "no checkpoint was written yet"
+    return f"{kept}, go on with: " + " or: ".join([*ways, f"{resume} --skip-step"])
 
 
 def _losses(scalars: Mapping[str, float]) -> list[float]:

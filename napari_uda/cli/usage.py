@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 import tyro
 from pydantic import ValidationError
 
+from napari_uda.cli.output import COMMON_NAMES
 from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.setting_paths import by_path
@@ -106,7 +107,7 @@ def parse(
     """
 
     def known() -> list[str]:
-        return [*option_names(kind, settings.get("default")), *more_options]
+        return [*option_names(kind, settings.get("default")), *more_options, *COMMON_NAMES]
 
     words = ["--help" if word.replace("_", "-") == "--help-all" else word for word in given]
     with _as_input_errors(program, known):
@@ -192,6 +193,8 @@ def _unusable(event: Any) -> str:
         return str(event.message).rstrip(".")
     form = str(event.argument.lowered.metavar)
     message = str(event.message).rstrip(".")
+    if form in ("INT", "FLOAT"):  # Python's words end with what was given
+        return f"{_name(event.argument)} must be {_FORMS[form]}, not {message.rpartition(': ')[2]}"
     return f"{_name(event.argument)} must be {_FORMS.get(form, form)} ({message})"
 
 

@@ -94,6 +94,13 @@ class DomainStatistics(Config):
         return self
 
     @model_validator(mode="after")
+    def _ranges_go_up(self) -> Self:
+        for name in ("spacing_mm", "extent_mm", "grey"):
+            if any(low > high for low, high in getattr(self, name)):
+                raise ValueError(f"{name} holds a range whose first number is above the second")
+        return self
+
+    @model_validator(mode="after")
     def _picture_has_all_cells(self) -> Self:
         try:
             cells = len(base64.b64decode(self.picture, validate=True))
@@ -110,7 +117,8 @@ class DomainStatistics(Config):
 
     def profile_distance(self, profile: NDArray[np.float64]) -> float:
         """Distance of a profile from the mean one in units of the spread (root mean square)."""
-        return _profile_distance(profile, np.array(self.profile), np.array(self.profile_spread))
+        spread = np.maximum(self.profile_spread, _PROFILE_FLOOR)  # a run folder may say anything
+        return _profile_distance(profile, np.array(self.profile), spread)
 
 
 def measure_volume(volume: Volume, intensity: Intensity) -> VolumeStatistics:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_uda.data.domain_statistics import (
+    PROFILE_PERCENTILES,
     DomainStatistics,
     VolumeStatistics,
     correlation,
@@ -89,6 +90,17 @@ def image_findings(facts: DataFacts, volume: Volume) -> tuple[list[Finding], str
             or _look_findings(foreign, there, mapping, same_view=True)
         ):
             return [Finding(_of_the_other_domain(facts, adapted))], ""
+    if (
+        findings
+        and not adapted
+        and facts.source_intensity not in (None, facts.prediction_intensity)
+    ):
+        assert facts.source_intensity is not None
+        here = measure_volume(volume, facts.source_intensity)
+        looks = _look_findings(own, here, facts.source_intensity, same_view=True)
+        if not (_size_findings(own, here) or looks):
+            grave = any(finding.grave for finding in findings)
+            return [Finding(_of_the_other_mapping(facts), grave)], ""
     few = own.volumes if own.upright is None else 0
     return findings, _without_flips(few) if few else ""
 
@@ -102,7 +114,15 @@ def _of_the_other_domain(facts: DataFacts, adapted: bool) -> str:
     source, target = facts.source_modality or "source", facts.target_modality or "target"
     if adapted:
         return f"it looks like the {source} images with labels, and the run was adapted to {target} images"
-    return f"it looks like the {target} images of the target, to which the run was not adapted"
+    return f"it looks like the {target} images of the target, and the run was trained on {source} images"
+
+
+def _of_the_other_mapping(facts: DataFacts) -> str:
+    source, target = facts.source_modality or "source", facts.target_modality or "target"
+    return (
+        f"it looks like the {source} images with labels, and the run reads grey values as those of {target} "
+        f"images; for {source} images train one without --data.target"
+    )
 
 
 def _from_old_facts(facts: DataFacts, measured: VolumeStatistics) -> list[Finding]:
@@ -218,17 +238,23 @@ def _air(low: float, usual: Range) -> list[Finding]:
 def _of_profile(
     own: DomainStatistics, measured: VolumeStatistics, mapping: Intensity, distance: float
 ) -> str:
-    if mapping.mode == "window":
-        what = f"half of them are below {measured.grey[1]:.4g}, in training images below {span_text(own.grey[1])}"
-    else:
-        middle = len(own.profile) // 2
-        here, there = (_percent(values[middle]) for values in (measured.profile, own.profile))
-        what = f"the median lies at {here} of the range from dark to bright, in training images at {there}"
-    return f"its grey values are spread differently: {what} ({distance:.1f} standard deviations in all)"
+    """The percentile at which they are farthest apart, in grey values of the window or as a share of the range."""
+    away = np.abs((measured.profile - own.profile) / own.profile_spread)
+    most = int(away.argmax())
 
+    def shown(mapped: float) -> str:
+        share = (mapped + 1) / 2
+        if mapping.mode != "window":
+            return f"{share:.0%}"
+        low, high = mapping.bounds
+        return f"{low + share * (high - low):.4g}"
 
-def _percent(value: float) -> str:
-    return f"{(value + 1) / 2:.0%}"
+    where = "" if mapping.mode == "window" else " of the range from dark to bright"
+    return (
+        f"its grey values are spread differently: {PROFILE_PERCENTILES[most]} % of them are below "
+        f"{shown(measured.profile[most])}{where}, in training images below {shown(own.profile[most])} "
+        f"({distance:.1f} standard deviations in all)"
+    )
 
 
 def _shrunk(spread: float, floor: float, count: int) -> float:

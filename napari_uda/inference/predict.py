@@ -102,6 +102,7 @@ class Prediction:
             "unreliable_structures": self.unreliable_structures,
             "fit": self.fit.verdict,
             "fit_reasons": list(self.fit.reasons),
+            "fit_note": self.fit.note,
         }
 
     def __repr__(self) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from napari_uda.core.errors import InputError, UnfitFormatError
 from napari_uda.core.files import atomic_file, shown, volume_suffix
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
 from napari_uda.data.provenance import Provenance
 from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
@@ -60,8 +61,15 @@ def write_prediction(
     that of the new labels.
 
     Raises:
-        InputError: if the folder cannot be written, or the image does not allow the format.
+        InputError: if the folder cannot be written, the image does not allow the format, or there is no
+            such format.
     """
+    for name, given, choices in (
+        ("format", format, get_args(ResultFormat)),
+        ("entropy_dtype", entropy_dtype, get_args(EntropyType)),
+    ):
+        if given not in choices:
+            raise InputError(f"{name} cannot be {given!r}; {what_to_choose(str(given), choices)}")
     case, grid = prediction.case, prediction.volume
     about = _provenance(prediction)
     files: dict[str, Writer] = {

@@ -146,6 +146,9 @@ class Adaptation:
             },
             "reverted": self.reverted,
             "reason": self.reason,
+            "fit": self.after.fit.verdict,
+            "fit_reasons": list(self.after.fit.reasons),
+            "fit_note": self.after.fit.note,
         }
 
 

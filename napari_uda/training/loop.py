@@ -35,7 +35,7 @@ from napari_uda.training.findings import Findings, data_found, tell
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
 from napari_uda.training.previews import Previews
-from napari_uda.training.same_data import check_same_data
+from napari_uda.training.same_data import check_same_data, refuse_moved_folders
 from napari_uda.training.start import take_over, vote_of_new_run
 from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
 from napari_uda.training.validation import best_so_far, validation_dice
@@ -388,6 +388,8 @@ def take_steps(
 def _load_data(run: Run, leader: bool, findings: Findings) -> TrainingData:
     config = run.config
     run_known = run.known_facts()
+    if run_known:
+        refuse_moved_folders(run)
     if leader:  # what a killed process left, or somebody else put there
         shutil.rmtree(run.cache, ignore_errors=True)
         checkpoint.finish_renaming(run.checkpoints)  # a run may have no step left that would save

@@ -44,6 +44,24 @@ def files_of_method(settings: MethodConfig) -> dict[str, str]:
     return found
 
 
+def refuse_moved_folders(run: Run) -> None:
+    """Say of a folder that is gone how a run that goes on is told the new place.
+
+    Raises:
+        InputError: naming the folders and the options.
+    """
+    data = run.config.data
+    sides = (("source", data.source), ("target", data.target))
+    gone = {side: path for side, path in sides if path is not None and not path.exists()}
+    if gone:
+        places = " and ".join(f"{path} ({side})" for side, path in gone.items())
+        options = " ".join(f"--data.{side} DIR" for side in gone)
+        raise InputError(
+            f"the data of {run.path} is no longer at {places}; name the place where it is now: "
+            f"train --resume {run.path} {options}"
+        )
+
+
 def check_same_data(run: Run, known: DataFacts, now: DataFacts) -> None:
     """Refuse to go on with other images, labels or files than a run began with.
 

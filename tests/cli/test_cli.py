@@ -792,6 +792,7 @@ def test_a_loss_that_is_not_finite_ends_with_code_2_and_the_ways_past_it(
     assert said.code == 2
     resume = f"napari-uda train --resume {run}"
     assert "lower the learning rate" in said.err.splitlines()[-1]
+    assert "no checkpoint was written yet, go on with" in said.err.splitlines()[-1]
     assert said.err.splitlines()[-1].endswith(
         f"go on with: {resume} --method.segmentor-optimizer.lr 1e+37 or: {resume} --skip-step"
     )

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ def test_adapt_and_tags(
     given = (tiny_run.path, image, "--out", tmp_path / "fitted", "--method", "bn_adapt")
     (volume,) = ask("adapt", *given).facts["volumes"]
     assert (volume["case"], volume["method"]) == ("target_0", "bn_adapt")
+    stored = json.loads((tmp_path / "fitted" / "target_0_adaptation.json").read_text())
+    assert volume["fit"] == stored["fit"]
+    assert volume["fit"] in ("fits", "doubtful", "does not fit")
     assert volume["files"][-1] == str(tmp_path / "fitted" / "target_0_adaptation.json")
     tags = tmp_path / "tags.json"
     assert ask("tags", tiny_run.path, two_domains[1], "--out", tags).facts == {"file": str(tags)}
@@ -230,7 +234,16 @@ def test_help_tells_of_them(name: str, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize(
     ("words", "loudness"),
-    [("", 0), ("-v", 1), ("-v -v", 2), ("-vv", 2), ("-vv --verbose", 2), ("-q", -1), ("-v -q", -1)],
+    [
+        ("", 0),
+        ("-v", 1),
+        ("-v -v", 2),
+        ("-vv", 2),
+        ("-vv --verbose", 2),
+        ("-vvv", 2),
+        ("-q", -1),
+        ("-v -q", -1),
+    ],
 )
 def test_loudness(words: str, loudness: int) -> None:
     manner, rest = take_manner(["predict", *words.split(), "RUN"])
@@ -316,3 +329,34 @@ def test_files_of_one_folder_share_a_line() -> None:
 def test_a_table_of_text() -> None:
     rows = [{"a": "x", "b": "long text"}, {"a": "yyy", "b": ""}]
     assert text_table(("a", "b"), rows) == "a    b\nx    long text\nyyy"
+
+
+@pytest.mark.parametrize(
+    ("words", "key"), [("train", "error"), ("--completion bash", "completion")]
+)
+def test_what_is_usage_for_people_is_an_answer_for_programs(
+    words: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(SystemExit):
+        main([*words.split(), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == [key]
+    assert found[key]
+
+
+@pytest.mark.parametrize("words", ["methods", "methods --json"])
+@pytest.mark.parametrize(
+    ("where", "code", "said"),
+    [
+        (">/dev/full", 2, "no space left on device"),
+        (">&-", 0, ""),
+        ("2>&- >/dev/null", 0, ""),
+    ],
+)
+def test_an_answer_that_nobody_can_read_is_no_traceback(
+    words: str, where: str, code: int, said: str
+) -> None:
+    line = f"{sys.executable} -m napari_uda {words} {where}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr

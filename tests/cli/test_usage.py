@@ -10,6 +10,7 @@ import pytest
 import tyro
 from pydantic import BaseModel, Field
 
+from napari_uda.cli import main
 from napari_uda.cli.usage import parse, parse_call
 from napari_uda.core.errors import InputError
 
@@ -35,7 +36,7 @@ def _command(run: Annotated[Path, tyro.conf.Positional], out: Path, pair: tuple[
         ("--bogus=2 --more", "there is no option --bogus and no option --more"),
         ("here", "there is no place for here in this command"),
         ("--rate", "--rate needs a value"),
-        ("--rate x", "--rate must be a number (could not convert string to float: 'x')"),
+        ("--rate x", "--rate must be a number, not 'x'"),
         ("--rate 1", "rate must be below 1, not 1.0"),
         ("--kind round", "--kind cannot be 'round'; choose one of flat, deep"),
         ("--part.width 1", "part.width must be at least 2, not 1"),
@@ -76,3 +77,20 @@ def test_a_tyro_without_the_hook_says_it_in_its_own_box(
         parse(_Settings, ["--kind", "round"], "program")
     assert caught.value.code == 2
     assert "round" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("methods --jsno", "there is no option --jsno; did you mean --json?"),
+        ("predict run image --out o --quite", "there is no option --quite; did you mean --quiet?"),
+        ("convert", "DATASET, SOURCE, OUT must be given"),
+        ("predict r i --out o --batch-size two", "--batch-size must be a whole number, not 'two'"),
+    ],
+)
+def test_common_options_and_values_are_named_in_plain_words(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert said in capsys.readouterr().err

@@ -121,6 +121,22 @@ def test_spreads_of_zero_are_refused() -> None:
         DomainStatistics.model_validate(stored | {"profile_spread": (0.0,) * 9})
 
 
+def test_ranges_that_go_down_are_refused() -> None:
+    found = domain_statistics([measure_volume(_volume(_images(1)[0]), WINDOW)])
+    content = found.model_dump()
+    content["extent_mm"] = [(300.0, 1.0)] * 3
+    with pytest.raises(
+        ValidationError, match="extent_mm holds a range whose first number is above"
+    ):
+        DomainStatistics.model_validate(content)
+
+
+def test_spreads_that_no_training_gives_are_bounded() -> None:
+    found = domain_statistics([measure_volume(_volume(_images(1)[0]), WINDOW)])
+    tiny = found.model_copy(update={"profile_spread": (1e-300,) * 9})
+    assert tiny.profile_distance(np.array(found.profile) + 0.03) == pytest.approx(1)
+
+
 def test_centres_are_mean_indices() -> None:
     classes = np.zeros((2, 3, 4), np.uint8)
     classes[0, 0, 1] = classes[1, 2, 3] = 1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import napari_uda
 from napari_uda.data.domain_statistics import domain_statistics, measure_volume
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.intensity import Intensity
@@ -15,9 +18,10 @@ from napari_uda.data.sizes import StructureSize
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.split import Split
 from napari_uda.data.structure_statistics import StructureStatistics
-from napari_uda.data.volume import Volume
+from napari_uda.data.volume import Volume, read_volume
 from napari_uda.inference.fit import Fit, judge
 from napari_uda.inference.fit_structures import unreliable_share
+from napari_uda.run.run import Run
 
 LABELS = {"heart": 1, "liver": 2}
 SHAPE = (12, 48, 48)
@@ -183,8 +187,41 @@ def test_an_image_of_the_source_is_doubtful_for_an_adapted_run() -> None:
 def test_an_image_of_the_target_is_doubtful_for_a_run_that_was_not_adapted() -> None:
     volume, labels = body(105)
     of_source = facts(adapted=True).model_copy(update={"target": None})
-    said = "it looks like the MR images of the target, to which the run was not adapted"
+    said = "it looks like the MR images of the target, and the run was trained on CT images"
     assert judge(of_source, volume, labels) == Fit("doubtful", (said,))
+
+
+def test_an_image_of_the_source_is_told_by_which_values_an_unadapted_run_reads_it() -> None:
+    volume, labels = body(107, ct=True)
+    fit = judge(facts(adapted=True).model_copy(update={"target": None}), volume, labels)
+    assert fit.verdict != "fits"
+    assert fit.reasons == (
+        "it looks like the CT images with labels, and the run reads grey values as those of MR images; "
+        "for CT images train one without --data.target",
+    )
+
+
+def test_the_percentile_that_is_said_is_the_one_that_differs_most() -> None:
+    volume, labels = body(108)
+    order = np.sort(volume.array, axis=None)
+    bright = np.where(volume.array > order[int(0.8 * order.size)], order[-1], volume.array)
+    (said,) = (
+        r for r in judge(facts(), volume.with_array(bright), labels).reasons if "spread" in r
+    )
+    assert re.search(r"(90|95) % of them are below (9\d|100)% of the range", said), said
+
+
+def test_the_sample_model_knows_its_images() -> None:
+    samples = Path(napari_uda.__file__).parent / "sample_data"
+    facts = Run.open(samples / "model").facts
+    for domain, verdict in (("mr", "fits"), ("ct", "doubtful")):
+        image = read_volume(samples / domain / "images" / f"{domain}_004.nii.gz")
+        labels = read_volume(samples / domain / "labels" / f"{domain}_004.nii.gz").array
+        fit = judge(facts, image, labels.astype(np.uint8))
+        assert (fit.verdict, fit.note) == (verdict, "")
+    wide = image.with_array(image.array)
+    wide = replace(wide, affine=wide.affine @ np.diag([1.5, 1.5, 2, 1]))
+    assert judge(facts, wide, labels.astype(np.uint8)).verdict != "fits"
 
 
 def test_ct_that_begins_at_zero_does_not_fit() -> None:

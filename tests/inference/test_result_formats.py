@@ -487,6 +487,22 @@ def test_no_half_file_stays(
         assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"format": "dicom_sge"}, "format cannot be 'dicom_sge'; did you mean dicom-seg?"),
+        ({"entropy_dtype": "f16"}, "entropy_dtype cannot be 'f16'; choose one of uint8, float32"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_before_writing(
+    ct: Prediction, tmp_path: Path, choice: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        ct.save(tmp_path / "out", **choice)
+    assert str(refused.value) == said
+    assert not (tmp_path / "out").exists()
+
+
 ENDINGS = {
     "nifti": "_labels.nii.gz",
     "seg-nrrd": "_labels.seg.nrrd",

@@ -82,6 +82,7 @@ def test_a_prediction_in_words() -> None:
         "unreliable_structures": pytest.approx(96 / 1000),
         "fit": "not judged",
         "fit_reasons": [],
+        "fit_note": "",
     }
 
 

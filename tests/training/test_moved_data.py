@@ -75,7 +75,7 @@ def test_without_the_new_place_the_sentence_says_what_is_missing(
     (tmp_path / "there").mkdir()
     moved(own, tmp_path / "there")
     assert resume(run) == 2
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "name the place where it is now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -191,3 +191,16 @@ def test_images_have_a_checksum_and_labels_where_they_are_read(
     assert all(len(text.split()) == 2 for text in facts.source_contents.values())
     assert all(len(text.split()) == 1 for text in facts.target_contents.values())
     assert facts.fingerprint == ""
+
+
+def test_a_run_whose_folders_are_gone_is_told_the_options(
+    own: Domains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = stopped(own, tmp_path / "run", "advent")
+    source, target = moved(own, tmp_path)
+    capsys.readouterr()
+    assert resume(run, "--data.source", source) == 2
+    said = capsys.readouterr().err
+    assert f"is no longer at {own[1]} (target); name the place where it is now" in said
+    assert f"train --resume {run.path} --data.target DIR" in said
+    assert resume(run, "--data.source", source, "--data.target", target) == 0
