@@ -10,12 +10,14 @@ from typing import Any, Self
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.valuerep import DA, DS, TM
 
 from napari_uda.core.errors import InputError, UnfitFormatError, reason
 from napari_uda.core.files import shown
 from napari_uda.data.dicom import find_stack
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, quiet_pydicom
 from napari_uda.data.dicom_stacks import stack_affine
+from napari_uda.data.grid import spacing_mm
 from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.volume import Source, Volume
 
@@ -61,9 +63,12 @@ class DicomSource:
         try:
             stack = find_stack(source.path, source.series)
             files = dict.fromkeys(frame.header.file for frame in stack.frames)
+            step = spacing_mm(stack_affine(stack.frames, name))[0]
             with quiet_pydicom():
                 datasets = {
-                    file: _completed(pydicom.dcmread(file, stop_before_pixels=True, force=True))
+                    file: _completed(
+                        pydicom.dcmread(file, stop_before_pixels=True, force=True), step
+                    )
                     for file in files
                 }
         except InputError:
@@ -144,14 +149,28 @@ class DicomSource:
 _OTHER_FORMATS = "take --format nifti or seg-nrrd"
 
 
-def _completed(dataset: Any) -> Any:
-    """The header with every element that is copied, empty where it is missing."""
+def _completed(dataset: Any, step: float) -> Any:
+    """The header with every element that is copied, empty where it is missing or no value of its kind."""
     for keyword in _COPIED:
-        if keyword not in dataset:
+        if keyword not in dataset or not _is_date_or_time(dataset[keyword]):
             setattr(dataset, keyword, "")
+    if not dataset.get("SliceThickness"):
+        dataset.SliceThickness = DS(step, auto_format=True)
     if dataset.PatientSex not in ("M", "F", "O", ""):
         dataset.PatientSex = ""  # no other value may be written
     return dataset
+
+
+def _is_date_or_time(element: Any) -> bool:
+    """Whether it can be written as what it is; what anonymisers put for a date is often none."""
+    kind = {"DA": DA, "TM": TM}.get(element.VR)
+    if kind is None:
+        return True
+    try:
+        kind(element.value)
+    except ValueError:
+        return False
+    return True
 
 
 def copy_patient_and_study(source: DicomSource, target: Any) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
+    NNUNET_IMAGES,
     SEG_NRRD_SUFFIX,
     begins_as_dicom,
     case_name,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LABEL_FOLDERS = {"labels", "labelstr", "labelsts", "segmentations", "masks"}
 """Folders of label maps, in lower case."""
+IMAGE_FOLDERS = {"images", *NNUNET_IMAGES}
+"""Folders of images."""
 
 _LABEL_NAME = re.compile(
     r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
@@ -58,10 +61,10 @@ class Case:
         Raises:
             InputError: as `read_volume`; the sentence names the case, too.
         """
-        from napari_uda.data.volume import read_volume  # readers are slow to import
+        from napari_uda.data.volume import read_image  # readers are slow to import
 
         try:
-            volume = read_volume(self.image, series=self.series, placement=self.placement)
+            volume = read_image(self.image, series=self.series, placement=self.placement)
             return replace(volume, name=self.name)
         except InputError as error:
             sentence = str(error)
@@ -194,6 +197,17 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def _has_image(label: Path, volumes: Sequence[Path]) -> bool:
+    """Whether a file named as labels lies beside its image, in a folder that need not be a patient's."""
+    if label.parent.name in IMAGE_FOLDERS:
+        return False  # all that lies there are images, whatever their names
+    match = _LABEL_NAME.fullmatch(case_name(label))
+    others = [file for file in volumes if not _is_named_as_labels(file)]
+    if match is not None and match["image"]:
+        return match["image"] in {case_name(file) for file in others}
+    return len(others) == 1 and len(volumes) == 2
+
+
 def _is_named_as_labels(file: Path) -> bool:
     return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
@@ -230,7 +244,8 @@ def _leaves(
     labels = [
         file
         for file in volumes
-        if volume_suffix(file) == SEG_NRRD_SUFFIX or (parts and _is_named_as_labels(file))
+        if volume_suffix(file) == SEG_NRRD_SUFFIX
+        or (_is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
     for file in images:

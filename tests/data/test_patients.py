@@ -218,8 +218,31 @@ def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
     ]
     assert folder.label_folder == tmp_path / "d"
     write_nifti(tmp_path / "d" / "p3.nii.gz")
+    write_nifti(tmp_path / "d" / "p3_seg.nii.gz")
+    mixed = DataFolder.open(tmp_path / "d").cases
+    assert [(case.name, case.label) for case in mixed] == [
+        ("p1", tmp_path / "d" / "p1" / "seg.nii.gz"),
+        ("p2", tmp_path / "d" / "p2" / "seg.nii.gz"),
+        ("p3", tmp_path / "d" / "p3_seg.nii.gz"),
+    ]
+    write_nifti(tmp_path / "flat" / "p3.nii.gz")
     with pytest.raises(InputError, match="is no data folder, it holds neither images nor imagesTr"):
-        DataFolder.open(tmp_path / "d")
+        DataFolder.open(tmp_path / "flat")
+
+
+def test_label_maps_beside_the_image_of_a_patient_are_no_images(tmp_path: Path) -> None:
+    for name in ("image", "label"):
+        write_nifti(tmp_path / "p1" / f"{name}.nii.gz")
+    for name in ("a", "a_seg", "b", "b-mask", "brain_mask", "seg"):
+        write_nifti(tmp_path / "scans" / f"{name}.nii.gz")
+        write_nifti(tmp_path / "d" / "images" / f"{name}.nii.gz")
+    found = find_cases([tmp_path / "p1", tmp_path / "scans", tmp_path / "d"])
+    assert names(found[0].cases) == ["image"]
+    assert found[0].cases[0].label == tmp_path / "p1" / "label.nii.gz"
+    assert [case.image.name for case in found[1].cases] == [
+        "a.nii.gz", "b.nii.gz", "brain_mask.nii.gz", "seg.nii.gz",
+    ]  # fmt: skip
+    assert len(found[2].cases) == 6  # all that lies in images is one
 
 
 def test_a_folder_of_data_folders_is_none(tmp_path: Path) -> None:
