@@ -15,8 +15,9 @@ from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import known_structure
 from napari_uda.core.version import __version__
 from napari_uda.data.dicom_headers import DICOM_ERRORS, quiet_pydicom
-from napari_uda.data.dicom_source import LATIN_AND_ALL_OTHERS, DicomSource, long_string
+from napari_uda.data.dicom_source import LATIN_AND_ALL_OTHERS, DicomSource
 from napari_uda.data.provenance import PROGRAM, Provenance, Structure
+from napari_uda.data.segments import long_string
 from napari_uda.data.volume import Volume
 
 _CODES = {

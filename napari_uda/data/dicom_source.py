@@ -33,7 +33,6 @@ _COPIED = (
     "StudyID", "ReferringPhysicianName",
 )  # fmt: skip
 """What is copied to everything made from an image: empty where the image does not say it."""
-_MOST_TEXT = 64
 LATIN_AND_ALL_OTHERS = "ISO_IR 192"
 """UTF-8: names of structures may be in any language, and so may the patient's."""
 
@@ -177,9 +176,3 @@ def copy_patient_and_study(source: DicomSource, target: Any) -> None:
     """Let a dataset be of the same patient and study."""
     for keyword in (*_COPIED, "StudyInstanceUID"):
         setattr(target, keyword, source.first.get(keyword))
-
-
-def long_string(text: str) -> str:
-    """A text as one value of DICOM: 64 characters at most, none that separates values."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", "/"))
-    return plain.strip()[:_MOST_TEXT]

@@ -529,3 +529,18 @@ def test_label_values_with_gaps_come_back_from_every_format(
         assert found.names == NAMES
     elif kind == "dicom-seg":
         assert list(found.names) == [1, 3, 4, 7]
+
+
+@pytest.mark.parametrize("kind", ["seg-nrrd", "dicom-seg", "rtstruct"])
+def test_names_that_dicom_has_no_room_for_are_found_again(
+    ct: Prediction, tmp_path: Path, kind: Any
+) -> None:
+    names = {1: "left " * 20, 3: "a\\b", 4: "right " * 20, 7: "right " * 20 + "lobe"}
+    file = replace(ct, names=names).save(tmp_path / "out", format=kind)[0]
+    wanted = {names[1]: 1, names[3]: 30, "spleen": 5}
+    found = read_segmentation(file, grid=ct.volume, names=wanted)
+    expected = np.select([ct.labels == 1, ct.labels == 3], [1, 30], 0)
+    np.testing.assert_array_equal(found.labels.array, expected)
+    assert found.names == {1: names[1], 30: names[3]}
+    with pytest.raises(InputError, match="have none of the names"):  # two begin alike
+        read_segmentation(file, grid=ct.volume, names={names[4] + "x": 1, names[7] + "y": 2})
