@@ -20,7 +20,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.patients import dicom_segmentations, find_labels, find_patients
+from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -284,13 +284,20 @@ def _references(folder: Path) -> dict[str, list[Path]]:
     """Label maps by case: files, and those in folders of patients, also beside their images."""
     _check_folder(folder)
     files: dict[str, list[Path]] = {}
+    open_ends = False
     for case, path in find_labels(folder):
-        if not path.is_dir():
+        if path.is_dir():
+            open_ends = True
+        else:
             files.setdefault(case, []).append(path)
-    if files:
+    if files and (not open_ends or folder.name.lower() in LABEL_FOLDERS):
         return files
-    found = find_patients(folder, shorten=True)
-    return {case.name: [case.label] for case in found.cases if case.label is not None}
+    found = find_patients(folder, shorten=not files)
+    known = {file for paths in files.values() for file in paths}
+    for one in found.cases:
+        if one.label is not None and one.label not in known:
+            files.setdefault(one.name, []).append(one.label)
+    return files
 
 
 def _check_folder(folder: Path) -> None:

@@ -179,3 +179,27 @@ def test_two_label_maps_of_one_case_are_refused(tmp_path: Path, image: Volume) -
     write_volume(labels / "p1.nii", image.with_array(LABELS))
     with pytest.raises(InputError, match=r"^labels: p1.nii and p1.nii.gz are both case p1"):
         evaluate_folders(predictions, labels)
+
+
+def test_a_mixture_of_patients_is_scored_whole(tmp_path: Path, image: Volume) -> None:
+    """One has a file beside its image, the others segmentations somewhere below."""
+    root, predictions = tmp_path / "hospital", tmp_path / "predictions"
+    uid = "1.2.3.50"
+    ct = write_image(root / "p1" / "CT", SeriesInstanceUID=uid, SOPInstanceUID=uid)
+    write_seg(root / "p1" / "SEG" / "1.dcm", ct, LABELS, {1: "Liver", 2: "Spleen"})
+    write_image(root / "p2" / "CT", SeriesInstanceUID="1.2.3.51", SOPInstanceUID="1.2.3.51")
+    names = [{"Name": "Liver", "LabelValue": "1"}, {"Name": "Spleen", "LabelValue": "2"}]
+    origin = image.affine[:3, 3] * (-1, -1, 1)
+    file = root / "p2" / "CT" / "a.seg.nrrd"
+    write_seg_nrrd(file, LABELS, names, tuple(origin), (0.75, 1.5, 3.0))
+    write_volume(root / "p3" / "image.nii.gz", image)
+    write_volume(root / "p3" / "label.nii.gz", image.with_array(LABELS))
+    for case in ("p1", "p2", "p3"):
+        write_volume(predictions / f"{case}_labels.nii.gz", image.with_array(LABELS))
+    rows = evaluate_folders(predictions, root).rows
+    assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
+        (case, name, 1.0) for case in ("p1", "p2", "p3") for name in ("Liver", "Spleen")
+    ]
+    (predictions / "p1_labels.nii.gz").unlink()
+    with pytest.raises(InputError, match="1 of 3 labels in hospital have no prediction"):
+        evaluate_folders(predictions, root)
