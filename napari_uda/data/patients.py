@@ -253,6 +253,7 @@ def _leaves(
     segmentations = dicom_segmentations(others)
     drawn += [_Leaf((*parts, shown(file)), file) for file in segmentations]
     others = [file for file in others if file not in segmentations]
+    others = _without_other_dicom(others, folder, start, passed_over)
     first = next((file for file in others if _is_dicom(file)), None)
     dicom = [] if first is None else list(_dicom_leaves(folder, first, others, parts))
     if len(dicom) == len(labels) == 1 and not images:
@@ -277,6 +278,30 @@ def _leaves(
         yield from below
         if not below and not parts and len(passed_over) + len(drawn) == before:
             passed_over.append(f"{shown(entry)} (holds no volume)")
+
+
+def _without_other_dicom(
+    files: list[Path], folder: Path, start: Path, passed_over: list[str]
+) -> list[Path]:
+    """The files of a folder; without DICOM where none of it is an image, but a report or the directory of a disc."""
+    dicom = [file for file in files if _is_dicom(file)]
+    if not dicom:
+        return files
+    from napari_uda.data.dicom_headers import DICOM_ERRORS, read_header  # see `_dicom_leaves`
+
+    kinds: set[str] = set()
+    for file in dicom:  # the first one is an image nearly always
+        try:
+            header = read_header(file)
+        except DICOM_ERRORS:
+            return files  # which is told when it is read
+        if header is not None and not header.no_image:
+            return files
+        kinds |= set() if header is None else {header.no_image}
+    if kinds:
+        where = _below(folder, start) or shown(folder)
+        passed_over.append(f"{where} ({', '.join(sorted(kinds))})")
+    return [file for file in files if file not in dicom]
 
 
 def _dicom_leaves(
