@@ -35,6 +35,7 @@ _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _LABEL_VALUE = re.compile(r"label value (\d{1,3})")
 _SAME_STEP = 0.02  # of a slice distance
 _SAME_DIRECTION = 1e-4
+_ROUNDED_MM = 1e-3
 _ON_STEP = 0.1
 """How far a slice may lie off its place in a row of even steps, in steps."""
 
@@ -279,10 +280,13 @@ def _own_grid(frames: tuple[Frame, ...], step: float, name: str) -> Volume:
         raise InputError(
             f"{name}: its slices are unevenly spaced; give the image that it was drawn on"
         )
+    across = normal * step
+    if places.max() > 0.5:  # slices of a tilted gantry shift along their planes
+        most = positions[int(heights.argmax())] - positions[int(heights.argmin())]
+        shift = (most - normal * (most @ normal)) / np.rint(places.max())
+        across = across + shift * (np.linalg.norm(shift) > _ROUNDED_MM)
     affine = np.eye(4)
-    affine[:3, :3] = np.stack(
-        [row * first.spacing[1], column * first.spacing[0], normal * step], axis=1
-    )
+    affine[:3, :3] = np.stack([row * first.spacing[1], column * first.spacing[0], across], axis=1)
     affine[:3, 3] = positions[int(heights.argmin())]
     affine[:3] *= _LPS_TO_RAS[:, None]
     check_affine(affine, name)

@@ -544,3 +544,13 @@ def test_names_that_dicom_has_no_room_for_are_found_again(
     assert found.names == {1: names[1], 30: names[3]}
     with pytest.raises(InputError, match="have none of the names"):  # two begin alike
         read_segmentation(file, grid=ct.volume, names={names[4] + "x": 1, names[7] + "y": 2})
+
+
+def test_dicom_seg_of_a_tilted_gantry_is_read_without_its_image(tmp_path: Path) -> None:
+    places = [(-7.0, -9.0 + 1.8 * number, 5.0 * number) for number in range(SHAPE[0])]
+    made = predicted(read_volume(write_slices(tmp_path / "ct", pixels(), places, **STUDY)))
+    file = made.save(tmp_path / "out", format="dicom-seg")[0]
+    np.testing.assert_array_equal(read_labels(file, grid=made.volume).array, made.labels)
+    alone = read_labels(file)  # slices 1 to 4 hold structures
+    np.testing.assert_array_equal(alone.array, made.labels[1:])
+    np.testing.assert_allclose(alone.affine[:3, :3], made.volume.affine[:3, :3], atol=1e-9)
