@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import warnings
@@ -21,7 +22,8 @@ from napari_uda.cli import main
 from napari_uda.core.errors import InputError
 from napari_uda.data.patients import Case
 from napari_uda.data.segmentation import read_segmentation
-from napari_uda.data.volume import Volume, read_labels, read_volume
+from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
+from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.inference.predict import Prediction
 from napari_uda.inference.results import check_format
 from napari_uda.run.run import Run
@@ -554,3 +556,30 @@ def test_dicom_seg_of_a_tilted_gantry_is_read_without_its_image(tmp_path: Path) 
     alone = read_labels(file)  # slices 1 to 4 hold structures
     np.testing.assert_array_equal(alone.array, made.labels[1:])
     np.testing.assert_allclose(alone.affine[:3, :3], made.volume.affine[:3, :3], atol=1e-9)
+
+
+ENDINGS = {
+    "nifti": "_labels.nii.gz",
+    "seg-nrrd": "_labels.seg.nrrd",
+    "dicom-seg": "_labels.dcm",
+    "rtstruct": "_rtstruct.dcm",
+}
+
+
+@pytest.mark.parametrize("format", ENDINGS)
+@pytest.mark.parametrize("kind", ["ct", "mr"])
+def test_what_is_written_is_read_and_scored_as_what_was_meant(
+    kind: str, format: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    names = {1: "MYO", 3: "left kidney", 4: "Größe", 7: "liver"}
+    done = replace(request.getfixturevalue(kind), names=names)
+    done.save(tmp_path / "out", format=format, entropy=False)
+    values = {name: value for value, name in names.items()}
+    file = tmp_path / "out" / f"p1{ENDINGS[format]}"
+    assert (read_labels(file, grid=done.volume, names=values).array == done.labels).all()
+    write_volume(tmp_path / "truth" / "p1.nii.gz", done.volume.with_array(done.labels))
+    (tmp_path / "truth" / "dataset.json").write_text(json.dumps({"labels": values}))
+    scores = evaluate_folders(tmp_path / "out", tmp_path / "truth")
+    assert {row["name"]: row["dice"] for row in scores.rows if row["name"] != "liver"} == {
+        name: 1.0 for name in values if name != "liver"
+    }
