@@ -110,8 +110,9 @@ def check_format(format: ResultFormat, cases: Iterable[Case]) -> None:
             raise _needs_dicom(format, shown(case.image))
         try:
             _open_source(format, Source(case.image, case.series, is_dicom=True))
-        except UnfitFormatError:
-            raise
+        except UnfitFormatError as error:
+            named = str(error).startswith(f"{case.name}: ")
+            raise UnfitFormatError(f"{'' if named else f'{case.name}: '}{error}") from error
         except InputError:
             continue
 
