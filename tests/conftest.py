@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,8 +49,10 @@ class OwnDisplay:
 def pytest_configure(config: pytest.Config) -> None:
     """Give each process of a parallel run a display of its own, where there is Xvfb.
 
-    Windows of two processes on one display would take the keyboard from each other.
+    Windows of two processes on one display would take the keyboard from each other. A shell that runs the
+    tests in the background has told them to ignore Ctrl-C, which tests send to themselves and to commands.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     xvfb = shutil.which("Xvfb")
     if hasattr(config, "workerinput") and sys.platform == "linux" and xvfb is not None:
         config.pluginmanager.register(OwnDisplay(xvfb), "own_display")

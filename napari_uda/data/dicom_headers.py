@@ -344,6 +344,8 @@ def _frame(header: Header, index: int, groups: tuple[Any, Any], dataset: Any) ->
     spacing = _numbers(find(("PixelMeasuresSequence", "PixelSpacing")), 2)
     if not spacing:
         raise Unplaced("carries no pixel spacing (0028,0030)")
+    if min(spacing) <= 0:
+        raise Unplaced(f"has a pixel spacing of {spacing[0]:g} x {spacing[1]:g} mm (0028,0030)")
     thickness = _numbers(find(("PixelMeasuresSequence", "SliceThickness")), 1)
     between = _numbers(find(("PixelMeasuresSequence", "SpacingBetweenSlices")), 1)
     scaling = "PixelValueTransformationSequence"

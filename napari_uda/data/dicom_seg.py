@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,16 @@ from napari_uda.data.dicom_headers import (
     transfer_syntax,
 )
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.provenance import PROGRAM
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Volume
 from napari_uda.data.whole_voxels import Canvas, place_of
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+_LABEL_VALUE = re.compile(r"label value (\d{1,3})")
 _SAME_STEP = 0.02  # of a slice distance
 _SAME_DIRECTION = 1e-4
+_ROUNDED_MM = 1e-3
 _ON_STEP = 0.1
 """How far a slice may lie off its place in a row of even steps, in steps."""
 
@@ -79,7 +83,7 @@ def read_dicom_seg(
     check_frame_of_reference(header.frame_of_reference, grid, name)
     on = grid if grid is not None else _own_grid(frames, step, name)
     taken = chosen_values(segments, names, name, warn)
-    values = {segments[index].value: value for index, value in taken.items()}
+    values = {_segment_numbers(dataset)[index]: value for index, value in taken.items()}
     kept = {value: segments[index] for index, value in taken.items()}
     canvas = Canvas(on, name, {value: segment.name for value, segment in kept.items()})
     _check_steps(frames, step, on, name)
@@ -105,16 +109,32 @@ def read_dicom_seg(
 
 
 def segments_of(dataset: Any) -> list[Segment]:
-    """The segments that a DICOM SEG declares, without the background of a label map."""
-    found = [
+    """The segments that a DICOM SEG declares, without the background of a label map.
+
+    The numbers of segments have no gaps, so a file that was made here says beside them which label each had.
+    """
+    return [
         Segment(
-            int(item.get("SegmentNumber")),
+            _label_value(item, dataset),
             one_line(item.get("SegmentLabel")),
             _colour(item.get("RecommendedDisplayCIELabValue")),
         )
         for item in dataset.SegmentSequence
+        if int(item.get("SegmentNumber"))
     ]
-    return [segment for segment in found if segment.value]
+
+
+def _segment_numbers(dataset: Any) -> list[int]:
+    """The numbers by which frames speak of the segments of `segments_of`."""
+    numbers = (int(item.get("SegmentNumber")) for item in dataset.SegmentSequence)
+    return [number for number in numbers if number]
+
+
+def _label_value(item: Any, dataset: Any) -> int:
+    said = _LABEL_VALUE.fullmatch(str(item.get("SegmentDescription") or ""))
+    if said is not None and dataset.get("Manufacturer") == PROGRAM:
+        return int(said.group(1))
+    return int(item.get("SegmentNumber"))
 
 
 def check_frame_of_reference(own: str, grid: Volume | None, name: str) -> None:
@@ -260,10 +280,13 @@ def _own_grid(frames: tuple[Frame, ...], step: float, name: str) -> Volume:
         raise InputError(
             f"{name}: its slices are unevenly spaced; give the image that it was drawn on"
         )
+    across = normal * step
+    if places.max() > 0.5:  # slices of a tilted gantry shift along their planes
+        most = positions[int(heights.argmax())] - positions[int(heights.argmin())]
+        shift = (most - normal * (most @ normal)) / np.rint(places.max())
+        across = across + shift * (np.linalg.norm(shift) > _ROUNDED_MM)
     affine = np.eye(4)
-    affine[:3, :3] = np.stack(
-        [row * first.spacing[1], column * first.spacing[0], normal * step], axis=1
-    )
+    affine[:3, :3] = np.stack([row * first.spacing[1], column * first.spacing[0], across], axis=1)
     affine[:3, 3] = positions[int(heights.argmin())]
     affine[:3] *= _LPS_TO_RAS[:, None]
     check_affine(affine, name)

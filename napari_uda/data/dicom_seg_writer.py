@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, UnfitFormatError
@@ -14,8 +15,9 @@ from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import known_structure
 from napari_uda.core.version import __version__
 from napari_uda.data.dicom_headers import DICOM_ERRORS, quiet_pydicom
-from napari_uda.data.dicom_source import LATIN_AND_ALL_OTHERS, DicomSource, long_string
+from napari_uda.data.dicom_source import LATIN_AND_ALL_OTHERS, DicomSource
 from napari_uda.data.provenance import PROGRAM, Provenance, Structure
+from napari_uda.data.segments import long_string
 from napari_uda.data.volume import Volume
 
 _CODES = {
@@ -37,6 +39,8 @@ _CODES = {
     "prostate": "Prostate",
 }
 """Structures to names of SNOMED CT codes in the standard's lists; whatever is not here is a tissue."""
+_IN_COMMON = ("PixelMeasuresSequence", "PlaneOrientationSequence")
+"""Groups that the frames of a volume have in common: its grid was found to be one."""
 _SIDES = {"left_kidney": "Left", "right_kidney": "Right"}
 
 
@@ -80,6 +84,7 @@ def write_dicom_seg(
                 manufacturer_model_name=long_string(about.model),
                 software_versions=__version__,
                 device_serial_number=about.weights_sha256 or "unknown",
+                omit_empty_frames=bool(pixels.any()),  # else it says so, to the log
                 content_label="SEGMENTATION",
                 content_description=long_string(f"{about.case} by {about.model}"),
                 series_description=long_string(f"Segmentation by {about.model}"),
@@ -122,11 +127,18 @@ def _numbered(labels: NDArray[np.uint8], about: Provenance) -> NDArray[np.uint8]
 def _of_volume(source: DicomSource) -> Any:
     """The header of a file of many frames, as if it held those of the volume alone, in their order.
 
-    Others, such as those of another echo, lie at the same places, which highdicom takes for an error.
+    Others, such as those of another echo, lie at the same places, which highdicom takes for an error. It looks
+    for what all frames have in common among the shared groups alone, and some scanners state it for every frame.
     """
     header = copy.copy(source.first)
     groups = header.PerFrameFunctionalGroupsSequence
-    header.PerFrameFunctionalGroupsSequence = [groups[frame.index] for frame in source.frames]
+    frames = [groups[frame.index] for frame in source.frames]
+    shared = copy.copy((header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0])
+    for keyword in _IN_COMMON:
+        if keyword not in shared and keyword in frames[0]:
+            setattr(shared, keyword, frames[0][keyword].value)
+    header.SharedFunctionalGroupsSequence = [shared]
+    header.PerFrameFunctionalGroupsSequence = frames
     header.NumberOfFrames = len(source.frames)
     return header
 

@@ -10,12 +10,14 @@ from typing import Any, Self
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.valuerep import DA, DS, TM
 
 from napari_uda.core.errors import InputError, UnfitFormatError, reason
 from napari_uda.core.files import shown
 from napari_uda.data.dicom import find_stack
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, quiet_pydicom
 from napari_uda.data.dicom_stacks import stack_affine
+from napari_uda.data.grid import spacing_mm
 from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.volume import Source, Volume
 
@@ -31,7 +33,6 @@ _COPIED = (
     "StudyID", "ReferringPhysicianName",
 )  # fmt: skip
 """What is copied to everything made from an image: empty where the image does not say it."""
-_MOST_TEXT = 64
 LATIN_AND_ALL_OTHERS = "ISO_IR 192"
 """UTF-8: names of structures may be in any language, and so may the patient's."""
 
@@ -61,9 +62,12 @@ class DicomSource:
         try:
             stack = find_stack(source.path, source.series)
             files = dict.fromkeys(frame.header.file for frame in stack.frames)
+            step = spacing_mm(stack_affine(stack.frames, name))[0]
             with quiet_pydicom():
                 datasets = {
-                    file: _completed(pydicom.dcmread(file, stop_before_pixels=True, force=True))
+                    file: _completed(
+                        pydicom.dcmread(file, stop_before_pixels=True, force=True), step
+                    )
                     for file in files
                 }
         except InputError:
@@ -144,23 +148,31 @@ class DicomSource:
 _OTHER_FORMATS = "take --format nifti or seg-nrrd"
 
 
-def _completed(dataset: Any) -> Any:
-    """The header with every element that is copied, empty where it is missing."""
+def _completed(dataset: Any, step: float) -> Any:
+    """The header with every element that is copied, empty where it is missing or no value of its kind."""
     for keyword in _COPIED:
-        if keyword not in dataset:
+        if keyword not in dataset or not _is_date_or_time(dataset[keyword]):
             setattr(dataset, keyword, "")
+    if not dataset.get("SliceThickness"):
+        dataset.SliceThickness = DS(step, auto_format=True)
     if dataset.PatientSex not in ("M", "F", "O", ""):
         dataset.PatientSex = ""  # no other value may be written
     return dataset
+
+
+def _is_date_or_time(element: Any) -> bool:
+    """Whether it can be written as what it is; what anonymisers put for a date is often none."""
+    kind = {"DA": DA, "TM": TM}.get(element.VR)
+    if kind is None:
+        return True
+    try:
+        kind(element.value)
+    except ValueError:
+        return False
+    return True
 
 
 def copy_patient_and_study(source: DicomSource, target: Any) -> None:
     """Let a dataset be of the same patient and study."""
     for keyword in (*_COPIED, "StudyInstanceUID"):
         setattr(target, keyword, source.first.get(keyword))
-
-
-def long_string(text: str) -> str:
-    """A text as one value of DICOM: 64 characters at most, none that separates values."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", "/"))
-    return plain.strip()[:_MOST_TEXT]

@@ -280,10 +280,13 @@ def _subfolders(folder: Path) -> tuple[Path, Path, bool]:
 
 
 def _are_patients(found: Found, folder: Path) -> bool:
-    """Whether everything lies in folders of patients, and not in the folder itself."""
-    return bool(found.cases) and all(
-        case.image != folder and (case.image.parent != folder or case.image.is_dir())
-        for case in found.cases
+    """Whether there are folders of patients, and no DICOM series in the folder itself.
+
+    A volume beside them is a patient by itself; volumes alone are no folder of patients.
+    """
+    images = [case.image for case in found.cases]
+    return folder not in images and any(
+        image.parent != folder or image.is_dir() for image in images
     )
 
 

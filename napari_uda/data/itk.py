@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import Affine, check_affine, three_sides
-from napari_uda.data.itk_files import check_declared, most_voxel_bytes
+from napari_uda.data.itk_files import check_declared, most_voxel_bytes, says_orientation
 from napari_uda.data.units import in_millimetres, unit_of_header
 
+_logger = logging.getLogger(__name__)
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _META_HEADER_BYTES = 2**16
 _META_LINE_BYTES = 1024
@@ -87,6 +89,11 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
         _check_information(reader, reader.GetSize(), name, most_components)
         check_declared(_declared_bytes(reader), most, name)
         image = reader.Execute()
+    if not says_orientation(path):
+        _logger.warning(
+            "%s: does not say how it lies in space, so its orientation is a guess: left and right may be swapped",
+            name,
+        )
     unit, field = unit_of_header(path, name)
     affine = in_millimetres(_ras_affine(image), unit, name, field)
     check_affine(affine, name)

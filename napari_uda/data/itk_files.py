@@ -18,6 +18,11 @@ from napari_uda.data.grid import MAX_SIDE
 _HEADER_BYTES = 2**18
 _MOST_PER_BYTE = 1032  # what DEFLATE can reach at most; text takes more room than voxels
 _PLAIN_ENCODINGS = ("", "raw")
+_META_DIRECTIONS = {b"TransformMatrix", b"Rotation", b"Orientation", b"AnatomicalOrientation"}
+_NRRD_PATIENT = {
+    b"right-anterior-superior", b"left-anterior-superior", b"left-posterior-superior", b"ras", b"las", b"lps",
+    b"rast", b"last", b"lpst",
+}  # fmt: skip
 _PATTERN = re.compile(r"[^%]*%0?\d{0,2}d[^%]*")
 """Names with a number in them, in the one form that such headers are written in."""
 
@@ -38,6 +43,8 @@ def most_voxel_bytes(path: Path) -> int:
     is_meta = path.name.lower().endswith((".mha", ".mhd"))
     names, is_packed = (_meta_files if is_meta else _nrrd_files)(lines, shown(path))
     files = [path, *(_plain_file(path, name) for name in names)]
+    if is_meta:
+        _check_count(len(names), lines, shown(path))
     total = sum(file.stat().st_size for file in files)
     return total * _MOST_PER_BYTE if is_packed else total
 
@@ -55,6 +62,25 @@ def check_declared(declared: int, most: int, name: str) -> None:
         )
 
 
+def says_orientation(path: Path) -> bool:
+    """Whether a header says where in the patient its axes lead, which ITK takes for LPS otherwise.
+
+    Args:
+        path: a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file.
+    """
+    with path.open("rb") as file:
+        lines = file.read(_HEADER_BYTES).splitlines()
+    if path.name.lower().endswith((".mha", ".mhd")):
+        return any(re.split(rb"[:=]", line)[0].strip() in _META_DIRECTIONS for line in lines)
+    for line in lines:
+        key, _, value = line.partition(b":")
+        if not line.strip():
+            break
+        if key.strip().lower() == b"space":
+            return value.strip().lower().removesuffix(b"-time") in _NRRD_PATIENT
+    return False
+
+
 def _meta_files(lines: list[bytes], name: str) -> tuple[list[str], bool]:
     """Files that a MetaImage header names, and whether they are packed."""
     is_packed = False
@@ -68,6 +94,29 @@ def _meta_files(lines: list[bytes], name: str) -> tuple[list[str], bool]:
                 return [], is_packed
             return list(_names(text, lines[index + 1 :], name)), is_packed
     return [], is_packed
+
+
+def _check_count(count: int, lines: list[bytes], name: str) -> None:
+    """Refuse fewer or more data files than a MetaImage has slices: ITK makes up the voxels of missing ones."""
+    fields = dict(
+        re.split(rb"\s*[:=]\s*", line.strip(), maxsplit=1) for line in lines if b"=" in line
+    )
+    sizes = fields.get(b"DimSize", b"").split()
+    words = fields.get(b"ElementDataFile", b"").split()
+    if not words or (words[0].upper() != b"LIST" and b"%" not in words[0]):
+        return
+    axes = re.match(rb"\d", words[1]) if words[0].upper() == b"LIST" and len(words) > 1 else None
+    if axes and int(axes.group()) != len(sizes) - 1:
+        raise InputError(
+            f"{name}: names its data files by '{b' '.join(words).decode(errors='replace')[:60]}', which is not known; "
+            "list one file for every slice"
+        )
+    needed = int(sizes[-1]) if sizes and sizes[-1].isdigit() else 0
+    if count != needed:
+        raise InputError(
+            f"{name}: names {count} data files and declares {needed} slices (DimSize); add the missing files or correct "
+            "its header"
+        )
 
 
 def _nrrd_files(lines: list[bytes], name: str) -> tuple[list[str], bool]:

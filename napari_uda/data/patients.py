@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
+    NNUNET_IMAGES,
     SEG_NRRD_SUFFIX,
     begins_as_dicom,
     case_name,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LABEL_FOLDERS = {"labels", "labelstr", "labelsts", "segmentations", "masks"}
 """Folders of label maps, in lower case."""
+IMAGE_FOLDERS = {"images", *NNUNET_IMAGES}
+"""Folders of images."""
 
 _LABEL_NAME = re.compile(
     r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
@@ -58,10 +61,10 @@ class Case:
         Raises:
             InputError: as `read_volume`; the sentence names the case, too.
         """
-        from napari_uda.data.volume import read_volume  # readers are slow to import
+        from napari_uda.data.volume import read_image  # readers are slow to import
 
         try:
-            volume = read_volume(self.image, series=self.series, placement=self.placement)
+            volume = read_image(self.image, series=self.series, placement=self.placement)
             return replace(volume, name=self.name)
         except InputError as error:
             sentence = str(error)
@@ -194,6 +197,17 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def _has_image(label: Path, volumes: Sequence[Path]) -> bool:
+    """Whether a file named as labels lies beside its image, in a folder that need not be a patient's."""
+    if label.parent.name in IMAGE_FOLDERS:
+        return False  # all that lies there are images, whatever their names
+    match = _LABEL_NAME.fullmatch(case_name(label))
+    others = [file for file in volumes if not _is_named_as_labels(file)]
+    if match is not None and match["image"]:
+        return match["image"] in {case_name(file) for file in others}
+    return len(others) == 1 and len(volumes) == 2
+
+
 def _is_named_as_labels(file: Path) -> bool:
     return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
@@ -230,7 +244,8 @@ def _leaves(
     labels = [
         file
         for file in volumes
-        if volume_suffix(file) == SEG_NRRD_SUFFIX or (parts and _is_named_as_labels(file))
+        if volume_suffix(file) == SEG_NRRD_SUFFIX
+        or (_is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
     for file in images:
@@ -238,6 +253,7 @@ def _leaves(
     segmentations = dicom_segmentations(others)
     drawn += [_Leaf((*parts, shown(file)), file) for file in segmentations]
     others = [file for file in others if file not in segmentations]
+    others = _without_other_dicom(others, folder, start, passed_over)
     first = next((file for file in others if _is_dicom(file)), None)
     dicom = [] if first is None else list(_dicom_leaves(folder, first, others, parts))
     if len(dicom) == len(labels) == 1 and not images:
@@ -262,6 +278,30 @@ def _leaves(
         yield from below
         if not below and not parts and len(passed_over) + len(drawn) == before:
             passed_over.append(f"{shown(entry)} (holds no volume)")
+
+
+def _without_other_dicom(
+    files: list[Path], folder: Path, start: Path, passed_over: list[str]
+) -> list[Path]:
+    """The files of a folder; without DICOM where none of it is an image, but a report or the directory of a disc."""
+    dicom = [file for file in files if _is_dicom(file)]
+    if not dicom:
+        return files
+    from napari_uda.data.dicom_headers import DICOM_ERRORS, read_header  # see `_dicom_leaves`
+
+    kinds: set[str] = set()
+    for file in dicom:  # the first one is an image nearly always
+        try:
+            header = read_header(file)
+        except DICOM_ERRORS:
+            return files  # which is told when it is read
+        if header is not None and not header.no_image:
+            return files
+        kinds |= set() if header is None else {header.no_image}
+    if kinds:
+        where = _below(folder, start) or shown(folder)
+        passed_over.append(f"{where} ({', '.join(sorted(kinds))})")
+    return [file for file in files if file not in dicom]
 
 
 def _dicom_leaves(

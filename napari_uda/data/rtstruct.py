@@ -74,15 +74,21 @@ def read_rtstruct(
                 for roi in dataset.StructureSetROISequence
             }
             contours = _contours(dataset)
+            holds_contours = any(
+                roi.get("ContourSequence") for roi in dataset.get("ROIContourSequence") or []
+            )
     except DICOM_ERRORS as error:
         raise InputError(f"{name}: is a damaged RTSTRUCT; export it again") from error
     frame_of_reference = frames.pop() if len(frames) == 1 else ""
     check_frame_of_reference(frame_of_reference, grid, name)
     drawn = [segment for segment in segments if contours.get(segment.value)]
-    if not drawn:
+    if not drawn and holds_contours:
         raise InputError(
             f"{name}: holds no closed contour; draw structures in it, or export it again"
         )
+    if not drawn:
+        warn(f"{name}: names structures and holds no contour of any, so all of it is background")
+        drawn = segments
     taken = chosen_values(drawn, names, name, warn)
     kept = {value: drawn[index] for index, value in taken.items()}
     canvas = Canvas(grid, name, {value: segment.name for value, segment in kept.items()})
@@ -90,11 +96,13 @@ def read_rtstruct(
     placed = {
         value: [
             points * _LPS_TO_RAS @ to_voxels[:3, :3].T + to_voxels[:3, 3]
-            for points in contours[drawn[index].value]
+            for points in contours.get(drawn[index].value, [])
         ]
         for index, value in taken.items()
     }
-    axis = _slice_axis([points for each in placed.values() for points in each], grid, name)
+    placed = {value: each for value, each in placed.items() if each}
+    every = [points for each in placed.values() for points in each]
+    axis = _slice_axis(every, grid, name) if every else 0
     off = 0.0
     for value, each in placed.items():
         slices, furthest = _by_slice(each, axis, grid, f"{name}: {kept[value].name}")

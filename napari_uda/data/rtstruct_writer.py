@@ -22,10 +22,10 @@ from napari_uda.data.dicom_source import (
     LATIN_AND_ALL_OTHERS,
     DicomSource,
     copy_patient_and_study,
-    long_string,
 )
 from napari_uda.data.outlines import outlines
 from napari_uda.data.provenance import PROGRAM, Provenance, Structure
+from napari_uda.data.segments import long_string
 from napari_uda.data.volume import Volume
 
 _CONTOUR_DATA = Tag("ContourData")

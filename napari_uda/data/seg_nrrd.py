@@ -105,10 +105,15 @@ def _fields(file: Path) -> dict[int, dict[str, str]]:
         key, mark, value = line.partition(b":=")
         match = _KEY.fullmatch(key.decode("ascii", "replace").strip()) if mark else None
         if match:
-            text = value.decode("utf-8", "replace").strip()
+            text = _unescaped(value.decode("utf-8", "replace").strip())
             text = "".join(letter if letter.isprintable() else " " for letter in text)
             found.setdefault(int(match["index"]), {})[match["key"]] = text
     return found
+
+
+def _unescaped(text: str) -> str:
+    """A value of NRRD, in which a backslash stands for itself when it is doubled, and begins a line before n."""
+    return re.sub(r"\\([\\n])", lambda match: "\\" if match[1] == "\\" else " ", text)
 
 
 def _header_lines(file: Path) -> Iterator[bytes]:

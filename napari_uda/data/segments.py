@@ -14,6 +14,7 @@ _NUMBERED = re.compile(
     r"(?:segment|label|structure|region|roi|class|value)?[ _-]*\d*", re.IGNORECASE
 )
 _MOST_NAMED = 8
+_MOST_TEXT = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ def small_values(names: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(small.items(), key=lambda item: item[1]))
 
 
+def long_string(text: str) -> str:
+    """A text as one value of DICOM: 64 characters at most, none that separates values."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("\\", "/"))
+    return plain.strip()[:_MOST_TEXT]
+
+
 def chosen_values(
     segments: Sequence[Segment], names: Mapping[str, int], file: str, warn: Callable[[str], object]
 ) -> dict[int, int]:
@@ -60,7 +67,7 @@ def chosen_values(
     Args:
         segments: what the file holds.
         names: structure name to value as for `small_values`; those segments are taken that have one of
-            these names, however it is capitalised. Empty takes all, by their own values where they are 1 to
+            these names, however it is capitalised, or what DICOM has room for of it. Empty takes all, by their own values where they are 1 to
             255 and different, else numbered from 1.
         file: for messages.
         warn: is told what is left out.
@@ -83,6 +90,10 @@ def chosen_values(
         return {index: index + 1 for index in range(len(segments))}
     small = small_values(names)
     by_name = {plain_name(name): value for name, value in small.items()}
+    as_written = [plain_name(long_string(name)) for name in small]
+    for name, value in zip(as_written, small.values(), strict=True):
+        if as_written.count(name) == 1:
+            by_name.setdefault(name, value)
     taken = {
         index: by_name[plain_name(segment.name)]
         for index, segment in enumerate(segments)

@@ -18,6 +18,7 @@ from napari_uda.core.files import (
     DICOM_SUFFIXES,
     NIBABEL_SUFFIXES,
     NIFTI_SUFFIXES,
+    SEG_NRRD_SUFFIX,
     VOLUME_SUFFIXES,
     begins_as_dicom,
     case_name,
@@ -237,6 +238,26 @@ def read_volume(
     )
 
 
+def read_image(
+    path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+) -> Volume:
+    """Read a volume that is to be segmented, which a segmentation of 3D Slicer is not.
+
+    Args:
+        path: as for `read_volume`.
+        series: as for `read_volume`.
+        placement: as for `read_volume`.
+
+    Raises:
+        InputError: as for `read_volume`.
+    """
+    if volume_suffix(path) == SEG_NRRD_SUFFIX:
+        raise InputError(
+            f"{shown(path)}: is a segmentation (of 3D Slicer) and no image; give the image that it was drawn on"
+        )
+    return read_volume(path, series=series, placement=placement)
+
+
 def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
     """A volume to compute on: one from memory has to be as sound as one from a file.
 
@@ -247,10 +268,15 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
         The volume, yes and no as 1 and 0.
 
     Raises:
-        InputError: as for `read_volume`.
+        InputError: as for `read_image`, or neither a volume nor a path.
     """
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
     if not isinstance(image, Volume):
-        return read_volume(image)
+        raise InputError(
+            f"the image is a {type(image).__name__}, without a place in space; give a file, or "
+            "napari_uda.Volume(array, affine)"
+        )
     name, kind = image.name or "volume", image.array.dtype.kind
     if kind not in "biuf":
         raise InputError(f"{name}: its voxels are {image.array.dtype}; give a grey-value volume")

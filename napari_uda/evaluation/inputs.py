@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import shown
+from napari_uda.core.files import case_name, shown
 from napari_uda.core.small_files import read_json
 from napari_uda.data.folder import MOST_DATASET_BYTES
 from napari_uda.data.grid import Lattice
@@ -243,6 +243,10 @@ def _read_sides(
     prediction: Scorable, reference: Scorable, stored: dict[str, int], placement: Placement
 ) -> tuple[_Side, _Side]:
     """Both sides; where one stores less than a whole grid, on that of the other one."""
+    beside = _grid_beside(prediction, placement)
+    if beside is not None:
+        first = _read_side(prediction, "prediction", stored, beside, placement)
+        return first, _read_side(reference, "reference", stored, first.grid, placement)
     if not _stores_a_part(prediction):
         first = _read_side(prediction, "prediction", stored, None, placement)
         return first, _read_side(reference, "reference", stored, first.grid, placement)
@@ -265,6 +269,21 @@ def _read_sides(
         replace(first, grid=grids[0], array=grids[0].array),
         replace(second, grid=grids[1], array=grids[1].array),
     )
+
+
+def _grid_beside(prediction: Scorable, placement: Placement) -> Volume | None:
+    """The grid of predicted contours, that of a map beside them, which `predict` writes; None without one."""
+    if not isinstance(prediction, (str, os.PathLike)) or not _is_contours(prediction):
+        return None
+    from napari_uda.data.volume import read_volume  # readers are slow to import
+
+    path = Path(prediction)
+    stem = case_name(path).removesuffix("_rtstruct")
+    for role in ("reliability", "entropy"):
+        beside = path.with_name(f"{stem}_{role}.nii.gz")
+        if beside.is_file():
+            return read_volume(beside, placement=placement)
+    return None
 
 
 def _stores_a_part(source: Scorable) -> bool:

@@ -20,7 +20,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.data.patients import dicom_segmentations, find_labels, find_patients
+from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -35,8 +35,8 @@ __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scor
 Axis = Literal["z", "y", "x"]
 
 _logger = logging.getLogger(__name__)
-_ENDINGS = ("_labels", "_rtstruct", "")
-"""What follows the case in the name of a prediction, in the order in which they are looked for."""
+_ENDINGS = ("_labels", "_rtstruct")
+"""What follows the case in the name of labels that `predict` writes."""
 
 
 def evaluate(
@@ -228,19 +228,20 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     Returns:
         Case, prediction and label of every case, in order of the names.
     """
-    predicted, references = _volumes(predictions), _references(labels)
+    predicted, references = _by_name(predictions), _references(labels)
     if not references:
         raise InputError(
             f"{shown(labels)}: holds no label volumes; give the folder of the <case>.nii.gz labels"
         )
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
-        names = (f"{name}{end}" for name in (case, case + FIRST_CHANNEL) for end in _ENDINGS)
-        prediction = next((predicted[name] for name in names if name in predicted), None)
-        if prediction is None:
+        files = _predictions_of(case, predicted)
+        if not files:
             missing.append(case)
-        else:
-            pairs.append((case, prediction, reference))
+            continue
+        _check_one(case, files, predictions)
+        _check_one(case, reference, labels)
+        pairs.append((case, files[0], reference[0]))
     if missing:
         some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(
@@ -251,8 +252,8 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     used = {prediction for _, prediction, _ in pairs}
     extra = [
         case
-        for case, path in sorted(predicted.items())
-        if path not in used and not case.endswith(("_entropy", "_reliability"))
+        for case, files in sorted(predicted.items())
+        if used.isdisjoint(files) and not case.endswith(("_entropy", "_reliability"))
     ]
     if extra:
         _logger.warning(
@@ -261,14 +262,42 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     return pairs
 
 
-def _references(folder: Path) -> dict[str, Path]:
+def _predictions_of(case: str, predicted: Mapping[str, list[Path]]) -> list[Path]:
+    """What may be the prediction of a case: what `predict` writes, in any format, before a file with its name."""
+    for name in (case, case + FIRST_CHANNEL):
+        written = [file for end in _ENDINGS for file in predicted.get(name + end, [])]
+        if written:
+            return written
+        if name in predicted:
+            return predicted[name]
+    return []
+
+
+def _check_one(case: str, files: Sequence[Path], folder: Path) -> None:
+    """Refuse two label maps of one case: which of them is meant, and which an older one, nobody can tell."""
+    if len(files) > 1:
+        listed = " and ".join(shown(file) for file in files)
+        raise InputError(f"{shown(folder)}: {listed} are both case {case}; keep one of them")
+
+
+def _references(folder: Path) -> dict[str, list[Path]]:
     """Label maps by case: files, and those in folders of patients, also beside their images."""
     _check_folder(folder)
-    files = {case: path for case, path in find_labels(folder) if not path.is_dir()}
-    if files:
+    files: dict[str, list[Path]] = {}
+    open_ends = False
+    for case, path in find_labels(folder):
+        if path.is_dir():
+            open_ends = True
+        else:
+            files.setdefault(case, []).append(path)
+    if files and (not open_ends or folder.name.lower() in LABEL_FOLDERS):
         return files
-    found = find_patients(folder, shorten=True)
-    return {case.name: case.label for case in found.cases if case.label is not None}
+    found = find_patients(folder, shorten=not files)
+    known = {file for paths in files.values() for file in paths}
+    for one in found.cases:
+        if one.label is not None and one.label not in known:
+            files.setdefault(one.name, []).append(one.label)
+    return files
 
 
 def _check_folder(folder: Path) -> None:
@@ -278,14 +307,14 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _volumes(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Path) -> dict[str, list[Path]]:
+    """Volumes and segmentations by their names without suffix."""
     _check_folder(folder)
-    files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {
-        case_name(path): path
-        for path in files
-        if volume_suffix(path) or dicom_segmentations([path])
-    }
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and (volume_suffix(path) or dicom_segmentations([path])):
+            found.setdefault(case_name(path), []).append(path)
+    return found
 
 
 def _evaluate_files(

@@ -76,7 +76,10 @@ def write_prediction(
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
     if format == "nifti":
-        files[f"{case}.json"] = partial(_write_sidecar, about=about, image=_image(grid, out))
+        fit = {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons}
+        files[f"{case}.json"] = partial(
+            _write_sidecar, about=about, image=_image(grid, out), fit=fit
+        )
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
             _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
@@ -107,8 +110,9 @@ def check_format(format: ResultFormat, cases: Iterable[Case]) -> None:
             raise _needs_dicom(format, shown(case.image))
         try:
             _open_source(format, Source(case.image, case.series, is_dicom=True))
-        except UnfitFormatError:
-            raise
+        except UnfitFormatError as error:
+            named = str(error).startswith(f"{case.name}: ")
+            raise UnfitFormatError(f"{'' if named else f'{case.name}: '}{error}") from error
         except InputError:
             continue
 
@@ -169,7 +173,9 @@ def _provenance(prediction: Prediction) -> Provenance:
     )
 
 
-def _write_sidecar(path: Path, about: Provenance, image: dict[str, Any]) -> None:
+def _write_sidecar(
+    path: Path, about: Provenance, image: dict[str, Any], fit: dict[str, Any]
+) -> None:
     """What the maps were made from and by; nothing of it stands in their headers."""
     model = {"name": about.model, "weights_sha256": about.weights_sha256 or None}
     content = {
@@ -177,6 +183,7 @@ def _write_sidecar(path: Path, about: Provenance, image: dict[str, Any]) -> None
         "program": about.program,
         "model": model | ({"adapted_by": about.adapted_by} if about.adapted_by else {}),
         "image": image,
+        "fit": fit,
         "structures": [asdict(structure) for structure in about.structures],
     }
     with atomic_file(path) as stream:

@@ -746,6 +746,7 @@ def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_p
     _assert_bad_input(command("train", "--resume", run_dir), "not those that it began with")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "spins"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "")],

@@ -20,7 +20,10 @@ from napari_uda.core.interrupts import (
     sigterm_as_interrupt,
 )
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+pytestmark = [
+    pytest.mark.slow,  # each signal goes to a process of its own
+    pytest.mark.skipif(os.name != "posix", reason="sends signals"),
+]
 BOTH = [signal.SIGINT, signal.SIGTERM]
 
 AT_IMPORT = """

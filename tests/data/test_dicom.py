@@ -599,3 +599,11 @@ def test_files_of_many_series_are_one_volume_when_asked(tmp_path: Path) -> None:
     files.append(write_slice(tmp_path / "3.dcm", planes(1)[0], 15.0, PixelSpacing=[1.0, 1.0]))
     with pytest.raises(InputError, match=r"^MR/1: 3.dcm and 0.dcm differ \(pixels of 1 x 1 mm"):
         read_dicom_files(files, "MR/1")
+
+
+@pytest.mark.parametrize("spacing", [[0.0, 0.75], [-1.5, 0.75]])
+def test_a_pixel_spacing_that_is_none_is_named(tmp_path: Path, spacing: list[float]) -> None:
+    measures = {"PixelMeasuresSequence": item(PixelSpacing=spacing, SliceThickness=3.0)}
+    write_frames(tmp_path / "a.dcm", planes(2), [0.0, 3.0], [measures] * 2)
+    said = f"a.dcm has a pixel spacing of {spacing[0]:g} x 0.75 mm (0028,0030)"
+    assert said in refused(tmp_path / "a.dcm")

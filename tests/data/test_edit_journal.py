@@ -204,6 +204,7 @@ def test_a_stroke_that_did_not_fit_is_taken_when_there_is_space(
     np.testing.assert_array_equal(found.read()[1].array, expected(labels, 4))
 
 
+@pytest.mark.slow
 def test_strokes_survive_a_kill(labels: Volume, folder: Path, tmp_path: Path) -> None:
     """A child process paints until it is killed; what it counted is in the journal."""
     script = """

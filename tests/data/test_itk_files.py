@@ -145,3 +145,44 @@ def test_what_itk_writes_is_read(suffix: str, compressed: bool, tmp_path: Path) 
         file = tmp_path / f"{name}{suffix}"
         sitk.WriteImage(sitk.GetImageFromArray(voxels), str(file), useCompression=compressed)
         np.testing.assert_array_equal(read_volume(file).array, voxels)
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [("LIST\ns0.raw\ns1.raw", 2), ("LIST", 0), ("s%d.raw 0 1 1", 2), ("s%d.raw 0 2 2", 2),
+     ("LIST\ns0.raw\ns1.raw\ns2.raw\na.raw", 4)],
+)  # fmt: skip
+def test_a_file_for_every_slice_is_asked_for(data: str, count: int, folder: Path) -> None:
+    """Without one ITK leaves the memory of its slice as it was."""
+    with pytest.raises(InputError, match=f"names {count} data files and declares 3 slices"):
+        read_volume(meta(folder, data))
+
+
+def test_lists_say_how_many_axes_a_file_has(folder: Path) -> None:
+    file = meta(folder, "LIST 2D\ns0.raw\ns1.raw\ns2.raw")
+    np.testing.assert_array_equal(read_volume(file).array, VOXELS)
+    with pytest.raises(InputError, match="names its data files by 'LIST 3D', which is not known"):
+        read_volume(meta(folder, "LIST 3D\na.raw"))
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [("space: left-posterior-superior", True), ("space: RAS", True), ("space: scanner-xyz", False),
+     ("space dimension: 3", False)],
+)  # fmt: skip
+def test_a_nrrd_that_does_not_say_where_its_axes_lead_is_a_guess(
+    line: str, known: bool, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = nrrd(folder, "a.raw")
+    file.write_text(file.read_text().replace("space: left-posterior-superior", line))
+    read_volume(file)
+    assert ("its orientation is a guess" in caplog.text) is not known
+
+
+def test_a_meta_image_without_directions_is_a_guess(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_volume(meta(folder, "a.raw", more="TransformMatrix = 1 0 0 0 1 0 0 0 1\n"))
+    assert caplog.text == ""
+    read_volume(meta(folder, "a.raw"))
+    assert "a.mhd: does not say how it lies in space, so its orientation is a guess" in caplog.text

@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import pydicom.data
 import pytest
-from dicom_files import echo, planes, write_frames, write_slices
+from dicom_files import echo, image_dataset, planes, save, write_frames, write_slices
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import DataFolder, find_cases, find_volumes
@@ -218,8 +220,31 @@ def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
     ]
     assert folder.label_folder == tmp_path / "d"
     write_nifti(tmp_path / "d" / "p3.nii.gz")
+    write_nifti(tmp_path / "d" / "p3_seg.nii.gz")
+    mixed = DataFolder.open(tmp_path / "d").cases
+    assert [(case.name, case.label) for case in mixed] == [
+        ("p1", tmp_path / "d" / "p1" / "seg.nii.gz"),
+        ("p2", tmp_path / "d" / "p2" / "seg.nii.gz"),
+        ("p3", tmp_path / "d" / "p3_seg.nii.gz"),
+    ]
+    write_nifti(tmp_path / "flat" / "p3.nii.gz")
     with pytest.raises(InputError, match="is no data folder, it holds neither images nor imagesTr"):
-        DataFolder.open(tmp_path / "d")
+        DataFolder.open(tmp_path / "flat")
+
+
+def test_label_maps_beside_the_image_of_a_patient_are_no_images(tmp_path: Path) -> None:
+    for name in ("image", "label"):
+        write_nifti(tmp_path / "p1" / f"{name}.nii.gz")
+    for name in ("a", "a_seg", "b", "b-mask", "brain_mask", "seg"):
+        write_nifti(tmp_path / "scans" / f"{name}.nii.gz")
+        write_nifti(tmp_path / "d" / "images" / f"{name}.nii.gz")
+    found = find_cases([tmp_path / "p1", tmp_path / "scans", tmp_path / "d"])
+    assert names(found[0].cases) == ["image"]
+    assert found[0].cases[0].label == tmp_path / "p1" / "label.nii.gz"
+    assert [case.image.name for case in found[1].cases] == [
+        "a.nii.gz", "b.nii.gz", "brain_mask.nii.gz", "seg.nii.gz",
+    ]  # fmt: skip
+    assert len(found[2].cases) == 6  # all that lies in images is one
 
 
 def test_a_folder_of_data_folders_is_none(tmp_path: Path) -> None:
@@ -227,3 +252,18 @@ def test_a_folder_of_data_folders_is_none(tmp_path: Path) -> None:
         write_nifti(tmp_path / domain / "images" / "a.nii.gz")
     with pytest.raises(InputError, match=r"holds 2 of them \(ct, mr\); name one of them$"):
         DataFolder.open(tmp_path)
+
+
+def test_the_directory_of_a_disc_and_reports_are_no_patients(tmp_path: Path) -> None:
+    """As hospitals write discs: DICOMDIR on top, a dose report as a series of its own."""
+    series = write_series(tmp_path / "d" / "p1" / "DICOM" / "s1", 1, "T2 TSE", "1.2.1")
+    directory = pydicom.dcmread(pydicom.data.get_testdata_file("DICOMDIR"))
+    directory.save_as(tmp_path / "d" / "p1" / "DICOMDIR")
+    report = image_dataset(planes(1)[0], "1.2.840.10008.5.1.4.1.1.88.67", SOPInstanceUID="1.2.9")
+    for keyword in ("Rows", "Columns", "PixelData"):
+        delattr(report, keyword)
+    save(report, tmp_path / "d" / "p1" / "DICOM" / "s2" / "1.dcm")
+    (found,) = find_cases([tmp_path / "d"])
+    assert found.cases == (Case("p1", series),)
+    assert found.notes() == ("passed over p1/DICOM/s2 (no image (X-Ray Radiation Dose SR Storage))")
+    assert names(DataFolder.open(tmp_path / "d").cases) == ["p1"]

@@ -127,7 +127,9 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
     thin = Volume(np.zeros((10, 14, 16), np.uint8), LPS)
     every = [square(1, 6, 3.0 * z) for z in range(3)]
     assert "has contours on one of 3 slices of the image only" in refused(every, thin)
-    assert "holds no closed contour" in refused([], grid())
+    points = write_rtstruct(tmp_path / "points.dcm", [("Liver", [[[1, 1, 3]]])], kind="POINT")
+    with pytest.raises(InputError, match="holds no closed contour"):
+        read_labels(points, grid=grid())
     (tmp_path / "rs.dcm").write_bytes((tmp_path / "rs.dcm").read_bytes()[:-40])
     with pytest.raises(InputError):
         read_labels(tmp_path / "rs.dcm", grid=grid())
@@ -146,3 +148,16 @@ def test_filling_agrees_with_matplotlib_where_no_centre_lies_on_a_contour() -> N
         assert np.count_nonzero(ours != theirs) <= 1  # corners within 1 % of a centre line move
         part = filled([corners], (10, 12), (8, 9))
         assert (part == ours[8:18, 9:21]).all()
+
+
+def test_structures_without_any_contour_are_background(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A prediction that found nothing."""
+    file = write_rtstruct(tmp_path / "rs.dcm", [("Liver", []), ("Spleen", [])])
+    found = read_segmentation(file, grid=grid())
+    assert not found.labels.array.any()
+    assert found.names == {1: "Liver", 2: "Spleen"}
+    assert "holds no contour of any, so all of it is background" in caplog.text
+    with pytest.raises(InputError, match="have none of the names kidney"):
+        read_labels(file, grid=grid(), names={"kidney": 1})

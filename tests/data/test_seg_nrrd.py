@@ -11,8 +11,9 @@ from segmentation_files import write_seg_nrrd
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import case_name
+from napari_uda.data.folder import find_cases
 from napari_uda.data.segmentation import read_segmentation
-from napari_uda.data.volume import Volume, read_labels
+from napari_uda.data.volume import Volume, as_volume, read_labels
 
 SEGMENTS = [
     {"ID": "Segment_1", "Name": "Liver", "Color": "0.866667 0.509804 0.396078", "LabelValue": "3",
@@ -125,3 +126,16 @@ def test_layers_as_a_list_axis(tmp_path: Path) -> None:
     found = read_segmentation(file, grid=IMAGE)
     assert (found.labels.array == (whole() == 3) + 2 * (whole() == 5)).all()
     assert (found.names, found.colours) == ({1: "Liver", 2: "Milz äöü"}, {})
+
+
+def test_it_is_no_image(tmp_path: Path) -> None:
+    file = write_seg_nrrd(tmp_path / "a.seg.nrrd", np.ones((2, 3, 4), np.uint8), [])
+    for read in (as_volume, lambda path: find_cases([path])[0].cases[0].read_image()):
+        with pytest.raises(InputError, match=r"a.seg.nrrd: is a segmentation \(of 3D Slicer\)"):
+            read(file)
+
+
+def test_names_with_a_backslash_come_back(tmp_path: Path) -> None:
+    segments = [{"Name": "a\\b\nc", "LabelValue": "1"}]
+    file = write_seg_nrrd(tmp_path / "a.seg.nrrd", np.ones((2, 3, 4), np.uint8), segments)
+    assert read_segmentation(file).names == {1: "a\\b c"}

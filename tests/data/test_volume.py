@@ -18,6 +18,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.data.volume import (
     Orientation,
     Volume,
+    as_volume,
     case_name,
     describe_grid_difference,
     read_labels,
@@ -608,3 +609,9 @@ def test_volume_rejects_what_cannot_be_one() -> None:
         volume.with_array(np.zeros((2, 2, 3)))
     with pytest.raises(ValueError, match="read-only"):
         volume.affine[0, 0] = 2
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 3, 4)), None])
+def test_an_image_without_a_place_is_refused_in_words(image: object) -> None:
+    with pytest.raises(InputError, match=r"without a place in space; give a file, or napari_uda"):
+        as_volume(image)  # type: ignore[arg-type]

@@ -138,3 +138,68 @@ def test_a_tree_of_dicom_with_segmentations(tmp_path: Path, image: Volume) -> No
     assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
         (case, name, 1.0) for case in ("p1", "p2") for name in ("liver", "spleen")
     ]
+
+
+def test_predicted_contours_lie_on_the_grid_of_the_map_beside_them(
+    tmp_path: Path, image: Volume
+) -> None:
+    """The references store a part of the grid, or contours themselves."""
+    predictions, labels = tmp_path / "predictions", tmp_path / "data" / "labels"
+    left, right, back, front = -7.375, -3.625, -9.75, -5.25
+    corners = [[left, back, 12], [right, back, 12], [right, front, 12], [left, front, 12]]
+    write_rtstruct(predictions / "p1_rtstruct.dcm", [("Liver", [corners])])
+    seg = write_seg(labels / "p1.dcm", tmp_path / "ct", LABELS, {1: "Liver", 2: "Spleen"})
+    (labels.parent / "dataset.json").write_text(json.dumps({"labels": {"liver": 1}}))
+    with pytest.raises(InputError, match="beyond the outermost voxels"):
+        evaluate_folders(predictions, labels)
+    write_volume(predictions / "p1_reliability.nii.gz", image.with_array(np.ones_like(LABELS)))
+    (row,) = evaluate_folders(predictions, labels).rows
+    assert (row["name"], row["dice"], row["state"]) == ("liver", 0.0, "both")
+    assert row["volume_prediction_ml"] == pytest.approx(15 * 0.75 * 1.5 * 3 / 1000)
+    write_rtstruct(seg, [("Liver", [corners])])
+    (row,) = evaluate_folders(predictions, labels).rows
+    assert (row["name"], row["dice"]) == ("liver", 1.0)
+
+
+def test_two_label_maps_of_one_case_are_refused(tmp_path: Path, image: Volume) -> None:
+    """One may be an older prediction, of another model and in another format."""
+    predictions, labels = tmp_path / "predictions", tmp_path / "labels"
+    write_volume(labels / "p1.nii.gz", image.with_array(LABELS))
+    write_volume(predictions / "p1_labels.nii.gz", image.with_array(LABELS))
+    write_volume(predictions / "p1.nii.gz", image)  # the image
+    assert dice(evaluate_folders(predictions, labels).rows) == {"label_1": 1.0, "label_2": 1.0}
+    for other, both in (
+        ("p1_labels.dcm", "p1_labels.dcm and p1_labels.nii.gz"),
+        ("p1_rtstruct.dcm", "p1_labels.nii.gz and p1_rtstruct.dcm"),
+    ):
+        file = write_seg(predictions / other, tmp_path / "ct", SWAPPED, {1: "a", 2: "b"})
+        with pytest.raises(InputError, match=f"^predictions: {both} are both case p1; keep one"):
+            evaluate_folders(predictions, labels)
+        file.unlink()
+    write_volume(labels / "p1.nii", image.with_array(LABELS))
+    with pytest.raises(InputError, match=r"^labels: p1.nii and p1.nii.gz are both case p1"):
+        evaluate_folders(predictions, labels)
+
+
+def test_a_mixture_of_patients_is_scored_whole(tmp_path: Path, image: Volume) -> None:
+    """One has a file beside its image, the others segmentations somewhere below."""
+    root, predictions = tmp_path / "hospital", tmp_path / "predictions"
+    uid = "1.2.3.50"
+    ct = write_image(root / "p1" / "CT", SeriesInstanceUID=uid, SOPInstanceUID=uid)
+    write_seg(root / "p1" / "SEG" / "1.dcm", ct, LABELS, {1: "Liver", 2: "Spleen"})
+    write_image(root / "p2" / "CT", SeriesInstanceUID="1.2.3.51", SOPInstanceUID="1.2.3.51")
+    names = [{"Name": "Liver", "LabelValue": "1"}, {"Name": "Spleen", "LabelValue": "2"}]
+    origin = image.affine[:3, 3] * (-1, -1, 1)
+    file = root / "p2" / "CT" / "a.seg.nrrd"
+    write_seg_nrrd(file, LABELS, names, tuple(origin), (0.75, 1.5, 3.0))
+    write_volume(root / "p3" / "image.nii.gz", image)
+    write_volume(root / "p3" / "label.nii.gz", image.with_array(LABELS))
+    for case in ("p1", "p2", "p3"):
+        write_volume(predictions / f"{case}_labels.nii.gz", image.with_array(LABELS))
+    rows = evaluate_folders(predictions, root).rows
+    assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
+        (case, name, 1.0) for case in ("p1", "p2", "p3") for name in ("Liver", "Spleen")
+    ]
+    (predictions / "p1_labels.nii.gz").unlink()
+    with pytest.raises(InputError, match="1 of 3 labels in hospital have no prediction"):
+        evaluate_folders(predictions, root)

@@ -27,6 +27,8 @@ from napari_uda.experiments.spec import Pictures
 from napari_uda.experiments.store import Cell, Store, read_job, write_job
 from napari_uda.run.run import Run
 
+pytestmark = pytest.mark.slow  # cells are trained
+
 Domains = tuple[Path, Path]
 SOURCE_ONLY = {"name": "source_only", "method": "source_only"}
 

@@ -38,6 +38,7 @@ from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.gui.segment.result_view import _count, _Layers
+from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
 from napari_uda.run.run import Run
 
@@ -437,7 +438,8 @@ def test_error_layer_shows_both_kinds(
 @pytest.fixture
 def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
     """A second prediction, one voxel off the other way, is scored as well."""
-    other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other")
+    fit = Fit("does not fit", ("every voxel is 7",))
+    other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other", fit=fit)
     show(dock.viewer, other)
     dock.choices.predictions.choose(dock.viewer.layers["case_0 prediction"])
     dock.choices.menu.aboutToShow.emit()
@@ -608,6 +610,8 @@ def test_export_holds_a_report_page(compared: ScoreDock, tmp_path: Path, qtbot: 
     assert text.count("data:image/png;base64") == 4  # the worst slice of each structure, twice
     assert "6 × 32 × 40 voxels of 8 × 1.5 × 1.5 mm" in text
     assert "not found on this machine" in text  # the run of this test is none
+    assert text.count("does the model fit the image?") == 2
+    assert text.count("not judged") == text.count("does not fit: every voxel is 7") == 1
     assert (out / "cohort.csv").read_text().startswith("method,protocol,structure,n_cases")
     folders = sorted(path.name for path in out.iterdir() if path.is_dir())
     assert folders == ["1_case_0_prediction", "2_case_0_prediction__1_"]

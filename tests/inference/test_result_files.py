@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,7 +78,8 @@ def placed_as(file: Path, image: Path) -> None:
 
 def niimath(file: Path, *operations: str) -> np.ndarray:
     """What niimath makes of a file; the test is skipped where it is not installed."""
-    program = shutil.which("niimath")
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which("niimath", path=places)
     if program is None:
         pytest.skip("niimath is not installed (pip install niimath)")
     out = file.parent / "niimath_out.nii.gz"
@@ -200,6 +203,7 @@ def test_the_sidecar_says_what_the_maps_were_made_from_and_by(
         {"value": 1, "name": "MYO", "colour": "#E5383B"},
         {"value": 3, "name": "left kidney", "colour": "#009E73"},
     ]
+    assert content["fit"] == {"verdict": "not judged", "reasons": []}
     found = content["image"]
     assert found["path"] == "../../data/images/heart.nii.gz"
     file = out / found["path"]

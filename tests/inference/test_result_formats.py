@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import warnings
@@ -14,13 +15,15 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_files import echo, write_frames, write_slices
+from dicom_files import echo, item, write_frames, write_slices
 from even_odd import even_odd
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
 from napari_uda.data.patients import Case
-from napari_uda.data.volume import Volume, read_volume
+from napari_uda.data.segmentation import read_segmentation
+from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
+from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.inference.predict import Prediction
 from napari_uda.inference.results import check_format
 from napari_uda.run.run import Run
@@ -485,6 +488,76 @@ def test_no_half_file_stays(
         assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
+def test_what_every_frame_states_for_itself_is_had_in_common(tmp_path: Path) -> None:
+    """As some scanners write it; highdicom looks among the shared groups."""
+    geometry = {
+        "PlaneOrientationSequence": item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        "PixelMeasuresSequence": item(PixelSpacing=[1.5, 0.75], SliceThickness=3.0),
+    }
+    heights = [3.0 * number for number in range(SHAPE[0])]
+    study = {**STUDY, "ImageType": ["ORIGINAL", "PRIMARY"]}
+    write_frames(tmp_path / "mr.dcm", pixels(), heights, [geometry] * SHAPE[0], **study)
+    made = predicted(read_volume(tmp_path / "mr.dcm"))
+    file = made.save(tmp_path / "out", format="dicom-seg")[0]
+    sound(file)
+    volume = hd.seg.segread(file).get_volume(combine_segments=True)
+    assert volume.spacing == (3.0, 1.5, 0.75)
+    np.testing.assert_array_equal(read_labels(file, grid=made.volume).array, made.labels)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"SliceThickness": None}, {"StudyDate": "2020-01-02"}, {"StudyTime": "25:00"},
+     {"PatientBirthDate": "unknown"}],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_headers_that_anonymisers_leave_are_enough(tmp_path: Path, tags: Any, kind: Any) -> None:
+    with pydicom.config.disable_value_validation():
+        made = predicted(read_volume(series(tmp_path, **tags)))
+    file = made.save(tmp_path / "out", format=kind)[0]
+    sound(file)
+    assert not any(pydicom.dcmread(file).get(keyword) for keyword in tags)
+    np.testing.assert_array_equal(read_labels(file, grid=made.volume).array, made.labels)
+
+
+@pytest.mark.parametrize("kind", ["nifti", "seg-nrrd", "dicom-seg", "rtstruct"])
+def test_label_values_with_gaps_come_back_from_every_format(
+    ct: Prediction, tmp_path: Path, kind: Any
+) -> None:
+    file = ct.save(tmp_path / "out", format=kind)[0]
+    found = read_segmentation(file, grid=ct.volume)
+    np.testing.assert_array_equal(found.labels.array, ct.labels)
+    if kind == "seg-nrrd":
+        assert found.names == NAMES
+    elif kind == "dicom-seg":
+        assert list(found.names) == [1, 3, 4, 7]
+
+
+@pytest.mark.parametrize("kind", ["seg-nrrd", "dicom-seg", "rtstruct"])
+def test_names_that_dicom_has_no_room_for_are_found_again(
+    ct: Prediction, tmp_path: Path, kind: Any
+) -> None:
+    names = {1: "left " * 20, 3: "a\\b", 4: "right " * 20, 7: "right " * 20 + "lobe"}
+    file = replace(ct, names=names).save(tmp_path / "out", format=kind)[0]
+    wanted = {names[1]: 1, names[3]: 30, "spleen": 5}
+    found = read_segmentation(file, grid=ct.volume, names=wanted)
+    expected = np.select([ct.labels == 1, ct.labels == 3], [1, 30], 0)
+    np.testing.assert_array_equal(found.labels.array, expected)
+    assert found.names == {1: names[1], 30: names[3]}
+    with pytest.raises(InputError, match="have none of the names"):  # two begin alike
+        read_segmentation(file, grid=ct.volume, names={names[4] + "x": 1, names[7] + "y": 2})
+
+
+def test_dicom_seg_of_a_tilted_gantry_is_read_without_its_image(tmp_path: Path) -> None:
+    places = [(-7.0, -9.0 + 1.8 * number, 5.0 * number) for number in range(SHAPE[0])]
+    made = predicted(read_volume(write_slices(tmp_path / "ct", pixels(), places, **STUDY)))
+    file = made.save(tmp_path / "out", format="dicom-seg")[0]
+    np.testing.assert_array_equal(read_labels(file, grid=made.volume).array, made.labels)
+    alone = read_labels(file)  # slices 1 to 4 hold structures
+    np.testing.assert_array_equal(alone.array, made.labels[1:])
+    np.testing.assert_allclose(alone.affine[:3, :3], made.volume.affine[:3, :3], atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
@@ -499,3 +572,30 @@ def test_a_choice_that_does_not_exist_is_refused_before_writing(
         ct.save(tmp_path / "out", **choice)
     assert str(refused.value) == said
     assert not (tmp_path / "out").exists()
+
+
+ENDINGS = {
+    "nifti": "_labels.nii.gz",
+    "seg-nrrd": "_labels.seg.nrrd",
+    "dicom-seg": "_labels.dcm",
+    "rtstruct": "_rtstruct.dcm",
+}
+
+
+@pytest.mark.parametrize("format", ENDINGS)
+@pytest.mark.parametrize("kind", ["ct", "mr"])
+def test_what_is_written_is_read_and_scored_as_what_was_meant(
+    kind: str, format: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    names = {1: "MYO", 3: "left kidney", 4: "Größe", 7: "liver"}
+    done = replace(request.getfixturevalue(kind), names=names)
+    done.save(tmp_path / "out", format=format, entropy=False)
+    values = {name: value for value, name in names.items()}
+    file = tmp_path / "out" / f"p1{ENDINGS[format]}"
+    assert (read_labels(file, grid=done.volume, names=values).array == done.labels).all()
+    write_volume(tmp_path / "truth" / "p1.nii.gz", done.volume.with_array(done.labels))
+    (tmp_path / "truth" / "dataset.json").write_text(json.dumps({"labels": values}))
+    scores = evaluate_folders(tmp_path / "out", tmp_path / "truth")
+    assert {row["name"]: row["dice"] for row in scores.rows if row["name"] != "liver"} == {
+        name: 1.0 for name in values if name != "liver"
+    }

@@ -320,6 +320,7 @@ def test_a_stored_method_gives_the_same_logits(
     assert_same_tensors(snapshot(stand.method), snapshot(again))
 
 
+@pytest.mark.slow
 @every_method
 def test_two_steps_and_two_more_are_four(name: str, two_domains: Domains, tmp_path: Path) -> None:
     config = small_config(

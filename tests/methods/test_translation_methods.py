@@ -193,6 +193,7 @@ def test_generators_are_gated_unless_told_otherwise(two_domains: Domains, tmp_pa
     assert kinds == {"cyclegan": "plain", "attent": "gated"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [1, 2, 3])
 def test_a_run_stopped_in_either_stage_ends_the_same(
     stopped_after: int, two_domains: Domains, tmp_path: Path

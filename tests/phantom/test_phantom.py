@@ -14,6 +14,8 @@ from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
 from napari_uda.phantom import write_phantom
 
+pytestmark = pytest.mark.slow  # volumes of the usual size are drawn
+
 VOLUMES_ML = {  # adults; the atrium and ventricle are filled, the aorta is cut off by the volume
     "cardiac": {"MYO": (60, 220), "LAC": (35, 150), "LVC": (45, 220), "AA": (15, 120)},
     "abdominal": {

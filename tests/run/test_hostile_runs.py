@@ -14,7 +14,6 @@ import pytest
 from tiny_cases import events, metric_lines, small_config, stored_run, without_checksums
 from written_runs import append_lines, beat, write_preview, write_run
 
-import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import InputError
 from napari_uda.inference import loaded
@@ -478,7 +477,7 @@ def test_the_heartbeat_of_a_running_run_is_still_seen(tmp_path: Path) -> None:
     assert (update.step, update.settings) == (9, {})
 
 
-def test_the_sample_model_has_no_checksums_and_works() -> None:
-    model = Path(uda.__file__).parent / "sample_data" / "model"
-    assert not [k for k in json.loads((model / "environment.json").read_text()) if "sha" in k]
-    assert Run.open(model).facts.labels
+def test_runs_of_version_0_1_have_no_checksums_and_work() -> None:
+    for run in (Path(__file__).parent / "version_0_1" / "runs").iterdir():
+        assert not [k for k in json.loads((run / "environment.json").read_text()) if "sha" in k]
+        assert Run.open(run).facts.labels

@@ -104,6 +104,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_six_steps_are_three_and_three(name: str, two_domains: Domains, tmp_path: Path) -> None:
     config = small_config("se_asa", *two_domains, steps=6, **VARIANTS[name])
@@ -121,6 +122,7 @@ def test_six_steps_are_three_and_three(name: str, two_domains: Domains, tmp_path
         assert_same_tensors(*(checkpoint.load_weights(file) for file in best))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 2, 5])
 def test_a_killed_run_begins_again_at_its_checkpoint(
     killed: int, two_domains: Domains, tmp_path: Path

@@ -217,7 +217,7 @@ def _result_layers(
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
         data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
-        own = result_tag(image, prediction, role)
+        own = {**result_tag(image, prediction, role), "fit": str(prediction.fit)}
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}

@@ -510,6 +510,7 @@ class ScoreDock(JobDock):
             Exported(
                 result,
                 run=str(tag(layer).get("run") or ""),
+                fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
                 image=self._image_of(layer, result),
             )

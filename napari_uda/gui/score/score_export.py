@@ -33,12 +33,14 @@ class Exported:
     Attributes:
         scores: of the layer.
         run: name of the run that predicted it; empty when unknown.
+        fit: whether that run fits the image, in a sentence; empty when unknown.
         edited: whether it was changed by hand.
         image: grey values on the layer's grid, or None.
     """
 
     scores: LayerScores
     run: str
+    fit: str
     edited: bool
     image: NDArray[np.generic] | None
 
@@ -112,6 +114,8 @@ def _result(layer: Exported) -> Result:
         found = model_hash(layer.run)
         origin["run"] = layer.run
         origin["model"] = f"SHA-256 {found}…" if found else "not found on this machine"
+    if layer.fit:
+        origin["does the model fit the image?"] = layer.fit
     if layer.edited:
         origin["edits"] = "changed by hand after the prediction"
     return Result(scores.name, scores.scores, calibrations_of(scores), _pictures(layer), origin)
