@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_uda.core.errors import InputError, UnfitFormatError
 from napari_uda.core.files import atomic_file, shown, volume_suffix
+from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
 from napari_uda.data.provenance import Provenance
@@ -61,8 +62,8 @@ def write_prediction(
     that of the new labels.
 
     Raises:
-        InputError: if the folder cannot be written, the image does not allow the format, or there is no
-            such format.
+        InputError: if the folder cannot be written or holds results of another image of that name, the image
+            does not allow the format, or there is no such format.
     """
     for name, given, choices in (
         ("format", format, get_args(ResultFormat)),
@@ -71,15 +72,15 @@ def write_prediction(
         if given not in choices:
             raise InputError(f"{name} cannot be {given!r}; {what_to_choose(str(given), choices)}")
     case, grid = prediction.case, prediction.volume
+    image = _image(grid, out)
+    _refuse_another_image(out / f"{case}.json", image)
     about = _provenance(prediction)
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
     if format == "nifti":
         fit = {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons}
-        files[f"{case}.json"] = partial(
-            _write_sidecar, about=about, image=_image(grid, out), fit=fit
-        )
+        files[f"{case}.json"] = partial(_write_sidecar, about=about, image=image, fit=fit)
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
             _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
@@ -203,6 +204,19 @@ def _image(volume: Volume, out: Path) -> dict[str, Any]:
         "shape_zyx": list(volume.array.shape),
     }
     return image | ({"series": source.series} if source and source.series else {})
+
+
+def _refuse_another_image(sidecar: Path, image: Mapping[str, Any]) -> None:
+    """Two patients may have images of one name: the results of one must not take the place of the other's."""
+    found = (read_object(sidecar) or {}).get("image")
+    if not isinstance(found, dict) or found.get("voxels_sha256") in (None, image["voxels_sha256"]):
+        return
+    before, now = found.get("path"), image["path"]
+    if isinstance(before, str) and now not in (None, before) and (sidecar.parent / before).exists():
+        raise InputError(
+            f"{shown(sidecar)}: results of another image of that name, {before}, are in {sidecar.parent}; choose "
+            "another folder for the results, or rename one of the images"
+        )
 
 
 def voxels_sha256(array: NDArray[Any]) -> str:

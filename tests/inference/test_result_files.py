@@ -17,8 +17,10 @@ import pytest
 import SimpleITK as sitk
 
 from napari_uda.cli import main
+from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
+from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
 from napari_uda.inference.translate import Translation
 from napari_uda.run.roles import role_of
@@ -251,3 +253,25 @@ def test_the_command_takes_the_same_choices(
     assert stored.dtype == dtype
     found = predict(tiny_run, image, device="cpu", reliability=False)
     np.testing.assert_allclose(np.asarray(stored).T, found.entropy, atol=0.5001 / 255)
+
+
+def test_results_of_another_image_of_that_name_stay(
+    tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As a hospital sends them: one folder per patient, and the same names in each."""
+    for patient in ("0", "1"):
+        image = two_domains[1] / "images" / f"target_{patient}.nii.gz"
+        (tmp_path / patient).mkdir()
+        shutil.copy(image, tmp_path / patient / "t2.nii.gz")
+    out = tmp_path / "out"
+    run = LoadedRun.load(tiny_run)
+    predict(run, tmp_path / "0" / "t2.nii.gz").save(out)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    with pytest.raises(
+        InputError, match=r"t2.json: results of another image of that name, \.\./0/t2"
+    ):
+        predict(run, tmp_path / "1" / "t2.nii.gz").save(out)
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+    predict(run, tmp_path / "0" / "t2.nii.gz").save(out)  # of the same image
+    (tmp_path / "0" / "t2.nii.gz").rename(tmp_path / "0" / "moved.nii.gz")
+    predict(run, tmp_path / "1" / "t2.nii.gz").save(out)  # nobody can tell any more
