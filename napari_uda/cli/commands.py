@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    predictions: Folder,
-    labels: Folder,
+    predictions: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")],
+    labels: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LABELS")],
     out: Path,
     protocol: str = "recommended",
     placement: Placement = "auto",
