@@ -21,6 +21,7 @@ from napari_uda.core.files import (
     SEG_NRRD_SUFFIX,
     begins_as_dicom,
     case_name,
+    is_file,
     shown,
     volume_suffix,
 )
@@ -242,11 +243,11 @@ def kind_of(path: Path) -> Kind:
         OSError: it cannot be read.
     """
     name = path.name.lower()
-    if name.endswith((".nrrd", ".nhdr")) and path.is_file():
+    if name.endswith((".nrrd", ".nhdr")) and is_file(path):
         from napari_uda.data.seg_nrrd import is_seg_nrrd
 
         return "seg-nrrd" if name.endswith(SEG_NRRD_SUFFIX) or is_seg_nrrd(path) else ""
-    if volume_suffix(path) or not path.is_file():
+    if volume_suffix(path) or not is_file(path):
         return ""
     if path.suffix.lower() in DICOM_SUFFIXES or begins_as_dicom(path):
         from napari_uda.data.dicom_structures import dicom_kind

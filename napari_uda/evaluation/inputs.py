@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import case_name, shown
+from napari_uda.core.files import case_name, is_file, shown
 from napari_uda.core.small_files import read_json
 from napari_uda.data.folder import MOST_DATASET_BYTES
 from napari_uda.data.grid import Lattice
@@ -281,7 +281,7 @@ def _grid_beside(prediction: Scorable, placement: Placement) -> Volume | None:
     stem = case_name(path).removesuffix("_rtstruct")
     for role in ("reliability", "entropy"):
         beside = path.with_name(f"{stem}_{role}.nii.gz")
-        if beside.is_file():
+        if is_file(beside):
             return read_volume(beside, placement=placement)
     return None
 
