@@ -159,6 +159,7 @@ def test_score_a_folder(
         run_script(monkeypatch, "score_a_folder.py", *given, "--predictions", predictions)
 
 
+@pytest.mark.slow
 def test_score_a_folder_segments_the_samples_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_notebooks_are_stored_without_outputs(notebook: Path) -> None:
         assert (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
+@pytest.mark.slow
 def test_inspect_uncertainty(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

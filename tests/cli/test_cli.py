@@ -234,6 +234,7 @@ def test_predict_goes_on_after_a_bad_volume_and_says_so(
     assert len(list((tmp_path / "out").iterdir())) == 8
 
 
+@pytest.mark.slow
 def test_adapt_writes_before_and_after(
     command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -255,7 +256,7 @@ def test_adapt_writes_before_and_after(
     joined = ("--together", "--sizes-ml", "inner", "3", "outer", "5", "--presence", "all")
     said = command(*given[:3], "--out", tmp_path / "joined", "--steps", "1", *joined)
     assert said.code == 0, said.err
-    assert len(said.out.strip().splitlines()) == 3
+    assert len(said.out.strip().splitlines()) == 6
     report = json.loads((tmp_path / "joined" / "target_2_adaptation.json").read_text())
     assert (report["method"], report["steps"]) == ("sfda", 1)
     _assert_bad_input(command(*given[:3], "--out", out, "--method", "cotta"), "cotta")
@@ -456,7 +457,7 @@ def test_what_answers_at_once_loads_nothing_slow(option: str, slow: set[str]) ->
         ("adapt", ("RUN, --out PATH must be given",)),
         ("predict nowhere volume.nii.gz --out OUT", ("nowhere is not a run folder",)),
         ("evaluate nowhere nowhere --out OUT", ("nowhere", "is not a folder")),
-        ("evaluate nowhere", ("DIR, --out PATH must be given",)),
+        ("evaluate nowhere", ("LABELS, --out PATH must be given",)),
         ("phantom OUT --size 5", ("size is 5 pixels", "64 to 512")),
         ("phantom OUT --anatomy brain", ("'brain'", "cardiac")),
         ("methods more", ("there is no place for more",)),

@@ -224,6 +224,7 @@ def _first_logs(name: str, domains: Domains, cache: Path, **method: Any) -> dict
     return {term: float(value) for term, value in stand.step().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "path"), WEIGHTS, ids=_ids)
 def test_a_weight_of_zero_removes_its_term_and_no_other(
     name: str, path: tuple[str, ...], two_domains: Domains, tmp_path: Path
@@ -246,6 +247,7 @@ def test_a_weight_of_zero_removes_its_term_and_no_other(
     assert without == {term: full[term] for term in without}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "path"), [w for w in WEIGHTS if w[1] not in {(s,) for s in SUPERVISED}], ids=_ids
 )

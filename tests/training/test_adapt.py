@@ -398,6 +398,7 @@ def test_a_run_without_stored_sizes(source_run: Run, image: Path, tmp_path: Path
     assert adapt(tmp_path / "old", image, method="bn_adapt")[0].method == "bn_adapt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["se_asa", "cyclegan", "attent", "sfda"])
 def test_runs_of_other_methods_are_adapted_too(
     name: str, two_domains: Domains, image: Path, tmp_path: Path

@@ -255,6 +255,7 @@ def test_deleting_a_run_leaves_foreign_files(two_domains: Domains, tmp_path: Pat
 # --- previews -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["se_asa", "attent", "target_supervised"])
 def test_watching_does_not_change_training(
     method: str, two_domains: Domains, tmp_path: Path
