@@ -178,14 +178,15 @@ def commands(run: Path, phantom: tuple[Path, Path], work: Path) -> Iterator[Kill
         "source_only", source=phantom[0], target=phantom[1], run_dir=other, steps=2, device="cpu",
         data={"size": 32}, segmentor={"width": 4, "depth": 2}, batch_size=2,
     )  # fmt: skip
-    call("predict", str(other), str(images), "--out", str(work / "maps_before"))
-    seconds = call("predict", str(run), str(images), "--out", str(work / "maps"))
+    # as deep as the folders of trials: beside the maps it is said where the image lies as seen from there
+    maps_before, maps = work / "before" / "maps", work / "whole" / "maps"
+    call("predict", str(other), str(images), "--out", str(maps_before))
+    seconds = call("predict", str(run), str(images), "--out", str(maps))
     yield Killable(
-        "predict", ("predict", str(run), str(images)), "--out", (), work / "maps_before",
-        work / "maps", seconds, groups,
+        "predict", ("predict", str(run), str(images)), "--out", (), maps_before, maps, seconds, groups,
     )  # fmt: skip
-    words = ("evaluate", str(work / "maps"), str(labels))
-    call("evaluate", str(work / "maps_before"), str(labels), "--out", str(work / "scores_before"))
+    words = ("evaluate", str(maps), str(labels))
+    call("evaluate", str(maps_before), str(labels), "--out", str(work / "scores_before"))
     seconds = call(*words, "--out", str(work / "scores"))
     yield Killable(
         "evaluate", words, "--out", (), work / "scores_before", work / "scores", seconds, groups
