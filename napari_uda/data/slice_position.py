@@ -1,0 +1,55 @@
+"""How a slice is called wherever it is named: its plane, its index in the file, and where it lies in millimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+PLANES = ("sagittal", "coronal", "axial")
+"""Cuts across the axes of the patient: left to right, front to back, head to foot."""
+_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+
+
+def patient_axis(affine: NDArray[np.float64], axis: int) -> int:
+    """The axis of the patient (0 right, 1 anterior, 2 superior) that an axis of the array runs along most.
+
+    Args:
+        affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
+        axis: of the array on its file's grid.
+    """
+    from nibabel.orientations import io_orientation
+
+    return int(io_orientation(affine)[axis, 0])
+
+
+def slice_position_mm(
+    affine: NDArray[np.float64], shape: Sequence[int], axis: int, index: float
+) -> float:
+    """Where the middle of a slice lies along the patient's axis that it cuts, RAS+ millimetres."""
+    middle = (np.asarray(shape, float) - 1) / 2
+    middle[axis] = index
+    return float((affine @ np.append(middle, 1.0))[patient_axis(affine, axis)])
+
+
+def millimetres(position_mm: float, axis: int) -> str:
+    """A position along an axis of the patient with its side instead of a sign: `S 34.5 mm`."""
+    plus, minus = _SIDES[axis]
+    return f"{plus if position_mm >= 0 else minus} {abs(position_mm):.1f} mm"
+
+
+def slice_name(affine: NDArray[np.float64], shape: Sequence[int], axis: int, index: int) -> str:
+    """A slice in words: `axial slice 12, S 34.5 mm`.
+
+    The number is the index in the file, from 0, as `slices.csv` and the voxel under the cursor have it.
+
+    Args:
+        affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
+        shape: of the array on its file's grid.
+        axis: across which the slice is cut, of that array.
+        index: of the slice along that axis.
+    """
+    across = patient_axis(affine, axis)
+    where = millimetres(slice_position_mm(affine, shape, axis, index), across)
+    return f"{PLANES[across]} slice {index}, {where}"
