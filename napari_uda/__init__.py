@@ -32,6 +32,8 @@ _HOME = {
     "evaluate": "evaluation.report",
     "Scores": "evaluation.report",
     "Run": "run.run",
+    "pack": "experiments.model_pack",
+    "unpack": "experiments.model_pack",
     "Volume": "data.volume",
     "read_volume": "data.volume",
     "read_segmentation": "data.segmentation",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.evaluation.report import Scores, evaluate
+    from napari_uda.experiments.model_pack import pack, unpack
     from napari_uda.gui.kit.layers import show
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate

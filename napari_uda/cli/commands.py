@@ -27,6 +27,7 @@ from napari_uda.core.interrupts import let_sigterm_end_windows
 
 if TYPE_CHECKING:
     from napari_uda.experiments.executors import Progress
+    from napari_uda.experiments.model_card import ModelCard
 
 
 def evaluate(
@@ -296,6 +297,42 @@ def recipes() -> None:
     answer(text_table(("name", "method", "about"), shown, shorten="about"), recipes=rows)
 
 
+def pack(run: RunFolder, out: Path, purpose: str = "", licence: str = "") -> None:
+    """Write a trained run as one file to hand on, with its card; names and places of patients stay here.
+
+    Args:
+        run: trained run folder.
+        out: the file, which ends in .zip.
+        purpose: what the model is for, in a sentence; left out, the card says what it segments in what.
+        licence: under which the weights may be used, such as CC-BY-4.0.
+    """
+    from napari_uda.experiments.model_pack import pack as write_packed
+
+    card = write_packed(run, out, purpose=purpose, licence=licence)
+    answer(_card_text(card), **card.model_dump(), files=[out])
+    note_files([out])
+
+
+def unpack(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.zip")], out: Path
+) -> None:
+    """Make a run folder of a file that pack wrote, and show its card.
+
+    Args:
+        file: the packed run.
+        out: a new folder; it can then be used wherever a run is asked for.
+    """
+    from napari_uda.experiments.model_pack import unpack as make_run
+
+    card = make_run(file, out)
+    answer(_card_text(card), **card.model_dump(), run=out)
+    note_files([out])
+
+
+def _card_text(card: ModelCard) -> str:
+    return "\n".join(f"{title}: {text}" for title, text in card.lines())
+
+
 def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
     """Open napari with volumes, predictions or runs.
 
@@ -345,5 +382,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "clean": clean,
     "methods": methods,
     "recipes": recipes,
+    "pack": pack,
+    "unpack": unpack,
     "show": show,
 }
