@@ -29,8 +29,9 @@ from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role
 LayerData = tuple[Any, dict[str, Any], str]
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_data"
-"""Folder of the shipped volumes and the shipped model."""
+"""Folder of the shipped volumes and the shipped models."""
 MODEL = SAMPLES / "model"
+TRANSLATOR = SAMPLES / "translator"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import napari.viewer
 from napari.layers import Layer
@@ -20,7 +19,7 @@ from napari_uda.core.files import is_folder
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
-from napari_uda.gui.kit.files import MODEL, SAMPLES
+from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
@@ -28,9 +27,10 @@ from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import form, row
 from napari_uda.gui.kit.widgets import button, combo_box, label, named
 
-if TYPE_CHECKING:
-    pass
-
+_SHIPPED = {
+    MODEL: "Shipped model (cardiac phantom)",
+    TRANSLATOR: "Shipped translator (cardiac phantom)",
+}
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
 _MOST_FOUND = 10
@@ -95,12 +95,11 @@ class ModelDock(JobDock):
 
 
 def known_models() -> list[tuple[str, Path]]:
-    """Title and run folder of every model to offer; the shipped one first."""
+    """Title and run folder of every model to offer; the shipped ones first."""
     from napari_uda.run.run import Run
 
-    found: list[tuple[str, Path]] = []
-    if MODEL in Run.list(SAMPLES):
-        found.append(("Shipped model (cardiac phantom)", MODEL))
+    shipped = Run.list(SAMPLES)
+    found = [(title, path) for path, title in _SHIPPED.items() if path in shipped]
     runs = Run.list(Path("runs"))[:_MOST_FOUND] if is_folder("runs") else []
     seen = {path for _, path in found}
     for path in (*recent_models(), *(run.resolve() for run in runs)):
@@ -119,7 +118,7 @@ def recent_models() -> list[Path]:
 
 def remember_model(path: Path) -> None:
     """Put a run folder at the head of the recent ones."""
-    if path == MODEL:
+    if path in _SHIPPED:
         return
     kept = [other for other in recent_models() if other != path]
     preferences.settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
@@ -149,9 +148,14 @@ def read_translator(path: Path) -> tuple[str, Path, str]:
     return title_of(path), path, describe_translator(path)
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a run folder came with napari_uda: nothing is written into it."""
+    return path in _SHIPPED
+
+
 def title_of(path: Path) -> str:
     """How a run folder is listed."""
-    return f"{path.name} ({path.parent.name})"
+    return _SHIPPED.get(path, f"{path.name} ({path.parent.name})")
 
 
 def _rank_of_image(layer: Layer) -> int:
