@@ -33,6 +33,7 @@ from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
 from napari_uda.gui.train.settings_panel import Preset, read_presets
 from napari_uda.run.continuation import settings_of_start
+from napari_uda.run.history import duration
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
@@ -237,6 +238,45 @@ def prepare(
     written = write_folder(plan.layer_folder, layers, stop) if layers else {}
     changed = data.model_copy(update=written)
     return Prepared(checked, plan.config.model_copy(update={"data": changed}))
+
+
+def estimate_time(
+    config: RunConfig,
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    stop: threading.Event,
+) -> str:
+    """How long training would take on this machine, in a sentence.
+
+    Args:
+        config: settings of the run.
+        domains: name to data folder or layers; only the names of structures are read.
+        labelled: the domain whose labels training reads, "" for none.
+        stop: ends the measurement.
+
+    Raises:
+        InputError: for settings that cannot be trained.
+        Cancelled: if `stop` was set.
+    """
+    load_torch()
+    from napari_uda.training.estimate import estimate
+
+    found = estimate(config, _structures(config, domains.get(labelled)), stop=stop)
+    each = f"{found.step_seconds:.2g} s a step on {found.device}"
+    return f"About {duration(found.seconds)} for {found.steps} steps ({each}), besides reading the data."
+
+
+def _structures(config: RunConfig, domain: Path | LayerDomain | None) -> dict[str, int]:
+    """Those that the settings name, the labels show, or the run to start from knows."""
+    from napari_uda.run.run import Run
+
+    if config.data.labels:
+        return dict(config.data.labels)
+    if isinstance(domain, Path):
+        return dict(DataFolder.open(domain).labels)
+    if domain is not None and domain.labels is not None:
+        return domain_names(domain.labels, np.unique(np.asarray(domain.labels.data)))
+    return {"structure": 1} if config.init is None else Run.open(config.init).labels
 
 
 # -- layers as a data folder ----------------------------------------------------------------------

@@ -29,6 +29,7 @@ from napari_uda.gui.train.run_preparation import (
     Prepared,
     RunPlan,
     check_domains,
+    estimate_time,
     prepare,
     read_catalogue,
 )
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
+_CHECKING = "Checking…"
 _FILES = "YAML (*.yaml *.yml)"
 
 
@@ -71,6 +73,7 @@ class TrainForm(JobDock):
         self._reading = False
         self._run_dir_typed = False
         self._checked: Checked | None = None
+        self._doing = ""  # what the job is doing
         self._started: Path | None = None  # run folder handed on last
         self._written: set[Path] = set()  # runs whose layers this form wrote
         self.methods = MethodPicker()
@@ -80,6 +83,7 @@ class TrainForm(JobDock):
             "run_dir", "A new folder for settings, weights, logs and predictions"
         )
         self.start = button("Start", slot=self._on_start, name="start")
+        self.estimate = button("How long?", slot=self._on_estimate, name="estimate")
         self._lay_out()
         self._connect()
         self._on_method()
@@ -105,7 +109,7 @@ class TrainForm(JobDock):
         self.scrolling.setFrameShape(QFrame.Shape.NoFrame)
         self.scrolling.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scrolling.setWidget(content)
-        buttons = row((self.start, 2), (self.cancel, 1))
+        buttons = row((self.start, 2), (self.estimate, 1), (self.cancel, 1))
         column((self.scrolling, 1), buttons, self.bar, self.status, of=self, margin=0)
         self.setMinimumWidth(300)
 
@@ -278,7 +282,7 @@ class TrainForm(JobDock):
     def _obstacle(self) -> str:
         """Why Start is not available; empty when it is."""
         if self._job is not None:
-            return CANCELLING if self._cancelling else "Checking…"
+            return CANCELLING if self._cancelling else self._doing
         if self._catalogue is None:
             return "" if self._message else "Reading the methods…"
         if self.methods.method is None:
@@ -298,6 +302,10 @@ class TrainForm(JobDock):
         self.start.setToolTip(obstacle or "Check the data and start training")
         self.data.allow_check(idle)
         self.settings.allow(loading=idle)
+        self.estimate.setEnabled(idle and not obstacle)
+        self.estimate.setToolTip(
+            obstacle or "Do a few steps on made-up slices, and tell how long all of them would take"
+        )
         self.cancel.setEnabled(running and not self._cancelling)
         self.cancel.setVisible(running)
         self.bar.setVisible(running)
@@ -311,6 +319,7 @@ class TrainForm(JobDock):
         names = {} if config is None else config.data.labels
         series = "" if config is None else config.data.series
         placement: Placement = "auto" if config is None else config.data.placement
+        self._doing = _CHECKING
         self._start(
             "Check the data",
             lambda report, stop: check_domains(
@@ -342,10 +351,23 @@ class TrainForm(JobDock):
             may_replace=run_dir in self._written,
         )
         known = self._checked
+        self._doing = _CHECKING
         self._start(
             "Check the data",
             lambda report, stop: prepare(plan, report, stop, known),
             lambda prepared: self._on_prepared(plan, prepared),
+        )
+
+    def _on_estimate(self) -> None:
+        config = self.config()
+        if self._obstacle() or config is None:
+            return
+        domains, labelled = self.data.domains(), self.data.labelled
+        self._doing = "Measuring a few steps…"
+        self._start(
+            "Estimate the time",
+            lambda report, stop: estimate_time(config, domains, labelled, stop),
+            self._finish,
         )
 
     def _on_prepared(self, plan: RunPlan, prepared: Prepared) -> None:
