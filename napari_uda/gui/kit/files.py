@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from napari_uda.data.labels import to_whole
 from napari_uda.data.nifti import Placement, TwoPlacements
 from napari_uda.data.segmentation import kind_of
 from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.window import usual_window
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
 from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
-from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role_of
+from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -56,17 +58,28 @@ def read_layers(
     Raises:
         InputError: if the file cannot be read.
     """
-    volume, own = read_shown(path, placement)
-    role = role or role_of(path, volume)
-    if role == "reliability":
-        names = RELIABILITY_NAMES
-    elif names is None and role in ("reference", "prediction"):
-        names = own or names_beside(path)
-    return layer_data(volume, role, names or {})
+    return shown_data(read_shown(path, role, names, placement))
 
 
-def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData:
-    """A volume as napari's layer data, with geometry, colours and names of its role."""
+def shown_data(shown: Shown) -> LayerData:
+    """What `read_shown` gave, as layer data."""
+    return layer_data(shown.volume, shown.role, shown.names, shown.colours)
+
+
+def layer_data(
+    volume: Volume,
+    role: str,
+    names: Mapping[int, str],
+    colours: Mapping[int, str] = MappingProxyType({}),
+) -> LayerData:
+    """A volume as napari's layer data, with geometry, window, colours and names of its role.
+
+    Args:
+        volume: on its file's grid.
+        role: image, reference, prediction, entropy or reliability.
+        names: label value to structure name.
+        colours: label value to `#RRGGBB`, for those that a file colours.
+    """
     array, arguments = displayed(volume)
     own = arguments["metadata"][METADATA]
     own["role"] = role
@@ -77,14 +90,19 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     if role in ("image", "entropy"):
         kind = "image"
         make = layers.image_arguments if role == "image" else layers.entropy_arguments
+        if role == "image":
+            # from a sample: napari would look at every voxel, in the GUI thread
+            arguments["contrast_limits"] = (volume.window or usual_window(array)).limits
         return array, {**make(case), **arguments}, kind
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return array, {**layers.reliability_arguments(case), **arguments}, kind
     array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
+    own["colours"] = dict(colours)
     title = f"{case} {role}" if role == "reference" else case
-    return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
+    looks = layers.labels_arguments(title, own["names"], colours)
+    return array, {**looks, **arguments}, kind
 
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
