@@ -16,6 +16,6 @@ class DataDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         share_place(self)
-        self.open_bar = OpenBar(napari_viewer)
+        self.open_bar = OpenBar(napari_viewer, self)
         self.tabs = named(QTabWidget(), "data_tabs")
         column(self.open_bar, (self.tabs, 1), of=self)

@@ -18,15 +18,16 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.labels import to_whole
-from napari_uda.data.nifti import Placement, TwoPlacements
-from napari_uda.data.segmentation import kind_of
+from napari_uda.data.nifti import Placement
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.data.window import usual_window
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
-from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
 from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
+
+_MOST_FILES, _MOST_FOLDERS = 20, 5
+"""Looked at to tell whether a folder holds volumes."""
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -38,7 +39,7 @@ MODEL = SAMPLES / "model"
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
     """npe2 reader: a function that opens `path`, or None when it is no volume of ours."""
     paths = [path] if isinstance(path, str) else path
-    return _read if all(_is_volume(Path(one)) for one in paths) else None
+    return _read if all(is_ours(Path(one)) for one in paths) else None
 
 
 def read_layers(
@@ -157,27 +158,26 @@ def mr_labelled() -> list[LayerData]:
 
 
 def _read(path: str | list[str]) -> list[LayerData]:
-    paths = [path] if isinstance(path, str) else path
-    return [_read_one(Path(one)) for one in paths]
+    from napari_uda.gui.kit.reader import read  # it builds on this module
+
+    return read([Path(one) for one in ([path] if isinstance(path, str) else path)])
 
 
-def _read_one(path: Path) -> LayerData:
-    """Read a file; the user is asked where it says twice, and differently, where it lies."""
-    try:
-        return read_layers(path)
-    except TwoPlacements as found:
-        window = window_in_use()
-        chosen = ask_placement(found, window) if window else None
-        if chosen is None:
-            raise
-        return read_layers(path, placement=chosen)
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder holds what this package reads, as far as a quick look tells.
 
-
-def _is_volume(path: Path) -> bool:
+    Of a folder its first files are looked at, and those of its first folders.
+    """
     try:
         if not is_folder(path):
-            return bool(volume_suffix(path)) or kind_of(path) == "dicom-seg"
-        return any(_is_dicom(file) for file in sorted(path.iterdir())[:5] if file.is_file())
+            return bool(volume_suffix(path)) or _is_dicom(path)
+        below = sorted(entry for entry in path.iterdir() if entry.is_dir())
+        files = [
+            file
+            for folder in (path, *below[:_MOST_FOLDERS])
+            for file in sorted(entry for entry in folder.iterdir() if entry.is_file())[:_MOST_FILES]
+        ]
+        return any(volume_suffix(file) or _is_dicom(file) for file in files)
     except OSError:  # what cannot be looked into is not claimed
         return False
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from napari_uda.data.window import Window
 from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Job, Report, background, take_steps
+from napari_uda.gui.kit.layers import preload
 from napari_uda.gui.kit.panel import Guarded, guarded
 from napari_uda.gui.kit.placement_question import ask_placement
 from napari_uda.gui.kit.series_choice import choose_offers
@@ -36,6 +37,8 @@ from napari_uda.run.roles import Shown
 _ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
 _CHECKING = ("entropy", "reliability")  # for checking, not the first thing to see
 _SAME_MM = 1e-3
+_SAMPLE = 8
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +138,7 @@ class Opening(Guarded, QObject):
         self._job: Job | None = None
         self._steps: Iterator[None] | None = None
         self._stopped = False
+        self._shows = Shows()
         self.is_running = True
         """Until `ended`."""
 
@@ -226,8 +230,7 @@ class Opening(Guarded, QObject):
             else:
                 self._read(offers, chosen)
             return
-        self._layers: list[Layer] = []
-        self._steps = show_units(self._viewer, found, self._layers)
+        self._steps = show_units(self._viewer, found, self._shows)
         self._on_turn()
 
     def _on_turn(self) -> None:
@@ -243,8 +246,8 @@ class Opening(Guarded, QObject):
             QTimer.singleShot(0, self._on_turn)
             return
         self._steps = None
-        self.opened.emit(self._layers)
-        self._finish(described(self._viewer, self._layers))
+        self.opened.emit(self._shows.layers)
+        self._finish(self._shows.sentence())
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -282,6 +285,7 @@ def _read_all(
 ) -> list[list[ReadVolume]] | TwoPlacements:
     """In the thread."""
     with told(_listener(report, stop)):
+        preload()
         try:
             return [[prepare(one) for one in read_offer(offer, placement)] for offer in offers]
         except TwoPlacements as problem:
@@ -300,35 +304,84 @@ def _listener(report: Report, stop: threading.Event) -> Callable[[int, int], Non
 # -- what is seen -----------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
+class Shows:
+    """What became of volumes that were opened."""
+
+    layers: list[Layer] = field(default_factory=list)
+    """Theirs, images first; an image that is open already is not opened twice."""
+    hidden: list[Layer] = field(default_factory=list)
+    """Those of other patients or places that were seen before."""
+
+    def sentence(self) -> str:
+        """What was opened, and what is hidden now."""
+        if not self.layers:
+            return ""
+        first = self.layers[0]
+        sizes = " x ".join(str(size) for size in first.data.shape)
+        steps = " x ".join(f"{step:.3g}" for step in first.scale)
+        text = f"{first.name}: {sizes} voxels of {steps} mm"
+        if isinstance(first, Image):
+            low, high = (float(limit) for limit in first.contrast_limits)
+            text += f", {Window.between(low, high)}"
+        more = len(self.layers) - 1
+        text += f", and {more} more layer{'s' if more > 1 else ''}." if more else "."
+        names = sorted({str(tag(layer).get("case") or layer.name) for layer in self.hidden})
+        if names:
+            named = ", ".join(names[:_MOST_NAMED]) + (
+                " and others" if len(names) > _MOST_NAMED else ""
+            )
+            are = "is" if len(names) == 1 else "are"
+            text += f" {named} {are} hidden: another patient or place; the eye of a layer shows it."
+        return text
+
+
 def show_units(
-    viewer: ViewerModel, units: Sequence[Sequence[ReadVolume]], added: list[Layer]
+    viewer: ViewerModel, units: Sequence[Sequence[ReadVolume]], shows: Shows
 ) -> Iterator[None]:
     """Add what was read, one layer at a time, and go there: the first unit is seen.
 
     Args:
         viewer: where the layers are added.
         units: volumes that belong together, such as those of a case.
-        added: is given the new layers.
+        shows: is told what becomes of them.
     """
     earlier = list(viewer.layers)
-    first: list[Layer] = []
+    first: Layer | None = None
     for unit in units:
         layers = sorted((one.layer() for one in unit), key=_order)
-        if not first:
-            first = layers
+        layers = [_open_already(earlier, layer) or layer for layer in layers]
+        if first is None:
+            first = layers[0]
             for layer in earlier:
-                if layer.visible and not belongs(layer, first[0]):
+                if layer.visible and not belongs(layer, first):
                     layer.visible = False
+                    shows.hidden.append(layer)
                     yield
-        seen = layers is first or any(belongs(first[0], layer) for layer in layers)
+        seen = belongs(layers[0], first)
         for layer in layers:
             layer.visible = seen and tag(layer).get("role") not in _CHECKING
-            viewer.add_layer(layer)
-            added.append(layer)
+            if layer not in viewer.layers:
+                viewer.add_layer(layer)
+            shows.layers.append(layer)
             yield
-    if first and (isinstance(first[0], Image) or not _shows(viewer, earlier)):
-        look_at(viewer, first[0])
-    yield
+    if first is not None and (isinstance(first, Image) or not _sees_image(viewer)):
+        look_at(viewer, first)
+
+
+def _open_already(earlier: Sequence[Layer], new: Layer) -> Layer | None:
+    """The layer that shows the same image; structures may have been edited, so that they are never the same."""
+    own = tag(new)
+    if own.get("role") != "image":
+        return None
+    sample = (slice(None, None, _SAMPLE),) * 3
+    for layer in earlier:
+        other = tag(layer)
+        same = all(other.get(key) == own.get(key) for key in ("role", "case", "folder", "shape"))
+        same = same and np.array_equal(other["affine"], own["affine"])
+        if same and np.array_equal(layer.data[sample], new.data[sample]):
+            return layer
+    return None
 
 
 def look_at(viewer: ViewerModel, layer: Layer) -> None:
@@ -360,35 +413,10 @@ def belongs(earlier: Layer, new: Layer) -> bool:
     return bool(same_grid and other.get("role") != "image")
 
 
-def described(viewer: ViewerModel, layers: Sequence[Layer]) -> str:
-    """One or two sentences: what was opened, and what is hidden now."""
-    if not layers:
-        return ""
-    first = layers[0]
-    sizes = " x ".join(str(size) for size in first.data.shape)
-    steps = " x ".join(f"{step:.3g}" for step in first.scale)
-    text = f"{first.name}: {sizes} voxels of {steps} mm"
-    if isinstance(first, Image):
-        low, high = (float(limit) for limit in first.contrast_limits)
-        text += f", {Window.between(low, high)}"
-    more = len(layers) - 1
-    text += f", and {more} more layer{'s' if more > 1 else ''}." if more else "."
-    hidden = {
-        str(tag(layer).get("case") or layer.name)
-        for layer in viewer.layers
-        if layer not in layers and not layer.visible and not belongs(layer, first)
-    }
-    if hidden:
-        names = ", ".join(sorted(hidden)[:3]) + (" and others" if len(hidden) > 3 else "")
-        are = "is" if len(hidden) == 1 else "are"
-        text += f" {names} {are} hidden: another patient or place; the eye of a layer shows it."
-    return text
-
-
 def _order(layer: Layer) -> int:
     return _ORDER.get(tag(layer).get("role", ""), 0)
 
 
-def _shows(viewer: ViewerModel, layers: Sequence[Layer]) -> bool:
-    """Whether an image that was there before is still seen."""
-    return any(isinstance(one, Image) and one.visible and one in viewer.layers for one in layers)
+def _sees_image(viewer: ViewerModel) -> bool:
+    """Whether an image is seen, on whose slice what was opened can be looked at."""
+    return any(isinstance(layer, Image) and layer.visible for layer in viewer.layers)
