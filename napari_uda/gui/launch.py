@@ -25,12 +25,10 @@ from qtpy.QtWidgets import QApplication
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.data.folder import DataFolder, find_volumes
 from napari_uda.data.volume import Placement, case_name
-from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
-from napari_uda.gui.view.window import apply_window
 
 if TYPE_CHECKING:
     from napari_uda.run.run import Run
@@ -90,9 +88,6 @@ def close_notices() -> None:
 def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
     """Add layer data to a viewer; the first case is seen, a whole result of it side by side."""
     added = [Layer.create(*content) for content in contents]
-    for layer in added:
-        if tag(layer).get("role") == "image":
-            apply_window(usual_window(layer.data), layer)
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
         viewer.add_layer(layer)

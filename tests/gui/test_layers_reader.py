@@ -111,7 +111,9 @@ def test_segmentations_open_as_labels_with_their_names(tmp_path: Path) -> None:
         assert arguments["metadata"][METADATA]["role"] == "reference"
         assert structure_names(Labels(data, **arguments))[2] == "Left kidney"
         assert np.count_nonzero(data == 2) == 3
-    assert get_reader(str(next(image.iterdir()))) is None  # one slice is for others to open
+    reader = get_reader(str(next(image.iterdir())))  # one slice stands for its series
+    assert reader is not None
+    assert [data.shape for data, *_ in reader(str(next(image.iterdir())))] == [(5, 4, 6)]
 
 
 def test_samples_open_as_image_and_labels(

@@ -17,7 +17,7 @@ class DataDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         share_place(self)
-        self.open_bar = OpenBar(napari_viewer)
+        self.open_bar = OpenBar(napari_viewer, self)
         self.tabs = named(QTabWidget(), "data_tabs")
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")

@@ -21,17 +21,21 @@ DARK = ("#262930", "#F0F1F2")
 
 
 def structure_colormap(
-    names: Mapping[int, str], hidden: Collection[int] = ()
+    names: Mapping[int, str],
+    hidden: Collection[int] = (),
+    colours: Mapping[int, str] = MappingProxyType({}),
 ) -> DirectLabelColormap:
     """Label colours of structures; background and unnamed values are transparent or palette colours.
 
     Args:
         names: label value to structure name, without background.
         hidden: label values that are not to be seen.
+        colours: label value to `#RRGGBB`, for those that a file colours itself.
     """
-    colours = {value: structure_colour(name, value) for value, name in names.items()}
-    colours |= dict.fromkeys(hidden, "transparent")
-    return _colormap(tuple(colours.items()))
+    table = {value: structure_colour(name, value) for value, name in names.items()}
+    table |= {value: colour for value, colour in colours.items() if value in names}
+    table |= dict.fromkeys(hidden, "transparent")
+    return _colormap(tuple(table.items()))
 
 
 def reliability_colormap() -> DirectLabelColormap:

@@ -78,6 +78,8 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
                 "forms": volume.forms,
                 "orientation": placement.orientation,
                 "shape": array.shape,
+                "frame": volume.frame_of_reference,
+                "folder": None if volume.source is None else volume.source.path.parent,
             }
         },
     }

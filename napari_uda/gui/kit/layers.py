@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -90,11 +91,13 @@ def image_arguments(name: str) -> dict[str, Any]:
     return {"name": name, "colormap": "gray", "blending": "translucent_no_depth"}
 
 
-def labels_arguments(name: str, names: Mapping[int, str]) -> dict[str, Any]:
-    """Layer arguments of structures: fixed colours, and a table that shows names under the cursor."""
+def labels_arguments(
+    name: str, names: Mapping[int, str], colours: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Layer arguments of structures: fixed colours, or a file's own, and a table with names for the cursor."""
     return {
         "name": name,
-        "colormap": structure_colormap(names),
+        "colormap": structure_colormap(names, colours=colours),
         "features": structure_table(names),
         "opacity": 0.55,
         "blending": "translucent_no_depth",
@@ -135,6 +138,12 @@ def structure_names(layer: Labels) -> dict[int, str]:
         return {}
     pairs = zip(table["index"], table[column], strict=True)
     return {int(value): str(name) for value, name in pairs if int(value) != 0}
+
+
+def own_colours(layer: Labels) -> dict[int, str]:
+    """Label value to `#RRGGBB` of those structures that the file of a layer colours itself."""
+    colours: dict[int, str] = tag(layer).get("colours", {})
+    return colours
 
 
 def preload() -> None:
@@ -241,7 +250,7 @@ def _add_colorbar(event: Any) -> None:
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
     """Where the file's grid is, what this is, and what it was made from."""
     own = tag(image)
-    kept = ("affine", "orientation", "shape", "forms")
+    kept = ("affine", "orientation", "shape", "forms", "frame", "folder")
     entries = {key: own[key] for key in kept if key in own}
     return entries | {
         "role": role,

@@ -25,6 +25,7 @@ from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import form, row
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import button, combo_box, label, named
 
 _SHIPPED = {
@@ -40,6 +41,7 @@ class ModelDock(JobDock):
     """The choice of run and image that Segment and Translate share; a subclass lists the runs.
 
     Attributes:
+        open_bar: the row that opens files.
         models: run folders by title.
         browse: button that chooses another one.
         about: what the chosen run is.
@@ -59,6 +61,7 @@ class ModelDock(JobDock):
         share_place(self)
         free_in_canvas(viewer)
         self._wanted = wanted
+        self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")
         self.browse = button(
             "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse

@@ -26,6 +26,7 @@ from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import LongerSide, column, row
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import button, label, named
 from napari_uda.gui.score.added_layers import (
@@ -101,6 +102,7 @@ class ScoreDock(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.open_bar = OpenBar(self.viewer, self)
         self.banner = EditBanner(self.editing.restore)
         self.choices = ScoreChoices(self.viewer)
         self.score = button("Score", slot=self._on_score, name="score")
@@ -124,7 +126,9 @@ class ScoreDock(JobDock):
 
     def _lay_out(self) -> None:
         buttons = row((self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1))
-        self._controls = column(self.banner, self.choices, buttons, self.bar, self.status)
+        self._controls = column(
+            self.open_bar, self.banner, self.choices, buttons, self.bar, self.status
+        )
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._splitter.addWidget(self.table)
         self._splitter.addWidget(self.slices)

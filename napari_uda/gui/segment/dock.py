@@ -119,6 +119,7 @@ class SegmentDock(ModelDock):
     def _lay_out(self) -> None:
         controls = QWidget()
         column(
+            self.open_bar,
             self._form(),
             row(self.reliability, self.views, ...),
             row((self.run, 2), (self.cancel, 1)),

@@ -19,6 +19,7 @@ from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.layers import (
     EDITED,
     RESULT_ROLES,
+    own_colours,
     put,
     show_steps,
     structure_names,
@@ -116,7 +117,7 @@ def show_structures(
         outlined: borders only, or whole areas; None leaves it.
         opacity: in [0, 1]; None leaves it.
     """
-    colormap = structure_colormap(structure_names(layer), sorted(hidden))
+    colormap = structure_colormap(structure_names(layer), sorted(hidden), own_colours(layer))
     if layer.colormap is not colormap:
         layer.colormap = colormap
     if outlined is not None and layer.contour != int(outlined):

@@ -25,6 +25,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.jobs import background, load_torch
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import named
 from napari_uda.gui.train.run_comparison import RunComparison
@@ -79,7 +80,8 @@ class TrainDock(Dock):
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")
-        column(self.tabs, of=self).setContentsMargins(2, 6, 2, 2)
+        self.open_bar = OpenBar(napari_viewer, self)
+        column(self.open_bar, (self.tabs, 1), of=self).setContentsMargins(2, 6, 2, 2)
         self._connect()
         self._on_theme()
 

@@ -120,6 +120,7 @@ class TranslateDock(ModelDock):
         form = self._form()
         add_row(form, "Direction", self.directions)
         column(
+            self.open_bar,
             form,
             row((self.translate, 2), (self.cancel, 1)),
             self.bar,

@@ -19,6 +19,7 @@ from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, form, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.widgets import button, check_box, named
 from napari_uda.gui.view.canvas_text import CanvasText
@@ -55,6 +56,7 @@ class ViewDock(Dock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.open_bar = OpenBar(self.viewer, self)
         self.images = named(
             LayerChooser(
                 self.viewer, lambda layer: is_volume(layer, _NOT_LOOKED_AT, _PARTS), _rank
@@ -98,6 +100,7 @@ class ViewDock(Dock):
     def _lay_out(self) -> None:
         controls = QWidget()
         column(
+            self.open_bar,
             form(("Image", self.images)),
             self.window_panel,
             row(self.letters, (self.neurological, 1)),
