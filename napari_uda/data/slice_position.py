@@ -50,6 +50,20 @@ def slice_name(affine: NDArray[np.float64], shape: Sequence[int], axis: int, ind
         axis: across which the slice is cut, of that array.
         index: of the slice along that axis.
     """
+    (name,) = slice_names(affine, shape, axis, [index])
+    return name
+
+
+def slice_names(
+    affine: NDArray[np.float64], shape: Sequence[int], axis: int, indices: Sequence[int]
+) -> list[str]:
+    """Several slices in words, each as `slice_name` has it: what the axis needs is computed once."""
     across = patient_axis(affine, axis)
-    where = millimetres(slice_position_mm(affine, shape, axis, index), across)
-    return f"{PLANES[across]} slice {index}, {where}"
+    middle = (np.asarray(shape, float) - 1) / 2
+    middle[axis] = 0
+    start = float((affine @ np.append(middle, 1.0))[across])
+    step = float(affine[across, axis])
+    return [
+        f"{PLANES[across]} slice {index}, {millimetres(start + step * index, across)}"
+        for index in indices
+    ]

@@ -136,17 +136,17 @@ def test_table_shows_the_numbers_of_evaluate(
     for row, values in enumerate(expected.rows):
         assert cells(scored, row) == [
             values["name"],
+            "both",
             f"{values['dice']:.3f}",
             f"{values['assd_mm']:.2f}",
             f"{values['masd_mm']:.2f}",
             f"{values['hd95_mm']:.2f}",
             f"{values['nsd']:.3f}",
-            "both",
             f"{values['volume_prediction_ml']:.1f}",
             f"{values['volume_reference_ml']:.1f}",
         ]
     mean = np.mean([row["dice"] for row in expected.rows])
-    assert cells(scored, 2)[:2] == ["mean", f"{mean:.3f}"]
+    assert cells(scored, 2)[0:3:2] == ["mean", f"{mean:.3f}"]
     assert scored.status.text() == f"case_0: mean Dice {mean:.3f}."
 
 
@@ -284,7 +284,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
     dock.choices.references.choose(viewer.layers[0])
     assert dock.score.isEnabled()
     score(dock, qtbot)
-    assert cells(dock, 0)[:2] == ["label_1", "1.000"]
+    assert cells(dock, 0)[0:3:2] == ["label_1", "1.000"]
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -463,7 +463,7 @@ def test_several_predictions_against_one_reference(
         uda.evaluate(Volume(labels, reference.affine), reference, names=NAMES)
         for labels in (prediction.labels, other)
     ]
-    column = [cells(compared, row)[:2] for row in range(compared.table.rowCount())]
+    column = [cells(compared, row)[0:3:2] for row in range(compared.table.rowCount())]
     wanted = []
     for name, one in zip(("case_0 prediction", "case_0 prediction [1]"), scores, strict=True):
         wanted.append([name, ""])
@@ -513,10 +513,10 @@ def test_protocol_is_said_in_words_and_scores_anew(
     whole = uda.evaluate(prediction, reference)
     wanted = [f"{one.rows[1]['dice']:.3f}" for one in (sliced, whole)]
     assert wanted[0] != wanted[1]
-    assert cells(scored, 1)[1] == wanted[0]
+    assert cells(scored, 1)[2] == wanted[0]
     choices.protocols.setCurrentIndex(0)
     settle(scored, qtbot)
-    assert cells(scored, 1)[1] == wanted[1]
+    assert cells(scored, 1)[2] == wanted[1]
 
 
 def cohort_rows(dock: ScoreDock) -> list[list[str]]:
@@ -545,7 +545,9 @@ def test_cohort_of_a_folder(
         assert row[0] == summary["name"]
         assert row[1] == f"{dice['mean']:.3f} ± {dice['sd']:.3f}"
         assert row[4] == f"{hd95['mean']:.2f} ± {hd95['sd']:.2f}"
-        assert row[6:] == [str(summary["n_cases"]), str(summary["n_missing"])]
+        missed = summary["hd95_mm"]["n_penalised"]
+        counted = f"2, {missed} penalised" if missed else "2"
+        assert row[6:] == [counted, str(summary["n_missing"])]
     assert "model_a: 2 cases, mean Dice" in dock.status.text()
     press(dock, qtbot, dock.cohort.clear)
     assert cohort_rows(dock) == []
@@ -554,7 +556,7 @@ def test_cohort_of_a_folder(
 def test_cohort_gathers_what_was_scored(scored: ScoreDock, qtbot: QtBot) -> None:
     rows = cohort_rows(scored)
     assert [row[0] for row in rows] == ["tiny", "MYO", "LVC", "mean"]
-    assert rows[1][1] == cells(scored, 0)[1]  # one case has no deviation
+    assert rows[1][1] == cells(scored, 0)[2]  # one case has no deviation
     score(scored, qtbot)
     assert cohort_rows(scored) == rows  # the same case again is one case
     scored.choices.protocols.setCurrentIndex(1)  # other rules, another cohort
