@@ -49,7 +49,11 @@ FLOORS = (
 An import that only type checkers follow counts, and so does one inside a function: those are there so
 that importing the package and starting the command stay fast, not to get round this list.
 """
-GUI_FLOORS = ({"kit"}, {"data", "score", "segment", "train", "translate", "view"}, {"launch"})
+GUI_FLOORS = (
+    {"kit"},
+    {"data", "score", "segment", "train", "translate", "view"},
+    {"launch", "workbench"},
+)
 """The same inside of `gui`: docks use the kit, and do not know each other."""
 
 

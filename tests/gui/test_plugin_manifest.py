@@ -33,7 +33,7 @@ def test_every_python_name_imports(manifest: PluginManifest) -> None:
 def test_docks_and_samples_are_offered(manifest: PluginManifest) -> None:
     contributions = manifest.contributions
     docks = [widget.display_name for widget in contributions.widgets]
-    assert docks == ["Data", "Train", "Segment", "Translate", "Score", "View"]
+    assert docks == ["Workbench", "Data", "Train", "Segment", "Translate", "Score", "View"]
     assert [sample.display_name for sample in contributions.sample_data] == [
         "CT, cardiac phantom, labelled",
         "MR, cardiac phantom",

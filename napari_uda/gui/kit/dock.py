@@ -181,28 +181,64 @@ def _when_enabled(
 
 
 def share_place(widget: QWidget) -> None:
-    """Let a dock join the others of napari_uda when it is first shown; where it goes later is the user's."""
-    _Joining(widget)
+    """Let a dock join the others of napari_uda when it is first shown; where it goes later is the user's.
+
+    From then on its tab has a short name, and an entry of a menu that would hide it while it lies behind
+    another tab brings it to the front instead.
+    """
+    _Place(widget)
 
 
-class _Joining(Guarded, QObject):
-    """Waits for the first show of a widget; its dock is in the window by then, and nothing was drawn yet."""
+def bring_to_front(widget: QWidget) -> None:
+    """Show the dock that holds a widget, in front of the tabs beside it."""
+    dock = _dock_of(widget)
+    if dock is not None:
+        dock.show()
+        dock.raise_()
+
+
+class _Place(Guarded, QObject):
+    """Joins at the first show of a widget, before anything is drawn, and then watches over its dock.
+
+    napari's menus turn around whether a dock is visible. Qt calls one behind another tab visible, so they
+    would hide what the user asks for.
+    """
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)
         self._widget = widget
+        self._dock: QDockWidget | None = None
+        self._is_behind = False  # another tab
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Show:
-            self._widget.removeEventFilter(self)
-            self._on_first_show()
+        kinds = QEvent.Type
+        if watched is self._widget:
+            if event.type() == kinds.Show:
+                self._widget.removeEventFilter(self)
+                self._on_first_show()
+        elif event.type() == kinds.Close:
+            self._is_behind = False  # who closes it means it
+        elif event.type() == kinds.Hide and self._is_behind and self._is_hidden():
+            QTimer.singleShot(0, self._on_wanted)
+        elif event.type() == kinds.ShowToParent and self._dock is not None:
+            self._dock.raise_()  # else a tab that was hidden comes back behind the others
         return False
+
+    def _is_hidden(self) -> bool:
+        """Whether the dock itself was hidden, and not the window around it."""
+        return self._dock is not None and self._dock.isHidden()
 
     def _on_first_show(self) -> None:
         dock = _dock_of(self._widget)
         window = None if dock is None else dock.parentWidget()
-        if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
+        if dock is None or not isinstance(window, QMainWindow):
+            return
+        self._dock = dock
+        dock.setWindowTitle(dock.windowTitle().removesuffix(f" {_NAME_END}"))
+        dock.visibilityChanged.connect(self._on_visibility)
+        dock.installEventFilter(self)
+        if dock.isFloating():
             return
         area = window.dockWidgetArea(dock)
         others = [
@@ -217,6 +253,13 @@ class _Joining(Guarded, QObject):
         if others and dock.objectName().endswith(_NAME_END):
             window.tabifyDockWidget(others[-1], dock)
             dock.raise_()
+
+    def _on_visibility(self, visible: bool) -> None:
+        self._is_behind = not visible and not self._is_hidden()
+
+    def _on_wanted(self) -> None:
+        if self._dock is not None and _dock_of(self._widget) is self._dock:  # not taken out
+            bring_to_front(self._widget)
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:

@@ -1,0 +1,70 @@
+"""Workbench: one entry that opens all docks as a bar of tabs, Data in front."""
+
+import importlib
+
+import napari.viewer
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_uda.gui.kit.dock import bring_to_front
+from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.panel import Guarded, Panel
+
+DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
+"""The tabs, from left to right."""
+
+
+def open_workbench(viewer: napari.viewer.Viewer) -> None:
+    """Open the docks that are not open, a turn of the event loop for each, and bring Data to the front."""
+    _Opening(viewer)
+
+
+class Workbench(Panel):
+    """What napari opens for the entry; it opens the docks and leaves, for it shows nothing itself."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self._opened = False
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Open the docks once napari has finished with this one."""
+        super().showEvent(event)
+        if not self._opened:
+            self._opened = True
+            QTimer.singleShot(0, self._on_shown)
+
+    def _on_shown(self) -> None:
+        open_workbench(self.viewer)
+        self.viewer.window.remove_dock_widget(self)
+        self.deleteLater()
+
+
+class _Opening(Guarded, QObject):
+    """Opens one dock after the other; it lives in the window, which may close in between."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(viewer.window.main_menu.window())
+        self._viewer = viewer
+        self._waiting = list(DOCKS)
+        self._first: QWidget | None = None
+        background(self, "Open the workbench", _load, self._on_turn, quiet=True)
+
+    def _on_turn(self) -> None:
+        name = self._waiting.pop(0)
+        dock, widget = self._viewer.window.add_plugin_dock_widget("napari_uda", name)
+        dock.show()
+        self._first = self._first or widget
+        bring_to_front(self._first)  # before the new one is drawn
+        if self._waiting:
+            QTimer.singleShot(0, self._on_turn)
+        else:
+            self.deleteLater()
+
+
+def _load() -> None:
+    """In the thread: the docks' modules, whose import takes longer than a turn of the event loop may."""
+    for name in DOCKS:
+        importlib.import_module(f"napari_uda.gui.{name.lower()}.dock")
+    importlib.import_module("napari_uda.evaluation.protocols")  # Score lists them when it is made
