@@ -173,7 +173,9 @@ def list_cases(
         InputError: no such folder, nothing in it, or a table of scores that cannot be read.
     """
     start = Path(folder)
-    run_folder, data, note = None, (), ""
+    run_folder: Path | None = None
+    data: tuple[Case, ...] = ()
+    note = ""
     chosen = None if predictions is None else Path(predictions)
     if is_file(RunFolder(start).config_file):
         run_folder, data = start, _data_of(Run.open(start), placement)
@@ -181,8 +183,7 @@ def list_cases(
     elif holds_predictions(start):
         chosen = chosen or start
     else:
-        found = _found_in(start, placement)
-        data, note = found
+        data, note = _found_in(start, placement)
     if chosen is not None and is_file(RunFolder(chosen).config_file):
         run_folder, chosen = chosen, RunFolder(chosen).predictions
     search = _Search(placement, {case.name: case for case in data})
