@@ -38,6 +38,7 @@ _HOME = {
     "read_volume": "data.volume",
     "read_segmentation": "data.segmentation",
     "Segmentation": "data.segmentation",
+    "list_cases": "inference.cases",
     "InputError": "core.errors",
     "show": "gui.kit.layers",
 }
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.experiments.model_pack import pack, unpack
     from napari_uda.gui.kit.layers import show
+    from napari_uda.inference.cases import list_cases
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
     from napari_uda.run.recipes import build_config, list_recipes

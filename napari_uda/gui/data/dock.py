@@ -3,7 +3,9 @@
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.models_panel import ModelsPanel
+from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -11,14 +13,26 @@ from napari_uda.gui.kit.widgets import named
 
 
 class DataDock(Dock):
-    """Open files, and see what is open."""
+    """Open files, and see what is open.
+
+    Attributes:
+        cases: the tab with the cases of a folder.
+    """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
+        free_in_canvas(napari_viewer)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer, self)
         self.tabs = named(QTabWidget(), "data_tabs")
+        self.cases = CasesPanel(napari_viewer)
+        self.tabs.addTab(self.cases, "Cases")
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
         column(self.open_bar, (self.tabs, 1), of=self)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being read, and all layers are there."""
+        return super().is_settled and self.cases.is_settled

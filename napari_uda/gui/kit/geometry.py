@@ -76,6 +76,7 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
                 "case": volume.name,
                 "affine": volume.affine,
                 "forms": volume.forms,
+                "file": volume.source,
                 "orientation": placement.orientation,
                 "shape": array.shape,
                 "frame": volume.frame_of_reference,
@@ -115,14 +116,17 @@ def placement(layer: Layer) -> Placement:
 
 
 def layer_volume(layer: Layer) -> Volume:
-    """A layer as the volume it shows: array on its file's grid, affine, case name.
+    """A layer as the volume it shows: array on its file's grid, affine, case name, and its file.
+
+    One that was moved in the viewer has no file: that lies elsewhere.
 
     Raises:
         InputError: see `placement`.
     """
     lies, own = placement(layer), tag(layer)
     array, name = lies.to_file(np.asarray(layer.data)), str(own.get("case") or layer.name)
-    return Volume(array, lies.affine, name, forms=own.get("forms"))
+    source = own.get("file") if lies.affine is own.get("affine") else None
+    return Volume(array, lies.affine, name, forms=own.get("forms"), source=source)
 
 
 def copied_geometry(layer: Layer) -> dict[str, Any]:

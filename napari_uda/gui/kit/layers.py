@@ -1,8 +1,8 @@
 """Makes, updates and arranges layers: every layer lies where its source lies.
 
 A layer of ours is found again by `layer.metadata["napari_uda"]`, never by its name, which users
-change: `role` (image, prediction, entropy, reliability, reference, translation), `case`, and for
-results `source` (the layer they were computed from) and `run`. What a translation adds is in
+change: `role` (image, prediction, entropy, reliability, reference, translation), `case`, `file` (a `data.volume.Source`)
+where it was read from one, and for results `source` (the layer they were computed from) and `run`. What a translation adds is in
 `translation_layers`.
 """
 
