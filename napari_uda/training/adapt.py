@@ -279,7 +279,7 @@ def _outcome(
         logger.warning("%s: the unadapted result is kept: %s%s", before.case, reason, remedy)
     return Adaptation(
         before=before,
-        after=before if reason else replace(after, adapted_by=config.method.name),
+        after=before if reason else _adapted(after, config.method.name),
         entropy_before=float(before.entropy.mean(dtype=np.float64)),
         entropy_after=float(after.entropy.mean(dtype=np.float64)),
         volumes_ml=volumes,
@@ -290,6 +290,10 @@ def _outcome(
         seconds=seconds,
         target_supervision=config.method_with_sizes.target_supervision,
     )
+
+
+def _adapted(prediction: Prediction, method: str) -> Prediction:
+    return replace(prediction, model=replace(prediction.model, adapted_by=method))
 
 
 def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
