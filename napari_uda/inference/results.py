@@ -204,18 +204,17 @@ def _path_from(out: Path, file: Path) -> str:
     return Path(os.path.relpath(file, os.path.realpath(out))).as_posix()
 
 
-def read_origin(labels: Path) -> tuple[ModelOrigin | None, Fit | None]:
-    """What `<case>.json` beside `<case>_labels.nii.gz` says: the model, and whether it fits the image.
+def read_origin(folder: Path, case: str) -> tuple[ModelOrigin | None, Fit | None]:
+    """What `<case>.json` says of the maps of a case beside it: the model, and whether it fits the image.
 
     None for each that is not said there, as beside labels of another program.
     """
-    case, ending, _ = labels.name.partition(LABEL_ENDINGS["nifti"].partition(".")[0] + ".")
-    content = (read_object(labels.parent / f"{case}.json") or {}) if ending else {}
+    content = read_object(folder / f"{case}.json") or {}
     model, fit, path = content.get("model"), content.get("fit"), ""
     if not isinstance(model, dict) or not model.get("name"):
         return None, None
     if isinstance(model.get("path"), str):
-        path = os.path.normpath(os.path.realpath(labels.parent) + os.sep + model["path"])
+        path = os.path.normpath(Path(os.path.realpath(folder)) / model["path"])
     origin = ModelOrigin.read({**model, "path": path})
     if not isinstance(fit, dict) or fit.get("verdict") not in get_args(Verdict):
         return origin, None

@@ -248,7 +248,7 @@ def test_a_prediction_names_its_image_and_weights(
     assert (model["name"], model["weights_sha256"]) == ("tiny", digest)
     assert model["date"] == tiny_run.created[:10] != ""
     assert (tmp_path / model["path"]).samefile(tiny_run.path)
-    origin, fit = read_origin(tmp_path / f"{found.case}_labels.nii.gz")
+    origin, fit = read_origin(tmp_path, found.case)
     assert origin == found.model
     assert fit == replace(found.fit, note="")
     memory = replace(read_volume(image), source=None)

@@ -379,7 +379,9 @@ def test_without_dicom_it_is_refused_before_any_work(
     assert not out.exists()
     volume = read_volume(two_domains[1] / "images" / "target_0.nii.gz")
     nothing = np.zeros(volume.array.shape, np.uint8)
-    found = Prediction(nothing, nothing.astype(np.float32), nothing, NAMES, volume, "c", ModelOrigin("run"))
+    found = Prediction(
+        nothing, nothing.astype(np.float32), nothing, NAMES, volume, "c", ModelOrigin("run")
+    )
     with pytest.raises(InputError, match="is no DICOM series"):
         found.save(out, format=format)  # type: ignore[arg-type]
     assert not out.exists()

@@ -7,6 +7,7 @@ grid of the file it came from, with nothing else in the header.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
+from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
+from napari_uda.inference.results import read_origin
 from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role_of
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -71,20 +74,25 @@ def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
+    origin, fit = None, None
     for suffix, result in RESULT_SUFFIXES.items():
         if role == result:
-            own["case"] = case.removesuffix(suffix)
+            own["case"] = case = case.removesuffix(suffix)
+            if volume.source is not None:
+                origin, fit = read_origin(volume.source.path.parent, case)
+    if origin is not None:
+        own |= {"run": origin.title, "model": asdict(origin)} | ({"fit": fit} if fit else {})
+    name = layer_name(case, *([role] if role != "image" else []), origin.title if origin else "")
     if role in ("image", "entropy"):
         kind = "image"
         make = layers.image_arguments if role == "image" else layers.entropy_arguments
-        return array, {**make(case), **arguments}, kind
+        return array, {**make(name), **arguments}, kind
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
-        return array, {**layers.reliability_arguments(case), **arguments}, kind
+        return array, {**layers.reliability_arguments(name), **arguments}, kind
     array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
-    title = f"{case} {role}" if role == "reference" else case
-    return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
+    return array, {**layers.labels_arguments(name, own["names"]), **arguments}, kind
 
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:

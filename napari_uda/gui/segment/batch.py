@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.kit.files import LayerData, read_layers
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
@@ -170,7 +171,7 @@ def show_row(viewer: ViewerModel, contents: Sequence[LayerData]) -> Iterator[Non
         case = str(own.get("case", ""))
         if find(viewer, role=own.get("role"), case=case) is None:
             layer.visible = own.get("role") in _SEEN_FIRST
-            viewer.add_layer(layer)
+            add_layer(viewer, layer)
             yield
     show_case(viewer, case)
 
