@@ -82,7 +82,7 @@ def panel(qtbot: QtBot) -> EntropyPanel:
 
 
 def test_panel_without_entropy_offers_nothing(panel: EntropyPanel) -> None:
-    assert "No entropy map" in panel.kept.text()
+    assert "No result yet" in panel.kept.text()
     for widget in (panel.slider, panel.map, panel.map_above, panel.contours, panel.next):
         assert not widget.isEnabled()
 
