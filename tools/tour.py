@@ -438,7 +438,9 @@ def _segment(tour: Tour) -> None:
     with tour.step("Adapt to this volume"):
         _wait_for_result(tour, dock, "adapt", 300)
         names = [layer.name for layer in layers_of(viewer, "prediction")]
-        expect(any("after" in name for name in names) or "kept" in dock.status.text(), f"{names}")
+        expect(
+            any("adapted by" in name for name in names) or "kept" in dock.status.text(), f"{names}"
+        )
 
 
 def _wait_for_result(tour: Tour, dock: Any, button: str, seconds: float = 180.0) -> None:

@@ -48,7 +48,7 @@ def test_a_run_without_predictions_shows_what_it_learned_from(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         layers = shown(tiny_run)
-    assert layers == [("case_0", "image", True), ("case_0 reference", "reference", True)]
+    assert layers == [("case_0", "image", True), ("case_0 · reference", "reference", True)]
     assert "tiny has no predictions, so the cases of its data are shown" in caplog.text
     assert f"napari-uda predict {tiny_run} IMAGE" in caplog.text
 
@@ -56,7 +56,7 @@ def test_a_run_without_predictions_shows_what_it_learned_from(
 def test_a_run_of_version_0_1_shows_its_data_and_its_predictions(tmp_path: Path) -> None:
     run = stored_run("se_asa", tmp_path / "stored")
     names = [name for name, *_ in shown(run.path)]
-    assert {"target_0", "target_0 reference"} <= set(names)
+    assert {"target_0", "target_0 · reference"} <= set(names)
     image = tmp_path / "stored" / "target" / "images" / "target_0.nii.gz"
     uda.predict(run, image).save(run.predictions)
     roles = {role for _, role, _ in shown(run.path)}

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QToolButton
 
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
@@ -81,7 +82,7 @@ def panel(qtbot: QtBot) -> EntropyPanel:
 
 
 def test_panel_without_entropy_offers_nothing(panel: EntropyPanel) -> None:
-    assert "No entropy map" in panel.kept.text()
+    assert "No result yet" in panel.kept.text()
     for widget in (panel.slider, panel.map, panel.map_above, panel.contours, panel.next):
         assert not widget.isEnabled()
 
@@ -203,7 +204,7 @@ def test_what_is_hidden_stays_so_in_a_new_result(
     eye(view.legend, 2).click()
     view.structures.outlines.click()
     view.structures.opacity.setValue(30)
-    other = show(viewer, replace(made_prediction, run="other"))[1]
+    other = show(viewer, replace(made_prediction, model=ModelOrigin("other")))[1]
     settle(view, qtbot)
     assert other is not shown[1]
     assert (seen(other), other.contour, other.opacity) == ([True, False], 1, 0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import QPushButton
 from tiny_cases import reoriented
 
 import napari_uda as uda
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
@@ -33,14 +33,12 @@ from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
-from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
-from napari_uda.run.run import Run
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}
@@ -97,9 +95,9 @@ def click_row(dock: ScoreDock, qtbot: QtBot, row: int) -> None:
 
 
 def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
-    assert dock.choices.predictions.currentText() == "case_0 prediction"
-    assert dock.choices.references.currentText() == "case_0 reference"
-    assert dock.choices.entropies.currentText() == "case_0 entropy"
+    assert dock.choices.predictions.currentText() == "case_0 · prediction · tiny"
+    assert dock.choices.references.currentText() == "case_0 · reference"
+    assert dock.choices.entropies.currentText() == "case_0 · entropy · tiny"
     assert dock.choices.predictions.count() == 2  # no reliability map among structures
     assert not dock.export.isEnabled()
 
@@ -414,7 +412,7 @@ def test_error_layer_shows_both_kinds(
     viewer = scored.viewer
     scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
     press(scored, qtbot, scored.slices.errors)
-    layer = viewer.layers["errors"]
+    layer = viewer.layers["case_0 · errors"]
     ours, theirs = prediction.labels == 1, reference.array == 1
     wanted = (1 * (ours & ~theirs) + 2 * (theirs & ~ours)).astype(np.uint8)
     np.testing.assert_array_equal(layer_volume(layer).array, wanted)
@@ -424,26 +422,28 @@ def test_error_layer_shows_both_kinds(
     assert colours[0] != colours[1]
     scored.slices.structures.setCurrentIndex(0)  # all structures
     settle(scored, qtbot)
-    assert viewer.layers["errors"] is layer
+    assert viewer.layers["case_0 · errors"] is layer
     assert (layer.data == 3).any()
-    assert scored.choices.predictions.findText("errors") < 0  # not a prediction
+    assert scored.choices.predictions.findText("case_0 · errors") < 0  # not a prediction
     viewer.layers.remove(layer)
     assert not scored.slices.errors.isChecked()
     press(scored, qtbot, scored.slices.errors)
-    assert "errors" in viewer.layers
+    assert "case_0 · errors" in viewer.layers
     press(scored, qtbot, scored.slices.errors)
-    assert "errors" not in viewer.layers
+    assert "case_0 · errors" not in viewer.layers
 
 
 @pytest.fixture
 def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
     """A second prediction, one voxel off the other way, is scored as well."""
     fit = Fit("does not fit", ("every voxel is 7",))
-    other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other", fit=fit)
+    other = replace(
+        prediction, labels=np.roll(reference.array, -2, axis=2), model=ModelOrigin("other"), fit=fit
+    )
     show(dock.viewer, other)
-    dock.choices.predictions.choose(dock.viewer.layers["case_0 prediction"])
+    dock.choices.predictions.choose(dock.viewer.layers["case_0 · prediction · tiny"])
     dock.choices.menu.aboutToShow.emit()
-    (action,) = [one for one in dock.choices.menu.actions() if "[1]" in one.text()]
+    (action,) = [one for one in dock.choices.menu.actions() if "other" in one.text()]
     action.trigger()
     assert dock.choices.compare.text().strip() == "Compare (1)"
     score(dock, qtbot)
@@ -465,13 +465,15 @@ def test_several_predictions_against_one_reference(
     ]
     column = [cells(compared, row)[0:3:2] for row in range(compared.table.rowCount())]
     wanted = []
-    for name, one in zip(("case_0 prediction", "case_0 prediction [1]"), scores, strict=True):
+    for name, one in zip(
+        ("case_0 · prediction · tiny", "case_0 · prediction · other"), scores, strict=True
+    ):
         wanted.append([name, ""])
         wanted += [[row["name"], f"{row['dice']:.3f}"] for row in one.rows]
         wanted.append(["mean", f"{one.means('dice')['mean']:.3f}"])
     assert column == wanted
     click_row(compared, qtbot, 5)  # MYO of the second
-    assert compared.slices.methods.currentText() == "case_0 prediction [1]"
+    assert compared.slices.methods.currentText() == "case_0 · prediction · other"
     assert compared.slices.structures.currentText() == "MYO"
     worst = compared.results[1].worst_slice(0, 1)
     assert shown(compared) == worst
@@ -483,14 +485,14 @@ def test_several_predictions_against_one_reference(
 
 def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
     layers = compared.viewer.layers
-    assert compared.choices.predictions.layer is layers["case_0 prediction"]
-    assert compared.choices.entropies.layer is layers["case_0 entropy"]
-    compared.choices.predictions.choose(layers["case_0 prediction [1]"])
-    assert compared.choices.entropies.layer is layers["case_0 entropy [1]"]
+    assert compared.choices.predictions.layer is layers["case_0 · prediction · tiny"]
+    assert compared.choices.entropies.layer is layers["case_0 · entropy · tiny"]
+    compared.choices.predictions.choose(layers["case_0 · prediction · other"])
+    assert compared.choices.entropies.layer is layers["case_0 · entropy · other"]
 
 
 def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:
-    compared.viewer.layers.remove("case_0 prediction [1]")
+    compared.viewer.layers.remove("case_0 · prediction · other")
     assert compared.choices.compared() == []
     score(compared, qtbot)
     assert compared.table.rowCount() == 3
@@ -611,28 +613,23 @@ def test_export_holds_a_report_page(compared: ScoreDock, tmp_path: Path, qtbot: 
     assert "<title>Scores of case_0</title>" in text
     assert text.count("data:image/png;base64") == 4  # the worst slice of each structure, twice
     assert "6 × 32 × 40 voxels of 8 × 1.5 × 1.5 mm" in text
-    assert "not found on this machine" in text  # the run of this test is none
+    assert "tiny of 2026-08-21" in text
+    assert "ab" * 32 in text
+    assert text.count("not known") == 1  # the weights of the other one
     assert text.count("does the model fit the image?") == 2
     assert text.count("not judged") == text.count("does not fit: every voxel is 7") == 1
     assert (out / "cohort.csv").read_text().startswith("method,protocol,structure,n_cases")
     folders = sorted(path.name for path in out.iterdir() if path.is_dir())
-    assert folders == ["1_case_0_prediction", "2_case_0_prediction__1_"]
+    assert folders == ["1_case_0_prediction_tiny", "2_case_0_prediction_other"]
     assert (out / folders[1] / "scores.json").exists()
-
-
-def test_model_hash_of_a_run_that_is_known(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_export, "known_models", lambda: [("tiny", tiny_run)])
-    weights = Run.open(tiny_run).weights_file().read_bytes()
-    assert score_export.model_hash("tiny") == hashlib.sha256(weights).hexdigest()[:16]
-    assert score_export.model_hash("unknown") == ""
 
 
 def test_layers_removed_or_renamed_at_any_time(scored: ScoreDock, qtbot: QtBot) -> None:
     viewer = scored.viewer
     press(scored, qtbot, scored.slices.errors)
-    viewer.layers["case_0 prediction"].name = "renamed"
+    viewer.layers["case_0 · prediction · tiny"].name = "renamed"
     scored.slices.worst.click()
-    for name in ("renamed", "case_0 reference", "case_0 entropy", "case_0"):
+    for name in ("renamed", "case_0 · reference", "case_0 · entropy · tiny", "case_0"):
         if name in viewer.layers:
             viewer.layers.remove(name)
         scored.slices.worst.click()

@@ -187,9 +187,9 @@ def test_layers_are_what_translate_returns(
     assert [layer.name for layer in ready.viewer.layers] == [
         "case_0",
         f"case_0 → {direction.rpartition('_')[2]}",
-        "case_0 cycle",
-        "|case_0 − cycle|",
-        *(f"case_0 attention {size}" for size in ("¼", "½", "full")),
+        "case_0 · cycle",
+        "case_0 · |original − cycle|",
+        *(f"case_0 · attention {size}" for size in ("¼", "½", "full")),
     ]
     original, *layers = ready.viewer.layers
     for layer, array in zip(layers, arrays, strict=True):

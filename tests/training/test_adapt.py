@@ -305,9 +305,13 @@ def test_files_are_named_before_and_after(source_run: Run, image: Path, tmp_path
 def test_summary_is_one_line(source_run: Run, image: Path) -> None:
     (found,) = adapt(source_run, image, method="bn_adapt", max_volume_change=0)
     changed = dataclasses.replace(
-        found, entropy_before=0.25, entropy_after=0.125, volumes_ml={"inner": (1.0, 2.25)}
+        found,
+        entropy_before=0.25,
+        entropy_after=0.125,
+        volumes_ml={"inner": (1.0, 2.25)},
+        warning="",
     )
-    assert changed.summary() == "target_1: entropy 0.250 -> 0.125, inner 1.0 -> 2.2 mL"
+    assert changed.summary() == "target_1: entropy 0.250 -> 0.125, inner 1.0 -> 2.2 mL (+125 %)"
     assert isinstance(found, Adaptation)
 
 

@@ -7,6 +7,7 @@ grid of the file it came from, with nothing else in the header.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +25,8 @@ from napari_uda.data.window import usual_window
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
+from napari_uda.gui.kit.layer_order import layer_name
+from napari_uda.inference.results import read_origin
 from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
 
 _MOST_FILES, _MOST_FOLDERS = 20, 5
@@ -86,24 +89,29 @@ def layer_data(
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
+    origin, fit = None, None
     for suffix, result in RESULT_SUFFIXES.items():
         if role == result:
-            own["case"] = case.removesuffix(suffix)
+            own["case"] = case = case.removesuffix(suffix)
+            if volume.source is not None:
+                origin, fit = read_origin(volume.source.path.parent, case)
+    if origin is not None:
+        own |= {"run": origin.title, "model": asdict(origin)} | ({"fit": fit} if fit else {})
+    name = layer_name(case, *([role] if role != "image" else []), origin.title if origin else "")
     if role in ("image", "entropy"):
         kind = "image"
         make = layers.image_arguments if role == "image" else layers.entropy_arguments
         if role == "image":
             # from a sample: napari would look at every voxel, in the GUI thread
             arguments["contrast_limits"] = (volume.window or usual_window(array)).limits
-        return array, {**make(case), **arguments}, kind
+        return array, {**make(name), **arguments}, kind
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
-        return array, {**layers.reliability_arguments(case), **arguments}, kind
+        return array, {**layers.reliability_arguments(name), **arguments}, kind
     array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
     own["colours"] = dict(colours)
-    title = f"{case} {role}" if role == "reference" else case
-    looks = layers.labels_arguments(title, own["names"], colours)
+    looks = layers.labels_arguments(name, own["names"], colours)
     return array, {**looks, **arguments}, kind
 
 

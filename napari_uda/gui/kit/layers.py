@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -27,6 +28,7 @@ from napari_uda.gui.kit.colormaps import (
     structure_colormap,
 )
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layer_order import add_layer, layer_name, uncover
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -60,7 +62,9 @@ def show(viewer: ViewerModel, prediction: Prediction, source: Image | None = Non
     Returns:
         The layers image, prediction, entropy and reliability, in this order.
     """
-    return [finish() for finish in show_steps(viewer, prediction, source)]
+    layers = [finish() for finish in show_steps(viewer, prediction, source)]
+    uncover(viewer, layers[1])
+    return layers
 
 
 def show_steps(
@@ -68,21 +72,21 @@ def show_steps(
     prediction: Prediction,
     source: Image | None = None,
     roles: Collection[str] = RESULT_ROLES,
-    suffix: str = "",
+    variant: str = "",
 ) -> Iterator[Callable[[], Layer]]:
     """`show` as calls that make one layer each, so that a dock can let the viewer draw in between.
 
-    `suffix` follows the names of new layers, for several results of one case.
+    `variant` follows the title of the model, and tells several results of one image by one model apart.
     """
     image = source or _image_of(viewer, prediction) or _new_image(prediction)
 
     def put_image() -> Layer:
         if source is None and image not in viewer.layers:
-            viewer.add_layer(image)
+            add_layer(viewer, image)
         return image
 
     yield put_image
-    for layer in _result_layers(image, prediction, roles, suffix):
+    for layer in _result_layers(image, prediction, roles, variant):
         yield partial(put, viewer, layer)
 
 
@@ -216,7 +220,7 @@ def _new_image(prediction: Prediction) -> Image:
 
 
 def _result_layers(
-    image: Image, prediction: Prediction, roles: Collection[str], suffix: str
+    image: Image, prediction: Prediction, roles: Collection[str], variant: str
 ) -> Iterator[Layer]:
     arrays: dict[str, NDArray[Any]] = {
         "prediction": prediction.labels,
@@ -225,8 +229,13 @@ def _result_layers(
     }
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
-        data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
-        own = {**result_tag(image, prediction, role), "fit": str(prediction.fit)}
+        run = prediction.model.title + variant
+        data, name = lies.to_layer(arrays[role]), layer_name(prediction.case, role, run)
+        own = result_tag(image, prediction, role) | {
+            "run": run,
+            "model": asdict(prediction.model),
+            "fit": prediction.fit,
+        }
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}
@@ -274,7 +283,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     own = tag(new)
     old = find(viewer, **{key: own[key] for key in keys})
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
-        viewer.add_layer(new)
+        add_layer(viewer, new)
         if own["role"] == "prediction":
             _outline_references(viewer, own["case"])
         return new

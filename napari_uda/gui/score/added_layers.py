@@ -18,6 +18,7 @@ from napari_uda.evaluation.disagreement import (
     error_map,
 )
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layer_order import add_layer, case_of, layer_name
 from napari_uda.gui.kit.layers import EDITED, labels_arguments, structure_names
 
 if TYPE_CHECKING:
@@ -67,14 +68,17 @@ def show_errors(viewer: ViewerModel, prediction: Labels, errors: NDArray[np.uint
     active = viewer.layers.selection.active
     layer = Labels(
         errors,
-        **{**labels_arguments("errors", KINDS), "opacity": 0.8},
+        **{
+            **labels_arguments(layer_name(case_of(viewer.layers, prediction), "errors"), KINDS),
+            "opacity": 0.8,
+        },
         **copied_geometry(prediction),
         metadata=_metadata(prediction),
     )
     layer.colormap = DirectLabelColormap(
         color_dict={None: "transparent", 0: "transparent", **COLOURS}
     )
-    viewer.add_layer(layer)
+    add_layer(viewer, layer)
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active  # the brush stays in the hand
     return layer
@@ -137,7 +141,7 @@ def keep_original(viewer: ViewerModel, layer: Labels, before: NDArray[np.uint8])
     original.colormap = layer.colormap
     layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "role": EDITED}}
     layer.name = name + _SUFFIX
-    viewer.add_layer(original)
+    add_layer(viewer, original)
     original.name = name
     viewer.layers.selection.active = layer
     return original

@@ -23,6 +23,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
+from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import LongerSide, column, row
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
@@ -513,7 +514,7 @@ class ScoreDock(JobDock):
         exported = [
             Exported(
                 result,
-                run=str(tag(layer).get("run") or ""),
+                model=model_of(layer),
                 fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
                 image=self._image_of(layer, result),

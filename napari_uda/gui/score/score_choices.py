@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layer_order import about_layer, mark_of
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Panel, guarded
@@ -54,6 +55,7 @@ class ScoreChoices(Panel):
             name="compare",
         )
         self.menu = QMenu(self)
+        self.menu.setToolTipsVisible(True)
         self.compare.setMenu(self.menu)
         self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.protocols = combo_box(_protocols(), slot=self._on_protocol, name="protocols")
@@ -137,7 +139,8 @@ class ScoreChoices(Panel):
             if _is_structures(layer) and all(layer is not one for one in own)
         ]
         for layer in others:
-            action = QAction(layer.name, self.menu)
+            action = QAction(layer.name + mark_of(layer), self.menu)
+            action.setToolTip(about_layer(layer))
             action.setCheckable(True)
             action.setChecked(any(layer is one for one in self._compared))
             action.toggled.connect(guarded(partial(self.set_compared, layer)))

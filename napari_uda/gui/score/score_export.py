@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.window import PERCENTILES, percentile_window
 from napari_uda.evaluation.cohort import write_cohort
-from napari_uda.gui.kit.models import known_models
 from napari_uda.gui.score.scoring import LayerScores
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.slice_picture import Picture
 
 _MOST_PICTURES = 4
-_HASH_LETTERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +30,14 @@ class Exported:
 
     Attributes:
         scores: of the layer.
-        run: name of the run that predicted it; empty when unknown.
+        model: the model that predicted it; None when unknown.
         fit: whether that run fits the image, in a sentence; empty when unknown.
         edited: whether it was changed by hand.
         image: grey values on the layer's grid, or None.
     """
 
     scores: LayerScores
-    run: str
+    model: ModelOrigin | None
     fit: str
     edited: bool
     image: NDArray[np.generic] | None
@@ -93,27 +91,16 @@ def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
     )
 
 
-def model_hash(run: str) -> str:
-    """The first letters of the SHA-256 of a run's weights; empty when the run is not known here."""
-    from napari_uda.run.run import Run
-
-    for _, path in known_models():
-        if path.name == run:
-            with Run.open(path).weights_file().open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LETTERS]
-    return ""
-
-
 def _result(layer: Exported) -> Result:
     from napari_uda.evaluation.report_page import Result
 
     scores = layer.scores
     affine = np.array2string(scores.placement.affine[:3], precision=4, suppress_small=True)
     origin = {"affine, voxel (x, y, z) to RAS+ mm": " ".join(affine.split())}
-    if layer.run:
-        found = model_hash(layer.run)
-        origin["run"] = layer.run
-        origin["model"] = f"SHA-256 {found}…" if found else "not found on this machine"
+    if layer.model is not None:
+        model = layer.model
+        origin["model"] = f"{model.title} of {model.date}" if model.date else model.title
+        origin["SHA-256 of the weights"] = model.hash or "not known"
     if layer.fit:
         origin["does the model fit the image?"] = layer.fit
     if layer.edited:
@@ -162,4 +149,5 @@ def _pictures(layer: Exported) -> list[Picture]:
 
 def _file_name(text: str) -> str:
     """Letters, digits, dots, dashes and underscores of a layer's name."""
+    text = text.replace(" · ", "_")
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text)

@@ -21,6 +21,7 @@ from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layer_order import uncover
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, row
 from napari_uda.gui.kit.models import ModelDock, known_models, remember_model, title_of
@@ -115,6 +116,7 @@ class SegmentDock(ModelDock):
         self.results.tabs.addTab(self.batch, "Several")
         self.models.currentIndexChanged.connect(self._on_model_changed)
         listen(self, self._on_image_changed, self.viewer.layers.selection.events.changed)
+        listen(self, self._on_removed, self.viewer.layers.events.removed)
 
     def _lay_out(self) -> None:
         controls = QWidget()
@@ -277,6 +279,7 @@ class SegmentDock(ModelDock):
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False
         prediction_layer.visible = True
+        uncover(self.viewer, prediction_layer)
         if prediction_layer in self.viewer.layers:
             self.viewer.layers.selection.active = prediction_layer
             adaptation, was = result.adaptation, None
@@ -285,6 +288,13 @@ class SegmentDock(ModelDock):
             names, volumes = result.prediction.names, volumes_by_value(result.prediction)
             self.results.show_result(prediction_layer, names, volumes, was)
         self._message = result.sentence
+
+    def _on_removed(self) -> None:
+        """The views side by side are of an image: without it there is nothing to compare."""
+        if self._shown and self._shown[0] not in self.viewer.layers:
+            self.views.setChecked(False)
+            self._shown = []
+            self._update_buttons()
 
     def _on_views_toggled(self, wanted: bool) -> None:
         if self._side_by_side is not None:

@@ -18,6 +18,9 @@ from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
 
 UNCERTAIN_KEY = "U"
+NO_RESULT = "No result yet: segment an image, or open a prediction and its entropy map."
+NO_MAP = "No entropy map belongs to this result; segment the image, or open the map."
+COUNTING = "Counting the voxels of this result…"
 _FIRST_STEP = 50
 _HEIGHT_PIXELS = 84
 _AXIS_PIXELS = 14
@@ -35,6 +38,7 @@ class EntropyPanel(Panel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._uncertainty: Uncertainty | None = None
+        self._why_none = NO_RESULT
         self.slider = named(
             QSlider(Qt.Orientation.Horizontal),
             "threshold",
@@ -78,9 +82,9 @@ class EntropyPanel(Panel):
         """The threshold, in hundredths."""
         return int(self.slider.value())
 
-    def show_uncertainty(self, uncertainty: Uncertainty | None) -> None:
-        """Show counts, or that there are none; the threshold stays."""
-        self._uncertainty = uncertainty
+    def show_uncertainty(self, uncertainty: Uncertainty | None, why_none: str = NO_RESULT) -> None:
+        """Show counts, or why there are none; the threshold stays."""
+        self._uncertainty, self._why_none = uncertainty, why_none
         boxes = (self.map, self.map_above, self.contours)
         for widget in (self.slider, self.histogram, *boxes):
             widget.setEnabled(uncertainty is not None)
@@ -91,7 +95,9 @@ class EntropyPanel(Panel):
         self.next.setToolTip(
             "Slices by mean entropy of their predicted pixels, the most uncertain first"
             if ranked
-            else "There is no slice to go to: a result with structures and its entropy map are needed."
+            else why_none
+            if uncertainty is None
+            else "No structure was found, so that there is no slice to go to."
         )
         self.rank.setText("")
         self._describe()
@@ -114,9 +120,7 @@ class EntropyPanel(Panel):
         self.value.setText(f"{step / STEPS:.2f}")
         self.histogram.set_step(step)
         if uncertainty is None:
-            self.kept.setText(
-                "No entropy map belongs to this result; segment the image, or open the map."
-            )
+            self.kept.setText(self._why_none)
             return
         structures, volume = uncertainty.kept_of_structures(step), uncertainty.kept(step)
         lines = [

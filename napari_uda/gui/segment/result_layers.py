@@ -7,7 +7,6 @@ a dock has just made.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.kit.colormaps import contour_colormap, entropy_colormap, structure_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.layers import (
     EDITED,
     RESULT_ROLES,
@@ -51,11 +51,9 @@ def result_steps(
         yield from show_steps(viewer, result.prediction, image, roles)
         return
     # each of the two updates its own layers when the same is done again
-    before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
-    yield from show_steps(viewer, before, image, roles, " before")
+    yield from show_steps(viewer, adaptation.before, image, roles, " before adaptation")
     if not adaptation.reverted:
-        after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
-        steps = show_steps(viewer, after, image, roles, " after")
+        steps = show_steps(viewer, adaptation.after, image, roles)
         yield from islice(steps, 1, None)  # the image is there already
 
 
@@ -148,10 +146,11 @@ def put_contours(
     """
     own = tag(prediction)
     names = {index: f"entropy {level:.2f}" for index, level in enumerate(levels(step), start=1)}
-    entries = {"role": "contours", "case": own.get("case"), "of": str(prediction.unique_id)}
+    entries = {"role": "contours", "of": str(prediction.unique_id)}
+    entries |= {key: own[key] for key in ("case", "source", "run") if key in own}
     new = Labels(
         reached,
-        name=f"{own.get('case') or prediction.name} entropy contours",
+        name=layer_name(str(own.get("case") or prediction.name), "entropy contours"),
         # the upper half of the map's colours: the lower one cannot be seen over a dark image
         colormap=contour_colormap([0.45 + 0.5 * level for level in levels(step)]),
         features=structure_table(names),

@@ -14,15 +14,23 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.gui.kit.dock import bind_keys
+from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
 from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layer_order import about_layer
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.widgets import named
-from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
+from napari_uda.gui.segment.entropy_panel import (
+    COUNTING,
+    NO_MAP,
+    NO_RESULT,
+    UNCERTAIN_KEY,
+    EntropyPanel,
+)
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
     entropy_of,
@@ -36,6 +44,7 @@ from napari_uda.gui.segment.result_layers import (
     structure_layers,
 )
 from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
+from napari_uda.inference.fit import Fit
 from napari_uda.uncertainty.entropy_counts import (
     STEPS,
     Uncertainty,
@@ -43,6 +52,7 @@ from napari_uda.uncertainty.entropy_counts import (
     count_uncertainty,
 )
 
+_RESULTS = "Prediction that the legend and the uncertainty below belong to"
 _UNCERTAINTY = 1  # its tab
 _SETTLING_MS = 150  # several layers of a result arrive one after the other
 
@@ -94,7 +104,7 @@ class ResultView(Panel):
         self.results = named(
             LayerChooser(self._viewer, is_prediction, prediction_rank),
             "results",
-            "Prediction that the legend and the uncertainty below belong to",
+            _RESULTS,
         )
         self.structures = StructurePanel()
         self.legend = self.structures.legend
@@ -102,7 +112,8 @@ class ResultView(Panel):
         self.tabs = named(QTabWidget(), "result_tabs")
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
-        column(form(("Result", self.results)), (self.tabs, 1), of=self, margin=0)
+        self.fit = FitLine()
+        column(form(("Result", self.results)), self.fit, (self.tabs, 1), of=self, margin=0)
 
     def _connect(self) -> None:
         self.results.currentIndexChanged.connect(self._on_layers_changed)
@@ -147,6 +158,7 @@ class ResultView(Panel):
         if before_ml is not None:
             self._before_ml[str(layer.unique_id)] = dict(before_ml)
         self.results.choose(layer)
+        self._show_fit()  # the same layer may have been made anew
         self.legend.show_structures(names, volumes_ml, before_ml)
         self._on_look_changed()
         self._settle.start()
@@ -172,14 +184,23 @@ class ResultView(Panel):
         if found == self._layers:  # layers are equal only to themselves
             return
         self._layers = found
+        self._show_fit()
         layers = [layer for layer in found or () if layer is not None]
         self._edits.follow(*(event for layer in layers for event in _edits(layer)))
         self.uncertainty, self._visited = None, None
-        self.entropy.show_uncertainty(None)
+        self.entropy.show_uncertainty(None, NO_RESULT if found is None else COUNTING)
         if prediction is None:
             self.legend.show_structures({}, {})
         else:
             self._settle.start()
+
+    def _show_fit(self) -> None:
+        """The verdict of the chosen result, and its model under the mouse."""
+        prediction = self._prediction()
+        fit = None if prediction is None else tag(prediction).get("fit")
+        self.fit.show_fit(fit if isinstance(fit, Fit) else None)
+        about = "" if prediction is None else about_layer(prediction)
+        self.results.setToolTip("\n".join(filter(None, [about, _RESULTS])))
 
     def _prediction(self) -> Labels | None:
         layer = self.results.layer
@@ -199,6 +220,7 @@ class ResultView(Panel):
                 "Count voxels",
                 lambda report, stop: _count(layers, stop),
                 lambda counted: self._on_counted(layers, counted),
+                failed=lambda problem: self._on_uncountable(layers, problem),
                 quiet=True,
             )
 
@@ -208,10 +230,14 @@ class ResultView(Panel):
         before = self._before_ml.get(str(layers.prediction.unique_id))
         self.legend.show_structures(counted.names, counted.volumes_ml, before)
         self.uncertainty = counted.uncertainty
-        self.entropy.show_uncertainty(counted.uncertainty)
+        self.entropy.show_uncertainty(counted.uncertainty, NO_MAP)
         self._on_slice_changed()
         self._on_look_changed()
         self._on_drawing_changed()
+
+    def _on_uncountable(self, layers: _Layers, problem: str) -> None:
+        if layers == self._layers:
+            self.entropy.show_uncertainty(None, problem)
 
     # -- how it is drawn --------------------------------------------------------------------------
 

@@ -54,7 +54,8 @@ class Result:
         """What was done, in one or two sentences."""
         if self.adaptation is not None:
             return _about(self.adaptation, self.seconds)
-        share = f"; {part:.1%} of labels unreliable" if (part := self.unreliable or 0) > 0 else ""
+        part = self.unreliable or 0
+        share = f"; {part:.1%} of the voxels of its structures are unreliable" if part > 0 else ""
         return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
 
 
@@ -161,6 +162,8 @@ def volumes_by_value(prediction: Prediction) -> dict[int, float]:
 
 def _about(adaptation: Adaptation, seconds: float) -> str:
     """What adaptation did, in one or two sentences."""
+    from napari_uda.training.adapt import moved_text
+
     was, now = adaptation.entropy_before, adaptation.entropy_after
     case = adaptation.before.case
     if adaptation.reverted:
@@ -168,4 +171,12 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
             f"{case}: the unadapted result is kept, because {adaptation.reason}. "
             f"Entropy would have gone from {was:.3f} to {now:.3f}."
         )
-    return f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}."
+    said = f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}"
+    if adaptation.warning:
+        return f"⚠ {said}; {adaptation.warning}."
+    moved = [
+        moved_text(name, *pair, " → ")
+        for name, pair in adaptation.volumes_ml.items()
+        if f"{pair[0]:.1f}" != f"{pair[1]:.1f}"
+    ]
+    return f"{said}; {', '.join(moved) or 'no volume changed'}."

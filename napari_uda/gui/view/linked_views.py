@@ -18,6 +18,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSplitter, QWidget
 
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry
+from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
@@ -57,6 +58,7 @@ class LinkedViews(Panel):
         self._on = False
         self._axes = (1, 2)  # of the volume, across which the panes cut
         self._cursor: Points | None = None
+        self._marked: Image | None = None  # the image that the cursor goes with
         self._drawing = delay(self, _REDRAW_MS, self._on_draw)
         self._looks = Following(self, self._on_changed)
         self.panes = (SlicePane(), SlicePane())
@@ -197,11 +199,10 @@ class LinkedViews(Panel):
     # -- the cursor on the canvas -----------------------------------------------------------------
 
     def _mark(self, image: Image, index: NDArray[np.float64]) -> None:
-        if self._cursor is None:
+        if self._cursor is None or self._marked not in self._viewer.layers:
             active = self._viewer.layers.selection.active
             self._cursor = Points(
                 index[None],
-                name="cursor",
                 symbol="cross",
                 size=float(max(image.data.shape)) * _CURSOR_SHARE,
                 face_color=_CURSOR_COLOUR,
@@ -210,7 +211,9 @@ class LinkedViews(Panel):
                 **copied_geometry(image),  # its own steps would become the sliders'
                 metadata={METADATA: {"role": "cursor"}},
             )
-            self._viewer.add_layer(self._cursor)
+            self._viewer.add_layer(as_helper(self._cursor, "cursor"))
+            remove_with(self._viewer, self._cursor, image)
+            self._marked = image
             if active is not None and active in self._viewer.layers:
                 self._viewer.layers.selection.active = active
         elif not np.array_equal(self._cursor.data, index[None]):
