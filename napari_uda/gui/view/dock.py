@@ -225,7 +225,7 @@ class ViewDock(Dock):
     def _describe(self) -> None:
         """Say of which image what is below speaks, where that is not plain."""
         chosen, seen = self.images.layer, self._image
-        text = self._seen.why if seen is None else ""
+        text = ""
         if chosen is not None and seen is not None and chosen is not seen:
             hidden = " (hidden)" if not chosen.visible else ""
             text = (

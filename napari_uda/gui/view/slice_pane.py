@@ -169,7 +169,8 @@ class SlicePane(Panel):
         font = self.font()
         font.setPixelSize(13)
         painter.setFont(font)
-        inside = QRectF(self.rect()).adjusted(4, 2, -4, -2)
+        whole = QRectF(self.rect()).adjusted(4, 2, -4, -2)
+        inside = QRectF(whole)  # for the letters
         flags, middle = Qt.AlignmentFlag, Qt.AlignmentFlag.AlignVCenter
         wrapped = Qt.TextFlag.TextWordWrap
         below = flags.AlignBottom if not self._image.isNull() else flags.AlignVCenter
@@ -177,6 +178,10 @@ class SlicePane(Panel):
         if self.note:
             texts.append((self.note, int(flags.AlignHCenter | below) | int(wrapped)))
         if self.sides is not None:
+            if self.title:
+                inside.setTop(
+                    inside.top() + painter.fontMetrics().height()
+                )  # the title may be long
             texts += [
                 (self.sides.left, int(flags.AlignLeft | middle)),
                 (self.sides.right, int(flags.AlignRight | middle)),
@@ -184,7 +189,8 @@ class SlicePane(Panel):
                 (self.sides.bottom, int(flags.AlignHCenter | flags.AlignBottom)),
             ]
         for text, where in texts:
+            area = whole if text in (self.title, self.note) else inside
             painter.setPen(QColor("black"))
-            painter.drawText(inside.translated(1, 1), where, text)
+            painter.drawText(area.translated(1, 1), where, text)
             painter.setPen(QColor("white"))
-            painter.drawText(inside, where, text)
+            painter.drawText(area, where, text)
