@@ -90,6 +90,7 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
                 "case": volume.name,
                 "affine": volume.affine,
                 "forms": volume.forms,
+                "frame": volume.frame_of_reference,
                 "orientation": placement.orientation,
                 "shape": array.shape,
             }

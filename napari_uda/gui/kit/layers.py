@@ -40,7 +40,9 @@ RESULT_ROLES = ("prediction", "entropy", "reliability")
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
 ENTROPY_LIMITS = (0.0, 1.0)
-NOT_IMAGES = ("entropy", "background", "preview")
+DISPLAY = "display"
+"""Role of a copy on another grid: it is looked at, and never computed with or saved."""
+NOT_IMAGES = ("entropy", "background", "preview", DISPLAY)
 """Roles of image layers that are never segmented or translated."""
 
 
@@ -241,7 +243,7 @@ def _add_colorbar(event: Any) -> None:
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
     """Where the file's grid is, what this is, and what it was made from."""
     own = tag(image)
-    kept = ("affine", "orientation", "shape", "forms")
+    kept = ("affine", "orientation", "shape", "forms", "frame")
     entries = {key: own[key] for key in kept if key in own}
     return entries | {
         "role": role,

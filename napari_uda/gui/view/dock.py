@@ -32,6 +32,7 @@ from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.seen import Seen, contains, is_looked_at, seen_at, title_of
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
+from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel, window_of
 
 CONVENTION_KEY = "N"
@@ -71,6 +72,8 @@ class ViewDock(Dock):
             "Image whose window is shown and changed below: the uppermost visible one, or your choice",
         )
         self.about = label(name="about_image")
+        self.turned = TurnedNotice(self.viewer)
+        self._compare = delay(self, 0, self.turned.look)
         self.window_panel = WindowPanel(self.viewer)
         self.letters = check_box(
             "Sides of the patient",
@@ -116,6 +119,7 @@ class ViewDock(Dock):
         column(
             form(("Image", self.images)),
             self.about,
+            self.turned,
             self.window_panel,
             row(self.letters, (self.neurological, 1)),
             row(*((choice, 1) for choice in self.planes.buttons())),
@@ -166,7 +170,8 @@ class ViewDock(Dock):
     @property
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
-        waiting = self._write.isActive() or self._read.isActive()
+        timers = (self._write, self._read, self._compare)
+        waiting = any(timer.isActive() for timer in timers)
         return super().is_settled and not waiting and self.views.is_settled
 
     # -- the image --------------------------------------------------------------------------------
@@ -177,6 +182,7 @@ class ViewDock(Dock):
         self._eyes.follow(
             *(event for one in shown for event in (one.events.visible, one.events.opacity))
         )
+        self._compare.start()
         self._on_look()
 
     def _on_eye(self, event: Event) -> None:
@@ -185,6 +191,7 @@ class ViewDock(Dock):
             self.images.release()
         else:
             self.images.refresh()
+        self._compare.start()
         self._on_look()
 
     def _on_choice(self) -> None:
