@@ -17,7 +17,7 @@ def patient_axis(affine: NDArray[np.float64], axis: int) -> int:
 
     Args:
         affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
-        axis: of the array on its file's grid.
+        axis: of the file, 0 is x.
     """
     from nibabel.orientations import io_orientation
 
@@ -46,8 +46,8 @@ def slice_name(affine: NDArray[np.float64], shape: Sequence[int], axis: int, ind
 
     Args:
         affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
-        shape: of the array on its file's grid.
-        axis: across which the slice is cut, of that array.
+        shape: voxels of the file along x, y, z.
+        axis: across which the slice is cut: 0 is x, 2 is z.
         index: of the slice along that axis.
     """
     (name,) = slice_names(affine, shape, axis, [index])

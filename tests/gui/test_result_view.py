@@ -352,7 +352,8 @@ def test_next_uncertain_slice(
     first, second, *_ = uncertainty.ranking()
     view.entropy.next.click()
     assert viewer.dims.current_step[0] == first
-    assert view.entropy.rank.text().startswith(f"Slice {first}: number 1 of ")
+    title = f"Axial slice {5 - first}, S {8 * (5 - first):.1f} mm"  # of the file, from the foot
+    assert view.entropy.rank.text().startswith(f"{title}: number 1 of ")
     view.entropy.next.click()
     assert viewer.dims.current_step[0] == second
     viewer.dims.set_current_step(0, next(i for i in range(6) if i not in (first, second)))

@@ -158,8 +158,9 @@ def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     assert viewer.dims.current_step[0] == 2
     assert current_slice(viewer, layer, 0) == 2
     assert not (layer.data[2] == 2).any()
-    assert scored.slices.curve.marker.value() == 2
+    assert scored.slices.curve.marker.value() == 3
     assert scored.slices.curve.marker.isVisible()
+    assert scored.status.text().endswith("the worst first: axial slice 3, S 24.0 mm.")
 
 
 def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -167,7 +168,8 @@ def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.viewer.window.activate()
     qtbot.waitUntil(lambda: plot.plotItem.vb.width() > 50, timeout=WAIT_MS)
     for index in (4, 1):
-        scene = plot.plotItem.vb.mapViewToScene(QPointF(index + 0.2, 0.5))
+        # the curve counts as the file does, from the foot
+        scene = plot.plotItem.vb.mapViewToScene(QPointF(5 - index + 0.2, 0.5))
         where = plot.mapFromScene(scene)
         with qtbot.waitSignal(scored.slices.curve.slice_chosen) as chosen:
             qtbot.mouseClick(
@@ -213,7 +215,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
 
 def test_moving_the_slider_moves_the_mark(scored: ScoreDock) -> None:
     scored.viewer.dims.set_current_step(0, 5)
-    assert scored.slices.curve.marker.value() == 5
+    assert scored.slices.curve.marker.value() == 0  # of the file
 
 
 def test_mean_entropy_curve(scored: ScoreDock, prediction: Prediction, reference: Volume) -> None:

@@ -24,7 +24,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.data.window import usual_window
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
-from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
+from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume, tag
 from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.inference.results import read_origin
 from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
@@ -141,6 +141,10 @@ def write_layer(path: str | Path, layer: Layer) -> list[str]:
     Raises:
         InputError: if the layer is no 3-D volume or the folder cannot be written.
     """
+    if tag(layer).get("role") == layers.DISPLAY:
+        raise InputError(
+            f"'{layer.name}' was resampled to be looked at; save the layer that it was made from"
+        )
     target = Path(path)
     if not target.name.endswith((".nii", ".nii.gz")):
         target = target.with_name(target.name + ".nii.gz")

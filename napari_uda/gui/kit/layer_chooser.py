@@ -63,6 +63,12 @@ class LayerChooser(QComboBox):
         if index >= 0:
             self._chosen_by_user = True
             self.setCurrentIndex(index)
+            self.activated.emit(index)
+
+    def release(self) -> None:
+        """Forget what the user chose, and choose the best layer."""
+        self._chosen_by_user = False
+        self.refresh()
 
     def _on_activated(self) -> None:
         self._chosen_by_user = True

@@ -43,7 +43,9 @@ RESULT_ROLES = ("prediction", "entropy", "reliability")
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
 ENTROPY_LIMITS = (0.0, 1.0)
-NOT_IMAGES = ("entropy", "background", "preview")
+DISPLAY = "display"
+"""Role of a copy on another grid: it is looked at, and never computed with or saved."""
+NOT_IMAGES = ("entropy", "background", "preview", DISPLAY)
 """Roles of image layers that are never segmented or translated."""
 
 

@@ -354,6 +354,10 @@ class ScoreDock(JobDock):
         if ranking:
             place = self._step((result, axis, value, "slices"), len(ranking))
             self._on_slice_chosen(ranking[place])
+            title = result.slice_title(axis, ranking[place])
+            self._on_problem(
+                f"Slice {place + 1} of {len(ranking)} by Dice, the worst first: {title}."
+            )
 
     def _step(self, walk: object, length: int) -> int:
         """The next place of a walk, its first one when it is another walk than before."""
@@ -392,8 +396,9 @@ class ScoreDock(JobDock):
         go_to_voxel(self.viewer, layer, self.slices.axis, position)
         self._on_moved()
         millilitres = region.voxels * result.voxel_ml
+        title = result.slice_title(self.slices.axis, position[self.slices.axis])
         self._on_problem(
-            f"Error {place + 1} of {len(regions)}: {KINDS[region.kind]}, {millilitres:.2f} mL."
+            f"Error {place + 1} of {len(regions)}: {KINDS[region.kind]}, {millilitres:.2f} mL, {title}."
         )
 
     def _on_slice_chosen(self, index: int) -> None:

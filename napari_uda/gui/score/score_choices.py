@@ -15,13 +15,13 @@ from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer, mark_of
-from napari_uda.gui.kit.layers import EDITED, find
+from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import combo_box, named, tool_button
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
-_NOT_STRUCTURES = ("reliability", "error", "contours")
+_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
 
 
 class ScoreChoices(Panel):

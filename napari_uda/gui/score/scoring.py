@@ -33,9 +33,10 @@ QUANTITIES = {
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One structure along one axis of a layer: slice numbers, values, and areas in mm².
+    """One structure along one axis of a layer: slices, values, and areas in mm².
 
-    `rank` tells the predictions of a comparison apart: 0 is the first.
+    `slices` are indices in the layer, in their order; `numbers` are those of the file, by which slices
+    are called. `rank` tells the predictions of a comparison apart: 0 is the first.
     """
 
     label: int
@@ -43,6 +44,7 @@ class Line:
     slices: NDArray[np.int64]
     values: NDArray[np.float64]
     areas: NDArray[np.float64]
+    numbers: NDArray[np.int64]
     rank: int = 0
 
     @property
@@ -124,7 +126,9 @@ class LayerScores:
                     for _, row in points
                 ]
             )
-            lines.append(Line(label, str(points[0][1]["name"]), slices, values, areas, rank))
+            numbers = np.array([int(row["slice"]) for _, row in points])
+            name = str(points[0][1]["name"])
+            lines.append(Line(label, name, slices, values, areas, numbers, rank))
         return lines
 
     def slices_by_dice(self, axis: int, label: int) -> list[int]:
@@ -149,6 +153,14 @@ class LayerScores:
     def worst_slice(self, axis: int, label: int) -> int | None:
         """The first of `slices_by_dice`; None when there is none."""
         return next(iter(self.slices_by_dice(axis, label)), None)
+
+    def slice_number(self, axis: int, index: int) -> int:
+        """The file's number of a slice of the layer."""
+        return self.placement.to_file_slice(axis, index, self.shape)[1]
+
+    def slice_title(self, axis: int, index: int) -> str:
+        """What a slice of the layer is called: `axial slice 12, S 34.5 mm`."""
+        return self.placement.slice_title(axis, index, self.shape)
 
     def disagreements(self, label: int) -> list[tuple[Region, tuple[int, int, int]]]:
         """Regions of error, the largest first, each with its position in the layer; for a thread."""

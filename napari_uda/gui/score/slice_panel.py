@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -126,7 +127,9 @@ class SlicePanel(Panel):
     def mark(self, index: int | None) -> None:
         """Mark the slice on screen."""
         if self.curve is not None:
-            self.curve.mark(index)
+            known = index is not None and bool(self._results)
+            number = self._results[0].slice_number(self.axis, index) if known else None
+            self.curve.mark(number)
 
     def set_theme(self, background: str, text: str) -> None:
         """Colours of napari's theme, `#RRGGBB`."""
@@ -178,7 +181,8 @@ class SlicePanel(Panel):
         for rank, result in enumerate(self._results):
             if chosen in (ALL, rank):
                 lines += result.lines(self.axis, quantity, rank)
-        self.curve.show_curves(lines, title, top, self.label or None)
+        title_of = partial(self._results[0].slice_title, self.axis)
+        self.curve.show_curves(lines, title, top, self.label or None, title_of)
 
     def _on_choice(self) -> None:
         self._draw()

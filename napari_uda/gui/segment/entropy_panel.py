@@ -102,18 +102,19 @@ class EntropyPanel(Panel):
         self.rank.setText("")
         self._describe()
 
-    def show_slice(self, index: int | None) -> None:
-        """Say what place the slice on screen has in the ranking."""
+    def show_slice(self, index: int | None, title: str = "") -> None:
+        """Say what place the slice on screen, called `title`, has in the ranking."""
         uncertainty = self._uncertainty
         if uncertainty is None or index is None:
             self.rank.setText("")
             return
         ranking = uncertainty.ranking()
+        title = title[:1].upper() + title[1:]
         if index in ranking:
             place = f"number {ranking.index(index) + 1} of {len(ranking)} by mean entropy"
-            self.rank.setText(f"Slice {index}: {place}, {uncertainty.slices[index]:.3f}")
+            self.rank.setText(f"{title}: {place}, {uncertainty.slices[index]:.3f}")
         else:
-            self.rank.setText(f"Slice {index}: no structure predicted")
+            self.rank.setText(f"{title}: no structure predicted")
 
     def _describe(self) -> None:
         step, uncertainty = self.step, self._uncertainty

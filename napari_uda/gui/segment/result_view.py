@@ -21,7 +21,7 @@ from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
-from napari_uda.gui.kit.navigation import current_slice, go_to_slice
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice, slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.widgets import named
 from napari_uda.gui.segment.entropy_panel import (
@@ -319,8 +319,10 @@ class ResultView(Panel):
             return
         if prediction is None or uncertainty is None or prediction not in self._viewer.layers:
             self.entropy.show_slice(None)
-        else:
-            self.entropy.show_slice(current_slice(self._viewer, prediction, uncertainty.axis))
+            return
+        index = current_slice(self._viewer, prediction, uncertainty.axis)
+        title = "" if index is None else slice_title(prediction, uncertainty.axis, index)
+        self.entropy.show_slice(index, title)
 
 
 def _edits(layer: Layer) -> list[Any]:

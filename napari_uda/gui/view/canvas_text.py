@@ -35,7 +35,7 @@ class CanvasText:
             self._wanted[side] = "" if sides is None else getattr(sides, side)
 
     def want_line(self, text: str) -> None:
-        """A line in the lower left corner; an empty one for none."""
+        """Lines in the lower left corner: whose image, which slice, its window; "" for none."""
         self._wanted["line"] = text
 
     def step(self) -> bool:

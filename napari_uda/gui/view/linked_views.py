@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QSplitter, QWidget
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.navigation import AXIS_NAMES
+from napari_uda.gui.kit.navigation import slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.view.sides import Sides
 from napari_uda.gui.view.slice_pane import SlicePane
@@ -90,19 +90,20 @@ class LinkedViews(Panel):
         """Put the panes side by side, or one above the other."""
         self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
 
-    def show_image(self, image: Image | None, on: bool) -> None:
+    def show_image(self, image: Image | None, on: bool, why: str = "") -> None:
         """Show the cuts through a volume and whatever lies voxel on voxel with it.
 
         Args:
-            image: 3-D; None shows nothing.
+            image: 3-D; None shows a sentence instead.
             on: whether the views are wanted at all.
+            why: the sentence without an image.
         """
         self._image, self._on = image, on and image is not None
         self.splitter.setVisible(on)
         if not self._on:
             self._remove_cursor()
             for pane in self.panes:
-                pane.clear()
+                pane.clear(why)
         self._on_layers_changed()
 
     def _on_layers_changed(self) -> None:
@@ -126,7 +127,9 @@ class LinkedViews(Panel):
         shown = self._viewer.dims.order[-3] - (self._viewer.dims.ndim - 3)
         others = [axis for axis in range(3) if axis != shown]
         self._axes = others[0], others[1]
-        index = self._index(image)
+        exact, index = self._exact(image), self._index(image)
+        apart = _outside_mm(image, exact, index)
+        note = f"The cross lies {apart:.0f} mm outside: click here to move it in." if apart else ""
         layers = layers_on_grid(self._viewer.layers, image)
         spacing = spacing_of(image)
         for pane, axis in zip(self.panes, self._axes, strict=True):
@@ -138,16 +141,23 @@ class LinkedViews(Panel):
                 (spacing[rows], spacing[columns]),
                 mirrored=mirrored,
                 sides=letters,
-                title=f"{AXIS_NAMES[axis].partition(' · ')[2]} {number}",
+                title=slice_title(image, axis, number),
+                note=note,
             )
-            pane.set_cross(index[rows], index[columns])
+            if apart:
+                pane.hide_cross()
+            else:
+                pane.set_cross(index[rows], index[columns])
         self._mark(image, index)
+
+    def _exact(self, image: Image) -> NDArray[np.float64]:
+        """The cursor in the image's voxels, wherever it is."""
+        point = np.asarray(self._viewer.dims.point[-3:], float)
+        return np.asarray(image.world_to_data(point), float)
 
     def _index(self, image: Image) -> NDArray[np.float64]:
         """The cursor in the image's voxels, inside the volume."""
-        point = np.asarray(self._viewer.dims.point[-3:], float)
-        index = np.asarray(image.world_to_data(point), float)
-        return np.clip(index, 0, np.asarray(image.data.shape) - 1)
+        return np.clip(self._exact(image), 0, np.asarray(image.data.shape) - 1)
 
     # -- moving the cursor ------------------------------------------------------------------------
 
@@ -223,6 +233,13 @@ class LinkedViews(Panel):
         if self._cursor is not None and self._cursor in self._viewer.layers:
             self._viewer.layers.remove(self._cursor)
         self._cursor = None
+
+
+def _outside_mm(image: Image, exact: NDArray[np.float64], index: NDArray[np.float64]) -> float:
+    """How far a place lies from the volume's nearest voxel; 0 in one of its voxels."""
+    if np.abs(exact - index).max() <= 0.5:
+        return 0.0
+    return float(np.linalg.norm((exact - index) * spacing_of(image)))
 
 
 def _looks(layer: Layer) -> list[Any]:
