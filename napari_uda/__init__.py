@@ -31,6 +31,8 @@ _HOME = {
     "Translation": "inference.translate",
     "evaluate": "evaluation.report",
     "Scores": "evaluation.report",
+    "surfaces": "evaluation.surfaces",
+    "Surface": "evaluation.surfaces",
     "Run": "run.run",
     "pack": "experiments.model_pack",
     "unpack": "experiments.model_pack",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
     from napari_uda.evaluation.report import Scores, evaluate
+    from napari_uda.evaluation.surfaces import Surface, surfaces
     from napari_uda.experiments.model_pack import pack, unpack
     from napari_uda.gui.kit.layers import show
     from napari_uda.inference.cases import list_cases
