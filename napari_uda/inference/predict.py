@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
+from napari_uda.data.corrected import corrected_case
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
@@ -53,6 +54,9 @@ class Prediction:
         weights_sha256: checksum of that run's weights file; "" where it is unknown.
         adapted_by: the method that fitted these weights to the volume before, or "".
         fit: whether the run fits the image, with a sentence for every reason against it.
+        corrected: the corrected case that the image is, from whose labels the run has learnt; "" for none. Such
+            a prediction is never scored.
+        target_supervision: in words, which labels of the target the run was given; "none" if it was given none.
     """
 
     labels: NDArray[np.uint8]
@@ -65,6 +69,8 @@ class Prediction:
     weights_sha256: str = ""
     adapted_by: str = ""
     fit: Fit = field(default_factory=Fit)
+    corrected: str = ""
+    target_supervision: str = "none"
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
@@ -226,6 +232,8 @@ def predict(
         run=loaded.run.path.resolve().name,
         weights_sha256=loaded.weights_sha256,
         fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
+        corrected=corrected_case(facts.corrected_cases, volume.name, volume),
+        target_supervision=facts.target_supervision,
     )
 
 

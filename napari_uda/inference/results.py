@@ -78,9 +78,10 @@ def write_prediction(
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
-    if format == "nifti":
-        fit = {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons}
-        files[f"{case}.json"] = partial(_write_sidecar, about=about, image=image, fit=fit)
+    if format == "nifti" or prediction.corrected:  # or nobody would know that it must not be scored
+        files[f"{case}.json"] = partial(
+            _write_sidecar, about=about, image=image, more=_said_of(prediction)
+        )
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
             _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
@@ -174,8 +175,18 @@ def _provenance(prediction: Prediction) -> Provenance:
     )
 
 
+def _said_of(prediction: Prediction) -> dict[str, Any]:
+    """Whether the model fits, and which labels of the target it was given, if any."""
+    told, case = prediction.target_supervision, prediction.corrected
+    return {
+        "fit": {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons},
+        **({"target_supervision": told} if told != "none" else {}),
+        **({"corrected": case} if case else {}),
+    }
+
+
 def _write_sidecar(
-    path: Path, about: Provenance, image: dict[str, Any], fit: dict[str, Any]
+    path: Path, about: Provenance, image: dict[str, Any], more: dict[str, Any]
 ) -> None:
     """What the maps were made from and by; nothing of it stands in their headers."""
     model = {"name": about.model, "weights_sha256": about.weights_sha256 or None}
@@ -184,7 +195,7 @@ def _write_sidecar(
         "program": about.program,
         "model": model | ({"adapted_by": about.adapted_by} if about.adapted_by else {}),
         "image": image,
-        "fit": fit,
+        **more,
         "structures": [asdict(structure) for structure in about.structures],
     }
     with atomic_file(path) as stream:

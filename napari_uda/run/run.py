@@ -417,7 +417,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         return None if path is None else path.expanduser().absolute()
 
     data, segmentor = config.data, config.segmentor
-    folders = {"source": absolute(data.source), "target": absolute(data.target)}
+    folders = {
+        "source": absolute(data.source),
+        "target": absolute(data.target),
+        "corrected": absolute(data.corrected),
+    }
     changes: dict[str, object] = {
         "data": data.model_copy(update=folders),
         "segmentor": segmentor.model_copy(update={"weights": absolute(segmentor.weights)}),

@@ -20,6 +20,7 @@ from napari_uda.data.labels import to_whole
 from napari_uda.data.nifti import Placement, TwoPlacements
 from napari_uda.data.segmentation import kind_of
 from napari_uda.data.volume import Volume, write_volume
+from napari_uda.evaluation.learnt import learnt_from
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
@@ -58,11 +59,15 @@ def read_layers(
     """
     volume, own = read_shown(path, placement)
     role = role or role_of(path, volume)
+    corrected = learnt_from(path) if role == "prediction" else ""
     if role == "reliability":
         names = RELIABILITY_NAMES
     elif names is None and role in ("reference", "prediction"):
         names = own or names_beside(path)
-    return layer_data(volume, role, names or {})
+    data = layer_data(volume, role, names or {})
+    if corrected:  # the Score dock leaves it out
+        data[1]["metadata"][METADATA]["corrected"] = corrected
+    return data
 
 
 def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData:

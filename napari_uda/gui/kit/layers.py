@@ -218,6 +218,8 @@ def _result_layers(
     for role in (role for role in RESULT_ROLES if role in roles):
         data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
         own = {**result_tag(image, prediction, role), "fit": str(prediction.fit)}
+        if prediction.corrected:
+            own["corrected"] = prediction.corrected
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}
