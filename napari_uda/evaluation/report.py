@@ -23,6 +23,7 @@ from napari_uda.core.files import (
 from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
+from napari_uda.evaluation.learnt import refuse_learnt, without_learnt
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
@@ -73,8 +74,9 @@ def evaluate(
 
     Raises:
         InputError: different grids (the numbers are given), an unknown protocol or axis, no voxel size,
-            or values that are not labels.
+            values that are not labels, or a case whose corrected labels the run has learnt from.
     """
+    refuse_learnt(prediction)
     rules = get_protocol(protocol)
     pair = read_pair(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
@@ -162,7 +164,8 @@ def evaluate_folders(
     `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
     may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
     same way. A label without prediction is refused, because
-    leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
+    leaving it out would improve the mean; a prediction without label cannot be scored and is logged. A case whose
+    corrected labels the run has learnt from (`data.corrected`) is left out, and that is logged.
     References and predictions may be segmentations of any kind, see `read_segmentation`; LABELS may also be a
     tree of DICOM whose segmentations refer to the images beside them.
 
@@ -184,7 +187,9 @@ def evaluate_folders(
         InputError: no such folder, no labels, labels without prediction, or as `evaluate`.
     """
     rules = get_protocol(protocol)
-    pairs = pair_files(Path(predictions), Path(labels))
+    pairs, learnt = without_learnt(pair_files(Path(predictions), Path(labels)))
+    if learnt:
+        _logger.warning("%s", learnt)
     named = _named(Path(labels), pairs)
     parts = []
     for done, (case, prediction, reference) in enumerate(pairs):

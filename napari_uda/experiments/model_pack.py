@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +37,8 @@ _ON_THE_WAY = "get the file once more from where it came from"
 def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> ModelCard:
     """Write a run as one file that predicts, adapts, translates and can be started from.
 
-    Left out: training state, logs, previews, predictions, the names of the cases and their checksums, and
-    where data lay: of every path in the settings its last part stays.
+    Left out: training state, logs, previews, predictions, the names of the cases and (but for corrected ones,
+    which must not be scored) their checksums, and where data lay: of every path in the settings its last part stays.
 
     Args:
         run: trained run folder.
@@ -107,10 +107,20 @@ def _nameless(facts: DataFacts) -> DataFacts:
             "target": _numbered(facts.target),
             "source_contents": {},
             "target_contents": {},
+            "corrected_contents": _unnamed(facts.corrected_contents),
+            "corrected_before": _unnamed(facts.corrected_before, len(facts.corrected_contents)),
             "fingerprint": "",
             "files": {},
         }
     )
+
+
+def _unnamed(contents: Mapping[str, str], before: int = 0) -> dict[str, str]:
+    """Checksums of corrected cases stay: by them those cases are left out of scores."""
+    return {
+        f"corrected case {number}": checksum
+        for number, checksum in enumerate(contents.values(), start=before + 1)
+    }
 
 
 def _numbered(split: Split | None) -> Split | None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
+from napari_uda.data.corrected import corrected_case
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
@@ -52,6 +53,9 @@ class Prediction:
         case: its name.
         model: the run that segmented it: name, hash of its weights, date, folder.
         fit: whether the run fits the image, with a sentence for every reason against it.
+        corrected: the corrected case that the image is, from whose labels the run has learnt; "" for none. Such
+            a prediction is never scored.
+        target_supervision: in words, which labels of the target the run was given; "none" if it was given none.
     """
 
     labels: NDArray[np.uint8]
@@ -62,6 +66,8 @@ class Prediction:
     case: str
     model: ModelOrigin
     fit: Fit = field(default_factory=Fit)
+    corrected: str = ""
+    target_supervision: str = "none"
 
     @property
     def run(self) -> str:
@@ -227,6 +233,8 @@ def predict(
         case=volume.name or "volume",
         model=loaded.origin,
         fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
+        corrected=corrected_case(facts.corrected_cases, volume.name, volume),
+        target_supervision=facts.target_supervision,
     )
 
 

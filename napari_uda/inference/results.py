@@ -79,10 +79,13 @@ def write_prediction(
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
-    if format == "nifti":
-        fit = {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons}
+    if format == "nifti" or prediction.corrected:  # or nobody would know that it must not be scored
         files[f"{case}.json"] = partial(
-            _write_sidecar, about=about, model=_model(about.origin, out), image=image, fit=fit
+            _write_sidecar,
+            about=about,
+            model=_model(about.origin, out),
+            image=image,
+            more=_said_of(prediction),
         )
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
@@ -171,12 +174,22 @@ def _provenance(prediction: Prediction) -> Provenance:
     return Provenance.of(prediction.case, prediction.names, prediction.model)
 
 
+def _said_of(prediction: Prediction) -> dict[str, Any]:
+    """Whether the model fits, and which labels of the target it was given, if any."""
+    told, case = prediction.target_supervision, prediction.corrected
+    return {
+        "fit": {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons},
+        **({"target_supervision": told} if told != "none" else {}),
+        **({"corrected": case} if case else {}),
+    }
+
+
 def _write_sidecar(
     path: Path,
     about: Provenance,
     model: dict[str, Any],
     image: dict[str, Any],
-    fit: dict[str, Any],
+    more: dict[str, Any],
 ) -> None:
     """What the maps were made from and by; nothing of it stands in their headers."""
     content = {
@@ -184,7 +197,7 @@ def _write_sidecar(
         "program": about.program,
         "model": model,
         "image": image,
-        "fit": fit,
+        **more,
         "structures": [asdict(structure) for structure in about.structures],
     }
     with atomic_file(path) as stream:

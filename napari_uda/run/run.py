@@ -439,7 +439,11 @@ def with_paths(config: RunConfig, change: Callable[[Path], Path]) -> RunConfig:
         return None if path is None else change(path)
 
     data, segmentor = config.data, config.segmentor
-    folders = {"source": changed(data.source), "target": changed(data.target)}
+    folders = {
+        "source": changed(data.source),
+        "target": changed(data.target),
+        "corrected": changed(data.corrected),
+    }
     changes: dict[str, object] = {
         "data": data.model_copy(update=folders),
         "segmentor": segmentor.model_copy(update={"weights": changed(segmentor.weights)}),

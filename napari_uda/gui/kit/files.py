@@ -22,6 +22,7 @@ from napari_uda.data.labels import to_whole
 from napari_uda.data.nifti import Placement
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.data.window import usual_window
+from napari_uda.evaluation.learnt import learnt_from
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume, tag
@@ -95,6 +96,8 @@ def layer_data(
             own["case"] = case = case.removesuffix(suffix)
             if volume.source is not None:
                 origin, fit = read_origin(volume.source.path.parent, case)
+                if role == "prediction" and (corrected := learnt_from(volume.source.path)):
+                    own["corrected"] = corrected  # the Score dock leaves it out
     if origin is not None:
         own |= {"run": origin.title, "model": asdict(origin)} | ({"fit": fit} if fit else {})
     name = layer_name(case, *([role] if role != "image" else []), origin.title if origin else "")

@@ -238,6 +238,8 @@ def _result_layers(
             "model": asdict(prediction.model),
             "fit": prediction.fit,
         }
+        if prediction.corrected:
+            own["corrected"] = prediction.corrected
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}

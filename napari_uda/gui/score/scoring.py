@@ -210,13 +210,18 @@ def score_layers(
             edits; default the layer's own.
 
     Raises:
-        InputError: if the layers lie on different grids, with the difference in numbers.
+        InputError: if the layers lie on different grids, with the difference in numbers, or the run has learnt
+            from corrected labels of the case.
     """
+    from napari_uda.data.corrected import left_out
     from napari_uda.data.same_grid import on_grid_of
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.inputs import read_pair
     from napari_uda.evaluation.protocols import get_protocol
 
+    own = tag(prediction)
+    if own.get("corrected"):
+        raise InputError(f"'{prediction.name}': {left_out([str(own['corrected'])])}.")
     predicted, expected = layer_volume(prediction), layer_volume(reference)
     if labels is not None:
         predicted = predicted.with_array(labels)
@@ -230,7 +235,6 @@ def score_layers(
             )
         uncertain = on_grid_of(layer_volume(entropy), predicted).array
     names = structure_names(reference) | structure_names(prediction)
-    own = tag(prediction)
     pair = read_pair(
         predicted,
         expected,
