@@ -197,7 +197,7 @@ class ModelsPanel(Panel):
                 self,
                 "Write the card",
                 lambda: _write(path, said),
-                lambda: self.look(path),
+                lambda _: self.look(path),
                 failed=self.status.setText,
                 quiet=True,
             )
@@ -216,7 +216,7 @@ class ModelsPanel(Panel):
                 self,
                 "Export the model",
                 lambda: _pack(path, file),
-                lambda: self.status.setText(f"{file.name} holds the model and its card."),
+                lambda _: self.status.setText(f"{file.name} holds the model and its card."),
                 failed=self.status.setText,
             )
 
