@@ -42,7 +42,7 @@ def test_unpacked_run_predicts_the_same(run: Run, packed: Path, tmp_path: Path) 
     before, after = uda.predict(run, volume()), uda.predict(tmp_path / "there", volume())
     np.testing.assert_array_equal(before.labels, after.labels)
     np.testing.assert_array_equal(before.entropy, after.entropy)
-    assert after.weights_sha256 == before.weights_sha256
+    assert after.model.hash == before.model.hash
 
 
 def test_unpacked_run_can_be_started_from(

@@ -78,7 +78,7 @@ def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_folder_shows_its_first_case_alone(data_folder: Path) -> None:
-    seen = [("case_0", "image", True), ("case_0 reference", "reference", True)]
+    seen = [("case_0", "image", True), ("case_0 · reference", "reference", True)]
     assert shown(data_folder) == seen
     alone = data_folder / "images" / "case_1.nii.gz"
     assert shown(alone) == [("case_1", "image", True)]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NOT_FOR_A_VOLUME: tuple[str, ...] = (
     "together",
     "method.aux_weight",
+    "method.corrected_weight",
     "method.ce_",
     "method.dice_weight",
     "method.reliability.",
