@@ -16,7 +16,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QMainWindow, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import Cancelled
 from napari_uda.core.files import shown
@@ -222,9 +222,7 @@ class Opening(Guarded, QObject):
     ) -> None:
         self._job = None
         if isinstance(found, TwoPlacements):
-            window = self._owner.window()
-            assert isinstance(window, QWidget)
-            chosen = ask_placement(found, window) if isinstance(window, QMainWindow) else None
+            chosen = ask_placement(found, self._owner)
             if chosen is None:
                 self._on_failed(str(found))
             else:
