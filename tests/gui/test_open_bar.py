@@ -15,7 +15,7 @@ from napari.qt import QtViewer
 from napari.settings import get_settings
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
@@ -248,7 +248,7 @@ def test_who_has_chosen_the_reader_is_not_asked(bar: OpenBar, volume: Path, qtbo
 def test_in_a_window_the_docks_and_the_canvas_take_drops(
     make_napari_viewer: Callable[..., Viewer], volume: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    viewer = make_napari_viewer()
+    viewer = make_napari_viewer(show=True)
     bars = {}
     for name in DOCKS:
         _, dock = viewer.window.add_plugin_dock_widget("napari_uda", name)
@@ -263,7 +263,12 @@ def test_in_a_window_the_docks_and_the_canvas_take_drops(
     np.save(tmp_path / "b.npy", np.zeros((4, 4)))
     drop(canvas, tmp_path / "b.npy")  # napari's own
     qtbot.waitUntil(lambda: len(viewer.layers) == 2)
-    write_volume(tmp_path / "c.nii.gz", ball_case("", 1)[0])
+    moved = np.diag([-1.5, -1.5, 8.0, 1.0])
+    moved[2, 3] = 500
+    write_volume(tmp_path / "c.nii.gz", ball_case("", 1, moved)[0])
     get_settings().plugins.extension2reader = {"*.nii.gz": "napari_uda"}
-    viewer.open(str(tmp_path / "c.nii.gz"), plugin=None)  # as File > Open does
-    assert viewer.layers[-1].name == "c"
+    QTimer.singleShot(0, lambda: viewer.open(str(tmp_path / "c.nii.gz"), plugin=None))
+    qtbot.waitUntil(lambda: "a is hidden" in viewer.status)  # as File > Open does
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["b", "c"]
+    at = viewer.layers["c"].world_to_data(viewer.dims.point)
+    assert [round(one) for one in at] == [3, 16, 20]

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.files import ITK_SUFFIXES, NIBABEL_SUFFIXES, NIFTI_SUFFIXES, SEG_NRRD_SUFFIX
 from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.arrivals import follow_reader
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
 from napari_uda.gui.kit.layout import column, row
@@ -121,6 +122,7 @@ class OpenBar(Panel):
         dock.setAcceptDrops(True)
         dock.installEventFilter(self)
         accept_on_canvas(viewer)
+        follow_reader(viewer)
 
     def _lay_out(self) -> None:
         self._working = QWidget()
