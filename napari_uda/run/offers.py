@@ -219,6 +219,7 @@ def _in_folder(folder: Path) -> Offers:
         files = [case.image for case in images] + [case.label for case in images if case.label]
         if all(file.parent == folder for file in files):
             return Offers((_one_case(folder, images, beside),))
+    cases = [_of_folder(case, folder) for case in cases]
     offers = [
         offer for number, case in enumerate(cases) for offer in _told(case, number, len(cases))
     ]
@@ -229,6 +230,14 @@ def _in_folder(folder: Path) -> Offers:
             "DICOM series"
         )
     return Offers(tuple(offers), len(offers) > 1)
+
+
+def _of_folder(case: Case, folder: Path) -> Case:
+    """The case, with the folder in its name where that is a patient's: its series are called "03" or "T2"."""
+    below = case.image.relative_to(folder).parts
+    if not below or case.name.startswith(case_of_image(below[0])):
+        return case
+    return replace(case, name=f"{case_name(folder)}_{case.name}")
 
 
 def _one_case(folder: Path, cases: Sequence[Case], beside: Sequence[Path]) -> Offer:

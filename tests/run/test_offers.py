@@ -183,3 +183,13 @@ def test_what_cannot_be_opened_is_told_with_a_remedy(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.txt", damaged)
     with pytest.raises(InputError, match=r"damaged\.nii\.gz"):
         read_offer(find_offers([damaged]).offers[0])
+
+
+def test_series_of_a_patient_carry_the_patients_name(tmp_path: Path) -> None:
+    for number in ("01", "02"):
+        uid = {"SeriesInstanceUID": f"1.{int(number)}"}
+        write_slices(tmp_path / "p7" / "study" / number, planes(2), [0.0, 3], **uid)
+    assert [offer.name for offer in find_offers([tmp_path / "p7"]).offers] == ["p7_01", "p7_02"]
+    write_slices(tmp_path / "p8" / "CT", planes(2), [0.0, 3])
+    names = [offer.name for offer in find_offers([tmp_path]).offers]
+    assert names == ["p7_study_01", "p7_study_02", "p8"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.gui.kit.canvas import window_of
@@ -16,15 +16,25 @@ from napari_uda.gui.kit.panel import Guarded, delay, listen
 from napari_uda.gui.kit.placement_question import window_in_use
 
 
-def follow_reader(viewer: ViewerModel) -> None:
-    """From now on, go to what this package's reader opens for the user of a window; once for a window."""
+def follow_reader(viewer: ViewerModel) -> Arrivals | None:
+    """From now on, go to what this package's reader opens for the user of a window; once for a window.
+
+    Returns:
+        Who tells of it; None for a viewer without a window.
+    """
     window = window_of(viewer)
-    if window is not None and window.findChild(Arrivals) is None:
-        Arrivals(viewer, window)
+    if window is None:
+        return None
+    return window.findChild(Arrivals) or Arrivals(viewer, window)
 
 
 class Arrivals(Guarded, QObject):
-    """Waits until all layers of one go are there. What a script opens before events run is the script's to arrange."""
+    """Waits until all layers of one go are there. What a script opens before events run is the script's to arrange.
+
+    `arrived(layers, sentence)` says what is seen then.
+    """
+
+    arrived = Signal(list, str)
 
     def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
         super().__init__(window)
@@ -48,3 +58,4 @@ class Arrivals(Guarded, QObject):
             shows = Shows(new)
             go_to(self._viewer, earlier, shows)
             self._viewer.status = shows.sentence()
+            self.arrived.emit(new, shows.sentence())
