@@ -20,7 +20,7 @@ from napari_uda.core.files import (
 )
 from napari_uda.core.progress import tell
 from napari_uda.data.folder import DataFolder
-from napari_uda.data.patients import Case, find_patients
+from napari_uda.data.patients import Case, find_patients, is_named_as_labels
 from napari_uda.data.segmentation import kind_of, needs_image
 from napari_uda.data.volume import Placement, Volume
 from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown, role_by_name
@@ -212,10 +212,14 @@ def _in_folder(folder: Path) -> Offers:
         for file in sorted(folder.iterdir())
         if volume_suffix(file) and file not in taken and not file.name.startswith(".")
     ]
-    if beside and len(cases) + len(beside) <= _MOST_OF_A_CASE:
-        files = [case.image for case in cases] + [case.label for case in cases if case.label]
+    # "label" beside t1 and t2 names no image, so it belongs to both
+    beside += [case.image for case in cases if is_named_as_labels(case.image)]
+    images = [case for case in cases if case.image not in beside]
+    if images and beside and len(images) + len(beside) <= _MOST_OF_A_CASE:
+        files = [case.image for case in images] + [case.label for case in images if case.label]
         if all(file.parent == folder for file in files):
-            return Offers((_one_case(folder, cases, beside),))
+            return Offers((_one_case(folder, images, beside),))
+    cases = [_of_folder(case, folder) for case in cases]
     offers = [
         offer for number, case in enumerate(cases) for offer in _told(case, number, len(cases))
     ]
@@ -226,6 +230,14 @@ def _in_folder(folder: Path) -> Offers:
             "DICOM series"
         )
     return Offers(tuple(offers), len(offers) > 1)
+
+
+def _of_folder(case: Case, folder: Path) -> Case:
+    """The case, with the folder in its name where that is a patient's: its series are called "03" or "T2"."""
+    below = case.image.relative_to(folder).parts
+    if not below or case.name.startswith(case_of_image(below[0])):
+        return case
+    return replace(case, name=f"{case_name(folder)}_{case.name}")
 
 
 def _one_case(folder: Path, cases: Sequence[Case], beside: Sequence[Path]) -> Offer:
@@ -242,7 +254,8 @@ def _told(case: Case, number: int, count: int) -> Iterator[Offer]:
     labels = () if case.label is None else (Part(case.label, names=_names(case)),)
     if volume_suffix(case.image):
         depth, plane = _size(case.image)
-        offer = Offer(case.name, (Part(case.image),), case.name, "", depth, plane)
+        part = Part(case.image, "image" if labels else "")
+        offer = Offer(case.name, (part,), case.name, "", depth, plane)
         yield replace(offer, parts=(*offer.parts, *labels))
         return
     from napari_uda.data.dicom import dicom_volumes

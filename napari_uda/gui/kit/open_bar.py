@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari.components import ViewerModel
+from napari.layers import Layer
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
@@ -19,11 +20,12 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.files import ITK_SUFFIXES, NIBABEL_SUFFIXES, NIFTI_SUFFIXES, SEG_NRRD_SUFFIX
 from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.arrivals import follow_reader
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.opening import Opening, open_paths
-from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.panel import Panel, listen
 from napari_uda.gui.kit.reader_question import ReaderQuestion
 from napari_uda.gui.kit.widgets import button, label
 
@@ -83,6 +85,7 @@ class OpenBar(Panel):
         super().__init__(dock)
         self.viewer = viewer
         self.opening: Opening | None = None
+        self._shown: list[Layer] = []
         self.volume = button(
             _TEXTS[0][0],
             "NIfTI, NRRD, MetaImage, FreeSurfer, DICOM files and segmentations.\n"
@@ -120,7 +123,11 @@ class OpenBar(Panel):
         self._lay_out()
         dock.setAcceptDrops(True)
         dock.installEventFilter(self)
+        listen(self, self._on_removed, viewer.layers.events.removed)
         accept_on_canvas(viewer)
+        arrivals = follow_reader(viewer)
+        if arrivals is not None:
+            arrivals.arrived.connect(self._on_arrived)
 
     def _lay_out(self) -> None:
         self._working = QWidget()
@@ -174,7 +181,7 @@ class OpenBar(Panel):
         self.cancel.setEnabled(True)
         self.cancel.setText("Cancel")
         self._working.show()
-        self._say(f"{opening.title}…")
+        self.say(f"{opening.title}…")
         for pressed in (*self._buttons, self.recent):
             pressed.setEnabled(False)
 
@@ -216,20 +223,32 @@ class OpenBar(Panel):
             self.cancel.setText(CANCELLING)
             self.opening.cancel()
 
-    def _on_opened(self, paths: Sequence[Path], layers: list[object]) -> None:
+    def _on_opened(self, paths: Sequence[Path], layers: list[Layer]) -> None:
+        self._shown = layers
         for path in reversed(paths):
             preferences.remember_file(path)
         self.question.offer(paths)
         self.opened.emit(layers)
 
+    def _on_arrived(self, layers: list[Layer], sentence: str) -> None:
+        self._shown = layers
+        self.say(sentence)
+
+    def _on_removed(self) -> None:
+        """What was said of layers that are gone is true no more."""
+        if self._shown and not any(layer in self.viewer.layers for layer in self._shown):
+            self._shown = []
+            self.say("")
+
     def _on_ended(self, sentence: str) -> None:
         self.opening = None
         self._working.hide()
-        self._say(sentence)
+        self.say(sentence)
         for pressed in (*self._buttons, self.recent):
             pressed.setEnabled(True)
 
-    def _say(self, sentence: str) -> None:
+    def say(self, sentence: str) -> None:
+        """Show a sentence below the buttons, or none."""
         self.status.setText(sentence)
         self.status.setVisible(bool(sentence))
 

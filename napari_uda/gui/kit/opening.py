@@ -16,7 +16,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QMainWindow, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import Cancelled
 from napari_uda.core.files import shown
@@ -222,9 +222,7 @@ class Opening(Guarded, QObject):
     ) -> None:
         self._job = None
         if isinstance(found, TwoPlacements):
-            window = self._owner.window()
-            assert isinstance(window, QWidget)
-            chosen = ask_placement(found, window) if isinstance(window, QMainWindow) else None
+            chosen = ask_placement(found, self._owner)
             if chosen is None:
                 self._on_failed(str(found))
             else:
@@ -347,17 +345,10 @@ def show_units(
         shows: is told what becomes of them.
     """
     earlier = list(viewer.layers)
-    first: Layer | None = None
     for unit in units:
         layers = sorted((one.layer() for one in unit), key=_order)
         layers = [_open_already(earlier, layer) or layer for layer in layers]
-        if first is None:
-            first = layers[0]
-            for layer in earlier:
-                if layer.visible and not belongs(layer, first):
-                    layer.visible = False
-                    shows.hidden.append(layer)
-                    yield
+        first = shows.layers[0] if shows.layers else layers[0]
         seen = belongs(layers[0], first)
         for layer in layers:
             layer.visible = seen and tag(layer).get("role") not in _CHECKING
@@ -365,7 +356,22 @@ def show_units(
                 viewer.add_layer(layer)
             shows.layers.append(layer)
             yield
-    if first is not None and (isinstance(first, Image) or not _sees_image(viewer)):
+    if shows.layers:
+        go_to(viewer, [layer for layer in earlier if layer not in shows.layers], shows)
+
+
+def go_to(viewer: ViewerModel, earlier: Sequence[Layer], shows: Shows) -> None:
+    """Hide the layers of other patients, and go to what was opened.
+
+    Structures alone leave the slice where it is, as long as an image is seen.
+    """
+    first = min(shows.layers, key=_order)
+    for layer in earlier:
+        if layer.visible and not belongs(layer, first):
+            layer.visible = False
+            shows.hidden.append(layer)
+    sees_image = any(isinstance(layer, Image) and layer.visible for layer in viewer.layers)
+    if isinstance(first, Image) or not sees_image:
         look_at(viewer, first)
 
 
@@ -415,8 +421,3 @@ def belongs(earlier: Layer, new: Layer) -> bool:
 
 def _order(layer: Layer) -> int:
     return _ORDER.get(tag(layer).get("role", ""), 0)
-
-
-def _sees_image(viewer: ViewerModel) -> bool:
-    """Whether an image is seen, on whose slice what was opened can be looked at."""
-    return any(isinstance(layer, Image) and layer.visible for layer in viewer.layers)
