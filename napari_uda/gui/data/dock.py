@@ -4,6 +4,7 @@ import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.gui.data.cases import CasesPanel
+from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.layout import column
@@ -16,6 +17,7 @@ class DataDock(Dock):
 
     Attributes:
         cases: the tab with the cases of a folder.
+        session: saves what is on the screen, and brings it back.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -24,12 +26,13 @@ class DataDock(Dock):
         free_in_canvas(napari_viewer)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer)
+        self.session = SessionMenu(napari_viewer)
         self.tabs = named(QTabWidget(), "data_tabs")
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
-        column(self.open_bar, (self.tabs, 1), of=self)
+        column(self.open_bar, self.session, (self.tabs, 1), of=self)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is being read, and all layers are there."""
-        return super().is_settled and self.cases.is_settled
+        return super().is_settled and self.cases.is_settled and self.session.is_settled
