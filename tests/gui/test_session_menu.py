@@ -12,6 +12,7 @@ import pytest
 from gui_cases import LABELS, ball_case
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
+from napari.utils.colormaps import DirectLabelColormap
 from pytestqt.qtbot import QtBot
 
 from napari_uda.core.errors import InputError
@@ -21,7 +22,6 @@ from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
 from napari_uda.gui.data import session as sessions
 from napari_uda.gui.data.session import SessionMenu, layers_folder, states
-from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.layers import show
@@ -45,7 +45,15 @@ def opened(viewer: ViewerModel, data: Path) -> tuple[Layer, Layer]:
     image, labels = viewer.layers
     image.contrast_limits, image.gamma, image.colormap = (12, 88), 0.5, "bone"
     labels.opacity, labels.contour = 0.25, 2
-    labels.colormap = structure_colormap({1: "MYO", 2: "LVC"}, hidden=[2])
+    labels.colormap = DirectLabelColormap(
+        color_dict={
+            None: "transparent",
+            0: "transparent",
+            1: "#CC79A7",
+            2: "transparent",
+            3: "#E69F00",
+        }
+    )
     labels.name = "what I drew"
     viewer.dims.order = (2, 0, 1)
     viewer.dims.set_point(2, 4.5)
@@ -102,11 +110,11 @@ def test_layers_and_view_come_back(
         "bone",
     )
     assert (drawn.name, drawn.opacity, drawn.contour) == ("what I drew", 0.25, 2)
-    for value in (1, 2):
+    for value in (1, 2, 3):
         np.testing.assert_allclose(
             drawn.colormap.map(value), labels.colormap.map(value), atol=1 / 255
         )
-    assert drawn.colormap.map(2)[3] == 0
+    assert [drawn.colormap.map(value)[3] > 0 for value in (1, 2, 3)] == [True, False, True]
     for entry in ("role", "case", "names"):
         assert tag(drawn)[entry] == tag(labels)[entry]
     before, after = first.viewer, second.viewer

@@ -7,7 +7,7 @@ from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
-from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import named
 
@@ -30,7 +30,8 @@ class DataDock(Dock):
         self.tabs = named(QTabWidget(), "data_tabs")
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
-        column(self.open_bar, self.session, (self.tabs, 1), of=self)
+        bar = row((self.open_bar, 1), self.session.button)
+        column(bar, self.session, (self.tabs, 1), of=self)
 
     @property
     def is_settled(self) -> bool:

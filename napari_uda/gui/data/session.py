@@ -15,7 +15,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, DirectLabelColormap
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
@@ -39,9 +39,9 @@ from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import label, tool_button
+from napari_uda.gui.kit.widgets import button, label
 from napari_uda.run.roles import read_shown
 
 _NAME_END = " (napari_uda)"
@@ -213,23 +213,27 @@ def restore(
 
 
 class SessionMenu(Panel):
-    """The button `Session`, with what it did last in a sentence below."""
+    """What was done with sessions last, in a sentence.
+
+    Attributes:
+        button: with the menu; whoever lays out the dock gives it its place.
+        status: the sentence; hidden while there is none.
+    """
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
         self._steps: Iterator[None] | None = None
-        self.button = tool_button(
+        self.button = button(
             "Session", "Save what is on the screen as a small file, or open one", name="session"
         )
-        self.button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.button)
         menu.addAction("Save session…", self._on_save)
         menu.addAction("Open session…", self._on_open)
         self.button.setMenu(menu)
         self.status = label(name="session_status")
         self.status.hide()
-        column(row(self.button, ...), self.status, of=self, margin=0, spacing=2)
+        column(self.status, of=self, margin=0)
 
     @property
     def is_settled(self) -> bool:
@@ -384,14 +388,13 @@ def _colours(layer: Labels) -> dict[str, Any]:
     found: dict[str, Any] = {"names": names}
     if isinstance(colormap, DirectLabelColormap):
         table = {
-            int(value): _hexadecimal(colour)
+            int(value): colour
             for value, colour in colormap.color_dict.items()
             if value is not None and value != colormap.background_value
         }
-        found["hidden"] = tuple(value for value, text in table.items() if text.endswith("00"))
-        found["colours"] = {
-            value: text for value, text in table.items() if value not in found["hidden"]
-        }
+        found["hidden"] = tuple(value for value, colour in table.items() if not colour[3] > 0)
+        seen = table.keys() - set(found["hidden"])
+        found["colours"] = {value: _hexadecimal(table[value]) for value in sorted(seen)}
     return found
 
 
