@@ -34,7 +34,7 @@ from napari_uda.data.session import (
 )
 from napari_uda.data.volume import Source, Volume, read_volume, write_volume
 from napari_uda.gui.kit.dock import Dock
-from napari_uda.gui.kit.files import LayerData, layer_data
+from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
@@ -42,7 +42,6 @@ from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, label
-from napari_uda.run.roles import read_shown
 
 _NAME_END = " (napari_uda)"
 _DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
@@ -57,11 +56,13 @@ class OnScreen:
 
     Attributes:
         state: how it looks; path and checksum are still those of nothing.
-        volume: its voxels, which are not copied; None where it cannot be written as a volume.
+        data: its voxels, which are not copied.
+        volume: the same on the grid of its file; None where it cannot be written as a volume.
         source: the file that it was read from; None for one from memory.
     """
 
     state: LayerState
+    data: Any
     volume: Volume | None
     source: Source | None
 
@@ -75,11 +76,10 @@ class OnScreen:
         if self.state.role == EDITED:
             return True
         try:
-            stored, _ = read_shown(self.source.path, self.state.placement)
+            stored, _, _ = read_layers(self.source.path, "reference", {}, self.state.placement)
         except InputError:  # contours, which are no voxels
             return True
-        here = self.volume
-        return here is None or not np.array_equal(stored.array, here.array)
+        return not np.array_equal(stored, self.data)
 
 
 def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
@@ -379,7 +379,7 @@ def _on_screen(layer: Layer) -> OnScreen:
     except InputError:  # a picture, a film, a pyramid
         volume = None
     source = None if volume is None else volume.source
-    return OnScreen(LayerState(**common), volume, source)
+    return OnScreen(LayerState(**common), layer.data, volume, source)
 
 
 def _colours(layer: Labels) -> dict[str, Any]:
@@ -406,13 +406,12 @@ def _hexadecimal(colour: Any) -> str:
 
 def _content(state: LayerState, path: Path) -> LayerData:
     """The file of a layer as layer data."""
-    volume = _volume(state, path)
-    role = state.role if state.role in ("image", "entropy", "reliability") else ""
-    if state.kind == "image":
-        role = role if role != "reliability" else ""
-    data = layer_data(
-        volume, role or ("image" if state.kind == "image" else "prediction"), state.names
-    )
+    if state.kind == "labels":
+        role = "reliability" if state.role == "reliability" else "prediction"
+        data = read_layers(path, role, state.names or None, state.placement)
+    else:
+        volume = read_volume(path, series=state.series, placement=state.placement)
+        data = layer_data(volume, "entropy" if state.role == "entropy" else "image", {})
     own = data[1]["metadata"][METADATA]
     own |= {"role": state.role or own["role"], "case": state.case or own["case"]}
     if state.model:
@@ -422,12 +421,6 @@ def _content(state: LayerState, path: Path) -> LayerData:
     if state.name:
         data[1]["name"] = state.name
     return data
-
-
-def _volume(state: LayerState, path: Path) -> Volume:
-    if state.kind == "labels":
-        return read_shown(path, state.placement)[0]
-    return read_volume(path, series=state.series, placement=state.placement)
 
 
 def _set_look(layer: Layer, state: LayerState) -> None:
