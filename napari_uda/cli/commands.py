@@ -334,15 +334,20 @@ def _card_text(card: ModelCard) -> str:
 
 
 def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
-    """Open napari with volumes, predictions or runs.
+    """Open napari with volumes, a folder of cases, predictions, a run or a session.
+
+    A folder opens as a list of its cases in the Data dock, with the first one shown; predictions find their
+    images wherever these are.
 
     Args:
-        paths: volumes, prediction files, folders of them, or run folders.
+        paths: volumes, prediction files, a folder of them, a run folder, a data folder and the predictions for it, or a session.yaml.
         screenshot: file for a picture of the window, which is then closed.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     if not paths:
-        raise InputError("there is nothing to show; give volumes, predictions, or a run folder")
+        raise InputError(
+            "there is nothing to show; give volumes, a data folder, predictions, a run folder, or a session"
+        )
     windows = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
         raise InputError(

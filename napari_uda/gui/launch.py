@@ -24,7 +24,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_uda.core.files import is_file, is_folder, shown
 from napari_uda.data.folder import find_volumes
+from napari_uda.data.session import is_session
 from napari_uda.data.volume import Placement
+from napari_uda.gui.data import session
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
@@ -48,8 +50,8 @@ def open_viewer(
     """Show everything `paths` name in one napari window; returns when the window is closed.
 
     Args:
-        paths: volumes, folders of cases (data folders, predictions, runs, trees of patients), or a data folder
-            and the predictions for it.
+        paths: volumes, folders of cases (data folders, predictions, runs, trees of patients), a data folder
+            and the predictions for it, or a session.
         screenshot: save a picture of the window there instead of waiting for the user.
         placement: which of sform and qform is trusted where a NIfTI file has both.
 
@@ -57,6 +59,9 @@ def open_viewer(
         InputError: if nothing can be read.
     """
     given = list(paths)
+    if len(given) == 1 and is_session(given[0]):
+        _open_session(given[0], screenshot)
+        return
     found = case_list(given, placement)
     contents = []
     if found is None:
@@ -77,6 +82,29 @@ def open_viewer(
         napari.run()
         return
     _take_picture(viewer, docks, screenshot)
+
+
+def _open_session(file: Path, screenshot: Path | None) -> None:
+    """Show what a session holds, as far as its files are as they were.
+
+    Raises:
+        InputError: it is no session, or nothing of it is left.
+    """
+    checked, contents = session.read(file)
+    if checked.session.layers and not contents:
+        raise InputError(checked.sentence())
+    if checked.sentence():
+        logger.warning("%s", checked.sentence())
+    viewer = napari.Viewer(title="napari_uda")
+    viewer.window.resize(*WINDOW)
+    QApplication.processEvents()
+    for _ in session.restore(viewer, checked, contents):
+        pass
+    if screenshot is None:
+        napari.run()
+        return
+    widgets = viewer.window.dock_widgets.values()
+    _take_picture(viewer, [one for one in widgets if isinstance(one, Dock)], screenshot)
 
 
 def _take_picture(viewer: Any, docks: Sequence[Dock], file: Path) -> None:

@@ -59,7 +59,7 @@ def read_case(case: CaseFiles) -> CaseContent:
         problem = str(error)
     if image is not None:
         layers.append(layer_data(image, "image", {}))
-        layers[0][1]["contrast_limits"] = usual_window(image.array).limits
+        layers[0][1].setdefault("contrast_limits", usual_window(image.array).limits)
     if where is not None and where.label is not None:
         labels = where.read_labels(image)
         layers.append(layer_data(labels, "reference", case.names or names_beside(where.label)))
@@ -111,17 +111,16 @@ class CaseLayers:
         for layer in list(layers):
             if layer not in shown and layer not in before and _is_of_a_patient(layer):
                 _set_visible(layer, False)
+        leaving = []
         for layer in before:
-            if layer not in layers or layer in shown:
-                self._own += [layer] if layer in shown else []
-            elif self._is_needed(layer):
-                _set_visible(layer, False)
+            if layer in layers and (layer in shown or self._is_needed(layer)):
                 self._own.append(layer)
-            else:
-                make_current(self.viewer)
-                layers.remove(layer)
-                layer.data = np.zeros((1, 1, 1), layer.data.dtype)  # see _add
-                yield
+                if layer not in shown:
+                    _set_visible(layer, False)
+            elif layer in layers:
+                leaving.append(layer)
+        self._remove(leaving)
+        yield
         for layer in [*shown, *self._made_from(shown)]:
             if layer in layers:
                 _set_visible(layer, tag(layer).get("role") in (*_SEEN, EDITED))
@@ -143,8 +142,6 @@ class CaseLayers:
                 yield
 
     def _add(self, layer: Layer, *, visible: bool) -> Layer:
-        # a removed layer refers to itself and lives until Python looks for such circles, which may be a hundred
-        # cases later: its voxels are taken from it at once
         layer.visible = visible
         self.viewer.add_layer(layer)
         self._own.append(layer)
@@ -153,6 +150,19 @@ class CaseLayers:
             layer.events.paint.connect(lambda: note(name))
             layer.events.labels_update.connect(lambda: note(name))
         return layer
+
+    def _remove(self, leaving: Sequence[Layer]) -> None:
+        """Take layers out together: napari cleans up after each go, for a tenth of a second."""
+        if not leaving:
+            return
+        with self.viewer.layers.batched_update():
+            for layer in leaving:
+                self.viewer.layers.remove(layer)
+            make_current(self.viewer)
+        for layer in (
+            leaving
+        ):  # it refers to itself: its voxels would stay until Python looks for such circles
+            layer.data = np.zeros((1, 1, 1), layer.data.dtype)
 
     def _there(self, arguments: dict[str, Any]) -> Layer | None:
         """The layer that shows the same file already."""

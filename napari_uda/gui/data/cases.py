@@ -115,7 +115,7 @@ class CasesPanel(Panel):
             self.status,
             of=self,
             margin=4,
-        )
+        ).addStretch(0)  # takes the room of the table while there is none
         bind_keys(
             viewer,
             self,

@@ -5,9 +5,10 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.models_panel import ModelsPanel
+from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
-from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import named
 
@@ -17,6 +18,7 @@ class DataDock(Dock):
 
     Attributes:
         cases: the tab with the cases of a folder.
+        session: saves what is on the screen, and brings it back.
     """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -25,14 +27,16 @@ class DataDock(Dock):
         free_in_canvas(napari_viewer)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer, self)
+        self.session = SessionMenu(napari_viewer)
         self.tabs = named(QTabWidget(), "data_tabs")
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
-        column(self.open_bar, (self.tabs, 1), of=self)
+        bar = row((self.open_bar, 1), self.session.button)
+        column(bar, self.session, (self.tabs, 1), of=self)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is being read, and all layers are there."""
-        return super().is_settled and self.cases.is_settled
+        return super().is_settled and self.cases.is_settled and self.session.is_settled
