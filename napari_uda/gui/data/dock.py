@@ -3,6 +3,7 @@
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -18,4 +19,6 @@ class DataDock(Dock):
         share_place(self)
         self.open_bar = OpenBar(napari_viewer)
         self.tabs = named(QTabWidget(), "data_tabs")
+        self.layer_tree = LayerTree(napari_viewer)
+        self.tabs.addTab(self.layer_tree, "On screen")
         column(self.open_bar, (self.tabs, 1), of=self)

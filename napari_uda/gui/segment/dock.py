@@ -45,6 +45,10 @@ from napari_uda.inference.cohort import SUMMARY, Item, Row, files_of, segment_se
 _BATCH = "Segmenting several volumes…"
 
 
+def _as_sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Several volumes.
@@ -285,7 +289,8 @@ class SegmentDock(ModelDock):
             if adaptation is not None and not adaptation.reverted:
                 was = volumes_by_value(adaptation.before)
             names, volumes = result.prediction.names, volumes_by_value(result.prediction)
-            self.results.show_result(prediction_layer, names, volumes, was)
+            warning = "" if adaptation is None else adaptation.warning
+            self.results.show_result(prediction_layer, names, volumes, was, _as_sentence(warning))
         self._message = result.sentence
 
     def _on_removed(self) -> None:

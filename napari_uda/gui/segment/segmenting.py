@@ -173,7 +173,7 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
         )
     said = f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}"
     if adaptation.warning:
-        return f"⚠ {said}; {adaptation.warning}."
+        return f"{said}. Some volumes moved far: see below."
     moved = [
         moved_text(name, *pair, " → ")
         for name, pair in adaptation.volumes_ml.items()
