@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
@@ -125,7 +126,8 @@ class Legend(Guarded, QTableWidget):
         for number, value in enumerate(names):
             text = f"{volumes_ml.get(value, 0.0):.1f}"
             if before_ml is not None:
-                text = f"{before_ml.get(value, 0.0):.1f} → {text}"
+                was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
+                text = f"{was:.1f} → {text} ({change_text(was, now)})"
             self.setItem(number, _VOLUME, right_aligned(text))
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
