@@ -189,6 +189,7 @@ class ResultView(Panel):
             )
         if found == self._layers:  # layers are equal only to themselves
             return
+        another = self._layers is None or found is None or found[0] is not self._layers[0]
         self._layers = found
         self._show_fit()
         layers = [layer for layer in found or () if layer is not None]
@@ -197,8 +198,10 @@ class ResultView(Panel):
         self.entropy.show_uncertainty(None, NO_RESULT if found is None else COUNTING)
         if prediction is None:
             self.legend.show_structures({}, {})
-        else:
-            self._settle.start()
+            return
+        if another:  # the volumes are of the one before
+            self.legend.show_structures(structure_names(prediction), {})
+        self._settle.start()
 
     def _show_fit(self) -> None:
         """The verdict of the chosen result, and its model under the mouse."""
