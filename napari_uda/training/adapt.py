@@ -27,6 +27,7 @@ from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData, Unlabelled
 from napari_uda.data.slices import SliceStore, fill_store
 from napari_uda.data.volume import Volume, as_volume
+from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
 from napari_uda.losses.size_prior import has_size_prior
@@ -55,8 +56,6 @@ logger = logging.getLogger(__name__)
 Image = Volume | str | os.PathLike[str]
 
 SLICES_PER_STEP = 16
-SMALL_ML = 1.0
-"""Added to both volumes before they are compared, so that a few voxels are no change by a large factor."""
 _CLIP_NORM = 10.0
 
 
@@ -306,7 +305,7 @@ def _adapted(prediction: Prediction, method: str) -> Prediction:
 
 def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
     """The structure whose volume moved most, as a sentence, if it moved by more than the factor."""
-    moves = {name: _move(*pair) for name, pair in volumes_ml.items()}
+    moves = {name: how_far(*pair) for name, pair in volumes_ml.items()}
     worst = max(moves, key=lambda name: moves[name], default="")
     if not factor or not worst or moves[worst] <= math.log(factor):
         return ""
@@ -317,24 +316,13 @@ def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> st
 def _noted(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
     """The structures that moved by more than the factor, the farthest first, and what to do about them."""
     moved = [
-        name for name, pair in volumes_ml.items() if factor and _move(*pair) > math.log(factor)
+        name for name, pair in volumes_ml.items() if factor and how_far(*pair) > math.log(factor)
     ]
     if not moved:
         return ""
-    moved.sort(key=lambda name: -_move(*volumes_ml[name]))
+    moved.sort(key=lambda name: -how_far(*volumes_ml[name]))
     said = ", ".join(moved_text(name, *volumes_ml[name]) for name in moved)
     return f"adaptation moved {said}: compare it with the result before"
-
-
-def _move(was: float, now: float) -> float:
-    """How far a volume in millilitres moved: the logarithm of the factor."""
-    return abs(math.log((now + SMALL_ML) / (was + SMALL_ML)))
-
-
-def moved_text(name: str, was: float, now: float, arrow: str = " to ") -> str:
-    """A structure's volume before and after: `LVC 90.1 to 60.0 mL (-33 %)`."""
-    share = f"{(now - was) / was:+.0%}".replace("%", " %") if was else "new" if now else "none"
-    return f"{name} {was:.1f}{arrow}{now:.1f} mL ({share})"
 
 
 def _predict(loaded: LoadedRun, volume: Volume, bar: _Bar, *, reliability: bool) -> Prediction:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gui_cases import ball_case
 from napari.components import ViewerModel
+from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.provenance import ModelOrigin
@@ -98,6 +99,25 @@ def test_the_result_that_is_chosen_shows_its_verdict(
     assert view.fit.isHidden()
 
 
+def test_a_warning_stays_with_its_result(made_prediction: Prediction, qtbot: QtBot) -> None:
+    viewer = ViewerModel()
+    view = ResultView(viewer)
+    qtbot.addWidget(view)
+    first = show(viewer, made_prediction)[1]
+    other = show(viewer, replace(made_prediction, model=ModelOrigin("other")))[1]
+    assert isinstance(first, Labels)
+    assert isinstance(other, Labels)
+    view.show_result(first, made_prediction.names, {}, warning="LVC moved far.")
+    assert view.warning.text() == "⚠ LVC moved far."
+    view.results.choose(other)
+    assert view.warning.isHidden()
+    view.results.choose(first)
+    assert not view.warning.isHidden()
+    view.show_result(first, made_prediction.names, {})  # made anew, and nothing moved
+    assert view.warning.isHidden()
+    qtbot.waitUntil(lambda: not view.is_counting, timeout=WAIT_MS)
+
+
 def test_several_volumes_are_marked_one_by_one(qtbot: QtBot) -> None:
     panel = BatchPanel()
     qtbot.addWidget(panel)
@@ -125,11 +145,12 @@ def adaptation(prediction: Prediction, **changes: object) -> Adaptation:
 
 def test_adaptation_says_which_volumes_moved(made_prediction: Prediction) -> None:
     said = Result(made_prediction, 2.0, adaptation=adaptation(made_prediction)).sentence
-    assert said == ("case_0: adapted in 2.0 s; entropy 0.042 → 0.032; LVC 90.0 → 60.0 mL (-33 %).")
+    assert said == (
+        "case_0: adapted in 2.0 s; entropy 0.042 → 0.032; LVC 90.0 → 60.0 mL (-33 %) moved most."
+    )
     warned = adaptation(made_prediction, warning="adaptation moved LVC far")
     said = Result(made_prediction, 2.0, adaptation=warned).sentence
-    assert said.startswith("⚠ case_0: adapted")
-    assert said.endswith("; adaptation moved LVC far.")
+    assert said.endswith("0.042 → 0.032. Some volumes moved far: see below.")
     still = adaptation(made_prediction, volumes_ml={"LVC": (90.0, 90.0)})
     said = Result(made_prediction, 2.0, adaptation=still).sentence
     assert said.endswith("no volume changed.")

@@ -57,7 +57,7 @@ def test_eyes_and_solo_say_what_is_hidden(qtbot: QtBot) -> None:
     assert legend.hidden == frozenset()
     legend.show_structures(NAMES, {1: 3.0})  # the same structures: buttons stay as they are
     assert solo(legend, 1).isChecked()
-    assert [legend.item(row, 1).text() for row in (0, 1)] == ["3.0", "0.0"]
+    assert [legend.item(row, 1).text() for row in (0, 1)] == ["3.0", "…"]
     legend.show_structures({3: "AA"}, {3: 1.0})
     assert legend.hidden == frozenset()
     assert legend.rowCount() == 1

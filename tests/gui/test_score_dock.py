@@ -145,7 +145,7 @@ def test_table_shows_the_numbers_of_evaluate(
         ]
     mean = np.mean([row["dice"] for row in expected.rows])
     assert cells(scored, 2)[0:3:2] == ["mean", f"{mean:.3f}"]
-    assert scored.status.text() == f"case_0: mean Dice {mean:.3f}."
+    assert scored.status.text() == f"case_0 · prediction · tiny: mean Dice {mean:.3f}."
 
 
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(

@@ -131,7 +131,7 @@ def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBo
     assert said == ["slice", "volume"]
     assert scored.results[0].lines(0, "dice")[1].values[2] < before
     assert_up_to_date(scored)
-    assert "case_0, edited: mean Dice" in scored.status.text()
+    assert "case_0 · prediction · tiny (edited): mean Dice" in scored.status.text()
 
 
 def test_first_stroke_is_scored_before_the_original_gets_a_layer(

@@ -21,6 +21,7 @@ from tiny_cases import without_checksums
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
+from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.layers import RESULT_ROLES
@@ -388,7 +389,8 @@ def test_adapt_gives_layers_before_and_after(
     assert ready.status.text().startswith("case_0: adapted in ")
     assert change in ready.status.text()
     was, now = expected.volumes_ml["MYO"]
-    assert ready.legend.item(0, 1).text() == f"{was:.1f} → {now:.1f}"
+    shown = ready.legend.item(0, 1).text()
+    assert shown == f"{was:.1f} → {now:.1f} ({change_text(was, now)})"
     qtbot.waitUntil(lambda: not progress_bars())
     adapt(ready, qtbot)  # the second time the same layers are updated
     assert [layer.name for layer in ready.viewer.layers] == names

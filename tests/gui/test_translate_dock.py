@@ -206,7 +206,7 @@ def test_layers_are_what_translate_returns(
     assert ready.status.text().startswith("case_0: translated in ")
     translated, given = expected.slice_change
     assert ready.change.text() == (
-        f"Change from slice to slice: {translated:.3f} translated, {given:.3f} input "
+        f"case_0, change from slice to slice: {translated:.3f} translated, {given:.3f} input "
         f"({translated / given:.2f} times)."
     )
     qtbot.waitUntil(lambda: not progress_bars())

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data import volume_change
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
 from napari_uda.data.weak_labels import make_weak_labels
@@ -249,7 +250,7 @@ def test_too_far_names_the_worst_structure() -> None:
 def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(adapt_module, "SMALL_ML", 1e-3)
+    monkeypatch.setattr(volume_change, "SMALL_ML", 1e-3)
     hard = {"segmentor_optimizer": {"kind": "adam", "lr": 0.05}, "entropy_weight": 0}
     given: dict[str, Any] = {"steps": 15, "sizes_ml": {"inner": 1e-3, "outer": 1e-3}}
     (free,) = adapt(source_run, image, settings=hard, max_volume_change=0, **given)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_uda.core.errors import InputError
-from napari_uda.training.adapt import _noted, moved_text
+from napari_uda.data.volume_change import moved_text
+from napari_uda.training.adapt import _noted
 from napari_uda.training.adapt_config import build_adapt_config
 
 

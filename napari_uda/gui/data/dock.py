@@ -4,6 +4,7 @@ import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.gui.data.cases import CasesPanel
+from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
@@ -31,6 +32,8 @@ class DataDock(Dock):
         self.tabs = named(QTabWidget(), "data_tabs")
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
+        self.layer_tree = LayerTree(napari_viewer)
+        self.tabs.addTab(self.layer_tree, "On screen")
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
         bar = row((self.open_bar, 1), self.session.button)

@@ -50,10 +50,13 @@ class Grid:
 
     def _steps(self) -> Iterator[None]:
         viewer = self._viewer
+        active = viewer.layers.selection.active
         for layer in self._added:
             layer.visible = False  # not drawn over all the others meanwhile
             viewer.add_layer(layer)
             yield
+        if active is not None and active in viewer.layers:
+            viewer.layers.selection.active = active  # a new layer takes the selection
         # the user may have removed one in between
         _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
         for layer in viewer.layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Layer
@@ -48,8 +49,8 @@ def add_layer(viewer: ViewerModel, layer: Layer) -> Layer:
     own = [one for one in layers if not is_helper(one) and case_of(layers, one) == case]
     alone = not run or tag(layer).get("role") == ORDER[-1]  # errors are seen above all results
     siblings = [] if alone else [one for one in own if tag(one).get("run") == run]
-    place = _place(layer, alone=not siblings)
-    below = [one for one in siblings or own if _place(one) <= place]
+    place = place_of(layer, alone=not siblings)
+    below = [one for one in siblings or own if place_of(one) <= place]
     if below:
         index = layers.index(below[-1]) + 1
     else:
@@ -71,10 +72,15 @@ def uncover(viewer: ViewerModel, layer: Layer) -> None:
 def about_layer(layer: Layer) -> str:
     """The second line of a layer in lists: the model that made it, and whether it fits; "" without one."""
     model, fit = model_of(layer), tag(layer).get("fit")
-    lines = [] if model is None else [str(model)]
+    lines = [] if model is None else [about_model(layer, model)]
     if isinstance(fit, Fit) and fit.verdict != "not judged":
         lines.append(str(fit))
     return "\n".join(lines)
+
+
+def about_model(layer: Layer, model: ModelOrigin) -> str:
+    """The model in one line, and whether the result is the one before adaptation."""
+    return str(replace(model, name=str(tag(layer).get("run") or model.title), adapted_by=""))
 
 
 def model_of(layer: Layer) -> ModelOrigin | None:
@@ -122,7 +128,7 @@ def remove_with(viewer: ViewerModel, helper: Layer, image: Layer) -> None:
     removed.connect(on_removed)
 
 
-def _place(layer: Layer, *, alone: bool = False) -> int:
+def place_of(layer: Layer, *, alone: bool = False) -> int:
     """Where the role of a layer comes in the order; that of the first layer of a result, above the others."""
     role = tag(layer).get("role") or "image"
     if alone and role in RESULT:

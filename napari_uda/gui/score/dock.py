@@ -1,5 +1,6 @@
 """Dock `Score`: predictions against a reference, in numbers, per slice, and where they go wrong."""
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -257,7 +258,7 @@ class ScoreDock(JobDock):
             self._cohort.add(result.method, result.scores)
         self.slices.show_results(results)
         notes = "".join(f" {note}." for note in results[0].notes)
-        self._finish(f"{results[0].case}: mean Dice {results[0].mean_dice:.3f}.{notes}")
+        self._finish(f"{results[0].name}: {_about_dice(results[0].mean_dice)}.{notes}")
         self._show_tables()
         self._share_space()
         self._on_moved()
@@ -303,7 +304,7 @@ class ScoreDock(JobDock):
         if self._follows(layer):
             result = self._show_updated()
             self._cohort.add(result.method, result.scores)
-            self._message = f"{result.case}, edited: mean Dice {result.mean_dice:.3f}."
+            self._message = f"{result.name}: {_about_dice(result.mean_dice)}."
             self._show_tables()
             self._calibrate()
         self._update_buttons()
@@ -455,8 +456,14 @@ class ScoreDock(JobDock):
         if self.tabs.currentWidget() is not self._doubt or not self.results:
             return
         result = self.results[min(self.slices.rank, len(self.results) - 1)]
-        if self._calibrated is not result and result.entropy is not None:
+        if result.entropy is None:  # what is drawn would be that of another prediction
+            self._calibrated = None
+            if self.calibration is not None:
+                self.calibration.show_calibrations([])
+        elif self._calibrated is not result:
             self._calibrated = result
+            if self.calibration is None:
+                self._doubt_hint.setText("Comparing the entropy with the errors…")
             self._aside("Calibration", lambda: calibrations_of(result), self._on_calibrated)
 
     def _on_calibrated(self, found: list[Any]) -> None:
@@ -501,7 +508,9 @@ class ScoreDock(JobDock):
         self._cohort.add(name, scores)
         self._show_cohort()
         dice = scores.means("dice")["mean"]
-        self._finish(f"{name}: {len(scores.grids)} cases, mean Dice {dice:.3f}.")
+        count = len(scores.grids)
+        cases = "1 case" if count == 1 else f"{count} cases"
+        self._finish(f"{name}: {cases}, {_about_dice(dice)}.")
 
     def _on_clear(self) -> None:
         self._cohort.clear()
@@ -541,6 +550,11 @@ class ScoreDock(JobDock):
 
         image = find(self.viewer, role="image", case=result.case)
         return image.data if image is not None and fits(image) else None
+
+
+def _about_dice(mean: float) -> str:
+    """Mean Dice in words; both label maps may be empty."""
+    return "no structure to score" if math.isnan(mean) else f"mean Dice {mean:.3f}"
 
 
 def _score(

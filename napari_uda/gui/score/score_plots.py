@@ -218,7 +218,8 @@ class CalibrationPanel(Panel):
             self._draw_bars(found)
         ideal = pg.mkPen(readable(_IDEAL, self._background), width=1.5, style=Qt.PenStyle.DashLine)
         self.plot.plot([0, 1], [0, 1], pen=ideal)
-        self.numbers.setText("" if found is None else self._words(found))
+        nothing = "No entropy map was scored with this prediction."
+        self.numbers.setText(nothing if found is None else self._words(found))
 
     def _draw_bars(self, found: Calibration) -> None:
         bins = found.width if self.bins.currentData() == "width" else found.mass

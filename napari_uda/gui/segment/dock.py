@@ -45,6 +45,10 @@ from napari_uda.inference.cohort import SUMMARY, Item, Row, files_of, segment_se
 _BATCH = "Segmenting several volumes…"
 
 
+def _as_sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Several volumes.
@@ -228,6 +232,10 @@ class SegmentDock(ModelDock):
         )
         self.way.setEnabled(not obstacle)
         self.cancel.setEnabled(running and not self._cancelling)
+        batch = running and self._doing == _BATCH
+        self.cancel.setToolTip(
+            "Stop; volumes that are done are kept" if batch else "Stop; nothing is changed"
+        )
         self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
         self.views.setEnabled(bool(self._shown) and not running and not self._showing)
         self.status.setText(self._model_obstacle() or self._message or obstacle)
@@ -286,7 +294,8 @@ class SegmentDock(ModelDock):
             if adaptation is not None and not adaptation.reverted:
                 was = volumes_by_value(adaptation.before)
             names, volumes = result.prediction.names, volumes_by_value(result.prediction)
-            self.results.show_result(prediction_layer, names, volumes, was)
+            warning = "" if adaptation is None else adaptation.warning
+            self.results.show_result(prediction_layer, names, volumes, was, _as_sentence(warning))
         self._message = result.sentence
 
     def _on_removed(self) -> None:
@@ -380,7 +389,8 @@ class SegmentDock(ModelDock):
         """Say what was done, and show the results of layers."""
         rows, out = self._batch.rows, self._batch.out
         good = [one for one in rows if not one.problem]
-        where = f"; maps and {SUMMARY} are in {out}" if out and rows else ""
+        written = f"maps and {SUMMARY} are" if good else f"{SUMMARY}, which says why, is"
+        where = f"; {written} in {out}" if out and rows else ""
         count = "1 volume" if len(good) == 1 else f"{len(good)} volumes"
         self._finish(f"{ending}{count} segmented{where}.")
         if out is None and good:

@@ -23,7 +23,7 @@ from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.widgets import named
+from napari_uda.gui.kit.widgets import label, named
 from napari_uda.gui.segment.entropy_panel import (
     COUNTING,
     NO_MAP,
@@ -89,6 +89,7 @@ class ResultView(Panel):
         self._viewer = viewer
         self.uncertainty: Uncertainty | None = None
         self._layers: _Layers | None = None
+        self._warnings: dict[str, str] = {}  # by layer
         self._before_ml: dict[str, dict[int, float]] = {}
         self._visited: int | None = None  # slice that the key went to last
         self._counting: Job | None = None
@@ -113,7 +114,9 @@ class ResultView(Panel):
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
         self.fit = FitLine()
-        column(form(("Result", self.results)), self.fit, (self.tabs, 1), of=self, margin=0)
+        self.warning = label(name="result_warning")
+        result = form(("Result", self.results))
+        column(result, self.fit, self.warning, (self.tabs, 1), of=self, margin=0)
 
     def _connect(self) -> None:
         self.results.currentIndexChanged.connect(self._on_layers_changed)
@@ -145,6 +148,7 @@ class ResultView(Panel):
         names: Mapping[int, str],
         volumes_ml: Mapping[int, float],
         before_ml: Mapping[int, float] | None = None,
+        warning: str = "",
     ) -> None:
         """Choose a result that has just been made and show what is known of it at once.
 
@@ -153,7 +157,9 @@ class ResultView(Panel):
             names: label value to structure name.
             volumes_ml: label value to millilitres.
             before_ml: volumes before a change, shown in front of the ones after it.
+            warning: what is to be looked at in this result; it stays with it.
         """
+        self._warnings[str(layer.unique_id)] = warning
         self._before_ml.pop(str(layer.unique_id), None)
         if before_ml is not None:
             self._before_ml[str(layer.unique_id)] = dict(before_ml)
@@ -183,6 +189,7 @@ class ResultView(Panel):
             )
         if found == self._layers:  # layers are equal only to themselves
             return
+        another = self._layers is None or found is None or found[0] is not self._layers[0]
         self._layers = found
         self._show_fit()
         layers = [layer for layer in found or () if layer is not None]
@@ -191,14 +198,19 @@ class ResultView(Panel):
         self.entropy.show_uncertainty(None, NO_RESULT if found is None else COUNTING)
         if prediction is None:
             self.legend.show_structures({}, {})
-        else:
-            self._settle.start()
+            return
+        if another:  # the volumes are of the one before
+            self.legend.show_structures(structure_names(prediction), {})
+        self._settle.start()
 
     def _show_fit(self) -> None:
         """The verdict of the chosen result, and its model under the mouse."""
         prediction = self._prediction()
         fit = None if prediction is None else tag(prediction).get("fit")
         self.fit.show_fit(fit if isinstance(fit, Fit) else None)
+        warning = "" if prediction is None else self._warnings.get(str(prediction.unique_id), "")
+        self.warning.setText(f"⚠ {warning}" if warning else "")
+        self.warning.setVisible(bool(warning))
         about = "" if prediction is None else about_layer(prediction)
         self.results.setToolTip("\n".join(filter(None, [about, _RESULTS])))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_uda.core.setting_paths import leaves
+from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import preload
@@ -163,8 +164,6 @@ def volumes_by_value(prediction: Prediction) -> dict[int, float]:
 
 def _about(adaptation: Adaptation, seconds: float) -> str:
     """What adaptation did, in one or two sentences."""
-    from napari_uda.training.adapt import moved_text
-
     was, now = adaptation.entropy_before, adaptation.entropy_after
     case = adaptation.before.case
     if adaptation.reverted:
@@ -174,10 +173,9 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
         )
     said = f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}"
     if adaptation.warning:
-        return f"⚠ {said}; {adaptation.warning}."
-    moved = [
-        moved_text(name, *pair, " → ")
-        for name, pair in adaptation.volumes_ml.items()
-        if f"{pair[0]:.1f}" != f"{pair[1]:.1f}"
-    ]
-    return f"{said}; {', '.join(moved) or 'no volume changed'}."
+        return f"{said}. Some volumes moved far: see below."
+    volumes = adaptation.volumes_ml
+    name = max(volumes, key=lambda name: how_far(*volumes[name]), default="")
+    if not name or not how_far(*volumes[name]):
+        return f"{said}; no volume changed."
+    return f"{said}; {moved_text(name, *volumes[name], ' → ')} moved most."

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -17,6 +16,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.volume_change import change_text
+from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
@@ -117,15 +118,16 @@ class Legend(Guarded, QTableWidget):
 
         Args:
             names: label value to structure name.
-            volumes_ml: label value to volume in millilitres.
+            volumes_ml: label value to volume in millilitres; one that is left out is still counted.
             before_ml: volumes before a change, shown in front of the ones after it.
         """
         if dict(names) != self._names:
             self._make_rows(names)
         for number, value in enumerate(names):
-            text = f"{volumes_ml.get(value, 0.0):.1f}"
-            if before_ml is not None:
-                text = f"{before_ml.get(value, 0.0):.1f} → {text}"
+            text = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…"
+            if before_ml is not None and value in volumes_ml:
+                was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
+                text = f"{was:.1f} → {text} ({change_text(was, now)})"
             self.setItem(number, _VOLUME, right_aligned(text))
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
@@ -154,24 +156,3 @@ class Legend(Guarded, QTableWidget):
         structure = self.item(number, _NAME)
         if structure is not None:
             self.structure_chosen.emit(int(structure.data(Qt.ItemDataRole.UserRole)))
-
-
-class EyeButton(QToolButton):
-    """An open eye while it is pressed, a crossed one otherwise, drawn in the theme's text colour."""
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """The eye."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = self.palette().color(QPalette.ColorRole.WindowText)
-        if not self.isChecked():
-            colour.setAlphaF(0.4)
-        middle = QPointF(self.width() / 2, self.height() / 2)
-        painter.setPen(QPen(colour, 1.4))
-        painter.drawEllipse(QRectF(middle.x() - 7, middle.y() - 4, 14, 8))
-        if self.isChecked():
-            painter.setBrush(colour)
-            painter.drawEllipse(middle, 2.2, 2.2)
-        else:
-            painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
-        painter.end()

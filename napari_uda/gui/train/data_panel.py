@@ -13,14 +13,17 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QMenu, QToolButton, QWidget
 
 from napari_uda.core.errors import refusal
+from napari_uda.data.folder import DataFolder
 from napari_uda.gui.kit.fields import folder_edit, show_value
+from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import add_row, column, form, row, show_row
 from napari_uda.gui.kit.models import known_models
-from napari_uda.gui.kit.panel import Panel, guarded
-from napari_uda.gui.kit.widgets import button, combo_box, ignore_wheel, named, tool_button
+from napari_uda.gui.kit.panel import Panel, delay, guarded
+from napari_uda.gui.kit.widgets import button, combo_box, ignore_wheel, label, named, tool_button
 from napari_uda.gui.train.data_check import DataCheck
 from napari_uda.gui.train.method_picker import MethodEntry
 from napari_uda.gui.train.run_preparation import LayerDomain
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
 
 _FOLDER, _LAYERS = "data folder", "layers in the viewer"
+_LOOKING_MS = 300  # after the last letter of a path
 _MODALITIES = (("other", ""), ("CT", "CT"), ("MR", "MR"))
 
 
@@ -40,6 +44,7 @@ class DataPanel(Panel):
         init: folder of the run to start from.
         runs: button with the known runs.
         check: button of the check, which is made by who owns the panel.
+        start_fit: whether the run to start from fits the images, which the check finds as well.
         reports: what the check found.
     """
 
@@ -65,7 +70,9 @@ class DataPanel(Panel):
         self.check = button("Check the data", name="check")
         self.reports = DataCheck()
         starts_from = form(("Start from", row((self.init.native, 1), self.runs)))
-        column(self.source, self.target, starts_from, self.check, self.reports, of=self, margin=0)
+        self.start_fit = FitLine("start_fit")
+        parts = (self.source, self.target, starts_from, self.check, self.start_fit, self.reports)
+        column(*parts, of=self, margin=0)
         self.source.changed.connect(self._on_changed)
         self.target.changed.connect(self._on_changed)
         self._menu.aboutToShow.connect(self._on_runs)
@@ -118,7 +125,7 @@ class DataPanel(Panel):
         if one_scan and self.target.chosen() is None:
             self.target.use_layers()
         if before != (self.labelled, list(self.domains())):
-            self.reports.clear()
+            self.forget_check()
 
     def show_config(self, config: RunConfig) -> None:
         """Show the folders of these settings, as far as they name any."""
@@ -134,13 +141,18 @@ class DataPanel(Panel):
         self.check.setEnabled(allowed and not missing and bool(self.domains()))
         self.check.setToolTip(missing or "Read all volumes and say what they are; trains nothing")
 
+    def forget_check(self) -> None:
+        """Take away what a check said: it is about other data, or another run to start from."""
+        self.reports.clear()
+        self.start_fit.show_fit(None)
+
     def _needs(self) -> frozenset[str]:
         return frozenset() if self._method is None else self._method.needs
 
     # -- reactions --------------------------------------------------------------------------------
 
     def _on_changed(self) -> None:
-        self.reports.clear()  # they are about other data
+        self.forget_check()
         self.changed.emit()
 
     def _on_runs(self) -> None:
@@ -197,6 +209,9 @@ class DomainChooser(Panel):
             "folder with images/ and labels/",
         )
         self.folder.changed.connect(self._on_changed)
+        self.about = label(name=f"{name}_about")
+        self.about.hide()
+        self._look = delay(self, _LOOKING_MS, self._on_look)
         self.images: LayerChooser | None = None
         self.labels: LayerChooser | None = None
         self.modality = ignore_wheel(
@@ -211,7 +226,7 @@ class DomainChooser(Panel):
         if viewer is not None:
             self._add_layer_rows(viewer)
         kind = form((title, self.kind))
-        column(kind, self.folder.native, self._layers, of=self, margin=0, spacing=4)
+        column(kind, self.folder.native, self.about, self._layers, of=self, margin=0, spacing=4)
         self._show_rows()
 
     def _add_layer_rows(self, viewer: ViewerModel) -> None:
@@ -247,7 +262,7 @@ class DomainChooser(Panel):
         """Choose a data folder."""
         self.kind.setCurrentIndex(0)
         show_value(self.folder, folder)
-        self.changed.emit()
+        self._on_changed()
 
     def chosen(self) -> Path | LayerDomain | None:
         """The folder or the layers; None as long as something is missing."""
@@ -279,6 +294,7 @@ class DomainChooser(Panel):
 
     def _show_rows(self) -> None:
         self.folder.native.setVisible(not self.uses_layers)
+        self.about.setVisible(not self.uses_layers and bool(self.about.text()))
         self._layers.setVisible(self.uses_layers)
         if self.labels is not None:
             show_row(self._layer_rows, self.labels, self._labelled)
@@ -288,7 +304,37 @@ class DomainChooser(Panel):
         self.changed.emit()
 
     def _on_changed(self) -> None:
+        self._say("")  # that of another folder
+        self._look.start()
         self.changed.emit()
+
+    def _on_look(self) -> None:
+        """Say below the field what is wrong with the folder, or what is in it."""
+        folder = None if self.uses_layers else self.folder.get_value()
+        if isinstance(folder, Path):
+            background(
+                self,
+                "Look into the folder",
+                lambda: _about_folder(folder),
+                lambda said: self._on_looked(folder, said),
+                failed=lambda problem: self._on_looked(folder, f"⚠ {problem}"),
+                quiet=True,
+            )
+
+    def _on_looked(self, folder: Path, said: str) -> None:
+        if folder == self.folder.get_value():  # not another one by now
+            self._say(said)
+
+    def _say(self, said: str) -> None:
+        self.about.setText(said)
+        self.about.setVisible(not self.uses_layers and bool(said))
+
+
+def _about_folder(folder: Path) -> str:
+    """In the thread: what a data folder holds, in one line."""
+    found = DataFolder.open(folder)
+    cases, labelled = len(found.cases), sum(case.label is not None for case in found.cases)
+    return f"{cases} {'case' if cases == 1 else 'cases'}, {labelled} with labels"
 
 
 def _is_image(layer: Layer) -> bool:

@@ -56,7 +56,7 @@ class RunList(Panel):
             "add_runs",
         )
         self.refresh = button("Refresh", "Look again now", self._on_refresh, "refresh_runs")
-        self.note = label(_NO_RUNS, "note")
+        self.note = label("Looking for runs…", "note")
         buttons = QGridLayout()
         for index, one in enumerate(
             (self.watch, self.compare, self.delete, self.add, self.refresh)

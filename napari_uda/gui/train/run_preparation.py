@@ -32,11 +32,14 @@ from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
 from napari_uda.gui.train.settings_panel import Preset, read_presets
+from napari_uda.inference.fit import Fit, Verdict, judge_image, judge_several
 from napari_uda.run.continuation import settings_of_start
 from napari_uda.run.history import duration
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
+
+_MOST_JUDGED = 12  # of a domain: each is read once more
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,34 @@ class Checked:
         return any(report.is_fatal for report in self.reports.values())
 
 
+@dataclass(frozen=True)
+class StartFit:
+    """Whether the run that training starts from fits the images.
+
+    Attributes:
+        run: name of the run.
+        fit: the gravest verdict, and reasons by case.
+        verdicts: of each image that was looked at.
+    """
+
+    run: str
+    fit: Fit
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def words(self) -> str:
+        """What was found, without the reasons."""
+        count = len(self.verdicts)
+        images = "the image" if count == 1 else f"{count} images looked at"
+        if self.fit.verdict == "fits":
+            return f"{self.run} fits {'the image' if count == 1 else f'all {images}'}"
+        odd = [one for one in self.verdicts if one == self.fit.verdict]
+        share = images if count == 1 else f"{len(odd)} of {images}"
+        said = {"does not fit": "does not fit", "doubtful": "is doubtful for"}
+        verb = said.get(self.fit.verdict, "could not be judged for")
+        return f"{self.run}, as it is before training, {verb} {share}"
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What preparation found; `config` has every path, and is None when a report is fatal."""
@@ -177,6 +208,35 @@ def check_domains(
         is_same = source.image is target.image
     found = with_comparison(found, is_same=is_same)
     return Checked(found, signature)
+
+
+def judge_start(
+    init: Path,
+    domain: Path | LayerDomain,
+    stop: threading.Event,
+    series: str = "",
+    placement: Placement = "auto",
+) -> StartFit:
+    """Whether the run that training starts from fits images as it is; of many, some are looked at.
+
+    Raises:
+        Cancelled: if `stop` was set.
+        InputError: if the folder is no run, or an image cannot be read.
+    """
+    from napari_uda.run.run import Run
+
+    facts = Run.open(init).facts
+    fits = {}
+    if isinstance(domain, LayerDomain):
+        image, _ = domain_volumes(domain)
+        fits[image.name] = judge_image(facts, image)
+    else:
+        cases = DataFolder.open(domain, series=series, placement=placement).cases
+        for case in cases[:: -(-len(cases) // _MOST_JUDGED)]:
+            if stop.is_set():
+                raise Cancelled
+            fits[case.name] = judge_image(facts, case.read_image())
+    return StartFit(init.name, judge_several(fits), tuple(fit.verdict for fit in fits.values()))
 
 
 def _signature(

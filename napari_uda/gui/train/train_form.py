@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from napari_uda.core.files import is_file
 from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
 from napari_uda.gui.kit.fields import folder_edit, show_value
-from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.train.data_panel import DataPanel
@@ -28,8 +29,10 @@ from napari_uda.gui.train.run_preparation import (
     LayerDomain,
     Prepared,
     RunPlan,
+    StartFit,
     check_domains,
     estimate_time,
+    judge_start,
     prepare,
     read_catalogue,
 )
@@ -221,6 +224,7 @@ class TrainForm(JobDock):
     def _on_init(self) -> None:
         """A run that starts from another one sees slices as that one did, with the same network."""
         self._on_changed()
+        self.data.start_fit.show_fit(None)  # it was of another run
         folder = self.data.init.get_value()
         if folder is None:
             return
@@ -320,16 +324,22 @@ class TrainForm(JobDock):
         series = "" if config is None else config.data.series
         placement: Placement = "auto" if config is None else config.data.placement
         self._doing = _CHECKING
-        self._start(
-            "Check the data",
-            lambda report, stop: check_domains(
-                *(domains, labelled, names, report, stop), series=series, placement=placement
-            ),
-            self._on_checked,
-        )
+        init, judged = self.data.init.get_value(), domains.get("target") or domains.get("source")
 
-    def _on_checked(self, checked: Checked) -> None:
+        def work(report: Report, stop: threading.Event) -> tuple[Checked, StartFit | None]:
+            checked = check_domains(
+                *(domains, labelled, names, report, stop), series=series, placement=placement
+            )
+            if init is None or judged is None or checked.is_fatal:
+                return checked, None
+            return checked, judge_start(init, judged, stop, series, placement)
+
+        self._start("Check the data", work, lambda found: self._on_checked(*found))
+
+    def _on_checked(self, checked: Checked, start: StartFit | None) -> None:
         self._show_reports(checked)
+        if start is not None:
+            self.data.start_fit.show_fit(start.fit, start.words)
         self._finish(_verdict(checked.reports))
 
     def _show_reports(self, checked: Checked) -> None:

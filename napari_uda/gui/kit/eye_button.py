@@ -1,0 +1,28 @@
+"""EyeButton: shows or hides what it stands beside."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QPointF, QRectF
+from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtWidgets import QToolButton
+
+
+class EyeButton(QToolButton):
+    """An open eye while it is pressed, a crossed one otherwise, drawn in the theme's text colour."""
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The eye."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        colour = self.palette().color(QPalette.ColorRole.WindowText)
+        if not self.isChecked():
+            colour.setAlphaF(0.4)
+        middle = QPointF(self.width() / 2, self.height() / 2)
+        painter.setPen(QPen(colour, 1.4))
+        painter.drawEllipse(QRectF(middle.x() - 7, middle.y() - 4, 14, 8))
+        if self.isChecked():
+            painter.setBrush(colour)
+            painter.drawEllipse(middle, 2.2, 2.2)
+        else:
+            painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
+        painter.end()
