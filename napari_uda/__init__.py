@@ -31,6 +31,7 @@ _HOME = {
     "Translation": "inference.translate",
     "evaluate": "evaluation.report",
     "Scores": "evaluation.report",
+    "measure": "evaluation.measures",
     "Run": "run.run",
     "Volume": "data.volume",
     "read_volume": "data.volume",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from napari_uda.core.errors import InputError
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
+    from napari_uda.evaluation.measures import measure
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.gui.kit.layers import show
     from napari_uda.inference.predict import Prediction, predict

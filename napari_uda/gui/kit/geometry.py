@@ -91,6 +91,7 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
                 "affine": volume.affine,
                 "forms": volume.forms,
                 "frame": volume.frame_of_reference,
+                "read_from": volume.source,
                 "orientation": placement.orientation,
                 "shape": array.shape,
             }
