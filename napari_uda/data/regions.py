@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_uda.data.contours import filled
 
@@ -64,7 +63,7 @@ def measure_region(
     )
 
 
-def length_mm(affine: NDArray[np.float64], first: Sequence[float], last: Sequence[float]) -> float:
+def length_mm(affine: NDArray[np.float64], first: ArrayLike, last: ArrayLike) -> float:
     """The distance of two places given as voxel indices (x, y, z) of a file with this affine."""
     return float(
         np.linalg.norm(affine[:3, :3] @ (np.asarray(last, float) - np.asarray(first, float)))
