@@ -33,6 +33,7 @@ _HOME = {
     "Scores": "evaluation.report",
     "surfaces": "evaluation.surfaces",
     "Surface": "evaluation.surfaces",
+    "measure": "evaluation.measures",
     "Run": "run.run",
     "pack": "experiments.model_pack",
     "unpack": "experiments.model_pack",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from napari_uda.core.errors import InputError
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
+    from napari_uda.evaluation.measures import measure
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.evaluation.surfaces import Surface, surfaces
     from napari_uda.experiments.model_pack import pack, unpack

@@ -127,9 +127,9 @@ class SlicePanel(Panel):
     def mark(self, index: int | None) -> None:
         """Mark the slice on screen."""
         if self.curve is not None:
-            known = index is not None and bool(self._results)
-            number = self._results[0].slice_number(self.axis, index) if known else None
-            self.curve.mark(number)
+            if index is not None and self._results:
+                index = self._results[0].slice_number(self.axis, index)
+            self.curve.mark(index)
 
     def set_theme(self, background: str, text: str) -> None:
         """Colours of napari's theme, `#RRGGBB`."""

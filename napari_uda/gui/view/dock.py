@@ -27,9 +27,10 @@ from napari_uda.gui.kit.navigation import (
 )
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
-from napari_uda.gui.kit.widgets import button, check_box, label, named
+from napari_uda.gui.kit.widgets import Foldable, button, check_box, label, named
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
+from napari_uda.gui.view.measure import MeasurePanel
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.seen import Seen, contains, is_looked_at, seen_at, title_of
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
@@ -104,6 +105,8 @@ class ViewDock(Dock):
         )
         self.slice_number.setKeyboardTracking(False)
         self.slice_about = label(name="slice_about")
+        self.measure = MeasurePanel(self.viewer)
+        self.measuring = Foldable("Measure", self.measure, "measure")
         self.linked = check_box(
             "Linked cuts",
             "The two other cuts through one cursor: click into any of the three to move it",
@@ -128,6 +131,7 @@ class ViewDock(Dock):
             row(*((choice, 1) for choice in self.planes.buttons())),
             row(self.slice_number, (self.slice_about, 1)),
             self.readout,
+            self.measuring,
             self.linked,
             of=controls,
             margin=0,
@@ -174,7 +178,7 @@ class ViewDock(Dock):
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
         timers = (self._write, self._read, self._compare)
-        waiting = any(timer.isActive() for timer in timers)
+        waiting = any(timer.isActive() for timer in timers) or not self.measure.is_settled
         return super().is_settled and not waiting and self.views.is_settled
 
     # -- the image --------------------------------------------------------------------------------
@@ -190,7 +194,8 @@ class ViewDock(Dock):
 
     def _on_eye(self, event: Event) -> None:
         """A layer is shown or hidden: a choice that is not seen any more gives way to what is."""
-        if event.source is self.images.layer and not event.source.visible:
+        layer = self.images.layer
+        if layer is not None and event.source is layer and not layer.visible:
             self.images.release()
         else:
             self.images.refresh()
