@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import napari.viewer
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
@@ -512,9 +512,11 @@ class ScoreDock(JobDock):
                 run=str(tag(layer).get("run") or ""),
                 fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
-                image=self._image_of(layer, result),
+                image=None if image is None else image.data,
+                image_path="" if image is None else str(image.source.path or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
+            for image in (self._image_of(layer, result),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -523,14 +525,12 @@ class ScoreDock(JobDock):
             lambda paths: show_info(f"{len(paths)} files saved in {folder}"),
         )
 
-    def _image_of(self, layer: Labels, result: LayerScores) -> Any:
-        """Grey values that the layer lies on; None when no image of its case and shape is open."""
-
-        def fits(other: Layer) -> bool:
-            return isinstance(other, Image) and other.data.shape == layer.data.shape
-
+    def _image_of(self, layer: Labels, result: LayerScores) -> Image | None:
+        """The image that the layer lies on; None when none of its case and shape is open."""
         image = find(self.viewer, role="image", case=result.case)
-        return image.data if image is not None and fits(image) else None
+        if isinstance(image, Image) and image.data.shape == layer.data.shape:
+            return image
+        return None
 
 
 def _score(
