@@ -21,6 +21,7 @@ from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layers import EDITED, find
@@ -44,6 +45,7 @@ from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SliceP
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.figures import Drawing
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.score_plots import CalibrationPanel
 
@@ -135,6 +137,8 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
+        export = picture_button(self.picture, "what this tab shows", "scores", short=True)
+        self.tabs.setCornerWidget(export)
         self._outer = column(self._controls, (self.tabs, 1), of=self)
         self.setMinimumSize(*_LEAST_SIZE)
         LongerSide(self).turned.connect(self._on_turned)
@@ -166,6 +170,13 @@ class ScoreDock(JobDock):
             DISAGREEMENT_KEY: (self.slices.disagreement, self._on_disagreement),
         }
         bind_keys(viewer, self, keys)
+
+    def picture(self) -> "Drawing | None":
+        """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
+        shown = self.tabs.currentWidget()
+        if shown is self._doubt:
+            return None if self.calibration is None else self.calibration.picture()
+        return (self.cohort.table if shown is self.cohort else self.table).picture()
 
     def _on_turned(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
