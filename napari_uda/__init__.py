@@ -30,6 +30,7 @@ _HOME = {
     "translate": "inference.translate",
     "Translation": "inference.translate",
     "evaluate": "evaluation.report",
+    "report": "evaluation.folder_report",
     "Scores": "evaluation.report",
     "surfaces": "evaluation.surfaces",
     "Surface": "evaluation.surfaces",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from napari_uda.core.errors import InputError
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
+    from napari_uda.evaluation.folder_report import report
     from napari_uda.evaluation.measures import measure
     from napari_uda.evaluation.report import Scores, evaluate
     from napari_uda.evaluation.surfaces import Surface, surfaces

@@ -57,6 +57,40 @@ def evaluate(
     note_files(files)
 
 
+def report(
+    predictions: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")],
+    out: Path,
+    labels: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="LABELS")] = None,
+    reader: str = "",
+    protocol: str = "recommended",
+    placement: Placement = "auto",
+) -> None:
+    """Write a report of predictions as one page or PDF: pictures, scores, verdicts, where they come from.
+
+    Without LABELS it holds volumes, entropy and the verdict whether the model fits, and no scores.
+
+    Args:
+        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`.
+        labels: folder with labels, as for evaluate.
+        out: FILE.html or FILE.pdf; PDF needs napari_uda[tables].
+        reader: name of who reads the report, such as "Dr. X".
+        protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+    """
+    from napari_uda.evaluation.folder_report import report as write_report
+
+    with counted_in_parts("report", unit="case") as progress:
+        file = write_report(
+            *(predictions, labels),
+            out=out,
+            reader=reader,
+            protocol=protocol,
+            placement=placement,
+            on_slices=progress,
+        )
+    answer(str(file), file=file)
+
+
 def benchmark(
     spec: SpecFile,
     out: Path,
@@ -383,6 +417,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adapt": adapt,
     "translate": translate,
     "evaluate": evaluate,
+    "report": report,
     "benchmark": benchmark,
     "clean": clean,
     "methods": methods,

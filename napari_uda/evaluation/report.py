@@ -267,6 +267,18 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     return pairs
 
 
+def prediction_files(folder: Path) -> list[tuple[str, Path]]:
+    """Case and file of every prediction in a folder without regard to labels, in order of the names."""
+    found = []
+    for stem, files in sorted(_by_name(folder).items()):
+        if stem.endswith(("_entropy", "_reliability")):
+            continue
+        _check_one(stem, files, folder)
+        ending = next((end for end in _ENDINGS if stem.endswith(end)), "")
+        found.append((stem.removesuffix(ending), files[0]))
+    return found
+
+
 def _predictions_of(case: str, predicted: Mapping[str, list[Path]]) -> list[Path]:
     """What may be the prediction of a case: what `predict` writes, in any format, before a file with its name."""
     for name in (case, case + FIRST_CHANNEL):

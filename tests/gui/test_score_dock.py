@@ -613,12 +613,13 @@ def test_export_holds_a_report_page(compared: ScoreDock, tmp_path: Path, qtbot: 
     out = tmp_path / "out"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "<title>Scores of case_0</title>" in text
-    assert text.count("data:image/png;base64") == 4  # the worst slice of each structure, twice
+    # of both predictions the middle slice, and the worst one of each structure
+    assert text.count("data:image/png;base64") == 6
     assert "6 × 32 × 40 voxels of 8 × 1.5 × 1.5 mm" in text
     assert "tiny of 2026-08-21" in text
     assert "ab" * 32 in text
     assert text.count("not known") == 1  # the weights of the other one
-    assert text.count("does the model fit the image?") == 2
+    assert text.count("<h2>Does the model fit the image?</h2>") == 1
     assert text.count("not judged") == text.count("does not fit: every voxel is 7") == 1
     assert (out / "cohort.csv").read_text().startswith("method,protocol,structure,n_cases")
     folders = sorted(path.name for path in out.iterdir() if path.is_dir())

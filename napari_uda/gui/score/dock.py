@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import napari.viewer
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layer_order import model_of
@@ -47,6 +48,7 @@ from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SliceP
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.figures import Drawing
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.score_plots import CalibrationPanel
 
@@ -141,6 +143,8 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
+        export = picture_button(self.picture, "what this tab shows", "scores", short=True)
+        self.tabs.setCornerWidget(export)
         self._outer = column(self._controls, (self.tabs, 1), of=self)
         self.setMinimumSize(*_LEAST_SIZE)
         LongerSide(self).turned.connect(self._on_turned)
@@ -172,6 +176,13 @@ class ScoreDock(JobDock):
             DISAGREEMENT_KEY: (self.slices.disagreement, self._on_disagreement),
         }
         bind_keys(viewer, self, keys)
+
+    def picture(self) -> "Drawing | None":
+        """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
+        shown = self.tabs.currentWidget()
+        if shown is self._doubt:
+            return None if self.calibration is None else self.calibration.picture()
+        return (self.cohort.table if shown is self.cohort else self.table).picture()
 
     def _on_turned(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
@@ -531,9 +542,11 @@ class ScoreDock(JobDock):
                 model=model_of(layer),
                 fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
-                image=self._image_of(layer, result),
+                image=None if image is None else image.data,
+                image_path="" if image is None else _path_of(image),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
+            for image in (self._image_of(layer, result),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -542,14 +555,12 @@ class ScoreDock(JobDock):
             lambda paths: show_info(f"{len(paths)} files saved in {folder}"),
         )
 
-    def _image_of(self, layer: Labels, result: LayerScores) -> Any:
-        """Grey values that the layer lies on; None when no image of its case and shape is open."""
-
-        def fits(other: Layer) -> bool:
-            return isinstance(other, Image) and other.data.shape == layer.data.shape
-
+    def _image_of(self, layer: Labels, result: LayerScores) -> Image | None:
+        """The image that the layer lies on; None when none of its case and shape is open."""
         image = find(self.viewer, role="image", case=result.case)
-        return image.data if image is not None and fits(image) else None
+        if isinstance(image, Image) and image.data.shape == layer.data.shape:
+            return image
+        return None
 
 
 def _about_dice(mean: float) -> str:
@@ -589,3 +600,9 @@ def _wait(labels: Future[NDArray[Any]], report: Report, stop: threading.Event) -
         except CancelledError:
             break
     raise Cancelled
+
+
+def _path_of(image: Image) -> str:
+    """File or folder that an image was read from, by whichever reader; "" where nobody knows."""
+    file = tag(image).get("file")
+    return str(image.source.path or "") if file is None else str(file.path)

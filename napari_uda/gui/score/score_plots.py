@@ -19,6 +19,7 @@ from napari_uda.evaluation.calibration import (
     Calibration,
     StructureCalibration,
 )
+from napari_uda.evaluation.figures import BarPlot, CurvePlot, Series
 from napari_uda.gui.kit.colormaps import DARK, readable
 from napari_uda.gui.kit.layout import column, form
 from napari_uda.gui.kit.panel import Panel
@@ -50,6 +51,8 @@ class SliceCurve(Panel):
         self._lines: list[Line] = []
         self._title_of: Callable[[int], str] = str
         self._chosen: int | None = None
+        self._quantity = ""
+        self._top: float | None = None
         self._background, self._text = DARK
         self.plot = still_plot("slice", height=140)
         self.plot.setToolTip("Click a slice to show it")
@@ -81,12 +84,32 @@ class SliceCurve(Panel):
             title_of: what a slice of the layer is called.
         """
         self._lines, self._chosen, self._title_of = list(lines), label, title_of
+        self._quantity, self._top = quantity, top
         self.plot.setLabel("left", quantity)
         self._draw()
         ends = [float(np.nanmax(one.values)) for one in lines if np.isfinite(one.values).any()]
         self.plot.setYRange(0, top or max(ends, default=1.0), padding=0.08)
         numbers = np.concatenate([line.numbers for line in lines] or [np.arange(2)])
         self.plot.setXRange(int(numbers.min()), int(numbers.max()), padding=0.02)
+
+    def picture(self) -> CurvePlot | None:
+        """What is drawn, as a picture for paper; None without a curve."""
+        if not self._lines:
+            return None
+        several = len({line.rank for line in self._lines}) > 1
+        series = [
+            Series(
+                f"{line.name} ({line.rank + 1})" if several else line.name,
+                line.colour,
+                line.numbers,
+                line.values,
+                dashed=line.rank > 0,
+                points=True,
+            )
+            for line in self._lines
+            if self._chosen in (None, line.label)
+        ]
+        return CurvePlot(series, "slice", self._quantity, self._top)
 
     def mark(self, number: int | None) -> None:
         """Mark the slice on screen by the file's number; None hides the mark."""
@@ -176,6 +199,17 @@ class CalibrationPanel(Panel):
             ("Structure", self.structures), ("Voxels", self.regions), ("Bins", self.bins)
         )
         column(choices, (self.plot, 1), self.numbers, of=self).setContentsMargins(0, 4, 0, 0)
+
+    def picture(self) -> BarPlot | None:
+        """What is drawn, as a picture for paper; None before a calibration is known."""
+        found = self._chosen()
+        if found is None:
+            return None
+        bins = found.width if self.bins.currentData() == "width" else found.mass
+        region = self.regions.currentText()
+        note = f"{self.structures.currentText()}, {region}: ECE {_number(bins.ece())}"
+        labels = "confidence (1 - entropy)", "share of right voxels"
+        return BarPlot(bins.edges, bins.accuracy, [_BARS], *labels, 1.0, True, note)
 
     def _choices(self, name: str, entries: Sequence[tuple[str, str, str]]) -> QComboBox:
         items = ((title, data) for title, data, _ in entries)

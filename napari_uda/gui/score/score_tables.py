@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.evaluation.figures import TableText
 from napari_uda.evaluation.score_words import (
     STATE_TIPS,
     STATE_WORDS,
@@ -65,6 +66,21 @@ class _Table(Guarded, QTableWidget):
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(24)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+
+    def picture(self) -> TableText | None:
+        """The table as text, for a picture or a paper; None while it is empty."""
+        count = self.columnCount()
+        if not self.rowCount():
+            return None
+        rows, strong = [], set()
+        for place in range(self.rowCount()):
+            cells = [self.item(place, index) for index in range(count)]
+            rows.append([cell.text() if cell is not None else "" for cell in cells])
+            if cells[0] is not None and cells[0].font().bold():
+                strong.add(place)
+        heads = (self.horizontalHeaderItem(index) for index in range(count))
+        head = [cell.text() if cell is not None else "" for cell in heads]
+        return TableText(head, rows, frozenset(strong))
 
     def clear_rows(self) -> None:
         """Remove all rows."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout
 
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Panel
@@ -68,6 +69,13 @@ class SlicePanel(Panel):
             "Layer of errors: false positives in magenta, false negatives in cyan;\n"
             "for all structures together, voxels of another structure in white",
             name="errors",
+        )
+        self.export = picture_button(
+            lambda: None if self.curve is None else self.curve.picture(),
+            "this curve",
+            "slices",
+            "export_curve",
+            short=True,
         )
         self._hint = label("The curve of every structure over the slices appears here.")
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -146,6 +154,7 @@ class SlicePanel(Panel):
         choices.addWidget(self.axes, 0, 1)
         choices.addWidget(self.structures, 0, 2)
         choices.addWidget(self.methods, 1, 0, 1, 3)
+        choices.addWidget(self.export, 0, 3)
         for place, share in enumerate((4, 4, 5)):
             choices.setColumnStretch(place, share)
         self.methods.hide()

@@ -16,6 +16,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 from superqt.utils import signals_blocked
 
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
@@ -127,7 +128,7 @@ class SegmentDock(ModelDock):
         column(
             self.open_bar,
             self._form(),
-            row(self.reliability, self.views, ...),
+            row(self.reliability, self.views, ..., panels_button(self.viewer)),
             row((self.run, 2), (self.cancel, 1)),
             row((self.adapt, 2), (self.way, 1)),
             self.how_to_adapt,

@@ -12,6 +12,8 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPe
 from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.evaluation.figures import BarPlot
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
@@ -65,10 +67,13 @@ class EntropyPanel(Panel):
         self.kept.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.next = button(f"Next uncertain slice ({UNCERTAIN_KEY})", name="next_uncertain")
         self.rank = label(name="rank")
+        export = picture_button(
+            self.picture, "this histogram", "entropy", "export_entropy", short=True
+        )
         column(
             self.histogram,
             row(label("Threshold", wrap=False), (self.slider, 1), self.value),
-            row(self.map, self.map_above, self.contours, ...),
+            row(self.map, self.map_above, self.contours, ..., export),
             self.kept,
             self.next,
             self.rank,
@@ -81,6 +86,18 @@ class EntropyPanel(Panel):
     def step(self) -> int:
         """The threshold, in hundredths."""
         return int(self.slider.value())
+
+    def picture(self) -> BarPlot | None:
+        """The histogram as a picture for paper; None without counts."""
+        if self._uncertainty is None:
+            return None
+        edges = np.linspace(0, 1, STEPS + 1)
+        counts = np.log1p(self._uncertainty.of_structures.astype(float))
+        colours = [
+            RELIABLE_COLOUR if index < self.step else UNRELIABLE_COLOUR for index in range(STEPS)
+        ]
+        below = f"threshold {self.step / STEPS:.2f}"
+        return BarPlot(edges, counts, colours, "entropy", "log(1 + voxels)", note=below)
 
     def show_uncertainty(self, uncertainty: Uncertainty | None, why_none: str = NO_RESULT) -> None:
         """Show counts, or why there are none; the threshold stays."""

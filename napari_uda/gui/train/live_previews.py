@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QListWidget, QSpinBox, QWidget
 
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.jobs import background, take_steps
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Panel
@@ -53,7 +54,13 @@ class LivePreviews(Panel):
         )
         self.slices = SliceChoice()
         self.problem = label(name="no_preview")
-        column(self.wanted, self.slices, self.problem, of=self, margin=0)
+        column(
+            row((self.wanted, 1), panels_button(viewer)),
+            self.slices,
+            self.problem,
+            of=self,
+            margin=0,
+        )
         self.problem.setVisible(False)
         self.slices.setVisible(False)
         self.slices.changed.connect(self._on_slices_changed)

@@ -15,6 +15,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, background, load_torch
@@ -128,7 +129,7 @@ class TranslateDock(ModelDock):
             self.bar,
             self.status,
             self.change,
-            row(self.views, ..., self.blink, self.export),
+            row(self.views, ..., self.blink, self.export, panels_button(self.viewer)),
             ...,
             of=self,
         )
