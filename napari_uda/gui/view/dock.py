@@ -25,6 +25,7 @@ from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
+from napari_uda.gui.view.surfaces import SurfacePanel
 from napari_uda.gui.view.window import WindowPanel
 
 CONVENTION_KEY = "N"
@@ -90,6 +91,7 @@ class ViewDock(Dock):
             "linked",
         )
         self.views = LinkedViews(self.viewer, self._sides_of)
+        self.surfaces = SurfacePanel(self.viewer)
         self.readout = Readout()
         self._read = delay(self, _READ_MS, self._on_rest)
         self._write = QTimer(self)
@@ -104,6 +106,7 @@ class ViewDock(Dock):
             row(*((choice, 1) for choice in self.planes.buttons())),
             self.readout,
             self.linked,
+            self.surfaces,
             of=controls,
             margin=0,
         )
@@ -142,7 +145,16 @@ class ViewDock(Dock):
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
         waiting = self._write.isActive() or self._read.isActive()
-        return super().is_settled and not waiting and self.views.is_settled
+        return (
+            super().is_settled
+            and not waiting
+            and self.views.is_settled
+            and self.surfaces.is_settled
+        )
+
+    def put_back(self) -> None:
+        """Leave the surfaces."""
+        self.surfaces.put_back()
 
     # -- the image --------------------------------------------------------------------------------
 
