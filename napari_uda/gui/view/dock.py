@@ -15,6 +15,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, form, row
@@ -43,6 +44,7 @@ class ViewDock(Dock):
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
+        guard_3d(napari_viewer)
         self._loaded = False  # the settings
         self._image: Image | None = None
         self._directions: np.ndarray | None = None  # of the viewer's axes in the patient

@@ -150,11 +150,11 @@ class SurfacePanel(Panel):
         if source is None or self._source is not None:
             return
         reference = _reference_of(self._viewer, source)
-        self._source = source
+        self._source, name = source, str(source.name)
         self._say("Making surfaces…")
         background(
             self,
-            f"Surfaces of {source.name}",
+            f"Surfaces of {name}",
             lambda report, stop: make_parts(source, reference, report, stop),
             lambda parts: self._on_made(source, parts),
             failed=self._on_failed,
@@ -166,7 +166,7 @@ class SurfacePanel(Panel):
         self._say(sentence)
 
     def _on_made(self, source: Labels, parts: list[Part]) -> None:
-        if self._source is not source or source not in self._viewer.layers:
+        if self._source != source or source not in self._viewer.layers:
             return
         if not parts:
             self._on_failed(
