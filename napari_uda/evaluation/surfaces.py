@@ -95,9 +95,7 @@ def surfaces(
         found[name] = Surface(value, name, mesh, distance)
     if out is not None:
         for surface in found.values():
-            write_surface(
-                Path(out) / f"{_file_name(pair.case, surface.name)}.{file_format}", surface
-            )
+            write_surface(surface_path(Path(out), pair.case, surface.name, file_format), surface)
     return found
 
 
@@ -123,9 +121,10 @@ def write_surface(path: Path, surface: Surface) -> None:
         raise InputError(cannot_write("the surface", path.parent, error)) from error
 
 
-def _file_name(case: str, structure: str) -> str:
+def surface_path(folder: Path, case: str, structure: str, file_format: MeshFormat) -> Path:
+    """Where the surface of a structure is written: `<case>_<structure>.ply`."""
     words = re.sub(r"[^\w-]+", "_", structure).strip("_") or "structure"
-    return f"{case}_{words}" if case else words
+    return folder / f"{f'{case}_' if case else ''}{words}.{file_format}"
 
 
 def _lps(surface: Surface) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

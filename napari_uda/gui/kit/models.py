@@ -22,6 +22,7 @@ from napari_uda.gui.kit.dock import JobDock, share_place
 from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import form, row
@@ -60,6 +61,7 @@ class ModelDock(JobDock):
         self.viewer = viewer
         share_place(self)
         free_in_canvas(viewer)
+        guard_3d(viewer)
         self._wanted = wanted
         self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")

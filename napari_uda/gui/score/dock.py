@@ -25,6 +25,7 @@ from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import LongerSide, column, row
@@ -82,6 +83,7 @@ class ScoreDock(JobDock):
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
+        guard_3d(napari_viewer)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._cohort = Cohort()

@@ -16,6 +16,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layout import TwoParts, column, form, row
 from napari_uda.gui.kit.navigation import (
@@ -34,6 +35,7 @@ from napari_uda.gui.view.measure import MeasurePanel
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.seen import Seen, contains, is_looked_at, seen_at, title_of
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
+from napari_uda.gui.view.surfaces import SurfacePanel
 from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel, window_of
 
@@ -52,6 +54,7 @@ class ViewDock(Dock):
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
+        guard_3d(napari_viewer)
         self._loaded = False  # the settings
         self._seen = _NO_IMAGE  # at the cross
         self._image: Image | None = None  # the one that is seen
@@ -114,6 +117,7 @@ class ViewDock(Dock):
             "linked",
         )
         self.views = LinkedViews(self.viewer, self._sides_of)
+        self.surfaces = SurfacePanel(self.viewer)
         self.readout = Readout()
         self._read = delay(self, _READ_MS, self._on_rest)
         self._write = QTimer(self)
@@ -133,6 +137,7 @@ class ViewDock(Dock):
             self.readout,
             self.measuring,
             self.linked,
+            self.surfaces,
             of=controls,
             margin=0,
         )
@@ -179,7 +184,12 @@ class ViewDock(Dock):
         """Whether everything is shown as it is wanted."""
         timers = (self._write, self._read, self._compare)
         waiting = any(timer.isActive() for timer in timers) or not self.measure.is_settled
-        return super().is_settled and not waiting and self.views.is_settled
+        shown = self.views.is_settled and self.surfaces.is_settled
+        return super().is_settled and not waiting and shown
+
+    def put_back(self) -> None:
+        """Leave the surfaces."""
+        self.surfaces.put_back()
 
     # -- the image --------------------------------------------------------------------------------
 
