@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,14 +21,14 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
+from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, open_dock, share_place
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import LongerSide, column, row
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.panel import listen
-from napari_uda.gui.kit.widgets import button, label, named
+from napari_uda.gui.kit.widgets import Foldable, button, label, named
 from napari_uda.gui.score.added_layers import (
     error_layer,
     errors_of,
@@ -35,6 +36,8 @@ from napari_uda.gui.score.added_layers import (
     show_errors,
     update_errors,
 )
+from napari_uda.gui.score.correct_and_continue import CorrectedCase, corrected_cases, save_cases
+from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
@@ -116,6 +119,8 @@ class ScoreDock(JobDock):
             self._on_export,
             "export",
         )
+        self.tools = EditTools()
+        self.tools_fold = Foldable("Edit tools", self.tools, "edit_tools")
         self.table = ScoreTable()
         self.slices = SlicePanel()
         self.cohort = CohortPanel()
@@ -124,7 +129,8 @@ class ScoreDock(JobDock):
 
     def _lay_out(self) -> None:
         buttons = row((self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1))
-        self._controls = column(self.banner, self.choices, buttons, self.bar, self.status)
+        parts = (self.banner, self.choices, buttons, self.tools_fold, self.bar, self.status)
+        self._controls = column(*parts)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._splitter.addWidget(self.table)
         self._splitter.addWidget(self.slices)
@@ -151,6 +157,8 @@ class ScoreDock(JobDock):
         self.cohort.folders.clicked.connect(self._on_folders)
         self.cohort.clear.clicked.connect(self._on_clear)
         self.tabs.currentChanged.connect(self._on_tab)
+        self.tools.wanted.connect(self._on_tool)
+        self.tools.go_on.clicked.connect(self._on_go_on)
         editing, viewer = self.editing, self.viewer
         editing.changed.connect(self._on_edited)
         editing.settled.connect(self._on_settled)
@@ -205,7 +213,11 @@ class ScoreDock(JobDock):
         self.bar.setVisible(running)
         self.export.setEnabled(bool(self.results) and not running)
         self.cohort.folders.setEnabled(not running)
-        self.save.setVisible(self.editing.is_edited(self.choices.predictions.layer))
+        layer = self.choices.predictions.layer
+        self.save.setVisible(self.editing.is_edited(layer))
+        self.tools.show_layer(layer if isinstance(layer, Labels) else None, busy=running)
+        cases, missing = corrected_cases(self.viewer, layer)
+        self.tools.allow_go_on(missing if not cases else "", busy=running)
         self.status.setText(obstacle or self._message)
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -322,6 +334,48 @@ class ScoreDock(JobDock):
         path, _ = QFileDialog.getSaveFileName(self, "Edited labels", name, "NIfTI (*.nii.gz *.nii)")
         if path:
             self.editing.save(layer, Path(path))
+
+    def _on_tool(self, order: ToolOrder) -> None:
+        """Use a tool in a thread on what the layer is now, and take over what it makes as one stroke."""
+        layer = self.choices.predictions.layer
+        if self._job is not None or not isinstance(layer, Labels):
+            return
+        session = self.editing.follow(layer)
+        order = order.at(self.viewer, layer, session)
+        ready = session.take_up()
+        self._part = "Step"
+
+        def work(report: Report, stop: threading.Event) -> Any:
+            _wait(ready, report, stop)
+            return use_tool(layer, order, stop)
+
+        def then(edit: Any) -> None:
+            if edit.size:
+                session.apply(edit)
+            self._finish(order.said(edit.size))
+
+        self._start(order.title, work, then)
+
+    def _on_go_on(self) -> None:
+        cases, _ = corrected_cases(self.viewer, self.choices.predictions.layer)
+        if self._job is not None or not cases:
+            return
+        folder = QFileDialog.getExistingDirectory(
+            self, "Data folder for the corrected cases", str(cases[0].suggested_folder())
+        )
+        if folder:
+            self.correct_and_continue(Path(folder), cases)
+
+    def correct_and_continue(self, folder: Path, cases: list[CorrectedCase]) -> None:
+        """Write the corrected cases into a data folder, in a thread, and open Train with it and their run."""
+        self._part = "Case"
+
+        def then(run: Path | None) -> None:
+            said = f"{len(cases)} corrected case{'s' * (len(cases) != 1)} written to {folder}."
+            self._finish(said)
+            open_dock(self.viewer, "Train").go_on_with_corrected(run, folder)
+
+        self._start("Write corrected cases", partial(save_cases, folder, cases), then)
 
     # -- curve and navigation ---------------------------------------------------------------------
 
@@ -555,7 +609,7 @@ def _score(
     return results
 
 
-def _wait(labels: Future[NDArray[Any]], report: Report, stop: threading.Event) -> NDArray[Any]:
+def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
     """What was promised, unless napari closes or the layer goes meanwhile."""
     while not stop.is_set():
         try:

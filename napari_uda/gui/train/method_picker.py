@@ -27,6 +27,7 @@ class MethodEntry:
     summary: str
     needs: frozenset[str]
     needs_init: bool
+    learns_from_corrected: bool = False
 
 
 def read_methods() -> list[MethodEntry]:
@@ -39,7 +40,8 @@ def read_methods() -> list[MethodEntry]:
     learning_first = sorted(METHODS.items(), key=lambda item: not item[1].learns)
     return [
         MethodEntry(
-            name, kind.family, kind.paper, kind.summary, frozenset(kind.needs), kind.needs_init
+            *(name, kind.family, kind.paper, kind.summary, frozenset(kind.needs), kind.needs_init),
+            kind.learns_from_corrected,
         )
         for name, kind in learning_first
     ]
