@@ -88,6 +88,7 @@ class ScoreDock(JobDock):
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
         self._calibrated: object = None  # the scores that the calibration tab shows
         self._offered = False
+        self._by_tool = ""  # what a tool said of the edit that is scored next
         self.calibration: CalibrationPanel | None = None
         self._part = "Case"
         self._build()
@@ -310,7 +311,8 @@ class ScoreDock(JobDock):
         if self._follows(layer):
             result = self._show_updated()
             self._cohort.add(result.method, result.scores)
-            self._message = f"{result.case}, edited: mean Dice {result.mean_dice:.3f}."
+            tool, self._by_tool = self._by_tool, ""
+            self._message = f"{tool}{result.case}, edited: mean Dice {result.mean_dice:.3f}."
             self._show_tables()
             self._calibrate()
         self._update_buttons()
@@ -350,9 +352,10 @@ class ScoreDock(JobDock):
             return use_tool(layer, order, stop)
 
         def then(edit: Any) -> None:
-            if edit.size:
-                session.apply(edit)
             self._finish(order.said(edit.size))
+            if edit.size:
+                self._by_tool = f"{self._message} "
+                session.apply(edit)
 
         self._start(order.title, work, then)
 
@@ -567,6 +570,7 @@ class ScoreDock(JobDock):
                 fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
                 image=self._image_of(layer, result),
+                told=str(tag(layer).get("target_supervision") or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
         ]

@@ -43,6 +43,8 @@ class Exported:
     fit: str
     edited: bool
     image: NDArray[np.generic] | None
+    told: str = ""
+    """Which labels of the target the run was given, in words; empty for none."""
 
 
 def export_scores(
@@ -116,6 +118,8 @@ def _result(layer: Exported) -> Result:
         origin["model"] = f"SHA-256 {found}…" if found else "not found on this machine"
     if layer.fit:
         origin["does the model fit the image?"] = layer.fit
+    if layer.told:
+        origin["labels of the target that the model was given"] = layer.told
     if layer.edited:
         origin["edits"] = "changed by hand after the prediction"
     return Result(scores.name, scores.scores, calibrations_of(scores), _pictures(layer), origin)

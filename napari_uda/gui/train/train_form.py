@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +210,10 @@ class TrainForm(JobDock):
         able = {entry.name for entry in entries if entry.learns_from_corrected}
         if config.method.name in able:
             self.methods.choose(config.method.name)
-            self.settings.begin_with(config, read_preset(RunFolder(run).config_file))
+            preset = replace(
+                read_preset(RunFolder(run).config_file), title=f"settings of {run.name}"
+            )
+            self.settings.begin_with(config, preset)
             self.data.show_config(config)
             said = f"Goes on from {run.name} and learns from the corrected cases too: check the settings, then Start."
         else:
