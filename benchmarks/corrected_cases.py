@@ -2,8 +2,8 @@
 
     python benchmarks/corrected_cases.py [--methods advent source_only] [--out DIR] [--cases 2] [--steps 300]
 
-Phantom hearts are made, CT with labels and MR (8 subjects each). A run of source_only learns from the CT. Each
-method then goes on from it twice with the same steps and seed: as it is, and with `corrected`, a folder of the
+Phantom hearts are made, CT with labels and MR (8 subjects each). A run of source_only learns from the CT with
+augmented intensities, as all runs do. Each method then goes on from it twice with the same steps and seed: as it is, and with `corrected`, a folder of the
 first MR cases with their true labels, as if somebody had corrected them. Cases are taken by number and all weights
 are the last ones, so that no label chooses anything. Runs that are finished are used again.
 
@@ -32,6 +32,7 @@ from napari_uda.run.run import Run
 SMALL: dict[str, Any] = {
     "recipe": "cpu_small",
     "data": {"size": 64},
+    "augment": {"intensity": "gin_ipa"},
     "segmentor": {"width": 8},
     "log_every": 50,
     "device": "cpu",
@@ -103,8 +104,6 @@ def trained(
     }
     tree = {**SMALL, "steps": steps, "seed": seed, **settings}
     tree["data"] = {**SMALL["data"], **folders}
-    if "init" not in settings:
-        tree["augment"] = {"intensity": "gin_ipa"}
     if not path.exists():
         with new_run(path, build_config(method, **tree)) as run:
             for _ in iterate(run):

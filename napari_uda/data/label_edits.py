@@ -34,10 +34,12 @@ class LabelEdit:
     Attributes:
         where: one array of voxel indices per axis.
         values: their labels from now on.
+        before: those that they have.
     """
 
     where: tuple[NDArray[np.intp], ...]
     values: LabelMap
+    before: LabelMap
 
     @property
     def size(self) -> int:
@@ -88,7 +90,7 @@ def edit_structure(
         )
     if tool == "fill":
         made = fill_between(mask, axis, spacing_mm, painted, stop)
-        return _difference(labels, labels, value, mask, made, (0,) * labels.ndim, overwrite)
+        return _difference(labels, value, mask, made, (0,) * labels.ndim, overwrite)
     reach = {"grow": mm, "smooth": _SMOOTHED * mm}.get(tool, 0.0)
     box = _box(mask, [1 + int(np.ceil(reach / step)) for step in spacing_mm])
     part = labels[region][box]
@@ -107,7 +109,7 @@ def edit_structure(
         raise Cancelled
     start = [(whole.start or 0) + side.start for whole, side in zip(region, box, strict=True)]
     new = np.expand_dims(made, axis) if flat else made
-    return _difference(labels, part, value, old, new, start, overwrite)
+    return _difference(part, value, old, new, start, overwrite)
 
 
 def _apply(tool: Tool, mask: Mask, spacing_mm: Sequence[float], mm: float, free: Mask) -> Mask:
@@ -218,7 +220,7 @@ def fill_between(
             if stop is not None and stop.is_set():
                 raise Cancelled
             share = (number - first) / (last - first)
-            filled[(number, *box)] = _between(ends[0], ends[1], share, in_plane)
+            filled[number][box] = _between(ends[0], ends[1], share, in_plane)
     return made
 
 
@@ -255,7 +257,6 @@ def _box(mask: Mask, margins: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _difference(
-    labels: LabelMap,
     part: LabelMap,
     value: int,
     old: Mask,
@@ -268,5 +269,6 @@ def _difference(
     if not overwrite:
         joins &= part == 0
     where = np.nonzero(joins | (old & ~new))
-    values = np.where(joins[where], value, 0).astype(labels.dtype)
-    return LabelEdit(tuple(at + first for at, first in zip(where, start, strict=True)), values)
+    values = np.where(joins[where], value, 0).astype(part.dtype)
+    places = tuple(at + first for at, first in zip(where, start, strict=True))
+    return LabelEdit(places, values, part[where])

@@ -90,7 +90,12 @@ class Run(RunFolder):
         return f"{status.state}: {status.reason}" if status.reason else str(status.state)
 
     def _facts(self) -> list[str]:
-        data = {"source": self.config.data.source, "target": self.config.data.target}
+        folders = self.config.data
+        data = {
+            "source": folders.source,
+            "target": folders.target,
+            "corrected": folders.corrected,
+        }
         named = [f"{side} {path}" for side, path in data.items() if path is not None]
         return [*named, f"network {self.config.segmentor.name}, {self.config.data.size} pixels"]
 

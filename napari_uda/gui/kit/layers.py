@@ -240,6 +240,8 @@ def _result_layers(
         }
         if prediction.corrected:
             own["corrected"] = prediction.corrected
+        if prediction.target_supervision != "none":
+            own["target_supervision"] = prediction.target_supervision
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, share_place
+from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Report, background
@@ -32,7 +33,7 @@ from napari_uda.gui.kit.layout import LongerSide, column, row
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
-from napari_uda.gui.kit.widgets import button, label, named
+from napari_uda.gui.kit.widgets import Foldable, button, label, named
 from napari_uda.gui.score.added_layers import (
     error_layer,
     errors_of,
@@ -40,6 +41,8 @@ from napari_uda.gui.score.added_layers import (
     show_errors,
     update_errors,
 )
+from napari_uda.gui.score.correct_and_continue import CorrectedCase, corrected_cases, save_cases
+from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
@@ -92,6 +95,7 @@ class ScoreDock(JobDock):
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
         self._calibrated: object = None  # the scores that the calibration tab shows
         self._offered = False
+        self._by_tool = ""  # what a tool said of the edit that is scored next
         self.calibration: CalibrationPanel | None = None
         self._part = "Case"
         self._build()
@@ -124,6 +128,8 @@ class ScoreDock(JobDock):
             self._on_export,
             "export",
         )
+        self.tools = EditTools()
+        self.tools_fold = Foldable("Edit tools", self.tools, "edit_tools")
         self.table = ScoreTable()
         self.slices = SlicePanel()
         self.cohort = CohortPanel()
@@ -132,9 +138,8 @@ class ScoreDock(JobDock):
 
     def _lay_out(self) -> None:
         buttons = row((self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1))
-        self._controls = column(
-            self.open_bar, self.banner, self.choices, buttons, self.bar, self.status
-        )
+        parts = (self.banner, self.choices, buttons, self.tools_fold, self.bar, self.status)
+        self._controls = column(self.open_bar, *parts)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._splitter.addWidget(self.table)
         self._splitter.addWidget(self.slices)
@@ -163,6 +168,8 @@ class ScoreDock(JobDock):
         self.cohort.folders.clicked.connect(self._on_folders)
         self.cohort.clear.clicked.connect(self._on_clear)
         self.tabs.currentChanged.connect(self._on_tab)
+        self.tools.wanted.connect(self._on_tool)
+        self.tools.go_on.clicked.connect(self._on_go_on)
         editing, viewer = self.editing, self.viewer
         editing.changed.connect(self._on_edited)
         editing.settled.connect(self._on_settled)
@@ -224,7 +231,11 @@ class ScoreDock(JobDock):
         self.bar.setVisible(running)
         self.export.setEnabled(bool(self.results) and not running)
         self.cohort.folders.setEnabled(not running)
-        self.save.setVisible(self.editing.is_edited(self.choices.predictions.layer))
+        layer = self.choices.predictions.layer
+        self.save.setVisible(self.editing.is_edited(layer))
+        self.tools.show_layer(layer if isinstance(layer, Labels) else None, busy=running)
+        cases, missing = corrected_cases(self.viewer, layer)
+        self.tools.allow_go_on(missing if not cases else "", busy=running)
         self.status.setText(obstacle or self._message)
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -317,7 +328,8 @@ class ScoreDock(JobDock):
         if self._follows(layer):
             result = self._show_updated()
             self._cohort.add(result.method, result.scores)
-            self._message = f"{result.name}: {_about_dice(result.mean_dice)}."
+            tool, self._by_tool = self._by_tool, ""
+            self._message = f"{tool}{result.name}: {_about_dice(result.mean_dice)}."
             self._show_tables()
             self._calibrate()
         self._update_buttons()
@@ -341,6 +353,49 @@ class ScoreDock(JobDock):
         path, _ = QFileDialog.getSaveFileName(self, "Edited labels", name, "NIfTI (*.nii.gz *.nii)")
         if path:
             self.editing.save(layer, Path(path))
+
+    def _on_tool(self, order: ToolOrder) -> None:
+        """Use a tool in a thread on what the layer is now, and take over what it makes as one stroke."""
+        layer = self.choices.predictions.layer
+        if self._job is not None or not isinstance(layer, Labels):
+            return
+        session = self.editing.follow(layer)
+        order = order.at(self.viewer, layer, session)
+        ready = session.take_up()
+        self._part = "Step"
+
+        def work(report: Report, stop: threading.Event) -> Any:
+            _wait(ready, report, stop)
+            return use_tool(layer, order, stop)
+
+        def then(edit: Any) -> None:
+            self._finish(order.said(edit.size))
+            if edit.size:
+                self._by_tool = f"{self._message} "
+                session.apply(edit)
+
+        self._start(order.title, work, then)
+
+    def _on_go_on(self) -> None:
+        cases, _ = corrected_cases(self.viewer, self.choices.predictions.layer)
+        if self._job is not None or not cases:
+            return
+        folder = QFileDialog.getExistingDirectory(
+            self, "Data folder for the corrected cases", str(cases[0].suggested_folder())
+        )
+        if folder:
+            self.correct_and_continue(Path(folder), cases)
+
+    def correct_and_continue(self, folder: Path, cases: list[CorrectedCase]) -> None:
+        """Write the corrected cases into a data folder, in a thread, and open Train with it and their run."""
+        self._part = "Case"
+
+        def then(run: Path | None) -> None:
+            said = f"{len(cases)} corrected case{'s' * (len(cases) != 1)} written to {folder}."
+            self._finish(said)
+            open_dock(self.viewer, "Train").go_on_with_corrected(run, folder)
+
+        self._start("Write corrected cases", partial(save_cases, folder, cases), then)
 
     # -- curve and navigation ---------------------------------------------------------------------
 
@@ -546,6 +601,7 @@ class ScoreDock(JobDock):
                 edited=tag(layer).get("role") == EDITED,
                 image=None if image is None else image.data,
                 image_path="" if image is None else _path_of(image),
+                told=str(tag(layer).get("target_supervision") or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
             for image in (self._image_of(layer, result),)
@@ -592,7 +648,7 @@ def _score(
     return results
 
 
-def _wait(labels: Future[NDArray[Any]], report: Report, stop: threading.Event) -> NDArray[Any]:
+def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
     """What was promised, unless napari closes or the layer goes meanwhile."""
     while not stop.is_set():
         try:

@@ -41,6 +41,8 @@ class Exported:
     edited: bool
     image: NDArray[np.generic] | None
     image_path: str = ""
+    told: str = ""
+    """Which labels of the target the run was given, in words; empty for none."""
 
 
 def export_scores(
@@ -108,6 +110,8 @@ def _result(layer: Exported) -> Result:
     affine = np.array2string(scores.placement.affine[:3], precision=4, suppress_small=True)
     origin = {"affine, voxel (x, y, z) to RAS+ mm": " ".join(affine.split())}
     origin |= _model(layer)
+    if layer.told:
+        origin["labels of the target that the model was given"] = layer.told
     if layer.edited:
         origin["edits"] = "changed by hand after the prediction"
     verdict, _, reasons = layer.fit.partition(": ")

@@ -41,6 +41,7 @@ class DataPanel(Panel):
 
     Attributes:
         source, target: the domains.
+        corrected: folder of corrected target cases, for methods that learn from them.
         init: folder of the run to start from.
         runs: button with the known runs.
         check: button of the check, which is made by who owns the panel.
@@ -61,6 +62,16 @@ class DataPanel(Panel):
         self._method: MethodEntry | None = None
         self.source = DomainChooser("Source", viewer)
         self.target = DomainChooser("Target", viewer)
+        self.corrected = folder_edit(
+            "corrected_folder",
+            "Data folder of target cases whose labels were corrected, for example by the button in Score.\n"
+            "The supervised loss learns from them too, and they are left out of every score.",
+            "none",
+        )
+        self.supervision = label(name="target_supervision")
+        self._corrections = QWidget()
+        field = form(("Corrected cases", self.corrected.native))
+        column(field, self.supervision, of=self._corrections, margin=0, spacing=2)
         self.init = folder_edit("init", "Run folder whose weights the new run starts from")
         self.runs = tool_button("runs…", "Runs that were used or made here before", name="runs")
         self.runs.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers text
@@ -71,10 +82,11 @@ class DataPanel(Panel):
         self.reports = DataCheck()
         starts_from = form(("Start from", row((self.init.native, 1), self.runs)))
         self.start_fit = FitLine("start_fit")
-        parts = (self.source, self.target, starts_from, self.check, self.start_fit, self.reports)
-        column(*parts, of=self, margin=0)
+        own = (self.source, self.target, self._corrections, starts_from)
+        column(*own, self.check, self.start_fit, self.reports, of=self, margin=0)
         self.source.changed.connect(self._on_changed)
         self.target.changed.connect(self._on_changed)
+        self.corrected.changed.connect(self._on_corrected)
         self._menu.aboutToShow.connect(self._on_runs)
 
     # -- what is chosen ---------------------------------------------------------------------------
@@ -96,7 +108,8 @@ class DataPanel(Panel):
             chosen = chooser.chosen()
             if wanted and chosen is not None:
                 found[name] = chosen
-        return found
+        corrected = self.corrected.get_value() if self._takes_corrected() else None
+        return found if corrected is None else {**found, "corrected": corrected}
 
     def obstacle(self) -> str:
         """What is missing, "" for nothing; source_only needs no target, but a wrong one is told."""
@@ -104,7 +117,11 @@ class DataPanel(Panel):
         if "source" in needs and self.source.obstacle():
             return self.source.obstacle()
         wanted = bool(needs & {"target", "target_labels"}) or self.target.chosen() is not None
-        return self.target.obstacle() if needs and wanted else ""
+        missing = self.target.obstacle() if needs and wanted else ""
+        corrected = self.domains().get("corrected")
+        if not missing and isinstance(corrected, Path):
+            return folder_obstacle("Corrected cases", corrected)
+        return missing
 
     def start_obstacle(self) -> str:
         """What is missing besides the data of the domains."""
@@ -122,6 +139,7 @@ class DataPanel(Panel):
         self.source.setVisible("source" in self._needs())
         self.target.setVisible(bool(self._needs()))
         self.target.set_labelled(self.labelled == "target")
+        self._corrections.setVisible(self._takes_corrected())
         if one_scan and self.target.chosen() is None:
             self.target.use_layers()
         if before != (self.labelled, list(self.domains())):
@@ -134,6 +152,12 @@ class DataPanel(Panel):
             if folder is not None:
                 chooser.set_folder(folder)
         show_value(self.init, config.init)
+        self.set_corrected(config.data.corrected)
+
+    def set_corrected(self, folder: Path | None) -> None:
+        """Choose the folder of corrected cases, None for no such cases."""
+        show_value(self.corrected, folder)
+        self._on_corrected()
 
     def allow_check(self, allowed: bool) -> None:
         """Enable the check, if there is anything to check."""
@@ -149,11 +173,33 @@ class DataPanel(Panel):
     def _needs(self) -> frozenset[str]:
         return frozenset() if self._method is None else self._method.needs
 
+    def _takes_corrected(self) -> bool:
+        return self._method is not None and self._method.learns_from_corrected
+
     # -- reactions --------------------------------------------------------------------------------
 
     def _on_changed(self) -> None:
         self.forget_check()
         self.changed.emit()
+
+    def _on_corrected(self) -> None:
+        """Say how many cases the run will be given the labels of."""
+        folder = self.corrected.get_value()
+        self.supervision.setText("")
+        if folder is not None and not folder_obstacle("", folder):
+            background(
+                self,
+                "Count corrected cases",
+                partial(_counted, folder),
+                lambda said: self._on_counted(folder, said),
+                failed=lambda said: self._on_counted(folder, said),
+                quiet=True,
+            )
+        self._on_changed()
+
+    def _on_counted(self, folder: Path, said: str) -> None:
+        if folder == self.corrected.get_value():
+            self.supervision.setText(said)
 
     def _on_runs(self) -> None:
         """List the known runs anew: some may have been made meanwhile."""
@@ -283,14 +329,7 @@ class DomainChooser(Panel):
             return f"{self._title}: open {wanted}, or choose a data folder."
         if chosen is None:
             return f"{self._title}: choose a data folder."
-        if isinstance(chosen, Path):
-            try:
-                is_there = chosen.is_dir()
-            except OSError as error:
-                return f"{self._title}: {refusal(error)}."
-            if not is_there:
-                return f"{self._title}: there is no folder {chosen}; check the path."
-        return ""
+        return folder_obstacle(self._title, chosen) if isinstance(chosen, Path) else ""
 
     def _show_rows(self) -> None:
         self.folder.native.setVisible(not self.uses_layers)
@@ -335,6 +374,27 @@ def _about_folder(folder: Path) -> str:
     found = DataFolder.open(folder)
     cases, labelled = len(found.cases), sum(case.label is not None for case in found.cases)
     return f"{cases} {'case' if cases == 1 else 'cases'}, {labelled} with labels"
+
+
+def folder_obstacle(title: str, folder: Path) -> str:
+    """Why a folder cannot be used, in one sentence; "" where it can."""
+    try:
+        is_there = folder.is_dir()
+    except OSError as error:
+        return f"{title}: {refusal(error)}."
+    return "" if is_there else f"{title}: there is no folder {folder}; check the path."
+
+
+def _counted(folder: Path) -> str:
+    """In the thread: what the run will say of the labels of the target that it was given."""
+    from napari_uda.methods.base import supervision_with_corrected  # torch is slow to import
+
+    count = sum(case.label is not None for case in DataFolder.open(folder).cases)
+    if not count:
+        return "No case of this folder has labels in its subfolder labels."
+    return (
+        f"Target supervision: {supervision_with_corrected('none', count)}. They are never scored."
+    )
 
 
 def _is_image(layer: Layer) -> bool:

@@ -128,6 +128,11 @@ class TrainDock(Dock):
         self.watch.attach(path.absolute())
         self.tabs.setCurrentWidget(self.watch)
 
+    def go_on_with_corrected(self, run: Path | None, corrected: Path) -> None:
+        """Show a new run that starts from a run and learns from corrected cases; see `TrainForm`."""
+        self.tabs.setCurrentWidget(self.form)
+        self.form.go_on_with_corrected(run, corrected)
+
     def _on_watch(self) -> None:
         marked = self.runs.selected()
         if len(marked) == 1:

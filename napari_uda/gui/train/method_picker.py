@@ -34,6 +34,7 @@ class MethodEntry:
     needs: frozenset[str]
     needs_init: bool
     dice: float | None = None
+    learns_from_corrected: bool = False
 
 
 def read_methods() -> list[MethodEntry]:
@@ -48,10 +49,9 @@ def read_methods() -> list[MethodEntry]:
     learning_first = sorted(METHODS.items(), key=lambda item: not item[1].learns)
     return [
         MethodEntry(
-            *(name, kind.family, kind.paper, kind.summary),
-            frozenset(kind.needs),
-            kind.needs_init,
+            *(name, kind.family, kind.paper, kind.summary, frozenset(kind.needs), kind.needs_init),
             dice.get(name),
+            kind.learns_from_corrected,
         )
         for name, kind in learning_first
     ]

@@ -81,7 +81,7 @@ class RunPlan:
     Attributes:
         run_dir: the new run folder.
         config: its settings; the paths of domains given as layers are still missing.
-        domains: source and target, as far as the method trains on them.
+        domains: source and target, as far as the method trains on them, and corrected cases if there are any.
         labelled: the domain whose labels are read, "" for none.
         may_replace: whether the folder of written layers is one that this form wrote before.
     """
@@ -187,7 +187,7 @@ def check_domains(
         if isinstance(domain, Path):
             found[name] = check_folder(
                 domain,
-                labelled=name == labelled,
+                labelled=name in (labelled, "corrected"),
                 names=names,
                 series=series,
                 placement=placement,

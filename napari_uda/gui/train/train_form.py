@@ -6,6 +6,7 @@ import datetime
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ class TrainForm(JobDock):
         self._doing = ""  # what the job is doing
         self._started: Path | None = None  # run folder handed on last
         self._written: set[Path] = set()  # runs whose layers this form wrote
+        self._wanted: tuple[Path | None, Path] | None = None  # to go on from, once methods are read
         self.methods = MethodPicker()
         self.data = DataPanel(viewer)
         self.settings = SettingsPanel()
@@ -158,6 +160,9 @@ class TrainForm(JobDock):
         self._catalogue = catalogue
         self.settings.set_presets(catalogue.presets, "" if catalogue.has_gpu else _CPU_PRESET)
         self.methods.set_methods(catalogue.methods)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self.go_on_with_corrected(*wanted)
 
     def _on_unreadable(self, problem: str) -> None:
         self._reading = False
@@ -181,6 +186,48 @@ class TrainForm(JobDock):
         self.methods.choose(method)
         self.settings.begin_with(config, preset)
         self.data.show_config(config)
+        self._update_buttons()
+
+    def go_on_with_corrected(self, run: Path | None, corrected: Path) -> None:
+        """Begin with the settings of a run, to start from its weights and learn from corrected cases too.
+
+        Args:
+            run: its folder; None where nobody knows it: then it is to be chosen.
+            corrected: data folder of the cases.
+        """
+        if self._catalogue is None:
+            self._wanted = run, corrected
+            return
+        if run is None:
+            self.data.set_corrected(corrected)
+            self._message = "Choose the run that the cases were predicted by under Start from."
+            self._update_buttons()
+            return
+        background(
+            self,
+            "Read the run",
+            lambda: _settings_to_go_on(run),
+            lambda config: self._on_goes_on(run, corrected, config),
+            failed=self._finish,
+            quiet=True,
+        )
+
+    def _on_goes_on(self, run: Path, corrected: Path, config: RunConfig) -> None:
+        entries = self._catalogue.methods if self._catalogue is not None else []
+        able = {entry.name for entry in entries if entry.learns_from_corrected}
+        if config.method.name in able:
+            self.methods.choose(config.method.name)
+            preset = replace(
+                read_preset(RunFolder(run).config_file), title=f"settings of {run.name}"
+            )
+            self.settings.begin_with(config, preset)
+            self.data.show_config(config)
+            said = f"Goes on from {run.name} and learns from the corrected cases too: check the settings, then Start."
+        else:
+            self.data.init.value = run
+            said = f"{config.method.name} learns from no labels: choose a method that does to go on from {run.name}."
+        self.data.set_corrected(corrected)
+        self._message = said
         self._update_buttons()
 
     def _on_method(self) -> None:
@@ -218,7 +265,7 @@ class TrainForm(JobDock):
             name: domain if isinstance(domain, Path) else None
             for name, domain in self.data.domains().items()
         }
-        data = config.data.model_copy(update=folders)
+        data = config.data.model_copy(update={"corrected": None, **folders})
         return config.model_copy(update={"data": data, "init": self.data.init.get_value()})
 
     def _on_init(self) -> None:
@@ -391,6 +438,15 @@ class TrainForm(JobDock):
         self._started = plan.run_dir
         self._finish("")
         self.started.emit((plan.run_dir, prepared.config))
+
+
+def _settings_to_go_on(run: Path) -> RunConfig:
+    """In the thread: settings of as many steps again from the weights of a run."""
+    from napari_uda.run.continuation import more_steps
+    from napari_uda.run.run import Run
+
+    opened = Run.open(run)
+    return more_steps(opened, opened.config.steps)
 
 
 def _verdict(reports: Mapping[str, DomainReport]) -> str:
