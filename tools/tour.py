@@ -54,7 +54,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
 
 from napari_uda.gui.kit.files import SAMPLES
 from napari_uda.gui.kit.navigation import current_slice
-from napari_uda.gui.launch import close_notices
+from napari_uda.gui.launch import WINDOW, close_notices
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock
@@ -129,12 +129,12 @@ class Tour:
         number, title: the step.
     """
 
-    def __init__(self, out: Path, number: int) -> None:
+    def __init__(self, out: Path, number: int, size: tuple[int, int] = WINDOW) -> None:
 
         self.out, self.number, self.title = out, number, ""
         self._broken: list[str] = []
         sys.excepthook = self._on_error
-        self.viewer, self.window, self.canvas = open_napari()
+        self.viewer, self.window, self.canvas = open_napari(size)
         self.heart = Heartbeat()
 
     def _on_error(
