@@ -148,6 +148,9 @@ def _offers_of(path: Path, image_folder: Path | None) -> Offers:
         raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
     if path.is_dir():
         return _in_folder(path)
+    if path.suffix.lower() == ".img":  # half of a pair
+        header = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
+        return Offers((Offer("", (Part(header),)),))
     kind = kind_of(path)
     if kind == "rtstruct":
         image = image_of_contours(path, image_folder)
@@ -169,7 +172,9 @@ def _of_dicom_file(path: Path) -> Offers:
             for stack in dicom_volumes(path.parent)
             if any(frame.header.file == path for frame in stack.frames)
         ]
-        return Offers(tuple(_of_stacks(path.parent, case_name(path.parent), series)))
+        if series:
+            return Offers(tuple(_of_stacks(path.parent, case_name(path.parent), series)))
+        own = []  # it is hidden, and no part of a series
     if not own:
         find_stack(path)  # says why
     return Offers(tuple(_of_stacks(path, case_of_image(path), own)), len(own) > 1)

@@ -25,6 +25,7 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.opening import Opening, open_offers, open_paths
 from napari_uda.gui.kit.series_choice import SeriesDialog
+from napari_uda.gui.segment.result_layers import show_structures
 from napari_uda.run.offers import Offer, Part, case_offer
 
 SQUARE = [(-6.5, -8.0, 3.0), (-3.5, -8.0, 3.0), (-3.5, -5.0, 3.0), (-6.5, -5.0, 3.0)]
@@ -186,6 +187,8 @@ def test_contours_open_with_their_image_and_colours(
     layers, _ = bench.open(drawn)
     assert asked == ["Folder of the images that rs.dcm was drawn on"]
     assert [type(layer) for layer in layers] == [Image, Labels]
+    np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 9 / 255, 1), atol=1e-2)
+    show_structures(layers[1], (), outlined=None, opacity=None)  # as the legend of a result does
     np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 9 / 255, 1), atol=1e-2)
     bench.open(image)
     assert len(bench.viewer.layers) == 2  # the same series

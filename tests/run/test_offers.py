@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import planes, write_frames, write_slices
@@ -167,6 +168,16 @@ def test_a_description_colours_a_label_map(tmp_path: Path) -> None:
     (one,) = read_offer(find_offers([file]).offers[0])
     assert one.names == {1: "Liver", 2: "Left kidney"}
     assert one.colours == {1: "#FF0000", 2: "#0080FF"}
+
+
+def test_either_half_of_a_pair_may_be_chosen(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    nib.save(nib.Nifti1Pair(values, np.diag([1.0, 1, 2, 1])), tmp_path / "a.img")
+    for name in ("a.img", "a.hdr"):
+        (offer,) = find_offers([tmp_path / name]).offers
+        (read,) = read_offer(offer)
+        assert read.volume.array.shape == (3, 4, 5)
+        assert read.volume.name == "a"
 
 
 def test_what_cannot_be_opened_is_told_with_a_remedy(tmp_path: Path) -> None:
