@@ -192,6 +192,9 @@ def test_contours_open_with_their_image_and_colours(
     np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 9 / 255, 1), atol=1e-2)
     bench.open(image)
     assert len(bench.viewer.layers) == 2  # the same series
+    bench.open(drawn)  # whose image is open now
+    assert len(asked) == 1
+    bench.viewer.layers.clear()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     _, said = bench.open(drawn)
     assert said[0].startswith("rs.dcm: holds contours (RTSTRUCT), and the image series")

@@ -88,10 +88,10 @@ def test_contours_far_from_their_image_ask_for_its_folder(tmp_path: Path) -> Non
     (tmp_path / "inbox" / "new" / "notes.txt").write_text("none")
     with pytest.raises(NoImageError, match=r"rs.dcm: holds contours .* is not beside it; choose"):
         find_offers([drawn])
-    (offer,) = find_offers([drawn], tmp_path / "archive").offers
+    (offer,) = find_offers([drawn], [tmp_path / "archive"]).offers
     assert offer.parts[0].path == image
-    with pytest.raises(NoImageError, match="is not in inbox; choose the folder"):
-        find_offers([drawn], tmp_path / "inbox")
+    with pytest.raises(NoImageError, match="is not beside it nor in inbox; choose the folder"):
+        find_offers([drawn], [tmp_path / "inbox"])
 
 
 def test_a_case_folder_is_opened_in_one_go(tmp_path: Path) -> None:
