@@ -40,10 +40,10 @@ class NoImageError(InputError):
         file: the RTSTRUCT.
     """
 
-    def __init__(self, file: Path, folder: str = "") -> None:
-        """Say what is missing, and the remedy; `folder` is where its user has looked."""
+    def __init__(self, file: Path, folders: Sequence[Path] = ()) -> None:
+        """Say what is missing, and the remedy; `folders` is where it was looked for besides."""
         self.file = file
-        where = f"in {folder}" if folder else "beside it"
+        where = " nor in ".join(["beside it", *map(shown, folders)])
         super().__init__(
             f"{shown(file)}: holds contours (RTSTRUCT), and the image series that they were drawn on is not {where}; "
             "choose the folder of that series"
@@ -89,7 +89,7 @@ class Offers:
     """The data folder whose first case is offered."""
 
 
-def find_offers(paths: Iterable[Path], image_folder: Path | None = None) -> Offers:
+def find_offers(paths: Iterable[Path], image_folders: Sequence[Path] = ()) -> Offers:
     """Look at what a user opens; no voxels are read.
 
     A volume file is opened alone. One slice of a DICOM series stands for the series. The folder of a case gives its
@@ -98,7 +98,7 @@ def find_offers(paths: Iterable[Path], image_folder: Path | None = None) -> Offe
 
     Args:
         paths: files and folders.
-        image_folder: where the images of contours (RTSTRUCT) are looked for besides.
+        image_folders: where the images of contours (RTSTRUCT) are looked for besides.
 
     Raises:
         NoImageError: contours whose image is not found.
@@ -107,7 +107,7 @@ def find_offers(paths: Iterable[Path], image_folder: Path | None = None) -> Offe
     found: list[Offers] = []
     for path in paths:
         try:
-            found.append(_offers_of(path, image_folder))
+            found.append(_offers_of(path, image_folders))
         except OSError as error:
             raise InputError(
                 f"{shown(path)}: cannot be read ({reason(error)}); check the path"
@@ -143,14 +143,17 @@ def read_offer(offer: Offer, placement: Placement = "auto") -> list[Shown]:
     return found
 
 
-def _offers_of(path: Path, image_folder: Path | None) -> Offers:
+def _offers_of(path: Path, image_folders: Sequence[Path]) -> Offers:
     if not path.exists():
         raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
     if path.is_dir():
         return _in_folder(path)
+    if path.suffix.lower() == ".img":  # half of a pair
+        header = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
+        return Offers((Offer("", (Part(header),)),))
     kind = kind_of(path)
     if kind == "rtstruct":
-        image = image_of_contours(path, image_folder)
+        image = image_of_contours(path, image_folders)
         drawn = Part(path, "reference")
         return Offers((replace(image, parts=(*image.parts, drawn)),))
     if kind or volume_suffix(path):
@@ -169,7 +172,9 @@ def _of_dicom_file(path: Path) -> Offers:
             for stack in dicom_volumes(path.parent)
             if any(frame.header.file == path for frame in stack.frames)
         ]
-        return Offers(tuple(_of_stacks(path.parent, case_name(path.parent), series)))
+        if series:
+            return Offers(tuple(_of_stacks(path.parent, case_name(path.parent), series)))
+        own = []  # it is hidden, and no part of a series
     if not own:
         find_stack(path)  # says why
     return Offers(tuple(_of_stacks(path, case_of_image(path), own)), len(own) > 1)
@@ -299,12 +304,12 @@ def case_offer(folder: DataFolder, case: Case) -> Offer:
     return Offer(case.name, tuple(parts), case.name)
 
 
-def image_of_contours(file: Path, folder: Path | None = None) -> Offer:
-    """The image series that contours (RTSTRUCT) were drawn on.
+def image_of_contours(file: Path, folders: Sequence[Path] = ()) -> Offer:
+    """The image series that contours (RTSTRUCT) were drawn on, beside it or in the folders of its study.
 
     Args:
         file: the RTSTRUCT.
-        folder: where to look; None looks beside it, and in the folders of its study.
+        folders: where to look besides.
 
     Raises:
         NoImageError: it is not there.
@@ -313,8 +318,7 @@ def image_of_contours(file: Path, folder: Path | None = None) -> Offer:
     from napari_uda.data.dicom import dicom_volumes
 
     wanted = _referenced(file)
-    starts = [folder] if folder else [file.parent, file.parent.parent]
-    for place in _folders(starts):
+    for place in _folders([file.parent, file.parent.parent, *folders]):
         if _first_series(place) & wanted:
             stacks = dicom_volumes(place)
             fitting = [
@@ -326,7 +330,7 @@ def image_of_contours(file: Path, folder: Path | None = None) -> Offer:
             ]
             if len(fitting) == 1:
                 return fitting[0]
-    raise NoImageError(file, shown(folder) if folder else "")
+    raise NoImageError(file, folders)
 
 
 def _referenced(file: Path) -> set[str]:

@@ -25,6 +25,7 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.opening import Opening, open_offers, open_paths
 from napari_uda.gui.kit.series_choice import SeriesDialog
+from napari_uda.gui.segment.result_layers import show_structures
 from napari_uda.run.offers import Offer, Part, case_offer
 
 SQUARE = [(-6.5, -8.0, 3.0), (-3.5, -8.0, 3.0), (-3.5, -5.0, 3.0), (-6.5, -5.0, 3.0)]
@@ -187,8 +188,13 @@ def test_contours_open_with_their_image_and_colours(
     assert asked == ["Folder of the images that rs.dcm was drawn on"]
     assert [type(layer) for layer in layers] == [Image, Labels]
     np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 9 / 255, 1), atol=1e-2)
+    show_structures(layers[1], (), outlined=None, opacity=None)  # as the legend of a result does
+    np.testing.assert_allclose(layers[1].get_color(1), (1, 0, 9 / 255, 1), atol=1e-2)
     bench.open(image)
     assert len(bench.viewer.layers) == 2  # the same series
+    bench.open(drawn)  # whose image is open now
+    assert len(asked) == 1
+    bench.viewer.layers.clear()
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     _, said = bench.open(drawn)
     assert said[0].startswith("rs.dcm: holds contours (RTSTRUCT), and the image series")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import planes, write_frames, write_slices
@@ -87,10 +88,10 @@ def test_contours_far_from_their_image_ask_for_its_folder(tmp_path: Path) -> Non
     (tmp_path / "inbox" / "new" / "notes.txt").write_text("none")
     with pytest.raises(NoImageError, match=r"rs.dcm: holds contours .* is not beside it; choose"):
         find_offers([drawn])
-    (offer,) = find_offers([drawn], tmp_path / "archive").offers
+    (offer,) = find_offers([drawn], [tmp_path / "archive"]).offers
     assert offer.parts[0].path == image
-    with pytest.raises(NoImageError, match="is not in inbox; choose the folder"):
-        find_offers([drawn], tmp_path / "inbox")
+    with pytest.raises(NoImageError, match="is not beside it nor in inbox; choose the folder"):
+        find_offers([drawn], [tmp_path / "inbox"])
 
 
 def test_a_case_folder_is_opened_in_one_go(tmp_path: Path) -> None:
@@ -167,6 +168,16 @@ def test_a_description_colours_a_label_map(tmp_path: Path) -> None:
     (one,) = read_offer(find_offers([file]).offers[0])
     assert one.names == {1: "Liver", 2: "Left kidney"}
     assert one.colours == {1: "#FF0000", 2: "#0080FF"}
+
+
+def test_either_half_of_a_pair_may_be_chosen(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
+    nib.save(nib.Nifti1Pair(values, np.diag([1.0, 1, 2, 1])), tmp_path / "a.img")
+    for name in ("a.img", "a.hdr"):
+        (offer,) = find_offers([tmp_path / name]).offers
+        (read,) = read_offer(offer)
+        assert read.volume.array.shape == (3, 4, 5)
+        assert read.volume.name == "a"
 
 
 def test_what_cannot_be_opened_is_told_with_a_remedy(tmp_path: Path) -> None:

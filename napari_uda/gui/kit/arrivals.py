@@ -9,35 +9,23 @@ from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.geometry import METADATA, tag
 from napari_uda.gui.kit.opening import Shows, go_to
 from napari_uda.gui.kit.panel import Guarded, delay, listen
 from napari_uda.gui.kit.placement_question import window_in_use
 
 
-def follow_reader(viewer: ViewerModel) -> Arrivals | None:
-    """From now on, go to what this package's reader opens for the user of a window; once for a window.
-
-    Returns:
-        Who tells of it; None for a viewer without a window.
-    """
-    window = window_of(viewer)
-    if window is None:
-        return None
-    return window.findChild(Arrivals) or Arrivals(viewer, window)
-
-
 class Arrivals(Guarded, QObject):
     """Waits until all layers of one go are there. What a script opens before events run is the script's to arrange.
 
-    `arrived(layers, sentence)` says what is seen then.
+    Of those in a window the first one acts. `arrived(layers, sentence)` of all says what is seen then.
     """
 
     arrived = Signal(list, str)
 
-    def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
-        super().__init__(window)
+    def __init__(self, viewer: ViewerModel, part: QWidget) -> None:
+        super().__init__(part)
+        self._part = part
         self._viewer = viewer
         self._new: list[Layer] = []
         self._rest = delay(self, 0, self._on_rest)
@@ -53,9 +41,11 @@ class Arrivals(Guarded, QObject):
     def _on_rest(self) -> None:
         new = [layer for layer in self._new if layer in self._viewer.layers]
         self._new = []
-        if new:
-            earlier = [layer for layer in self._viewer.layers if layer not in new]
-            shows = Shows(new)
-            go_to(self._viewer, earlier, shows)
-            self._viewer.status = shows.sentence()
-            self.arrived.emit(new, shows.sentence())
+        all_here = self._part.window().findChildren(Arrivals)
+        if not new or all_here[0] is not self:
+            return
+        shows = Shows(new)
+        go_to(self._viewer, [layer for layer in self._viewer.layers if layer not in new], shows)
+        self._viewer.status = shows.sentence()
+        for one in all_here:
+            one.arrived.emit(new, shows.sentence())

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.files import ITK_SUFFIXES, NIBABEL_SUFFIXES, NIFTI_SUFFIXES, SEG_NRRD_SUFFIX
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.arrivals import follow_reader
+from napari_uda.gui.kit.arrivals import Arrivals
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
 from napari_uda.gui.kit.layout import column, row
@@ -125,9 +125,7 @@ class OpenBar(Panel):
         dock.installEventFilter(self)
         listen(self, self._on_removed, viewer.layers.events.removed)
         accept_on_canvas(viewer)
-        arrivals = follow_reader(viewer)
-        if arrivals is not None:
-            arrivals.arrived.connect(self._on_arrived)
+        Arrivals(viewer, self).arrived.connect(self._on_arrived)
 
     def _lay_out(self) -> None:
         self._working = QWidget()

@@ -155,7 +155,9 @@ class Opening(Guarded, QObject):
         elif self._offers:
             self._read(self._offers, "auto")
         else:
-            self._look(None)
+            # contours are mostly drawn on an image that is open already
+            folders = (tag(layer).get("folder") for layer in self._viewer.layers)
+            self._look(list(dict.fromkeys(filter(None, folders))))
 
     def cancel(self) -> None:
         """Stop; what was not shown yet is not opened."""
@@ -165,12 +167,12 @@ class Opening(Guarded, QObject):
 
     # -- what is there ----------------------------------------------------------------------------
 
-    def _look(self, image_folder: Path | None) -> None:
+    def _look(self, image_folders: Sequence[Path]) -> None:
         paths = self._paths
         self._job = background(
             self._owner,
             self.title,
-            lambda report, stop: _find(paths, image_folder, report, stop),
+            lambda report, stop: _find(paths, image_folders, report, stop),
             self._on_found,
             failed=self._on_failed,
             cancelled=self._on_cancelled,
@@ -199,7 +201,7 @@ class Opening(Guarded, QObject):
             self._owner, f"Folder of the images that {shown(problem.file)} was drawn on"
         )
         if folder:
-            self._look(Path(folder))
+            self._look([Path(folder)])
         else:
             self._on_failed(str(problem))
 
@@ -268,12 +270,12 @@ class Opening(Guarded, QObject):
 
 
 def _find(
-    paths: Sequence[Path], folder: Path | None, report: Report, stop: threading.Event
+    paths: Sequence[Path], folders: Sequence[Path], report: Report, stop: threading.Event
 ) -> Offers | NoImageError:
     """In the thread."""
     with told(_listener(report, stop)):
         try:
-            return find_offers(paths, folder)
+            return find_offers(paths, folders)
         except NoImageError as problem:
             return problem  # a question, to be asked in the main thread
 

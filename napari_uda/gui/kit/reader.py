@@ -63,7 +63,7 @@ def _found(paths: Sequence[Path], window: QMainWindow | None) -> list[Offer]:
         )
         if not folder:
             raise
-        found = _waited(window, paths, lambda: find_offers(paths, Path(folder)))
+        found = _waited(window, paths, lambda: find_offers(paths, [Path(folder)]))
     if not found.is_choice:
         return list(found.offers)
     if window is None:
