@@ -106,6 +106,8 @@ class CaseList:
     """What was passed over, or ""."""
     scores: Path | None = None
     """The `scores.csv` that the Dice values are from."""
+    predictions: Path | None = None
+    """The folder of predictions that was given, or None."""
 
     @property
     def is_scored(self) -> bool:
@@ -202,7 +204,8 @@ def list_cases(
             f"napari-uda predict {start} IMAGE --out {RunFolder(start).predictions}"
         )
     listed = (replace(cases[name], dice=dice.get(name, math.nan)) for name in sorted(cases))
-    return CaseList(start, tuple(listed), note, table)
+    given = None if predictions is None else Path(predictions)
+    return CaseList(start, tuple(listed), note, table, given)
 
 
 def holds_predictions(folder: Path) -> bool:
