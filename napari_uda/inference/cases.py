@@ -92,7 +92,7 @@ class CaseFiles:
             )
         named = f"its image {self.missing} is missing" if self.missing else "it has no image"
         raise InputError(
-            f"{self.name}: {named}; put {self.name}.nii.gz beside the prediction, or name its folder, too"
+            f"{self.name}: {named}; put {self.name}.nii.gz beside the prediction, or list its folder with the predictions"
         )
 
 
