@@ -111,6 +111,12 @@ class Session(Config):
     """Docks of napari_uda that were open."""
     front: str = ""
     """The dock that was seen."""
+    cases: str = ""
+    """The folder whose cases were listed; starts from the folder of the session."""
+    predictions: str = ""
+    """The folder of predictions that was listed with them."""
+    case: str = ""
+    """The one that was chosen."""
     side_by_side: bool = False
     """Whether structures, entropy and reliability stood beside each other."""
     left_out: tuple[str, ...] = Field((), max_length=_MOST_LAYERS)
@@ -217,7 +223,7 @@ def check_files(
     for done, layer in enumerate(session.layers):
         if report is not None:
             report(done, len(session.layers))
-        path = resolved(layer, folder)
+        path = resolved(layer.path, folder)
         try:
             same = size_of(path) == layer.bytes and checksum(path, stop) == layer.sha256
         except (OSError, ValueError):  # a path with a zero byte, too
@@ -230,9 +236,9 @@ def check_files(
     return Checked(session, tuple(there), _once(missing), _once(changed))
 
 
-def resolved(layer: LayerState, folder: str | os.PathLike[str]) -> Path:
-    """Where the file of a layer is."""
-    return Path(os.path.normpath(Path(os.path.realpath(folder), layer.path)))
+def resolved(path: str, folder: str | os.PathLike[str]) -> Path:
+    """Where a path of a session in `folder` leads."""
+    return Path(os.path.normpath(Path(os.path.realpath(folder), path)))
 
 
 def relative_path(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> str:

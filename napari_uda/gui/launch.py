@@ -98,7 +98,7 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
     QApplication.processEvents()
-    for _ in session.restore(viewer, checked, contents):
+    for _ in session.restore(viewer, file.parent, checked, contents):
         pass
     if screenshot is None:
         napari.run()

@@ -92,7 +92,7 @@ class CaseFiles:
             )
         named = f"its image {self.missing} is missing" if self.missing else "it has no image"
         raise InputError(
-            f"{self.name}: {named}; put {self.name}.nii.gz beside the prediction, or name its folder, too"
+            f"{self.name}: {named}; put {self.name}.nii.gz beside the prediction, or list its folder with the predictions"
         )
 
 
@@ -106,6 +106,8 @@ class CaseList:
     """What was passed over, or ""."""
     scores: Path | None = None
     """The `scores.csv` that the Dice values are from."""
+    predictions: Path | None = None
+    """The folder of predictions that was given, or None."""
 
     @property
     def is_scored(self) -> bool:
@@ -202,7 +204,8 @@ def list_cases(
             f"napari-uda predict {start} IMAGE --out {RunFolder(start).predictions}"
         )
     listed = (replace(cases[name], dice=dice.get(name, math.nan)) for name in sorted(cases))
-    return CaseList(start, tuple(listed), note, table)
+    given = None if predictions is None else Path(predictions)
+    return CaseList(start, tuple(listed), note, table, given)
 
 
 def holds_predictions(folder: Path) -> bool:

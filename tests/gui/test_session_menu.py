@@ -206,20 +206,29 @@ def test_docks_and_panes_come_back_from_the_shell(
     files = [image, *sorted((tmp_path / "out").glob("*.nii.gz"))]
     launch.fill_viewer(viewer, [read_layers(one) for one in files])
     assert viewer.canvas.grid.enabled
-    for name in ("Score", "View"):
+    for name in ("Score", "View", "Data"):
         viewer.window.add_plugin_dock_widget("napari_uda", name)
     qtbot.waitUntil(lambda: bool(states(viewer)[1].front))
+    dock = viewer.window.dock_widgets["Data (napari_uda)"]
+    dock.cases.open_folder(data, tmp_path / "out", on_screen="case_0")
+    qtbot.waitUntil(lambda: dock.is_settled)
     found, session = states(viewer)
     assert len(found) == 4  # the copies of the image are made anew
-    assert (session.docks, session.side_by_side) == (("Score", "View"), True)
+    assert (session.docks, session.side_by_side) == (("Score", "View", "Data"), True)
     sessions.save(tmp_path / "s.yaml", found, session, [], False)
     assert read_session(tmp_path / "s.yaml").layers[0].path == "mr/images/case_0.nii.gz"
+    stored = read_session(tmp_path / "s.yaml")
+    assert (stored.cases, stored.predictions, stored.case) == ("mr", "out", "case_0")
+    dock.cases.found = dock.cases.current = None
     viewer.canvas.grid.enabled = False
     viewer.layers.clear()
 
     def close(_: napari.Viewer) -> None:
         names = [name.split()[0] for name in viewer.window.dock_widgets]
         seen.append((viewer.canvas.grid.enabled, len(viewer.layers), names))
+        assert dock.is_settled
+        assert dock.cases.found.cases[0].prediction is not None
+        assert dock.cases.current.name == "case_0"
 
     with monkeypatch.context() as patched:
         patched.setattr(napari, "Viewer", lambda **_: viewer)

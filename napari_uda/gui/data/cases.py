@@ -132,7 +132,12 @@ class CasesPanel(Panel):
         return not (running(self) or self._steps is not None or self._choice.isActive())
 
     def open_folder(
-        self, folder: Path, predictions: Path | None = None, placement: Placement = "auto"
+        self,
+        folder: Path,
+        predictions: Path | None = None,
+        placement: Placement = "auto",
+        *,
+        on_screen: str | None = None,
     ) -> None:
         """List a folder in a thread, then show its first case.
 
@@ -140,6 +145,7 @@ class CasesPanel(Panel):
             folder: as for `list_cases`.
             predictions: as for `list_cases`.
             placement: as for `list_cases`.
+            on_screen: the case that is shown already, such as by a session; none is read then.
         """
         self._placement = placement
         self.status.setText(f"Listing {shown(folder)}…")
@@ -148,15 +154,31 @@ class CasesPanel(Panel):
             preload()
             return list_cases(folder, predictions=predictions, placement=placement)
 
-        background(self, f"List {shown(folder)}", work, self.open_list, failed=self._on_failed)
+        background(
+            self,
+            f"List {shown(folder)}",
+            work,
+            lambda found: self.open_list(found, on_screen=on_screen),
+            failed=self._on_failed,
+        )
 
-    def open_list(self, found: CaseList) -> None:
-        """List these cases, the worst first where they are scored, and show the first one."""
+    def open_list(self, found: CaseList, *, on_screen: str | None = None) -> None:
+        """List these cases, the worst first where they are scored, and show the first one.
+
+        Args:
+            found: the list.
+            on_screen: as for `open_folder`.
+        """
         self.found = found
         self._sorted_by, self._turned = (_DICE if found.is_scored else _CASE), False
         self.status.setText("")
         with signals_blocked(self.filter):
             self.filter.clear()
+        if on_screen is not None:
+            there = (case for case in found.cases if case.name == on_screen)
+            self.current = next(there, None)
+            self._fill()
+            return
         self._fill()
         first = found.first if not found.is_scored else next(iter(self._listed), None)
         if first is not None:

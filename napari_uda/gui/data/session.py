@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -29,10 +29,12 @@ from napari_uda.data.session import (
     checksum,
     read_session,
     relative_path,
+    resolved,
     size_of,
     write_session,
 )
 from napari_uda.data.volume import Source, Volume, read_volume, write_volume
+from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
@@ -106,6 +108,7 @@ def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
         docks=tuple(docks),
         front=front,
         side_by_side=beside,
+        **_listed_cases(docks),
     )
     return found, session
 
@@ -162,7 +165,10 @@ def save(
             ) from error
         path = relative_path(source.path, file.parent)
         layers.append(one.state.model_copy(update={"path": path, "series": source.series, **facts}))
-    whole = session.model_copy(update={"layers": tuple(layers), "left_out": tuple(left_out)})
+    folders = {"cases": session.cases, "predictions": session.predictions}
+    here = {key: relative_path(path, file.parent) if path else "" for key, path in folders.items()}
+    new = {"layers": tuple(layers), "left_out": tuple(left_out), **here}
+    whole = session.model_copy(update=new)
     write_session(file, whole)
     return whole
 
@@ -181,9 +187,19 @@ def read(
 
 
 def restore(
-    viewer: ViewerModel, checked: Checked, contents: Sequence[tuple[LayerState, LayerData]]
+    viewer: ViewerModel,
+    folder: Path,
+    checked: Checked,
+    contents: Sequence[tuple[LayerState, LayerData]],
 ) -> Iterator[None]:
-    """Bring a session back in parts of some milliseconds; what else is in the viewer is hidden."""
+    """Bring a session back in parts of some milliseconds; what else is in the viewer is hidden.
+
+    Args:
+        viewer: where to.
+        folder: that of the session's file.
+        checked: the session.
+        contents: its layers that were read.
+    """
     session = checked.session
     for layer in list(viewer.layers):
         if layer.visible and not _is_helper(layer):
@@ -202,10 +218,12 @@ def restore(
             if name in _DOCKS:
                 frame, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
                 frame.raise_()
+                _list_cases(frame, session, folder)
                 yield
     for layer, state in shown_layers:
         if state.visible and layer in viewer.layers:
             layer.visible = True
+            viewer.layers.selection.active = layer
             yield
     if session.side_by_side:
         yield from _side_by_side(viewer, [layer for layer, state in shown_layers if state.visible])
@@ -314,7 +332,7 @@ class SessionMenu(Panel):
         if checked.session.left_out:
             said.append(f"It was saved without {', '.join(checked.session.left_out)}.")
         self._say(" ".join(filter(None, said)) or f"{shown(file)} is shown.")
-        self._steps = restore(self.viewer, checked, contents)
+        self._steps = restore(self.viewer, file.parent, checked, contents)
         self._on_turn()
 
     def _on_turn(self) -> None:
@@ -479,6 +497,27 @@ def _open_docks(viewer: ViewerModel) -> dict[str, QWidget]:
         if title in _DOCKS and frame is not None and not frame.isHidden():
             found[title] = widget
     return found
+
+
+def _listed_cases(docks: Mapping[str, QWidget]) -> dict[str, str]:
+    """The folders of the list of cases, where they are now, and the case that was chosen."""
+    panel = docks["Data"].findChild(CasesPanel) if "Data" in docks else None
+    if panel is None or panel.found is None:
+        return {}
+    other = panel.found.predictions
+    return {
+        "cases": str(panel.found.path.absolute()),
+        "predictions": "" if other is None else str(other.absolute()),
+        "case": "" if panel.current is None else panel.current.name,
+    }
+
+
+def _list_cases(frame: QWidget, session: Session, folder: Path) -> None:
+    """List the cases again in a dock that can, and that does not list others."""
+    panel = frame.findChild(CasesPanel)
+    if panel is not None and session.cases and panel.found is None and panel.is_settled:
+        other = resolved(session.predictions, folder) if session.predictions else None
+        panel.open_folder(resolved(session.cases, folder), other, on_screen=session.case)
 
 
 def _write_beside(file: Path, one: OnScreen, before: Sequence[LayerState]) -> Path:
