@@ -162,6 +162,17 @@ def test_a_cross_outside_is_told_with_its_distance(
     assert dock.views.panes[0].cross == pytest.approx((2, 18))
 
 
+def test_structures_on_another_grid_are_named(
+    two: tuple[Image, Image], dock: ViewDock, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    coarse = viewer.add_labels(np.ones((3, 16, 20), np.uint8), name="coarse")
+    settle(dock, qtbot)
+    assert dock.views.panes[0].note == "Left out, on another grid: 'coarse'."
+    coarse.visible = False
+    settle(dock, qtbot)
+    assert dock.views.panes[0].note == ""
+
+
 def test_images_of_other_axes_have_their_sentence(viewer: ViewerModel) -> None:
     viewer.add_image(np.zeros((2, 4, 5, 6)), name="film")
     assert seen_at(viewer, viewer.dims.point).why == (

@@ -76,11 +76,6 @@ def slice_title(layer: Layer, axis: int, index: int) -> str:
     return placement(layer).slice_title(axis, index, layer.data.shape)
 
 
-def slice_number(layer: Layer, axis: int, index: int) -> int:
-    """The file's number of a layer's slice, and the layer's index of a file's number: each undoes itself."""
-    return placement(layer).to_file_slice(axis, index, layer.data.shape)[1]
-
-
 def _viewer_axis(viewer: ViewerModel, axis: int) -> int:
     """A viewer may have more axes than a volume; the volume's are the last ones."""
     ndim: int = viewer.dims.ndim

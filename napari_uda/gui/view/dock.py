@@ -14,7 +14,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
-from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
@@ -23,8 +23,6 @@ from napari_uda.gui.kit.navigation import (
     AXIS_NAMES,
     current_slice,
     go_to_slice,
-    slice_number,
-    slice_title,
 )
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
@@ -58,6 +56,7 @@ class ViewDock(Dock):
         self._loaded = False  # the settings
         self._seen = _NO_IMAGE  # at the cross
         self._image: Image | None = None  # the one that is seen
+        self._lies: Placement | None = None  # kept: to find it for every slice would be slow
         self._directions: np.ndarray | None = None  # of the viewer's axes in the patient
         self._cursor: tuple[float, ...] = tuple(napari_viewer.cursor.position)
         self._mouse: tuple[float, ...] | None = None  # None before it moved
@@ -107,7 +106,7 @@ class ViewDock(Dock):
             "Number of the slice in the file, from 0; type another one to go there",
         )
         self.slice_number.setKeyboardTracking(False)
-        self.slice_about = label(name="slice_about")
+        self.slice_about = label(name="slice_about", wrap=False)
         self.measure = MeasurePanel(self.viewer)
         self.measuring = Foldable("Measure", self.measure, "measure")
         self.linked = check_box(
@@ -116,7 +115,7 @@ class ViewDock(Dock):
             self._on_linked,
             "linked",
         )
-        self.views = LinkedViews(self.viewer, self._sides_of)
+        self.views = LinkedViews(self.viewer, self._sides_of, self._title_of)
         self.surfaces = SurfacePanel(self.viewer)
         self.readout = Readout()
         self._read = delay(self, _READ_MS, self._on_rest)
@@ -242,7 +241,7 @@ class ViewDock(Dock):
             self._show_views()
         self._describe()
         self._read_soon()
-        self._write_soon()
+        self._say()
 
     def _show_views(self) -> None:
         self.views.show_image(self._image, self.linked.isChecked(), self._seen.why)
@@ -257,7 +256,8 @@ class ViewDock(Dock):
                 f"Window and level are those of {chosen.name}{hidden}; on top at the cross lies "
                 f"{seen.name}."
             )
-        self.about.setText(text)
+        if self.about.text() != text:
+            self.about.setText(text)
         self.about.setVisible(bool(text))
 
     def _on_placed(self) -> None:
@@ -265,21 +265,38 @@ class ViewDock(Dock):
         self._on_turned()
 
     def _find_directions(self) -> None:
-        self._directions = None
+        self._directions = self._lies = None
         if self._image is not None:
             with suppress(InputError):  # a transform that cannot be inverted has no sides
+                self._lies = placement(self._image)
                 self._directions = patient_directions(self._image)
 
     # -- window and level -------------------------------------------------------------------------
 
     def _on_window_changed(self) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        """Image, slice and window in words: on the canvas, drawn together with the slice, and here."""
+        image = self._image
+        axis, index = (None, None) if image is None else self._shown_slice(image)
+        title = "" if axis is None or index is None else self._title_of(axis, index)
+        self._text.want_line(self._lines(axis, title))
+        self._text.change()
+        self._show_number(axis, index, title)
         self._write_soon()
+
+    def _title_of(self, axis: int, index: int) -> str:
+        """What a slice of the image is called."""
+        if self._image is None or self._lies is None:
+            return ""
+        return self._lies.slice_title(axis, index, self._image.data.shape)
 
     def _write_soon(self) -> None:
         if not self._write.isActive():
             self._write.start()
 
-    def _lines(self) -> str:
+    def _lines(self, axis: int | None, title: str) -> str:
         """Whose image, which slice of it, and its window."""
         image = self._image
         if not self.letters.isChecked():
@@ -287,13 +304,8 @@ class ViewDock(Dock):
         if image is None:
             return self._seen.why if len(self.viewer.layers) else ""
         lines = [title_of(image)]
-        axis, index = self._shown_slice(image)
         if axis is not None:
-            lines.append(
-                f"this slice lies outside of {title_of(image)}"
-                if index is None
-                else slice_title(image, axis, index)
-            )
+            lines.append(title or f"this slice lies outside of {title_of(image)}")
         return "\n".join([*lines, str(window_of(image))])
 
     def _shown_slice(self, image: Image) -> tuple[int | None, int | None]:
@@ -304,29 +316,33 @@ class ViewDock(Dock):
             return None, None
         return axis, current_slice(self.viewer, image, axis)
 
-    def _show_number(self) -> None:
+    def _show_number(self, axis: int | None, index: int | None, title: str) -> None:
         """The slice on screen in the box, and in words beside it."""
-        axis, index = (None, None) if self._image is None else self._shown_slice(self._image)
         self.slice_number.setEnabled(axis is not None)
-        if self._image is None or axis is None:
+        if self._image is None or self._lies is None or axis is None:
             self.slice_about.setText("")
             return
-        last = self._image.data.shape[axis] - 1
+        shape = self._image.data.shape
         with signals_blocked(self.slice_number):
-            self.slice_number.setRange(0, last)
+            if self.slice_number.maximum() != shape[axis] - 1:
+                self.slice_number.setRange(0, shape[axis] - 1)
             if index is not None and not self.slice_number.hasFocus():
-                self.slice_number.setValue(slice_number(self._image, axis, index))
+                self.slice_number.setValue(self._lies.to_file_slice(axis, index, shape)[1])
         if index is None:
-            self.slice_about.setText(f"of {last}: outside of {title_of(self._image)}")
+            where = f"outside of {title_of(self._image)}"
+            self.slice_about.setText(f"of {shape[axis] - 1}: {where}")
         else:
-            plane, where = slice_title(self._image, axis, index).split(", ")
-            self.slice_about.setText(f"of {last}, {plane.split()[0]}, {where}")
+            plane, where = title.split(", ")
+            self.slice_about.setText(f"of {shape[axis] - 1}, {plane.split()[0]}, {where}")
 
     def _on_number(self, number: int) -> None:
         """Go to the slice that was typed."""
-        axis = None if self._image is None else self._shown_slice(self._image)[0]
-        if self._image is not None and axis is not None:
-            go_to_slice(self.viewer, self._image, axis, slice_number(self._image, axis, number))
+        image, lies = self._image, self._lies
+        axis = None if image is None else self._shown_slice(image)[0]
+        if image is not None and lies is not None and axis is not None:
+            # turning a number round twice gives it back, so this is the layer's index as well
+            index = lies.to_file_slice(axis, number, image.data.shape)[1]
+            go_to_slice(self.viewer, image, axis, index)
 
     # -- sides of the patient ---------------------------------------------------------------------
 
@@ -368,8 +384,6 @@ class ViewDock(Dock):
 
     def _on_write(self) -> None:
         """One text per turn of the event loop."""
-        self._text.want_line(self._lines())
-        self._show_number()
         if not self._text.step():
             self._write.stop()
 

@@ -6,7 +6,7 @@ panes draw themselves: two more canvases of napari would take 0.3 s each to open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from qtpy.QtWidgets import QSplitter, QWidget
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.navigation import slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.view.sides import Sides
 from napari_uda.gui.view.slice_pane import SlicePane
@@ -41,6 +40,7 @@ class LinkedViews(Panel):
         self,
         viewer: ViewerModel,
         sides_of: Callable[[int, int], tuple[Sides | None, bool]],
+        title_of: Callable[[int, int], str],
         parent: QWidget | None = None,
     ) -> None:
         """Build.
@@ -49,11 +49,12 @@ class LinkedViews(Panel):
             viewer: whose cursor and layers.
             sides_of: gives, for the axes of the volume that run downwards and across, the letters at
                 the edges and whether the slice is mirrored.
+            title_of: what a slice of the volume is called, by its axis and index.
             parent: owner.
         """
         super().__init__(parent)
         self._viewer = viewer
-        self._sides_of = sides_of
+        self._sides_of, self._title_of = sides_of, title_of
         self._image: Image | None = None
         self._on = False
         self._axes = (1, 2)  # of the volume, across which the panes cut
@@ -131,6 +132,7 @@ class LinkedViews(Panel):
         apart = _outside_mm(image, exact, index)
         note = f"The cross lies {apart:.0f} mm outside: click here to move it in." if apart else ""
         layers = layers_on_grid(self._viewer.layers, image)
+        note = note or _left_out(self._viewer.layers, layers)
         spacing = spacing_of(image)
         for pane, axis in zip(self.panes, self._axes, strict=True):
             rows, columns = (other for other in range(3) if other != axis)
@@ -141,7 +143,7 @@ class LinkedViews(Panel):
                 (spacing[rows], spacing[columns]),
                 mirrored=mirrored,
                 sides=letters,
-                title=slice_title(image, axis, number),
+                title=self._title_of(axis, number),
                 note=note,
             )
             if apart:
@@ -240,6 +242,16 @@ def _outside_mm(image: Image, exact: NDArray[np.float64], index: NDArray[np.floa
     if np.abs(exact - index).max() <= 0.5:
         return 0.0
     return float(np.linalg.norm((exact - index) * spacing_of(image)))
+
+
+def _left_out(layers: Iterable[Layer], drawn: Sequence[Layer]) -> str:
+    """The sentence about structures that lie on another grid than the image."""
+    names = [
+        f"'{layer.name}'"
+        for layer in layers
+        if isinstance(layer, Labels) and layer.visible and all(layer is not one for one in drawn)
+    ]
+    return f"Left out, on another grid: {', '.join(names)}." if names else ""
 
 
 def _looks(layer: Layer) -> list[Any]:
