@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,11 +57,12 @@ _LEAST_CURVE_PIXELS = 140
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """A layer to score, its entropy map, and the copy of its labels that follows its edits."""
+    """A layer to score, its entropy map, the copy of its labels that follows its edits, and chosen structures."""
 
     layer: Labels
     entropy: Image | None
     labels: Future[NDArray[Any]] | None = None
+    matches: dict[str, str] = field(default_factory=dict)
 
 
 class ScoreDock(JobDock):
@@ -146,6 +147,7 @@ class ScoreDock(JobDock):
     def _connect(self) -> None:
         self.choices.layers_changed.connect(self._on_layers_changed)
         self.choices.protocol_changed.connect(self._on_protocol_changed)
+        self.choices.matches.changed.connect(self._on_protocol_changed)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
         self.slices.worst.clicked.connect(self._on_worst)
@@ -241,9 +243,13 @@ class ScoreDock(JobDock):
         if not isinstance(prediction, Labels) or not isinstance(reference, Labels):
             return
         labels = self.editing.follow(prediction).copy()
-        targets = [_Target(prediction, self.choices.entropies.layer, labels)]
+        choices = self.choices
+        chosen = choices.matches.chosen_for
+        entropy = choices.entropies.layer
+        targets = [_Target(prediction, entropy, labels, chosen(prediction))]
         targets += [
-            _Target(layer, self.choices.entropy_of(layer)) for layer in self.choices.compared()
+            _Target(layer, choices.entropy_of(layer), None, chosen(layer))
+            for layer in choices.compared()
         ]
         protocol = self.choices.protocol
         self._part = "Prediction"
@@ -558,7 +564,9 @@ def _score(
         if stop.is_set():
             raise Cancelled
         labels = None if target.labels is None else _wait(target.labels, report, stop)
-        results.append(score_layers(target.layer, reference, target.entropy, protocol, labels))
+        results.append(
+            score_layers(target.layer, reference, target.entropy, protocol, labels, target.matches)
+        )
     if stop.is_set():
         raise Cancelled
     import napari_uda.gui.score.score_plots  # noqa: F401 - a fifth of a second, not in the main thread
