@@ -62,7 +62,8 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
     dock: ScoreDock, qtbot: QtBot
 ) -> None:
     matches = dock.choices.matches
-    assert matches.fold.isExpanded()
+    assert dock.tabs.currentWidget() is matches
+    assert dock.tabs.tabText(3) == "Names (2?)"
     assert table(dock) == [
         ["ventricle", "(nothing: missed)", "no such structure"],
         ["LA", "(nothing: missed)", "no such structure"],
@@ -71,6 +72,7 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
     assert matches.extra.text() == "Not in the reference: LVC, AA"
     dock.score.click()
     qtbot.waitUntil(lambda: dock.is_settled and bool(dock.results), timeout=WAIT_MS)
+    assert dock.tabs.currentIndex() == 0
     states = {row["name"]: row["state"] for row in dock.results[0].scores.rows}
     assert states == {
         "LVC": "invented", "MYO": "both", "AA": "invented", "ventricle": "missed", "LA": "absent",
@@ -83,22 +85,27 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
     assert dock.results[0].scores.rows[0]["dice"] == 1
     assert table(dock)[0] == ["ventricle", "LVC", "your choice"]
     assert matches.extra.text() == "Not in the reference: AA"
+    assert dock.tabs.tabText(3) == "Names (1?)"
+    choose(dock, "LA", "LVC")  # it moves there, and is asked for once
+    assert matches.chosen == {"LA": "LVC"}
+    choose(dock, "ventricle", "LVC")
+    qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     again = ScoreDock(dock.viewer)
     qtbot.addWidget(again)
     assert again.choices.matches.chosen == {"ventricle": "LVC"}
 
 
-def test_names_that_agree_are_folded_away_and_nameless_labels_need_no_table(
+def test_names_that_agree_stay_behind_and_nameless_labels_need_no_table(
     dock: ScoreDock,
 ) -> None:
     viewer, volume = dock.viewer, Volume(np.ones((2, 8, 8), np.uint8), np.eye(4), "b")
     (same,) = add_data(viewer, *layer_data(volume, "reference", PREDICTED))
     dock.choices.references.choose(same)
-    assert not dock.choices.matches.fold.isExpanded()
-    assert dock.choices.matches.isVisibleTo(dock)
+    assert dock.tabs.tabText(3) == "Names"
+    assert dock.tabs.isTabVisible(3)
     bare = viewer.add_labels(np.ones((2, 8, 8), np.uint8))
     dock.choices.references.choose(bare)
-    assert not dock.choices.matches.isVisibleTo(dock)
+    assert not dock.tabs.isTabVisible(3)
 
 
 def test_prediction_keeps_its_numbers_for_edits(dock: ScoreDock) -> None:

@@ -94,6 +94,7 @@ class ScoreDock(JobDock):
         self._lay_out()
         self._connect()
         self._on_theme()
+        self._on_names()
         self._on_layers_changed()
 
     @property
@@ -138,6 +139,7 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
+        self.tabs.addTab(self.choices.matches, "Names")
         export = picture_button(self.picture, "what this tab shows", "scores", short=True)
         self.tabs.setCornerWidget(export)
         self._outer = column(self._controls, (self.tabs, 1), of=self)
@@ -147,7 +149,10 @@ class ScoreDock(JobDock):
     def _connect(self) -> None:
         self.choices.layers_changed.connect(self._on_layers_changed)
         self.choices.protocol_changed.connect(self._on_protocol_changed)
+        self.choices.matches.shown.connect(self._on_names)
         self.choices.matches.changed.connect(self._on_protocol_changed)
+        self.choices.matches.changed.connect(self._on_name_chosen)
+        self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
         self.slices.worst.clicked.connect(self._on_worst)
@@ -176,6 +181,8 @@ class ScoreDock(JobDock):
     def picture(self) -> "Drawing | None":
         """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
         shown = self.tabs.currentWidget()
+        if shown is self.choices.matches:
+            return None
         if shown is self._doubt:
             return None if self.calibration is None else self.calibration.picture()
         return (self.cohort.table if shown is self.cohort else self.table).picture()
@@ -235,6 +242,30 @@ class ScoreDock(JobDock):
         self._show_cohort()
         if self.results and self.score.isEnabled():
             self._on_score()
+
+    def _on_names(self) -> None:
+        """Other structures: show the tab where there are names, at once where they do not agree."""
+        matches = self.choices.matches
+        self._on_name_chosen()
+        self.tabs.setTabVisible(self.tabs.indexOf(matches), matches.is_needed)
+        if matches.unsure:
+            self.tabs.setCurrentWidget(matches)
+
+    def _on_name_chosen(self) -> None:
+        matches = self.choices.matches
+        place = self.tabs.indexOf(matches)
+        self.tabs.setTabText(place, f"Names ({matches.unsure}?)" if matches.unsure else "Names")
+        self.tabs.setTabToolTip(
+            place,
+            f"{matches.unsure} structures of the reference have no structure of the same name"
+            if matches.unsure
+            else "Which structure is compared with which",
+        )
+
+    def _on_asked(self) -> None:
+        """The button was pressed: the scores are what is to be seen."""
+        if self.tabs.currentWidget() is self.choices.matches:
+            self.tabs.setCurrentWidget(self._splitter)
 
     def _on_score(self) -> None:
         prediction, reference = self.choices.predictions.layer, self.choices.references.layer

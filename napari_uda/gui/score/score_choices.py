@@ -73,7 +73,7 @@ class ScoreChoices(Panel):
             ("Protocol", row((self.protocols, 1), self.about)),
         )
         self.matches = StructureMatches()
-        column(fields, self.definition, self.matches, of=self, margin=0)
+        column(fields, self.definition, of=self, margin=0)
         self._describe()
         self.menu.aboutToShow.connect(self._on_menu)
         self.about.toggled.connect(self.definition.setVisible)

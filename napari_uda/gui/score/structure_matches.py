@@ -1,4 +1,4 @@
-"""Which structure is compared with which: a small table, remembered for the folder of the reference."""
+"""Which structure is compared with which: a table in a tab, remembered for the folder of the reference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableWidg
 
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.matching import NONE, Match, match_structures
+from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel, guarded
-from napari_uda.gui.kit.preferences import settings
-from napari_uda.gui.kit.widgets import Foldable, ignore_wheel, label, named, swatch
+from napari_uda.gui.kit.widgets import ignore_wheel, label, named, swatch
 
-_ROW_PIXELS, _MOST_ROWS = 26, 5
+_ROW_PIXELS = 26
 _NOTHING = "(nothing: missed)"
 _WORDS = {
     "name": "same name",
@@ -30,12 +30,13 @@ _WORDS = {
 
 
 class StructureMatches(Panel):
-    """Structures of the reference, and for each the one of the prediction; folded away where the names agree.
+    """Structures of the reference, and for each the one of the prediction.
 
-    Emits `changed()` when the user chooses.
+    Emits `changed()` when the user chooses, and `shown()` when other structures are listed.
     """
 
     changed = Signal()
+    shown = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,11 +61,7 @@ class StructureMatches(Panel):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.extra = label(name="unmatched")
-        content = Panel()
-        column(self.table, self.extra, of=content, margin=0)
-        self.fold = Foldable("Structures compared", content, "matches")
-        column(self.fold, of=self, margin=0)
-        self.setVisible(False)
+        column((self.table, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -78,30 +75,34 @@ class StructureMatches(Panel):
 
     def set_layers(self, prediction: Layer | None, reference: Layer | None) -> None:
         """Show the structures of these two."""
-        both = isinstance(prediction, Labels) and isinstance(reference, Labels)
         predicted = structure_names(prediction) if isinstance(prediction, Labels) else {}
         referenced = structure_names(reference) if isinstance(reference, Labels) else {}
         key = _key(reference, referenced) if isinstance(reference, Labels) else ""
         if (predicted, referenced, key) == (self._predicted, self._referenced, self._key):
             return
         self._predicted, self._referenced, self._key = predicted, referenced, key
-        stored = _remembered(key)
-        names = {NONE, *predicted.values()}
-        self._chosen = {
-            one: other
-            for one, other in stored.items()
-            if other in names and one in referenced.values()
-        }
-        self.setVisible(bool(both and predicted and referenced))
+        self._chosen = {}
+        for one, other in _remembered(key).items():
+            known = other == NONE or (
+                other in predicted.values() and other not in self._chosen.values()
+            )
+            if known and one in referenced.values():
+                self._chosen[one] = other
         self._fill()
-        self.fold.set_open(not self._agrees())
+        self.shown.emit()
 
     def _matches(self) -> list[Match]:
         return match_structures(self._predicted, self._referenced, self._chosen)
 
-    def _agrees(self) -> bool:
-        """Whether all names agree, or the user has said what belongs together."""
-        return all(one.is_sure for one in self._matches()) and not self._left_over()
+    @property
+    def is_needed(self) -> bool:
+        """Whether both sides have names."""
+        return bool(self._predicted and self._referenced)
+
+    @property
+    def unsure(self) -> int:
+        """Structures whose names do not agree, and about which the user has not said a word."""
+        return sum(not one.is_sure for one in self._matches()) if self.is_needed else 0
 
     def _left_over(self) -> list[str]:
         used = {one.predicted for one in self._matches()}
@@ -117,9 +118,6 @@ class StructureMatches(Panel):
             self.table.setItem(place, 0, first)
             self.table.setCellWidget(place, 1, self._combos[one.value])
             self.table.setItem(place, 2, QTableWidgetItem())
-        rows = min(len(matches), _MOST_ROWS)
-        head = self.table.horizontalHeader().sizeHint().height()
-        self.table.setFixedHeight(head + rows * _ROW_PIXELS + 2 * self.table.frameWidth() + 2)
         self._describe()
 
     def _describe(self) -> None:
@@ -133,8 +131,6 @@ class StructureMatches(Panel):
         left = self._left_over()
         self.extra.setText(f"Not in the reference: {', '.join(left)}" if left else "")
         self.extra.setVisible(bool(left))
-        sure = sum(one.is_sure for one in found.values())
-        self.fold.setText(f"Structures compared ({sure} of {len(found)} by name or choice)")
 
     def _combo(self, match: Match) -> QComboBox:
         combo = ignore_wheel(QComboBox())
@@ -153,7 +149,12 @@ class StructureMatches(Panel):
             for one in freed:
                 del self._chosen[one]
         self._chosen[reference] = prediction
-        _remember(self._key, self._chosen)
+        others = {
+            one: other
+            for one, other in _remembered(self._key).items()
+            if one not in self._referenced.values()
+        }
+        preferences.settings().setValue(self._key, json.dumps({**others, **self._chosen}))
         self._describe()
         self.changed.emit()
 
@@ -167,14 +168,9 @@ def _key(reference: Labels, names: Mapping[int, str]) -> str:
 
 def _remembered(key: str) -> dict[str, str]:
     try:
-        found = json.loads(str(settings().value(key, "{}"))) if key else {}
+        found = json.loads(str(preferences.settings().value(key, "{}"))) if key else {}
     except ValueError:
         return {}
     if not isinstance(found, dict):
         return {}
     return {str(one): str(other) for one, other in found.items()}
-
-
-def _remember(key: str, chosen: Mapping[str, str]) -> None:
-    if key:
-        settings().setValue(key, json.dumps({**_remembered(key), **chosen}))
