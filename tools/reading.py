@@ -189,10 +189,12 @@ def open_files(tour: Tour, volume: Path, dicom: Path, cases: Path) -> None:
         if bar.question.isVisible():
             click(next(one for one in bar.question.findChildren(QPushButton)))
     with tour.step("Open DICOM: a list of series"):
-        with patch.object(QFileDialog, "getExistingDirectory", lambda *_, **__: str(dicom)):
-            with answering("Open", look=tour.look) as clicked:
-                press(data, "open_dicom")
-                wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the series")
+        with (
+            patch.object(QFileDialog, "getExistingDirectory", lambda *_, **__: str(dicom)),
+            answering("Open", look=tour.look) as clicked,
+        ):
+            press(data, "open_dicom")
+            wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the series")
         tour.expect(clicked == ["Open"], "nobody asked which of the series is meant")
         tour.expect(layers_of(viewer, "image")[-1].visible, "what was opened last is not seen")
     with tour.step("the readout follows the image on top"):

@@ -36,6 +36,7 @@ def evaluate(
     out: Path,
     protocol: str = "recommended",
     placement: Placement = "auto",
+    match: tuple[str, ...] = (),
 ) -> None:
     """Score predictions against labels: scores.csv, scores.json and slices.csv.
 
@@ -45,12 +46,19 @@ def evaluate(
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+        match: structures that have another name in the labels than in the predictions, as REFERENCE=PREDICTION, such as "left ventricle=LVC"; equal names, then equal numbers are matched without it.
     """
+    from napari_uda.evaluation.matching import parse_matches
     from napari_uda.evaluation.report import evaluate_folders
 
+    pairs = parse_matches(match)
     with counted_in_parts("evaluate", unit="case") as report:
         scores = evaluate_folders(
-            predictions, labels, protocol=protocol, placement=placement, on_slices=report
+            *(predictions, labels),
+            protocol=protocol,
+            placement=placement,
+            match=pairs,
+            on_slices=report,
         )
     files = scores.write(out)
     answer(scores.table(), **scores.document(), files=files)
@@ -64,6 +72,7 @@ def report(
     reader: str = "",
     protocol: str = "recommended",
     placement: Placement = "auto",
+    match: tuple[str, ...] = (),
 ) -> None:
     """Write a report of predictions as one page or PDF: pictures, scores, verdicts, where they come from.
 
@@ -76,9 +85,12 @@ def report(
         reader: name of who reads the report, such as "Dr. X".
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+        match: structures that have another name in the labels than in the predictions, as REFERENCE=PREDICTION, such as "left ventricle=LVC"; equal names, then equal numbers are matched without it.
     """
     from napari_uda.evaluation.folder_report import report as write_report
+    from napari_uda.evaluation.matching import parse_matches
 
+    pairs = parse_matches(match)
     with counted_in_parts("report", unit="case") as progress:
         file = write_report(
             *(predictions, labels),
@@ -86,6 +98,7 @@ def report(
             reader=reader,
             protocol=protocol,
             placement=placement,
+            match=pairs,
             on_slices=progress,
         )
     answer(str(file), file=file)

@@ -16,7 +16,13 @@ from napari_uda.core.files import VOLUME_SUFFIXES, case_name, is_file, shown
 from napari_uda.core.small_files import read_object, read_yaml
 from napari_uda.evaluation.case_pictures import SeenCase, typical_cases
 from napari_uda.evaluation.inputs import read_pair
-from napari_uda.evaluation.report import evaluate_folders, pair_files, prediction_files
+from napari_uda.evaluation.matching import with_matched_prediction
+from napari_uda.evaluation.report import (
+    evaluate_folders,
+    pair_files,
+    predicted_names,
+    prediction_files,
+)
 from napari_uda.evaluation.report_content import CaseFacts, Result, case_means
 from napari_uda.evaluation.report_page import check_report_path, write_report_page
 from napari_uda.evaluation.scores import CaseGrid, Scores
@@ -55,6 +61,7 @@ def report(
     reader: str = "",
     protocol: str = "recommended",
     placement: Placement = "auto",
+    match: Mapping[str, str] | None = None,
     on_slices: Callable[[int, int, int, int], None] | None = None,
 ) -> Path:
     """Write a report of a folder of predictions as one file: a page (`.html`) or a PDF (`.pdf`).
@@ -70,6 +77,7 @@ def report(
         reader: name of who reads or signs it, such as "Dr. X".
         protocol: name of a protocol.
         placement: which of sform and qform is trusted where a NIfTI file has both.
+        match: as for `evaluate_folders`.
         on_slices: as for `evaluate_folders`; without labels called once for each case.
 
     Returns:
@@ -84,7 +92,9 @@ def report(
     if labels is None:
         result = _without_labels(folder, name, placement, on_slices)
     else:
-        result = _with_labels(folder, Path(labels), name, protocol, placement, on_slices)
+        result = _with_labels(
+            folder, Path(labels), name, protocol, placement, dict(match or {}), on_slices
+        )
     return write_report_page(out, f"Report of {name}", [result], reader=reader)
 
 
@@ -100,10 +110,15 @@ def _with_labels(
     name: str,
     protocol: str,
     placement: Placement,
+    match: Mapping[str, str],
     on_slices: Callable[[int, int, int, int], None] | None,
 ) -> Result:
     scores = evaluate_folders(
-        folder, labels, protocol=protocol, placement=placement, on_slices=on_slices
+        *(folder, labels),
+        protocol=protocol,
+        placement=placement,
+        match=match,
+        on_slices=on_slices,
     )
     found = {
         case: _Predicted(case, prediction, reference, _about(prediction))
@@ -114,7 +129,7 @@ def _with_labels(
     worst: list[Picture] = []
     legend: dict[str, str] = {}
     for case, about in typical_cases(case_means(scores)):
-        seen = _seen(found[case], names, placement)
+        seen = _seen(found[case], names, placement, match)
         opening.append(seen.middle_picture(about))
         legend |= seen.legend()
         worst = seen.worst_pictures(scores)  # of the worst case, which comes last
@@ -158,7 +173,12 @@ def _part(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _seen(one: _Predicted, names: Mapping[int, str], placement: Placement) -> SeenCase:
+def _seen(
+    one: _Predicted,
+    names: Mapping[int, str],
+    placement: Placement,
+    match: Mapping[str, str] | None = None,
+) -> SeenCase:
     """The labels of a case on one grid, and its image if it is found on that grid."""
     from napari_uda.data.segmentation import read_segmentation  # readers are slow to import
     from napari_uda.data.volume import Volume
@@ -166,7 +186,7 @@ def _seen(one: _Predicted, names: Mapping[int, str], placement: Placement) -> Se
     image = _image(one, placement)
     if one.reference is None:
         found = read_segmentation(one.prediction, grid=image, placement=placement)
-        known = _structures(one.about) or found.names
+        known = predicted_names(one.about) or found.names
         labels, reference = found.labels, None
         present = (int(value) for value in np.unique(labels.array) if value)
         names = known | {value: f"label_{value}" for value in present if value not in known}
@@ -174,6 +194,8 @@ def _seen(one: _Predicted, names: Mapping[int, str], placement: Placement) -> Se
         pair = read_pair(
             one.prediction, one.reference, names=names, case=one.case, placement=placement
         )
+        known = predicted_names(one.about)
+        pair = with_matched_prediction(pair, known, match) if known else pair
         affine = np.eye(4) if pair.affine is None else pair.affine
         labels = Volume(pair.prediction, affine, one.case)
         reference = np.asarray(pair.reference).astype(np.uint8, copy=False)
@@ -212,16 +234,6 @@ def _on_grid(image: Volume | None, grid: Volume) -> np.ndarray[Any, Any] | None:
     except InputError as error:
         _logger.warning("the report shows %s without its image: %s", grid.name, error)
         return None
-
-
-def _structures(about: Mapping[str, Any]) -> dict[int, str]:
-    """Label value to name, as `predict` wrote them."""
-    listed = about.get("structures")
-    found = {}
-    for one in listed if isinstance(listed, list) else []:
-        if isinstance(one, dict) and isinstance(one.get("value"), int):
-            found[one["value"]] = str(one.get("name") or f"label_{one['value']}")
-    return found
 
 
 def _facts(one: _Predicted, scores: Scores | None) -> CaseFacts:

@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,11 +64,12 @@ _LEAST_CURVE_PIXELS = 140
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """A layer to score, its entropy map, and the copy of its labels that follows its edits."""
+    """A layer to score, its entropy map, the copy of its labels that follows its edits, and chosen structures."""
 
     layer: Labels
     entropy: Image | None
     labels: Future[NDArray[Any]] | None = None
+    matches: dict[str, str] = field(default_factory=dict)
 
 
 class ScoreDock(JobDock):
@@ -102,6 +103,7 @@ class ScoreDock(JobDock):
         self._lay_out()
         self._connect()
         self._on_theme()
+        self._on_names()
         self._on_layers_changed()
 
     @property
@@ -150,6 +152,7 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
+        self.tabs.addTab(self.choices.matches, "Names")
         export = picture_button(self.picture, "what this tab shows", "scores", short=True)
         self.tabs.setCornerWidget(export)
         self._outer = column(self._controls, (self.tabs, 1), of=self)
@@ -159,6 +162,10 @@ class ScoreDock(JobDock):
     def _connect(self) -> None:
         self.choices.layers_changed.connect(self._on_layers_changed)
         self.choices.protocol_changed.connect(self._on_protocol_changed)
+        self.choices.matches.shown.connect(self._on_names)
+        self.choices.matches.changed.connect(self._on_protocol_changed)
+        self.choices.matches.changed.connect(self._on_name_chosen)
+        self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
         self.slices.worst.clicked.connect(self._on_worst)
@@ -189,6 +196,8 @@ class ScoreDock(JobDock):
     def picture(self) -> "Drawing | None":
         """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
         shown = self.tabs.currentWidget()
+        if shown is self.choices.matches:
+            return None
         if shown is self._doubt:
             return None if self.calibration is None else self.calibration.picture()
         return (self.cohort.table if shown is self.cohort else self.table).picture()
@@ -253,6 +262,30 @@ class ScoreDock(JobDock):
         if self.results and self.score.isEnabled():
             self._on_score()
 
+    def _on_names(self) -> None:
+        """Other structures: show the tab where there are names, at once where they do not agree."""
+        matches = self.choices.matches
+        self._on_name_chosen()
+        self.tabs.setTabVisible(self.tabs.indexOf(matches), matches.is_needed)
+        if matches.unsure:
+            self.tabs.setCurrentWidget(matches)
+
+    def _on_name_chosen(self) -> None:
+        matches = self.choices.matches
+        place = self.tabs.indexOf(matches)
+        self.tabs.setTabText(place, f"Names ({matches.unsure}?)" if matches.unsure else "Names")
+        self.tabs.setTabToolTip(
+            place,
+            f"{matches.unsure} structures of the reference have no structure of the same name"
+            if matches.unsure
+            else "Which structure is compared with which",
+        )
+
+    def _on_asked(self) -> None:
+        """The button was pressed: the scores are what is to be seen."""
+        if self.tabs.currentWidget() is self.choices.matches:
+            self.tabs.setCurrentWidget(self._splitter)
+
     def _on_score(self) -> None:
         prediction, reference = self.choices.predictions.layer, self.choices.references.layer
         if self._job is not None or self.choices.obstacle():
@@ -260,9 +293,13 @@ class ScoreDock(JobDock):
         if not isinstance(prediction, Labels) or not isinstance(reference, Labels):
             return
         labels = self.editing.follow(prediction).copy()
-        targets = [_Target(prediction, self.choices.entropies.layer, labels)]
+        choices = self.choices
+        chosen = choices.matches.chosen_for
+        entropy = choices.entropies.layer
+        targets = [_Target(prediction, entropy, labels, chosen(prediction))]
         targets += [
-            _Target(layer, self.choices.entropy_of(layer)) for layer in self.choices.compared()
+            _Target(layer, choices.entropy_of(layer), None, chosen(layer))
+            for layer in choices.compared()
         ]
         protocol = self.choices.protocol
         self._part = "Prediction"
@@ -640,7 +677,9 @@ def _score(
         if stop.is_set():
             raise Cancelled
         labels = None if target.labels is None else _wait(target.labels, report, stop)
-        results.append(score_layers(target.layer, reference, target.entropy, protocol, labels))
+        results.append(
+            score_layers(target.layer, reference, target.entropy, protocol, labels, target.matches)
+        )
     if stop.is_set():
         raise Cancelled
     import napari_uda.gui.score.score_plots  # noqa: F401 - a fifth of a second, not in the main thread

@@ -19,6 +19,7 @@ from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import combo_box, named, tool_button
+from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
 _NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
@@ -73,6 +74,7 @@ class ScoreChoices(Panel):
             ("Entropy", self.entropies),
             ("Protocol", row((self.protocols, 1), self.about)),
         )
+        self.matches = StructureMatches()
         column(fields, self.definition, of=self, margin=0)
         self._describe()
         self.menu.aboutToShow.connect(self._on_menu)
@@ -159,6 +161,7 @@ class ScoreChoices(Panel):
         return 1 if own is not None and layer is self.entropy_of(own) else 0
 
     def _on_layers(self) -> None:
+        self.matches.set_layers(self.predictions.layer, self.references.layer)
         count = len(self.compared())
         self.compare.setText(f"Compare ({count})  " if count else "Compare  ")
         self.layers_changed.emit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -198,6 +198,7 @@ def score_layers(
     entropy: Image | None,
     protocol: str = "recommended",
     labels: NDArray[np.uint8] | None = None,
+    matches: Mapping[str, str] | None = None,
 ) -> LayerScores:
     """Score one labels layer against another; for a worker thread.
 
@@ -208,6 +209,7 @@ def score_layers(
         protocol: name of a protocol.
         labels: the prediction's labels on its file's grid, when the caller keeps a copy that follows
             edits; default the layer's own.
+        matches: name in the reference to name in the prediction where they differ, "" for none.
 
     Raises:
         InputError: if the layers lie on different grids, with the difference in numbers, or the run has learnt
@@ -217,6 +219,7 @@ def score_layers(
     from napari_uda.data.same_grid import on_grid_of
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.inputs import read_pair
+    from napari_uda.evaluation.matching import with_matched_reference
     from napari_uda.evaluation.protocols import get_protocol
 
     own = tag(prediction)
@@ -234,14 +237,15 @@ def score_layers(
                 f"{prediction.data.shape}; choose the entropy map of this prediction"
             )
         uncertain = on_grid_of(layer_volume(entropy), predicted).array
-    names = structure_names(reference) | structure_names(prediction)
+    named = structure_names(prediction)
     pair = read_pair(
         predicted,
         expected,
-        names=names,
+        names=named,
         case=str(own.get("case") or prediction.name),
         entropy=uncertain,
     )
+    pair = with_matched_reference(pair, named, structure_names(reference), matches)
     evaluation = Evaluation(pair, get_protocol(protocol), (0, 1, 2))
     spacing = tuple(predicted.spacing_mm[axis] for axis in lies.orientation.permutation)
     return LayerScores(
@@ -249,7 +253,7 @@ def score_layers(
         method=method_of(prediction),
         scores=evaluation.scores,
         evaluation=evaluation,
-        names=names,
+        names=pair.names,
         entropy=uncertain,
         placement=lies,
         shape=tuple(prediction.data.shape),
