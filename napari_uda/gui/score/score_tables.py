@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
@@ -177,6 +177,7 @@ def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
     cell = QTableWidgetItem(name)
     if value:
         cell.setIcon(swatch(structure_colour(name, value)))
+        cell.setToolTip(f"{full_name(name)}, label value {value}")
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell

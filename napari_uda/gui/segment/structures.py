@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
@@ -134,8 +134,8 @@ class Legend(Guarded, QTableWidget):
         self.setRowCount(0)
         self.setRowCount(len(names))
         for number, (value, name) in enumerate(names.items()):
-            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {name}")
-            about = f"Solo: show only {name}, and others with their S pressed"
+            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {full_name(name)}")
+            about = f"Solo: show only {full_name(name)}, and others with their S pressed"
             solo = tool_button("S", about, name=f"solo_{value}")
             for button in (eye, solo):
                 button.setCheckable(True)
@@ -144,7 +144,8 @@ class Legend(Guarded, QTableWidget):
                 button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
                 button.toggled.connect(self.hidden_changed)
             self._eyes[value], self._solos[value] = eye, solo
-            structure = QTableWidgetItem(swatch(structure_colour(name, value)), name)
+            structure = QTableWidgetItem(swatch(structure_colour(name, value)), full_name(name))
+            structure.setToolTip(f"{full_name(name)}: {name} in files, label value {value}")
             structure.setData(Qt.ItemDataRole.UserRole, value)
             self.setItem(number, _NAME, structure)
             self.setCellWidget(number, _EYE, eye)

@@ -22,6 +22,7 @@ from napari_uda.gui.kit.layout import TwoParts, column, form, row
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.widgets import button, check_box, named
+from napari_uda.gui.view.canvas_legend import CanvasLegend
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.readout import Readout, read_at
@@ -50,6 +51,7 @@ class ViewDock(Dock):
         self._directions: np.ndarray | None = None  # of the viewer's axes in the patient
         self._position: tuple[float, ...] = ()  # last place of the mouse
         self._text = CanvasText(napari_viewer)
+        self._legend = CanvasLegend(napari_viewer, self)
         self._build()
         self._lay_out()
         self._connect()
@@ -71,6 +73,13 @@ class ViewDock(Dock):
             "Write which side of the patient is at each edge of the image, and its window in a corner",
             self._on_letters,
             "letters",
+        )
+        self.legend = check_box(
+            "Legend",
+            "Write what the colours on the canvas stand for into its corner",
+            self._on_legend,
+            "canvas_legend",
+            checked=True,
         )
         self.neurological = button(
             f"Neurological ({CONVENTION_KEY})",
@@ -104,7 +113,8 @@ class ViewDock(Dock):
         column(
             form(("Image", self.images)),
             self.window_panel,
-            row(self.letters, (self.neurological, 1)),
+            row(self.letters, self.legend),
+            self.neurological,
             row(*((choice, 1) for choice in self.planes.buttons())),
             self.readout,
             self.linked,
@@ -137,6 +147,7 @@ class ViewDock(Dock):
 
     def _on_loaded(self, settings: tuple[bool, preferences.Convention]) -> None:
         self._loaded = True
+        self._legend.want(self.legend.isChecked())
         letters, convention = settings
         with signals_blocked(self.letters), signals_blocked(self.neurological):
             self.letters.setChecked(letters)
@@ -152,6 +163,7 @@ class ViewDock(Dock):
             and not waiting
             and self.views.is_settled
             and self.surfaces.is_settled
+            and self._legend.is_settled
         )
 
     def put_back(self) -> None:
@@ -239,6 +251,9 @@ class ViewDock(Dock):
         preferences.remember_letters(wanted)
         self._on_turned()
         self._on_window_changed()
+
+    def _on_legend(self, wanted: bool) -> None:
+        self._legend.want(wanted)
 
     def _on_convention(self, neurological: bool) -> None:
         preferences.remember_convention("neurological" if neurological else "radiological")
