@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
+from qtpy.QtCore import QPoint, QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QInputDialog,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
@@ -68,11 +69,13 @@ class Legend(Guarded, QTableWidget):
     """A small table: structure (with its colour), volume in millilitres, eye, solo.
 
     `hidden_changed()` is emitted when the user hides, shows or singles out a structure;
-    `structure_chosen(int)` with a label value when a row is double-clicked.
+    `structure_chosen(int)` with a label value when a row is double-clicked; `renamed(int, str)` with a
+    label value and its new name when the user gave it one (right-click).
     """
 
     hidden_changed = Signal()
     structure_chosen = Signal(int)
+    renamed = Signal(int, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 4, parent)
@@ -95,9 +98,12 @@ class Legend(Guarded, QTableWidget):
             columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
             columns.resizeSection(number, _BUTTON_PIXELS + 4)
         self.setToolTip(
-            "Structures of the result, in the colours of its layer; double-click shows the largest slice"
+            "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
+            "right-click renames"
         )
         self.cellDoubleClicked.connect(self._on_double_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
 
     @property
     def hidden(self) -> frozenset[int]:
@@ -155,6 +161,18 @@ class Legend(Guarded, QTableWidget):
         structure = self.item(number, _NAME)
         if structure is not None:
             self.structure_chosen.emit(int(structure.data(Qt.ItemDataRole.UserRole)))
+
+    def _on_menu(self, place: QPoint) -> None:
+        structure = self.item(self.rowAt(place.y()), _NAME)
+        if structure is None:
+            return
+        value = int(structure.data(Qt.ItemDataRole.UserRole))
+        old = self._names[value]
+        name, given = QInputDialog.getText(
+            self, "Rename structure", f"Name of {full_name(old)} (label value {value})", text=old
+        )
+        if given and name.strip() != old:
+            self.renamed.emit(value, name.strip())
 
 
 class EyeButton(QToolButton):
