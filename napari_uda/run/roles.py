@@ -11,6 +11,7 @@ import numpy as np
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import SEG_NRRD_SUFFIX, is_folder, volume_suffix
 from napari_uda.core.structure_colours import plain_name
+from napari_uda.data.label_descriptions import own_description
 from napari_uda.data.labels import to_whole
 from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
 from napari_uda.data.volume import Placement, Volume, read_volume
@@ -82,8 +83,11 @@ def role_of(path: Path, volume: Volume) -> str:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Structure names of the run or data folder the file lies in, else of a description beside it; empty without."""
+    """Structure names of a description of the file's own name, of its run or data folder, or of one beside it; or none."""
     folder = path.parent.parent
+    described = own_description(path)  # also what a user renamed
+    if described:
+        return {segment.value: segment.name for segment in described}
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
         if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):

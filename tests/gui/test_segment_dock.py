@@ -168,7 +168,7 @@ def test_legend_names_structures_with_their_volume(
         for value, name in ((1, "MYO"), (2, "LVC"))
     ]
     colour = legend.item(0, 0).icon().pixmap(14, 14).toImage().pixelColor(7, 7).name()
-    assert colour.upper() == "#E5383B"
+    assert colour.upper() == "#AC000C"
 
 
 def test_second_run_updates_renamed_layers_in_place(ready: SegmentDock, qtbot: QtBot) -> None:

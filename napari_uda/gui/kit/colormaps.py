@@ -13,7 +13,7 @@ from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 
 RELIABLE, UNRELIABLE = 1, 2
 RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})
-"""Values of a reliability map; blue and orange stay apart under every colour blindness."""
+"""Values of a reliability map, and what they are called."""
 _RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
 _CLEAR_ENTROPY = 0.25
 DARK = ("#262930", "#F0F1F2")
@@ -39,7 +39,7 @@ def structure_colormap(
 
 
 def reliability_colormap() -> DirectLabelColormap:
-    """Thin blue where the network agrees with itself, orange where it contradicts itself."""
+    """Thin blue-green where the network agrees with itself, ochre where it contradicts itself."""
     return _colormap(tuple(_RELIABILITY.items()))
 
 

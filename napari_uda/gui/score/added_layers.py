@@ -9,6 +9,11 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_uda.core.structure_colours import (
+    FALSE_NEGATIVE_COLOUR,
+    FALSE_POSITIVE_COLOUR,
+    OTHER_STRUCTURE_COLOUR,
+)
 from napari_uda.data.volume import Volume
 from napari_uda.evaluation.disagreement import (
     FALSE_NEGATIVE,
@@ -29,11 +34,11 @@ if TYPE_CHECKING:
     from napari_uda.gui.score.scoring import LayerScores
 
 COLOURS: dict[int | None, str] = {
-    FALSE_POSITIVE: "#FF4FA3",
-    FALSE_NEGATIVE: "#3DE0FF",
-    OTHER_STRUCTURE: "#FFFFFF",
+    FALSE_POSITIVE: FALSE_POSITIVE_COLOUR,
+    FALSE_NEGATIVE: FALSE_NEGATIVE_COLOUR,
+    OTHER_STRUCTURE: OTHER_STRUCTURE_COLOUR,
 }
-"""Magenta, cyan and white: on grey images apart for every colour blindness, and no structure's colour."""
+"""Apart for every colour blindness, and no structure's colour."""
 ROLE = "error"
 _SUFFIX = " (edited)"
 

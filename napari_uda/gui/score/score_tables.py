@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.evaluation.figures import TableText
 from napari_uda.evaluation.score_words import (
     STATE_TIPS,
@@ -217,6 +217,7 @@ def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
     cell = QTableWidgetItem(name)
     if value:
         cell.setIcon(swatch(structure_colour(name, value)))
+        cell.setToolTip(f"{full_name(name)}, label value {value}")
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell

@@ -6,7 +6,7 @@ a dock has just made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,12 @@ def show_structures(
         layer.contour = int(outlined)
     if opacity is not None and layer.opacity != opacity:
         layer.opacity = opacity
+
+
+def rename_in_layer(layer: Labels, names: Mapping[int, str]) -> None:
+    """Give the structures of a layer these names, in its tag and in the table that napari shows at the cursor."""
+    layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "names": dict(names)}}
+    layer.features = structure_table(names)
 
 
 def show_entropy(layer: Image, visible: bool, least: float = 0.0) -> None:

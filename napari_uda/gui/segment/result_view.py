@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.data.rename_structure import check_name, rename_structure
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
@@ -39,6 +42,7 @@ from napari_uda.gui.segment.result_layers import (
     prediction_rank,
     put_contours,
     reference_of,
+    rename_in_layer,
     show_entropy,
     show_structures,
     structure_layers,
@@ -122,6 +126,7 @@ class ResultView(Panel):
         self.results.currentIndexChanged.connect(self._on_layers_changed)
         self.structures.look_changed.connect(self._on_look_changed)
         self.legend.structure_chosen.connect(self._on_structure_chosen)
+        self.legend.renamed.connect(self._on_renamed)
         self.entropy.drawing_changed.connect(self._on_drawing_changed)
         self.entropy.next.clicked.connect(self._on_next)
         self.tabs.currentChanged.connect(self._on_slice_changed)
@@ -299,6 +304,33 @@ class ResultView(Panel):
         hide_contours(self._viewer, but=prediction)
         if active is not None and active in self._viewer.layers:  # a new layer takes the selection
             self._viewer.layers.selection.active = active
+
+    def _on_renamed(self, value: int, name: str) -> None:
+        """Rename in all layers of the case that call the structure the same, and where their names are stored."""
+        prediction = self._prediction()
+        if prediction is None:
+            return
+        old = structure_names(prediction).get(value)
+        layers = structure_layers(self._viewer, str(tag(prediction).get("case", "")))
+        chosen = [layer for layer in layers if structure_names(layer).get(value) == old]
+        for layer in chosen or [prediction]:
+            check_name(value, {**structure_names(layer), value: name})
+        for layer in chosen or [prediction]:
+            names = {**structure_names(layer), value: name}
+            rename_in_layer(layer, names)
+            if layer.source.path is not None:
+                self._write_names(Path(layer.source.path), value, names)
+        self._on_look_changed()
+        self._settle.start()
+
+    def _write_names(self, file: Path, value: int, names: dict[int, str]) -> None:
+        background(
+            self,
+            f"Rename in {file.name}",
+            lambda: rename_structure(file, value, names),
+            lambda where: show_info(f"{names[value]} is the name in {where.name} now."),
+            quiet=True,
+        )
 
     # -- going to slices --------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QInputDialog,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
@@ -15,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, row
@@ -69,11 +70,13 @@ class Legend(Guarded, QTableWidget):
     """A small table: structure (with its colour), volume in millilitres, eye, solo.
 
     `hidden_changed()` is emitted when the user hides, shows or singles out a structure;
-    `structure_chosen(int)` with a label value when a row is double-clicked.
+    `structure_chosen(int)` with a label value when a row is double-clicked; `renamed(int, str)` with a
+    label value and its new name when the user gave it one (right-click).
     """
 
     hidden_changed = Signal()
     structure_chosen = Signal(int)
+    renamed = Signal(int, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 4, parent)
@@ -96,9 +99,12 @@ class Legend(Guarded, QTableWidget):
             columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
             columns.resizeSection(number, _BUTTON_PIXELS + 4)
         self.setToolTip(
-            "Structures of the result, in the colours of its layer; double-click shows the largest slice"
+            "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
+            "right-click renames"
         )
         self.cellDoubleClicked.connect(self._on_double_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
 
     @property
     def hidden(self) -> frozenset[int]:
@@ -136,8 +142,8 @@ class Legend(Guarded, QTableWidget):
         self.setRowCount(0)
         self.setRowCount(len(names))
         for number, (value, name) in enumerate(names.items()):
-            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {name}")
-            about = f"Solo: show only {name}, and others with their S pressed"
+            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {full_name(name)}")
+            about = f"Solo: show only {full_name(name)}, and others with their S pressed"
             solo = tool_button("S", about, name=f"solo_{value}")
             for button in (eye, solo):
                 button.setCheckable(True)
@@ -146,7 +152,8 @@ class Legend(Guarded, QTableWidget):
                 button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
                 button.toggled.connect(self.hidden_changed)
             self._eyes[value], self._solos[value] = eye, solo
-            structure = QTableWidgetItem(swatch(structure_colour(name, value)), name)
+            structure = QTableWidgetItem(swatch(structure_colour(name, value)), full_name(name))
+            structure.setToolTip(f"{full_name(name)}: {name} in files, label value {value}")
             structure.setData(Qt.ItemDataRole.UserRole, value)
             self.setItem(number, _NAME, structure)
             self.setCellWidget(number, _EYE, eye)
@@ -156,3 +163,15 @@ class Legend(Guarded, QTableWidget):
         structure = self.item(number, _NAME)
         if structure is not None:
             self.structure_chosen.emit(int(structure.data(Qt.ItemDataRole.UserRole)))
+
+    def _on_menu(self, place: QPoint) -> None:
+        structure = self.item(self.rowAt(place.y()), _NAME)
+        if structure is None:
+            return
+        value = int(structure.data(Qt.ItemDataRole.UserRole))
+        old = self._names[value]
+        name, given = QInputDialog.getText(
+            self, "Rename structure", f"Name of {full_name(old)} (label value {value})", text=old
+        )
+        if given and name.strip() != old:
+            self.renamed.emit(value, name.strip())

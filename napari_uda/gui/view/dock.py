@@ -27,6 +27,7 @@ from napari_uda.gui.kit.navigation import (
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, label, named
+from napari_uda.gui.view.canvas_legend import CanvasLegend
 from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.measure import MeasurePanel
@@ -62,6 +63,7 @@ class ViewDock(Dock):
         self._mouse: tuple[float, ...] | None = None  # None before it moved
         self._in_canvas = False  # the mouse, else in a pane
         self._text = CanvasText(napari_viewer)
+        self._legend = CanvasLegend(napari_viewer, self)
         self._build()
         self._lay_out()
         self._connect()
@@ -85,6 +87,13 @@ class ViewDock(Dock):
             "Write which side of the patient is at each edge of the image, and its window in a corner",
             self._on_letters,
             "letters",
+        )
+        self.legend = check_box(
+            "Legend",
+            "Write what the colours on the canvas stand for into its corner",
+            self._on_legend,
+            "canvas_legend",
+            checked=True,
         )
         self.neurological = button(
             f"Neurological ({CONVENTION_KEY})",
@@ -130,7 +139,8 @@ class ViewDock(Dock):
             self.about,
             self.turned,
             self.window_panel,
-            row(self.letters, (self.neurological, 1)),
+            row(self.letters, self.legend),
+            self.neurological,
             row(*((choice, 1) for choice in self.planes.buttons())),
             row(self.slice_number, (self.slice_about, 1)),
             self.readout,
@@ -171,6 +181,7 @@ class ViewDock(Dock):
 
     def _on_loaded(self, settings: tuple[bool, preferences.Convention]) -> None:
         self._loaded = True
+        self._legend.want(self.legend.isChecked())
         letters, convention = settings
         with signals_blocked(self.letters), signals_blocked(self.neurological):
             self.letters.setChecked(letters)
@@ -183,7 +194,7 @@ class ViewDock(Dock):
         """Whether everything is shown as it is wanted."""
         timers = (self._write, self._read, self._compare)
         waiting = any(timer.isActive() for timer in timers) or not self.measure.is_settled
-        shown = self.views.is_settled and self.surfaces.is_settled
+        shown = self.views.is_settled and self.surfaces.is_settled and self._legend.is_settled
         return super().is_settled and not waiting and shown
 
     def put_back(self) -> None:
@@ -391,6 +402,9 @@ class ViewDock(Dock):
         preferences.remember_letters(wanted)
         self._on_turned()
         self._on_window_changed()
+
+    def _on_legend(self, wanted: bool) -> None:
+        self._legend.want(wanted)
 
     def _on_convention(self, neurological: bool) -> None:
         preferences.remember_convention("neurological" if neurological else "radiological")

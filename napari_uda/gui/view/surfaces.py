@@ -357,7 +357,13 @@ def surface_layer(source: Labels, part: Part) -> Surface:
         shading="smooth",
         visible=bool(source.get_color(part.value)[3] > 0),
         metadata={
-            METADATA: {**own, "role": ROLE, "value": part.value, "of": str(source.unique_id)}
+            METADATA: {
+                **own,
+                "role": ROLE,
+                "value": part.value,
+                "structure": part.name,
+                "of": str(source.unique_id),
+            }
         },
         **copied_geometry(source),
     )
