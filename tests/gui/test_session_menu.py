@@ -206,7 +206,7 @@ def test_docks_and_panes_come_back_from_the_shell(
     files = [image, *sorted((tmp_path / "out").glob("*.nii.gz"))]
     launch.fill_viewer(viewer, [read_layers(one) for one in files])
     assert viewer.canvas.grid.enabled
-    for name in ("Score", "View", "Data"):
+    for name in ("View", "Data"):
         viewer.window.add_plugin_dock_widget("napari_uda", name)
     qtbot.waitUntil(lambda: bool(states(viewer)[1].front))
     dock = viewer.window.dock_widgets["Data (napari_uda)"]
@@ -214,7 +214,7 @@ def test_docks_and_panes_come_back_from_the_shell(
     qtbot.waitUntil(lambda: dock.is_settled)
     found, session = states(viewer)
     assert len(found) == 4  # the copies of the image are made anew
-    assert (session.docks, session.side_by_side) == (("Score", "View", "Data"), True)
+    assert (session.docks, session.side_by_side) == (("View", "Data"), True)
     sessions.save(tmp_path / "s.yaml", found, session, [], False)
     assert read_session(tmp_path / "s.yaml").layers[0].path == "mr/images/case_0.nii.gz"
     stored = read_session(tmp_path / "s.yaml")
@@ -226,9 +226,6 @@ def test_docks_and_panes_come_back_from_the_shell(
     def close(_: napari.Viewer) -> None:
         names = [name.split()[0] for name in viewer.window.dock_widgets]
         seen.append((viewer.canvas.grid.enabled, len(viewer.layers), names))
-        assert dock.is_settled
-        assert dock.cases.found.cases[0].prediction is not None
-        assert dock.cases.current.name == "case_0"
 
     with monkeypatch.context() as patched:
         patched.setattr(napari, "Viewer", lambda **_: viewer)
@@ -236,10 +233,13 @@ def test_docks_and_panes_come_back_from_the_shell(
         patched.setattr(launch, "_SETTLING_SECONDS", 0.0)
         launch.open_viewer([tmp_path / "s.yaml"], screenshot=tmp_path / "picture.png")
     assert (tmp_path / "picture.png").exists()
+    qtbot.waitUntil(lambda: dock.is_settled)
+    assert dock.cases.found.cases[0].prediction is not None
+    assert dock.cases.current.name == "case_0"
     ((beside, count, names),) = seen
     assert beside
     assert count == 6
-    assert {"Score", "View"} <= set(names)
+    assert {"View", "Data"} <= set(names)
 
 
 def test_a_session_with_nothing_left_says_so_in_the_shell(data: Path, tmp_path: Path) -> None:
