@@ -165,7 +165,7 @@ def test_legend_names_structures_with_their_volume(
     voxel_ml = 1.5 * 1.5 * 8 / 1000
     assert rows == [
         [name, f"{(labels == value).sum() * voxel_ml:.1f}"]
-        for value, name in ((1, "MYO"), (2, "LVC"))
+        for value, name in ((1, "left ventricle myocardium"), (2, "left ventricle cavity"))
     ]
     colour = legend.item(0, 0).icon().pixmap(14, 14).toImage().pixelColor(7, 7).name()
     assert colour.upper() == "#AC000C"
