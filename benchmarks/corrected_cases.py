@@ -3,7 +3,8 @@
     python benchmarks/corrected_cases.py [--methods advent source_only] [--out DIR] [--cases 2] [--steps 300]
 
 Phantom hearts are made, CT with labels and MR (8 subjects each). A run of source_only learns from the CT with
-augmented intensities, as all runs do. Each method then goes on from it twice with the same steps and seed: as it is, and with `corrected`, a folder of the
+augmented intensities, as all runs do. Each method then goes on from it twice with the same steps and seed: as
+it is, and with `corrected`, a folder of the
 first MR cases with their true labels, as if somebody had corrected them. Cases are taken by number and all weights
 are the last ones, so that no label chooses anything. Runs that are finished are used again.
 

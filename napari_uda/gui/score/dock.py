@@ -397,7 +397,11 @@ class ScoreDock(JobDock):
         if self._job is not None or not isinstance(layer, Labels):
             return
         session = self.editing.follow(layer)
-        order = order.at(self.viewer, layer, session)
+        try:
+            order = order.at(self.viewer, layer, session)
+        except InputError as error:
+            self._on_problem(str(error))
+            return
         ready = session.take_up()
         self._part = "Step"
 
