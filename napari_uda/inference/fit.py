@@ -82,7 +82,8 @@ def judge_several(fits: Mapping[str, Fit]) -> Fit:
     ranks: tuple[Verdict, ...] = ("does not fit", "doubtful", "not judged", "fits")
     odd = [(case, fit) for case, fit in fits.items() if fit.reasons]
     odd.sort(key=lambda pair: ranks.index(pair[1].verdict))
-    verdict = min((fit.verdict for fit in fits.values()), key=ranks.index, default="not judged")
+    found = {fit.verdict for fit in fits.values()}
+    verdict = next((one for one in ranks if one in found), Fit().verdict)
     note = next((fit.note for fit in fits.values() if fit.note), "")
     return Fit(verdict, tuple(f"{case}: {fit.reasons[0]}" for case, fit in odd), note)
 

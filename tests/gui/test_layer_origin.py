@@ -20,11 +20,12 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer, add_layer, is_helper, model_of
-from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.layers import result_tag, show
 from napari_uda.gui.score.added_layers import show_errors
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
 from napari_uda.inference.results import read_origin
+from napari_uda.inference.translate import Translation
 
 MODEL = ModelOrigin("tiny", "ab" * 32, "2026-08-21")
 DOUBTFUL = Fit("doubtful", ("structures of unusual size: LVC 3 mL (training 9 to 12 mL)",))
@@ -189,3 +190,15 @@ def test_an_image_that_is_opened_alone_is_named_by_its_case(tmp_path: Path) -> N
     opened(viewer, image)
     add_data(viewer, *read_layers(tmp_path / "labels" / "case_1.nii.gz"))
     assert names(viewer) == ["case_1", "case_1 · reference"]
+
+
+def test_a_translation_says_which_model_made_it(made_prediction: Prediction) -> None:
+    volume = made_prediction.volume
+    image = Image(volume.array, metadata={"napari_uda": {"case": "case_0"}})
+    grey = volume.array.astype(np.float32)
+    made = Translation(
+        *("target_to_source", grey, grey, {}, volume, "case_0", "tiny", (0.1, 0.1)), model=MODEL
+    )
+    own = result_tag(image, made, "translation")
+    assert ModelOrigin.read(own["model"]) == MODEL
+    assert "model" not in result_tag(image, replace(made, model=None), "translation")

@@ -224,7 +224,6 @@ def _result_layers(
         data, name = lies.to_layer(arrays[role]), layer_name(prediction.case, role, run)
         own = result_tag(image, prediction, role) | {
             "run": run,
-            "model": asdict(prediction.model),
             "fit": prediction.fit,
         }
         if role != "entropy":
@@ -252,6 +251,7 @@ def result_tag(image: Image, result: Prediction | Translation, role: str) -> dic
     own = tag(image)
     kept = ("affine", "orientation", "shape", "forms")
     entries = {key: own[key] for key in kept if key in own}
+    entries |= {"model": asdict(result.model)} if result.model is not None else {}
     return entries | {
         "role": role,
         "case": result.case,
