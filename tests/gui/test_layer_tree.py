@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMessageBox, QToolButton, QTreeWidgetItem
+from qtpy.QtWidgets import QMessageBox, QTreeWidgetItem
 
 from napari_uda.gui.data.dock import DataDock
 from napari_uda.gui.data.layer_tree import LayerTree
@@ -21,6 +21,8 @@ from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import show
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
+
+EYE, REMOVE = 1, 2
 
 
 @pytest.fixture
@@ -62,16 +64,15 @@ def item(tree: LayerTree, *texts: str) -> QTreeWidgetItem:
     return found
 
 
-def eye(tree: LayerTree, *texts: str) -> QToolButton:
-    widget = tree.tree.itemWidget(item(tree, *texts), 1)
-    assert isinstance(widget, QToolButton)
-    return widget
+def press(tree: LayerTree, qtbot: QtBot, column: int, *texts: str) -> None:
+    """Click into a column of a row."""
+    index = tree.tree.indexFromItem(item(tree, *texts), column)
+    place = tree.tree.visualRect(index).center()
+    qtbot.mouseClick(tree.tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
-def press_remove(tree: LayerTree, case: str) -> None:
-    widget = tree.tree.itemWidget(item(tree, case), 2)
-    assert isinstance(widget, QToolButton)
-    widget.click()
+def is_open(tree: LayerTree, *texts: str) -> bool:
+    return bool(item(tree, *texts).data(EYE, Qt.ItemDataRole.UserRole))
 
 
 def test_layers_stand_under_their_case_with_their_model(tree: LayerTree) -> None:
@@ -90,32 +91,37 @@ def test_layers_stand_under_their_case_with_their_model(tree: LayerTree) -> None
     assert tree.empty.isHidden()
 
 
-def test_an_eye_shows_and_hides_and_follows(tree: LayerTree, viewer: ViewerModel) -> None:
+def test_an_eye_shows_and_hides_and_follows(
+    tree: LayerTree, viewer: ViewerModel, qtbot: QtBot
+) -> None:
     prediction = viewer.layers["case_0 · prediction · tiny"]
-    eye(tree, "case_0", "prediction").click()
+    press(tree, qtbot, EYE, "case_0", "prediction")
     assert not prediction.visible
     prediction.visible = True
-    assert eye(tree, "case_0", "prediction").isChecked()
-    assert not eye(tree, "case_0", "entropy").isChecked()
+    assert is_open(tree, "case_0", "prediction")
+    assert viewer.layers.selection.active is viewer.layers["mine"]  # an eye marks no row
+    assert not is_open(tree, "case_0", "entropy")
 
 
-def test_the_eye_of_a_case_brings_back_what_it_hid(tree: LayerTree, viewer: ViewerModel) -> None:
+def test_the_eye_of_a_case_brings_back_what_it_hid(
+    tree: LayerTree, viewer: ViewerModel, qtbot: QtBot
+) -> None:
     viewer.layers["case_0 · entropy · tiny"].visible = True
     viewer.layers["case_0"].visible = False
     before = [layer.visible for layer in viewer.layers]
-    eye(tree, "case_0").click()
+    press(tree, qtbot, EYE, "case_0")
     assert not any(layer.visible for layer in viewer.layers if tag(layer).get("case") == "case_0")
-    assert not eye(tree, "case_0").isChecked()
-    eye(tree, "case_0").click()
+    assert not is_open(tree, "case_0")
+    press(tree, qtbot, EYE, "case_0")
     assert [layer.visible for layer in viewer.layers] == before
 
 
 def test_the_eye_of_a_hidden_case_shows_what_is_seen_first(
-    tree: LayerTree, viewer: ViewerModel
+    tree: LayerTree, viewer: ViewerModel, qtbot: QtBot
 ) -> None:
     for layer in viewer.layers:
         layer.visible = False
-    eye(tree, "case_0").click()
+    press(tree, qtbot, EYE, "case_0")
     assert [layer.name for layer in viewer.layers if layer.visible] == [
         "case_0",
         "case_0 · prediction · tiny",
@@ -123,7 +129,7 @@ def test_the_eye_of_a_hidden_case_shows_what_is_seen_first(
 
 
 def test_a_click_chooses_the_layer_and_the_other_way_round(
-    tree: LayerTree, viewer: ViewerModel
+    tree: LayerTree, viewer: ViewerModel, qtbot: QtBot
 ) -> None:
     tree.tree.setCurrentItem(item(tree, "case_0", "entropy"))
     assert viewer.layers.selection.active is viewer.layers["case_0 · entropy · tiny"]
@@ -137,6 +143,9 @@ def test_the_space_bar_is_the_eye(tree: LayerTree, viewer: ViewerModel, qtbot: Q
     tree.tree.setCurrentItem(item(tree, "case_0", "image"))
     qtbot.keyClick(tree.tree, Qt.Key.Key_Space)
     assert not viewer.layers["case_0"].visible
+    tree.tree.setCurrentItem(item(tree, "case_1"))
+    qtbot.keyClick(tree.tree, Qt.Key.Key_Delete)
+    assert "case_1" not in viewer.layers
 
 
 def test_it_follows_names_removals_and_new_layers(
@@ -166,7 +175,7 @@ def test_all_of_a_case_is_removed_helpers_too(
     settle(tree, qtbot)
     texts = shown(tree)["case_0"]
     assert [text for text in texts if text.startswith("helper: ")] == texts[-2:]
-    press_remove(tree, "case_0")
+    press(tree, qtbot, REMOVE, "case_0")
     assert [layer.name for layer in viewer.layers] == ["case_1", "mine"]
     settle(tree, qtbot)
     assert list(shown(tree)) == ["case_1", "Other layers"]
@@ -185,13 +194,13 @@ def test_labels_changed_by_hand_are_asked_about(
     monkeypatch.setattr(QMessageBox, "question", question)
     labels = viewer.layers["case_0 · prediction · tiny"]
     labels.paint((2, 3, 3), 1)
-    press_remove(tree, "case_0")
+    press(tree, qtbot, REMOVE, "case_0")
     assert len(viewer.layers) == 6
     assert asked[0].startswith("Labels of case_0 were changed by hand: case_0 · prediction · tiny.")
-    press_remove(tree, "case_0")
+    press(tree, qtbot, REMOVE, "case_0")
     assert len(viewer.layers) == 2
     settle(tree, qtbot)
-    press_remove(tree, "case_1")  # nothing of it was changed
+    press(tree, qtbot, REMOVE, "case_1")  # nothing of it was changed
     assert len(asked) == 2
 
 

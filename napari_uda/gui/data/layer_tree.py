@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import QModelIndex, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPalette
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QMessageBox,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTreeWidget,
     QTreeWidgetItem,
     QWidget,
 )
 
 from napari_uda.gui.kit.canvas import free_in_canvas, make_current
-from napari_uda.gui.kit.eye_button import EyeButton
+from napari_uda.gui.kit.eye_button import draw_eye
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_order import (
     ORDER,
@@ -34,12 +35,13 @@ from napari_uda.gui.kit.layer_order import (
 )
 from napari_uda.gui.kit.layers import EDITED
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.panel import Following, Guarded, Panel, delay, guarded, listen
-from napari_uda.gui.kit.widgets import label, named, tool_button
+from napari_uda.gui.kit.panel import Following, Guarded, Panel, delay, listen
+from napari_uda.gui.kit.widgets import label, named
 
 _SETTLING_MS = 30  # several layers of a result arrive one after the other
-_BUTTON_PIXELS, _MOST_PIXELS = 24, 60
+_COLUMN_PIXELS, _ROW_PIXELS = 28, 24
 _NAME, _EYE, _REMOVE = range(3)
+_OPENED = Qt.ItemDataRole.UserRole  # of the column of eyes
 _OTHERS = "Other layers"
 _SEEN_FIRST = ("image", "reference", "prediction", EDITED)
 _EMPTY = "Nothing is on screen: open a volume, or drop a file into the window."
@@ -69,7 +71,8 @@ class LayerTree(Panel):
         self.tree = named(_Tree(), "layer_tree", "Layers by case; a click chooses a layer")
         self.tree.setAccessibleName("Layers by case")
         self.tree.currentItemChanged.connect(self._on_current)
-        self.tree.toggled.connect(self._on_toggled)
+        self.tree.eye_pressed.connect(self._on_eye)
+        self.tree.remove_pressed.connect(self._on_remove)
         self.empty = label(_EMPTY, "nothing_on_screen")
         column(self.empty, (self.tree, 1), of=self).setContentsMargins(0, 4, 0, 0)
         layers = viewer.layers.events
@@ -124,45 +127,31 @@ class LayerTree(Panel):
         self._on_active()
 
     def _add_case(self, case: str, layers: Iterable[Layer], *, opened: bool) -> None:
-        group = _Row(self.tree, self.tree.invisibleRootItem(), case, "")
-        group.make_bold()
-        group.eye.clicked.connect(guarded(partial(self._show_case, case, group.eye)))
-        group.eye.setToolTip(f"Show or hide all layers of {case}")
-        remove = tool_button(
-            "✕",
-            f"Remove all layers of {case}",
-            guarded(partial(self.remove_case, case)),
-            "remove_case",
-        )
-        remove.setAccessibleName(f"Remove all layers of {case}")
-        remove.setAutoRaise(True)
-        self.tree.setItemWidget(group.item, _REMOVE, remove)
-        self._cases[case] = group
+        group = self._cases[case] = _Row(self.tree.invisibleRootItem(), case, "")
+        font = group.item.font(_NAME)
+        font.setBold(True)
+        group.item.setFont(_NAME, font)
+        group.item.setText(_REMOVE, "✕")
+        group.item.setTextAlignment(_REMOVE, Qt.AlignmentFlag.AlignCenter)
+        group.item.setToolTip(_EYE, f"Show or hide all layers of {case}")
+        group.item.setToolTip(_REMOVE, f"Remove all layers of {case} (Delete)")
+        remove = Qt.ItemDataRole.AccessibleTextRole
+        group.item.setData(_REMOVE, remove, f"Remove all layers of {case}")
         for layer in layers:
             model = model_of(layer) if "case" in tag(layer) else None  # a title says it of previews
-            row = _Row(
-                self.tree,
-                group.item,
-                _short(case, layer),
-                "" if model is None else about_model(layer, model),
-            )
+            about = "" if model is None else about_model(layer, model)
+            row = self._rows[layer] = _Row(group.item, _short(case, layer), about)
             row.item.setToolTip(_NAME, "\n".join(filter(None, [layer.name, about_layer(layer)])))
-            row.eye.setToolTip(f"Show or hide {layer.name}")
-            row.eye.clicked.connect(guarded(partial(self._show, layer, row.eye)))
-            self._rows[layer] = row
+            row.item.setToolTip(_EYE, f"Show or hide {layer.name} (space bar)")
         group.item.setExpanded(opened)
-
-    def _show(self, layer: Layer, eye: EyeButton) -> None:
-        layer.visible = eye.isChecked()
 
     def _on_look(self) -> None:
         """Eyes as the layers are."""
         for layer, row in self._rows.items():
-            row.eye.setChecked(layer.visible)
+            row.open(layer.visible)
         for row in self._cases.values():
             children = [row.item.child(index) for index in range(row.item.childCount())]
-            shown = [one for one in self._rows.values() if one.item in children]
-            row.eye.setChecked(any(one.eye.isChecked() for one in shown))
+            row.open(any(bool(child.data(_EYE, _OPENED)) for child in children))
 
     # -- what the user does -----------------------------------------------------------------------
 
@@ -181,19 +170,28 @@ class LayerTree(Panel):
             self.tree.setCurrentItem(row.item)
             self._filling = False
 
-    def _on_toggled(self) -> None:
-        """The space bar is the eye of the marked row."""
-        chosen = self.tree.currentItem()
-        for row in (*self._cases.values(), *self._rows.values()):
-            if row.item is chosen:
-                row.eye.click()
+    def _on_eye(self, item: QTreeWidgetItem) -> None:
+        for layer, row in self._rows.items():
+            if row.item is item:
+                layer.visible = not layer.visible
+                return
+        for case, row in self._cases.items():
+            if row.item is item:
+                self._show_case(case, not row.opened)
+                return
+
+    def _on_remove(self, item: QTreeWidgetItem) -> None:
+        for case, row in self._cases.items():
+            if row.item is item:
+                self.remove_case(case)
+                return
 
     def _on_painted(self, event: Any) -> None:
         self._painted.add(event.source)
 
-    def _show_case(self, case: str, eye: EyeButton) -> None:
+    def _show_case(self, case: str, wanted: bool) -> None:
         """Hide all layers of a case, or show those that were hidden so."""
-        layers, wanted = self.layers_of(case), eye.isChecked()
+        layers = self.layers_of(case)
         if not wanted:
             self._hidden[case] = [layer for layer in layers if layer.visible]
         before = (
@@ -232,9 +230,14 @@ class LayerTree(Panel):
 
 
 class _Tree(Guarded, QTreeWidget):
-    """`toggled()` says that the space bar was pressed on the marked row."""
+    """Rows with a painted eye: a button in each would take napari's style sheet 10 ms.
 
-    toggled = Signal()
+    `eye_pressed(item)` and `remove_pressed(item)` are also sent by the space bar and the delete key for the
+    marked row. A press beside the name does not mark the row.
+    """
+
+    eye_pressed = Signal(object)
+    remove_pressed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,44 +245,73 @@ class _Tree(Guarded, QTreeWidget):
         self.setHeaderHidden(True)
         self.setIndentation(12)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setItemDelegateForColumn(_EYE, _Eyes(self))
         header = self.header()
         header.setStretchLastSection(False)
-        header.setMinimumSectionSize(_BUTTON_PIXELS)
+        header.setMinimumSectionSize(_COLUMN_PIXELS)
         header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         for number in (_EYE, _REMOVE):
             header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(number, _BUTTON_PIXELS + 4)
+            header.resizeSection(number, _COLUMN_PIXELS)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """The eye and the cross are pressed without marking the row."""
+        item, column = self.itemAt(event.pos()), self.columnAt(event.pos().x())
+        if item is None or column == _NAME:
+            super().mousePressEvent(event)
+        elif event.button() == Qt.MouseButton.LeftButton:
+            self._press(item, column)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """The space bar shows or hides."""
-        if event.key() == Qt.Key.Key_Space:
-            self.toggled.emit()
+        """The space bar shows or hides, the delete key removes a case."""
+        item, key = self.currentItem(), event.key()
+        if item is not None and key == Qt.Key.Key_Space:
+            self._press(item, _EYE)
+        elif item is not None and key == Qt.Key.Key_Delete:
+            self._press(item, _REMOVE)
         else:
             super().keyPressEvent(event)
+
+    def _press(self, item: QTreeWidgetItem, column: int) -> None:
+        (self.eye_pressed if column == _EYE else self.remove_pressed).emit(item)
+
+
+class _Eyes(QStyledItemDelegate):
+    """Paints the eye of a row."""
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """The row's background, and the eye."""
+        super().paint(painter, option, index)
+        painter.save()
+        middle = QRectF(option.rect).center()
+        colour = option.palette.color(QPalette.ColorRole.WindowText)
+        draw_eye(painter, middle, colour, opened=bool(index.data(_OPENED)))
+        painter.restore()
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
+        """Room for the eye in rows of one line."""
+        return QSize(_COLUMN_PIXELS, _ROW_PIXELS)
 
 
 class _Row:
     """A row of the tree: a name, in a second line what is known of it, and an eye."""
 
-    def __init__(self, tree: QTreeWidget, above: QTreeWidgetItem, name: str, about: str) -> None:
+    def __init__(self, above: QTreeWidgetItem, name: str, about: str) -> None:
         self.item = QTreeWidgetItem(above)
         self.item.setText(_NAME, f"{name}\n{about}" if about else name)
-        self.eye = named(EyeButton(), "eye")
-        self.eye.setAccessibleName(f"Show {name}")
-        self.eye.setCheckable(True)
-        self.eye.setAutoRaise(True)
-        self.eye.setFixedWidth(_BUTTON_PIXELS)  # a fixed height would be that of the row
-        self.eye.setMaximumHeight(_MOST_PIXELS)
-        lines = 2 if about else 1
-        height = lines * tree.fontMetrics().lineSpacing() + 6
-        self.item.setSizeHint(_NAME, QSize(0, max(height, _BUTTON_PIXELS)))
-        tree.setItemWidget(self.item, _EYE, self.eye)
+        self.name = name
 
-    def make_bold(self) -> None:
-        """As a title."""
-        font = self.item.font(_NAME)
-        font.setBold(True)
-        self.item.setFont(_NAME, font)
+    @property
+    def opened(self) -> bool:
+        """Whether the eye is open."""
+        return bool(self.item.data(_EYE, _OPENED))
+
+    def open(self, opened: bool) -> None:
+        """Open or close the eye."""
+        if opened != self.item.data(_EYE, _OPENED):
+            said = f"{self.name}: {'shown' if opened else 'hidden'}"
+            self.item.setData(_EYE, _OPENED, opened)
+            self.item.setData(_EYE, Qt.ItemDataRole.AccessibleTextRole, said)
 
 
 def _group_of(layers: list[Layer], layer: Layer) -> str:

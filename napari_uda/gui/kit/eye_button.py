@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QPointF, QRectF
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QToolButton
 
 
@@ -13,16 +13,22 @@ class EyeButton(QToolButton):
     def paintEvent(self, event: QPaintEvent) -> None:
         """The eye."""
         painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colour = self.palette().color(QPalette.ColorRole.WindowText)
-        if not self.isChecked():
-            colour.setAlphaF(0.4)
         middle = QPointF(self.width() / 2, self.height() / 2)
-        painter.setPen(QPen(colour, 1.4))
-        painter.drawEllipse(QRectF(middle.x() - 7, middle.y() - 4, 14, 8))
-        if self.isChecked():
-            painter.setBrush(colour)
-            painter.drawEllipse(middle, 2.2, 2.2)
-        else:
-            painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
+        draw_eye(painter, middle, colour, opened=self.isChecked())
         painter.end()
+
+
+def draw_eye(painter: QPainter, middle: QPointF, colour: QColor, *, opened: bool) -> None:
+    """Draw an open eye, or a pale one that is crossed out."""
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    colour = QColor(colour)
+    if not opened:
+        colour.setAlphaF(0.4)
+    painter.setPen(QPen(colour, 1.4))
+    painter.drawEllipse(QRectF(middle.x() - 7, middle.y() - 4, 14, 8))
+    if opened:
+        painter.setBrush(colour)
+        painter.drawEllipse(middle, 2.2, 2.2)
+    else:
+        painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
