@@ -19,8 +19,8 @@ from napari_uda.evaluation.score_words import (
     DASH,
     STATE_WORDS,
     counted,
+    mean_cell,
     number,
-    plus_minus,
     score_cell,
 )
 from napari_uda.evaluation.scores import CaseGrid, Row, Scores, package_version
@@ -318,7 +318,7 @@ def _cohort(result: Result) -> list[Block]:
     head = ["Structure", *(title for title, _ in _COLUMNS.values()), "n", "n missing"]
     rows = []
     for summary in result.scores.summary():
-        cells = [plus_minus(summary[key], digits) for key, (_, digits) in _COLUMNS.items()]
+        cells = [mean_cell(summary, key, digits) for key, (_, digits) in _COLUMNS.items()]
         counts = [counted(summary, _COLUMNS), str(summary["n_missing"])]
         rows.append([str(summary["name"]), *cells, *counts])
     note = f"mean ± standard deviation (ddof {result.scores.protocol.ddof}) over the cases"

@@ -72,6 +72,15 @@ def plus_minus(statistic: Statistic | str | int | None, digits: int) -> str:
     return mean if DASH in (mean, sd) else f"{mean} ± {sd}"
 
 
+def mean_cell(summary: Mapping[str, Statistic | str | int | None], column: str, digits: int) -> str:
+    """`mean ± sd` of a column; a dash where not one of the values of a structure was measured."""
+    found = summary[column]
+    only_penalties = isinstance(found, dict) and 0 < found["n"] == found["n_penalised"]
+    if only_penalties and summary["label"] is not None:
+        return DASH
+    return plus_minus(found, digits)
+
+
 def counted(summary: Mapping[str, Statistic | str | int | None], columns: Iterable[str]) -> str:
     """Cases of a summary, with those whose distances are penalties: `5, 2 penalised`."""
     entries = [summary[column] for column in columns]

@@ -20,6 +20,7 @@ from napari_uda.evaluation.report import evaluate_slice
 from napari_uda.evaluation.score_words import (
     counted,
     counted_structures,
+    mean_cell,
     penalty_note,
     plus_minus,
     score_cell,
@@ -68,6 +69,9 @@ def test_penalties_are_counted_beside_the_mean() -> None:
     assert counted(liver, DISTANCES) == counted(mean, DISTANCES) == "3, 1 penalised"
     assert (spleen["assd_mm"]["n"], spleen["assd_mm"]["n_penalised"]) == (1, 1)
     assert liver["dice"]["n_penalised"] == 0
+    assert mean_cell(liver, "assd_mm", 2).startswith("4.27 ± ")  # two are 0, one is the diagonal
+    assert mean_cell(spleen, "assd_mm", 2) == "–"  # nothing of it was measured
+    assert mean_cell(mean, "assd_mm", 2) != "–"
     assert counted_structures(scored().rows, DISTANCES) == "n 3, 2 penalised"
     assert "3, 1 penalised" in joined.table()
     assert "3, 1 penalised" in joined._repr_html_()

@@ -16,9 +16,9 @@ from napari_uda.evaluation.score_words import (
     counted,
     counted_structures,
     is_distance,
+    mean_cell,
     number,
     penalty_note,
-    plus_minus,
     score_cell,
 )
 from napari_uda.gui.kit.layout import column, row
@@ -205,7 +205,7 @@ class CohortPanel(Panel):
         for method, scores in methods.items():
             self.table.add_row(QTableWidgetItem(method), bold=True)
             for summary in scores.summary():
-                cells = [plus_minus(summary[key], digits) for key, _, digits, _ in _NUMBERS]
+                cells = [mean_cell(summary, key, digits) for key, _, digits, _ in _NUMBERS]
                 cells += [counted(summary, _KEYS), str(summary["n_missing"])]
                 value = summary["label"]
                 first = _first(0, value if isinstance(value, int) else 0, str(summary["name"]))

@@ -155,7 +155,7 @@ class SlicePanel(Panel):
         choices.addWidget(self.structures, 0, 2)
         choices.addWidget(self.methods, 1, 0, 1, 3)
         choices.addWidget(self.export, 0, 3)
-        for place, share in enumerate((4, 4, 5)):
+        for place, share in enumerate((7, 6, 10)):
             choices.setColumnStretch(place, share)
         self.methods.hide()
         buttons = row((self.worst, 1), (self.disagreement, 1), self.errors)
