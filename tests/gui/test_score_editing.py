@@ -118,7 +118,7 @@ def assert_up_to_date(dock: ScoreDock) -> None:
             key = (row["slice"], row["label"])
             assert row["dice"] == pytest.approx(wanted[key], nan_ok=True)
     for line, row in enumerate(fresh.rows):
-        assert dock.table.item(line, 1).text() == f"{row['dice']:.3f}"
+        assert dock.table.item(line, 2).text() == f"{row['dice']:.3f}"
 
 
 def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBot) -> None:
