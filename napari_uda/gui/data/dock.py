@@ -1,5 +1,7 @@
 """Dock `Data`: opens a user's files; a tab for each way of looking at what is there."""
 
+from pathlib import Path
+
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
@@ -36,6 +38,7 @@ class DataDock(Dock):
         self.tabs.addTab(self.layer_tree, "On screen")
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
+        self.open_bar.data_folder_found.connect(self._on_data_folder)
         bar = row((self.open_bar, 1), self.session.button)
         column(bar, self.session, (self.tabs, 1), of=self)
 
@@ -43,3 +46,8 @@ class DataDock(Dock):
     def is_settled(self) -> bool:
         """Whether nothing is being read, and all layers are there."""
         return super().is_settled and self.cases.is_settled and self.session.is_settled
+
+    def _on_data_folder(self, folder: Path) -> None:
+        """Its first case is shown already; the list leads to the others."""
+        self.tabs.setCurrentWidget(self.cases)
+        self.cases.open_folder(folder)
