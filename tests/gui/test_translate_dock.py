@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case, oblique, progress_bars
+from gui_cases import ball_case, oblique, press_key, progress_bars
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -21,6 +21,7 @@ from napari_uda.core.errors import Cancelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import METADATA, layer_volume
+from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.translate.dock import BLINK_KEY, TranslateDock
 from napari_uda.gui.translate.translation_layers import (
@@ -320,9 +321,11 @@ def test_key_is_free_again_without_the_dock(
 ) -> None:
     viewer = make_napari_viewer()
     dock = TranslateDock(viewer)
-    assert len(viewer.keymap) == 1
-    dock.deleteLater()
-    qtbot.waitUntil(lambda: not viewer.keymap)
+    assert keys_of(dock) == [(BLINK_KEY, "Blink")]
+    with qtbot.waitSignal(dock.destroyed):
+        dock.deleteLater()
+    press_key(viewer, BLINK_KEY)  # and nothing happens
+    assert not viewer.keymap
 
 
 def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:

@@ -25,7 +25,7 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
-from napari_uda.gui.kit.layout import form, row
+from napari_uda.gui.kit.layout import form, wrapped
 from napari_uda.gui.kit.widgets import button, combo_box, label, named
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ModelDock(JobDock):
 
     def _form(self) -> QFormLayout:
         """Run and image, to be followed by what else can be chosen."""
-        model = row((self.models, 1), self.browse)
+        model = wrapped((self.models, 1), self.browse)
         return form(("Model", model), ("", self.about), ("Image", self.images))
 
     def _on_browse(self) -> None:

@@ -152,7 +152,7 @@ class SettingsForm(Panel):
         self.search.textChanged.connect(self._on_search)
         others = QWidget()
         column(self.search, *self._groups.values(), of=others, margin=0, spacing=2)
-        self.advanced = Foldable(f"Advanced ({len(rest)} settings)", others, "advanced")
+        self.advanced = Foldable(f"Advanced ({len(rest)})", others, "advanced")
         self.advanced.setSizePolicy(*_AS_TALL_AS_ROWS)
         self.advanced.setVisible(bool(rest))
         self.problem = label(name="problem")

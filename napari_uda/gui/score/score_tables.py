@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _VOLUMES = (
     ("volume_prediction_ml", "Pred.\nmL", 1, "Volume in the prediction"),
     ("volume_reference_ml", "Ref.\nmL", 1, "Volume in the reference"),
 )
+BY_IMPORTANCE = (0, 1, 4, 2, 6, 5, 3, 7, 8)
+"""Columns of the table of a case: what a narrow dock shows first."""
+_OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _STATE_TIPS = {
     "both": "in prediction and reference",
     "missed": "only in the reference: the prediction missed it",
@@ -55,6 +59,7 @@ class _Table(Guarded, QTableWidget):
             header.setToolTip(tip)
             self.setHorizontalHeaderItem(index, header)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setTabKeyNavigation(False)  # Tab leaves a table, the arrows walk in it
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setShowGrid(False)
@@ -99,7 +104,7 @@ class ScoreTable(_Table):
         columns = [*_NUMBERS, ("state", "State", 0, "Who has the structure"), *_VOLUMES]
         first = ("Structure", "Click a row to see its worst slice")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
-        self.setObjectName("score_table")
+        named(self, "score_table")
         self.cellClicked.connect(self._on_cell_clicked)
 
     def show_scores(self, predictions: Sequence[tuple[str, Scores]]) -> None:
@@ -152,7 +157,8 @@ class CohortPanel(Panel):
         self.clear = button("Clear", tip, name="clear_cohort")
         self.clear.setEnabled(False)
         buttons = row((self.folders, 1), self.clear)
-        column(label(_HINT), (self.table, 1), buttons, of=self).setContentsMargins(0, 4, 0, 0)
+        place = TablePlace(self.table, "Cohort", _OF_COHORT)
+        column(label(_HINT), (place, 1), buttons, of=self).setContentsMargins(0, 4, 0, 0)
 
     def show_methods(self, methods: Mapping[str, Scores]) -> None:
         """Fill in.

@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPe
 from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
@@ -64,7 +64,7 @@ class EntropyPanel(Panel):
         column(
             self.histogram,
             row(label("Threshold", wrap=False), (self.slider, 1), self.value),
-            row(self.map, self.map_above, self.contours, ...),
+            wrapped(self.map, self.map_above, self.contours),
             self.kept,
             self.next,
             self.rank,

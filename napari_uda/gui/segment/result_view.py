@@ -13,15 +13,15 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
-from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
+from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, bind_keys
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.widgets import named
+from napari_uda.gui.kit.widgets import compact, named
 from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
@@ -99,7 +99,7 @@ class ResultView(Panel):
         self.structures = StructurePanel()
         self.legend = self.structures.legend
         self.entropy = EntropyPanel()
-        self.tabs = named(QTabWidget(), "result_tabs")
+        self.tabs = compact(named(QTabWidget(), "result_tabs"))
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
         column(form(("Result", self.results)), (self.tabs, 1), of=self, margin=0)
@@ -118,6 +118,12 @@ class ResultView(Panel):
             {
                 UNCERTAIN_KEY: (self.entropy.next, self._on_next),
                 OUTLINE_KEY: (self.structures.outlines, self.structures.outlines.toggle),
+                PREVIOUS_KEY: (
+                    self.structures.previous,
+                    self.structures.previous.click,
+                    "Previous structure",
+                ),
+                NEXT_KEY: (self.structures.next, self.structures.next.click, "Next structure"),
             },
         )
 

@@ -43,7 +43,7 @@ class LivePreviews(Panel):
         self._drawn: Preview | None = None
         self._steps: Iterator[None] | None = None  # of layers that come or go
         self.wanted = check_box(
-            "Live previews in the viewer",
+            "Live previews",
             "Input, translation, prediction, entropy, reliable pixels and views of the chosen slices.\n"
             "They cost the run a tenth of its time at most and do not change its weights.",
             self._on_wanted,

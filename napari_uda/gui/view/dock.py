@@ -14,10 +14,11 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
-from napari_uda.gui.kit.layout import TwoParts, column, form, row
+from napari_uda.gui.kit.layout import TwoParts, column, form, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES, go_to_slice
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.widgets import button, check_box, named
@@ -27,11 +28,18 @@ from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
 from napari_uda.gui.view.window import WindowPanel
 
-CONVENTION_KEY = "N"
+CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 _NOT_LOOKED_AT = ("entropy", "background")
 _PARTS = ("translated", "cycle")  # of a translation
+_HELP = (
+    "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
+    "Writes the sides of the patient on the edges of the image.",
+    "Turns the canvas to axial, coronal or sagittal cuts.",
+    "Linked cuts shows the two other cuts through one cursor; click into any of the three to move it.",
+    "The readout tells position, value, structure and entropy under the mouse.",
+)
 
 
 class ViewDock(Dock):
@@ -62,6 +70,7 @@ class ViewDock(Dock):
             "images",
             "Image whose window and sides are shown and changed below",
         )
+        self.help = help_button(self, "View", _HELP)
         self.window_panel = WindowPanel(self.viewer)
         self.letters = check_box(
             "Sides of the patient",
@@ -80,6 +89,7 @@ class ViewDock(Dock):
         for axis, name in enumerate(AXIS_NAMES):
             plane = name.partition(" · ")[2]
             choice = button(plane.capitalize(), f"Show {plane} slices in the canvas")
+            choice.setObjectName(f"plane_{plane}")
             choice.setCheckable(True)
             choice.setParent(self)  # a group owns none
             self.planes.addButton(choice, axis)
@@ -98,10 +108,10 @@ class ViewDock(Dock):
     def _lay_out(self) -> None:
         controls = QWidget()
         column(
-            form(("Image", self.images)),
+            form(("Image", wrapped((self.images, 1), self.help))),
             self.window_panel,
-            row(self.letters, (self.neurological, 1)),
-            row(*((choice, 1) for choice in self.planes.buttons())),
+            wrapped(self.letters, (self.neurological, 1)),
+            wrapped(*((choice, 1) for choice in self.planes.buttons())),
             self.readout,
             self.linked,
             of=controls,
@@ -109,7 +119,7 @@ class ViewDock(Dock):
         )
         parts = TwoParts(controls, self.views)
         parts.turned.connect(self.views.lie)
-        column(parts, of=self)
+        column(parts, of=self, margin=4)
 
     def _connect(self) -> None:
         self.images.currentIndexChanged.connect(self._on_image_changed)
@@ -128,7 +138,14 @@ class ViewDock(Dock):
             viewer.scene.camera.orientation2d = ("down", "right")
 
         self.destroyed.connect(leave)
-        bind_keys(viewer, self, {CONVENTION_KEY: (self.neurological, self.neurological.toggle)})
+        bind_keys(
+            viewer,
+            self,
+            {
+                CONVENTION_KEY: (self.neurological, self.neurological.toggle),
+                PLANE_KEY: (self.planes.buttons()[0], self._on_next_plane, "Next cut"),
+            },
+        )
 
     def _on_loaded(self, settings: tuple[bool, preferences.Convention]) -> None:
         self._loaded = True
@@ -234,6 +251,9 @@ class ViewDock(Dock):
         if self._image is not None:
             here = self._image.world_to_data(self.viewer.dims.point[-3:])
             go_to_slice(self.viewer, self._image, axis, round(float(here[axis])))
+
+    def _on_next_plane(self) -> None:
+        self._on_plane((self.planes.checkedId() + 1) % len(AXIS_NAMES))
 
     def _on_linked(self, wanted: bool) -> None:
         self.views.show_image(self._image, wanted)

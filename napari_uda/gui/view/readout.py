@@ -109,10 +109,11 @@ class Readout(Panel):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(2)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self._values = {title: QLabel() for title in _ROWS}
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setMinimumWidth(120)
+            value.setMinimumWidth(80)
             form.addRow(title, value)
         self._values["Structure"].setWordWrap(True)
         self.show_reading(None)
