@@ -352,7 +352,7 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
 def test_side_by_side_and_back(ready: TranslateDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
     grid = ready.viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (2, 4))
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (3, 3))
     assert visible(ready) == parts(ready)
     assert all(layer.name_overlay.visible for layer in ready.viewer.layers)
     ready.views.setChecked(False)
