@@ -8,6 +8,7 @@ from typing import TypeVar
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QProgressBar, QWidget
 
+from napari_uda.gui.kit.focus import FocusFrame
 from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
@@ -29,6 +30,10 @@ class Dock(Panel):
     napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
     before the event loop turns again.
     """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        FocusFrame(self)
 
     @property
     def is_settled(self) -> bool:

@@ -9,9 +9,9 @@ from pathlib import Path
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QTextBrowser, QToolButton, QWidget
 
-import napari_uda
 from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.panel import Guarded
 from napari_uda.gui.kit.widgets import button, named, tool_button
 
 _SIZE = 460, 420
@@ -33,7 +33,7 @@ def help_button(dock: QWidget, title: str, lines: Sequence[str]) -> QToolButton:
     )
 
 
-class HelpPage(QDialog):
+class HelpPage(Guarded, QDialog):
     """A window of its own; the dock stays in use."""
 
     def __init__(self, dock: QWidget, title: str, lines: Sequence[str]) -> None:
@@ -44,8 +44,11 @@ class HelpPage(QDialog):
         self.text = named(QTextBrowser(), "help_text", f"Help: {title}")
         self.text.setOpenExternalLinks(True)
         self.text.setHtml(page(title, lines, keys_of(dock)))
-        column((self.text, 1), button("Close", "", self.close, "close_help"), of=self)
+        column((self.text, 1), button("Close", "", self._on_close, "close_help"), of=self)
         self.resize(*_SIZE)
+
+    def _on_close(self) -> None:
+        self.close()
 
 
 def page(title: str, lines: Sequence[str], keys: Sequence[tuple[str, str]]) -> str:
@@ -65,7 +68,7 @@ def page(title: str, lines: Sequence[str], keys: Sequence[tuple[str, str]]) -> s
         change = "File &gt; Preferences &gt; Shortcuts changes these keys."
         parts += ["<h4>Keys</h4>", f"<table>{rows}</table>", f"<p>{change}</p>"]
     name = f"docs/docks/{title.lower()}.md"
-    file = Path(napari_uda.__file__).parents[1] / name  # not in a wheel
+    file = Path(__file__).parents[3] / name  # not in a wheel
     manual = f'<a href="{file.as_uri()}">{name}</a>' if file.is_file() else name
     parts.append(f"<p>More about this dock: {manual} of the sources of napari_uda.</p>")
     return "".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import EllipsisType
+from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -164,7 +165,7 @@ class WrappedRow(Guarded, QLayout):
         del self._shares[index]
         return self._items.pop(index)
 
-    def expandingDirections(self) -> Qt.Orientation:
+    def expandingDirections(self) -> Any:
         """It is as wide as there is room, and as high as it needs."""
         return Qt.Orientation.Horizontal
 
@@ -227,8 +228,9 @@ class WrappedRow(Guarded, QLayout):
         shares = [self._shares[index] for index in line]
         widths = [item.minimumSize().width() for item in items]
         spare = place.width() - sum(widths) - self._gap * (len(line) - 1)
-        if spare > 0 and sum(shares):
-            given = (spare * share // sum(shares) for share in shares)
+        total: int = sum(shares)
+        if spare > 0 and total:
+            given = (spare * share // total for share in shares)
             widths = [width + more for width, more in zip(widths, given, strict=True)]
         pairs = list(zip(items, widths, strict=True))
         height = max(

@@ -120,9 +120,9 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
     return made
 
 
-def compact(tabs: QTabWidget) -> QTabWidget:
+def compact(tabs: QTabWidget, padding: int = 4) -> QTabWidget:
     """Tabs with little around their words, so that several fit into a narrow dock."""
-    tabs.setStyleSheet("QTabBar::tab { padding: 3px 1px; margin: 0; border: 0; }")
+    tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px {padding}px; margin: 0; border: 0; }}")
     return tabs
 
 
@@ -183,6 +183,7 @@ class Foldable(QCollapsible):
             outer.removeWidget(former)
             outer.setContentsMargins(0, 0, 0, 0)
             outer.setSpacing(1)
+            outer.setAlignment(Qt.AlignmentFlag(0))  # aligned, rows that wrap would be squeezed
         former.deleteLater()
         self.setContent(content)
         self.toggled.connect(self._fit)
@@ -192,6 +193,10 @@ class Foldable(QCollapsible):
             self.toggled.connect(lambda now: preferences.settings().setValue(key, now))
         self.set_open(opened)
         self._fit(opened)
+
+    def eventFilter(self, a0: QObject, a1: QEvent) -> bool:
+        """Nothing: superqt would cap the content at a height that is none for rows that wrap."""
+        return False
 
     def set_open(self, wanted: bool) -> None:
         """Open or close."""

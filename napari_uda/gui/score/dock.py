@@ -14,7 +14,7 @@ from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
@@ -116,6 +116,7 @@ class ScoreDock(JobDock):
         self.fold = Foldable(
             "What is scored", self.choices, "what_is_scored", opened=True, remembered=True
         )
+        self.fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.score = button("Score", slot=self._on_score, name="score")
         self.save = button(
             "Save edits…",
@@ -140,8 +141,9 @@ class ScoreDock(JobDock):
         buttons = wrapped(
             (self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1), self.help
         )
-        controls = QWidget()
-        column(self.banner, self.fold, buttons, self.bar, self.status, ..., of=controls, margin=0)
+        choices, controls = QWidget(), QWidget()
+        column(self.banner, self.fold, ..., of=choices, margin=0)
+        column(Scrolling(choices), buttons, self.bar, self.status, ..., of=controls, margin=0)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._table_place = TablePlace(self.table, "Scores", BY_IMPORTANCE)
         self._splitter.addWidget(self._table_place)
@@ -153,7 +155,7 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
-        self._outer = column(Scrolling(controls), (self.tabs, 1), of=self, margin=4)
+        self._outer = column(controls, (self.tabs, 1), of=self, margin=4)
         self.setMinimumHeight(_LEAST_HEIGHT)
         LongerSide(self).turned.connect(self._on_turned)
 

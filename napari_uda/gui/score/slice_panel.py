@@ -74,6 +74,7 @@ class SlicePanel(Panel):
         )
         self._hint = label("The curve of every structure over the slices appears here.")
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._hint.setMinimumHeight(3 * self.fontMetrics().lineSpacing())  # in a narrow dock
         self._lay_out()
         self._enable()
 
@@ -139,7 +140,7 @@ class SlicePanel(Panel):
             self.curve.set_theme(background, text)
 
     def _combo(self, name: str, tip: str, items: Iterable[tuple[str, object]] = ()) -> QComboBox:
-        return combo_box(items, tip, self._on_choice, name, least_letters=8)
+        return combo_box(items, tip, self._on_choice, name, least_letters=6)
 
     def _lay_out(self) -> None:
         choices = wrapped(

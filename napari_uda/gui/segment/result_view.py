@@ -99,7 +99,7 @@ class ResultView(Panel):
         self.structures = StructurePanel()
         self.legend = self.structures.legend
         self.entropy = EntropyPanel()
-        self.tabs = compact(named(QTabWidget(), "result_tabs"))
+        self.tabs = compact(named(QTabWidget(), "result_tabs"), 1)
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
         column(form(("Result", self.results)), (self.tabs, 1), of=self, margin=0)
