@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import napari.viewer
 from napari.layers import Layer
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
+from qtpy.QtGui import QResizeEvent
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
@@ -26,7 +27,7 @@ from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import form, wrapped
-from napari_uda.gui.kit.widgets import button, combo_box, label, named
+from napari_uda.gui.kit.widgets import button, combo_box, named
 
 if TYPE_CHECKING:
     pass
@@ -63,7 +64,7 @@ class ModelDock(JobDock):
         self.browse = button(
             "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse
         )
-        self.about = label(name="about")
+        self.about = named(_About(), "about")
         self.images = LayerChooser(
             viewer, lambda layer: is_volume(layer, not_images), _rank_of_image
         )
@@ -92,6 +93,28 @@ class ModelDock(JobDock):
 
     def _on_image_changed(self) -> None:
         self._update_buttons()
+
+
+class _About(QLabel):
+    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Other lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def setText(self, text: str) -> None:
+        """Other lines."""
+        super().setText(text)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(0)
+        self.setMinimumHeight(self.heightForWidth(self.width()))
 
 
 def known_models() -> list[tuple[str, Path]]:
