@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from scipy import ndimage
 
 from napari_uda.data.folder import DataFolder
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_labels, read_volume
 from napari_uda.gui.kit.files import SAMPLES, layer_data
 from napari_uda.gui.kit.geometry import tag
@@ -85,7 +86,7 @@ def prediction(image: Volume, labels: Volume, names: dict[int, str]) -> Predicti
     wrong = (predicted != labels.array).astype(np.float32)
     entropy = np.clip(ndimage.uniform_filter(wrong, 5), 0, 1)
     reliability = np.where(entropy > 0.5, 2, 1).astype(np.uint8)
-    return Prediction(predicted, entropy, reliability, names, image, "case", "run")
+    return Prediction(predicted, entropy, reliability, names, image, "case", ModelOrigin("run"))
 
 
 def window(shape: tuple[int, int] = WINDOW) -> napari.Viewer:

@@ -30,12 +30,19 @@ _HOME = {
     "translate": "inference.translate",
     "Translation": "inference.translate",
     "evaluate": "evaluation.report",
+    "report": "evaluation.folder_report",
     "Scores": "evaluation.report",
+    "surfaces": "evaluation.surfaces",
+    "Surface": "evaluation.surfaces",
+    "measure": "evaluation.measures",
     "Run": "run.run",
+    "pack": "experiments.model_pack",
+    "unpack": "experiments.model_pack",
     "Volume": "data.volume",
     "read_volume": "data.volume",
     "read_segmentation": "data.segmentation",
     "Segmentation": "data.segmentation",
+    "list_cases": "inference.cases",
     "InputError": "core.errors",
     "show": "gui.kit.layers",
 }
@@ -47,8 +54,13 @@ if TYPE_CHECKING:
     from napari_uda.core.errors import InputError
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
+    from napari_uda.evaluation.folder_report import report
+    from napari_uda.evaluation.measures import measure
     from napari_uda.evaluation.report import Scores, evaluate
+    from napari_uda.evaluation.surfaces import Surface, surfaces
+    from napari_uda.experiments.model_pack import pack, unpack
     from napari_uda.gui.kit.layers import show
+    from napari_uda.inference.cases import list_cases
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
     from napari_uda.run.recipes import build_config, list_recipes

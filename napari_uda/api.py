@@ -47,6 +47,7 @@ def train(
     *,
     source: str | os.PathLike[str] | None = None,
     target: str | os.PathLike[str] | None = None,
+    corrected: str | os.PathLike[str] | None = None,
     run_dir: str | os.PathLike[str],
     recipe: str | os.PathLike[str] | None = None,
     stop: threading.Event | None = None,
@@ -59,6 +60,8 @@ def train(
         method: method name.
         source: labelled data folder.
         target: data folder of the target domain.
+        corrected: data folder of target cases with labels that were corrected; the supervised loss learns from
+            them too, and they are left out of every score.
         run_dir: new folder for the run.
         recipe: presets or YAML files, as for `build_config`.
         stop: when set, training saves and returns after the current step.
@@ -68,7 +71,7 @@ def train(
     Raises:
         InputError: for data or settings that cannot be used.
     """
-    config = build_config(method, recipe=recipe, **_with_data(settings, source, target))
+    config = build_config(method, recipe=recipe, **_with_data(settings, source, target, corrected))
     with new_run(run_dir, config) as run:
         title = f"train {config.method.name}"
         with shown_progress(title, "step", None, stays=True) as report:
@@ -116,7 +119,8 @@ def _with_data(
     settings: dict[str, Any],
     source: str | os.PathLike[str] | None,
     target: str | os.PathLike[str] | None,
+    corrected: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
-    folders = {"source": source, "target": target}
+    folders = {"source": source, "target": target, "corrected": corrected}
     data = {side: os.fspath(path) for side, path in folders.items() if path is not None}
     return merged({"data": data}, settings)

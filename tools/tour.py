@@ -54,7 +54,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
 
 from napari_uda.gui.kit.files import SAMPLES
 from napari_uda.gui.kit.navigation import current_slice
-from napari_uda.gui.launch import close_notices
+from napari_uda.gui.launch import WINDOW, close_notices
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock
@@ -129,12 +129,12 @@ class Tour:
         number, title: the step.
     """
 
-    def __init__(self, out: Path, number: int) -> None:
+    def __init__(self, out: Path, number: int, size: tuple[int, int] = WINDOW) -> None:
 
         self.out, self.number, self.title = out, number, ""
         self._broken: list[str] = []
         sys.excepthook = self._on_error
-        self.viewer, self.window, self.canvas = open_napari()
+        self.viewer, self.window, self.canvas = open_napari(size)
         self.heart = Heartbeat()
 
     def _on_error(
@@ -438,7 +438,9 @@ def _segment(tour: Tour) -> None:
     with tour.step("Adapt to this volume"):
         _wait_for_result(tour, dock, "adapt", 300)
         names = [layer.name for layer in layers_of(viewer, "prediction")]
-        expect(any("after" in name for name in names) or "kept" in dock.status.text(), f"{names}")
+        expect(
+            any("adapted by" in name for name in names) or "kept" in dock.status.text(), f"{names}"
+        )
 
 
 def _wait_for_result(tour: Tour, dock: Any, button: str, seconds: float = 180.0) -> None:

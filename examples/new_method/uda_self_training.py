@@ -52,6 +52,7 @@ class SelfTraining(Method[SelfTrainingConfig]):
     paper = "after Zhu et al., ICCV 2017 and Zou et al., ECCV 2018"
     summary = "trains on source in target style, then on the surest target pixels of each class"
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
     # a run that goes on from one of this method has its first stage behind it
     when_continued: ClassVar[Mapping[str, Any]] = {"translation_steps": 0}
 
@@ -111,6 +112,7 @@ class SelfTraining(Method[SelfTrainingConfig]):
             in_target_style = self.translator.translate(source.image, "source_to_target")
         output = self.segmentor(in_target_style)
         terms = {"segmentation": self.supervised_loss(output, source.label)}
+        terms |= self.corrected_terms(batch)
 
         if teaching and self.config.pseudo_weight:
             logits = self.segmentor(target.image).logits.float()  # (B, C, H, W)

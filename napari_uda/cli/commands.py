@@ -27,6 +27,7 @@ from napari_uda.core.interrupts import let_sigterm_end_windows
 
 if TYPE_CHECKING:
     from napari_uda.experiments.executors import Progress
+    from napari_uda.experiments.model_card import ModelCard
 
 
 def evaluate(
@@ -35,6 +36,7 @@ def evaluate(
     out: Path,
     protocol: str = "recommended",
     placement: Placement = "auto",
+    match: tuple[str, ...] = (),
 ) -> None:
     """Score predictions against labels: scores.csv, scores.json and slices.csv.
 
@@ -44,16 +46,62 @@ def evaluate(
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+        match: structures that have another name in the labels than in the predictions, as REFERENCE=PREDICTION, such as "left ventricle=LVC"; equal names, then equal numbers are matched without it.
     """
+    from napari_uda.evaluation.matching import parse_matches
     from napari_uda.evaluation.report import evaluate_folders
 
+    pairs = parse_matches(match)
     with counted_in_parts("evaluate", unit="case") as report:
         scores = evaluate_folders(
-            predictions, labels, protocol=protocol, placement=placement, on_slices=report
+            *(predictions, labels),
+            protocol=protocol,
+            placement=placement,
+            match=pairs,
+            on_slices=report,
         )
     files = scores.write(out)
     answer(scores.table(), **scores.document(), files=files)
     note_files(files)
+
+
+def report(
+    predictions: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTIONS")],
+    out: Path,
+    labels: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="LABELS")] = None,
+    reader: str = "",
+    protocol: str = "recommended",
+    placement: Placement = "auto",
+    match: tuple[str, ...] = (),
+) -> None:
+    """Write a report of predictions as one page or PDF: pictures, scores, verdicts, where they come from.
+
+    Without LABELS it holds volumes, entropy and the verdict whether the model fits, and no scores.
+
+    Args:
+        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`.
+        labels: folder with labels, as for evaluate.
+        out: FILE.html or FILE.pdf; PDF needs napari_uda[tables].
+        reader: name of who reads the report, such as "Dr. X".
+        protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
+        placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
+        match: structures that have another name in the labels than in the predictions, as REFERENCE=PREDICTION, such as "left ventricle=LVC"; equal names, then equal numbers are matched without it.
+    """
+    from napari_uda.evaluation.folder_report import report as write_report
+    from napari_uda.evaluation.matching import parse_matches
+
+    pairs = parse_matches(match)
+    with counted_in_parts("report", unit="case") as progress:
+        file = write_report(
+            *(predictions, labels),
+            out=out,
+            reader=reader,
+            protocol=protocol,
+            placement=placement,
+            match=pairs,
+            on_slices=progress,
+        )
+    answer(str(file), file=file)
 
 
 def benchmark(
@@ -296,16 +344,57 @@ def recipes() -> None:
     answer(text_table(("name", "method", "about"), shown, shorten="about"), recipes=rows)
 
 
-def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
-    """Open napari with volumes, predictions or runs.
+def pack(run: RunFolder, out: Path, purpose: str = "", licence: str = "") -> None:
+    """Write a trained run as one file to hand on, with its card; names and places of patients stay here.
 
     Args:
-        paths: volumes, prediction files, folders of them, or run folders.
+        run: trained run folder.
+        out: the file, which ends in .zip.
+        purpose: what the model is for, in a sentence; left out, the card says what it segments in what.
+        licence: under which the weights may be used, such as CC-BY-4.0.
+    """
+    from napari_uda.experiments.model_pack import pack as write_packed
+
+    card = write_packed(run, out, purpose=purpose, licence=licence)
+    answer(_card_text(card), **card.model_dump(), files=[out])
+    note_files([out])
+
+
+def unpack(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.zip")], out: Path
+) -> None:
+    """Make a run folder of a file that pack wrote, and show its card.
+
+    Args:
+        file: the packed run.
+        out: a new folder; it can then be used wherever a run is asked for.
+    """
+    from napari_uda.experiments.model_pack import unpack as make_run
+
+    card = make_run(file, out)
+    answer(_card_text(card), **card.model_dump(), run=out)
+    note_files([out])
+
+
+def _card_text(card: ModelCard) -> str:
+    return "\n".join(f"{title}: {text}" for title, text in card.lines())
+
+
+def show(paths: Paths, screenshot: Path | None = None, placement: Placement = "auto") -> None:
+    """Open napari with volumes, a folder of cases, predictions, a run or a session.
+
+    A folder opens as a list of its cases in the Data dock, with the first one shown; predictions find their
+    images wherever these are.
+
+    Args:
+        paths: volumes, prediction files, a folder of them, a run folder, a data folder and the predictions for it, or a session.yaml.
         screenshot: file for a picture of the window, which is then closed.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     if not paths:
-        raise InputError("there is nothing to show; give volumes, predictions, or a run folder")
+        raise InputError(
+            "there is nothing to show; give volumes, a data folder, predictions, a run folder, or a session"
+        )
     windows = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in windows):
         raise InputError(
@@ -341,9 +430,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "adapt": adapt,
     "translate": translate,
     "evaluate": evaluate,
+    "report": report,
     "benchmark": benchmark,
     "clean": clean,
     "methods": methods,
     "recipes": recipes,
+    "pack": pack,
+    "unpack": unpack,
     "show": show,
 }

@@ -106,7 +106,7 @@ def _overview() -> str:
         "usage: napari-uda train METHOD --data.source DIR --data.target DIR --run-dir RUN "
         "[--recipe NAME|FILE[,...]] [--strict] [options]\n       napari-uda train --resume RUN "
         "[--skip-step] [--force] [--method.segmentor-optimizer.lr NUMBER] [--data.source DIR] "
-        "[--data.target DIR]\n\n"
+        "[--data.target DIR] [--data.corrected DIR]\n\n"
         f"methods: {methods}\nrecipes: {', '.join(list_recipes())}\n"
         "napari-uda train METHOD --help lists the options, napari-uda methods and napari-uda recipes tell more"
     )
@@ -141,7 +141,8 @@ def _check_changeable(options: list[str]) -> None:
         field for kind in METHODS.values() for field in kind.config_class.model_fields.items()
     ]
     files = [f"method.{name}" for name, field in fields if Path in get_args(field.annotation)]
-    places = {_option(name) for name in ("data.source", "data.target", *files)}
+    places = {_option(f"data.{side}") for side in ("source", "target", "corrected")}
+    places |= {_option(name) for name in files}
     strange: list[str] = []
     is_strange = True
     for word in options:
@@ -154,7 +155,7 @@ def _check_changeable(options: list[str]) -> None:
     if strange:
         raise InputError(
             "--resume goes on with the run's own settings, except for learning rates and for where its data "
-            f"lies now (--data.source, --data.target); leave {' '.join(strange)} out"
+            f"lies now (--data.source, --data.target, --data.corrected); leave {' '.join(strange)} out"
         )
 
 

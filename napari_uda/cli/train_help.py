@@ -56,9 +56,10 @@ def basic_help(config: RunConfig) -> str:
     found = {path: (field, value) for path, field, value in leaves(config)}
     data = ["data.source"] if "source" in kind.needs else []
     data += ["data.target"] if {"target", "target_labels"} & set(kind.needs) else []
+    corrected = ["data.corrected"] if kind.learns_from_corrected else []
     start = ["init"] if kind.needs_init else []
     basic = [path for path in basic_settings(config) if path in found]
-    others = len(found) - len({*basic, *data, "init"})
+    others = len(found) - len({*basic, *data, *corrected, "init"})
     must = " ".join(f"{_option(path)} {_word(path, found[path][0])}" for path in (*data, *start))
     lines = [
         f"usage: napari-uda train {config.method.name} {must} --run-dir RUN [options]",
@@ -67,7 +68,7 @@ def basic_help(config: RunConfig) -> str:
         *textwrap.wrap(f"{summary} ({kind.paper}).", _WIDTH),
         "",
     ]
-    for path in data:
+    for path in (*data, *corrected):
         lines += _entry(f"{_option(path)} DIR", _about(found[path][0], ""))
     for option, about in OWN_OPTIONS.items():
         lines += _entry(option, about)

@@ -58,11 +58,13 @@ class Unlabelled:
 class Batch:
     """What one step sees; a domain that the method does not need is None.
 
-    `source` is the labelled domain: the source, or the target for `target_supervised`.
+    `source` is the labelled domain: the source, or the target for `target_supervised`. `corrected` are
+    target slices whose labels somebody corrected (`data.corrected`), for `Method.corrected_terms` alone.
     """
 
     source: Labelled | None = None
     target: Unlabelled | None = None
+    corrected: Labelled | None = None
 
     def labelled(self) -> Labelled:
         """The labelled slices, for methods whose `needs` promise them."""
@@ -85,6 +87,7 @@ class TrainingData:
         facts: what was measured.
         source: labelled slices, or None.
         target: slices without labels, or None.
+        corrected: slices of corrected target cases with their labels, or None.
         held_out: labelled cases kept out of training (paths), for watching.
         seed: of the run.
         batch_size: slices per domain, step and process.
@@ -98,6 +101,7 @@ class TrainingData:
     seed: int = 0
     batch_size: int = 4
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    corrected: SliceStore | None = None
 
     def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
         """This rank's part of the batch of one step, augmented, on the device.
@@ -107,19 +111,27 @@ class TrainingData:
             device: where to put it.
             stream: another name draws another, independent sequence of batches.
         """
-        source = target = None
+        source = target = corrected = None
         if self.source is not None:
-            indices, generators = self._draw(self.source, f"source{stream}", step)
-            image = self.source.image(indices).to(device, non_blocking=True)
-            label = self.source.label(indices).to(device, non_blocking=True)
-            image, label = self._moved(image, label, generators)
-            source = Labelled(augment_intensity(image, self.augment.intensity, generators), label)
+            source = self._labelled(self.source, f"source{stream}", step, device)
+        if self.corrected is not None:
+            corrected = self._labelled(self.corrected, f"corrected{stream}", step, device)
         if self.target is not None:
             indices, generators = self._draw(self.target, f"target{stream}", step)
             image = self.target.image(indices).to(device, non_blocking=True)
             image, _ = self._moved(image, None, generators)
             target = Unlabelled(image, torch.from_numpy(indices).to(device))
-        return Batch(source, target)
+        return Batch(source, target, corrected)
+
+    def _labelled(
+        self, store: SliceStore, stream: str, step: int, device: torch.device
+    ) -> Labelled:
+        """Slices of a labelled domain, moved and augmented."""
+        indices, generators = self._draw(store, stream, step)
+        image = store.image(indices).to(device, non_blocking=True)
+        label = store.label(indices).to(device, non_blocking=True)
+        image, label = self._moved(image, label, generators)
+        return Labelled(augment_intensity(image, self.augment.intensity, generators), label)
 
     def source_slices(self, count: int) -> Tensor:
         """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""

@@ -345,15 +345,29 @@ def with_comparison(
     """The reports, that of `target` with what is odd about both domains together.
 
     Args:
-        reports: of `source` and `target`, or of one of them.
+        reports: of `source` and `target`, or of one of them; of `corrected` the structures are compared.
         is_same: whether both are one folder or one layer.
     """
+    reports = _with_same_structures(reports)
     if not {"source", "target"} <= set(reports):
         return dict(reports)
     source, target = reports["source"], reports["target"]
     extra = compare_domains(source, target, is_same=is_same)
     problems = fatal_first([*target.problems, *extra])
     return {**reports, "target": replace(target, problems=problems)}
+
+
+def _with_same_structures(reports: Mapping[str, DomainReport]) -> dict[str, DomainReport]:
+    """The reports, that of `corrected` with an error where it names other structures than the labelled domain."""
+    labelled = next((reports[side] for side in ("source", "target") if side in reports), None)
+    corrected = reports.get("corrected")
+    names = {} if labelled is None else labelled.names
+    if corrected is None or not names or not corrected.names or corrected.names == names:
+        return dict(reports)
+    sentence = f"structures {corrected.names} of the corrected cases are not those of the run, {names}; give both the same"
+    problem = Problem("", sentence, fatal=True)
+    found = fatal_first([problem, *corrected.problems])
+    return {**reports, "corrected": replace(corrected, problems=found)}
 
 
 def is_same_folder(source: Path, target: Path) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import begins_as_dicom, shown
+from napari_uda.core.progress import tell
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Header, read_header
 from napari_uda.data.dicom_pixels import read_frames, value_type
 from napari_uda.data.dicom_stacks import (
@@ -26,13 +27,16 @@ from napari_uda.data.dicom_stacks import (
     stacks_of,
 )
 from napari_uda.data.grid import Affine, three_sides
+from napari_uda.data.window import Window
 
 logger = logging.getLogger(__name__)
 
 _MOST_NAMED = 3
 
 
-def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affine, str]:
+def read_dicom(
+    path: Path, series: str = ""
+) -> tuple[NDArray[np.generic], Affine, str, Window | None]:
     """Read the one volume of a DICOM folder or file, or the one that is asked for.
 
     Every slice is placed by its own position and scaled by its own slope and intercept, and must have
@@ -45,14 +49,17 @@ def read_dicom(path: Path, series: str = "") -> tuple[NDArray[np.generic], Affin
 
     Returns:
         Voxels (Z, Y, X), whole numbers, or float32 when scaling makes fractions; affine (4, 4) to RAS+
-        millimetres; UID of the frame of reference, or "".
+        millimetres; UID of the frame of reference, or ""; the window that the middle slice is to be
+        looked at with, None where it says none.
 
     Raises:
         InputError: no volume or several, missing or doubled slices, unreadable or colour images.
         OSError: the folder cannot be read.
     """
     stack = find_stack(path, series)
-    return (*read_stack(stack, shown(path)), stack.frames[0].header.frame_of_reference)
+    middle = stack.frames[len(stack.frames) // 2]
+    array, affine = read_stack(stack, shown(path))
+    return array, affine, middle.header.frame_of_reference, middle.window
 
 
 def find_stack(path: Path, series: str = "") -> Stack:
@@ -175,7 +182,8 @@ def _files(path: Path) -> list[Path]:
 def _headers(files: Sequence[Path]) -> tuple[list[Header], list[Path]]:
     """The headers of those files that are DICOM, and the files that only begin as if they were."""
     headers, damaged = [], []
-    for file in files:
+    for number, file in enumerate(files):
+        tell(number, len(files))
         if not begins_as_dicom(file):
             continue
         try:

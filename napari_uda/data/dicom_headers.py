@@ -17,6 +17,8 @@ from typing import Any
 import pydicom
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_uda.data.window import Window
+
 DICOM_ERRORS = (
     pydicom.errors.InvalidDicomError, pydicom.errors.BytesLengthException, struct.error,
     zlib.error, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError,
@@ -159,6 +161,8 @@ class Frame:
     intercept: float
     marks: Mapping[str, Any]
     """Name of a mark to its value, for those that the file states."""
+    window: Window | None = None
+    """How the file is to be looked at; the first of several windows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,7 +377,16 @@ def _frame(header: Header, index: int, groups: tuple[Any, Any], dataset: Any) ->
         slope[0] or 1.0,  # 0 would leave nothing, and stands for "not scaled" elsewhere
         intercept[0],
         marks,
+        _window(*(find(("FrameVOILUTSequence", f"Window{part}")) for part in ("Width", "Center"))),
     )
+
+
+def _window(width: Any, centre: Any) -> Window | None:
+    """The first window of an image, None where there is none that can be shown."""
+    if width in (None, "") or centre in (None, ""):
+        return None
+    first = _numbers(_parts(width)[:1], 1), _numbers(_parts(centre)[:1], 1)
+    return Window(first[0][0], first[1][0]) if all(first) and first[0][0] > 0 else None
 
 
 def _grouped(groups: tuple[Any, Any], path: tuple[str, ...]) -> Any:

@@ -17,6 +17,7 @@ from pydicom.uid import UID, MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown, temporary_folder
+from napari_uda.core.progress import tell
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Frame, one_line, quiet_pydicom
 
 _WHOLE_TYPES = (np.int16, np.uint16, np.int32, np.int64)
@@ -42,7 +43,8 @@ def read_frames(frames: Sequence[Frame], name: str) -> NDArray[np.generic]:
     by_file: dict[Path, list[int]] = {}
     for place, frame in enumerate(frames):
         by_file.setdefault(frame.header.file, []).append(place)
-    for file, places in by_file.items():
+    for number, (file, places) in enumerate(by_file.items()):
+        tell(number, len(by_file))
         stored = _stored(file, [frames[place] for place in places], name)
         for place, plane in zip(places, stored, strict=True):
             planes[place] = _scaled(plane, frames[place], planes.dtype)

@@ -83,7 +83,7 @@ def write_dicom_seg(
                 manufacturer=PROGRAM,
                 manufacturer_model_name=long_string(about.model),
                 software_versions=__version__,
-                device_serial_number=about.weights_sha256 or "unknown",
+                device_serial_number=about.origin.hash or "unknown",
                 omit_empty_frames=bool(pixels.any()),  # else it says so, to the log
                 content_label="SEGMENTATION",
                 content_description=long_string(f"{about.case} by {about.model}"),
@@ -160,7 +160,7 @@ def _descriptions(about: Provenance) -> list[Any]:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    parameters = {"weights_sha256": about.weights_sha256, "adapted_by": about.adapted_by}
+    parameters = {"weights_sha256": about.origin.hash, "adapted_by": about.origin.adapted_by}
     algorithm = hd.AlgorithmIdentificationSequence(
         name=long_string(about.model),
         family=codes.cid7162.ArtificialIntelligence,

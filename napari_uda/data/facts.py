@@ -49,6 +49,10 @@ class DataFacts(Config):
     read, by case; a resumed run knows its data by them."""
     target_contents: dict[str, str] = Field(default_factory=dict)
     """The same of the target; labels are among them only where the method learns from them."""
+    corrected_contents: dict[str, str] = Field(default_factory=dict)
+    """The same of the corrected target cases that the run learns from, all of them with labels."""
+    corrected_before: dict[str, str] = Field(default_factory=dict)
+    """The same of those that the run it starts from has learnt from, in its turn or itself."""
     files: dict[str, str] = Field(default_factory=dict)
     """Checksum of each file that the method's settings name, by setting."""
     fingerprint: str = Field(default="")
@@ -80,6 +84,11 @@ class DataFacts(Config):
     def num_classes(self) -> int:
         """Classes of the network: the structures and background."""
         return len(self.labels) + 1
+
+    @property
+    def corrected_cases(self) -> dict[str, str]:
+        """Corrected cases that the weights have seen, here or in a run before: checksums by case."""
+        return {**self.corrected_before, **self.corrected_contents}
 
     @property
     def prediction_intensity(self) -> Intensity:

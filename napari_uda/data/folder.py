@@ -337,6 +337,17 @@ def _check_paired(
         )
 
 
+def modality_beside(file: Path) -> str:
+    """The modality that the data folder of an image says it has; "" for a file in no data folder.
+
+    Raises:
+        InputError: `dataset.json` cannot be read.
+    """
+    if file.parent.name not in ("images", "imagesTr", "imagesTs"):
+        return ""
+    return _read_dataset_json(file.parent.parent / "dataset.json")[1]
+
+
 def _read_dataset_json(file: Path) -> tuple[dict[str, int], str]:
     """Labels and modality; ({}, "") where there is no file."""
     if not file.exists():

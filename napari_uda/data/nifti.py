@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import atomic_file, shown
+from napari_uda.core.progress import tell
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
 from napari_uda.data.nifti_forms import NiftiForms
 from napari_uda.data.units import in_millimetres, millimetres_of, nifti_unit
@@ -203,6 +204,8 @@ def _fill(stream: io.RawIOBase, buffer: memoryview) -> int:
         if not step:
             break
         count += step
+        if len(buffer) > _CHUNK:  # voxels, not a header
+            tell(count, len(buffer))
     return count
 
 

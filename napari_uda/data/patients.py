@@ -186,7 +186,7 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
         if entry.is_dir():
             files = [file for file in sorted(entry.iterdir()) if not file.name.startswith(".")]
             volumes = [file for file in files if volume_suffix(file)]
-            named = [file for file in volumes if _is_named_as_labels(file)]
+            named = [file for file in volumes if is_named_as_labels(file)]
             certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
             only = named if certain else volumes
             if not only:
@@ -202,13 +202,14 @@ def _has_image(label: Path, volumes: Sequence[Path]) -> bool:
     if label.parent.name in IMAGE_FOLDERS:
         return False  # all that lies there are images, whatever their names
     match = _LABEL_NAME.fullmatch(case_name(label))
-    others = [file for file in volumes if not _is_named_as_labels(file)]
+    others = [file for file in volumes if not is_named_as_labels(file)]
     if match is not None and match["image"]:
         return match["image"] in {case_name(file) for file in others}
     return len(others) == 1 and len(volumes) == 2
 
 
-def _is_named_as_labels(file: Path) -> bool:
+def is_named_as_labels(file: Path) -> bool:
+    """Whether a volume file is a label map by its name."""
     return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
 
@@ -245,7 +246,7 @@ def _leaves(
         file
         for file in volumes
         if volume_suffix(file) == SEG_NRRD_SUFFIX
-        or (_is_named_as_labels(file) and (parts or _has_image(file, volumes)))
+        or (is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
     for file in images:

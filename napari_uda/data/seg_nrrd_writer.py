@@ -67,8 +67,8 @@ def _header(labels: NDArray[np.uint8], affine: Affine, about: Provenance) -> Ite
         "program": about.program,
         "case": about.case,
         "model": about.model,
-        "weights_sha256": about.weights_sha256,
-        "adapted_by": about.adapted_by,
+        "weights_sha256": about.origin.hash,
+        "adapted_by": about.origin.adapted_by,
     }
     for key, value in said.items():
         if value:

@@ -17,7 +17,7 @@ def patient_axis(affine: NDArray[np.float64], axis: int) -> int:
 
     Args:
         affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
-        axis: of the array on its file's grid.
+        axis: of the file, 0 is x.
     """
     from nibabel.orientations import io_orientation
 
@@ -46,10 +46,24 @@ def slice_name(affine: NDArray[np.float64], shape: Sequence[int], axis: int, ind
 
     Args:
         affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
-        shape: of the array on its file's grid.
-        axis: across which the slice is cut, of that array.
+        shape: voxels of the file along x, y, z.
+        axis: across which the slice is cut: 0 is x, 2 is z.
         index: of the slice along that axis.
     """
+    (name,) = slice_names(affine, shape, axis, [index])
+    return name
+
+
+def slice_names(
+    affine: NDArray[np.float64], shape: Sequence[int], axis: int, indices: Sequence[int]
+) -> list[str]:
+    """Several slices in words, each as `slice_name` has it: what the axis needs is computed once."""
     across = patient_axis(affine, axis)
-    where = millimetres(slice_position_mm(affine, shape, axis, index), across)
-    return f"{PLANES[across]} slice {index}, {where}"
+    middle = (np.asarray(shape, float) - 1) / 2
+    middle[axis] = 0
+    start = float((affine @ np.append(middle, 1.0))[across])
+    step = float(affine[across, axis])
+    return [
+        f"{PLANES[across]} slice {index}, {millimetres(start + step * index, across)}"
+        for index in indices
+    ]

@@ -30,6 +30,7 @@ from napari_uda.core.together import write_together
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 from napari_uda.data.nifti_forms import NiftiForms
+from napari_uda.data.window import Window
 
 __all__ = [
     "Orientation",
@@ -116,6 +117,8 @@ class Volume:
     """What the NIfTI file it was read from says about its place: files on the same grid are written so."""
     source: Source | None = None
     """What it was read from; None for one from memory."""
+    window: Window | None = None
+    """How its file says that it is to be looked at, as DICOM does; None for most."""
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
@@ -210,7 +213,7 @@ def read_volume(
         InputError: the file is missing, damaged, not a finite grey-value volume or without a sound place
             in space; one sentence with the file, the value and the remedy.
     """
-    path, frame_of_reference = Path(path), ""
+    path, frame_of_reference, window = Path(path), "", None
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
     name = shown(path)
@@ -219,7 +222,7 @@ def read_volume(
             # NIfTI users need neither pydicom nor SimpleITK
             from napari_uda.data.dicom import read_dicom
 
-            array, affine, frame_of_reference = read_dicom(path, series)
+            array, affine, frame_of_reference, window = read_dicom(path, series)
             step, forms, source = 0.0, None, Source(path, series, is_dicom=True)
         else:
             array, affine, step, forms = _read_file(path, name, placement)
@@ -235,6 +238,7 @@ def read_volume(
         frame_of_reference=frame_of_reference,
         forms=forms,
         source=source,
+        window=window,
     )
 
 

@@ -81,10 +81,17 @@ def data_range(volume: ArrayLike) -> float:
 
 
 def usual_window(volume: ArrayLike) -> Window:
-    """Soft tissue for what looks like CT, because some of it is air; else the 1st to 99th percentile."""
-    if float(_sample(volume).min()) <= _CT_AIR:
+    """Soft tissue for what looks like CT, because some of it is air; else the 1st to 99th percentile.
+
+    The whole range where these two are equal, as in a map that is empty but for one thing.
+    """
+    sample = _sample(volume)
+    if float(sample.min()) <= _CT_AIR:
         return CT_PRESETS["soft tissue"]
-    return percentile_window(volume, *PERCENTILES[0])
+    first, last = (float(limit) for limit in np.percentile(sample, PERCENTILES[0]))
+    if first == last:
+        first, last = float(sample.min()), float(sample.max())
+    return Window(last - first or 1.0, (first + last) / 2)
 
 
 def _sample(volume: ArrayLike) -> NDArray[np.float64]:

@@ -45,16 +45,21 @@ class Cohort:
 def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
     """Write mean, standard deviation, n and n_missing of every method and structure as CSV.
 
+    `n_penalised` counts the distances that were entered for a missed or invented structure.
+
     Raises:
         InputError: if the folder cannot be written.
     """
     numbers = [f"{column}_{part}" for column in COLUMNS for part in ("mean", "sd", "n")]
-    columns = ["method", "protocol", "structure", "n_cases", "n_missing", *numbers]
+    columns = ["method", "protocol", "structure", "n_cases", "n_missing", *numbers, "n_penalised"]
     rows: list[list[object]] = []
     for method, scores in methods:
         for summary in scores.summary():
             head = [summary["name"], summary["n_cases"], summary["n_missing"]]
-            rows.append([method, scores.protocol.name, *head, *_numbers(summary)])
+            penalised = max(
+                (one["n_penalised"] for one in summary.values() if isinstance(one, dict)), default=0
+            )
+            rows.append([method, scores.protocol.name, *head, *_numbers(summary), penalised])
     with atomic_file(path) as file:
         file.write(csv_text(columns, rows).encode())
 

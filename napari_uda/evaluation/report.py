@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,9 +20,13 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+from napari_uda.core.small_files import read_object
+from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
 from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
+from napari_uda.evaluation.learnt import refuse_learnt, without_learnt
+from napari_uda.evaluation.matching import with_matched_prediction
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
@@ -73,8 +77,9 @@ def evaluate(
 
     Raises:
         InputError: different grids (the numbers are given), an unknown protocol or axis, no voxel size,
-            or values that are not labels.
+            values that are not labels, or a case whose corrected labels the run has learnt from.
     """
+    refuse_learnt(prediction)
     rules = get_protocol(protocol)
     pair = read_pair(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
@@ -153,6 +158,7 @@ def evaluate_folders(
     protocol: str | Protocol = "recommended",
     axes: Sequence[Axis] | None = None,
     placement: Placement = "auto",
+    match: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     on_slices: Callable[[int, int, int, int], None] | None = None,
 ) -> Scores:
@@ -162,7 +168,8 @@ def evaluate_folders(
     `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
     may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
     same way. A label without prediction is refused, because
-    leaving it out would improve the mean; a prediction without label cannot be scored and is logged.
+    leaving it out would improve the mean; a prediction without label cannot be scored and is logged. A case whose
+    corrected labels the run has learnt from (`data.corrected`) is left out, and that is logged.
     References and predictions may be segmentations of any kind, see `read_segmentation`; LABELS may also be a
     tree of DICOM whose segmentations refer to the images beside them.
 
@@ -173,6 +180,9 @@ def evaluate_folders(
         protocol: as for `evaluate`.
         axes: as for `evaluate`.
         placement: which of sform and qform is trusted where a NIfTI file has both.
+        match: name of a structure in the labels to its name in the predictions where the two differ, "" for
+            none. Names of predictions are those that `predict` wrote beside them; equal names, then equal
+            numbers are matched without it.
         on_progress: called with the cases done and the cases in all.
         on_slices: called with the case, counted from 0, the cases in all, and of this case the slices done
             and in all; each structure's slices count.
@@ -184,8 +194,11 @@ def evaluate_folders(
         InputError: no such folder, no labels, labels without prediction, or as `evaluate`.
     """
     rules = get_protocol(protocol)
-    pairs = pair_files(Path(predictions), Path(labels))
-    named = _named(Path(labels), pairs)
+    pairs, learnt = without_learnt(pair_files(Path(predictions), Path(labels)))
+    if learnt:
+        _logger.warning("%s", learnt)
+    named = replace(_named(Path(labels), pairs), match=dict(match or {}))
+    _check_matches(named)
     parts = []
     for done, (case, prediction, reference) in enumerate(pairs):
         if on_progress is not None:
@@ -201,10 +214,14 @@ def evaluate_folders(
 
 @dataclass(frozen=True)
 class _Named:
-    """Structure name to value in the files, and whether label files say so instead of `dataset.json`."""
+    """Structure name to value in the files, and whether label files say so instead of `dataset.json`.
+
+    `match` holds names of the labels and those of the predictions that the user paired.
+    """
 
     stored: dict[str, int]
     found: bool
+    match: dict[str, str] = field(default_factory=dict)
 
 
 def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
@@ -220,6 +237,17 @@ def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
     by_name = all(needs_image(prediction) for _, prediction, _ in pairs)
     references = (reference for *_, reference in pairs)
     return _Named(found_structures(references, renumber=by_name), found=True)
+
+
+def _check_matches(named: _Named) -> None:
+    """Refuse a structure that no label file can have; a slip of the pen would go unnoticed."""
+    for name in named.match:
+        if name not in named.stored:
+            raise InputError(
+                f"the labels have no structure {name!r} to compare; {what_to_choose(name, list(named.stored))}"
+                if named.stored
+                else f"the labels name no structures, so {name!r} cannot be found; put a dataset.json beside their folder"
+            )
 
 
 def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
@@ -260,6 +288,18 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             "there are no labels for %s, so these predictions are not scored", ", ".join(extra)
         )
     return pairs
+
+
+def prediction_files(folder: Path) -> list[tuple[str, Path]]:
+    """Case and file of every prediction in a folder without regard to labels, in order of the names."""
+    found = []
+    for stem, files in sorted(_by_name(folder).items()):
+        if stem.endswith(("_entropy", "_reliability")):
+            continue
+        _check_one(stem, files, folder)
+        ending = next((end for end in _ENDINGS if stem.endswith(end)), "")
+        found.append((stem.removesuffix(ending), files[0]))
+    return found
 
 
 def _predictions_of(case: str, predicted: Mapping[str, list[Path]]) -> list[Path]:
@@ -338,6 +378,15 @@ def _evaluate_files(
         own = {value: name for value, name in pair.names.items() if value in present}
         pair = replace(pair, names=own)
     stem = case_name(prediction).removesuffix("_labels").removesuffix("_rtstruct")
+    predicted = predicted_names(read_object(prediction.with_name(f"{stem}.json")) or {})
+    if not predicted and named.match:
+        predicted = dict(pair.names)  # nobody names them: the numbers of the labels are meant
+    if predicted and pair.names:
+        told = set(pair.notes)
+        pair = with_matched_prediction(pair, predicted, named.match)
+        for note in pair.notes:
+            if note not in told:
+                _logger.warning("%s: %s", case, note)
     candidates = (prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
     path = next((path for path in candidates if path.is_file()), None)
     if path is not None and pair.affine is not None:
@@ -348,6 +397,16 @@ def _evaluate_files(
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
     return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
+
+
+def predicted_names(about: Mapping[str, object]) -> dict[int, str]:
+    """Label value to name, as `predict` wrote them into `<case>.json`; empty where it did not."""
+    listed = about.get("structures")
+    found = {}
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, dict) and isinstance(one.get("value"), int):
+            found[one["value"]] = str(one.get("name") or f"label_{one['value']}")
+    return found
 
 
 def _axis_indices(

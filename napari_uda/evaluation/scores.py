@@ -18,6 +18,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.notebook import html_table
 from napari_uda.core.together import write_together
 from napari_uda.evaluation.protocols import METRICS, PROTOCOLS, Protocol
+from napari_uda.evaluation.score_words import counted, is_penalty
 
 if TYPE_CHECKING:
     import pandas
@@ -44,6 +45,7 @@ SLICE_COLUMNS = (
     "area_prediction_mm2",
     "area_reference_mm2",
     "mean_entropy",
+    "slice_name",
 )
 """Columns of slices.csv."""
 _MOST_LINES = 20
@@ -63,13 +65,15 @@ _STATES = {
 class Statistic(TypedDict):
     """One number over the cases.
 
-    `n` values entered the mean; in `n_missing` cases the structure was missed altogether.
+    `n` values entered the mean; `n_penalised` of them are distances that were not measured but entered for
+    a structure that one side lacks. In `n_missing` cases the structure was missed altogether.
     """
 
     mean: float
     sd: float
     n: int
     n_missing: int
+    n_penalised: int
 
 
 Summary: TypeAlias = dict[str, Statistic | str | int | None]
@@ -138,7 +142,7 @@ class Scores:
         Returns:
             One mapping per structure with `label`, `name`, `n_cases`, `n_missing`, `n_invented`,
             `n_absent`, and for every numeric column of scores.csv a mapping `mean`, `sd` (the protocol's
-            ddof), `n`, `n_missing`. The last one, `name` "mean" and `label` None, holds the mean of the
+            ddof), `n`, `n_missing`, `n_penalised`. The last one, `name` "mean" and `label` None, holds the mean of the
             structures' means and the standard deviation over cases of each case's mean over structures.
         """
         labels = sorted({int(row["label"]) for row in self.rows})
@@ -160,7 +164,7 @@ class Scores:
         lines = [["structure", *columns, "n", "missed"]]
         for summary in self.summary():
             cells = [_plus_minus(summary[column]) for column in columns]
-            counts = [str(summary["n_cases"]), str(summary["n_missing"])]
+            counts = [counted(summary, columns), str(summary["n_missing"])]
             lines.append([str(summary["name"]), *cells, *counts])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         return "\n".join(
@@ -205,7 +209,7 @@ class Scores:
             (
                 str(summary["name"]),
                 *(_plus_minus(summary[column]) for column in columns),
-                str(summary["n_cases"]),
+                counted(summary, columns),
                 str(summary["n_missing"]),
             )
             for summary in self.summary()
@@ -260,7 +264,8 @@ class Scores:
                 "volume_reference_ml": "voxels of the reference times the voxel's volume, millilitres",
                 "summary": (
                     f"mean and standard deviation (ddof {rules.ddof}) of the n defined values; n_missing:"
-                    " cases in which the structure was missed; row 'mean': mean of the structures' means,"
+                    " cases in which the structure was missed; n_penalised: values that were entered for a"
+                    " missed or invented structure, not measured; row 'mean': mean of the structures' means,"
                     " standard deviation over cases of each case's mean over its structures"
                 ),
                 "slices": _slice_definitions(rules),
@@ -285,7 +290,8 @@ class Scores:
         }
         for column in _NUMBERS:
             source = samples if column in METRICS else rows
-            result[column] = self._statistic((row[column] for row in source), missing)
+            penalised = sum(is_penalty(column, row["state"], float(row[column])) for row in source)
+            result[column] = self._statistic((row[column] for row in source), missing, penalised)
         return result
 
     def _overall(self, structures: list[Summary]) -> Summary:
@@ -302,18 +308,29 @@ class Scores:
         for column in _NUMBERS:
             means = [_mean_of(structure[column]) for structure in structures]
             per_case: dict[Cell, list[float]] = {}
+            penalised = set()
             for row in self.rows:
-                per_case.setdefault(row["case"], []).append(float(row[column]))
-            statistic = self._statistic((_mean(values) for values in per_case.values()), missing)
+                value = float(row[column])
+                per_case.setdefault(row["case"], []).append(value)
+                if is_penalty(column, row["state"], value):
+                    penalised.add(row["case"])
+            values = [_mean(found) for found in per_case.values()]
+            statistic = self._statistic(values, missing, len(penalised))
             result[column] = {**statistic, "mean": _mean(means)}
         return result
 
-    def _statistic(self, cells: Iterable[Cell], missing: int) -> Statistic:
+    def _statistic(self, cells: Iterable[Cell], missing: int, penalised: int) -> Statistic:
         values = np.array([float(cell) for cell in cells], np.float64)
         values = values[np.isfinite(values)]
         ddof = self.protocol.ddof
         sd = float(values.std(ddof=ddof)) if values.size > ddof else math.nan
-        return {"mean": _mean(values), "sd": sd, "n": int(values.size), "n_missing": missing}
+        return {
+            "mean": _mean(values),
+            "sd": sd,
+            "n": int(values.size),
+            "n_missing": missing,
+            "n_penalised": penalised,
+        }
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -346,6 +363,10 @@ def _slice_definitions(rules: Protocol) -> dict[str, str]:
         "area_prediction_mm2": "pixels of the prediction times the pixel's area",
         "area_reference_mm2": "pixels of the reference times the pixel's area",
         "mean_entropy": "mean entropy over the pixels of prediction or reference; empty without them",
+        "slice_name": (
+            "the slice as the docks call it: its plane, its index in the file, and where its middle lies"
+            " along the patient's axis, with the side instead of a sign"
+        ),
     }
 
 

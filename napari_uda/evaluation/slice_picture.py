@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,9 @@ def draw_slice(
     names: Mapping[int, str],
     spacing_mm: Sequence[float],
     window: tuple[float, float] = (0.0, 1.0),
+    *,
+    outlines: bool = False,
+    width: int = _WIDTH,
 ) -> RGB:
     """Draw one slice with square pixels: the prediction in colours, the reference as white outlines.
 
@@ -54,11 +58,13 @@ def draw_slice(
         names: label to name, which fixes the colours.
         spacing_mm: pixel size (rows, columns).
         window: grey values drawn black and white.
+        outlines: draw the prediction as outlines as well, two pixels thick, so that the image inside is seen.
+        width: of the picture in pixels.
 
     Returns:
-        `(H', W', 3)` uint8, about 320 pixels wide.
+        `(H', W', 3)` uint8, `width` pixels wide.
     """
-    rows, columns = _square_pixels(prediction.shape, spacing_mm)
+    rows, columns = _square_pixels(prediction.shape, spacing_mm, width)
     ours, theirs = prediction[rows][:, columns], reference[rows][:, columns]
     if image is None:
         grey = np.full(ours.shape, float(_PLAIN_GREY))
@@ -70,10 +76,27 @@ def draw_slice(
     for label in np.unique(ours[ours > 0]).tolist():
         mask = ours == label
         colour = _rgb(structure_colour(names.get(label, ""), label))
+        if outlines:
+            rgb[_thick_border(mask)] = colour
+            continue
         rgb[mask] = (1 - _SHARE_OF_COLOUR) * rgb[mask] + _SHARE_OF_COLOUR * colour
     for label in np.unique(theirs[theirs > 0]).tolist():
         rgb[border(theirs == label)] = 255
     return np.asarray(rgb.round(), np.uint8)
+
+
+def as_seen(plane: NDArray[Any]) -> NDArray[Any]:
+    """A slice `(..., h, w)` of a canonical (S, A, R) array seen as radiologists do: head or front up.
+
+    Axial and coronal slices have the patient's right on the left; sagittal ones the front.
+    """
+    return np.ascontiguousarray(plane[..., ::-1, ::-1])
+
+
+def _thick_border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The outermost two pixels of a mask."""
+    outer = border(mask)
+    return outer | border(mask & ~outer)
 
 
 def encode_png(rgb: RGB) -> bytes:
@@ -95,11 +118,11 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _square_pixels(
-    shape: tuple[int, ...], spacing_mm: Sequence[float]
+    shape: tuple[int, ...], spacing_mm: Sequence[float], across: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which row and column every pixel of the picture shows (nearest)."""
     height, width = (size * step for size, step in zip(shape, spacing_mm, strict=True))
-    pixels = _WIDTH, max(1, round(_WIDTH * height / width))
+    pixels = across, max(1, round(across * height / width))
     columns = np.arange(pixels[0]) * shape[1] // pixels[0]
     rows = np.arange(pixels[1]) * shape[0] // pixels[1]
     return rows, columns

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.data.grid import Lattice
+from napari_uda.data.slice_position import slice_names
 from napari_uda.evaluation.inputs import Pair
 from napari_uda.evaluation.overlap import (
     Box,
@@ -104,7 +105,11 @@ def score_structure(
         return row, [row]
     parts = _slice_metrics(structure, pair, rules, axis, counts)
     means = {column: _defined_mean([part[column] for part in parts]) for column in METRICS}
-    return {**head, **means, **tail}, [{**head, **part} for part in parts]
+    states = map(_state, counts.prediction.tolist(), counts.reference.tolist())
+    samples: list[Row] = [
+        {**head, "state": state, **part} for state, part in zip(states, parts, strict=True)
+    ]
+    return {**head, **means, **tail}, samples
 
 
 def _volume_metrics(
@@ -200,6 +205,7 @@ def score_slices(
     area = pair.lattice.slice_across(axis).cell
     entropy = _slice_entropy(structure, pair, axis, counts).tolist()
     position, step = _position(pair, axis)
+    words = _slice_names(pair, axis, range(first, first + length))
     return [
         {
             "case": pair.case,
@@ -213,6 +219,7 @@ def score_slices(
             "area_prediction_mm2": int(counts.prediction[index]) * area,
             "area_reference_mm2": int(counts.reference[index]) * area,
             "mean_entropy": entropy[index],
+            "slice_name": words[index],
         }
         for index in range(length)
     ]
@@ -248,6 +255,15 @@ def _position(pair: Pair, axis: int) -> tuple[float, float]:
     normal /= np.linalg.norm(normal)
     normal *= np.sign(normal[np.argmax(np.abs(normal))])
     return float(normal @ pair.affine[:3, 3]), float(normal @ columns[axis])
+
+
+def _slice_names(pair: Pair, axis: int, indices: Sequence[int]) -> list[str]:
+    """What the docks call these slices; those of bare arrays by the array's axis."""
+    if pair.affine is not None:
+        shape = pair.reference.shape[::-1]  # the affine takes indices (x, y, z)
+        return slice_names(pair.affine, shape, 2 - axis, indices)
+    step = pair.spacing_mm[axis]
+    return [f"slice {index} along {AXES[axis]}, {index * step:.1f} mm" for index in indices]
 
 
 def _distances(surfaces: Surfaces, lattice: Lattice) -> tuple[SurfaceDistances, SurfaceDistances]:

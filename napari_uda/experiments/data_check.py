@@ -52,6 +52,15 @@ def check_data(
             reports = {"target": report}
         else:
             continue
+        if data.corrected is not None and cell.config.method.corrected_weight:
+            reports["corrected"] = check_folder(
+                data.corrected,
+                labelled=True,
+                names=data.labels,
+                series=data.series,
+                placement=data.placement,
+                stop=stop,
+            )
         named = {f"{cell.data}, {side}": report for side, report in reports.items()}
         tell(named, findings="refuse" if strict else "warn")
 

@@ -14,6 +14,7 @@ from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
 from napari_uda.data.volume import Placement, read_labels, read_volume
+from napari_uda.evaluation.slice_picture import as_seen
 from napari_uda.experiments.fingerprints import scored_cases
 from napari_uda.experiments.results import DataResults, RowResults
 from napari_uda.experiments.spec import Pictures
@@ -80,14 +81,6 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
 
 def _plane(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     return as_seen(np.take(array, index, axis=axis))
-
-
-def as_seen(plane: NDArray[Any]) -> NDArray[Any]:
-    """A slice `(..., h, w)` of a canonical (S, A, R) array seen as radiologists do: head or front up.
-
-    Axial and coronal slices have the patient's right on the left; sagittal ones the front.
-    """
-    return np.ascontiguousarray(plane[..., ::-1, ::-1])
 
 
 def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 _NOT_IDENTITY = (
     "device", "save_every", "log_every", "preview_every", "data.cache_gib",
 )  # fmt: skip
+_LIKE_BEFORE = (
+    ("data.placement", "auto"),
+    ("data.corrected", None),
+    ("method.corrected_weight", 1.0),
+)
+"""Defaults of settings that came later: cells that were planned without them keep their names."""
 
 
 def plan(spec: Spec, out: Path, *, ranks: int = 1) -> list[Cell]:
@@ -110,6 +116,11 @@ def _cell(
     fingerprints = {
         "data.source": data_fingerprint(folders.source, True) if folders.source else "",
         "data.target": data_fingerprint(data.target, target_labels),
+        **(
+            {"data.corrected": data_fingerprint(folders.corrected, True)}
+            if folders.corrected
+            else {}
+        ),
         **({"init": start.key} if start is not None else {}),
     }
     identity = {
@@ -178,7 +189,7 @@ def _identity(tree: Mapping[str, Any], fingerprints: Mapping[str, str], at: str 
     found: dict[str, Any] = {}
     for name, value in tree.items():
         where = f"{at}{name}"
-        if where in _NOT_IDENTITY or (where, value) == ("data.placement", "auto"):
+        if where in _NOT_IDENTITY or (where, value) in _LIKE_BEFORE:
             continue
         if where in fingerprints:
             found[name] = fingerprints[where]

@@ -21,7 +21,7 @@ from napari_uda.experiments.fingerprints import (
 from napari_uda.experiments.spec import POSITION_PRIOR, DataSet, Published, Spec
 from napari_uda.experiments.statistics import Comparison, Pairs, compare_rows
 from napari_uda.experiments.store import Cell, Result, Store, read_result
-from napari_uda.methods.base import supervision_with_start
+from napari_uda.methods.base import supervision_with_corrected, supervision_with_start
 from napari_uda.run.folder import RunFolder
 
 AVERAGE = "mean"
@@ -274,8 +274,11 @@ def _target_supervision(cells: Sequence[Cell]) -> dict[str, str]:
     """Which labels of the target each row used, itself or in the run it starts from."""
     known: dict[str, str] = {}
     for cell in cells:  # each after the one it starts from
-        start = known.get(cell.start, "none")
-        known[cell.key] = supervision_with_start(cell.config.method.target_supervision, start)
+        start, config = known.get(cell.start, "none"), cell.config
+        folder = config.data.corrected if config.method.corrected_weight else None
+        cases = 0 if folder is None else len(scored_cases(folder))
+        own = supervision_with_corrected(config.method.target_supervision, cases)
+        known[cell.key] = supervision_with_start(own, start)
     return {cell.row: known[cell.key] for cell in cells if known[cell.key] != "none"}
 
 

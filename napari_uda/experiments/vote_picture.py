@@ -9,10 +9,10 @@ from typing import Any
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.evaluation.slice_picture import as_seen
 from napari_uda.experiments.picture_parts import (
     TILE_INCHES,
     Slice,
-    as_seen,
     choose_slice,
     drawn_cases,
     drawn_rows,

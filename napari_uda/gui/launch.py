@@ -1,16 +1,16 @@
 """Open napari from the shell: volumes, predictions or a run, arranged to be looked at.
 
-Images get the window usual for what they seem to be, and the View dock stands beside them.
+A folder of cases opens as a list in the Data dock, with its first case shown; volumes get the window usual for
+what they seem to be, and the View dock stands beside them.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_uda.core.errors import InputError
 
@@ -22,18 +22,18 @@ except ImportError as error:
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
-from napari_uda.core.files import is_file, is_folder
-from napari_uda.data.folder import DataFolder, find_volumes
-from napari_uda.data.volume import Placement, case_name
-from napari_uda.data.window import usual_window
+from napari_uda.core.files import is_file, is_folder, shown
+from napari_uda.data.folder import find_volumes
+from napari_uda.data.session import is_session
+from napari_uda.data.volume import Placement
+from napari_uda.gui.data import session
+from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
-from napari_uda.gui.view.window import apply_window
-
-if TYPE_CHECKING:
-    from napari_uda.run.run import Run
+from napari_uda.inference.cases import CaseList, holds_predictions, list_cases
+from napari_uda.run.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -50,33 +50,74 @@ def open_viewer(
     """Show everything `paths` name in one napari window; returns when the window is closed.
 
     Args:
-        paths: volumes, folders of volumes, data folders or run folders.
+        paths: volumes, folders of cases (data folders, predictions, runs, trees of patients), a data folder
+            and the predictions for it, or a session.
         screenshot: save a picture of the window there instead of waiting for the user.
         placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
         InputError: if nothing can be read.
     """
-    files = volume_files(paths)
-    contents = [read_layers(file, placement=placement) for file in files]
+    given = list(paths)
+    if len(given) == 1 and is_session(given[0]):
+        _open_session(given[0], screenshot)
+        return
+    found = case_list(given, placement)
+    contents = []
+    if found is None:
+        contents = [read_layers(file, placement=placement) for file in volume_files(given)]
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
     _, view = viewer.window.add_plugin_dock_widget("napari_uda", "View")
+    docks = [view]
+    if found is not None:
+        docks.append(viewer.window.add_plugin_dock_widget("napari_uda", "Data")[1])
     QApplication.processEvents()  # the canvas gets its size, which the camera is fitted to
-    fill_viewer(viewer, contents)
+    if found is None:
+        fill_viewer(viewer, contents)
+    else:
+        docks[-1].cases.open_list(found)
     view.linked.setChecked(not viewer.canvas.grid.enabled)
     if screenshot is None:
         napari.run()
         return
+    _take_picture(viewer, docks, screenshot)
+
+
+def _open_session(file: Path, screenshot: Path | None) -> None:
+    """Show what a session holds, as far as its files are as they were.
+
+    Raises:
+        InputError: it is no session, or nothing of it is left.
+    """
+    checked, contents = session.read(file)
+    if checked.session.layers and not contents:
+        raise InputError(checked.sentence())
+    if checked.sentence():
+        logger.warning("%s", checked.sentence())
+    viewer = napari.Viewer(title="napari_uda")
+    viewer.window.resize(*WINDOW)
+    QApplication.processEvents()
+    for _ in session.restore(viewer, file.parent, checked, contents):
+        pass
+    if screenshot is None:
+        napari.run()
+        return
+    widgets = viewer.window.dock_widgets.values()
+    _take_picture(viewer, [one for one in widgets if isinstance(one, Dock)], screenshot)
+
+
+def _take_picture(viewer: Any, docks: Sequence[Dock], file: Path) -> None:
+    """Save a picture of the window once everything in it has come to rest, and close it."""
     start = time.monotonic()
     while time.monotonic() < start + (
-        _SETTLING_SECONDS if view.is_settled else _MOST_SETTLING_SECONDS
+        _SETTLING_SECONDS if all(dock.is_settled for dock in docks) else _MOST_SETTLING_SECONDS
     ):
         QApplication.processEvents()
         time.sleep(0.01)
     close_notices()
-    screenshot.parent.mkdir(parents=True, exist_ok=True)
-    viewer.screenshot(str(screenshot), canvas_only=False, flash=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(file), canvas_only=False, flash=False)
     viewer.close()
 
 
@@ -90,9 +131,6 @@ def close_notices() -> None:
 def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
     """Add layer data to a viewer; the first case is seen, a whole result of it side by side."""
     added = [Layer.create(*content) for content in contents]
-    for layer in added:
-        if tag(layer).get("role") == "image":
-            apply_window(usual_window(layer.data), layer)
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
         viewer.add_layer(layer)
@@ -117,49 +155,66 @@ def _case(layer: Any) -> str:
     return name
 
 
-def volume_files(paths: Iterable[Path]) -> list[Path]:
-    """Volume files of all paths; a run gives its predictions and their images, or else what it learned from."""
-    from napari_uda.run.folder import RunFolder
-    from napari_uda.run.run import Run
+def case_list(paths: Sequence[Path], placement: Placement = "auto") -> CaseList | None:
+    """The cases of a folder, and of a folder of predictions given after it; None for anything else.
 
+    A folder with one volume and nothing that belongs to it is shown as that volume.
+
+    Raises:
+        InputError: as `list_cases`.
+    """
+    if not paths or not is_folder(paths[0]):
+        return None
+    if len(paths) == 1:
+        found = list_cases(paths[0], placement=placement)
+        first = found.first
+        if len(found.cases) == 1 and first.prediction is None and first.labels is None:
+            return None
+    elif len(paths) == 2 and (is_run(paths[1]) or holds_predictions(paths[1])):
+        found = list_cases(paths[0], predictions=paths[1], placement=placement)
+    else:
+        return None
+    _say_what_is_not_there(found)
+    return found
+
+
+def _say_what_is_not_there(found: CaseList) -> None:
+    first = found.first
+    if is_run(found.path) and first.prediction is None:
+        logger.warning(
+            "%s has no predictions, so the cases of its data are shown; write some with "
+            "napari-uda predict %s IMAGE --out %s",
+            shown(found.path),
+            found.path,
+            RunFolder(found.path).predictions,
+        )
+    lost = [case for case in found.cases if case.missing and case.image is None]
+    if lost:
+        logger.warning(
+            "the image of %s is not at %s any more%s; name its folder before the predictions",
+            lost[0].name,
+            lost[0].missing,
+            f" (nor are those of {len(lost) - 1} more)" if len(lost) > 1 else "",
+        )
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run."""
+    return is_file(RunFolder(path).config_file)
+
+
+def volume_files(paths: Iterable[Path]) -> list[Path]:
+    """Volume files of all paths; a run gives its first prediction with the image, or else a case of its data.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
     files: list[Path] = []
     for path in paths:
-        if not is_file(RunFolder(path).config_file):
+        if not is_run(path):
             files += find_volumes([path])
             continue
-        run = Run.open(path)
-        predictions = find_volumes([run.predictions]) if run.predictions.is_dir() else []
-        if not predictions:
-            command = f"napari-uda predict {path} IMAGE --out {run.predictions}"
-            inputs = _first_cases(run)
-            if not inputs:
-                raise InputError(f"{path.name} has no predictions; write some with {command}")
-            logger.warning(
-                "%s has no predictions, so the first case of its data is shown; write some with %s",
-                path.name,
-                command,
-            )
-            files += inputs
-            continue
-        files += _images_of(run.config.data.target or run.config.data.source, predictions)
-        files += predictions
+        case = list_cases(path).first
+        files += case.images[0].files_to_show() if case.images else []
+        files += [] if case.prediction is None else [case.prediction, *case.maps.values()]
     return files
-
-
-def _first_cases(run: Run) -> list[Path]:
-    """Image and labels of the first case of the target, then of the source, as far as they are there."""
-    found: list[Path] = []
-    for folder in (run.config.data.target, run.config.data.source):
-        with suppress(InputError):
-            if folder is not None:
-                case = DataFolder.open(folder).cases[0]
-                found += case.files_to_show()
-    return list(dict.fromkeys(found))
-
-
-def _images_of(folder: Path | None, predictions: list[Path]) -> list[Path]:
-    """Images of the run's own data folder whose case has a prediction."""
-    if folder is None or not is_folder(folder):
-        return []
-    names = {case_name(file).rpartition("_")[0] for file in predictions}
-    return [case.image for case in DataFolder.open(folder).cases if case.name in names]

@@ -18,11 +18,14 @@ from napari_uda.inference.fit_structures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_uda.data.facts import DataFacts
     from napari_uda.data.volume import Volume
+    from napari_uda.inference.fit_finding import Finding
 
 Verdict = Literal["fits", "doubtful", "does not fit", "not judged"]
 
@@ -46,6 +49,12 @@ class Fit:
         return f"{said} ({self.note})" if self.note else said
 
 
+def judge_image(facts: DataFacts, volume: Volume) -> Fit:
+    """Compare a volume alone with the training images of a run, before anything is segmented."""
+    findings, note = image_findings(facts, volume)
+    return _verdict(findings, note)
+
+
 def judge(
     facts: DataFacts,
     volume: Volume,
@@ -65,6 +74,21 @@ def judge(
     findings += structure_findings(facts, volume, found)
     if reliability is not None:
         findings += unreliable_findings(labels, reliability)
+    return _verdict(findings, note)
+
+
+def judge_several(fits: Mapping[str, Fit]) -> Fit:
+    """The gravest verdict on several images, and the gravest reason of each that it is not fine with, by case."""
+    ranks: tuple[Verdict, ...] = ("does not fit", "doubtful", "not judged", "fits")
+    odd = [(case, fit) for case, fit in fits.items() if fit.reasons]
+    odd.sort(key=lambda pair: ranks.index(pair[1].verdict))
+    found = {fit.verdict for fit in fits.values()}
+    verdict = next((one for one in ranks if one in found), Fit().verdict)
+    note = next((fit.note for fit in fits.values() if fit.note), "")
+    return Fit(verdict, tuple(f"{case}: {fit.reasons[0]}" for case, fit in odd), note)
+
+
+def _verdict(findings: list[Finding], note: str) -> Fit:
     findings.sort(key=lambda finding: not finding.grave)
     verdict: Verdict = "fits"
     if findings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.precision import choose_device, choose_precision
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.run.checkpoint import first_misfit, load_method_weights
 from napari_uda.run.outline import build_from, check_fits
 from napari_uda.run.run import Run, remedy
@@ -40,6 +41,14 @@ class LoadedRun:
     device: torch.device
     bf16: bool
     weights_sha256: str = ""
+
+    @property
+    def origin(self) -> ModelOrigin:
+        """What its results say of it."""
+        folder = self.run.path.resolve()
+        return ModelOrigin(
+            folder.name, self.weights_sha256, date=self.run.created[:10], path=str(folder)
+        )
 
     @classmethod
     def load(cls, run: Run | str | os.PathLike[str], device: str = "auto") -> Self:

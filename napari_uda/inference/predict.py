@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
+from napari_uda.data.corrected import corrected_case
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
@@ -49,10 +51,11 @@ class Prediction:
         names: label value to structure name.
         volume: the image that was segmented.
         case: its name.
-        run: name of the run folder that segmented it.
-        weights_sha256: checksum of that run's weights file; "" where it is unknown.
-        adapted_by: the method that fitted these weights to the volume before, or "".
+        model: the run that segmented it: name, hash of its weights, date, folder.
         fit: whether the run fits the image, with a sentence for every reason against it.
+        corrected: the corrected case that the image is, from whose labels the run has learnt; "" for none. Such
+            a prediction is never scored.
+        target_supervision: in words, which labels of the target the run was given; "none" if it was given none.
     """
 
     labels: NDArray[np.uint8]
@@ -61,10 +64,15 @@ class Prediction:
     names: dict[int, str]
     volume: Volume
     case: str
-    run: str
-    weights_sha256: str = ""
-    adapted_by: str = ""
+    model: ModelOrigin
     fit: Fit = field(default_factory=Fit)
+    corrected: str = ""
+    target_supervision: str = "none"
+
+    @property
+    def run(self) -> str:
+        """Name of the run folder that segmented it."""
+        return self.model.name
 
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
@@ -223,9 +231,10 @@ def predict(
         names=facts.names(),
         volume=volume,
         case=volume.name or "volume",
-        run=loaded.run.path.resolve().name,
-        weights_sha256=loaded.weights_sha256,
+        model=loaded.origin,
         fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
+        corrected=corrected_case(facts.corrected_cases, volume.name, volume),
+        target_supervision=facts.target_supervision,
     )
 
 

@@ -18,9 +18,10 @@ from napari_uda.core.files import atomic_file, shown, volume_suffix
 from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
-from napari_uda.data.provenance import Provenance
+from napari_uda.data.provenance import ModelOrigin, Provenance
 from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
 from napari_uda.data.volume import Source, write_volume
+from napari_uda.inference.fit import Fit, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,9 +79,14 @@ def write_prediction(
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
-    if format == "nifti":
-        fit = {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons}
-        files[f"{case}.json"] = partial(_write_sidecar, about=about, image=image, fit=fit)
+    if format == "nifti" or prediction.corrected:  # or nobody would know that it must not be scored
+        files[f"{case}.json"] = partial(
+            _write_sidecar,
+            about=about,
+            model=_model(about.origin, out),
+            image=image,
+            more=_said_of(prediction),
+        )
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
             _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
@@ -165,40 +171,77 @@ def _write_entropy(
 
 
 def _provenance(prediction: Prediction) -> Provenance:
-    return Provenance.of(
-        prediction.case,
-        prediction.names,
-        prediction.run,
-        prediction.weights_sha256,
-        prediction.adapted_by,
-    )
+    return Provenance.of(prediction.case, prediction.names, prediction.model)
+
+
+def _said_of(prediction: Prediction) -> dict[str, Any]:
+    """Whether the model fits, and which labels of the target it was given, if any."""
+    told, case = prediction.target_supervision, prediction.corrected
+    return {
+        "fit": {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons},
+        **({"target_supervision": told} if told != "none" else {}),
+        **({"corrected": case} if case else {}),
+    }
 
 
 def _write_sidecar(
-    path: Path, about: Provenance, image: dict[str, Any], fit: dict[str, Any]
+    path: Path,
+    about: Provenance,
+    model: dict[str, Any],
+    image: dict[str, Any],
+    more: dict[str, Any],
 ) -> None:
     """What the maps were made from and by; nothing of it stands in their headers."""
-    model = {"name": about.model, "weights_sha256": about.weights_sha256 or None}
     content = {
         "case": about.case,
         "program": about.program,
-        "model": model | ({"adapted_by": about.adapted_by} if about.adapted_by else {}),
+        "model": model,
         "image": image,
-        "fit": fit,
+        **more,
         "structures": [asdict(structure) for structure in about.structures],
     }
     with atomic_file(path) as stream:
         stream.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def _model(origin: ModelOrigin, out: Path) -> dict[str, str | None]:
+    """The model: its weights, and where it lies as seen from the result."""
+    model: dict[str, str | None] = {"name": origin.name, "weights_sha256": origin.hash or None}
+    model |= {"date": origin.date} if origin.date else {}
+    model |= {"path": _path_from(out, Path(origin.path))} if origin.path else {}
+    return model | ({"adapted_by": origin.adapted_by} if origin.adapted_by else {})
+
+
+def _path_from(out: Path, file: Path) -> str:
+    """The way from a folder to a file; ".." leads out of the folder behind a link."""
+    return Path(os.path.relpath(file, os.path.realpath(out))).as_posix()
+
+
+def read_origin(folder: Path, case: str) -> tuple[ModelOrigin | None, Fit | None]:
+    """What `<case>.json` says of the maps of a case beside it: the model, and whether it fits the image.
+
+    None for each that is not said there, as beside labels of another program.
+    """
+    content = read_object(folder / f"{case}.json") or {}
+    model, fit, path = content.get("model"), content.get("fit"), ""
+    if not isinstance(model, dict) or not model.get("name"):
+        return None, None
+    if isinstance(model.get("path"), str):
+        path = os.path.normpath(Path(os.path.realpath(folder)) / model["path"])
+    origin = ModelOrigin.read({**model, "path": path})
+    if not isinstance(fit, dict) or fit.get("verdict") not in get_args(Verdict):
+        return origin, None
+    reasons = fit.get("reasons")
+    return origin, Fit(
+        fit["verdict"], tuple(map(str, reasons)) if isinstance(reasons, list) else ()
+    )
+
+
 def _image(volume: Volume, out: Path) -> dict[str, Any]:
     """The image: its voxels, and where it lies as seen from the result."""
-    source, here = (
-        volume.source,
-        os.path.realpath(out),
-    )  # ".." leads out of the folder behind a link
+    source = volume.source
     image: dict[str, Any] = {
-        "path": Path(os.path.relpath(source.path, here)).as_posix() if source else None,
+        "path": _path_from(out, source.path) if source else None,
         "voxels_sha256": voxels_sha256(volume.array),
         "voxels": volume.array.dtype.name,
         "shape_zyx": list(volume.array.shape),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, shown_progress
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
@@ -53,6 +54,7 @@ class Translation:
         slice_change: mean absolute change from a slice to the next, of the translated volume and of
             the input, both in the network's units (the range is 2); (0, 0) for a single slice. Slices
             are translated one by one, so a larger first number means flicker.
+        model: the run that translated it: name, hash of its weights, date, folder; None where unknown.
     """
 
     direction: Direction
@@ -63,6 +65,7 @@ class Translation:
     case: str
     run: str
     slice_change: tuple[float, float]
+    model: ModelOrigin | None = None
 
     def overview(self) -> dict[str, Any]:
         """What is worth knowing of it in short, as plain values: no array among them."""
@@ -188,6 +191,7 @@ def translate(
         case=volume.name or "volume",
         run=opened.path.resolve().name,
         slice_change=(_slice_change(translated), _slice_change(planes)),
+        model=loaded.origin,
     )
 
 

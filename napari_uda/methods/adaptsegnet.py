@@ -35,6 +35,7 @@ class AdaptSegNet(Method[AdaptSegNetConfig]):
     paper = "Tsai et al., CVPR 2018"
     summary = "makes target predictions look like source predictions to a discriminator"
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
 
     def __init__(self, config: AdaptSegNetConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -52,6 +53,7 @@ class AdaptSegNet(Method[AdaptSegNetConfig]):
         target_output = self.segmentor(target.image)
         terms = {
             "segmentation": self.supervised_loss(source_output, source.label),
+            **self.corrected_terms(batch),
             **self.adversary.fooling_losses(target_output),
         }
         logs = runtime.minimise(terms, "segmentor")

@@ -47,6 +47,7 @@ class Advent(Method[AdventConfig]):
     paper = "Vu et al., CVPR 2019"
     summary = "aligns the entropy maps of both domains, or minimises target entropy (MinEnt)"
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
 
     def __init__(self, config: AdventConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
@@ -64,6 +65,7 @@ class Advent(Method[AdventConfig]):
         target_output = self.segmentor(target.image)
         terms = {
             "segmentation": self.supervised_loss(source_output, source.label),
+            **self.corrected_terms(batch),
             **self.adversary.fooling_losses(target_output),
         }
         for head, weight, logits in (

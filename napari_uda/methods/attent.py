@@ -74,6 +74,7 @@ class AttENT(Method[AttENTConfig]):
     paper = "Li et al., BIBM 2021"
     summary = "gives the target the source's look with attention gates, then aligns entropy maps"
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
     when_continued: ClassVar[Mapping[str, Any]] = {"translation_steps": 0, "keep_segmentor": True}
 
     translator: Translator
@@ -136,7 +137,8 @@ class AttENT(Method[AttENTConfig]):
         # maps, Eqs. 6 and 8.
         source_output = self.segmentor(source.image)
         terms = {"segmentation": self.supervised_loss(source_output, source.label)}
-        if aligning:
+        if aligning:  # generators that do not translate yet would only hide what was corrected
+            terms |= self.corrected_terms(batch)
             target_output = self.segmentor(translated)
             terms |= self.adversary.fooling_losses(target_output)
         logs |= runtime.minimise(terms, "segmentor")
@@ -148,7 +150,10 @@ class AttENT(Method[AttENTConfig]):
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head on target slices, which are given the source's look first."""
-        return super().predict(self.translator.translate(image, "target_to_source"))
+        return super().predict(self.of_target(image))
+
+    def of_target(self, image: Tensor) -> Tensor:
+        return self.translator.translate(image, "target_to_source")
 
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which need no translation."""

@@ -59,6 +59,9 @@ class MethodConfig(Config):
     structures come out less thick."""
     dice_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft Dice loss; 0 switches it off."""
+    corrected_weight: float = Field(default=1.0, ge=0)
+    """Weight of the supervised loss on corrected target cases (data.corrected); 0 switches it off, and
+    they are not even read."""
     reliability: ReliabilityConfig = ReliabilityConfig()
     """The vote that calls a pixel reliable, in prediction and, where the method uses it, in
     training."""
@@ -85,6 +88,19 @@ class TranslatingConfig(MethodConfig):
     """The generators, their discriminators and what they learn from."""
 
 
+def supervision_with_corrected(own: str, cases: int) -> str:
+    """Which labels of the target a run is given that also learns from corrected cases.
+
+    Args:
+        own: `MethodConfig.target_supervision` of the run.
+        cases: corrected cases with labels; 0 for none.
+    """
+    if not cases:
+        return own
+    corrected = f"corrected ({cases} case{'s' * (cases != 1)})"
+    return corrected if own == "none" else f"{own}; {corrected}"
+
+
 def supervision_with_start(own: str, start: str) -> str:
     """Which labels of the target a run has used that starts from another run on the same target.
 
@@ -92,10 +108,11 @@ def supervision_with_start(own: str, start: str) -> str:
         own: `MethodConfig.target_supervision` of the run.
         start: the same of the run it starts from, with what that one began with.
     """
-    if own != "none" or start == "none":
+    if start == "none":
         return own
     before = "in the run it starts from, "
-    return before + start.removeprefix(before)
+    earlier = before + start.removeprefix(before)
+    return earlier if own == "none" else f"{own}; {earlier}"
 
 
 C = TypeVar("C", bound=MethodConfig)
@@ -118,6 +135,8 @@ class Method(nn.Module, Generic[C]):
     """Data without which the method cannot train."""
     needs_init: ClassVar[bool] = False
     """Whether it can only start from a trained run."""
+    learns_from_corrected: ClassVar[bool] = False
+    """Whether `step` minimises `corrected_terms` too, which a method with a supervised loss can do."""
     needs_batch_norm: ClassVar[bool] = False
     """Whether it adapts batch normalisation, so that the network must have some."""
     learns: ClassVar[bool] = True
@@ -183,6 +202,30 @@ class Method(nn.Module, Generic[C]):
             ce_class_weights=self.config.ce_class_weights,
             dice_weight=self.config.dice_weight,
         )
+
+    def corrected_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The supervised loss on corrected target slices by its name; empty in a run without any.
+
+        A term of the segmentor's own step, so that nothing else of the method sees these slices. They go
+        through the network by themselves: what is computed from the other slices stays the same.
+        """
+        corrected, weight = batch.corrected, self.config.corrected_weight
+        if corrected is None or not weight:
+            return {}
+        with torch.no_grad():
+            seen = self.of_target(corrected.image)
+        return {"corrected": weight * self.supervised_loss(self.segmentor(seen), corrected.label)}
+
+    def of_target(self, image: Tensor) -> Tensor:
+        """What the segmentor is given of target slices: these, unless they get another look first.
+
+        Args:
+            image: `(B, K, H, W)`.
+
+        Returns:
+            The same shape.
+        """
+        return image
 
     def over_heads(self, output: SegmentorOutput, loss: Callable[[Tensor], Tensor]) -> Tensor:
         """A loss of the main head's logits plus, where there is an auxiliary head, `aux_weight` times its.

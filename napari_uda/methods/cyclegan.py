@@ -38,6 +38,7 @@ class CycleGAN(Method[CycleGANConfig]):
     paper = "Zhu et al., ICCV 2017"
     summary = "translates images, to train on source in target style or to predict on target in source style"
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
 
     translator: Translator
 
@@ -63,14 +64,18 @@ class CycleGAN(Method[CycleGANConfig]):
                 seen = self.translator.translate(source.image, "source_to_target")
 
         segmentation = self.supervised_loss(self.segmentor(seen), source.label)
-        logs |= runtime.minimise({"segmentation": segmentation}, "segmentor")
+        terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
+        logs |= runtime.minimise(terms, "segmentor")
         return logs | self.translator.learn(source.image, target.image, runtime)
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head; with `translated_target`, of slices given the source's look first."""
+        return super().predict(self.of_target(image))
+
+    def of_target(self, image: Tensor) -> Tensor:
         if self.config.segment == "translated_target":
             image = self.translator.translate(image, "target_to_source")
-        return super().predict(image)
+        return image
 
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which the segmentor sees as it does in training."""

@@ -214,6 +214,12 @@ def translating_methods() -> str:
     return f"{', '.join(names)} or {last}" if names else last
 
 
+def correctable_methods() -> str:
+    """Names of the methods that learn from corrected cases, as a person would list them."""
+    *names, last = (name for name, kind in METHODS.items() if kind.learns_from_corrected)
+    return f"{', '.join(names)} or {last}" if names else last
+
+
 def source_free_methods() -> list[str]:
     """Names of the methods that adapt a trained run to the target alone: those that `adapt` can use."""
     return [

@@ -90,6 +90,7 @@ class SEASA(Method[SEASAConfig]):
         "lowers entropy where views agree, raises it where they contradict, aligns class prototypes"
     )
     needs = frozenset({"source", "target"})
+    learns_from_corrected = True
     when_continued: ClassVar[Mapping[str, Any]] = {"warmup_steps": 0, "keep_discriminators": True}
 
     def __init__(self, config: SEASAConfig, segmentor: Segmentor, num_classes: int) -> None:
@@ -121,6 +122,7 @@ class SEASA(Method[SEASAConfig]):
         source_output = self.segmentor(source.image)
         target_output = self.segmentor(target.image)
         terms = {"segmentation": self.supervised_loss(source_output, source.label)}
+        terms |= self.corrected_terms(batch)
         logs: dict[str, Tensor] = {}
 
         # 2. Target maps that pass for source maps, Eq. 2.

@@ -25,9 +25,11 @@ class SourceOnly(Method[SourceOnlyConfig]):
     paper = "lower bound"
     summary = "trains on the labelled source alone"
     needs = frozenset({"source"})
+    learns_from_corrected = True
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source = batch.labelled()
         output = self.segmentor(source.image)
         segmentation = self.supervised_loss(output, source.label)
-        return runtime.minimise({"segmentation": segmentation}, "segmentor")
+        terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
+        return runtime.minimise(terms, "segmentor")

@@ -33,9 +33,11 @@ class TargetSupervised(Method[TargetSupervisedConfig]):
     paper = "upper bound"
     summary = "trains on the target with its labels"
     needs = frozenset({"target_labels"})
+    learns_from_corrected = True
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         target = batch.labelled()
         output = self.segmentor(target.image)
         segmentation = self.supervised_loss(output, target.label)
-        return runtime.minimise({"segmentation": segmentation}, "segmentor")
+        terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
+        return runtime.minimise(terms, "segmentor")

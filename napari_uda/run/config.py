@@ -29,6 +29,8 @@ class DataConfig(Config):
     """Data folder of the labelled source domain."""
     target: Path | None = None
     """Data folder of the target domain; its labels are read only by methods that need them, such as target_supervised."""
+    corrected: Path | None = None
+    """Data folder of target cases with corrected labels to learn from; they are never scored."""
     series: str = ""
     """Which DICOM volumes are read where a patient has several: a series number, or a part of a
     description; empty reads the only one."""

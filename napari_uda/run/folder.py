@@ -34,7 +34,7 @@ _LONGEST_SECONDS = 1e9  # a lifetime
 _LIBRARY_NAME = re.compile(r"\.tmp[0-9A-Za-z]{6}")
 _FILES = (
     "environment.json", "data.json", "metrics.jsonl", "events.jsonl", "log.txt", "output.txt",
-    "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv",
+    "heartbeat.json", "stop", "scores.csv", "scores.json", "slices.csv", "card.yaml",
 )  # fmt: skip
 
 

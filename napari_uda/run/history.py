@@ -175,7 +175,9 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def time_text(seconds: float, left: float | None) -> str:
+def time_text(seconds: float, left: float | None, *, is_running: bool = True) -> str:
     """How long a run has trained and will train."""
+    if not is_running:
+        return f"trained for {duration(seconds)}"
     gone = f"{duration(seconds)} so far"
     return gone if left is None else f"{gone}, about {duration(left)} left"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import SEG_NRRD_SUFFIX, is_folder, volume_suffix
+from napari_uda.core.structure_colours import plain_name
+from napari_uda.data.label_descriptions import own_description
 from napari_uda.data.labels import to_whole
 from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
 from napari_uda.data.volume import Placement, Volume, read_volume
@@ -22,28 +26,68 @@ _MOST_LABELS = 32
 _SAMPLE = 4
 
 
-def read_shown(path: Path, placement: Placement = "auto") -> tuple[Volume, dict[int, str]]:
-    """A volume as it is stored, and what the file itself calls its values, {} for most.
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A volume as it is stored, and what there is to know about it when it is shown."""
 
-    A DICOM SEG or a `.seg.nrrd` is a label map, and has names.
+    volume: Volume
+    role: str
+    """image, reference, prediction, entropy or reliability."""
+    names: dict[int, str]
+    """Label value to structure name, {} where nothing names them."""
+    colours: dict[int, str]
+    """Label value to `#RRGGBB`, for those that a file colours."""
+
+
+def read_shown(
+    path: Path,
+    role: str = "",
+    names: Mapping[int, str] | None = None,
+    placement: Placement = "auto",
+    *,
+    series: str = "",
+    grid: Volume | None = None,
+) -> Shown:
+    """Read a volume of any kind, as what it is.
+
+    Args:
+        path: a volume file, a DICOM SEG or RTSTRUCT, or the folder of a DICOM series.
+        role: what it is; empty decides by name and values.
+        names: label value to structure name; None takes those of the file, or of what lies beside it.
+        placement: which of sform and qform is trusted where a NIfTI file has both.
+        series: which of several DICOM volumes.
+        grid: of the image, for segmentations that store a part of it.
 
     Raises:
         InputError: as `read_volume` and `read_segmentation`.
     """
+    own: dict[int, str] = {}
+    colours: dict[int, str] = {}
     if path.is_dir() or not needs_image(path):
-        return read_volume(path, placement=placement), {}
-    found = read_segmentation(path, placement=placement)
-    return found.labels, found.names
+        volume = read_volume(path, series=series, placement=placement)
+    else:
+        wanted = {name: value for value, name in (names or {}).items()}
+        found = read_segmentation(path, grid=grid, names=wanted, placement=placement)
+        volume, own, colours = found.labels, found.names, found.colours
+    role = role or role_of(path, volume)
+    if role not in ("reference", "prediction"):
+        return Shown(volume, role, dict(names or {}), {})
+    if names is None:
+        names = own or names_beside(path)
+    return Shown(volume, role, dict(names), colours or colours_beside(path, names))
 
 
 def role_of(path: Path, volume: Volume) -> str:
     """image, reference, prediction, entropy or reliability: by name and folder, else by the values."""
-    return _role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
+    return role_by_name(path) or ("reference" if _looks_like_labels(volume) else "image")
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Structure names of the run or data folder the file lies in, else of a description beside it; empty without."""
+    """Structure names of a description of the file's own name, of its run or data folder, or of one beside it; or none."""
     folder = path.parent.parent
+    described = own_description(path)  # also what a user renamed
+    if described:
+        return {segment.value: segment.name for segment in described}
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
         if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):
@@ -55,12 +99,23 @@ def names_beside(path: Path) -> dict[int, str]:
     return {value: name for name, value in labels.items()}
 
 
+def colours_beside(path: Path, names: Mapping[int, str]) -> dict[int, str]:
+    """Label value to `#RRGGBB` as a description beside a label map has it for these names; {} without."""
+    try:
+        found = {plain_name(one.name): one.colour for one in structures_in(path) if one.colour}
+    except (InputError, OSError):
+        return {}
+    keys = {value: plain_name(name) for value, name in names.items()}
+    return {value: found[key] for value, key in keys.items() if key in found}
+
+
 def _run_labels(folder: Path) -> dict[str, int]:
     """Structures of a run; empty when the folder is none."""
     return Run.open(folder).labels if folder in Run.list(folder.parent) else {}
 
 
-def _role_by_name(path: Path) -> str:
+def role_by_name(path: Path) -> str:
+    """What a file is by its name and its folder, "" where these say nothing."""
     if volume_suffix(path) == SEG_NRRD_SUFFIX or not volume_suffix(path):
         return "reference" if needs_image(path) else ""
     stem = path.name[: len(path.name) - len(volume_suffix(path))].lower()

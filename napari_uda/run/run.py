@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,12 @@ class Run(RunFolder):
         return f"{status.state}: {status.reason}" if status.reason else str(status.state)
 
     def _facts(self) -> list[str]:
-        data = {"source": self.config.data.source, "target": self.config.data.target}
+        folders = self.config.data
+        data = {
+            "source": folders.source,
+            "target": folders.target,
+            "corrected": folders.corrected,
+        }
         named = [f"{side} {path}" for side, path in data.items() if path is not None]
         return [*named, f"network {self.config.segmentor.name}, {self.config.data.size} pixels"]
 
@@ -208,6 +213,12 @@ class Run(RunFolder):
         """When the run was made, ISO 8601 in UTC; empty if its environment.json does not say."""
         return _stored_environment(self.path).get("created", "")
 
+    @property
+    def made_by(self) -> str:
+        """Program and version that made the run; empty if its environment.json does not say."""
+        version = _stored_environment(self.path).get("napari_uda", "")
+        return f"napari_uda {version}" if version else ""
+
     def write_facts(self, facts: DataFacts) -> None:
         """Store what was measured on the data."""
         text = facts.model_dump_json(indent=2) + "\n"
@@ -236,6 +247,17 @@ class Run(RunFolder):
     def _write_environment(self, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, indent=2) + "\n"
         write_text(self.path / _ENVIRONMENT, text, follow=False)
+
+    def write_copy(self, path: Path, config: RunConfig, facts: DataFacts) -> None:
+        """Write this run's settings and facts, changed as given, into another folder, with their checksums."""
+        copy = Run(path, config)
+        stored = _stored_environment(self.path)
+        kept = {k: v for k, v in stored.items() if k not in (_CONFIG_HASH, _FACTS_HASH)}
+        text = dump_config(config)
+        write_text(copy.config_file, text, follow=False)
+        checksum = content_hash(parse_yaml(text, str(copy.config_file)))
+        copy._write_environment({**kept, _CONFIG_HASH: checksum})
+        copy.write_facts(facts)
 
     def known_facts(self) -> DataFacts | None:
         """`facts`, or None before training has begun."""
@@ -412,18 +434,27 @@ def dump_config(config: RunConfig) -> str:
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The settings with every path absolute, so that a run goes on from any folder."""
+    return with_paths(config, lambda path: path.expanduser().absolute())
 
-    def absolute(path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser().absolute()
+
+def with_paths(config: RunConfig, change: Callable[[Path], Path]) -> RunConfig:
+    """The settings with every path in them changed."""
+
+    def changed(path: Path | None) -> Path | None:
+        return None if path is None else change(path)
 
     data, segmentor = config.data, config.segmentor
-    folders = {"source": absolute(data.source), "target": absolute(data.target)}
+    folders = {
+        "source": changed(data.source),
+        "target": changed(data.target),
+        "corrected": changed(data.corrected),
+    }
     changes: dict[str, object] = {
         "data": data.model_copy(update=folders),
-        "segmentor": segmentor.model_copy(update={"weights": absolute(segmentor.weights)}),
-        "init": absolute(config.init),
+        "segmentor": segmentor.model_copy(update={"weights": changed(segmentor.weights)}),
+        "init": changed(config.init),
         "method": config.method.model_copy(
-            update={name: absolute(v) for name, v in config.method if isinstance(v, Path)}
+            update={name: changed(v) for name, v in config.method if isinstance(v, Path)}
         ),
     }
     return config.model_copy(update=changes)

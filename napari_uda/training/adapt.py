@@ -27,6 +27,7 @@ from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData, Unlabelled
 from napari_uda.data.slices import SliceStore, fill_store
 from napari_uda.data.volume import Volume, as_volume
+from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
 from napari_uda.losses.size_prior import has_size_prior
@@ -55,8 +56,6 @@ logger = logging.getLogger(__name__)
 Image = Volume | str | os.PathLike[str]
 
 SLICES_PER_STEP = 16
-SMALL_ML = 1.0
-"""Added to both volumes before they are compared, so that a few voxels are no change by a large factor."""
 _CLIP_NORM = 10.0
 
 
@@ -76,6 +75,7 @@ class Adaptation:
         steps: training steps taken.
         seconds: time of the adaptation, the two predictions not included.
         target_supervision: what the settings told it of the volume's labels, "none" unless asked for.
+        warning: which structures moved far though the result was not given up, in one sentence; "" for none.
     """
 
     before: Prediction
@@ -89,6 +89,7 @@ class Adaptation:
     steps: int
     seconds: float
     target_supervision: str = "none"
+    warning: str = ""
 
     def __repr__(self) -> str:
         return f"<Adaptation of {self.before.run} to {self.before.case} by {self.method}>"
@@ -108,14 +109,17 @@ class Adaptation:
         ]
         facts = [f"{self.steps} steps, {self.seconds:.1f} s"]
         facts += [f"the unadapted result is kept: {self.reason}"] * self.reverted
+        facts += [self.warning] * bool(self.warning)
         return html_table(title, facts, ("", "before", "after"), rows)
 
     def summary(self) -> str:
         """One line: entropy and volumes before and after, and whether it was given up."""
         parts = [f"entropy {self.entropy_before:.3f} -> {self.entropy_after:.3f}"]
-        parts += [f"{n} {was:.1f} -> {now:.1f} mL" for n, (was, now) in self.volumes_ml.items()]
+        parts += [moved_text(name, *pair, " -> ") for name, pair in self.volumes_ml.items()]
         line = f"{self.before.case}: {', '.join(parts)}"
-        return f"{line}; unadapted result kept: {self.reason}" if self.reverted else line
+        if self.reverted:
+            return f"{line}; unadapted result kept: {self.reason}"
+        return f"{line}; {self.warning}" if self.warning else line
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
         """Write `before/` and `after/` with the files of `Prediction.save`, and `<case>_adaptation.json`.
@@ -146,6 +150,7 @@ class Adaptation:
             },
             "reverted": self.reverted,
             "reason": self.reason,
+            "warning": self.warning,
             "fit": self.after.fit.verdict,
             "fit_reasons": list(self.after.fit.reasons),
             "fit_note": self.after.fit.note,
@@ -277,9 +282,10 @@ def _outcome(
     if reason:
         remedy = "" if failure else "; a max_volume_change of 0 keeps the adapted one"
         logger.warning("%s: the unadapted result is kept: %s%s", before.case, reason, remedy)
+    warning = "" if reason else _noted(volumes, config.noted_volume_change)
     return Adaptation(
         before=before,
-        after=before if reason else replace(after, adapted_by=config.method.name),
+        after=before if reason else _adapted(after, config.method.name),
         entropy_before=float(before.entropy.mean(dtype=np.float64)),
         entropy_after=float(after.entropy.mean(dtype=np.float64)),
         volumes_ml=volumes,
@@ -289,20 +295,34 @@ def _outcome(
         steps=config.training_steps,
         seconds=seconds,
         target_supervision=config.method_with_sizes.target_supervision,
+        warning=warning,
     )
+
+
+def _adapted(prediction: Prediction, method: str) -> Prediction:
+    return replace(prediction, model=replace(prediction.model, adapted_by=method))
 
 
 def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
     """The structure whose volume moved most, as a sentence, if it moved by more than the factor."""
-    moves = {
-        name: abs(math.log((now + SMALL_ML) / (was + SMALL_ML)))
-        for name, (was, now) in volumes_ml.items()
-    }
+    moves = {name: how_far(*pair) for name, pair in volumes_ml.items()}
     worst = max(moves, key=lambda name: moves[name], default="")
     if not factor or not worst or moves[worst] <= math.log(factor):
         return ""
     was, now = volumes_ml[worst]
     return f"{worst} went from {was:.1f} to {now:.1f} mL, more than {factor:g} times"
+
+
+def _noted(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
+    """The structures that moved by more than the factor, the farthest first, and what to do about them."""
+    moved = [
+        name for name, pair in volumes_ml.items() if factor and how_far(*pair) > math.log(factor)
+    ]
+    if not moved:
+        return ""
+    moved.sort(key=lambda name: -how_far(*volumes_ml[name]))
+    said = ", ".join(moved_text(name, *volumes_ml[name]) for name in moved)
+    return f"adaptation moved {said}: compare it with the result before"
 
 
 def _predict(loaded: LoadedRun, volume: Volume, bar: _Bar, *, reliability: bool) -> Prediction:

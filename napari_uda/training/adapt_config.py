@@ -36,6 +36,8 @@ class AdaptConfig(Config):
     """For methods with a prior of sizes (sfda): the expected volumes of all structures in mL, by name, instead of the sizes stored in the run."""
     max_volume_change: float = Field(default=4.0, ge=0)
     """A structure that grows or shrinks by more than this factor keeps the result from before; with 0 every result is taken as it is."""
+    noted_volume_change: float = Field(default=1.25, ge=0)
+    """A structure that grows or shrinks by more than this factor is named in a warning; with 0 none is."""
     together: bool = False
     """Adapt once to all volumes together, instead of to each one from the run's weights."""
     reliability: bool = False
@@ -55,11 +57,13 @@ class AdaptConfig(Config):
         settings = {key: each for key, each in given.items() if key != "name"}
         return method_for_a_volume(str(given.get("name", "")), settings)
 
-    @field_validator("max_volume_change")
+    @field_validator("max_volume_change", "noted_volume_change")
     @classmethod
-    def _a_factor(cls, value: float) -> float:
+    def _a_factor(cls, value: float, info: ValidationInfo) -> float:
         if value and not value > 1:
-            raise ValueError("must be a factor above 1, or 0 to keep every result")
+            kept = info.field_name == "max_volume_change"
+            what = "to keep every result" if kept else "to be warned of none"
+            raise ValueError(f"must be a factor above 1, or 0 {what}")
         return value
 
     @field_validator("sizes_ml")

@@ -76,6 +76,12 @@ def data_found(data: TrainingData, patient_pattern: str) -> Iterator[str]:
         )
     if data.target is not None and facts.target is not None:
         yield f"target: {_patients(facts.target.train, '')} with {len(data.target)} slices"
+    if data.corrected is not None:
+        cases = tuple(facts.corrected_contents)
+        yield (
+            f"corrected: {_patients(cases, '')} with {len(data.corrected)} slices, with labels; left out of "
+            "every score"
+        )
 
 
 def _patients(cases: Sequence[str], pattern: str) -> str:

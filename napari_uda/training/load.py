@@ -14,6 +14,7 @@ from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.batches import TrainingData
 from napari_uda.data.check import DomainCheck, is_same_folder, with_comparison
+from napari_uda.data.corrected import corrected_by_digest, left_out
 from napari_uda.data.domain_statistics import (
     DomainStatistics,
     domain_statistics,
@@ -34,7 +35,12 @@ from napari_uda.data.slices import (
 from napari_uda.data.split import Split, split_cases
 from napari_uda.data.structure_statistics import structure_statistics
 from napari_uda.data.volume import Volume
-from napari_uda.methods.base import Method, supervision_with_start
+from napari_uda.methods.base import (
+    Method,
+    supervision_with_corrected,
+    supervision_with_start,
+)
+from napari_uda.methods.registry import correctable_methods
 from napari_uda.run.run import Run
 from napari_uda.training.same_data import files_of_method
 from napari_uda.training.volumes import Volumes
@@ -70,7 +76,11 @@ def load_training_data(
         InputError: if a needed folder is not given, is empty, lacks labels or holds labels that do
             not fit its images, or if the method needs a run to start from and there is none.
     """
-    known, supervision = _known_before(config, method, known)
+    corrected = _open_corrected(config, method)
+    before = None if known is None else known.corrected_before
+    known, supervision = _known_before(config, method, known, _count(corrected))
+    if before is None:
+        before = {} if known is None else known.corrected_cases
     labelled, unlabelled = _folders(config.data, method)
     if labelled is not None:
         labelled = labelled.named(known.labels if known is not None else None)
@@ -91,8 +101,15 @@ def load_training_data(
     }
     labels = _labels(config.data, labelled, volumes) if known is None else known.labels
     facts = _facts(config.data, labels, labelled, appearance, volumes, splits, known)
-    facts = facts.model_copy(update={"target_supervision": supervision})
-    source = target = None
+    supervised = {"target_supervision": supervision, "corrected_before": before}
+    facts = facts.model_copy(update=supervised)
+    source = target = corrections = None
+    learnt: dict[str, DomainReport] = {}
+    if corrected is not None:
+        corrections, learnt["corrected"] = _corrections(
+            *(config.data, corrected, facts, cache, waiting),
+            of_labelled="target_labels" in method.needs,
+        )
     held_out: tuple[Case, ...] = ()
     if labelled is not None and facts.source is not None and facts.source_intensity is not None:
         train = set(facts.source.train)
@@ -116,7 +133,7 @@ def load_training_data(
             cache / "target",
             with_labels=False,
         )
-    reports = _reports(config.data, labelled, appearance, volumes, len(held_out))
+    reports = _reports(config.data, labelled, appearance, volumes, len(held_out)) | learnt
     volumes.clear()  # maps are closed before their files go
     shutil.rmtree(waiting, ignore_errors=True)
     fatal = [one for report in reports.values() for one in report.problems if one.fatal]
@@ -126,9 +143,98 @@ def load_training_data(
         on_checked(reports)
     contents = {f"{side}_contents": _contents(report) for side, report in reports.items()}
     facts = facts.model_copy(update={**contents, "files": files_of_method(config.method)})
+    facts, held_out = _never_scored(config.data, facts, labelled, held_out)
     return TrainingData(
-        facts, source, target, held_out, config.seed, config.batch_size, config.augment
+        *(facts, source, target, held_out, config.seed, config.batch_size, config.augment),
+        corrected=corrections,
     )
+
+
+def _open_corrected(config: RunConfig, method: type[Method[Any]]) -> DataFolder | None:
+    """The folder of corrected target cases, None where the run has none or gives them no weight."""
+    data, name = config.data, config.method.name
+    if data.corrected is None or not config.method.corrected_weight:
+        return None
+    if not method.learns_from_corrected:
+        raise InputError(
+            f"{name} has no supervised loss on corrected cases; leave --data.corrected out, or choose "
+            f"{correctable_methods()}"
+        )
+    folder = DataFolder.open(
+        data.corrected, series=data.series, placement=data.placement, labels=data.labels
+    )
+    if not _count(folder):
+        raise InputError(
+            f"{folder.path} has no label maps, and it is said to hold corrected cases (--data.corrected); put "
+            "the corrected labels into its subfolder labels"
+        )
+    return folder
+
+
+def _count(corrected: DataFolder | None) -> int:
+    """How many corrected cases have labels."""
+    return 0 if corrected is None else sum(case.label is not None for case in corrected.cases)
+
+
+def _corrections(
+    data: DataConfig,
+    corrected: DataFolder,
+    facts: DataFacts,
+    cache: Path,
+    waiting: Path,
+    *,
+    of_labelled: bool,
+) -> tuple[SliceStore, DomainReport]:
+    """Slices of the corrected cases, which look like the target, and what the check finds in them.
+
+    `of_labelled` says that the labelled domain is the target.
+    """
+    corrected = corrected.named(facts.labels)
+    if corrected.labels and corrected.labels != facts.labels:
+        raise InputError(
+            f"structures {corrected.labels} of the corrected cases in {corrected.path} are not those of the run, "
+            f"{facts.labels}; give both the same"
+        )
+    look = facts.source_intensity if of_labelled else facts.target_intensity
+    if look is None:
+        raise InputError(
+            "corrected cases are of the target, and the run does not know how to read its intensities; give "
+            "--data.target as well"
+        )
+    corrected = replace(
+        corrected, cases=tuple(case for case in corrected.cases if case.label is not None)
+    )
+    check = DomainCheck.of_folder(corrected, labelled=True, names=facts.labels)
+    volumes = Volumes(corrected, waiting / "corrected", data.cache_gib * 2**30, check)
+    cases = list(corrected.cases)
+    store = _store(volumes, cases, facts, look, cache / "corrected", with_labels=True)
+    return store, check.report(label_count=len(cases))
+
+
+def _never_scored(
+    data: DataConfig, facts: DataFacts, labelled: DataFolder | None, held_out: tuple[Case, ...]
+) -> tuple[DataFacts, tuple[Case, ...]]:
+    """The held-out cases without those that the run learns from, or has learnt from, as corrected ones."""
+    corrected = facts.corrected_cases
+    if not corrected or not held_out or labelled is None or facts.source is None:
+        return facts, held_out
+    of_target = labelled.path == data.target
+    contents = facts.target_contents if of_target else facts.source_contents
+    learnt = [
+        case.name
+        for case in held_out
+        if corrected_by_digest(
+            corrected,
+            case.name if of_target else "",
+            contents.get(case.name, "").partition(" ")[0],
+        )
+    ]
+    if not learnt:
+        return facts, held_out
+    logger.warning("%s", left_out(learnt))
+    kept = tuple(case for case in held_out if case.name not in learnt)
+    split = Split(train=facts.source.train, validation=tuple(case.name for case in kept))
+    return facts.model_copy(update={"source": split}), kept
 
 
 def _check(folder: DataFolder, labelled: DataFolder | None, known: DataFacts | None) -> DomainCheck:
@@ -173,12 +279,16 @@ def _contents(report: DomainReport) -> dict[str, str]:
 
 
 def _known_before(
-    config: RunConfig, method: type[Method[Any]], known: DataFacts | None
+    config: RunConfig, method: type[Method[Any]], known: DataFacts | None, corrected: int
 ) -> tuple[DataFacts | None, str]:
-    """The facts of the run that this one goes on from, if any, and what it was told of the target's labels."""
-    supervision = config.method.target_supervision
+    """The facts of the run that this one goes on from, if any, and what it was told of the target's labels.
+
+    `corrected` is the number of corrected cases that it learns from.
+    """
+    supervision = supervision_with_corrected(config.method.target_supervision, corrected)
     if known is not None:
-        return known, known.target_supervision if supervision == "none" else supervision
+        told = known.target_supervision
+        return known, supervision if told == "none" else told
     if config.init is None:
         if method.needs_init:
             raise InputError(

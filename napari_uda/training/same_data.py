@@ -51,8 +51,9 @@ def refuse_moved_folders(run: Run) -> None:
         InputError: naming the folders and the options.
     """
     data = run.config.data
-    sides = (("source", data.source), ("target", data.target))
-    gone = {side: path for side, path in sides if path is not None and not path.exists()}
+    corrected = data.corrected if run.config.method.corrected_weight else None
+    sides = {"source": data.source, "target": data.target, "corrected": corrected}
+    gone = {side: path for side, path in sides.items() if path is not None and not path.exists()}
     if gone:
         places = " and ".join(f"{path} ({side})" for side, path in gone.items())
         options = " ".join(f"--data.{side} DIR" for side in gone)
@@ -79,7 +80,7 @@ def check_same_data(run: Run, known: DataFacts, now: DataFacts) -> None:
     if known.fingerprint and not (known.source_contents or known.target_contents):
         _check_sizes(run, known)
         return
-    for side in ("source", "target"):
+    for side in ("source", "target", "corrected"):
         before: Mapping[str, str] = getattr(known, f"{side}_contents")
         change = _change(before, getattr(now, f"{side}_contents"), side)
         if change:

@@ -29,6 +29,9 @@ predict RUN hospital --out results --series "T2 TSE"
 predict RUN p7/IM_0001 --out=results --series "echo time 2.3"
 predict RUN A.nii.gz B.nii.gz --out DIR --device cpu --batch_size 2 --no-reliability --placement qform
 evaluate PREDICTIONS LABELS --out SCORES --protocol sifa
+report PREDICTIONS LABELS --out report.pdf --reader "Dr. X"
+report PREDICTIONS --out=report.html
+evaluate PREDICTIONS LABELS --out SCORES --match "left ventricle=LVC" aorta=
 translate RUN IMAGE --out DIR --direction source_to_target
 benchmark benchmarks/specs/mscmr.yaml --data FOLDER --out results --jobs 4 --ranks 2
 benchmark SPEC.yaml --out results --executor slurm --slurm timeout_min=600 slurm_partition=gpu gpus_per_node=1

@@ -278,8 +278,8 @@ def test_commands_and_options_exist() -> None:
             if option.startswith("--") and not re.search(rf"{re.escape(option)}(?![\w.-])", known):
                 wrong.append(f"{page}: {' '.join(words)}: {option}")
     everything = {
-        "adapt", "benchmark", "check", "clean", "convert", "demo", "evaluate", "methods", "phantom", "predict", "recipes",
-        "show", "tags", "train", "translate",
+        "adapt", "benchmark", "check", "clean", "convert", "demo", "evaluate", "methods", "pack", "phantom", "predict", "recipes",
+        "show", "tags", "train", "translate", "unpack",
     }  # fmt: skip
     assert everything <= seen
     assert wrong == []

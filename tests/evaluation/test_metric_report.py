@@ -22,7 +22,7 @@ SCORES = (
 )
 SLICES = (
     "case,axis,slice,position_mm,label,name,dice,assd_mm,area_prediction_mm2,area_reference_mm2,"
-    "mean_entropy"
+    "mean_entropy,slice_name"
 )
 
 
@@ -109,6 +109,7 @@ def test_slices_by_hand():
         "area_prediction_mm2": 0.5,
         "area_reference_mm2": 1.0,
         "mean_entropy": 0.5,
+        "slice_name": "slice 1 along z, 2.0 mm",
     }
     assert three["dice"] == 0
     assert three["assd_mm"] != three["assd_mm"]

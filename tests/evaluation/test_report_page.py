@@ -91,12 +91,14 @@ def test_page_holds_the_numbers_and_what_they_mean(
     myo, lvc, mean = rows[1:4]
     dice = [row["dice"] for row in scores.rows if row["name"] == "MYO"]
     assert myo[:2] == ["MYO", f"{np.mean(dice):.3f} ± {np.std(dice, ddof=1):.3f}"]
-    assert (myo[-2:], lvc[-2:], mean[0]) == (["2", "0"], ["2", "1"], "mean")
+    assert (myo[-2:], lvc[-2:], mean[0]) == (["2", "0"], ["2, 1 penalised", "1"], "mean")
     assert ["b", "LVC <script>", "missed", "0.000"] in [row[:4] for row in rows]
     band = next(row for row in rows if row[:2] == ["MYO", "band"])
     assert band[4] == f"{calibrations[1].band.width.ece():.3f}"
     for words in (
         "recommended: Millimetres",
+        "2 cases scored with the protocol recommended: mean Dice ",
+        "Missed: LVC &lt;script&gt; in b.",
         "0123abcd",
         "5 × 16 × 16 voxels of 4 × 1 × 1 mm",
         "napari_uda",
@@ -113,7 +115,9 @@ def test_parts_without_content_are_left_out(scores: Scores) -> None:
     text = report_page("Scores", [Result("tiny", scores)])
     assert "Calibration" not in text
     assert "Worst slices" not in text
-    assert "<h3>tiny</h3><table>" not in text  # one result alone needs no heading above its table
+    assert (
+        '<h3>tiny</h3>\n<div class="wide"><table>' not in text
+    )  # one result alone needs no heading above its table
 
 
 def test_several_results_stand_below_their_names(scores: Scores) -> None:

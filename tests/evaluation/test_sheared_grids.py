@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_uda.data.grid import Lattice
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation import evaluate, evaluate_folders, evaluate_slice
 from napari_uda.evaluation.calibration import calibrate_structures
@@ -158,7 +159,7 @@ def test_predicted_volumes_use_the_determinant() -> None:
     labels = blobs()[0].astype(np.uint8)
     empty = np.zeros(labels.shape, np.float32)
     prediction = Prediction(
-        labels, empty, labels, {1: "liver"}, Volume(labels, affine()), "case", "run"
+        labels, empty, labels, {1: "liver"}, Volume(labels, affine()), "case", ModelOrigin("run")
     )
     expected = int(labels.sum()) * DX * DY * H / 1000
     assert prediction.volumes_ml() == {"liver": pytest.approx(expected, rel=1e-12)}

@@ -20,6 +20,7 @@ from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import write_volume
 from napari_uda.gui.kit import jobs, preferences
 from napari_uda.inference.predict import Prediction
@@ -133,5 +134,5 @@ def made_prediction() -> Prediction:
         names={value: name for name, value in LABELS.items()},
         volume=image,
         case="case_0",
-        run="tiny",
+        model=ModelOrigin("tiny", "ab" * 32, "2026-08-21"),
     )

@@ -95,14 +95,14 @@ def test_open_images_are_segmented_one_by_one(
     qtbot.waitUntil(lambda: is_resting(dock), timeout=WAIT_MS)
     assert dock.status.text() == "2 volumes segmented."
     assert dock.batch.table.rowCount() == 2
-    assert visible(dock) == ["case_0", "case_0 prediction"]
+    assert visible(dock) == ["case_0", "case_0 · prediction · tiny"]
     expected = uda.predict(tiny_run, files[1], reliability=False)
     np.testing.assert_array_equal(
-        dock.viewer.layers["case_1 prediction"].data, expected.labels[::-1]
+        dock.viewer.layers["case_1 · prediction · tiny"].data, expected.labels[::-1]
     )
     dock.batch.table.cellDoubleClicked.emit(1, 0)
-    assert visible(dock) == ["case_1", "case_1 prediction"]
-    assert dock.results.results.layer.name == "case_1 prediction"
+    assert visible(dock) == ["case_1", "case_1 · prediction · tiny"]
+    assert dock.results.results.layer.name == "case_1 · prediction · tiny"
 
 
 def test_selected_images_only_when_several_are(
@@ -137,8 +137,8 @@ def test_folder_is_segmented_into_another(
         "prediction",
         "entropy",
     ]
-    assert visible(dock) == ["case_1", "case_1_labels"]
-    assert dock.results.results.layer.name == "case_1_labels"
+    assert visible(dock) == ["case_1", "case_1 · prediction · tiny"]
+    assert dock.results.results.layer.name == "case_1 · prediction · tiny"
     assert dock.legend.rowCount() == 2
     (tmp_path / "out" / "case_0_entropy.nii.gz").unlink()
     dock.batch.table.cellDoubleClicked.emit(0, 0)

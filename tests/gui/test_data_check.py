@@ -42,8 +42,8 @@ def test_folder_is_described_in_words(check: DataCheck, data_folder: Path) -> No
         "size 6 x 32 x 40 voxels (z, y, x)",
     ]
     table = plain(view.structures).split()
-    assert table[:2] == ["MYO", "1"]
-    assert "LVC" in table
+    assert table[:6] == ["■", "left", "ventricle", "myocardium", "(MYO)", "1"]
+    assert "(LVC)" in table
     assert not view.problems.isVisibleTo(check)
 
 

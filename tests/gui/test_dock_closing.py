@@ -47,7 +47,7 @@ def close(viewer: Viewer, dock: QWidget, qtbot: QtBot) -> None:
         viewer.window.remove_dock_widget(dock)
 
 
-@pytest.mark.parametrize("name", ["Train", "Segment", "Translate", "Score", "View"])
+@pytest.mark.parametrize("name", ["Data", "Train", "Segment", "Translate", "Score", "View"])
 def test_a_closed_dock_takes_its_listeners_with_it(
     name: str, make_napari_viewer: Callable[[], Viewer], qtbot: QtBot
 ) -> None:

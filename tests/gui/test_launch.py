@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,24 @@ from tiny_cases import stored_run
 import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
-from napari_uda.data.volume import write_volume
+from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
+from napari_uda.gui.data.case_layers import CaseLayers, read_case, read_maps
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.launch import fill_viewer, open_viewer, volume_files
+from napari_uda.gui.launch import case_list, fill_viewer, open_viewer, volume_files
 from napari_uda.inference.predict import Prediction
 
 
-def shown(run: Path) -> list[tuple[str, str, bool]]:
-    """Name, role and visibility of the layers of a run."""
-    viewer = ViewerModel()
-    fill_viewer(viewer, [read_layers(file) for file in volume_files([run])])
+def shown(*paths: Path) -> list[tuple[str, str, bool]]:
+    """Name, role and visibility of the layers that are seen first."""
+    viewer, found = ViewerModel(), case_list(paths)
+    if found is None:
+        fill_viewer(viewer, [read_layers(file) for file in volume_files(paths)])
+    else:
+        layers = CaseLayers(viewer)
+        for _ in (*layers.swap(read_case(found.first)), *layers.add(read_maps(found.first))):
+            pass
     return [(layer.name, tag(layer)["role"], layer.visible) for layer in viewer.layers]
 
 
@@ -41,15 +48,15 @@ def test_a_run_without_predictions_shows_what_it_learned_from(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         layers = shown(tiny_run)
-    assert layers == [("case_0", "image", True), ("case_0 reference", "reference", True)]
-    assert "tiny has no predictions, so the first case of its data is shown" in caplog.text
+    assert layers == [("case_0", "image", True), ("case_0 · reference", "reference", True)]
+    assert "tiny has no predictions, so the cases of its data are shown" in caplog.text
     assert f"napari-uda predict {tiny_run} IMAGE" in caplog.text
 
 
 def test_a_run_of_version_0_1_shows_its_data_and_its_predictions(tmp_path: Path) -> None:
     run = stored_run("se_asa", tmp_path / "stored")
     names = [name for name, *_ in shown(run.path)]
-    assert {"target_0", "target_0 reference"} <= set(names)
+    assert {"target_0", "target_0 · reference"} <= set(names)
     image = tmp_path / "stored" / "target" / "images" / "target_0.nii.gz"
     uda.predict(run, image).save(run.predictions)
     roles = {role for _, role, _ in shown(run.path)}
@@ -66,8 +73,37 @@ def test_without_its_data_it_says_what_to_do(tmp_path: Path) -> None:
     run = uda.train("source_only", source=data, run_dir=tmp_path / "run", steps=1, **small)
     assert len(shown(run.path)) == 2
     shutil.rmtree(data)
-    with pytest.raises(InputError, match="run has no predictions; write some with napari-uda pre"):
-        volume_files([run.path])
+    with pytest.raises(InputError, match=r"the run has no predictions, and its data are not where"):
+        case_list([run.path])
+
+
+def test_a_folder_shows_its_first_case_alone(data_folder: Path) -> None:
+    seen = [("case_0", "image", True), ("case_0 · reference", "reference", True)]
+    assert shown(data_folder) == seen
+    alone = data_folder / "images" / "case_1.nii.gz"
+    assert shown(alone) == [("case_1", "image", True)]
+    assert case_list([alone]) is None
+    assert case_list([data_folder, alone]) is None
+
+
+def test_predictions_show_their_image_or_say_which_is_missing(
+    made_prediction: Prediction, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = tmp_path / "mr" / "case_0.nii.gz"
+    write_volume(image, made_prediction.volume)
+    prediction = replace(made_prediction, volume=read_volume(image))
+    prediction.save(tmp_path / "out")
+    roles = [("image", True), ("prediction", True), ("entropy", False), ("reliability", False)]
+    assert [(role, visible) for _, role, visible in shown(tmp_path / "out")] == roles
+    assert not caplog.text
+    image.rename(tmp_path / "case_0.nii.gz.bak")
+    assert [(role, visible) for _, role, visible in shown(tmp_path / "out")] == roles[1:]
+    assert "the image of case_0 is not at ../mr/case_0.nii.gz any more" in caplog.text
+    image.parent.rmdir()
+    (tmp_path / "found").mkdir()
+    (tmp_path / "case_0.nii.gz.bak").rename(tmp_path / "found" / "case_0.nii.gz")
+    both = shown(tmp_path / "found", tmp_path / "out")
+    assert [(role, visible) for _, role, visible in both] == roles
 
 
 def test_a_whole_result_fits_its_cells(

@@ -33,7 +33,7 @@ def test_reference_of_a_data_folder_knows_its_structures(data_folder: Path) -> N
     assert data.dtype == np.uint8
     assert layer.metadata[METADATA]["role"] == "reference"
     assert structure_names(layer) == {value: name for name, value in LABELS.items()}
-    np.testing.assert_allclose(layer.get_color(1), _rgba("#E5383B"), atol=1e-2)  # MYO is red
+    np.testing.assert_allclose(layer.get_color(1), _rgba("#AC000C"), atol=1e-2)  # MYO is red
     np.testing.assert_allclose(layer.colormap.map(0), (0, 0, 0, 0))
 
 
@@ -111,7 +111,9 @@ def test_segmentations_open_as_labels_with_their_names(tmp_path: Path) -> None:
         assert arguments["metadata"][METADATA]["role"] == "reference"
         assert structure_names(Labels(data, **arguments))[2] == "Left kidney"
         assert np.count_nonzero(data == 2) == 3
-    assert get_reader(str(next(image.iterdir()))) is None  # one slice is for others to open
+    reader = get_reader(str(next(image.iterdir())))  # one slice stands for its series
+    assert reader is not None
+    assert [data.shape for data, *_ in reader(str(next(image.iterdir())))] == [(5, 4, 6)]
 
 
 def test_samples_open_as_image_and_labels(
@@ -144,12 +146,12 @@ def test_layers_are_saved_through_the_viewer(
         np.testing.assert_array_equal(read_volume(target).affine, read_volume(source).affine)
 
 
-def test_structures_have_the_colours_of_the_paper() -> None:
+def test_known_structures_have_fixed_colours() -> None:
     assert [structure_colour(name, 9) for name in ("AA", "lac", "LVC", "Myo")] == [
-        "#2F7BFF",
-        "#1FB45A",
-        "#FFD43B",
-        "#E5383B",
+        "#7375FF",
+        "#03695E",
+        "#FFD42D",
+        "#AC000C",
     ]
     others = {structure_colour("tumour", value) for value in range(1, 9)}
     assert len(others) == 8  # as many unknown structures stay apart

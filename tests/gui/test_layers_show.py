@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from pint.registry import LazyRegistry
 
 import napari_uda as uda
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.kit.files import layer_data, write_layer
 from napari_uda.gui.kit.geometry import METADATA, layer_volume
@@ -92,7 +93,7 @@ def test_second_prediction_updates_the_layers_in_place(made_prediction: Predicti
     assert [new is old for new, old in zip(second, first, strict=True)] == [True] * 4
     assert len(viewer.layers) == 4
     assert not second[1].data.any()
-    other_run = show(viewer, replace(made_prediction, run="other"))
+    other_run = show(viewer, replace(made_prediction, model=ModelOrigin("other")))
     assert len(viewer.layers) == 7
     assert other_run[0] is first[0]
 

@@ -52,7 +52,7 @@ def test_patients_right_front_is_drawn_top_left(
     viewer.layers[-1].opacity = 1
     picture = canvas(viewer, qtbot)
     height, width, _ = picture.shape
-    red = where(picture, "#E5383B", 8)
+    red = where(picture, "#AC000C", 8)
     assert len(red) > 500
     row, column = red.mean(axis=0)
     assert row < 0.4 * height
@@ -66,7 +66,7 @@ def test_structures_are_seen_in_their_colours_over_the_image(
     prediction.opacity = 1
     picture = canvas(viewer, qtbot)
     assert picture.std() > 20  # not a black canvas
-    red, yellow = where(picture, "#E5383B", 8), where(picture, "#FFD43B", 8)
+    red, yellow = where(picture, "#AC000C", 8), where(picture, "#FFD42D", 8)
     assert min(len(red), len(yellow)) > 500
     # the ball's core lies within its ring
     assert red.min(axis=0)[0] < yellow.min(axis=0)[0]
@@ -84,8 +84,8 @@ def test_three_views_show_structures_entropy_and_reliability(
         pass
     picture = canvas(viewer, qtbot)
     left, middle, right = np.array_split(picture, 3, axis=1)
-    assert len(where(left, "#FFD43B", 8)) > 100
-    assert len(where(right, "#E69F00", 8)) > 30  # unreliable
+    assert len(where(left, "#FFD42D", 8)) > 100
+    assert len(where(right, "#C67B06", 8)) > 30  # unreliable
     inferno = where(middle, "#F98D0A", 12)  # entropy 0.75, and the same on the colour bar
     assert len(inferno) > 30
     views.leave()

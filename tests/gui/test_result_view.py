@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QToolButton
 
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
@@ -56,7 +57,7 @@ def test_eyes_and_solo_say_what_is_hidden(qtbot: QtBot) -> None:
     assert legend.hidden == frozenset()
     legend.show_structures(NAMES, {1: 3.0})  # the same structures: buttons stay as they are
     assert solo(legend, 1).isChecked()
-    assert [legend.item(row, 1).text() for row in (0, 1)] == ["3.0", "0.0"]
+    assert [legend.item(row, 1).text() for row in (0, 1)] == ["3.0", "…"]
     legend.show_structures({3: "AA"}, {3: 1.0})
     assert legend.hidden == frozenset()
     assert legend.rowCount() == 1
@@ -81,7 +82,7 @@ def panel(qtbot: QtBot) -> EntropyPanel:
 
 
 def test_panel_without_entropy_offers_nothing(panel: EntropyPanel) -> None:
-    assert "No entropy map" in panel.kept.text()
+    assert "No result yet" in panel.kept.text()
     for widget in (panel.slider, panel.map, panel.map_above, panel.contours, panel.next):
         assert not widget.isEnabled()
 
@@ -203,7 +204,7 @@ def test_what_is_hidden_stays_so_in_a_new_result(
     eye(view.legend, 2).click()
     view.structures.outlines.click()
     view.structures.opacity.setValue(30)
-    other = show(viewer, replace(made_prediction, run="other"))[1]
+    other = show(viewer, replace(made_prediction, model=ModelOrigin("other")))[1]
     settle(view, qtbot)
     assert other is not shown[1]
     assert (seen(other), other.contour, other.opacity) == ([True, False], 1, 0.3)
@@ -351,7 +352,8 @@ def test_next_uncertain_slice(
     first, second, *_ = uncertainty.ranking()
     view.entropy.next.click()
     assert viewer.dims.current_step[0] == first
-    assert view.entropy.rank.text().startswith(f"Slice {first}: number 1 of ")
+    title = f"Axial slice {5 - first}, S {8 * (5 - first):.1f} mm"  # of the file, from the foot
+    assert view.entropy.rank.text().startswith(f"{title}: number 1 of ")
     view.entropy.next.click()
     assert viewer.dims.current_step[0] == second
     viewer.dims.set_current_step(0, next(i for i in range(6) if i not in (first, second)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import QPushButton
 from tiny_cases import reoriented
 
 import napari_uda as uda
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
@@ -32,14 +32,12 @@ from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
-from napari_uda.gui.score import score_export
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
-from napari_uda.run.run import Run
 
 WAIT_MS = 60_000
 NAMES = {value: name for name, value in LABELS.items()}
@@ -96,9 +94,9 @@ def click_row(dock: ScoreDock, qtbot: QtBot, row: int) -> None:
 
 
 def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
-    assert dock.choices.predictions.currentText() == "case_0 prediction"
-    assert dock.choices.references.currentText() == "case_0 reference"
-    assert dock.choices.entropies.currentText() == "case_0 entropy"
+    assert dock.choices.predictions.currentText() == "case_0 · prediction · tiny"
+    assert dock.choices.references.currentText() == "case_0 · reference"
+    assert dock.choices.entropies.currentText() == "case_0 · entropy · tiny"
     assert dock.choices.predictions.count() == 2  # no reliability map among structures
     assert not dock.export.isEnabled()
 
@@ -135,18 +133,18 @@ def test_table_shows_the_numbers_of_evaluate(
     for row, values in enumerate(expected.rows):
         assert cells(scored, row) == [
             values["name"],
+            "both",
             f"{values['dice']:.3f}",
             f"{values['assd_mm']:.2f}",
             f"{values['masd_mm']:.2f}",
             f"{values['hd95_mm']:.2f}",
             f"{values['nsd']:.3f}",
-            "both",
             f"{values['volume_prediction_ml']:.1f}",
             f"{values['volume_reference_ml']:.1f}",
         ]
     mean = np.mean([row["dice"] for row in expected.rows])
-    assert cells(scored, 2)[:2] == ["mean", f"{mean:.3f}"]
-    assert scored.status.text() == f"case_0: mean Dice {mean:.3f}."
+    assert cells(scored, 2)[0:3:2] == ["mean", f"{mean:.3f}"]
+    assert scored.status.text() == f"case_0 · prediction · tiny: mean Dice {mean:.3f}."
 
 
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
@@ -159,8 +157,9 @@ def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     assert viewer.dims.current_step[0] == 2
     assert current_slice(viewer, layer, 0) == 2
     assert not (layer.data[2] == 2).any()
-    assert scored.slices.curve.marker.value() == 2
+    assert scored.slices.curve.marker.value() == 3
     assert scored.slices.curve.marker.isVisible()
+    assert scored.status.text().endswith("the worst first: axial slice 3, S 24.0 mm.")
 
 
 def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -168,7 +167,8 @@ def test_click_on_the_curve_goes_there(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.viewer.window.activate()
     qtbot.waitUntil(lambda: plot.plotItem.vb.width() > 50, timeout=WAIT_MS)
     for index in (4, 1):
-        scene = plot.plotItem.vb.mapViewToScene(QPointF(index + 0.2, 0.5))
+        # the curve counts as the file does, from the foot
+        scene = plot.plotItem.vb.mapViewToScene(QPointF(5 - index + 0.2, 0.5))
         where = plot.mapFromScene(scene)
         with qtbot.waitSignal(scored.slices.curve.slice_chosen) as chosen:
             qtbot.mouseClick(
@@ -214,7 +214,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
 
 def test_moving_the_slider_moves_the_mark(scored: ScoreDock) -> None:
     scored.viewer.dims.set_current_step(0, 5)
-    assert scored.slices.curve.marker.value() == 5
+    assert scored.slices.curve.marker.value() == 0  # of the file
 
 
 def test_mean_entropy_curve(scored: ScoreDock, prediction: Prediction, reference: Volume) -> None:
@@ -283,7 +283,7 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
     dock.choices.references.choose(viewer.layers[0])
     assert dock.score.isEnabled()
     score(dock, qtbot)
-    assert cells(dock, 0)[:2] == ["label_1", "1.000"]
+    assert cells(dock, 0)[0:3:2] == ["label_1", "1.000"]
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -408,7 +408,7 @@ def test_error_layer_shows_both_kinds(
     viewer = scored.viewer
     scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
     press(scored, qtbot, scored.slices.errors)
-    layer = viewer.layers["errors"]
+    layer = viewer.layers["case_0 · errors"]
     ours, theirs = prediction.labels == 1, reference.array == 1
     wanted = (1 * (ours & ~theirs) + 2 * (theirs & ~ours)).astype(np.uint8)
     np.testing.assert_array_equal(layer_volume(layer).array, wanted)
@@ -418,26 +418,28 @@ def test_error_layer_shows_both_kinds(
     assert colours[0] != colours[1]
     scored.slices.structures.setCurrentIndex(0)  # all structures
     settle(scored, qtbot)
-    assert viewer.layers["errors"] is layer
+    assert viewer.layers["case_0 · errors"] is layer
     assert (layer.data == 3).any()
-    assert scored.choices.predictions.findText("errors") < 0  # not a prediction
+    assert scored.choices.predictions.findText("case_0 · errors") < 0  # not a prediction
     viewer.layers.remove(layer)
     assert not scored.slices.errors.isChecked()
     press(scored, qtbot, scored.slices.errors)
-    assert "errors" in viewer.layers
+    assert "case_0 · errors" in viewer.layers
     press(scored, qtbot, scored.slices.errors)
-    assert "errors" not in viewer.layers
+    assert "case_0 · errors" not in viewer.layers
 
 
 @pytest.fixture
 def compared(dock: ScoreDock, reference: Volume, prediction: Prediction, qtbot: QtBot) -> ScoreDock:
     """A second prediction, one voxel off the other way, is scored as well."""
     fit = Fit("does not fit", ("every voxel is 7",))
-    other = replace(prediction, labels=np.roll(reference.array, -2, axis=2), run="other", fit=fit)
+    other = replace(
+        prediction, labels=np.roll(reference.array, -2, axis=2), model=ModelOrigin("other"), fit=fit
+    )
     show(dock.viewer, other)
-    dock.choices.predictions.choose(dock.viewer.layers["case_0 prediction"])
+    dock.choices.predictions.choose(dock.viewer.layers["case_0 · prediction · tiny"])
     dock.choices.menu.aboutToShow.emit()
-    (action,) = [one for one in dock.choices.menu.actions() if "[1]" in one.text()]
+    (action,) = [one for one in dock.choices.menu.actions() if "other" in one.text()]
     action.trigger()
     assert dock.choices.compare.text().strip() == "Compare (1)"
     score(dock, qtbot)
@@ -457,15 +459,17 @@ def test_several_predictions_against_one_reference(
         uda.evaluate(Volume(labels, reference.affine), reference, names=NAMES)
         for labels in (prediction.labels, other)
     ]
-    column = [cells(compared, row)[:2] for row in range(compared.table.rowCount())]
+    column = [cells(compared, row)[0:3:2] for row in range(compared.table.rowCount())]
     wanted = []
-    for name, one in zip(("case_0 prediction", "case_0 prediction [1]"), scores, strict=True):
+    for name, one in zip(
+        ("case_0 · prediction · tiny", "case_0 · prediction · other"), scores, strict=True
+    ):
         wanted.append([name, ""])
         wanted += [[row["name"], f"{row['dice']:.3f}"] for row in one.rows]
         wanted.append(["mean", f"{one.means('dice')['mean']:.3f}"])
     assert column == wanted
     click_row(compared, qtbot, 5)  # MYO of the second
-    assert compared.slices.methods.currentText() == "case_0 prediction [1]"
+    assert compared.slices.methods.currentText() == "case_0 · prediction · other"
     assert compared.slices.structures.currentText() == "MYO"
     worst = compared.results[1].worst_slice(0, 1)
     assert shown(compared) == worst
@@ -477,14 +481,14 @@ def test_several_predictions_against_one_reference(
 
 def test_entropy_map_is_that_of_the_prediction(compared: ScoreDock) -> None:
     layers = compared.viewer.layers
-    assert compared.choices.predictions.layer is layers["case_0 prediction"]
-    assert compared.choices.entropies.layer is layers["case_0 entropy"]
-    compared.choices.predictions.choose(layers["case_0 prediction [1]"])
-    assert compared.choices.entropies.layer is layers["case_0 entropy [1]"]
+    assert compared.choices.predictions.layer is layers["case_0 · prediction · tiny"]
+    assert compared.choices.entropies.layer is layers["case_0 · entropy · tiny"]
+    compared.choices.predictions.choose(layers["case_0 · prediction · other"])
+    assert compared.choices.entropies.layer is layers["case_0 · entropy · other"]
 
 
 def test_compared_layer_that_is_gone_is_left_out(compared: ScoreDock, qtbot: QtBot) -> None:
-    compared.viewer.layers.remove("case_0 prediction [1]")
+    compared.viewer.layers.remove("case_0 · prediction · other")
     assert compared.choices.compared() == []
     score(compared, qtbot)
     assert compared.table.rowCount() == 3
@@ -507,10 +511,10 @@ def test_protocol_is_said_in_words_and_scores_anew(
     whole = uda.evaluate(prediction, reference)
     wanted = [f"{one.rows[1]['dice']:.3f}" for one in (sliced, whole)]
     assert wanted[0] != wanted[1]
-    assert cells(scored, 1)[1] == wanted[0]
+    assert cells(scored, 1)[2] == wanted[0]
     choices.protocols.setCurrentIndex(0)
     settle(scored, qtbot)
-    assert cells(scored, 1)[1] == wanted[1]
+    assert cells(scored, 1)[2] == wanted[1]
 
 
 def cohort_rows(dock: ScoreDock) -> list[list[str]]:
@@ -539,7 +543,9 @@ def test_cohort_of_a_folder(
         assert row[0] == summary["name"]
         assert row[1] == f"{dice['mean']:.3f} ± {dice['sd']:.3f}"
         assert row[4] == f"{hd95['mean']:.2f} ± {hd95['sd']:.2f}"
-        assert row[6:] == [str(summary["n_cases"]), str(summary["n_missing"])]
+        missed = summary["hd95_mm"]["n_penalised"]
+        counted = f"2, {missed} penalised" if missed else "2"
+        assert row[6:] == [counted, str(summary["n_missing"])]
     assert "model_a: 2 cases, mean Dice" in dock.status.text()
     press(dock, qtbot, dock.cohort.clear)
     assert cohort_rows(dock) == []
@@ -548,7 +554,7 @@ def test_cohort_of_a_folder(
 def test_cohort_gathers_what_was_scored(scored: ScoreDock, qtbot: QtBot) -> None:
     rows = cohort_rows(scored)
     assert [row[0] for row in rows] == ["tiny", "MYO", "LVC", "mean"]
-    assert rows[1][1] == cells(scored, 0)[1]  # one case has no deviation
+    assert rows[1][1] == cells(scored, 0)[2]  # one case has no deviation
     score(scored, qtbot)
     assert cohort_rows(scored) == rows  # the same case again is one case
     scored.choices.protocols.setCurrentIndex(1)  # other rules, another cohort
@@ -601,30 +607,26 @@ def test_export_holds_a_report_page(compared: ScoreDock, tmp_path: Path, qtbot: 
     out = tmp_path / "out"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "<title>Scores of case_0</title>" in text
-    assert text.count("data:image/png;base64") == 4  # the worst slice of each structure, twice
+    # of both predictions the middle slice, and the worst one of each structure
+    assert text.count("data:image/png;base64") == 6
     assert "6 × 32 × 40 voxels of 8 × 1.5 × 1.5 mm" in text
-    assert "not found on this machine" in text  # the run of this test is none
-    assert text.count("does the model fit the image?") == 2
+    assert "tiny of 2026-08-21" in text
+    assert "ab" * 32 in text
+    assert text.count("not known") == 1  # the weights of the other one
+    assert text.count("<h2>Does the model fit the image?</h2>") == 1
     assert text.count("not judged") == text.count("does not fit: every voxel is 7") == 1
     assert (out / "cohort.csv").read_text().startswith("method,protocol,structure,n_cases")
     folders = sorted(path.name for path in out.iterdir() if path.is_dir())
-    assert folders == ["1_case_0_prediction", "2_case_0_prediction__1_"]
+    assert folders == ["1_case_0_prediction_tiny", "2_case_0_prediction_other"]
     assert (out / folders[1] / "scores.json").exists()
-
-
-def test_model_hash_of_a_run_that_is_known(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_export, "known_models", lambda: [("tiny", tiny_run)])
-    weights = Run.open(tiny_run).weights_file().read_bytes()
-    assert score_export.model_hash("tiny") == hashlib.sha256(weights).hexdigest()[:16]
-    assert score_export.model_hash("unknown") == ""
 
 
 def test_layers_removed_or_renamed_at_any_time(scored: ScoreDock, qtbot: QtBot) -> None:
     viewer = scored.viewer
     press(scored, qtbot, scored.slices.errors)
-    viewer.layers["case_0 prediction"].name = "renamed"
+    viewer.layers["case_0 · prediction · tiny"].name = "renamed"
     scored.slices.worst.click()
-    for name in ("renamed", "case_0 reference", "case_0 entropy", "case_0"):
+    for name in ("renamed", "case_0 · reference", "case_0 · entropy · tiny", "case_0"):
         if name in viewer.layers:
             viewer.layers.remove(name)
         scored.slices.worst.click()

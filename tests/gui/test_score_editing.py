@@ -118,7 +118,7 @@ def assert_up_to_date(dock: ScoreDock) -> None:
             key = (row["slice"], row["label"])
             assert row["dice"] == pytest.approx(wanted[key], nan_ok=True)
     for line, row in enumerate(fresh.rows):
-        assert dock.table.item(line, 1).text() == f"{row['dice']:.3f}"
+        assert dock.table.item(line, 2).text() == f"{row['dice']:.3f}"
 
 
 def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBot) -> None:
@@ -131,7 +131,7 @@ def test_stroke_is_scored_slice_first_then_volume(scored: ScoreDock, qtbot: QtBo
     assert said == ["slice", "volume"]
     assert scored.results[0].lines(0, "dice")[1].values[2] < before
     assert_up_to_date(scored)
-    assert "case_0, edited: mean Dice" in scored.status.text()
+    assert "case_0 · prediction · tiny (edited): mean Dice" in scored.status.text()
 
 
 def test_first_stroke_is_scored_before_the_original_gets_a_layer(
@@ -150,9 +150,9 @@ def test_original_keeps_its_values_name_and_role(
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
     viewer = scored.viewer
-    original = viewer.layers["case_0 prediction"]
+    original = viewer.layers["case_0 · prediction · tiny"]
     assert original is not layer
-    assert layer.name == "case_0 prediction (edited)"
+    assert layer.name == "case_0 · prediction · tiny (edited)"
     assert tag(original)["role"] == "prediction"
     assert tag(layer)["role"] == "edited"
     assert not original.visible
@@ -310,17 +310,17 @@ def test_strokes_faster_than_their_scores_are_all_scored(scored: ScoreDock, qtbo
 def test_edits_before_scoring_are_kept_and_scored(dock: ScoreDock, qtbot: QtBot) -> None:
     layer = paint(dock, qtbot)
     settle(dock, qtbot)
-    assert layer.name == "case_0 prediction (edited)"
+    assert layer.name == "case_0 · prediction · tiny (edited)"
     dock.score.click()
     settle(dock, qtbot)
     assert_up_to_date(dock)
-    assert dock.results[0].name == "case_0 prediction (edited)"
+    assert dock.results[0].name == "case_0 · prediction · tiny (edited)"
 
 
 def test_error_layer_follows_the_brush(scored: ScoreDock, qtbot: QtBot) -> None:
     scored.slices.errors.click()
     settle(scored, qtbot)
-    errors = scored.viewer.layers["errors"]
+    errors = scored.viewer.layers["case_0 · errors"]
     layer = paint(scored, qtbot)
     settle(scored, qtbot)
     reference = scored.choices.references.layer.data
@@ -345,19 +345,19 @@ def test_edits_are_offered_after_the_viewer_is_gone(viewer: Viewer, qtbot: QtBot
     viewer.layers.clear()
     again = open_again(viewer)
     qtbot.waitUntil(again.banner.isVisible)
-    assert "'case_0 prediction', 1 stroke." in again.banner.text.text()
+    assert "'case_0 · prediction · tiny', 1 stroke." in again.banner.text.text()
     again.banner.restore.click()
     settle(again, qtbot)
     assert not again.banner.isVisible()
-    restored, original = viewer.layers["case_0 prediction (edited)"], viewer.layers[0]
+    restored, original = viewer.layers["case_0 · prediction · tiny (edited)"], viewer.layers[0]
     np.testing.assert_array_equal(restored.data, painted)
-    assert (original.name, original.visible) == ("case_0 prediction", False)
+    assert (original.name, original.visible) == ("case_0 · prediction · tiny", False)
     assert again.choices.predictions.layer is restored
     np.testing.assert_allclose(restored.scale, layer.scale)
     np.testing.assert_allclose(restored.translate, layer.translate)
     paint(again, qtbot, value=1, slice_index=4)  # and the journal goes on
     settle(again, qtbot)
-    assert [one.name for one in viewer.layers].count("case_0 prediction") == 1
+    assert [one.name for one in viewer.layers].count("case_0 · prediction · tiny") == 1
     end(again, qtbot)
     (found,) = leftovers()
     assert found.strokes == 2

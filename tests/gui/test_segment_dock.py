@@ -21,8 +21,10 @@ from tiny_cases import without_checksums
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled
+from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.geometry import METADATA
+from napari_uda.gui.kit.layers import RESULT_ROLES
 from napari_uda.gui.kit.models import recent_models
 from napari_uda.gui.kit.settings_form import WARNING, SettingGroup, SettingsForm
 from napari_uda.gui.segment import dock as dock_module
@@ -34,6 +36,7 @@ from napari_uda.training import adapt as adapt_module
 from napari_uda.training.adapt_config import AdaptConfig, build_adapt_config
 
 WAIT_MS = 60_000
+BEFORE = "tiny before adaptation"
 
 
 @pytest.fixture
@@ -162,10 +165,10 @@ def test_legend_names_structures_with_their_volume(
     voxel_ml = 1.5 * 1.5 * 8 / 1000
     assert rows == [
         [name, f"{(labels == value).sum() * voxel_ml:.1f}"]
-        for value, name in ((1, "MYO"), (2, "LVC"))
+        for value, name in ((1, "left ventricle myocardium"), (2, "left ventricle cavity"))
     ]
     colour = legend.item(0, 0).icon().pixmap(14, 14).toImage().pixelColor(7, 7).name()
-    assert colour.upper() == "#E5383B"
+    assert colour.upper() == "#AC000C"
 
 
 def test_second_run_updates_renamed_layers_in_place(ready: SegmentDock, qtbot: QtBot) -> None:
@@ -364,25 +367,30 @@ def test_adapt_gives_layers_before_and_after(
     names = [layer.name for layer in ready.viewer.layers]
     assert names == [
         "case_0",
-        *(f"case_0 {role} before" for role in ("prediction", "entropy", "reliability")),
-        *(f"case_0 {role} after" for role in ("prediction", "entropy", "reliability")),
+        *(f"case_0 · {role} · {BEFORE}" for role in RESULT_ROLES),
+        *(f"case_0 · {role} · tiny adapted by {way}" for role in RESULT_ROLES),
     ]
     layers = dict(zip(names, ready.viewer.layers, strict=True))
-    for when, prediction in (("before", expected.before), ("after", expected.after)):
-        shown = layers[f"case_0 prediction {when}"].data
+    by = ((BEFORE, expected.before), (f"tiny adapted by {way}", expected.after))
+    for run, prediction in by:
+        shown = layers[f"case_0 · prediction · {run}"].data
         np.testing.assert_array_equal(shown, prediction.labels[::-1])
-        shown = layers[f"case_0 entropy {when}"].data
+        shown = layers[f"case_0 · entropy · {run}"].data
         np.testing.assert_allclose(shown, prediction.entropy[::-1], atol=1e-5)
-        shown = layers[f"case_0 reliability {when}"].data
+        shown = layers[f"case_0 · reliability · {run}"].data
         np.testing.assert_array_equal(shown, prediction.reliability[::-1])
-    assert not layers["case_0 prediction before"].visible
-    assert layers["case_0 prediction after"].visible
-    assert ready.viewer.layers.selection.active == layers["case_0 prediction after"]
+    assert not layers[f"case_0 · prediction · {BEFORE}"].visible
+    assert layers[f"case_0 · prediction · tiny adapted by {way}"].visible
+    assert (
+        ready.viewer.layers.selection.active
+        == layers[f"case_0 · prediction · tiny adapted by {way}"]
+    )
     change = f"entropy {expected.entropy_before:.3f} → {expected.entropy_after:.3f}"
     assert ready.status.text().startswith("case_0: adapted in ")
     assert change in ready.status.text()
     was, now = expected.volumes_ml["MYO"]
-    assert ready.legend.item(0, 1).text() == f"{was:.1f} → {now:.1f}"
+    shown = ready.legend.item(0, 1).text()
+    assert shown == f"{was:.1f} → {now:.1f} ({change_text(was, now)})"
     qtbot.waitUntil(lambda: not progress_bars())
     adapt(ready, qtbot)  # the second time the same layers are updated
     assert [layer.name for layer in ready.viewer.layers] == names
@@ -396,7 +404,7 @@ def test_run_and_adapt_do_not_share_layers(ready: SegmentDock, qtbot: QtBot) -> 
     assert len(ready.viewer.layers) == 1 + 2 + 4
     run(ready, qtbot)
     assert len(ready.viewer.layers) == 1 + 2 + 4
-    assert ready.viewer.layers.selection.active.name == "case_0 prediction"
+    assert ready.viewer.layers.selection.active.name == "case_0 · prediction · tiny"
     assert ready.legend.item(0, 1).text().replace(".", "").isdigit()  # one volume again
 
 
@@ -416,7 +424,7 @@ def test_an_adaptation_that_is_given_up_says_so(
     assert roles(ready) == ["image", "prediction", "entropy"]
     assert f"the unadapted result is kept, because {reason}" in ready.status.text()
     assert "→" not in ready.legend.item(0, 1).text()
-    assert ready.viewer.layers["case_0 prediction before"].visible
+    assert ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
 
 
 @pytest.mark.usefixtures("_few_steps")
@@ -426,9 +434,9 @@ def test_before_and_after_side_by_side(ready: SegmentDock, qtbot: QtBot) -> None
     qtbot.waitUntil(ready.views.isEnabled)
     assert ready.viewer.canvas.grid.enabled
     assert len(ready.viewer.layers) == 5 + 3  # a copy of the image under each further view
-    assert ready.viewer.layers["case_0 prediction before"].visible
+    assert ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
     ready.views.setChecked(False)
-    assert not ready.viewer.layers["case_0 prediction before"].visible
+    assert not ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
 
 
 def test_cancel_stops_an_adaptation_and_changes_nothing(
@@ -529,7 +537,7 @@ def test_the_settings_of_the_form_arrive_in_the_adaptation(
         (one,) = uda.adapt(tiny_run, image, method="tent", max_volume_change=0, **options)
         return one.after.entropy[::-1]
 
-    shown = ready.viewer.layers["case_0 entropy after"].data
+    shown = ready.viewer.layers["case_0 · entropy · tiny adapted by tent"].data
     np.testing.assert_allclose(shown, entropy_after(steps=1, settings=settings), atol=1e-5)
     assert np.abs(shown - entropy_after(steps=1)).max() > 1e-3
     assert np.abs(shown - entropy_after(steps=2, settings=settings)).max() > 1e-3

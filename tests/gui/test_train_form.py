@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -790,3 +791,15 @@ def test_settings_file_of_a_finished_run_can_be_loaded(
     assert shown is not None
     assert shown.data.source == data_folder
     assert shown.preview_every == 3
+
+
+def test_time_is_estimated_before_start(ready: TrainForm, qtbot: QtBot, tmp_path: Path) -> None:
+    small = {"steps": 90, "data": {"size": 32}, "segmentor": {"width": 4, "depth": 2}}
+    settings_of(ready).set_values(small)
+    ready.estimate.click()
+    assert ready.status.text() == "Measuring a few steps…"
+    assert not ready.start.isEnabled()
+    qtbot.waitUntil(lambda: ready.is_settled, timeout=WAIT_MS)
+    assert re.match(r"About \d.* for 90 steps \(.* s a step on ", ready.status.text())
+    assert not (tmp_path / "run").exists()
+    assert ready.start.isEnabled()

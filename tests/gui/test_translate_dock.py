@@ -20,6 +20,7 @@ import napari_uda as uda
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import TRANSLATOR
 from napari_uda.gui.kit.geometry import METADATA, layer_volume
 from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.models import remember_model
@@ -161,8 +162,8 @@ def test_only_runs_with_generators_are_listed(
     _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
     qtbot.waitUntil(lambda: dock.models.count() > 0 and dock.is_settled, timeout=WAIT_MS)
     listed = [Path(dock.models.itemData(index)) for index in range(dock.models.count())]
-    assert listed == [gated_run, plain_run]
-    dock.models.setCurrentIndex(1)
+    assert listed == [TRANSLATOR, gated_run, plain_run]
+    dock.models.setCurrentIndex(2)
     assert dock.model == plain_run
     assert dock.about.text().startswith("cyclegan")
 
@@ -188,9 +189,9 @@ def test_layers_are_what_translate_returns(
     assert [layer.name for layer in ready.viewer.layers] == [
         "case_0",
         f"case_0 → {direction.rpartition('_')[2]}",
-        "case_0 cycle",
-        "|case_0 − cycle|",
-        *(f"case_0 attention {size}" for size in ("¼", "½", "full")),
+        "case_0 · cycle",
+        "case_0 · |original − cycle|",
+        *(f"case_0 · attention {size}" for size in ("¼", "½", "full")),
     ]
     original, *layers = ready.viewer.layers
     for layer, array in zip(layers, arrays, strict=True):
@@ -207,7 +208,7 @@ def test_layers_are_what_translate_returns(
     assert ready.status.text().startswith("case_0: translated in ")
     translated, given = expected.slice_change
     assert ready.change.text() == (
-        f"Change from slice to slice: {translated:.3f} translated, {given:.3f} input "
+        f"case_0, change from slice to slice: {translated:.3f} translated, {given:.3f} input "
         f"({translated / given:.2f} times)."
     )
     qtbot.waitUntil(lambda: not progress_bars())

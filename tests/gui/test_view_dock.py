@@ -95,7 +95,9 @@ def sides(left: str, right: str, top: str, bottom: str) -> dict[str, str]:
 
 def test_letters_follow_the_plane(dock: ViewDock, viewer: ViewerModel, qtbot: QtBot) -> None:
     found = written(viewer)
-    assert found.pop("line").startswith("W ")
+    case, where, window = found.pop("line").splitlines()
+    assert (case, where) == ("case_0", "axial slice 3, S 24.0 mm")
+    assert window.startswith("W ")
     assert found == sides("R", "L", "A", "P")
     for axis, expected in ((1, sides("R", "L", "S", "I")), (2, sides("A", "P", "S", "I"))):
         dock.planes.button(axis).click()
@@ -203,7 +205,7 @@ def test_window_is_shown_and_set(
     image.contrast_limits = (0, 200)
     settle(dock, qtbot)
     assert (dock.window_panel.width_box.value(), dock.window_panel.level_box.value()) == (200, 100)
-    assert written(viewer)["line"] == "W 200  L 100"
+    assert written(viewer)["line"].splitlines()[-1] == "W 200  L 100"
     dock.window_panel.width_box.setValue(300)
     assert window_of(image) == Window(300, 100)
     dock.window_panel.presets.activated.emit(1)
@@ -247,7 +249,10 @@ def at(viewer: ViewerModel, image: Image) -> list[int]:
 
 def test_panes_show_the_other_two_cuts(linked: ViewDock, viewer: ViewerModel, image: Image) -> None:
     first, second = linked.views.panes
-    assert (first.title, second.title) == ("coronal 14", "sagittal 18")
+    assert (first.title, second.title) == (
+        "coronal slice 14, P 21.0 mm",
+        "sagittal slice 18, L 27.0 mm",
+    )
     assert first.cross == pytest.approx((2, 18))
     assert second.cross == pytest.approx((2, 14))
     low, high = image.contrast_limits
@@ -271,7 +276,7 @@ def test_a_click_in_a_pane_moves_all(
     assert at(viewer, image) == [4, 14, 30]
     assert viewer.dims.current_step[0] == 4  # the canvas follows
     settle(linked, qtbot)
-    assert linked.views.panes[1].title == "sagittal 30"
+    assert linked.views.panes[1].title == "sagittal slice 30, L 45.0 mm"
     cursor = find(viewer, role="cursor")
     np.testing.assert_allclose(cursor.data_to_world(cursor.data[0]), viewer.dims.point)
 

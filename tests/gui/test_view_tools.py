@@ -135,7 +135,7 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert texts["Entropy"] == "–"
     viewer.layers[-1].data = np.zeros(SHAPE, np.uint8)
     readout.show_reading(read_at(viewer, image, image.data_to_world((3, 14, 18))))
-    assert readout.texts["Structure"] == "LVC (one reference)\nbackground (two reference)"
+    assert readout.texts["Structure"] == "LVC (one · reference)\nbackground (two · reference)"
 
 
 # --- window and level -------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ import SimpleITK as sitk
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import Prediction, predict
+from napari_uda.inference.results import read_origin
 from napari_uda.inference.translate import Translation
 from napari_uda.run.roles import role_of
 from napari_uda.run.run import Run
@@ -62,7 +64,7 @@ def prediction(image: Volume) -> Prediction:
     entropy = np.linspace(0, 1, labels.size, dtype=np.float32).reshape(SHAPE)
     reliability = np.where(entropy > 0.5, 2, 1).astype(np.uint8)
     return Prediction(
-        labels, entropy, reliability, NAMES, image, "heart", "ct2mr", weights_sha256="ab" * 32
+        labels, entropy, reliability, NAMES, image, "heart", ModelOrigin("ct2mr", "ab" * 32)
     )
 
 
@@ -131,8 +133,14 @@ def test_what_adapt_writes_lies_on_its_image(tiny_run: Run, image: Volume, tmp_p
         for part in ("before", "after")
     )
     digest = hashlib.sha256(tiny_run.weights_file().read_bytes()).hexdigest()
-    assert before == {"name": "tiny", "weights_sha256": digest}
-    assert after == {"name": "tiny", "weights_sha256": digest, "adapted_by": "bn_adapt"}
+    model = {
+        "name": "tiny",
+        "weights_sha256": digest,
+        "date": tiny_run.created[:10],
+        "path": os.path.relpath(tiny_run.path, tmp_path / "out" / "before"),
+    }
+    assert before == model
+    assert after == model | {"adapted_by": "bn_adapt"}
 
 
 def test_entropy_is_stored_in_bytes_that_every_reader_scales(
@@ -202,8 +210,8 @@ def test_the_sidecar_says_what_the_maps_were_made_from_and_by(
     content = json.loads(sidecar.read_text())
     assert content["model"] == {"name": "ct2mr", "weights_sha256": "ab" * 32}
     assert content["structures"] == [
-        {"value": 1, "name": "MYO", "colour": "#E5383B"},
-        {"value": 3, "name": "left kidney", "colour": "#009E73"},
+        {"value": 1, "name": "MYO", "colour": "#AC000C"},
+        {"value": 3, "name": "left kidney", "colour": "#03695E"},
     ]
     assert content["fit"] == {"verdict": "not judged", "reasons": []}
     found = content["image"]
@@ -236,7 +244,13 @@ def test_a_prediction_names_its_image_and_weights(
     content = json.loads(found.save(tmp_path)[-1].read_text())
     assert (tmp_path / content["image"]["path"]).samefile(image)
     digest = hashlib.sha256(tiny_run.weights_file().read_bytes()).hexdigest()
-    assert content["model"] == {"name": "tiny", "weights_sha256": digest}
+    model = content["model"]
+    assert (model["name"], model["weights_sha256"]) == ("tiny", digest)
+    assert model["date"] == tiny_run.created[:10] != ""
+    assert (tmp_path / model["path"]).samefile(tiny_run.path)
+    origin, fit = read_origin(tmp_path, found.case)
+    assert origin == found.model
+    assert fit == replace(found.fit, note="")
     memory = replace(read_volume(image), source=None)
     other = predict(tiny_run, memory, device="cpu", reliability=False)
     assert json.loads(other.save(tmp_path)[-1].read_text())["image"]["path"] is None

@@ -21,6 +21,7 @@ from even_odd import even_odd
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
 from napari_uda.data.patients import Case
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.segmentation import read_segmentation
 from napari_uda.data.volume import Volume, read_labels, read_volume, write_volume
 from napari_uda.evaluation.report import evaluate_folders
@@ -62,7 +63,7 @@ def predicted(volume: Volume) -> Prediction:
     labels = labels_by_hand()
     entropy = np.full(SHAPE, 0.5, np.float32)
     return Prediction(
-        labels, entropy, np.ones_like(labels), NAMES, volume, "p1", "ct2mr", weights_sha256=WEIGHTS
+        labels, entropy, np.ones_like(labels), NAMES, volume, "p1", ModelOrigin("ct2mr", WEIGHTS)
     )
 
 
@@ -378,7 +379,9 @@ def test_without_dicom_it_is_refused_before_any_work(
     assert not out.exists()
     volume = read_volume(two_domains[1] / "images" / "target_0.nii.gz")
     nothing = np.zeros(volume.array.shape, np.uint8)
-    found = Prediction(nothing, nothing.astype(np.float32), nothing, NAMES, volume, "c", "run")
+    found = Prediction(
+        nothing, nothing.astype(np.float32), nothing, NAMES, volume, "c", ModelOrigin("run")
+    )
     with pytest.raises(InputError, match="is no DICOM series"):
         found.save(out, format=format)  # type: ignore[arg-type]
     assert not out.exists()

@@ -11,6 +11,7 @@ import pytest
 from tiny_cases import SHAPE, small_config
 
 import napari_uda as uda
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume
 
 AFFINE = np.diag([1.5, 1.5, 4.0, 1.0])
@@ -33,7 +34,7 @@ def prediction(**changes: Any) -> uda.Prediction:
         names={1: "heart", 2: "<b>liver</b>"},
         volume=volume(),
         case="mr_001",
-        run="ct2mr",
+        model=ModelOrigin("ct2mr"),
     )
     return replace(made, **changes)
 

@@ -55,12 +55,12 @@ SUPERVISED = {"aux_weight", "ce_weight", "dice_weight"}
 
 
 def weight_paths(kind: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where a config, or one nested in it, has a field `*_weight`."""
+    """Where a config, or one nested in it, has a field `*_weight`; test_corrected.py has corrected cases."""
     for name, field in kind.model_fields.items():
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
             yield from weight_paths(nested, (*prefix, name))
-        elif name.endswith("_weight"):
+        elif name.endswith("_weight") and name != "corrected_weight":
             yield (*prefix, name)
 
 

@@ -236,6 +236,7 @@ def test_durations(seconds: float, words: str) -> None:
 def test_progress_and_machine_in_words() -> None:
     assert time_text(61, None) == "1 min so far"
     assert time_text(61, 30) == "1 min so far, about 30 s left"
+    assert time_text(61, None, is_running=False) == "trained for 1 min"  # whatever ended it
     assert machine_text(None) == ""
     gpu = Beat(device="cuda:0 (H100)", memory_mib=2048, gpu_memory_mib=3072, gpu_total_mib=81920)
     assert machine_text(gpu) == "cuda:0 (H100) · 3.0 of 80 GiB on the GPU · 2.0 GiB of memory"

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import napari_uda as uda
 from napari_uda.api import iterate
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data import volume_change
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
 from napari_uda.data.weak_labels import make_weak_labels
@@ -249,7 +250,7 @@ def test_too_far_names_the_worst_structure() -> None:
 def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(adapt_module, "SMALL_ML", 1e-3)
+    monkeypatch.setattr(volume_change, "SMALL_ML", 1e-3)
     hard = {"segmentor_optimizer": {"kind": "adam", "lr": 0.05}, "entropy_weight": 0}
     given: dict[str, Any] = {"steps": 15, "sizes_ml": {"inner": 1e-3, "outer": 1e-3}}
     (free,) = adapt(source_run, image, settings=hard, max_volume_change=0, **given)
@@ -305,9 +306,13 @@ def test_files_are_named_before_and_after(source_run: Run, image: Path, tmp_path
 def test_summary_is_one_line(source_run: Run, image: Path) -> None:
     (found,) = adapt(source_run, image, method="bn_adapt", max_volume_change=0)
     changed = dataclasses.replace(
-        found, entropy_before=0.25, entropy_after=0.125, volumes_ml={"inner": (1.0, 2.25)}
+        found,
+        entropy_before=0.25,
+        entropy_after=0.125,
+        volumes_ml={"inner": (1.0, 2.25)},
+        warning="",
     )
-    assert changed.summary() == "target_1: entropy 0.250 -> 0.125, inner 1.0 -> 2.2 mL"
+    assert changed.summary() == "target_1: entropy 0.250 -> 0.125, inner 1.0 -> 2.2 mL (+125 %)"
     assert isinstance(found, Adaptation)
 
 

@@ -1,11 +1,18 @@
 """Dock `Data`: opens a user's files; a tab for each way of looking at what is there."""
 
+from pathlib import Path
+
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.gui.data.cases import CasesPanel
+from napari_uda.gui.data.layer_tree import LayerTree
+from napari_uda.gui.data.models_panel import ModelsPanel
+from napari_uda.gui.data.session import SessionMenu
+from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.help import help_button
-from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import compact, named
 
@@ -17,13 +24,38 @@ _HELP = (
 
 
 class DataDock(Dock):
-    """Open files, and see what is open."""
+    """Open files, and see what is open.
+
+    Attributes:
+        cases: the tab with the cases of a folder.
+        session: saves what is on the screen, and brings it back.
+    """
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
+        free_in_canvas(napari_viewer)
         share_place(self)
-        self.open_bar = OpenBar(napari_viewer)
+        self.open_bar = OpenBar(napari_viewer, self)
+        self.session = SessionMenu(napari_viewer)
         self.tabs = compact(named(QTabWidget(), "data_tabs"))
         self.tabs.setCornerWidget(help_button(self, "Data", _HELP))
-        column(self.open_bar, (self.tabs, 1), of=self)
+        self.cases = CasesPanel(napari_viewer)
+        self.tabs.addTab(self.cases, "Cases")
+        self.layer_tree = LayerTree(napari_viewer)
+        self.tabs.addTab(self.layer_tree, "On screen")
+        self.models = ModelsPanel()
+        self.tabs.addTab(self.models, "Models")
+        self.open_bar.data_folder_found.connect(self._on_data_folder)
+        bar = wrapped((self.open_bar, 1), self.session.button)
+        column(bar, self.session, (self.tabs, 1), of=self, margin=4)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being read, and all layers are there."""
+        return super().is_settled and self.cases.is_settled and self.session.is_settled
+
+    def _on_data_folder(self, folder: Path) -> None:
+        """Its first case is shown already; the list leads to the others."""
+        self.tabs.setCurrentWidget(self.cases)
+        self.cases.open_folder(folder)

@@ -16,19 +16,19 @@ from napari_uda.gui.kit.panel import Guarded, listen
 
 def free_in_canvas(viewer: ViewerModel) -> None:
     """From now on, make the canvas's context current before a layer leaves `viewer`; once for a window."""
-    window = _window_of(viewer)
+    window = window_of(viewer)
     if window is not None and window.findChild(FreeingInCanvas) is None:
         FreeingInCanvas(viewer, window)
 
 
 def make_current(viewer: ViewerModel) -> None:
     """Make the canvas's context current, as the last thing in a batch that removes layers."""
-    window = _window_of(viewer)
+    window = window_of(viewer)
     for canvas in window.findChildren(QOpenGLWidget) if window is not None else ():
         canvas.makeCurrent()
 
 
-def _window_of(viewer: ViewerModel) -> QWidget | None:
+def window_of(viewer: ViewerModel) -> QWidget | None:
     """The window of a viewer; a bare model has none, and a closed viewer none any more."""
     window = getattr(viewer, "window", None)
     try:

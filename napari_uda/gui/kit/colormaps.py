@@ -13,7 +13,7 @@ from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 
 RELIABLE, UNRELIABLE = 1, 2
 RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})
-"""Values of a reliability map; blue and orange stay apart under every colour blindness."""
+"""Values of a reliability map, and what they are called."""
 _RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
 _CLEAR_ENTROPY = 0.25
 DARK = ("#262930", "#F0F1F2")
@@ -21,21 +21,25 @@ DARK = ("#262930", "#F0F1F2")
 
 
 def structure_colormap(
-    names: Mapping[int, str], hidden: Collection[int] = ()
+    names: Mapping[int, str],
+    hidden: Collection[int] = (),
+    colours: Mapping[int, str] = MappingProxyType({}),
 ) -> DirectLabelColormap:
     """Label colours of structures; background and unnamed values are transparent or palette colours.
 
     Args:
         names: label value to structure name, without background.
         hidden: label values that are not to be seen.
+        colours: label value to `#RRGGBB`, for those that a file colours itself.
     """
-    colours = {value: structure_colour(name, value) for value, name in names.items()}
-    colours |= dict.fromkeys(hidden, "transparent")
-    return _colormap(tuple(colours.items()))
+    table = {value: structure_colour(name, value) for value, name in names.items()}
+    table |= {value: colour for value, colour in colours.items() if value in names}
+    table |= dict.fromkeys(hidden, "transparent")
+    return _colormap(tuple(table.items()))
 
 
 def reliability_colormap() -> DirectLabelColormap:
-    """Thin blue where the network agrees with itself, orange where it contradicts itself."""
+    """Thin blue-green where the network agrees with itself, ochre where it contradicts itself."""
     return _colormap(tuple(_RELIABILITY.items()))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QProgressBar, QWidget
 
+from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.focus import FocusFrame
 from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
@@ -147,6 +149,20 @@ class JobDock(Dock):
 
     def _on_turn(self, steps: Iterator[None]) -> None:
         self._in_turns(steps)
+
+
+def open_dock(viewer: ViewerModel, name: str) -> Any:
+    """The dock of this package with that name, opened where it is not, and in front of the others.
+
+    Docks do not import each other: one that hands something over calls a public method of what this returns.
+    """
+    window = getattr(viewer, "window", None)
+    if window is None:
+        raise InputError(f"the dock {name} needs napari's window; open it from the Plugins menu")
+    bar, widget = window.add_plugin_dock_widget("napari_uda", name)
+    bar.show()
+    bar.raise_()
+    return widget
 
 
 def share_place(widget: QWidget) -> None:

@@ -7,7 +7,9 @@ grid of the file it came from, with nothing else in the header.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,26 +19,32 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.labels import to_whole
-from napari_uda.data.nifti import Placement, TwoPlacements
-from napari_uda.data.segmentation import kind_of
+from napari_uda.data.nifti import Placement
 from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.window import usual_window
+from napari_uda.evaluation.learnt import learnt_from
 from napari_uda.gui.kit import layers
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
-from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume
-from napari_uda.gui.kit.placement_question import ask_placement, window_in_use
-from napari_uda.run.roles import RESULT_SUFFIXES, names_beside, read_shown, role_of
+from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume, tag
+from napari_uda.gui.kit.layer_order import layer_name
+from napari_uda.inference.results import read_origin
+from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
+
+_MOST_FILES, _MOST_FOLDERS = 20, 5
+"""Looked at to tell whether a folder holds volumes."""
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_data"
-"""Folder of the shipped volumes and the shipped model."""
+"""Folder of the shipped volumes and the shipped models."""
 MODEL = SAMPLES / "model"
+TRANSLATOR = SAMPLES / "translator"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
     """npe2 reader: a function that opens `path`, or None when it is no volume of ours."""
     paths = [path] if isinstance(path, str) else path
-    return _read if all(_is_volume(Path(one)) for one in paths) else None
+    return _read if all(is_ours(Path(one)) for one in paths) else None
 
 
 def read_layers(
@@ -56,35 +64,58 @@ def read_layers(
     Raises:
         InputError: if the file cannot be read.
     """
-    volume, own = read_shown(path, placement)
-    role = role or role_of(path, volume)
-    if role == "reliability":
-        names = RELIABILITY_NAMES
-    elif names is None and role in ("reference", "prediction"):
-        names = own or names_beside(path)
-    return layer_data(volume, role, names or {})
+    return shown_data(read_shown(path, role, names, placement))
 
 
-def layer_data(volume: Volume, role: str, names: Mapping[int, str]) -> LayerData:
-    """A volume as napari's layer data, with geometry, colours and names of its role."""
+def shown_data(shown: Shown) -> LayerData:
+    """What `read_shown` gave, as layer data."""
+    return layer_data(shown.volume, shown.role, shown.names, shown.colours)
+
+
+def layer_data(
+    volume: Volume,
+    role: str,
+    names: Mapping[int, str],
+    colours: Mapping[int, str] = MappingProxyType({}),
+) -> LayerData:
+    """A volume as napari's layer data, with geometry, window, colours and names of its role.
+
+    Args:
+        volume: on its file's grid.
+        role: image, reference, prediction, entropy or reliability.
+        names: label value to structure name.
+        colours: label value to `#RRGGBB`, for those that a file colours.
+    """
     array, arguments = displayed(volume)
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
+    origin, fit = None, None
     for suffix, result in RESULT_SUFFIXES.items():
         if role == result:
-            own["case"] = case.removesuffix(suffix)
+            own["case"] = case = case.removesuffix(suffix)
+            if volume.source is not None:
+                origin, fit = read_origin(volume.source.path.parent, case)
+                if role == "prediction" and (corrected := learnt_from(volume.source.path)):
+                    own["corrected"] = corrected  # the Score dock leaves it out
+    if origin is not None:
+        own |= {"run": origin.title, "model": asdict(origin)} | ({"fit": fit} if fit else {})
+    name = layer_name(case, *([role] if role != "image" else []), origin.title if origin else "")
     if role in ("image", "entropy"):
         kind = "image"
         make = layers.image_arguments if role == "image" else layers.entropy_arguments
-        return array, {**make(case), **arguments}, kind
+        if role == "image":
+            # from a sample: napari would look at every voxel, in the GUI thread
+            arguments["contrast_limits"] = (volume.window or usual_window(array)).limits
+        return array, {**make(name), **arguments}, kind
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
-        return array, {**layers.reliability_arguments(case), **arguments}, kind
+        return array, {**layers.reliability_arguments(name), **arguments}, kind
     array = _as_labels(array, volume.value_step)
     own["names"] = dict(names) or unnamed(np.unique(array))
-    title = f"{case} {role}" if role == "reference" else case
-    return array, {**layers.labels_arguments(title, own["names"]), **arguments}, kind
+    own["colours"] = dict(colours)
+    looks = layers.labels_arguments(name, own["names"], colours)
+    return array, {**looks, **arguments}, kind
 
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -113,6 +144,10 @@ def write_layer(path: str | Path, layer: Layer) -> list[str]:
     Raises:
         InputError: if the layer is no 3-D volume or the folder cannot be written.
     """
+    if tag(layer).get("role") == layers.DISPLAY:
+        raise InputError(
+            f"'{layer.name}' was resampled to be looked at; save the layer that it was made from"
+        )
     target = Path(path)
     if not target.name.endswith((".nii", ".nii.gz")):
         target = target.with_name(target.name + ".nii.gz")
@@ -139,27 +174,26 @@ def mr_labelled() -> list[LayerData]:
 
 
 def _read(path: str | list[str]) -> list[LayerData]:
-    paths = [path] if isinstance(path, str) else path
-    return [_read_one(Path(one)) for one in paths]
+    from napari_uda.gui.kit.reader import read  # it builds on this module
+
+    return read([Path(one) for one in ([path] if isinstance(path, str) else path)])
 
 
-def _read_one(path: Path) -> LayerData:
-    """Read a file; the user is asked where it says twice, and differently, where it lies."""
-    try:
-        return read_layers(path)
-    except TwoPlacements as found:
-        window = window_in_use()
-        chosen = ask_placement(found, window) if window else None
-        if chosen is None:
-            raise
-        return read_layers(path, placement=chosen)
+def is_ours(path: Path) -> bool:
+    """Whether a file or folder holds what this package reads, as far as a quick look tells.
 
-
-def _is_volume(path: Path) -> bool:
+    Of a folder its first files are looked at, and those of its first folders.
+    """
     try:
         if not is_folder(path):
-            return bool(volume_suffix(path)) or kind_of(path) == "dicom-seg"
-        return any(_is_dicom(file) for file in sorted(path.iterdir())[:5] if file.is_file())
+            return bool(volume_suffix(path)) or _is_dicom(path)
+        below = sorted(entry for entry in path.iterdir() if entry.is_dir())
+        files = [
+            file
+            for folder in (path, *below[:_MOST_FOLDERS])
+            for file in sorted(entry for entry in folder.iterdir() if entry.is_file())[:_MOST_FILES]
+        ]
+        return any(volume_suffix(file) or _is_dicom(file) for file in files)
     except OSError:  # what cannot be looked into is not claimed
         return False
 

@@ -17,6 +17,7 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
+from napari_uda.data.slice_position import slice_name
 from napari_uda.data.volume import Orientation, Volume
 
 METADATA = "napari_uda"
@@ -52,6 +53,19 @@ class Placement:
         backwards = self.orientation.flips[layer_axis]
         return layer_axis, shape[layer_axis] - 1 - index if backwards else index
 
+    def to_file_slice(self, axis: int, index: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Axis (of the array z, y, x) and index in the file of a layer's slice; `shape` is the layer's."""
+        backwards = self.orientation.flips[axis]
+        return self.orientation.permutation[axis], shape[axis] - 1 - index if backwards else index
+
+    def slice_title(self, axis: int, index: int, shape: tuple[int, ...]) -> str:
+        """A layer's slice as it is called everywhere: `axial slice 12, S 34.5 mm`, 12 being the file's number."""
+        file_axis, number = self.to_file_slice(axis, index, shape)
+        sizes = [0, 0, 0]  # of the file, x, y, z
+        for layer_axis, size in enumerate(shape):
+            sizes[2 - self.orientation.permutation[layer_axis]] = size
+        return slice_name(self.affine, sizes, 2 - file_axis, number)
+
 
 def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
     """A volume as napari shows it.
@@ -76,8 +90,11 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
                 "case": volume.name,
                 "affine": volume.affine,
                 "forms": volume.forms,
+                "file": volume.source,
                 "orientation": placement.orientation,
                 "shape": array.shape,
+                "frame": volume.frame_of_reference,
+                "folder": None if volume.source is None else volume.source.path.parent,
             }
         },
     }
@@ -113,14 +130,17 @@ def placement(layer: Layer) -> Placement:
 
 
 def layer_volume(layer: Layer) -> Volume:
-    """A layer as the volume it shows: array on its file's grid, affine, case name.
+    """A layer as the volume it shows: array on its file's grid, affine, case name, and its file.
+
+    One that was moved in the viewer has no file: that lies elsewhere.
 
     Raises:
         InputError: see `placement`.
     """
     lies, own = placement(layer), tag(layer)
     array, name = lies.to_file(np.asarray(layer.data)), str(own.get("case") or layer.name)
-    return Volume(array, lies.affine, name, forms=own.get("forms"))
+    source = own.get("file") if lies.affine is own.get("affine") else None
+    return Volume(array, lies.affine, name, forms=own.get("forms"), source=source)
 
 
 def copied_geometry(layer: Layer) -> dict[str, Any]:

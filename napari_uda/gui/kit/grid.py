@@ -10,6 +10,7 @@ from napari.layers import Image, Layer
 
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layer_order import as_helper, remove_with
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -56,10 +57,13 @@ class Grid:
 
     def _steps(self) -> Iterator[None]:
         viewer = self._viewer
+        active = viewer.layers.selection.active
         for layer in self._added:
             layer.visible = False  # not drawn over all the others meanwhile
             viewer.add_layer(layer)
             yield
+        if active is not None and active in viewer.layers:
+            viewer.layers.selection.active = active  # a new layer takes the selection
         # the user may have removed one in between
         _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
         for layer in viewer.layers:
@@ -124,7 +128,10 @@ class SideBySide(Grid):
             image: the image layer.
             results: one layer per view.
         """
-        images = [image, *(_copy(image) for _ in results[1:])]
+        copies = [_copy(image) for _ in results[1:]]
+        for copy in copies:
+            remove_with(viewer, copy, image)
+        images = [image, *copies]
         link_layers(images, ("contrast_limits", "gamma", "colormap"))
         super().__init__(viewer, list(zip(images, results, strict=True)))
 
@@ -167,10 +174,9 @@ def _set_visible(layer: Layer, visible: bool) -> None:
         layer.visible = visible
 
 
-def _copy(image: Image) -> Image:
-    return Image(
+def _copy(image: Image) -> Layer:
+    copy = Image(
         image.data,
-        name=image.name,
         colormap=image.colormap,
         contrast_limits=image.contrast_limits,
         gamma=image.gamma,
@@ -178,3 +184,4 @@ def _copy(image: Image) -> Image:
         **copied_geometry(image),
         metadata={METADATA: {**tag(image), "role": "background"}},
     )
+    return as_helper(copy, f"{image.name} again")

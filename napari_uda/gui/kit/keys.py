@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app_model.types import KeyCode
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.action_manager import action_manager
+from napari.utils.interactions import KEY_SYMBOLS
 from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtWidgets import QAbstractButton, QWidget
 
@@ -94,8 +96,16 @@ def _register(name: str, what: str, key: str) -> None:
         taken = coerce_keybinding(key) in ViewerModel.class_keymap
         chosen = [] if taken else [coerce_keybinding(key)]
     for one in chosen:
+        _name(str(one))
         action_manager.bind_shortcut(name, one)
     _keys[name] = [str(one) for one in chosen]
+
+
+def _name(shortcut: str) -> None:
+    """Give a key its sign in napari's list, which warns of PageUp and others that have none there."""
+    key = shortcut.rpartition("+")[2]
+    if len(key) > 1:
+        KEY_SYMBOLS.setdefault(key, KeyCode.from_string(key).os_symbol())
 
 
 def _on_changed(event: Any) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from napari.components import ViewerModel
 from napari.layers import Layer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from napari_uda.gui.kit.layer_order import about_layer, is_helper, mark_of
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import make_narrow
 
@@ -61,6 +63,12 @@ class LayerChooser(QComboBox):
         if index >= 0:
             self._chosen_by_user = True
             self.setCurrentIndex(index)
+            self.activated.emit(index)
+
+    def release(self) -> None:
+        """Forget what the user chose, and choose the best layer."""
+        self._chosen_by_user = False
+        self.refresh()
 
     def _on_activated(self) -> None:
         self._chosen_by_user = True
@@ -71,13 +79,16 @@ class LayerChooser(QComboBox):
     def refresh(self) -> None:
         """List the layers anew, without a signal unless the choice changes."""
         before, was_none = self.layer, self.currentIndex() >= 0 and self.currentData() is None
-        layers = [layer for layer in self._viewer.layers if self._accepts(layer)]
+        layers = [
+            layer for layer in self._viewer.layers if not is_helper(layer) and self._accepts(layer)
+        ]
         self.blockSignals(True)
         self.clear()
         if self._optional:
             self.addItem("none", None)
         for layer in reversed(layers):
-            self.addItem(layer.name, layer)
+            self.addItem(layer.name + mark_of(layer), layer)
+            self.setItemData(self.count() - 1, about_layer(layer), Qt.ItemDataRole.ToolTipRole)
         kept = self._index_of(before) if before is not None or was_none else -1
         if not self._chosen_by_user or kept < 0:
             self._chosen_by_user = False

@@ -1,8 +1,8 @@
 """Makes, updates and arranges layers: every layer lies where its source lies.
 
 A layer of ours is found again by `layer.metadata["napari_uda"]`, never by its name, which users
-change: `role` (image, prediction, entropy, reliability, reference, translation), `case`, and for
-results `source` (the layer they were computed from) and `run`. What a translation adds is in
+change: `role` (image, prediction, entropy, reliability, reference, translation), `case`, `file` (a `data.volume.Source`)
+where it was read from one, and for results `source` (the layer they were computed from) and `run`. What a translation adds is in
 `translation_layers`.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -26,6 +28,7 @@ from napari_uda.gui.kit.colormaps import (
     structure_colormap,
 )
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layer_order import add_layer, layer_name, uncover
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,7 +43,9 @@ RESULT_ROLES = ("prediction", "entropy", "reliability")
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
 ENTROPY_LIMITS = (0.0, 1.0)
-NOT_IMAGES = ("entropy", "background", "preview")
+DISPLAY = "display"
+"""Role of a copy on another grid: it is looked at, and never computed with or saved."""
+NOT_IMAGES = ("entropy", "background", "preview", DISPLAY)
 """Roles of image layers that are never segmented or translated."""
 
 
@@ -59,7 +64,9 @@ def show(viewer: ViewerModel, prediction: Prediction, source: Image | None = Non
     Returns:
         The layers image, prediction, entropy and reliability, in this order.
     """
-    return [finish() for finish in show_steps(viewer, prediction, source)]
+    layers = [finish() for finish in show_steps(viewer, prediction, source)]
+    uncover(viewer, layers[1])
+    return layers
 
 
 def show_steps(
@@ -67,21 +74,21 @@ def show_steps(
     prediction: Prediction,
     source: Image | None = None,
     roles: Collection[str] = RESULT_ROLES,
-    suffix: str = "",
+    variant: str = "",
 ) -> Iterator[Callable[[], Layer]]:
     """`show` as calls that make one layer each, so that a dock can let the viewer draw in between.
 
-    `suffix` follows the names of new layers, for several results of one case.
+    `variant` follows the title of the model, and tells several results of one image by one model apart.
     """
     image = source or _image_of(viewer, prediction) or _new_image(prediction)
 
     def put_image() -> Layer:
         if source is None and image not in viewer.layers:
-            viewer.add_layer(image)
+            add_layer(viewer, image)
         return image
 
     yield put_image
-    for layer in _result_layers(image, prediction, roles, suffix):
+    for layer in _result_layers(image, prediction, roles, variant):
         yield partial(put, viewer, layer)
 
 
@@ -90,11 +97,13 @@ def image_arguments(name: str) -> dict[str, Any]:
     return {"name": name, "colormap": "gray", "blending": "translucent_no_depth"}
 
 
-def labels_arguments(name: str, names: Mapping[int, str]) -> dict[str, Any]:
-    """Layer arguments of structures: fixed colours, and a table that shows names under the cursor."""
+def labels_arguments(
+    name: str, names: Mapping[int, str], colours: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Layer arguments of structures: fixed colours, or a file's own, and a table with names for the cursor."""
     return {
         "name": name,
-        "colormap": structure_colormap(names),
+        "colormap": structure_colormap(names, colours=colours),
         "features": structure_table(names),
         "opacity": 0.55,
         "blending": "translucent_no_depth",
@@ -135,6 +144,12 @@ def structure_names(layer: Labels) -> dict[int, str]:
         return {}
     pairs = zip(table["index"], table[column], strict=True)
     return {int(value): str(name) for value, name in pairs if int(value) != 0}
+
+
+def own_colours(layer: Labels) -> dict[int, str]:
+    """Label value to `#RRGGBB` of those structures that the file of a layer colours itself."""
+    colours: dict[int, str] = tag(layer).get("colours", {})
+    return colours
 
 
 def preload() -> None:
@@ -207,7 +222,7 @@ def _new_image(prediction: Prediction) -> Image:
 
 
 def _result_layers(
-    image: Image, prediction: Prediction, roles: Collection[str], suffix: str
+    image: Image, prediction: Prediction, roles: Collection[str], variant: str
 ) -> Iterator[Layer]:
     arrays: dict[str, NDArray[Any]] = {
         "prediction": prediction.labels,
@@ -216,8 +231,16 @@ def _result_layers(
     }
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
-        data, name = lies.to_layer(arrays[role]), f"{prediction.case} {role}{suffix}"
-        own = {**result_tag(image, prediction, role), "fit": str(prediction.fit)}
+        run = prediction.model.title + variant
+        data, name = lies.to_layer(arrays[role]), layer_name(prediction.case, role, run)
+        own = result_tag(image, prediction, role) | {
+            "run": run,
+            "fit": prediction.fit,
+        }
+        if prediction.corrected:
+            own["corrected"] = prediction.corrected
+        if prediction.target_supervision != "none":
+            own["target_supervision"] = prediction.target_supervision
         if role != "entropy":
             own["names"] = dict(RELIABILITY_NAMES if role == "reliability" else prediction.names)
         where = {**copied_geometry(image), "metadata": {METADATA: own}}
@@ -241,8 +264,9 @@ def _add_colorbar(event: Any) -> None:
 def result_tag(image: Image, result: Prediction | Translation, role: str) -> dict[str, Any]:
     """Where the file's grid is, what this is, and what it was made from."""
     own = tag(image)
-    kept = ("affine", "orientation", "shape", "forms")
+    kept = ("affine", "orientation", "shape", "forms", "frame", "folder")
     entries = {key: own[key] for key in kept if key in own}
+    entries |= {"model": asdict(result.model)} if result.model is not None else {}
     return entries | {
         "role": role,
         "case": result.case,
@@ -265,7 +289,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     own = tag(new)
     old = find(viewer, **{key: own[key] for key in keys})
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
-        viewer.add_layer(new)
+        add_layer(viewer, new)
         if own["role"] == "prediction":
             _outline_references(viewer, own["case"])
         return new

@@ -9,29 +9,30 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import napari.viewer
 from napari.layers import Layer
-from qtpy.QtGui import QResizeEvent
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
-from napari_uda.gui.kit.files import MODEL, SAMPLES
+from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import form, wrapped
-from napari_uda.gui.kit.widgets import button, combo_box, named
+from napari_uda.gui.kit.open_bar import OpenBar
+from napari_uda.gui.kit.widgets import TallLabel, button, combo_box, named
 
-if TYPE_CHECKING:
-    pass
-
+_SHIPPED = {
+    MODEL: "Shipped model (cardiac phantom)",
+    TRANSLATOR: "Shipped translator (cardiac phantom)",
+}
 _RECENT = "segment/recent_models"
 _MOST_RECENT = 5
 _MOST_FOUND = 10
@@ -41,6 +42,7 @@ class ModelDock(JobDock):
     """The choice of run and image that Segment and Translate share; a subclass lists the runs.
 
     Attributes:
+        open_bar: the row that opens files.
         models: run folders by title.
         browse: button that chooses another one.
         about: what the chosen run is.
@@ -59,12 +61,14 @@ class ModelDock(JobDock):
         self.viewer = viewer
         share_place(self)
         free_in_canvas(viewer)
+        guard_3d(viewer)
         self._wanted = wanted
+        self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")
         self.browse = button(
             "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse
         )
-        self.about = named(_About(), "about")
+        self.about = named(TallLabel(), "about")
         self.images = LayerChooser(
             viewer, lambda layer: is_volume(layer, not_images), _rank_of_image
         )
@@ -95,35 +99,12 @@ class ModelDock(JobDock):
         self._update_buttons()
 
 
-class _About(QLabel):
-    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWordWrap(True)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Other lines."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def setText(self, text: str) -> None:
-        """Other lines."""
-        super().setText(text)
-        self._fit()
-
-    def _fit(self) -> None:
-        self.setMinimumHeight(0)
-        self.setMinimumHeight(self.heightForWidth(self.width()))
-
-
 def known_models() -> list[tuple[str, Path]]:
-    """Title and run folder of every model to offer; the shipped one first."""
+    """Title and run folder of every model to offer; the shipped ones first."""
     from napari_uda.run.run import Run
 
-    found: list[tuple[str, Path]] = []
-    if MODEL in Run.list(SAMPLES):
-        found.append(("Shipped model (cardiac phantom)", MODEL))
+    shipped = Run.list(SAMPLES)
+    found = [(title, path) for path, title in _SHIPPED.items() if path in shipped]
     runs = Run.list(Path("runs"))[:_MOST_FOUND] if is_folder("runs") else []
     seen = {path for _, path in found}
     for path in (*recent_models(), *(run.resolve() for run in runs)):
@@ -142,7 +123,7 @@ def recent_models() -> list[Path]:
 
 def remember_model(path: Path) -> None:
     """Put a run folder at the head of the recent ones."""
-    if path == MODEL:
+    if path in _SHIPPED:
         return
     kept = [other for other in recent_models() if other != path]
     preferences.settings().setValue(_RECENT, [str(one) for one in [path, *kept][:_MOST_RECENT]])
@@ -172,9 +153,14 @@ def read_translator(path: Path) -> tuple[str, Path, str]:
     return title_of(path), path, describe_translator(path)
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a run folder came with napari_uda: nothing is written into it."""
+    return path in _SHIPPED
+
+
 def title_of(path: Path) -> str:
     """How a run folder is listed."""
-    return f"{path.name} ({path.parent.name})"
+    return _SHIPPED.get(path, f"{path.name} ({path.parent.name})")
 
 
 def _rank_of_image(layer: Layer) -> int:

@@ -6,6 +6,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 
+from napari_uda.gui.kit.geometry import placement
+
 AXIS_NAMES = ("z · axial", "y · coronal", "x · sagittal")
 """Cuts across the axes of a layer as `geometry.displayed` lays them out."""
 
@@ -55,6 +57,23 @@ def current_slice(viewer: ViewerModel, layer: Layer, axis: int) -> int | None:
         return None
     index = round(float(layer.world_to_data(viewer.dims.point[-3:])[axis]))
     return index if 0 <= index < layer.data.shape[axis] else None
+
+
+def slice_title(layer: Layer, axis: int, index: int) -> str:
+    """What a slice is called wherever it is named: `axial slice 12, S 34.5 mm`.
+
+    The number is that of the file, from 0, as in `slices.csv` and in the voxel under the cursor; the
+    layer's own one is another where the file is stored the other way round.
+
+    Args:
+        layer: 3-D.
+        axis: 0, 1 or 2 of the layer.
+        index: the slice in the layer.
+
+    Raises:
+        InputError: see `geometry.placement`.
+    """
+    return placement(layer).slice_title(axis, index, layer.data.shape)
 
 
 def _viewer_axis(viewer: ViewerModel, axis: int) -> int:

@@ -1,43 +1,269 @@
-"""OpenBar: the row at the top of a dock that opens a user's own files."""
+"""OpenBar: the row at the top of every dock that opens a user's own files, and takes what is dropped there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtWidgets import QFileDialog, QWidget
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QMenu,
+    QProgressBar,
+    QSizePolicy,
+    QWidget,
+)
 
-from napari_uda.core.errors import InputError
-from napari_uda.gui.kit.files import LayerData, read_layers
-from napari_uda.gui.kit.jobs import background
-from napari_uda.gui.kit.layout import row
-from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import button
+from napari_uda.core.files import ITK_SUFFIXES, NIBABEL_SUFFIXES, NIFTI_SUFFIXES, SEG_NRRD_SUFFIX
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.arrivals import Arrivals
+from napari_uda.gui.kit.dock import CANCELLING
+from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
+from napari_uda.gui.kit.layout import column, row, wrapped
+from napari_uda.gui.kit.opening import Opening, open_paths
+from napari_uda.gui.kit.panel import Panel, listen
+from napari_uda.gui.kit.reader_question import ReaderQuestion
+from napari_uda.gui.kit.widgets import button, label
+
+_NIFTI = (*NIFTI_SUFFIXES, ".nii.zst")
+_DICOM = (".dcm", ".ima")
+_FORMATS = {
+    "All volumes and segmentations": (
+        *_NIFTI,
+        *NIBABEL_SUFFIXES[1:],
+        ".img",
+        *ITK_SUFFIXES,
+        *_DICOM,
+    ),
+    "NIfTI": _NIFTI,
+    "NIfTI and Analyze pairs": (".hdr", ".img"),
+    "FreeSurfer": (".mgz", ".mgh"),
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "Segmentations of 3D Slicer": (SEG_NRRD_SUFFIX,),
+    "DICOM, also SEG and RTSTRUCT": _DICOM,
+}
+FILTERS = ";;".join(
+    [
+        *(
+            f"{name} ({' '.join('*' + suffix for suffix in suffixes)})"
+            for name, suffixes in _FORMATS.items()
+        ),
+        "All files (*)",
+    ]
+)
+"""Name filters of the file dialog: every format that is read; DICOM files often have no suffix."""
+_TEXTS = (
+    ("Open volume…", "Open DICOM…", "Open case folder…"),
+    ("Open volume…", "DICOM…", "Case folder…"),
+    ("Volume…", "DICOM…", "Case…"),
+)
+"""What the buttons say where there is room, less of it, and little."""
+_BUTTON_ROOM = 14  # pixels beside the text of a button
+_SPACING = 4
 
 
 class OpenBar(Panel):
-    """Opens volumes in a thread and shows them."""
+    """Opens volumes in a thread and shows them.
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    Attributes:
+        opening: what is being opened, None while nothing is.
+        status: what was opened last, or why nothing was.
+
+    Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path)` when a data folder was
+    opened, of which only the first case is shown.
+    """
+
+    opened = Signal(list)
+    data_folder_found = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, dock: QWidget) -> None:
+        super().__init__(dock)
         self.viewer = viewer
+        self.opening: Opening | None = None
+        self._shown: list[Layer] = []
         self.volume = button(
-            "Open volume…", "NIfTI, NRRD, MetaImage, MGZ", self._on_volume, "open_volume"
+            _TEXTS[0][0],
+            "NIfTI, NRRD, MetaImage, FreeSurfer, DICOM files and segmentations.\n"
+            "Files and folders can also be dropped here, or on the image.",
+            self._on_volume,
+            "open_volume",
         )
-        row(self.volume, ..., of=self, margin=0)
+        self.dicom = button(
+            _TEXTS[0][1],
+            "A folder with a DICOM series, or with folders of several ones",
+            self._on_dicom,
+            "open_dicom",
+        )
+        self.case_folder = button(
+            _TEXTS[0][2],
+            "The images, structures and results of a case that lie in one folder,\n"
+            "or a data folder (images and labels), of which the first case is shown",
+            self._on_case_folder,
+            "open_case_folder",
+        )
+        self.recent = button("Recent", "What was opened last", name="open_recent")
+        self.recent_menu = QMenu(self)
+        self.recent_menu.aboutToShow.connect(self._on_recent_menu)
+        self.recent.setMenu(self.recent_menu)
+        self._buttons = (self.volume, self.dicom, self.case_folder)
+        for pressed, text in zip(self._buttons, _TEXTS[0], strict=True):
+            pressed.setAccessibleName(text)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("open_progress")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        self.cancel = button("Cancel", "Stop; nothing is opened", self._on_cancel, "open_cancel")
+        self.status = label(name="open_status")
+        self.question = ReaderQuestion()
+        self._lay_out()
+        dock.setAcceptDrops(True)
+        dock.installEventFilter(self)
+        listen(self, self._on_removed, viewer.layers.events.removed)
+        accept_on_canvas(viewer)
+        Arrivals(viewer, self).arrived.connect(self._on_arrived)
 
-    def open(self, path: Path) -> None:
-        """Read a volume in a thread and add it as a layer."""
-        background(self, f"Open {path.name}", lambda: read_layers(path), self._on_read)
+    def _lay_out(self) -> None:
+        self._working = QWidget()
+        row((self.bar, 1), self.cancel, of=self._working, margin=0)
+        for pressed in self._buttons:  # else long words, once shown, would keep the dock wide
+            pressed.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._put(_TEXTS[-1])
+        column(
+            wrapped(*((one, 1) for one in (*self._buttons, self.recent)), spacing=_SPACING),
+            self._working,
+            self.status,
+            self.question,
+            of=self,
+            margin=0,
+            spacing=_SPACING,
+        )
+        self._working.hide()
+        self.status.hide()
+        self.question.hide()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Short words where there is no room for all in one line."""
+        super().resizeEvent(event)
+        room = event.size().width() - self.recent.sizeHint().width() - len(_TEXTS[0]) * _SPACING
+        fitting = (texts for texts in _TEXTS if sum(self._widths(texts)) <= room)
+        self._put(next(fitting, _TEXTS[-1]))
+
+    def _put(self, texts: Sequence[str]) -> None:
+        for pressed, text, width in zip(self._buttons, texts, self._widths(texts), strict=True):
+            pressed.setMinimumWidth(width)
+            pressed.setText(text)
+
+    def _widths(self, texts: Sequence[str]) -> list[int]:
+        metrics = self.volume.fontMetrics()
+        return [metrics.horizontalAdvance(text) + _BUTTON_ROOM for text in texts]
+
+    # -- what is opened ---------------------------------------------------------------------------
+
+    def open(self, paths: Sequence[Path]) -> None:
+        """Open files and folders, one after the other; see `kit.opening.open_paths`."""
+        if self.opening is not None:
+            show_error("Something is being opened already; wait for it, or cancel it.")
+            return
+        self.opening = opening = open_paths(self, self.viewer, paths)
+        opening.progressed.connect(self._on_progress)
+        opening.opened.connect(lambda layers: self._on_opened(paths, layers))
+        opening.data_folder_found.connect(self.data_folder_found)
+        opening.failed.connect(show_error)
+        opening.ended.connect(self._on_ended)
+        self.bar.setRange(0, 0)
+        self.cancel.setEnabled(True)
+        self.cancel.setText("Cancel")
+        self._working.show()
+        self.say(f"{opening.title}…")
+        for pressed in (*self._buttons, self.recent):
+            pressed.setEnabled(False)
 
     def _on_volume(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open a volume")
+        chosen, _ = QFileDialog.getOpenFileNames(
+            self, "Open volumes", preferences.last_folder(), FILTERS
+        )
         if chosen:
-            self.open(Path(chosen))
+            self.open([Path(one) for one in chosen])
 
-    def _on_read(self, content: LayerData) -> None:
-        try:
-            self.viewer.add_layer(Layer.create(*content))
-        except ValueError as error:
-            raise InputError(f"this volume cannot be shown: {error}") from error
+    def _on_dicom(self) -> None:
+        self._choose_folder("Folder of a DICOM series or study")
+
+    def _on_case_folder(self) -> None:
+        self._choose_folder("Folder of a case, or data folder")
+
+    def _choose_folder(self, title: str) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, title, preferences.last_folder())
+        if chosen:
+            self.open([Path(chosen)])
+
+    def _on_recent_menu(self) -> None:
+        self.recent_menu.clear()
+        for path in preferences.recent_files():
+            action = self.recent_menu.addAction(f"{path.name}  ({path.parent})")
+            action.triggered.connect(lambda _=False, path=path: self.open([path]))
+        if self.recent_menu.isEmpty():
+            self.recent_menu.addAction("Nothing was opened yet").setEnabled(False)
+
+    # -- what goes on -----------------------------------------------------------------------------
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self.bar.setRange(0, 1000 if total else 0)  # bytes do not fit into Qt's whole numbers
+        self.bar.setValue(1000 * done // max(1, total))
+
+    def _on_cancel(self) -> None:
+        if self.opening is not None:
+            self.cancel.setEnabled(False)
+            self.cancel.setText(CANCELLING)
+            self.opening.cancel()
+
+    def _on_opened(self, paths: Sequence[Path], layers: list[Layer]) -> None:
+        self._shown = layers
+        for path in reversed(paths):
+            preferences.remember_file(path)
+        self.question.offer(paths)
+        self.opened.emit(layers)
+
+    def _on_arrived(self, layers: list[Layer], sentence: str) -> None:
+        self._shown = layers
+        self.say(sentence)
+
+    def _on_removed(self) -> None:
+        """What was said of layers that are gone is true no more."""
+        if self._shown and not any(layer in self.viewer.layers for layer in self._shown):
+            self._shown = []
+            self.say("")
+
+    def _on_ended(self, sentence: str) -> None:
+        self.opening = None
+        self._working.hide()
+        self.say(sentence)
+        for pressed in (*self._buttons, self.recent):
+            pressed.setEnabled(True)
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence below the buttons, or none."""
+        self.status.setText(sentence)
+        self.status.setVisible(bool(sentence))
+
+    # -- drops ------------------------------------------------------------------------------------
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Take files and folders that are dropped on the dock."""
+        if isinstance(event, QDragEnterEvent) and paths_of(event.mimeData()):
+            event.acceptProposedAction()
+            return True
+        if isinstance(event, QDropEvent) and event.type() == QEvent.Type.Drop:
+            paths = paths_of(event.mimeData())
+            if paths:
+                take_drop(event)
+                self._on_dropped(paths)
+            return bool(paths)
+        return False
+
+    def _on_dropped(self, paths: list[Path]) -> None:
+        self.open(paths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QThread
-from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox
+from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QWidget
 
 from napari_uda.data.nifti import Placement, TwoPlacements
 
@@ -19,7 +19,7 @@ def window_in_use() -> QMainWindow | None:
     return max(filter(QMainWindow.isVisible, windows), key=QMainWindow.isActiveWindow, default=None)
 
 
-def ask_placement(found: TwoPlacements, window: QMainWindow) -> Placement | None:
+def ask_placement(found: TwoPlacements, window: QWidget) -> Placement | None:
     """Ask the user of a window which placement to trust; None when the file shall not be opened."""
     box = QMessageBox(window)
     box.setIcon(QMessageBox.Icon.Question)

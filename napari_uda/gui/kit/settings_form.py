@@ -21,16 +21,17 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QSizePolicy, QVBoxLay
 from napari_uda.core.config import Config
 from napari_uda.core.files import is_file, is_folder
 from napari_uda.core.setting_paths import bounds, by_path, leaves, nested, problems_by_field
+from napari_uda.core.setting_words import setting_title, setting_words
 from napari_uda.gui.kit.fields import Editor, make_editor, number_text, show_value
 from napari_uda.gui.kit.layout import column, form, show_row
 from napari_uda.gui.kit.panel import Panel, delay, guarded
-from napari_uda.gui.kit.widgets import Foldable, label, named
+from napari_uda.gui.kit.widgets import Foldable, TallLabel, label, named
 
 WARNING = "⚠ "
 """What a sentence on a problem begins with."""
 
-_UNITS = {"_mm": " (mm)", "_deg": " (°)", "_gib": " (GiB)", "_ml": " (mL)"}
 _AS_TALL_AS_ROWS = (QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # some wrap
+_LONG = 20  # letters that a narrow dock has no room for in one line
 _NOT_THERE = "there is no such file or folder; check the path"
 
 
@@ -39,7 +40,7 @@ class SettingRow:
 
     def __init__(self, layout: QFormLayout, place: int, title: str, editor: Editor) -> None:
         self.editor = editor
-        self.label = label(title, wrap=False)
+        self.label = TallLabel(title) if len(title) > _LONG else label(title, wrap=False)
         self.label.setBuddy(editor.native)
         self._layout = layout
         self._sentence: QLabel | None = None
@@ -159,7 +160,7 @@ class SettingsForm(Panel):
         rows = form()
         column(rows, self.advanced, self.problem, of=self, margin=0)
         for path in first:
-            self._add_row(rows, -1, path, _words(path.removeprefix("method.")))
+            self._add_row(rows, -1, path, setting_title(path))
         self._check()
 
     def _make_groups(self, paths: Collection[str]) -> dict[str, SettingGroup]:
@@ -168,7 +169,9 @@ class SettingsForm(Panel):
         for path in paths:
             name = path.rpartition(".")[0]
             if name not in groups:
-                groups[name] = SettingGroup(_words(name, " › ") or "general", f"group_{name}")
+                groups[name] = SettingGroup(
+                    setting_words(name, " › ") or "general", f"group_{name}"
+                )
                 groups[name].toggled.connect(guarded(partial(self._fill, groups[name])))
             groups[name].paths.append(path)
         return groups
@@ -182,7 +185,7 @@ class SettingsForm(Panel):
         place = 0
         for path in group.paths:
             if path in missing:
-                self._add_row(group.rows, place, path, _words(path.rpartition(".")[2]))
+                self._add_row(group.rows, place, path, setting_title(path, grouped=True))
                 self._show_state(path)
             if path in self._rows:
                 place = self._rows[path].end
@@ -261,7 +264,7 @@ class SettingsForm(Panel):
 
     def _on_search(self, text: str) -> None:
         wanted = text.strip().lower().replace("_", " ")
-        self._found = {path for path in self._shown if wanted in _words(path).lower()}
+        self._found = {path for path in self._shown if wanted in _searched(path)}
         self._to_open = []
         for group in self._groups.values():
             found = not self._found.isdisjoint(group.paths)
@@ -381,6 +384,11 @@ class SettingsPlace(Panel):
         self.place.addWidget(made)
 
 
+def _searched(path: str) -> str:
+    """What a search looks into: the words that the form shows, and those of the path in files."""
+    return f"{setting_title(path)}\n{setting_words(path)}".lower()
+
+
 def _is_fixed(field: FieldInfo) -> bool:
     """Whether a field can have one value only, such as the name of a method."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
@@ -389,14 +397,6 @@ def _is_fixed(field: FieldInfo) -> bool:
 def _say(sentence: QLabel, problem: str, *, visible: bool = True) -> None:
     sentence.setText(WARNING + problem if problem else "")
     sentence.setVisible(visible and bool(problem))
-
-
-def _words(path: str, between: str = " ") -> str:
-    """A dotted path as people write it, the unit of its last part in brackets."""
-    for ending, unit in _UNITS.items():
-        if path.endswith(ending):
-            path = path.removesuffix(ending) + unit
-    return path.replace(".", between).replace("_", " ")
 
 
 def _shown(value: Any) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QDialog, QTableWidget
+from qtpy.QtWidgets import QDialog, QHeaderView, QTableWidget
 
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
-from napari_uda.gui.kit.widgets import button, label
+from napari_uda.gui.kit.widgets import ANY_HEIGHT, button, label
 
 _WINDOW = 820, 420
+_ENOUGH = 110  # pixels of a column that takes the room that is left, and ends in dots
 
 
 class TablePlace(Panel):
@@ -34,6 +35,7 @@ class TablePlace(Panel):
         self.table = table
         self._title = title
         self._window: QDialog | None = None
+        self._highest = ANY_HEIGHT  # of the table in the dock
         self._away = label(f"{title} is in a window of its own; closing that brings it back here.")
         self._away.hide()
         self._left_out = label(wrap=False)
@@ -59,6 +61,8 @@ class TablePlace(Panel):
         window.setObjectName("table_window")
         window.setWindowTitle(self._title)
         window.finished.connect(self._on_back)
+        self._highest = self.table.maximumHeight()
+        self.table.setMaximumHeight(ANY_HEIGHT)
         column(self.table, of=window)
         self._away.show()
         self._left_out.hide()
@@ -69,6 +73,7 @@ class TablePlace(Panel):
         window, self._window = self._window, None
         if window is not None:
             self._place.insertWidget(0, self.table, 1)
+            self.table.setMaximumHeight(self._highest)
             self._away.hide()
             window.deleteLater()
 
@@ -99,7 +104,8 @@ class _Fitting(Guarded, QObject):
         for index in self._order:
             if not table.isColumnHidden(index):  # hidden ones have no width
                 hints = table.sizeHintForColumn(index), header.sectionSizeHint(index)
-                self._widths[index] = max(hints)
+                stretches = header.sectionResizeMode(index) == QHeaderView.ResizeMode.Stretch
+                self._widths[index] = min(max(hints), _ENOUGH) if stretches else max(hints)
             width = self._widths.get(index, 0)
             hidden = width > room and index != self._order[0]
             room -= 0 if hidden else width

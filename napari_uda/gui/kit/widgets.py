@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor, QHelpEvent, QIcon, QPainter, QPixmap, QStandardItemModel
+from qtpy.QtGui import (
+    QColor,
+    QHelpEvent,
+    QIcon,
+    QPainter,
+    QPixmap,
+    QResizeEvent,
+    QStandardItemModel,
+)
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -32,12 +40,13 @@ Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
 Button = TypeVar("Button", bound=QAbstractButton)
 
+ANY_HEIGHT = 16_777_215
+"""Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
 _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
 _TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
 _ARROW_ROOM = 40  # of a combo box, with the frame
-_ANY_HEIGHT = 16_777_215  # Qt's QWIDGETSIZE_MAX, which the bindings do not name
 
 
 def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
@@ -156,6 +165,28 @@ def right_aligned(text: str) -> QTableWidgetItem:
     return cell
 
 
+class TallLabel(QLabel):
+    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Other lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def setText(self, text: str) -> None:
+        """Other lines."""
+        super().setText(text)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(0)
+        self.setMinimumHeight(self.heightForWidth(self.width()))
+
+
 class Foldable(QCollapsible):
     """A title that opens and closes what stands below it; `toggled(bool)` says which.
 
@@ -205,7 +236,7 @@ class Foldable(QCollapsible):
 
     def _fit(self, opened: bool) -> None:
         self.content().setVisible(opened)
-        self.content().setMaximumHeight(_ANY_HEIGHT)
+        self.content().setMaximumHeight(ANY_HEIGHT)
 
 
 class SearchableBox(QSearchableComboBox):

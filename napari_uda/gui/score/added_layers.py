@@ -9,6 +9,11 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
+from napari_uda.core.structure_colours import (
+    FALSE_NEGATIVE_COLOUR,
+    FALSE_POSITIVE_COLOUR,
+    OTHER_STRUCTURE_COLOUR,
+)
 from napari_uda.data.volume import Volume
 from napari_uda.evaluation.disagreement import (
     FALSE_NEGATIVE,
@@ -18,6 +23,7 @@ from napari_uda.evaluation.disagreement import (
     error_map,
 )
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.layer_order import add_layer, case_of, layer_name
 from napari_uda.gui.kit.layers import EDITED, labels_arguments, structure_names
 
 if TYPE_CHECKING:
@@ -28,11 +34,11 @@ if TYPE_CHECKING:
     from napari_uda.gui.score.scoring import LayerScores
 
 COLOURS: dict[int | None, str] = {
-    FALSE_POSITIVE: "#FF4FA3",
-    FALSE_NEGATIVE: "#3DE0FF",
-    OTHER_STRUCTURE: "#FFFFFF",
+    FALSE_POSITIVE: FALSE_POSITIVE_COLOUR,
+    FALSE_NEGATIVE: FALSE_NEGATIVE_COLOUR,
+    OTHER_STRUCTURE: OTHER_STRUCTURE_COLOUR,
 }
-"""Magenta, cyan and white: on grey images apart for every colour blindness, and no structure's colour."""
+"""Apart for every colour blindness, and no structure's colour."""
 ROLE = "error"
 _SUFFIX = " (edited)"
 
@@ -67,14 +73,17 @@ def show_errors(viewer: ViewerModel, prediction: Labels, errors: NDArray[np.uint
     active = viewer.layers.selection.active
     layer = Labels(
         errors,
-        **{**labels_arguments("errors", KINDS), "opacity": 0.8},
+        **{
+            **labels_arguments(layer_name(case_of(viewer.layers, prediction), "errors"), KINDS),
+            "opacity": 0.8,
+        },
         **copied_geometry(prediction),
         metadata=_metadata(prediction),
     )
     layer.colormap = DirectLabelColormap(
         color_dict={None: "transparent", 0: "transparent", **COLOURS}
     )
-    viewer.add_layer(layer)
+    add_layer(viewer, layer)
     if active is not None and active in viewer.layers:
         viewer.layers.selection.active = active  # the brush stays in the hand
     return layer
@@ -137,7 +146,7 @@ def keep_original(viewer: ViewerModel, layer: Labels, before: NDArray[np.uint8])
     original.colormap = layer.colormap
     layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "role": EDITED}}
     layer.name = name + _SUFFIX
-    viewer.add_layer(original)
+    add_layer(viewer, original)
     original.name = name
     viewer.layers.selection.active = layer
     return original

@@ -1,14 +1,16 @@
 """Dock `Score`: predictions against a reference, in numbers, per slice, and where they go wrong."""
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import napari.viewer
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
@@ -20,14 +22,18 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import CANCELLING, JobDock, share_place
+from napari_uda.gui.kit.dock import CANCELLING, JobDock, open_dock, share_place
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
+from napari_uda.gui.kit.large_in_3d import guard_3d
+from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import Foldable, button, compact, label, named
@@ -38,6 +44,8 @@ from napari_uda.gui.score.added_layers import (
     show_errors,
     update_errors,
 )
+from napari_uda.gui.score.correct_and_continue import CorrectedCase, corrected_cases, save_cases
+from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
@@ -47,6 +55,7 @@ from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SliceP
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
+    from napari_uda.evaluation.figures import Drawing
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.score_plots import CalibrationPanel
 
@@ -65,11 +74,12 @@ _HELP = (
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """A layer to score, its entropy map, and the copy of its labels that follows its edits."""
+    """A layer to score, its entropy map, the copy of its labels that follows its edits, and chosen structures."""
 
     layer: Labels
     entropy: Image | None
     labels: Future[NDArray[Any]] | None = None
+    matches: dict[str, str] = field(default_factory=dict)
 
 
 class ScoreDock(JobDock):
@@ -87,6 +97,7 @@ class ScoreDock(JobDock):
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
+        guard_3d(napari_viewer)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._cohort = Cohort()
@@ -95,12 +106,14 @@ class ScoreDock(JobDock):
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
         self._calibrated: object = None  # the scores that the calibration tab shows
         self._offered = False
+        self._by_tool = ""  # what a tool said of the edit that is scored next
         self.calibration: CalibrationPanel | None = None
         self._part = "Case"
         self._build()
         self._lay_out()
         self._connect()
         self._on_theme()
+        self._on_names()
         self._on_layers_changed()
 
     @property
@@ -111,6 +124,7 @@ class ScoreDock(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.open_bar = OpenBar(self.viewer, self)
         self.banner = EditBanner(self.editing.restore)
         self.choices = ScoreChoices(self.viewer)
         self.fold = Foldable(
@@ -131,6 +145,8 @@ class ScoreDock(JobDock):
             self._on_export,
             "export",
         )
+        self.tools = EditTools()
+        self.tools_fold = Foldable("Edit tools", self.tools, "edit_tools")
         self.table = ScoreTable()
         self.slices = SlicePanel()
         self.cohort = CohortPanel()
@@ -138,12 +154,19 @@ class ScoreDock(JobDock):
         self._doubt_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def _lay_out(self) -> None:
+        export = picture_button(self.picture, "what this tab shows", "scores", short=True)
         buttons = wrapped(
-            (self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1), self.help
+            (self.score, 2),
+            (self.cancel, 1),
+            (self.save, 1),
+            (self.export, 1),
+            (export, 1),
+            self.help,
         )
         choices, controls = QWidget(), QWidget()
-        column(self.banner, self.fold, ..., of=choices, margin=0)
-        column(Scrolling(choices), buttons, self.bar, self.status, ..., of=controls, margin=0)
+        column(self.banner, self.fold, self.tools_fold, ..., of=choices, margin=0)
+        parts = (Scrolling(choices), buttons, self.bar, self.status)
+        column(self.open_bar, *parts, ..., of=controls, margin=0)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
         self._table_place = TablePlace(self.table, "Scores", BY_IMPORTANCE)
         self._splitter.addWidget(self._table_place)
@@ -151,10 +174,11 @@ class ScoreDock(JobDock):
         self._splitter.setChildrenCollapsible(False)
         self._doubt = QWidget()
         self._doubt_place = column(self._doubt_hint, of=self._doubt, margin=0)
-        self.tabs = compact(named(QTabWidget(), "tabs"))
+        self.tabs = compact(named(QTabWidget(), "tabs"), 1)
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
+        self.tabs.addTab(self.choices.matches, "Names")
         self._outer = column(controls, (self.tabs, 1), of=self, margin=4)
         self.setMinimumHeight(_LEAST_HEIGHT)
         LongerSide(self).turned.connect(self._on_turned)
@@ -162,6 +186,10 @@ class ScoreDock(JobDock):
     def _connect(self) -> None:
         self.choices.layers_changed.connect(self._on_layers_changed)
         self.choices.protocol_changed.connect(self._on_protocol_changed)
+        self.choices.matches.shown.connect(self._on_names)
+        self.choices.matches.changed.connect(self._on_protocol_changed)
+        self.choices.matches.changed.connect(self._on_name_chosen)
+        self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
         self.slices.worst.clicked.connect(self._on_worst)
@@ -171,6 +199,8 @@ class ScoreDock(JobDock):
         self.cohort.folders.clicked.connect(self._on_folders)
         self.cohort.clear.clicked.connect(self._on_clear)
         self.tabs.currentChanged.connect(self._on_tab)
+        self.tools.wanted.connect(self._on_tool)
+        self.tools.go_on.clicked.connect(self._on_go_on)
         editing, viewer = self.editing, self.viewer
         editing.changed.connect(self._on_edited)
         editing.settled.connect(self._on_settled)
@@ -188,6 +218,15 @@ class ScoreDock(JobDock):
             NEXT_KEY: (self.slices.next, self.slices.next.click, "Next structure"),
         }
         bind_keys(viewer, self, keys)
+
+    def picture(self) -> "Drawing | None":
+        """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
+        shown = self.tabs.currentWidget()
+        if shown is self.choices.matches:
+            return None
+        if shown is self._doubt:
+            return None if self.calibration is None else self.calibration.picture()
+        return (self.cohort.table if shown is self.cohort else self.table).picture()
 
     def _on_turned(self, wide: bool) -> None:
         """Stand in a side dock, lie in a bottom dock."""
@@ -227,7 +266,11 @@ class ScoreDock(JobDock):
         self.bar.setVisible(running)
         self.export.setEnabled(bool(self.results) and not running)
         self.cohort.folders.setEnabled(not running)
-        self.save.setVisible(self.editing.is_edited(self.choices.predictions.layer))
+        layer = self.choices.predictions.layer
+        self.save.setVisible(self.editing.is_edited(layer))
+        self.tools.show_layer(layer if isinstance(layer, Labels) else None, busy=running)
+        cases, missing = corrected_cases(self.viewer, layer)
+        self.tools.allow_go_on(missing if not cases else "", busy=running)
         self.status.setText(obstacle or self._message)
 
     def _on_progress(self, done: int, total: int) -> None:
@@ -245,6 +288,30 @@ class ScoreDock(JobDock):
         if self.results and self.score.isEnabled():
             self._on_score()
 
+    def _on_names(self) -> None:
+        """Other structures: show the tab where there are names, at once where they do not agree."""
+        matches = self.choices.matches
+        self._on_name_chosen()
+        self.tabs.setTabVisible(self.tabs.indexOf(matches), matches.is_needed)
+        if matches.unsure:
+            self.tabs.setCurrentWidget(matches)
+
+    def _on_name_chosen(self) -> None:
+        matches = self.choices.matches
+        place = self.tabs.indexOf(matches)
+        self.tabs.setTabText(place, f"Names ({matches.unsure}?)" if matches.unsure else "Names")
+        self.tabs.setTabToolTip(
+            place,
+            f"{matches.unsure} structures of the reference have no structure of the same name"
+            if matches.unsure
+            else "Which structure is compared with which",
+        )
+
+    def _on_asked(self) -> None:
+        """The button was pressed: the scores are what is to be seen."""
+        if self.tabs.currentWidget() is self.choices.matches:
+            self.tabs.setCurrentWidget(self._splitter)
+
     def _on_score(self) -> None:
         prediction, reference = self.choices.predictions.layer, self.choices.references.layer
         if self._job is not None or self.choices.obstacle():
@@ -252,9 +319,13 @@ class ScoreDock(JobDock):
         if not isinstance(prediction, Labels) or not isinstance(reference, Labels):
             return
         labels = self.editing.follow(prediction).copy()
-        targets = [_Target(prediction, self.choices.entropies.layer, labels)]
+        choices = self.choices
+        chosen = choices.matches.chosen_for
+        entropy = choices.entropies.layer
+        targets = [_Target(prediction, entropy, labels, chosen(prediction))]
         targets += [
-            _Target(layer, self.choices.entropy_of(layer)) for layer in self.choices.compared()
+            _Target(layer, choices.entropy_of(layer), None, chosen(layer))
+            for layer in choices.compared()
         ]
         protocol = self.choices.protocol
         self._part = "Prediction"
@@ -274,7 +345,7 @@ class ScoreDock(JobDock):
             self._cohort.add(result.method, result.scores)
         self.slices.show_results(results)
         notes = "".join(f" {note}." for note in results[0].notes)
-        self._finish(f"{results[0].case}: mean Dice {results[0].mean_dice:.3f}.{notes}")
+        self._finish(f"{results[0].name}: {_about_dice(results[0].mean_dice)}.{notes}")
         self._show_tables()
         self._share_space()
         self._on_moved()
@@ -320,7 +391,8 @@ class ScoreDock(JobDock):
         if self._follows(layer):
             result = self._show_updated()
             self._cohort.add(result.method, result.scores)
-            self._message = f"{result.case}, edited: mean Dice {result.mean_dice:.3f}."
+            tool, self._by_tool = self._by_tool, ""
+            self._message = f"{tool}{result.name}: {_about_dice(result.mean_dice)}."
             self._show_tables()
             self._calibrate()
         self._update_buttons()
@@ -344,6 +416,53 @@ class ScoreDock(JobDock):
         path, _ = QFileDialog.getSaveFileName(self, "Edited labels", name, "NIfTI (*.nii.gz *.nii)")
         if path:
             self.editing.save(layer, Path(path))
+
+    def _on_tool(self, order: ToolOrder) -> None:
+        """Use a tool in a thread on what the layer is now, and take over what it makes as one stroke."""
+        layer = self.choices.predictions.layer
+        if self._job is not None or not isinstance(layer, Labels):
+            return
+        session = self.editing.follow(layer)
+        try:
+            order = order.at(self.viewer, layer, session)
+        except InputError as error:
+            self._on_problem(str(error))
+            return
+        ready = session.take_up()
+        self._part = "Step"
+
+        def work(report: Report, stop: threading.Event) -> Any:
+            _wait(ready, report, stop)
+            return use_tool(layer, order, stop)
+
+        def then(edit: Any) -> None:
+            self._finish(order.said(edit.size))
+            if edit.size:
+                self._by_tool = f"{self._message} "
+                session.apply(edit)
+
+        self._start(order.title, work, then)
+
+    def _on_go_on(self) -> None:
+        cases, _ = corrected_cases(self.viewer, self.choices.predictions.layer)
+        if self._job is not None or not cases:
+            return
+        folder = QFileDialog.getExistingDirectory(
+            self, "Data folder for the corrected cases", str(cases[0].suggested_folder())
+        )
+        if folder:
+            self.correct_and_continue(Path(folder), cases)
+
+    def correct_and_continue(self, folder: Path, cases: list[CorrectedCase]) -> None:
+        """Write the corrected cases into a data folder, in a thread, and open Train with it and their run."""
+        self._part = "Case"
+
+        def then(run: Path | None) -> None:
+            said = f"{len(cases)} corrected case{'s' * (len(cases) != 1)} written to {folder}."
+            self._finish(said)
+            open_dock(self.viewer, "Train").go_on_with_corrected(run, folder)
+
+        self._start("Write corrected cases", partial(save_cases, folder, cases), then)
 
     # -- curve and navigation ---------------------------------------------------------------------
 
@@ -371,6 +490,10 @@ class ScoreDock(JobDock):
         if ranking:
             place = self._step((result, axis, value, "slices"), len(ranking))
             self._on_slice_chosen(ranking[place])
+            title = result.slice_title(axis, ranking[place])
+            self._on_problem(
+                f"Slice {place + 1} of {len(ranking)} by Dice, the worst first: {title}."
+            )
 
     def _step(self, walk: object, length: int) -> int:
         """The next place of a walk, its first one when it is another walk than before."""
@@ -409,8 +532,9 @@ class ScoreDock(JobDock):
         go_to_voxel(self.viewer, layer, self.slices.axis, position)
         self._on_moved()
         millilitres = region.voxels * result.voxel_ml
+        title = result.slice_title(self.slices.axis, position[self.slices.axis])
         self._on_problem(
-            f"Error {place + 1} of {len(regions)}: {KINDS[region.kind]}, {millilitres:.2f} mL."
+            f"Error {place + 1} of {len(regions)}: {KINDS[region.kind]}, {millilitres:.2f} mL, {title}."
         )
 
     def _on_slice_chosen(self, index: int) -> None:
@@ -467,8 +591,14 @@ class ScoreDock(JobDock):
         if self.tabs.currentWidget() is not self._doubt or not self.results:
             return
         result = self.results[min(self.slices.rank, len(self.results) - 1)]
-        if self._calibrated is not result and result.entropy is not None:
+        if result.entropy is None:  # what is drawn would be that of another prediction
+            self._calibrated = None
+            if self.calibration is not None:
+                self.calibration.show_calibrations([])
+        elif self._calibrated is not result:
             self._calibrated = result
+            if self.calibration is None:
+                self._doubt_hint.setText("Comparing the entropy with the errors…")
             self._aside("Calibration", lambda: calibrations_of(result), self._on_calibrated)
 
     def _on_calibrated(self, found: list[Any]) -> None:
@@ -513,7 +643,9 @@ class ScoreDock(JobDock):
         self._cohort.add(name, scores)
         self._show_cohort()
         dice = scores.means("dice")["mean"]
-        self._finish(f"{name}: {len(scores.grids)} cases, mean Dice {dice:.3f}.")
+        count = len(scores.grids)
+        cases = "1 case" if count == 1 else f"{count} cases"
+        self._finish(f"{name}: {cases}, {_about_dice(dice)}.")
 
     def _on_clear(self) -> None:
         self._cohort.clear()
@@ -531,12 +663,15 @@ class ScoreDock(JobDock):
         exported = [
             Exported(
                 result,
-                run=str(tag(layer).get("run") or ""),
+                model=model_of(layer),
                 fit=str(tag(layer).get("fit") or ""),
                 edited=tag(layer).get("role") == EDITED,
-                image=self._image_of(layer, result),
+                image=None if image is None else image.data,
+                image_path="" if image is None else _path_of(image),
+                told=str(tag(layer).get("target_supervision") or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
+            for image in (self._image_of(layer, result),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -545,14 +680,17 @@ class ScoreDock(JobDock):
             lambda paths: show_info(f"{len(paths)} files saved in {folder}"),
         )
 
-    def _image_of(self, layer: Labels, result: LayerScores) -> Any:
-        """Grey values that the layer lies on; None when no image of its case and shape is open."""
-
-        def fits(other: Layer) -> bool:
-            return isinstance(other, Image) and other.data.shape == layer.data.shape
-
+    def _image_of(self, layer: Labels, result: LayerScores) -> Image | None:
+        """The image that the layer lies on; None when none of its case and shape is open."""
         image = find(self.viewer, role="image", case=result.case)
-        return image.data if image is not None and fits(image) else None
+        if isinstance(image, Image) and image.data.shape == layer.data.shape:
+            return image
+        return None
+
+
+def _about_dice(mean: float) -> str:
+    """Mean Dice in words; both label maps may be empty."""
+    return "no structure to score" if math.isnan(mean) else f"mean Dice {mean:.3f}"
 
 
 def _score(
@@ -569,7 +707,9 @@ def _score(
         if stop.is_set():
             raise Cancelled
         labels = None if target.labels is None else _wait(target.labels, report, stop)
-        results.append(score_layers(target.layer, reference, target.entropy, protocol, labels))
+        results.append(
+            score_layers(target.layer, reference, target.entropy, protocol, labels, target.matches)
+        )
     if stop.is_set():
         raise Cancelled
     import napari_uda.gui.score.score_plots  # noqa: F401 - a fifth of a second, not in the main thread
@@ -577,7 +717,7 @@ def _score(
     return results
 
 
-def _wait(labels: Future[NDArray[Any]], report: Report, stop: threading.Event) -> NDArray[Any]:
+def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
     """What was promised, unless napari closes or the layer goes meanwhile."""
     while not stop.is_set():
         try:
@@ -587,3 +727,9 @@ def _wait(labels: Future[NDArray[Any]], report: Report, stop: threading.Event) -
         except CancelledError:
             break
     raise Cancelled
+
+
+def _path_of(image: Image) -> str:
+    """File or folder that an image was read from, by whichever reader; "" where nobody knows."""
+    file = tag(image).get("file")
+    return str(image.source.path or "") if file is None else str(file.path)

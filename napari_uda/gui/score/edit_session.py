@@ -30,6 +30,7 @@ from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import Guarded
 
 if TYPE_CHECKING:
+    from napari_uda.data.label_edits import LabelEdit
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.editing import Editing
@@ -117,6 +118,11 @@ class EditSession(Guarded, QObject):
         self._job: Job | None = None
         self._turn: Future[None] = Future()  # of the job: it has begun, or is done
         self._prepared = self._edited  # restored labels have an array and a journal of their own
+        self._ready: Future[None] = Future()  # that it is prepared
+        if self._prepared:
+            self._ready.set_result(None)
+        self._painted: dict[tuple[int, int], set[int]] = {}
+        self._by_tool = False  # what is painted next
         self._promise: Future[NDArray[np.uint8]] | None = None
         self._missed: list[Stroke] | None = None  # by the scoring that has begun with `copy`
         self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
@@ -179,6 +185,30 @@ class EditSession(Guarded, QObject):
             self._editing.replaced.emit(self._layer)
         self._next()
 
+    def take_up(self) -> Future[None]:
+        """Promise that the layer may be edited: what it was is kept, and its journal is begun."""
+        if not self._prepared:
+            self._prepared, self._ready = True, Future()
+            self._ask(_Task(self._prepare, self._on_prepared))
+        return self._ready
+
+    def apply(self, edit: LabelEdit) -> None:
+        """Take over what a tool has made, as one stroke: one undo, one entry of the journal, one scoring.
+
+        Raises:
+            InputError: if the labels were painted since the tool looked at them.
+        """
+        if not np.array_equal(self._layer.data[edit.where], edit.before):
+            raise InputError(
+                "The labels were painted meanwhile, so nothing was done; use the tool again"
+            )
+        self._by_tool = True
+        self._layer.data_setitem(edit.where, edit.values)
+
+    def painted(self, value: int, axis: int) -> frozenset[int]:
+        """Slices across an axis of the layer in which a structure was painted by hand, one at a time."""
+        return frozenset(self._painted.get((value, axis), ()))
+
     def save(self, path: Path) -> None:
         """Write the layer; the journal is not needed any more after that."""
 
@@ -215,6 +245,7 @@ class EditSession(Guarded, QObject):
             self._end_journal()
         if self._promise is not None:
             self._promise.cancel()
+        self._ready.cancel()
 
     def _make_timer(self, milliseconds: int) -> QTimer:
         timer = QTimer(self)
@@ -227,9 +258,8 @@ class EditSession(Guarded, QObject):
 
     def _on_mode(self) -> None:
         """The brush was taken up: keep what the layer is, and make its journal, before it is needed."""
-        if str(self._layer.mode) in _EDITING_MODES and not self._prepared:
-            self._prepared = True
-            self._ask(_Task(self._prepare, self._on_prepared))
+        if str(self._layer.mode) in _EDITING_MODES:
+            self.take_up()
 
     def _on_painted(self) -> None:
         """At once, before napari draws it; and again, since it speaks of what scripts paint before it writes that."""
@@ -256,7 +286,7 @@ class EditSession(Guarded, QObject):
             return
         self._known = self._evaluation = self._missed = None
         self._touched, self._prepared = False, False
-        self._stale, self._structures = [], set()
+        self._stale, self._structures, self._painted = [], set(), {}
         self._ask(_Task(self._end_journal))  # of labels that are gone
         self._editing.replaced.emit(self._layer)
         self._on_mode()
@@ -316,7 +346,11 @@ class EditSession(Guarded, QObject):
 
     def _prepare(self) -> tuple[NDArray[np.uint8], str]:
         """The copy and the journal; returns an array for the layer alone, and what the disk says."""
-        known = self._copied().copy()
+        try:
+            known = self._copied().copy()
+        except InputError as error:  # to be said by whoever waits for it
+            self._ready.set_exception(error)
+            raise
         problem = ""
         try:
             self._begin_journal(known)
@@ -423,12 +457,15 @@ class EditSession(Guarded, QObject):
             self._ignored = True
             self._layer.data = own
             self._ignored = False
+        if not self._ready.done():
+            self._ready.set_result(None)
 
     def _on_looked(self, found: tuple[Stroke | None, Evaluation | None]) -> None:
         stroke, scored_in = found
         if stroke is None or self._known is None:
             return
         self._refused = False
+        self._remember(stroke)
         if self._missed is not None:
             self._missed.append(stroke)
         if self._evaluation is not None:
@@ -439,6 +476,18 @@ class EditSession(Guarded, QObject):
             # a layer for them takes napari a tenth of a second: the scores are drawn before that
             self._before = stroke.before
             QTimer.singleShot(0, self._on_begun)
+
+    def _remember(self, stroke: Stroke) -> None:
+        """Note the slice that was painted, in the axes of the layer; a tool paints none by hand."""
+        by_tool, self._by_tool = self._by_tool, False
+        side = stroke.box[stroke.flat_axis]
+        if by_tool or side.stop - side.start != 1:
+            return
+        axis, index = placement(self._layer).to_layer_slice(
+            stroke.flat_axis, side.start, self._layer.data.shape
+        )
+        for value in stroke.labels:
+            self._painted.setdefault((value, axis), set()).add(index)
 
     def _on_begun(self) -> None:
         before, self._before = self._before, None

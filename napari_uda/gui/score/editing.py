@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFrame
 
 from napari_uda.data.edit_journal import About, EditJournal, Leftover
 from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, listen
 from napari_uda.gui.kit.widgets import button, label
@@ -104,9 +105,9 @@ class Editing(Guarded, QObject):
         self, about: About, before: Any, edited: Any, journal: EditJournal, known: Any
     ) -> None:
         original, changed = restored_layers(before, edited, about)
-        self._viewer.add_layer(original)
+        add_layer(self._viewer, original)
         self._sessions[changed] = EditSession(changed, self, (journal, known))
-        self._viewer.add_layer(changed)  # whoever follows it from now on finds this session
+        add_layer(self._viewer, changed)  # whoever follows it from now on finds this session
         self.restored.emit(changed)
 
     def _on_removed(self) -> None:

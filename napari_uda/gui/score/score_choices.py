@@ -14,13 +14,15 @@ from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_chooser import LayerChooser
-from napari_uda.gui.kit.layers import EDITED, find
+from napari_uda.gui.kit.layer_order import about_layer, mark_of
+from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
 from napari_uda.gui.kit.layout import column, form, row, wrapped
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import combo_box, named, tool_button
+from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
-_NOT_STRUCTURES = ("reliability", "error", "contours")
+_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
 
 
 class ScoreChoices(Panel):
@@ -54,6 +56,7 @@ class ScoreChoices(Panel):
             name="compare",
         )
         self.menu = QMenu(self)
+        self.menu.setToolTipsVisible(True)
         self.compare.setMenu(self.menu)
         self.compare.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.protocols = combo_box(_protocols(), slot=self._on_protocol, name="protocols")
@@ -71,6 +74,7 @@ class ScoreChoices(Panel):
             ("Entropy", self.entropies),
             ("Protocol", row((self.protocols, 1), self.about)),
         )
+        self.matches = StructureMatches()
         column(fields, self.definition, of=self, margin=0)
         self._describe()
         self.menu.aboutToShow.connect(self._on_menu)
@@ -137,7 +141,8 @@ class ScoreChoices(Panel):
             if _is_structures(layer) and all(layer is not one for one in own)
         ]
         for layer in others:
-            action = QAction(layer.name, self.menu)
+            action = QAction(layer.name + mark_of(layer), self.menu)
+            action.setToolTip(about_layer(layer))
             action.setCheckable(True)
             action.setChecked(any(layer is one for one in self._compared))
             action.toggled.connect(guarded(partial(self.set_compared, layer)))
@@ -156,6 +161,7 @@ class ScoreChoices(Panel):
         return 1 if own is not None and layer is self.entropy_of(own) else 0
 
     def _on_layers(self) -> None:
+        self.matches.set_layers(self.predictions.layer, self.references.layer)
         count = len(self.compared())
         self.compare.setText(f"Compare ({count})  " if count else "Compare  ")
         self.layers_changed.emit()

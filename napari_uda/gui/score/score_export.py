@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.data.window import PERCENTILES, percentile_window
+from napari_uda.core.errors import InputError
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.evaluation.cohort import write_cohort
-from napari_uda.gui.kit.models import known_models
 from napari_uda.gui.score.scoring import LayerScores
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.calibration import StructureCalibration
-    from napari_uda.evaluation.report_page import Result
+    from napari_uda.evaluation.case_pictures import SeenCase
+    from napari_uda.evaluation.report_content import Result
     from napari_uda.evaluation.scores import Scores
-    from napari_uda.evaluation.slice_picture import Picture
-
-_MOST_PICTURES = 4
-_HASH_LETTERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +28,21 @@ class Exported:
 
     Attributes:
         scores: of the layer.
-        run: name of the run that predicted it; empty when unknown.
+        model: the model that predicted it; None when unknown.
         fit: whether that run fits the image, in a sentence; empty when unknown.
         edited: whether it was changed by hand.
         image: grey values on the layer's grid, or None.
+        image_path: file or folder that the image was read from; empty when unknown.
     """
 
     scores: LayerScores
-    run: str
+    model: ModelOrigin | None
     fit: str
     edited: bool
     image: NDArray[np.generic] | None
+    image_path: str = ""
+    told: str = ""
+    """Which labels of the target the run was given, in words; empty for none."""
 
 
 def export_scores(
@@ -93,73 +93,79 @@ def calibrations_of(scores: LayerScores) -> list[StructureCalibration]:
     )
 
 
-def model_hash(run: str) -> str:
-    """The first letters of the SHA-256 of a run's weights; empty when the run is not known here."""
+def model_seed(model: ModelOrigin) -> int | None:
+    """The seed that a model was trained with; None when its run is not on this machine."""
     from napari_uda.run.run import Run
 
-    for _, path in known_models():
-        if path.name == run:
-            with Run.open(path).weights_file().open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()[:_HASH_LETTERS]
-    return ""
+    try:
+        return Run.open(model.path).config.seed if model.path else None
+    except InputError:
+        return None
 
 
 def _result(layer: Exported) -> Result:
-    from napari_uda.evaluation.report_page import Result
+    from napari_uda.evaluation.report_content import CaseFacts, Result
 
     scores = layer.scores
     affine = np.array2string(scores.placement.affine[:3], precision=4, suppress_small=True)
     origin = {"affine, voxel (x, y, z) to RAS+ mm": " ".join(affine.split())}
-    if layer.run:
-        found = model_hash(layer.run)
-        origin["run"] = layer.run
-        origin["model"] = f"SHA-256 {found}…" if found else "not found on this machine"
-    if layer.fit:
-        origin["does the model fit the image?"] = layer.fit
+    origin |= _model(layer)
+    if layer.told:
+        origin["labels of the target that the model was given"] = layer.told
     if layer.edited:
         origin["edits"] = "changed by hand after the prediction"
-    return Result(scores.name, scores.scores, calibrations_of(scores), _pictures(layer), origin)
+    verdict, _, reasons = layer.fit.partition(": ")
+    facts = CaseFacts(scores.case, verdict, (reasons,) if reasons else ())
+    seen = _seen(layer)
+    return Result(
+        scores.name,
+        scores.scores,
+        calibrations_of(scores),
+        seen.worst_pictures(scores.scores),
+        origin,
+        [facts],
+        [seen.middle_picture(scores.case)],
+        seen.legend(),
+    )
 
 
-def _pictures(layer: Exported) -> list[Picture]:
-    """The worst slice of every structure, across the coarsest axis, as the viewer shows it."""
-    from napari_uda.evaluation.slice_picture import Picture, draw_slice
+def _model(layer: Exported) -> dict[str, str]:
+    """Model, weights and seed; and the image, if it came from a file."""
+    from napari_uda.inference.results import voxels_sha256
+
+    origin = {}
+    if layer.model is not None:
+        model = layer.model
+        origin["model"] = f"{model.title} of {model.date}" if model.date else model.title
+        origin["SHA-256 of the weights"] = model.hash or "not known"
+        seed = model_seed(model)
+        if seed is not None:
+            origin["seed of the training"] = str(seed)
+    if layer.image_path:
+        origin["image"] = layer.image_path
+    if layer.image is not None:
+        voxels = np.asarray(layer.scores.placement.to_file(np.asarray(layer.image)))
+        origin["voxels of the image"] = f"SHA-256 {voxels_sha256(voxels)}"
+    return origin
+
+
+def _seen(layer: Exported) -> SeenCase:
+    """The layer on its file's grid, as the report draws it."""
+    from napari_uda.evaluation.case_pictures import SeenCase
 
     scores = layer.scores
-    axis = scores.coarsest_axis
-    prediction, reference = (
-        scores.placement.to_layer(labels)
-        for labels in (scores.evaluation.prediction, scores.evaluation.reference)
+    image = layer.image
+    return SeenCase(
+        scores.case,
+        scores.evaluation.prediction,
+        scores.evaluation.reference,
+        scores.placement.affine,
+        scores.names,
+        None if image is None else scores.placement.to_file(np.asarray(image)),
     )
-    window = (0.0, 1.0)
-    if layer.image is not None:
-        window = percentile_window(layer.image, *PERCENTILES[0]).limits
-    steps = [step for other, step in enumerate(scores.spacing_mm) if other != axis]
-    pictures = []
-    for line in scores.lines(axis, "dice")[:_MOST_PICTURES]:
-        index = scores.worst_slice(axis, line.label)
-        if index is None:
-            continue
-        cut = tuple(index if other == axis else slice(None) for other in range(3))
-        rgb = draw_slice(
-            None if layer.image is None else layer.image[cut],
-            prediction[cut],
-            reference[cut],
-            scores.names,
-            steps,
-            window,
-        )
-        value = line.values[line.slices == index][0]
-        pictures.append(
-            Picture(
-                rgb,
-                f"worst slice of {line.name}, number {index} in the viewer, Dice {value:.3f}; "
-                "filled: prediction, white outline: reference",
-            )
-        )
-    return pictures
 
 
 def _file_name(text: str) -> str:
     """Letters, digits, dots, dashes and underscores of a layer's name."""
+    text = text.replace(" · ", "_")
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in text)

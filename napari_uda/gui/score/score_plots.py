@@ -6,7 +6,7 @@ Importing pyqtgraph takes a fifth of a second: the dock does it in its worker th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyqtgraph as pg
@@ -19,6 +19,7 @@ from napari_uda.evaluation.calibration import (
     Calibration,
     StructureCalibration,
 )
+from napari_uda.evaluation.figures import BarPlot, CurvePlot, Series
 from napari_uda.gui.kit.colormaps import DARK, readable
 from napari_uda.gui.kit.layout import column, form
 from napari_uda.gui.kit.panel import Panel
@@ -40,7 +41,7 @@ _BINS = (
 
 
 class SliceCurve(Panel):
-    """Draws curves over slice numbers; emits `slice_chosen(int)` on a click."""
+    """Draws curves over the file's slice numbers; emits `slice_chosen(int)`, the layer's, on a click."""
 
     slice_chosen = Signal(int)
 
@@ -48,7 +49,10 @@ class SliceCurve(Panel):
         super().__init__()
         self.setObjectName("slice_curve")
         self._lines: list[Line] = []
+        self._title_of: Callable[[int], str] = str
         self._chosen: int | None = None
+        self._quantity = ""
+        self._top: float | None = None
         self._background, self._text = DARK
         self.plot = still_plot("slice", height=140)
         self.plot.setToolTip("Click a slice to show it")
@@ -63,7 +67,12 @@ class SliceCurve(Panel):
         self._draw()
 
     def show_curves(
-        self, lines: Sequence[Line], quantity: str, top: float | None, label: int | None = None
+        self,
+        lines: Sequence[Line],
+        quantity: str,
+        top: float | None,
+        label: int | None = None,
+        title_of: Callable[[int], str] = str,
     ) -> None:
         """Draw anew.
 
@@ -72,20 +81,41 @@ class SliceCurve(Panel):
             quantity: what the values are, with its unit.
             top: upper end of the value axis; None fits the values.
             label: the structure to draw strongly; None draws all alike.
+            title_of: what a slice of the layer is called.
         """
-        self._lines, self._chosen = list(lines), label
+        self._lines, self._chosen, self._title_of = list(lines), label, title_of
+        self._quantity, self._top = quantity, top
         self.plot.setLabel("left", quantity)
         self._draw()
         ends = [float(np.nanmax(one.values)) for one in lines if np.isfinite(one.values).any()]
         self.plot.setYRange(0, top or max(ends, default=1.0), padding=0.08)
-        numbers = np.concatenate([line.slices for line in lines] or [np.arange(2)])
+        numbers = np.concatenate([line.numbers for line in lines] or [np.arange(2)])
         self.plot.setXRange(int(numbers.min()), int(numbers.max()), padding=0.02)
 
-    def mark(self, index: int | None) -> None:
-        """Mark the slice on screen; None hides the mark."""
-        self.marker.setVisible(index is not None)
-        if index is not None:
-            self.marker.setValue(index)
+    def picture(self) -> CurvePlot | None:
+        """What is drawn, as a picture for paper; None without a curve."""
+        if not self._lines:
+            return None
+        several = len({line.rank for line in self._lines}) > 1
+        series = [
+            Series(
+                f"{line.name} ({line.rank + 1})" if several else line.name,
+                line.colour,
+                line.numbers,
+                line.values,
+                dashed=line.rank > 0,
+                points=True,
+            )
+            for line in self._lines
+            if self._chosen in (None, line.label)
+        ]
+        return CurvePlot(series, "slice", self._quantity, self._top)
+
+    def mark(self, number: int | None) -> None:
+        """Mark the slice on screen by the file's number; None hides the mark."""
+        self.marker.setVisible(number is not None)
+        if number is not None:
+            self.marker.setValue(number)
 
     def _draw(self) -> None:
         self.plot.clear()
@@ -97,7 +127,7 @@ class SliceCurve(Panel):
             faded = self._chosen is not None and line.label != self._chosen
             colour.setAlphaF(0.3 if faded else 1.0)
             self.plot.plot(
-                line.slices,
+                line.numbers,
                 line.values,
                 pen=pg.mkPen(
                     colour,
@@ -122,7 +152,7 @@ class SliceCurve(Panel):
         index = self._slice_at(position)
         if index is None:
             return
-        lines = [f"slice {index}"]
+        lines = [self._title_of(index)]
         several = len({line.rank for line in self._lines}) > 1
         for line in self._lines:
             at = np.flatnonzero(line.slices == index)
@@ -135,13 +165,14 @@ class SliceCurve(Panel):
         )
 
     def _slice_at(self, position: QPointF) -> int | None:
-        """The slice under a position of the scene; None outside the curves."""
+        """The layer's slice under a position of the scene; None outside the curves."""
         box = self.plot.plotItem.vb
         if not self._lines or not self.plot.plotItem.sceneBoundingRect().contains(position):
             return None
         number = box.mapSceneToView(position).x()
-        known = np.unique(np.concatenate([line.slices for line in self._lines]))
-        return int(known[np.abs(known - number).argmin()])
+        slices = np.concatenate([line.slices for line in self._lines])
+        numbers = np.concatenate([line.numbers for line in self._lines])
+        return int(slices[np.abs(numbers - number).argmin()])
 
 
 class CalibrationPanel(Panel):
@@ -168,6 +199,17 @@ class CalibrationPanel(Panel):
             ("Structure", self.structures), ("Voxels", self.regions), ("Bins", self.bins)
         )
         column(choices, (self.plot, 1), self.numbers, of=self).setContentsMargins(0, 4, 0, 0)
+
+    def picture(self) -> BarPlot | None:
+        """What is drawn, as a picture for paper; None before a calibration is known."""
+        found = self._chosen()
+        if found is None:
+            return None
+        bins = found.width if self.bins.currentData() == "width" else found.mass
+        region = self.regions.currentText()
+        note = f"{self.structures.currentText()}, {region}: ECE {_number(bins.ece())}"
+        labels = "confidence (1 - entropy)", "share of right voxels"
+        return BarPlot(bins.edges, bins.accuracy, [_BARS], *labels, 1.0, True, note)
 
     def _choices(self, name: str, entries: Sequence[tuple[str, str, str]]) -> QComboBox:
         items = ((title, data) for title, data, _ in entries)
@@ -210,7 +252,8 @@ class CalibrationPanel(Panel):
             self._draw_bars(found)
         ideal = pg.mkPen(readable(_IDEAL, self._background), width=1.5, style=Qt.PenStyle.DashLine)
         self.plot.plot([0, 1], [0, 1], pen=ideal)
-        self.numbers.setText("" if found is None else self._words(found))
+        nothing = "No entropy map was scored with this prediction."
+        self.numbers.setText(nothing if found is None else self._words(found))
 
     def _draw_bars(self, found: Calibration) -> None:
         bins = found.width if self.bins.currentData() == "width" else found.mass

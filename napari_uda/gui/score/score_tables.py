@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
+from napari_uda.evaluation.figures import TableText
+from napari_uda.evaluation.score_words import (
+    STATE_TIPS,
+    STATE_WORDS,
+    counted,
+    counted_structures,
+    is_distance,
+    mean_cell,
+    number,
+    penalty_note,
+    score_cell,
+)
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
 
 if TYPE_CHECKING:
-    from napari_uda.evaluation.scores import Scores, Statistic
+    from napari_uda.evaluation.scores import Row, Scores
 
 # column of scores.csv, header, decimals, explanation
 _NUMBERS = (
@@ -30,20 +41,14 @@ _VOLUMES = (
     ("volume_prediction_ml", "Pred.\nmL", 1, "Volume in the prediction"),
     ("volume_reference_ml", "Ref.\nmL", 1, "Volume in the reference"),
 )
-BY_IMPORTANCE = (0, 1, 4, 2, 6, 5, 3, 7, 8)
+_KEYS = tuple(key for key, *_ in _NUMBERS)
+BY_IMPORTANCE = (0, 1, 2, 5, 3, 6, 4, 7, 8)
 """Columns of the table of a case: what a narrow dock shows first."""
 _OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
-_STATE_TIPS = {
-    "both": "in prediction and reference",
-    "missed": "only in the reference: the prediction missed it",
-    "invented": "only in the prediction",
-    "absent": "in neither",
-}
 _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "
     "folder of predictions."
 )
-_DASH = "–"
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
 _RANK = Qt.ItemDataRole.UserRole + 1
 
@@ -67,6 +72,21 @@ class _Table(Guarded, QTableWidget):
         self.verticalHeader().setDefaultSectionSize(24)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
+    def picture(self) -> TableText | None:
+        """The table as text, for a picture or a paper; None while it is empty."""
+        count = self.columnCount()
+        if not self.rowCount():
+            return None
+        rows, strong = [], set()
+        for place in range(self.rowCount()):
+            cells = [self.item(place, index) for index in range(count)]
+            rows.append([cell.text() if cell is not None else "" for cell in cells])
+            if cells[0] is not None and cells[0].font().bold():
+                strong.add(place)
+        heads = (self.horizontalHeaderItem(index) for index in range(count))
+        head = [cell.text() if cell is not None else "" for cell in heads]
+        return TableText(head, rows, frozenset(strong))
+
     def clear_rows(self) -> None:
         """Remove all rows."""
         self.clearSpans()
@@ -85,8 +105,6 @@ class _Table(Guarded, QTableWidget):
             font.setBold(bold)
             cell.setFont(font)
             self.setItem(place, index, cell)
-            if cell.text() in _STATE_TIPS:
-                cell.setToolTip(_STATE_TIPS[cell.text()])
         if not texts:
             first.setToolTip(first.text())
             self.setSpan(place, 0, 1, self.columnCount())
@@ -101,7 +119,8 @@ class ScoreTable(_Table):
     structure_chosen = Signal(int, int)
 
     def __init__(self) -> None:
-        columns = [*_NUMBERS, ("state", "State", 0, "Who has the structure"), *_VOLUMES]
+        # the state comes first: in a narrow dock it must not be the column that is scrolled away
+        columns = [("state", "State", 0, "Who has the structure"), *_NUMBERS, *_VOLUMES]
         first = ("Structure", "Click a row to see its worst slice")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
         named(self, "score_table")
@@ -122,8 +141,26 @@ class ScoreTable(_Table):
                 self.add_row(
                     _first(rank, int(values["label"]), str(values["name"])), _texts(values)
                 )
-            mean = {key: _mean_of(value) for key, value in scores.summary()[-1].items()}
-            self.add_row(_first(rank, 0, "mean"), _texts({**mean, "state": ""}), bold=True)
+                self._explain(values)
+            means = scores.summary()[-1]
+            texts = [counted_structures(scores.rows, _KEYS)]
+            for key, _, decimals, _ in (*_NUMBERS, *_VOLUMES):
+                found = means[key]
+                assert isinstance(found, dict)
+                texts.append(number(found["mean"], decimals))
+            self.add_row(_first(rank, 0, "mean"), texts, bold=True)
+
+    def _explain(self, values: Row) -> None:
+        """Say in the last row what its state means, and what enters the mean where nothing was measured."""
+        place = self.rowCount() - 1
+        state = self.item(place, 1)
+        if state is not None:
+            state.setToolTip(STATE_TIPS[state.text()])
+        note = penalty_note(values, _KEYS)
+        for place_in_row, key in enumerate(_KEYS, start=2):
+            cell = self.item(place, place_in_row)
+            if note and cell is not None and is_distance(key):
+                cell.setToolTip(note)
 
     def height_of_rows(self) -> int:
         """Pixels that show every row without scrolling."""
@@ -146,7 +183,10 @@ class CohortPanel(Panel):
     def __init__(self) -> None:
         super().__init__()
         counts = (
-            ("n", "Cases"),
+            (
+                "n",
+                "Cases; penalised are those whose distances were entered for a missing structure",
+            ),
             ("n\nmissing", "Cases in which the prediction missed the structure altogether"),
         )
         columns = ((text, tip) for _, text, _, tip in _NUMBERS)
@@ -171,8 +211,8 @@ class CohortPanel(Panel):
         for method, scores in methods.items():
             self.table.add_row(QTableWidgetItem(method), bold=True)
             for summary in scores.summary():
-                cells = [_plus_minus(summary[key], digits) for key, _, digits, _ in _NUMBERS]
-                cells += [str(summary["n_cases"]), str(summary["n_missing"])]
+                cells = [mean_cell(summary, key, digits) for key, _, digits, _ in _NUMBERS]
+                cells += [counted(summary, _KEYS), str(summary["n_missing"])]
                 value = summary["label"]
                 first = _first(0, value if isinstance(value, int) else 0, str(summary["name"]))
                 self.table.add_row(first, cells, bold=value is None)
@@ -183,28 +223,13 @@ def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
     cell = QTableWidgetItem(name)
     if value:
         cell.setIcon(swatch(structure_colour(name, value)))
+        cell.setToolTip(f"{full_name(name)}, label value {value}")
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell
 
 
-def _texts(values: Mapping[str, Any]) -> list[str]:
-    numbers = [_text(values[key], decimals) for key, _, decimals, _ in _NUMBERS]
-    volumes = [_text(values[key], decimals) for key, _, decimals, _ in _VOLUMES]
-    return [*numbers, str(values["state"]), *volumes]
-
-
-def _mean_of(value: Any) -> Any:
-    return value["mean"] if isinstance(value, dict) else value
-
-
-def _text(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if math.isfinite(value) else _DASH
-
-
-def _plus_minus(statistic: Statistic | str | int | None, digits: int) -> str:
-    """`mean ± sd`; the mean alone of a single case; a dash where nothing is defined."""
-    if not isinstance(statistic, dict) or math.isnan(statistic["mean"]):
-        return _DASH
-    sd = "" if math.isnan(statistic["sd"]) else f" ± {statistic['sd']:.{digits}f}"
-    return f"{statistic['mean']:.{digits}f}{sd}"
+def _texts(values: Row) -> list[str]:
+    numbers = [score_cell(values, key, decimals) for key, _, decimals, _ in _NUMBERS]
+    volumes = [number(float(values[key]), decimals) for key, _, decimals, _ in _VOLUMES]
+    return [STATE_WORDS[str(values["state"])], *numbers, *volumes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,9 +33,10 @@ QUANTITIES = {
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One structure along one axis of a layer: slice numbers, values, and areas in mm².
+    """One structure along one axis of a layer: slices, values, and areas in mm².
 
-    `rank` tells the predictions of a comparison apart: 0 is the first.
+    `slices` are indices in the layer, in their order; `numbers` are those of the file, by which slices
+    are called. `rank` tells the predictions of a comparison apart: 0 is the first.
     """
 
     label: int
@@ -43,6 +44,7 @@ class Line:
     slices: NDArray[np.int64]
     values: NDArray[np.float64]
     areas: NDArray[np.float64]
+    numbers: NDArray[np.int64]
     rank: int = 0
 
     @property
@@ -124,7 +126,9 @@ class LayerScores:
                     for _, row in points
                 ]
             )
-            lines.append(Line(label, str(points[0][1]["name"]), slices, values, areas, rank))
+            numbers = np.array([int(row["slice"]) for _, row in points])
+            name = str(points[0][1]["name"])
+            lines.append(Line(label, name, slices, values, areas, numbers, rank))
         return lines
 
     def slices_by_dice(self, axis: int, label: int) -> list[int]:
@@ -149,6 +153,14 @@ class LayerScores:
     def worst_slice(self, axis: int, label: int) -> int | None:
         """The first of `slices_by_dice`; None when there is none."""
         return next(iter(self.slices_by_dice(axis, label)), None)
+
+    def slice_number(self, axis: int, index: int) -> int:
+        """The file's number of a slice of the layer."""
+        return self.placement.to_file_slice(axis, index, self.shape)[1]
+
+    def slice_title(self, axis: int, index: int) -> str:
+        """What a slice of the layer is called: `axial slice 12, S 34.5 mm`."""
+        return self.placement.slice_title(axis, index, self.shape)
 
     def disagreements(self, label: int) -> list[tuple[Region, tuple[int, int, int]]]:
         """Regions of error, the largest first, each with its position in the layer; for a thread."""
@@ -186,6 +198,7 @@ def score_layers(
     entropy: Image | None,
     protocol: str = "recommended",
     labels: NDArray[np.uint8] | None = None,
+    matches: Mapping[str, str] | None = None,
 ) -> LayerScores:
     """Score one labels layer against another; for a worker thread.
 
@@ -196,15 +209,22 @@ def score_layers(
         protocol: name of a protocol.
         labels: the prediction's labels on its file's grid, when the caller keeps a copy that follows
             edits; default the layer's own.
+        matches: name in the reference to name in the prediction where they differ, "" for none.
 
     Raises:
-        InputError: if the layers lie on different grids, with the difference in numbers.
+        InputError: if the layers lie on different grids, with the difference in numbers, or the run has learnt
+            from corrected labels of the case.
     """
+    from napari_uda.data.corrected import left_out
     from napari_uda.data.same_grid import on_grid_of
     from napari_uda.evaluation.evaluation import Evaluation
     from napari_uda.evaluation.inputs import read_pair
+    from napari_uda.evaluation.matching import with_matched_reference
     from napari_uda.evaluation.protocols import get_protocol
 
+    own = tag(prediction)
+    if own.get("corrected"):
+        raise InputError(f"'{prediction.name}': {left_out([str(own['corrected'])])}.")
     predicted, expected = layer_volume(prediction), layer_volume(reference)
     if labels is not None:
         predicted = predicted.with_array(labels)
@@ -217,15 +237,15 @@ def score_layers(
                 f"{prediction.data.shape}; choose the entropy map of this prediction"
             )
         uncertain = on_grid_of(layer_volume(entropy), predicted).array
-    names = structure_names(reference) | structure_names(prediction)
-    own = tag(prediction)
+    named = structure_names(prediction)
     pair = read_pair(
         predicted,
         expected,
-        names=names,
+        names=named,
         case=str(own.get("case") or prediction.name),
         entropy=uncertain,
     )
+    pair = with_matched_reference(pair, named, structure_names(reference), matches)
     evaluation = Evaluation(pair, get_protocol(protocol), (0, 1, 2))
     spacing = tuple(predicted.spacing_mm[axis] for axis in lies.orientation.permutation)
     return LayerScores(
@@ -233,7 +253,7 @@ def score_layers(
         method=method_of(prediction),
         scores=evaluation.scores,
         evaluation=evaluation,
-        names=names,
+        names=pair.names,
         entropy=uncertain,
         placement=lies,
         shape=tuple(prediction.data.shape),

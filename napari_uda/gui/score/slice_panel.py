@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox
 
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Panel
@@ -68,9 +70,16 @@ class SlicePanel(Panel):
         )
         self.errors = check_box(
             "Errors",
-            "Layer of errors: false positives in magenta, false negatives in cyan;\n"
+            "Layer of errors: false positives in pink, false negatives in light blue;\n"
             "for all structures together, voxels of another structure in white",
             name="errors",
+        )
+        self.export = picture_button(
+            lambda: None if self.curve is None else self.curve.picture(),
+            "this curve",
+            "slices",
+            "export_curve",
+            short=True,
         )
         self._hint = label("The curve of every structure over the slices appears here.")
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -131,6 +140,8 @@ class SlicePanel(Panel):
     def mark(self, index: int | None) -> None:
         """Mark the slice on screen."""
         if self.curve is not None:
+            if index is not None and self._results:
+                index = self._results[0].slice_number(self.axis, index)
             self.curve.mark(index)
 
     def set_theme(self, background: str, text: str) -> None:
@@ -150,6 +161,7 @@ class SlicePanel(Panel):
             self.previous,
             self.next,
             (self.methods, 5),
+            self.export,
         )
         self.methods.hide()
         buttons = wrapped((self.worst, 1), (self.disagreement, 1), self.errors)
@@ -190,7 +202,8 @@ class SlicePanel(Panel):
         for rank, result in enumerate(self._results):
             if chosen in (ALL, rank):
                 lines += result.lines(self.axis, quantity, rank)
-        self.curve.show_curves(lines, title, top, self.label or None)
+        title_of = partial(self._results[0].slice_title, self.axis)
+        self.curve.show_curves(lines, title, top, self.label or None, title_of)
 
     def _on_choice(self) -> None:
         self._draw()

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.kit.files import LayerData, read_layers
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layer_order import add_layer, mark_of_fit
 from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
@@ -111,13 +112,19 @@ class BatchPanel(Panel):
                 _number(one.unreliable_structures, ".1%"),
                 _number(one.seconds, ".1f"),
             ]
-            case = QTableWidgetItem(f"⚠ {one.case}" if one.problem else one.case)
+            mark = mark_of_fit(one.fit)
+            case = QTableWidgetItem(f"⚠ {one.case}{mark}" if one.problem or mark else one.case)
             for place, cell in enumerate([case, *map(right_aligned, numbers)]):
-                cell.setToolTip(one.problem)
+                cell.setToolTip(one.problem or str(one.fit))
                 self.table.setItem(index, place, cell)
         failed = [one for one in rows if one.problem]
-        self.about.setText(f"{len(failed)} failed: {failed[0].problem}" if failed else "")
-        self.about.setVisible(bool(failed))
+        odd = [one for one in rows if mark_of_fit(one.fit)]
+        lines = [f"{len(failed)} failed: {failed[0].problem}"] if failed else []
+        lines += (
+            [f"{len(odd)} to be looked at with care: {odd[0].case}, {odd[0].fit}"] if odd else []
+        )
+        self.about.setText("\n".join(lines))
+        self.about.setVisible(bool(lines))
 
 
 def _number(value: float, form: str) -> str:
@@ -172,7 +179,7 @@ def show_row(viewer: ViewerModel, contents: Sequence[LayerData]) -> Iterator[Non
         case = str(own.get("case", ""))
         if find(viewer, role=own.get("role"), case=case) is None:
             layer.visible = own.get("role") in _SEEN_FIRST
-            viewer.add_layer(layer)
+            add_layer(viewer, layer)
             yield
     show_case(viewer, case)
 

@@ -16,12 +16,14 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 from superqt.utils import signals_blocked
 
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.layer_order import uncover
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import TwoParts, column, wrapped
 from napari_uda.gui.kit.models import ModelDock, known_models, remember_model, title_of
@@ -50,6 +52,10 @@ _HELP = (
     "Uncertainty shows where the network is unsure, and leads to the most uncertain slices.",
     "Several segments all open images, or every volume of a folder.",
 )
+
+
+def _as_sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 @dataclass(frozen=True)
@@ -124,12 +130,14 @@ class SegmentDock(ModelDock):
         self.results.tabs.addTab(self.batch, "Several")
         self.models.currentIndexChanged.connect(self._on_model_changed)
         listen(self, self._on_image_changed, self.viewer.layers.selection.events.changed)
+        listen(self, self._on_removed, self.viewer.layers.events.removed)
 
     def _lay_out(self) -> None:
         controls = QWidget()
         column(
+            self.open_bar,
             self._form(),
-            wrapped((self.reliability, 1), self.help, (self.views, 1)),
+            wrapped((self.reliability, 1), self.help, (self.views, 1), panels_button(self.viewer)),
             wrapped((self.run, 2), (self.cancel, 1)),
             wrapped((self.adapt, 2), (self.way, 1)),
             self.how_to_adapt,
@@ -234,6 +242,10 @@ class SegmentDock(ModelDock):
         )
         self.way.setEnabled(not obstacle)
         self.cancel.setEnabled(running and not self._cancelling)
+        batch = running and self._doing == _BATCH
+        self.cancel.setToolTip(
+            "Stop; volumes that are done are kept" if batch else "Stop; nothing is changed"
+        )
         self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
         self.views.setEnabled(bool(self._shown) and not running and not self._showing)
         self.status.setText(self._model_obstacle() or self._message or obstacle)
@@ -285,14 +297,23 @@ class SegmentDock(ModelDock):
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False
         prediction_layer.visible = True
+        uncover(self.viewer, prediction_layer)
         if prediction_layer in self.viewer.layers:
             self.viewer.layers.selection.active = prediction_layer
             adaptation, was = result.adaptation, None
             if adaptation is not None and not adaptation.reverted:
                 was = volumes_by_value(adaptation.before)
             names, volumes = result.prediction.names, volumes_by_value(result.prediction)
-            self.results.show_result(prediction_layer, names, volumes, was)
+            warning = "" if adaptation is None else adaptation.warning
+            self.results.show_result(prediction_layer, names, volumes, was, _as_sentence(warning))
         self._message = result.sentence
+
+    def _on_removed(self) -> None:
+        """The views side by side are of an image: without it there is nothing to compare."""
+        if self._shown and self._shown[0] not in self.viewer.layers:
+            self.views.setChecked(False)
+            self._shown = []
+            self._update_buttons()
 
     def _on_views_toggled(self, wanted: bool) -> None:
         if self._side_by_side is not None:
@@ -378,7 +399,8 @@ class SegmentDock(ModelDock):
         """Say what was done, and show the results of layers."""
         rows, out = self._batch.rows, self._batch.out
         good = [one for one in rows if not one.problem]
-        where = f"; maps and {SUMMARY} are in {out}" if out and rows else ""
+        written = f"maps and {SUMMARY} are" if good else f"{SUMMARY}, which says why, is"
+        where = f"; {written} in {out}" if out and rows else ""
         count = "1 volume" if len(good) == 1 else f"{len(good)} volumes"
         self._finish(f"{ending}{count} segmented{where}.")
         if out is None and good:

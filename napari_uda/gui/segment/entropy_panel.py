@@ -12,12 +12,17 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPe
 from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.evaluation.figures import BarPlot
+from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
 
 UNCERTAIN_KEY = "U"
+NO_RESULT = "No result yet: segment an image, or open a prediction and its entropy map."
+NO_MAP = "No entropy map belongs to this result; segment the image, or open the map."
+COUNTING = "Counting the voxels of this result…"
 _FIRST_STEP = 50
 _HEIGHT_PIXELS = 84
 _AXIS_PIXELS = 14
@@ -35,6 +40,7 @@ class EntropyPanel(Panel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._uncertainty: Uncertainty | None = None
+        self._why_none = NO_RESULT
         self.slider = named(
             QSlider(Qt.Orientation.Horizontal),
             "threshold",
@@ -61,10 +67,13 @@ class EntropyPanel(Panel):
         self.kept.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.next = button(f"Next uncertain slice ({UNCERTAIN_KEY})", name="next_uncertain")
         self.rank = label(name="rank")
+        export = picture_button(
+            self.picture, "this histogram", "entropy", "export_entropy", short=True
+        )
         column(
             self.histogram,
             row(label("Threshold", wrap=False), (self.slider, 1), self.value),
-            wrapped(self.map, self.map_above, self.contours),
+            wrapped(self.map, self.map_above, self.contours, export),
             self.kept,
             self.next,
             self.rank,
@@ -78,9 +87,21 @@ class EntropyPanel(Panel):
         """The threshold, in hundredths."""
         return int(self.slider.value())
 
-    def show_uncertainty(self, uncertainty: Uncertainty | None) -> None:
-        """Show counts, or that there are none; the threshold stays."""
-        self._uncertainty = uncertainty
+    def picture(self) -> BarPlot | None:
+        """The histogram as a picture for paper; None without counts."""
+        if self._uncertainty is None:
+            return None
+        edges = np.linspace(0, 1, STEPS + 1)
+        counts = np.log1p(self._uncertainty.of_structures.astype(float))
+        colours = [
+            RELIABLE_COLOUR if index < self.step else UNRELIABLE_COLOUR for index in range(STEPS)
+        ]
+        below = f"threshold {self.step / STEPS:.2f}"
+        return BarPlot(edges, counts, colours, "entropy", "log(1 + voxels)", note=below)
+
+    def show_uncertainty(self, uncertainty: Uncertainty | None, why_none: str = NO_RESULT) -> None:
+        """Show counts, or why there are none; the threshold stays."""
+        self._uncertainty, self._why_none = uncertainty, why_none
         boxes = (self.map, self.map_above, self.contours)
         for widget in (self.slider, self.histogram, *boxes):
             widget.setEnabled(uncertainty is not None)
@@ -91,32 +112,33 @@ class EntropyPanel(Panel):
         self.next.setToolTip(
             "Slices by mean entropy of their predicted pixels, the most uncertain first"
             if ranked
-            else "There is no slice to go to: a result with structures and its entropy map are needed."
+            else why_none
+            if uncertainty is None
+            else "No structure was found, so that there is no slice to go to."
         )
         self.rank.setText("")
         self._describe()
 
-    def show_slice(self, index: int | None) -> None:
-        """Say what place the slice on screen has in the ranking."""
+    def show_slice(self, index: int | None, title: str = "") -> None:
+        """Say what place the slice on screen, called `title`, has in the ranking."""
         uncertainty = self._uncertainty
         if uncertainty is None or index is None:
             self.rank.setText("")
             return
         ranking = uncertainty.ranking()
+        title = title[:1].upper() + title[1:]
         if index in ranking:
             place = f"number {ranking.index(index) + 1} of {len(ranking)} by mean entropy"
-            self.rank.setText(f"Slice {index}: {place}, {uncertainty.slices[index]:.3f}")
+            self.rank.setText(f"{title}: {place}, {uncertainty.slices[index]:.3f}")
         else:
-            self.rank.setText(f"Slice {index}: no structure predicted")
+            self.rank.setText(f"{title}: no structure predicted")
 
     def _describe(self) -> None:
         step, uncertainty = self.step, self._uncertainty
         self.value.setText(f"{step / STEPS:.2f}")
         self.histogram.set_step(step)
         if uncertainty is None:
-            self.kept.setText(
-                "No entropy map belongs to this result; segment the image, or open the map."
-            )
+            self.kept.setText(self._why_none)
             return
         structures, volume = uncertainty.kept_of_structures(step), uncertainty.kept(step)
         lines = [

@@ -6,8 +6,7 @@ a dock has just made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,11 @@ from napari.layers import Image, Labels, Layer
 
 from napari_uda.gui.kit.colormaps import contour_colormap, entropy_colormap, structure_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.layers import (
     EDITED,
     RESULT_ROLES,
+    own_colours,
     put,
     show_steps,
     structure_names,
@@ -50,11 +51,9 @@ def result_steps(
         yield from show_steps(viewer, result.prediction, image, roles)
         return
     # each of the two updates its own layers when the same is done again
-    before = replace(adaptation.before, run=f"{adaptation.before.run} before adaptation")
-    yield from show_steps(viewer, before, image, roles, " before")
+    yield from show_steps(viewer, adaptation.before, image, roles, " before adaptation")
     if not adaptation.reverted:
-        after = replace(adaptation.after, run=f"{adaptation.after.run} adapted")
-        steps = show_steps(viewer, after, image, roles, " after")
+        steps = show_steps(viewer, adaptation.after, image, roles)
         yield from islice(steps, 1, None)  # the image is there already
 
 
@@ -116,13 +115,19 @@ def show_structures(
         outlined: borders only, or whole areas; None leaves it.
         opacity: in [0, 1]; None leaves it.
     """
-    colormap = structure_colormap(structure_names(layer), sorted(hidden))
+    colormap = structure_colormap(structure_names(layer), sorted(hidden), own_colours(layer))
     if layer.colormap is not colormap:
         layer.colormap = colormap
     if outlined is not None and layer.contour != int(outlined):
         layer.contour = int(outlined)
     if opacity is not None and layer.opacity != opacity:
         layer.opacity = opacity
+
+
+def rename_in_layer(layer: Labels, names: Mapping[int, str]) -> None:
+    """Give the structures of a layer these names, in its tag and in the table that napari shows at the cursor."""
+    layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "names": dict(names)}}
+    layer.features = structure_table(names)
 
 
 def show_entropy(layer: Image, visible: bool, least: float = 0.0) -> None:
@@ -147,10 +152,11 @@ def put_contours(
     """
     own = tag(prediction)
     names = {index: f"entropy {level:.2f}" for index, level in enumerate(levels(step), start=1)}
-    entries = {"role": "contours", "case": own.get("case"), "of": str(prediction.unique_id)}
+    entries = {"role": "contours", "of": str(prediction.unique_id)}
+    entries |= {key: own[key] for key in ("case", "source", "run") if key in own}
     new = Labels(
         reached,
-        name=f"{own.get('case') or prediction.name} entropy contours",
+        name=layer_name(str(own.get("case") or prediction.name), "entropy contours"),
         # the upper half of the map's colours: the lower one cannot be seen over a dark image
         colormap=contour_colormap([0.45 + 0.5 * level for level in levels(step)]),
         features=structure_table(names),

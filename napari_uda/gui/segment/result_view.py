@@ -5,24 +5,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.data.rename_structure import check_name, rename_structure
+from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, bind_keys
 from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layer_order import about_layer
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
-from napari_uda.gui.kit.navigation import current_slice, go_to_slice
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice, slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.widgets import compact, named
-from napari_uda.gui.segment.entropy_panel import UNCERTAIN_KEY, EntropyPanel
+from napari_uda.gui.kit.widgets import compact, label, named
+from napari_uda.gui.segment.entropy_panel import (
+    COUNTING,
+    NO_MAP,
+    NO_RESULT,
+    UNCERTAIN_KEY,
+    EntropyPanel,
+)
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
     entropy_of,
@@ -31,11 +42,13 @@ from napari_uda.gui.segment.result_layers import (
     prediction_rank,
     put_contours,
     reference_of,
+    rename_in_layer,
     show_entropy,
     show_structures,
     structure_layers,
 )
 from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
+from napari_uda.inference.fit import Fit
 from napari_uda.uncertainty.entropy_counts import (
     STEPS,
     Uncertainty,
@@ -43,6 +56,7 @@ from napari_uda.uncertainty.entropy_counts import (
     count_uncertainty,
 )
 
+_RESULTS = "Prediction that the legend and the uncertainty below belong to"
 _UNCERTAINTY = 1  # its tab
 _SETTLING_MS = 150  # several layers of a result arrive one after the other
 
@@ -79,6 +93,7 @@ class ResultView(Panel):
         self._viewer = viewer
         self.uncertainty: Uncertainty | None = None
         self._layers: _Layers | None = None
+        self._warnings: dict[str, str] = {}  # by layer
         self._before_ml: dict[str, dict[int, float]] = {}
         self._visited: int | None = None  # slice that the key went to last
         self._counting: Job | None = None
@@ -94,7 +109,7 @@ class ResultView(Panel):
         self.results = named(
             LayerChooser(self._viewer, is_prediction, prediction_rank),
             "results",
-            "Prediction that the legend and the uncertainty below belong to",
+            _RESULTS,
         )
         self.structures = StructurePanel()
         self.legend = self.structures.legend
@@ -102,12 +117,16 @@ class ResultView(Panel):
         self.tabs = compact(named(QTabWidget(), "result_tabs"), 1)
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
-        column(form(("Result", self.results)), (self.tabs, 1), of=self, margin=0)
+        self.fit = FitLine()
+        self.warning = label(name="result_warning")
+        result = form(("Result", self.results))
+        column(result, self.fit, self.warning, (self.tabs, 1), of=self, margin=0)
 
     def _connect(self) -> None:
         self.results.currentIndexChanged.connect(self._on_layers_changed)
         self.structures.look_changed.connect(self._on_look_changed)
         self.legend.structure_chosen.connect(self._on_structure_chosen)
+        self.legend.renamed.connect(self._on_renamed)
         self.entropy.drawing_changed.connect(self._on_drawing_changed)
         self.entropy.next.clicked.connect(self._on_next)
         self.tabs.currentChanged.connect(self._on_slice_changed)
@@ -140,6 +159,7 @@ class ResultView(Panel):
         names: Mapping[int, str],
         volumes_ml: Mapping[int, float],
         before_ml: Mapping[int, float] | None = None,
+        warning: str = "",
     ) -> None:
         """Choose a result that has just been made and show what is known of it at once.
 
@@ -148,11 +168,14 @@ class ResultView(Panel):
             names: label value to structure name.
             volumes_ml: label value to millilitres.
             before_ml: volumes before a change, shown in front of the ones after it.
+            warning: what is to be looked at in this result; it stays with it.
         """
+        self._warnings[str(layer.unique_id)] = warning
         self._before_ml.pop(str(layer.unique_id), None)
         if before_ml is not None:
             self._before_ml[str(layer.unique_id)] = dict(before_ml)
         self.results.choose(layer)
+        self._show_fit()  # the same layer may have been made anew
         self.legend.show_structures(names, volumes_ml, before_ml)
         self._on_look_changed()
         self._settle.start()
@@ -177,15 +200,30 @@ class ResultView(Panel):
             )
         if found == self._layers:  # layers are equal only to themselves
             return
+        another = self._layers is None or found is None or found[0] is not self._layers[0]
         self._layers = found
+        self._show_fit()
         layers = [layer for layer in found or () if layer is not None]
         self._edits.follow(*(event for layer in layers for event in _edits(layer)))
         self.uncertainty, self._visited = None, None
-        self.entropy.show_uncertainty(None)
+        self.entropy.show_uncertainty(None, NO_RESULT if found is None else COUNTING)
         if prediction is None:
             self.legend.show_structures({}, {})
-        else:
-            self._settle.start()
+            return
+        if another:  # the volumes are of the one before
+            self.legend.show_structures(structure_names(prediction), {})
+        self._settle.start()
+
+    def _show_fit(self) -> None:
+        """The verdict of the chosen result, and its model under the mouse."""
+        prediction = self._prediction()
+        fit = None if prediction is None else tag(prediction).get("fit")
+        self.fit.show_fit(fit if isinstance(fit, Fit) else None)
+        warning = "" if prediction is None else self._warnings.get(str(prediction.unique_id), "")
+        self.warning.setText(f"⚠ {warning}" if warning else "")
+        self.warning.setVisible(bool(warning))
+        about = "" if prediction is None else about_layer(prediction)
+        self.results.setToolTip("\n".join(filter(None, [about, _RESULTS])))
 
     def _prediction(self) -> Labels | None:
         layer = self.results.layer
@@ -205,6 +243,7 @@ class ResultView(Panel):
                 "Count voxels",
                 lambda report, stop: _count(layers, stop),
                 lambda counted: self._on_counted(layers, counted),
+                failed=lambda problem: self._on_uncountable(layers, problem),
                 quiet=True,
             )
 
@@ -214,10 +253,14 @@ class ResultView(Panel):
         before = self._before_ml.get(str(layers.prediction.unique_id))
         self.legend.show_structures(counted.names, counted.volumes_ml, before)
         self.uncertainty = counted.uncertainty
-        self.entropy.show_uncertainty(counted.uncertainty)
+        self.entropy.show_uncertainty(counted.uncertainty, NO_MAP)
         self._on_slice_changed()
         self._on_look_changed()
         self._on_drawing_changed()
+
+    def _on_uncountable(self, layers: _Layers, problem: str) -> None:
+        if layers == self._layers:
+            self.entropy.show_uncertainty(None, problem)
 
     # -- how it is drawn --------------------------------------------------------------------------
 
@@ -268,6 +311,33 @@ class ResultView(Panel):
         if active is not None and active in self._viewer.layers:  # a new layer takes the selection
             self._viewer.layers.selection.active = active
 
+    def _on_renamed(self, value: int, name: str) -> None:
+        """Rename in all layers of the case that call the structure the same, and where their names are stored."""
+        prediction = self._prediction()
+        if prediction is None:
+            return
+        old = structure_names(prediction).get(value)
+        layers = structure_layers(self._viewer, str(tag(prediction).get("case", "")))
+        chosen = [layer for layer in layers if structure_names(layer).get(value) == old]
+        for layer in chosen or [prediction]:
+            check_name(value, {**structure_names(layer), value: name})
+        for layer in chosen or [prediction]:
+            names = {**structure_names(layer), value: name}
+            rename_in_layer(layer, names)
+            if layer.source.path is not None:
+                self._write_names(Path(layer.source.path), value, names)
+        self._on_look_changed()
+        self._settle.start()
+
+    def _write_names(self, file: Path, value: int, names: dict[int, str]) -> None:
+        background(
+            self,
+            f"Rename in {file.name}",
+            lambda: rename_structure(file, value, names),
+            lambda where: show_info(f"{names[value]} is the name in {where.name} now."),
+            quiet=True,
+        )
+
     # -- going to slices --------------------------------------------------------------------------
 
     def _on_next(self) -> None:
@@ -299,8 +369,10 @@ class ResultView(Panel):
             return
         if prediction is None or uncertainty is None or prediction not in self._viewer.layers:
             self.entropy.show_slice(None)
-        else:
-            self.entropy.show_slice(current_slice(self._viewer, prediction, uncertainty.axis))
+            return
+        index = current_slice(self._viewer, prediction, uncertainty.axis)
+        title = "" if index is None else slice_title(prediction, uncertainty.axis, index)
+        self.entropy.show_slice(index, title)
 
 
 def _edits(layer: Layer) -> list[Any]:

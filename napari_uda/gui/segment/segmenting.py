@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_uda.core.setting_paths import leaves
+from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import preload
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _NOT_FOR_A_VOLUME: tuple[str, ...] = (
     "together",
     "method.aux_weight",
+    "method.corrected_weight",
     "method.ce_",
     "method.dice_weight",
     "method.reliability.",
@@ -54,7 +56,8 @@ class Result:
         """What was done, in one or two sentences."""
         if self.adaptation is not None:
             return _about(self.adaptation, self.seconds)
-        share = f"; {part:.1%} of labels unreliable" if (part := self.unreliable or 0) > 0 else ""
+        part = self.unreliable or 0
+        share = f"; {part:.1%} of the voxels of its structures are unreliable" if part > 0 else ""
         return f"{self.prediction.case}: segmented in {self.seconds:.1f} s{share}."
 
 
@@ -168,4 +171,11 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
             f"{case}: the unadapted result is kept, because {adaptation.reason}. "
             f"Entropy would have gone from {was:.3f} to {now:.3f}."
         )
-    return f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}."
+    said = f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}"
+    if adaptation.warning:
+        return f"{said}. Some volumes moved far: see below."
+    volumes = adaptation.volumes_ml
+    name = max(volumes, key=lambda name: how_far(*volumes[name]), default="")
+    if not name or not how_far(*volumes[name]):
+        return f"{said}; no volume changed."
+    return f"{said}; {moved_text(name, *volumes[name], ' → ')} moved most."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
+from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
+    QInputDialog,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
@@ -16,7 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name, structure_colour
+from napari_uda.data.volume_change import change_text
+from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
@@ -76,11 +79,13 @@ class Legend(Guarded, QTableWidget):
     """A small table: structure (with its colour), volume in millilitres, eye, solo.
 
     `hidden_changed()` is emitted when the user hides, shows or singles out a structure;
-    `structure_chosen(int)` with a label value when a row is double-clicked.
+    `structure_chosen(int)` with a label value when a row is double-clicked; `renamed(int, str)` with a
+    label value and its new name when the user gave it one (right-click).
     """
 
     hidden_changed = Signal()
     structure_chosen = Signal(int)
+    renamed = Signal(int, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 4, parent)
@@ -104,9 +109,12 @@ class Legend(Guarded, QTableWidget):
             columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
             columns.resizeSection(number, _BUTTON_PIXELS + 4)
         self.setToolTip(
-            "Structures of the result, in the colours of its layer; double-click shows the largest slice"
+            "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
+            "right-click renames"
         )
         self.cellDoubleClicked.connect(self._on_double_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
 
     @property
     def hidden(self) -> frozenset[int]:
@@ -126,15 +134,16 @@ class Legend(Guarded, QTableWidget):
 
         Args:
             names: label value to structure name.
-            volumes_ml: label value to volume in millilitres.
+            volumes_ml: label value to volume in millilitres; one that is left out is still counted.
             before_ml: volumes before a change, shown in front of the ones after it.
         """
         if dict(names) != self._names:
             self._make_rows(names)
         for number, value in enumerate(names):
-            text = f"{volumes_ml.get(value, 0.0):.1f}"
-            if before_ml is not None:
-                text = f"{before_ml.get(value, 0.0):.1f} → {text}"
+            text = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…"
+            if before_ml is not None and value in volumes_ml:
+                was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
+                text = f"{was:.1f} → {text} ({change_text(was, now)})"
             self.setItem(number, _VOLUME, right_aligned(text))
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
@@ -143,8 +152,8 @@ class Legend(Guarded, QTableWidget):
         self.setRowCount(0)
         self.setRowCount(len(names))
         for number, (value, name) in enumerate(names.items()):
-            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {name}")
-            about = f"Solo: show only {name}, and others with their S pressed"
+            eye = named(EyeButton(), f"eye_{value}", f"Show or hide {full_name(name)}")
+            about = f"Solo: show only {full_name(name)}, and others with their S pressed"
             solo = tool_button("S", about, name=f"solo_{value}")
             for button in (eye, solo):
                 button.setCheckable(True)
@@ -153,7 +162,8 @@ class Legend(Guarded, QTableWidget):
                 button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
                 button.toggled.connect(self.hidden_changed)
             self._eyes[value], self._solos[value] = eye, solo
-            structure = QTableWidgetItem(swatch(structure_colour(name, value)), name)
+            structure = QTableWidgetItem(swatch(structure_colour(name, value)), full_name(name))
+            structure.setToolTip(f"{full_name(name)}: {name} in files, label value {value}")
             structure.setData(Qt.ItemDataRole.UserRole, value)
             self.setItem(number, _NAME, structure)
             self.setCellWidget(number, _EYE, eye)
@@ -178,26 +188,14 @@ class Legend(Guarded, QTableWidget):
         if structure is not None:
             self.structure_chosen.emit(int(structure.data(Qt.ItemDataRole.UserRole)))
 
-
-class EyeButton(QToolButton):
-    """An open eye while it is pressed, a crossed one otherwise, drawn in the theme's text colour."""
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """The eye, and the frame that says where the keyboard is."""
-        painter = QPainter(self)
-        if self.hasFocus():
-            painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2))
-            painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = self.palette().color(QPalette.ColorRole.WindowText)
-        if not self.isChecked():
-            colour.setAlphaF(0.4)
-        middle = QPointF(self.width() / 2, self.height() / 2)
-        painter.setPen(QPen(colour, 1.4))
-        painter.drawEllipse(QRectF(middle.x() - 7, middle.y() - 4, 14, 8))
-        if self.isChecked():
-            painter.setBrush(colour)
-            painter.drawEllipse(middle, 2.2, 2.2)
-        else:
-            painter.drawLine(middle + QPointF(-6, 6), middle + QPointF(6, -6))
-        painter.end()
+    def _on_menu(self, place: QPoint) -> None:
+        structure = self.item(self.rowAt(place.y()), _NAME)
+        if structure is None:
+            return
+        value = int(structure.data(Qt.ItemDataRole.UserRole))
+        old = self._names[value]
+        name, given = QInputDialog.getText(
+            self, "Rename structure", f"Name of {full_name(old)} (label value {value})", text=old
+        )
+        if given and name.strip() != old:
+            self.renamed.emit(value, name.strip())

@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QRectF, QSize, Qt
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
+from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.check import DomainReport, Problem, sizes_text
 from napari_uda.gui.kit.fields import number_text
 from napari_uda.gui.kit.layout import Part, column, row
@@ -171,12 +172,21 @@ def _range(sizes: Sequence[Sequence[float]]) -> str:
 
 def _structures(report: DomainReport) -> str:
     rows = "".join(
-        f"<tr><td>{escape(one.name or '(no name)')}</td><td align='right'>&nbsp;{one.value}</td>"
+        f"<tr><td>{_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
         f"<td align='right'>&nbsp;&nbsp;{one.voxels:,} voxels</td>"
         f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
         for one in report.structures
     )
     return f"<table>{rows}</table>".replace(",", " ")
+
+
+def _named(name: str, value: int) -> str:
+    """A structure by its colour and its full name, and the name in the files where that is another."""
+    if not name:
+        return "(no name)"
+    whole = full_name(name)
+    short = "" if whole == name else f" ({escape(name)})"
+    return f"<span style='color: {structure_colour(name, value)}'>■</span> {escape(whole)}{short}"
 
 
 def _problems(problems: Sequence[Problem]) -> str:

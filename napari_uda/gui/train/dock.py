@@ -25,7 +25,9 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background, load_torch
+from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import compact, named
 from napari_uda.gui.train.run_comparison import RunComparison
@@ -70,6 +72,7 @@ class TrainDock(Dock):
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)
+        guard_3d(napari_viewer)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
@@ -88,7 +91,8 @@ class TrainDock(Dock):
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")
-        column(self.tabs, of=self).setContentsMargins(2, 6, 2, 2)
+        self.open_bar = OpenBar(napari_viewer, self)
+        column(self.open_bar, (self.tabs, 1), of=self).setContentsMargins(2, 6, 2, 2)
         self._connect()
         self._on_theme()
 
@@ -132,6 +136,11 @@ class TrainDock(Dock):
         """Watch a run folder, whoever trains it, here or behind a mounted folder."""
         self.watch.attach(path.absolute())
         self.tabs.setCurrentWidget(self.watch)
+
+    def go_on_with_corrected(self, run: Path | None, corrected: Path) -> None:
+        """Show a new run that starts from a run and learns from corrected cases; see `TrainForm`."""
+        self.tabs.setCurrentWidget(self.form)
+        self.form.go_on_with_corrected(run, corrected)
 
     def _on_watch(self) -> None:
         marked = self.runs.selected()

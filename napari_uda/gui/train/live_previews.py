@@ -11,8 +11,9 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QListWidget, QSpinBox, QWidget
 
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.jobs import background, take_steps
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
 from napari_uda.gui.train.training_layers import PreviewLayers
@@ -39,6 +40,8 @@ class LivePreviews(Panel):
         self._path: Path | None = None
         self._asked = False
         self._turn = threading.Lock()  # a thread must not ask after the dock has left
+        self._running = False
+        self._refused = ""  # why the run was not asked
         self._newest: Preview | None = None
         self._drawn: Preview | None = None
         self._steps: Iterator[None] | None = None  # of layers that come or go
@@ -50,8 +53,14 @@ class LivePreviews(Panel):
             "live_previews",
         )
         self.slices = SliceChoice()
-        self.problem = label()
-        column(self.wanted, self.slices, self.problem, of=self, margin=0)
+        self.problem = label(name="no_preview")
+        column(
+            wrapped((self.wanted, 1), panels_button(viewer)),
+            self.slices,
+            self.problem,
+            of=self,
+            margin=0,
+        )
         self.problem.setVisible(False)
         self.slices.setVisible(False)
         self.slices.changed.connect(self._on_slices_changed)
@@ -69,7 +78,9 @@ class LivePreviews(Panel):
         self.leave()
         self._hide()
         self._path, self._newest = path, None
+        self._running, self._refused = False, ""
         self.slices.clear()
+        self._tell()
 
     def take(self, update: RunUpdate) -> None:
         """What a look at the run found."""
@@ -77,10 +88,24 @@ class LivePreviews(Panel):
         if update.preview is not None:
             self._newest = update.preview
             self.slices.set_places(update.preview.places)
+        self._running = update.is_running
         if self.wanted.isChecked():
             if update.is_running and not self._asked:
                 self._ask()
             self._draw()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Why no preview is seen though they are wanted; nothing when one is."""
+        said = self._refused
+        if not said and self._newest is None and self._path is not None:
+            said = (
+                "Waiting for the first preview of this run…"
+                if self._running
+                else "This run is not training now and has left no preview."
+            )
+        self.problem.setText(said)
+        self.problem.setVisible(bool(said) and self.wanted.isChecked())
 
     def end(self) -> None:
         """Leave for good, and remove the layers at once: no turn of the event loop will come for them."""
@@ -117,11 +142,12 @@ class LivePreviews(Panel):
                 RunFolder(path).ask_for_previews(request)
 
     def _on_problem(self, text: str) -> None:
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
+        self._refused = text
+        self._tell()
 
     def _on_wanted(self, wanted: bool) -> None:
         self.slices.setVisible(wanted)
+        self._tell()
         if wanted:
             self._draw()
         else:

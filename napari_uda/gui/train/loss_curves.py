@@ -21,8 +21,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.evaluation.figures import CurvePlot, Series
 from napari_uda.gui.kit.colormaps import DARK, readable
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.export_picture import picture_button
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, swatch
 from napari_uda.run.history import Curve, trailing_mean
@@ -89,7 +91,14 @@ class LossCurves(Panel):
         self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drawing = QWidget()
         self._parts = column(
-            row((self.smoothing, 1), self.log), self.legend, of=self._drawing, margin=0
+            wrapped(
+                (self.smoothing, 1),
+                self.log,
+                picture_button(self.picture, "these curves", "curves", "export_curves", short=True),
+            ),
+            self.legend,
+            of=self._drawing,
+            margin=0,
         )
         self._drawing.setVisible(False)
         column(self._nothing, (self._drawing, 1), of=self, margin=0)
@@ -122,6 +131,27 @@ class LossCurves(Panel):
     def visible_keys(self) -> list[str]:
         """Keys of the curves that are drawn."""
         return [curve.key for curve in self._curves if curve.key not in self._hidden]
+
+    def picture(self) -> list[CurvePlot] | None:
+        """What is drawn, as a picture for paper; None before the first curve."""
+        drawn = [curve for curve in self._curves if curve.key not in self._hidden]
+        plots = []
+        for share, quantity in ((False, "loss"), (True, "share, Dice")):
+            series = [
+                Series(
+                    curve.name,
+                    curve.colour,
+                    curve.steps,
+                    trailing_mean(curve.values, self.smoothing.value()),
+                    curve.dashed,
+                )
+                for curve in drawn
+                if curve.share == share
+            ]
+            if series:
+                log = self.log.isChecked() and not share
+                plots.append(CurvePlot(series, "step", quantity, 1.0 if share else None, log))
+        return plots or None
 
     def _make_plots(self) -> None:
         self.losses, self.shares = _plot("loss"), _plot("share, Dice")

@@ -58,7 +58,7 @@ class RunList(Panel):
             "add_runs",
         )
         self.refresh = button("Refresh", "Look again now", self._on_refresh, "refresh_runs")
-        self.note = label(_NO_RUNS, "note")
+        self.note = label("Looking for runs…", "note")
         buttons = wrapped(
             *((one, 1) for one in (self.watch, self.compare, self.delete, self.add, self.refresh))
         )

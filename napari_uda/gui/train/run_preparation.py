@@ -32,10 +32,14 @@ from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
 from napari_uda.gui.train.settings_panel import Preset, read_presets
+from napari_uda.inference.fit import Fit, Verdict, judge_image, judge_several
 from napari_uda.run.continuation import settings_of_start
+from napari_uda.run.history import duration
 
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
+
+_MOST_JUDGED = 12  # of a domain: each is read once more
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class RunPlan:
     Attributes:
         run_dir: the new run folder.
         config: its settings; the paths of domains given as layers are still missing.
-        domains: source and target, as far as the method trains on them.
+        domains: source and target, as far as the method trains on them, and corrected cases if there are any.
         labelled: the domain whose labels are read, "" for none.
         may_replace: whether the folder of written layers is one that this form wrote before.
     """
@@ -111,6 +115,34 @@ class Checked:
     def is_fatal(self) -> bool:
         """Whether training would refuse a domain."""
         return any(report.is_fatal for report in self.reports.values())
+
+
+@dataclass(frozen=True)
+class StartFit:
+    """Whether the run that training starts from fits the images.
+
+    Attributes:
+        run: name of the run.
+        fit: the gravest verdict, and reasons by case.
+        verdicts: of each image that was looked at.
+    """
+
+    run: str
+    fit: Fit
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def words(self) -> str:
+        """What was found, without the reasons."""
+        count = len(self.verdicts)
+        images = "the image" if count == 1 else f"{count} images looked at"
+        if self.fit.verdict == "fits":
+            return f"{self.run} fits {'the image' if count == 1 else f'all {images}'}"
+        odd = [one for one in self.verdicts if one == self.fit.verdict]
+        share = images if count == 1 else f"{len(odd)} of {images}"
+        said = {"does not fit": "does not fit", "doubtful": "is doubtful for"}
+        verb = said.get(self.fit.verdict, "could not be judged for")
+        return f"{self.run}, as it is before training, {verb} {share}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +187,7 @@ def check_domains(
         if isinstance(domain, Path):
             found[name] = check_folder(
                 domain,
-                labelled=name == labelled,
+                labelled=name in (labelled, "corrected"),
                 names=names,
                 series=series,
                 placement=placement,
@@ -176,6 +208,35 @@ def check_domains(
         is_same = source.image is target.image
     found = with_comparison(found, is_same=is_same)
     return Checked(found, signature)
+
+
+def judge_start(
+    init: Path,
+    domain: Path | LayerDomain,
+    stop: threading.Event,
+    series: str = "",
+    placement: Placement = "auto",
+) -> StartFit:
+    """Whether the run that training starts from fits images as it is; of many, some are looked at.
+
+    Raises:
+        Cancelled: if `stop` was set.
+        InputError: if the folder is no run, or an image cannot be read.
+    """
+    from napari_uda.run.run import Run
+
+    facts = Run.open(init).facts
+    fits = {}
+    if isinstance(domain, LayerDomain):
+        image, _ = domain_volumes(domain)
+        fits[image.name] = judge_image(facts, image)
+    else:
+        cases = DataFolder.open(domain, series=series, placement=placement).cases
+        for case in cases[:: -(-len(cases) // _MOST_JUDGED)]:
+            if stop.is_set():
+                raise Cancelled
+            fits[case.name] = judge_image(facts, case.read_image())
+    return StartFit(init.name, judge_several(fits), tuple(fit.verdict for fit in fits.values()))
 
 
 def _signature(
@@ -237,6 +298,45 @@ def prepare(
     written = write_folder(plan.layer_folder, layers, stop) if layers else {}
     changed = data.model_copy(update=written)
     return Prepared(checked, plan.config.model_copy(update={"data": changed}))
+
+
+def estimate_time(
+    config: RunConfig,
+    domains: Mapping[str, Path | LayerDomain],
+    labelled: str,
+    stop: threading.Event,
+) -> str:
+    """How long training would take on this machine, in a sentence.
+
+    Args:
+        config: settings of the run.
+        domains: name to data folder or layers; only the names of structures are read.
+        labelled: the domain whose labels training reads, "" for none.
+        stop: ends the measurement.
+
+    Raises:
+        InputError: for settings that cannot be trained.
+        Cancelled: if `stop` was set.
+    """
+    load_torch()
+    from napari_uda.training.estimate import estimate
+
+    found = estimate(config, _structures(config, domains.get(labelled)), stop=stop)
+    each = f"{found.step_seconds:.2g} s a step on {found.device}"
+    return f"About {duration(found.seconds)} for {found.steps} steps ({each}), besides reading the data."
+
+
+def _structures(config: RunConfig, domain: Path | LayerDomain | None) -> dict[str, int]:
+    """Those that the settings name, the labels show, or the run to start from knows."""
+    from napari_uda.run.run import Run
+
+    if config.data.labels:
+        return dict(config.data.labels)
+    if isinstance(domain, Path):
+        return dict(DataFolder.open(domain).labels)
+    if domain is not None and domain.labels is not None:
+        return domain_names(domain.labels, np.unique(np.asarray(domain.labels.data)))
+    return {"structure": 1} if config.init is None else Run.open(config.init).labels
 
 
 # -- layers as a data folder ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from napari_uda.gui.kit.widgets import SearchableBox, button, label
 if TYPE_CHECKING:
     from napari_uda.run.config import RunConfig
 
-_ELSEWHERE = ("data.source", "data.target", "init")  # chosen in the data panel
+_ELSEWHERE = ("data.source", "data.target", "data.corrected", "init")  # chosen in the data panel
 _PREVIEWS = 100
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from napari_uda.core.files import is_file
 from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
 from napari_uda.gui.kit.fields import folder_edit, show_value
-from napari_uda.gui.kit.jobs import background
+from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.layout import Scrolling, column, form, wrapped
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.train.data_panel import DataPanel
@@ -28,7 +30,10 @@ from napari_uda.gui.train.run_preparation import (
     LayerDomain,
     Prepared,
     RunPlan,
+    StartFit,
     check_domains,
+    estimate_time,
+    judge_start,
     prepare,
     read_catalogue,
 )
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
 
 _TWO_COLUMNS_PX = 640
 _CPU_PRESET = "cpu_small"
+_CHECKING = "Checking…"
 _FILES = "YAML (*.yaml *.yml)"
 
 
@@ -71,8 +77,10 @@ class TrainForm(JobDock):
         self._reading = False
         self._run_dir_typed = False
         self._checked: Checked | None = None
+        self._doing = ""  # what the job is doing
         self._started: Path | None = None  # run folder handed on last
         self._written: set[Path] = set()  # runs whose layers this form wrote
+        self._wanted: tuple[Path | None, Path] | None = None  # to go on from, once methods are read
         self.methods = MethodPicker()
         self.data = DataPanel(viewer)
         self.settings = SettingsPanel()
@@ -80,6 +88,7 @@ class TrainForm(JobDock):
             "run_dir", "A new folder for settings, weights, logs and predictions"
         )
         self.start = button("Start", slot=self._on_start, name="start")
+        self.estimate = button("How long?", slot=self._on_estimate, name="estimate")
         self._lay_out()
         self._connect()
         self._on_method()
@@ -102,7 +111,7 @@ class TrainForm(JobDock):
         self._columns.addLayout(data, 1)
         self._columns.addLayout(settings, 1)
         self.scrolling = Scrolling(content)
-        buttons = wrapped((self.start, 2), (self.cancel, 1))
+        buttons = wrapped((self.start, 2), (self.estimate, 1), (self.cancel, 1))
         column((self.scrolling, 1), buttons, self.bar, self.status, of=self, margin=0)
 
     def _connect(self) -> None:
@@ -147,6 +156,9 @@ class TrainForm(JobDock):
         self._catalogue = catalogue
         self.settings.set_presets(catalogue.presets, "" if catalogue.has_gpu else _CPU_PRESET)
         self.methods.set_methods(catalogue.methods)
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self.go_on_with_corrected(*wanted)
 
     def _on_unreadable(self, problem: str) -> None:
         self._reading = False
@@ -170,6 +182,48 @@ class TrainForm(JobDock):
         self.methods.choose(method)
         self.settings.begin_with(config, preset)
         self.data.show_config(config)
+        self._update_buttons()
+
+    def go_on_with_corrected(self, run: Path | None, corrected: Path) -> None:
+        """Begin with the settings of a run, to start from its weights and learn from corrected cases too.
+
+        Args:
+            run: its folder; None where nobody knows it: then it is to be chosen.
+            corrected: data folder of the cases.
+        """
+        if self._catalogue is None:
+            self._wanted = run, corrected
+            return
+        if run is None:
+            self.data.set_corrected(corrected)
+            self._message = "Choose the run that the cases were predicted by under Start from."
+            self._update_buttons()
+            return
+        background(
+            self,
+            "Read the run",
+            lambda: _settings_to_go_on(run),
+            lambda config: self._on_goes_on(run, corrected, config),
+            failed=self._finish,
+            quiet=True,
+        )
+
+    def _on_goes_on(self, run: Path, corrected: Path, config: RunConfig) -> None:
+        entries = self._catalogue.methods if self._catalogue is not None else []
+        able = {entry.name for entry in entries if entry.learns_from_corrected}
+        if config.method.name in able:
+            self.methods.choose(config.method.name)
+            preset = replace(
+                read_preset(RunFolder(run).config_file), title=f"settings of {run.name}"
+            )
+            self.settings.begin_with(config, preset)
+            self.data.show_config(config)
+            said = f"Goes on from {run.name} and learns from the corrected cases too: check the settings, then Start."
+        else:
+            self.data.init.value = run
+            said = f"{config.method.name} learns from no labels: choose a method that does to go on from {run.name}."
+        self.data.set_corrected(corrected)
+        self._message = said
         self._update_buttons()
 
     def _on_method(self) -> None:
@@ -207,12 +261,13 @@ class TrainForm(JobDock):
             name: domain if isinstance(domain, Path) else None
             for name, domain in self.data.domains().items()
         }
-        data = config.data.model_copy(update=folders)
+        data = config.data.model_copy(update={"corrected": None, **folders})
         return config.model_copy(update={"data": data, "init": self.data.init.get_value()})
 
     def _on_init(self) -> None:
         """A run that starts from another one sees slices as that one did, with the same network."""
         self._on_changed()
+        self.data.start_fit.show_fit(None)  # it was of another run
         folder = self.data.init.get_value()
         if folder is None:
             return
@@ -274,7 +329,7 @@ class TrainForm(JobDock):
     def _obstacle(self) -> str:
         """Why Start is not available; empty when it is."""
         if self._job is not None:
-            return CANCELLING if self._cancelling else "Checking…"
+            return CANCELLING if self._cancelling else self._doing
         if self._catalogue is None:
             return "" if self._message else "Reading the methods…"
         if self.methods.method is None:
@@ -294,6 +349,10 @@ class TrainForm(JobDock):
         self.start.setToolTip(obstacle or "Check the data and start training")
         self.data.allow_check(idle)
         self.settings.allow(loading=idle)
+        self.estimate.setEnabled(idle and not obstacle)
+        self.estimate.setToolTip(
+            obstacle or "Do a few steps on made-up slices, and tell how long all of them would take"
+        )
         self.cancel.setEnabled(running and not self._cancelling)
         self.cancel.setVisible(running)
         self.bar.setVisible(running)
@@ -307,16 +366,23 @@ class TrainForm(JobDock):
         names = {} if config is None else config.data.labels
         series = "" if config is None else config.data.series
         placement: Placement = "auto" if config is None else config.data.placement
-        self._start(
-            "Check the data",
-            lambda report, stop: check_domains(
-                *(domains, labelled, names, report, stop), series=series, placement=placement
-            ),
-            self._on_checked,
-        )
+        self._doing = _CHECKING
+        init, judged = self.data.init.get_value(), domains.get("target") or domains.get("source")
 
-    def _on_checked(self, checked: Checked) -> None:
+        def work(report: Report, stop: threading.Event) -> tuple[Checked, StartFit | None]:
+            checked = check_domains(
+                *(domains, labelled, names, report, stop), series=series, placement=placement
+            )
+            if init is None or judged is None or checked.is_fatal:
+                return checked, None
+            return checked, judge_start(init, judged, stop, series, placement)
+
+        self._start("Check the data", work, lambda found: self._on_checked(*found))
+
+    def _on_checked(self, checked: Checked, start: StartFit | None) -> None:
         self._show_reports(checked)
+        if start is not None:
+            self.data.start_fit.show_fit(start.fit, start.words)
         self._finish(_verdict(checked.reports))
 
     def _show_reports(self, checked: Checked) -> None:
@@ -338,10 +404,23 @@ class TrainForm(JobDock):
             may_replace=run_dir in self._written,
         )
         known = self._checked
+        self._doing = _CHECKING
         self._start(
             "Check the data",
             lambda report, stop: prepare(plan, report, stop, known),
             lambda prepared: self._on_prepared(plan, prepared),
+        )
+
+    def _on_estimate(self) -> None:
+        config = self.config()
+        if self._obstacle() or config is None:
+            return
+        domains, labelled = self.data.domains(), self.data.labelled
+        self._doing = "Measuring a few steps…"
+        self._start(
+            "Estimate the time",
+            lambda report, stop: estimate_time(config, domains, labelled, stop),
+            self._finish,
         )
 
     def _on_prepared(self, plan: RunPlan, prepared: Prepared) -> None:
@@ -355,6 +434,15 @@ class TrainForm(JobDock):
         self._started = plan.run_dir
         self._finish("")
         self.started.emit((plan.run_dir, prepared.config))
+
+
+def _settings_to_go_on(run: Path) -> RunConfig:
+    """In the thread: settings of as many steps again from the weights of a run."""
+    from napari_uda.run.continuation import more_steps
+    from napari_uda.run.run import Run
+
+    opened = Run.open(run)
+    return more_steps(opened, opened.config.steps)
 
 
 def _verdict(reports: Mapping[str, DomainReport]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES
 from napari_uda.gui.kit.geometry import AXIS_LABELS, METADATA, UNITS
 from napari_uda.gui.kit.grid import Grid
+from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layers import (
     entropy_arguments,
     image_arguments,
@@ -98,6 +99,8 @@ class PreviewLayers:
             self._layers[role] = _layer(role, preview, _where(preview, run, role, units))
         grey = self._layers["input"].data
         self._backs = [_back(grey, _where(preview, run, "background", units)) for _ in roles]
+        for back in self._backs:
+            remove_with(self._viewer, back, self._layers["input"])
         cells = [[back, self._layers[role]] for back, role in zip(self._backs, roles, strict=True)]
         self._grid = Grid(self._viewer, cells)
         yield from self._grid.enter()
@@ -146,10 +149,10 @@ def _layer(role: str, preview: Preview, where: dict[str, Any]) -> Layer:
     return Labels(data, **labels_arguments(name, preview.names), **where)
 
 
-def _back(grey: NDArray[Any], where: dict[str, Any]) -> Image:
+def _back(grey: NDArray[Any], where: dict[str, Any]) -> Layer:
     """The input behind a cell's layer; all of them share one array."""
     where["metadata"][METADATA]["role"] = "background"
-    return _grey(grey, "input behind", where)
+    return as_helper(_grey(grey, "", where), "input behind")
 
 
 def _grey(data: NDArray[Any], name: str, where: dict[str, Any]) -> Image:

@@ -51,7 +51,9 @@ class WatchTab(Panel):
         self.update_seen: RunUpdate | None = None
         self.history = RunHistory()
         self.previews = LivePreviews(viewer)
-        self.curves = LossCurves("Curves of all losses appear here.")
+        self.curves = LossCurves(
+            "No curves yet: those of all losses appear here while a run trains."
+        )
         self._preview: Preview | None = None
         self._undrawn = False  # lines came that no curve shows yet
         self._message = ""
@@ -200,7 +202,9 @@ class WatchTab(Panel):
         if update is not None and update.method:
             words = f"{update.method} · {words}"
         _say(self.status, self._message or words)
-        _say(self.machine, machine_text(None if status is None else status.beat))
+        machine = machine_text(None if status is None else status.beat)
+        running = update is not None and update.is_running
+        _say(self.machine, machine if running or not machine else f"Last seen: {machine}")
         state = None if status is None or self._until else status.state
         self.stop.setEnabled(state is RunState.RUNNING)
         starts = RunState.RUNNING in self._until  # a process imports for seconds before it trains
@@ -226,7 +230,9 @@ class WatchTab(Panel):
         self.time_bar.setValue(round(_THOUSANDTHS * share))
         starting = update.is_running and step == 0
         self.time_bar.setFormat(
-            "reading data, first step…" if starting else time_text(seconds, left)
+            "reading data, first step…"
+            if starting
+            else time_text(seconds, left, is_running=update.is_running)
         )
 
     def _show_hints(self, update: RunUpdate) -> None:

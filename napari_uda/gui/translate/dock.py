@@ -15,6 +15,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.help import help_button
@@ -27,6 +28,7 @@ from napari_uda.gui.kit.models import (
     read_translator,
     remember_model,
 )
+from napari_uda.gui.kit.panel import Following
 from napari_uda.gui.kit.widgets import button, check_box, combo_box, label
 from napari_uda.gui.translate.translation_layers import (
     ComparedTranslation,
@@ -90,6 +92,7 @@ class TranslateDock(ModelDock):
         self._image: Image | None = None
         self._shown: list[Layer] = []
         self._listed = False
+        self._seen = Following(self, self._on_seen)
         self._reading = 0  # runs that are being looked into
         self._build()
         self._lay_out()
@@ -128,12 +131,19 @@ class TranslateDock(ModelDock):
         form = self._form()
         add_row(form, "Direction", self.directions)
         column(
+            self.open_bar,
             form,
             wrapped((self.translate, 2), (self.cancel, 1)),
             self.bar,
             self.status,
             self.change,
-            wrapped(self.views, (self.blink, 1), (self.export, 1), self.help),
+            wrapped(
+                self.views,
+                (self.blink, 1),
+                (self.export, 1),
+                panels_button(self.viewer),
+                self.help,
+            ),
             ...,
             of=self,
             margin=4,
@@ -245,6 +255,7 @@ class TranslateDock(ModelDock):
             return
         direction = self.directions.currentData()
         remember_model(path)
+        self._seen.follow()
         self._start(
             f"Translate {layer.name}",
             lambda report, stop: _translate(path, layer, direction, report, stop),
@@ -271,7 +282,7 @@ class TranslateDock(ModelDock):
         self.result = result.compared
         translation = result.compared.translation
         self._message = f"{translation.case}: translated in {result.seconds:.1f} s."
-        self.change.setText(_about_change(*translation.slice_change))
+        self.change.setText(_about_change(translation.case, *translation.slice_change))
         if self.views.isChecked():
             yield from self._enter_grid()
 
@@ -312,9 +323,16 @@ class TranslateDock(ModelDock):
         for layer in others:
             layer.visible = False
         translated.visible = not translated.visible
-        self._message = (
-            "Seen: the translated volume." if translated.visible else "Seen: the original."
-        )
+        self._seen.follow(image.events.visible, translated.events.visible)
+        self._on_seen()
+
+    def _on_seen(self) -> None:
+        """Which of the two is seen, also when the user shows or hides one of them later."""
+        image, translated = self._image, self._shown[0]
+        if translated.visible:
+            self._message = "Seen: the translated volume."
+        else:
+            self._message = "Seen: the original." if image and image.visible else ""
         self._update_buttons()
 
     # -- export -----------------------------------------------------------------------------------
@@ -355,11 +373,11 @@ def _translate(
     return _Result(ComparedTranslation.of(translation, run), time.perf_counter() - start)
 
 
-def _about_change(translated: float, given: float) -> str:
+def _about_change(case: str, translated: float, given: float) -> str:
     """The change from slice to slice against the input's, in a sentence."""
     if not given:
-        return "Change from slice to slice: the input has none to compare with."
+        return f"{case}, change from slice to slice: the input has none to compare with."
     return (
-        f"Change from slice to slice: {translated:.3f} translated, {given:.3f} input "
+        f"{case}, change from slice to slice: {translated:.3f} translated, {given:.3f} input "
         f"({translated / given:.2f} times)."
     )

@@ -18,6 +18,7 @@ from napari.layers import Image, Layer
 from napari_uda.data.volume import write_maps
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, placement, tag
 from napari_uda.gui.kit.grid import Grid
+from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.layers import find, image_arguments, put, result_tag
 
 if TYPE_CHECKING:
@@ -172,10 +173,10 @@ def _look(result: ComparedTranslation, image: Image, part: str) -> dict[str, Any
         return image_arguments(name) | {"contrast_limits": result.other_limits}
     if part == "cycle":
         same = {key: getattr(image, key) for key in ("contrast_limits", "gamma", "colormap")}
-        return image_arguments(f"{case} cycle") | same
+        return image_arguments(layer_name(case, "cycle")) | same
     if part == "difference":
         colours = {"colormap": "magma", "contrast_limits": (0.0, (high - low) / 2)}
-        return image_arguments(f"|{case} − cycle|") | colours
+        return image_arguments(layer_name(case, "|original − cycle|")) | colours
     colours = {"colormap": "viridis", "contrast_limits": (0.0, 1.0)}
     words = [_SHORT.get(word, word) for word in part.split("_")]
-    return image_arguments(f"{case} {' '.join(words)}") | colours
+    return image_arguments(layer_name(case, " ".join(words))) | colours

@@ -35,17 +35,21 @@ class CanvasText:
             self._wanted[side] = "" if sides is None else getattr(sides, side)
 
     def want_line(self, text: str) -> None:
-        """A line in the lower left corner; an empty one for none."""
+        """Lines in the lower left corner: whose image, which slice, its window; "" for none."""
         self._wanted["line"] = text
 
-    def step(self) -> bool:
-        """Change what is there already, and make one overlay that is missing; False if none is missing."""
+    def change(self) -> None:
+        """Change what is there already, which is quick."""
         for name, overlay in self._overlays.items():
             text = self._wanted[name]
             if text and overlay.text != text:
                 overlay.text = text
             if overlay.visible != bool(text):
                 overlay.visible = bool(text)
+
+    def step(self) -> bool:
+        """Change what is there already, and make one overlay that is missing; False if none is missing."""
+        self.change()
         missing = [name for name in _POSITIONS if self._wanted[name] and name not in self._overlays]
         for name in missing[:1]:
             self._make(name)

@@ -6,7 +6,7 @@ panes draw themselves: two more canvases of napari would take 0.3 s each to open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSplitter, QWidget
 
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry
+from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.view.sides import Sides
 from napari_uda.gui.view.slice_pane import SlicePane
@@ -40,6 +40,7 @@ class LinkedViews(Panel):
         self,
         viewer: ViewerModel,
         sides_of: Callable[[int, int], tuple[Sides | None, bool]],
+        title_of: Callable[[int, int], str],
         parent: QWidget | None = None,
     ) -> None:
         """Build.
@@ -48,15 +49,17 @@ class LinkedViews(Panel):
             viewer: whose cursor and layers.
             sides_of: gives, for the axes of the volume that run downwards and across, the letters at
                 the edges and whether the slice is mirrored.
+            title_of: what a slice of the volume is called, by its axis and index.
             parent: owner.
         """
         super().__init__(parent)
         self._viewer = viewer
-        self._sides_of = sides_of
+        self._sides_of, self._title_of = sides_of, title_of
         self._image: Image | None = None
         self._on = False
         self._axes = (1, 2)  # of the volume, across which the panes cut
         self._cursor: Points | None = None
+        self._marked: Image | None = None  # the image that the cursor goes with
         self._drawing = delay(self, _REDRAW_MS, self._on_draw)
         self._looks = Following(self, self._on_changed)
         self.panes = (SlicePane(), SlicePane())
@@ -88,19 +91,20 @@ class LinkedViews(Panel):
         """Put the panes side by side, or one above the other."""
         self.splitter.setOrientation(Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical)
 
-    def show_image(self, image: Image | None, on: bool) -> None:
+    def show_image(self, image: Image | None, on: bool, why: str = "") -> None:
         """Show the cuts through a volume and whatever lies voxel on voxel with it.
 
         Args:
-            image: 3-D; None shows nothing.
+            image: 3-D; None shows a sentence instead.
             on: whether the views are wanted at all.
+            why: the sentence without an image.
         """
         self._image, self._on = image, on and image is not None
         self.splitter.setVisible(on)
         if not self._on:
             self._remove_cursor()
             for pane in self.panes:
-                pane.clear()
+                pane.clear(why)
         self._on_layers_changed()
 
     def _on_layers_changed(self) -> None:
@@ -124,8 +128,11 @@ class LinkedViews(Panel):
         shown = self._viewer.dims.order[-3] - (self._viewer.dims.ndim - 3)
         others = [axis for axis in range(3) if axis != shown]
         self._axes = others[0], others[1]
-        index = self._index(image)
+        exact, index = self._exact(image), self._index(image)
+        apart = _outside_mm(image, exact, index)
+        note = f"The cross lies {apart:.0f} mm outside: click here to move it in." if apart else ""
         layers = layers_on_grid(self._viewer.layers, image)
+        note = note or _left_out(self._viewer.layers, layers)
         spacing = spacing_of(image)
         for pane, axis in zip(self.panes, self._axes, strict=True):
             rows, columns = (other for other in range(3) if other != axis)
@@ -136,16 +143,23 @@ class LinkedViews(Panel):
                 (spacing[rows], spacing[columns]),
                 mirrored=mirrored,
                 sides=letters,
-                title=f"{AXIS_NAMES[axis].partition(' · ')[2]} {number}",
+                title=self._title_of(axis, number),
+                note=note,
             )
-            pane.set_cross(index[rows], index[columns])
+            if apart:
+                pane.hide_cross()
+            else:
+                pane.set_cross(index[rows], index[columns])
         self._mark(image, index)
+
+    def _exact(self, image: Image) -> NDArray[np.float64]:
+        """The cursor in the image's voxels, wherever it is."""
+        point = np.asarray(self._viewer.dims.point[-3:], float)
+        return np.asarray(image.world_to_data(point), float)
 
     def _index(self, image: Image) -> NDArray[np.float64]:
         """The cursor in the image's voxels, inside the volume."""
-        point = np.asarray(self._viewer.dims.point[-3:], float)
-        index = np.asarray(image.world_to_data(point), float)
-        return np.clip(index, 0, np.asarray(image.data.shape) - 1)
+        return np.clip(self._exact(image), 0, np.asarray(image.data.shape) - 1)
 
     # -- moving the cursor ------------------------------------------------------------------------
 
@@ -197,11 +211,10 @@ class LinkedViews(Panel):
     # -- the cursor on the canvas -----------------------------------------------------------------
 
     def _mark(self, image: Image, index: NDArray[np.float64]) -> None:
-        if self._cursor is None:
+        if self._cursor is None or self._marked not in self._viewer.layers:
             active = self._viewer.layers.selection.active
             self._cursor = Points(
                 index[None],
-                name="cursor",
                 symbol="cross",
                 size=float(max(image.data.shape)) * _CURSOR_SHARE,
                 face_color=_CURSOR_COLOUR,
@@ -210,7 +223,9 @@ class LinkedViews(Panel):
                 **copied_geometry(image),  # its own steps would become the sliders'
                 metadata={METADATA: {"role": "cursor"}},
             )
-            self._viewer.add_layer(self._cursor)
+            self._viewer.add_layer(as_helper(self._cursor, "cursor"))
+            remove_with(self._viewer, self._cursor, image)
+            self._marked = image
             if active is not None and active in self._viewer.layers:
                 self._viewer.layers.selection.active = active
         elif not np.array_equal(self._cursor.data, index[None]):
@@ -220,6 +235,23 @@ class LinkedViews(Panel):
         if self._cursor is not None and self._cursor in self._viewer.layers:
             self._viewer.layers.remove(self._cursor)
         self._cursor = None
+
+
+def _outside_mm(image: Image, exact: NDArray[np.float64], index: NDArray[np.float64]) -> float:
+    """How far a place lies from the volume's nearest voxel; 0 in one of its voxels."""
+    if np.abs(exact - index).max() <= 0.5:
+        return 0.0
+    return float(np.linalg.norm((exact - index) * spacing_of(image)))
+
+
+def _left_out(layers: Iterable[Layer], drawn: Sequence[Layer]) -> str:
+    """The sentence about structures that lie on another grid than the image."""
+    names = [
+        f"'{layer.name}'"
+        for layer in layers
+        if isinstance(layer, Labels) and layer.visible and all(layer is not one for one in drawn)
+    ]
+    return f"Left out, on another grid: {', '.join(names)}." if names else ""
 
 
 def _looks(layer: Layer) -> list[Any]:

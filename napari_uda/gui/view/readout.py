@@ -1,4 +1,4 @@
-"""What lies under the cursor: voxel, millimetres, intensity, structures, entropy; and five lines that say it."""
+"""What lies under the cursor: image, voxel, millimetres, intensity, structures, entropy; and lines that say it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 from napari_uda.gui.kit.geometry import placement, tag
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.view.seen import title_of
 from napari_uda.gui.view.sides import file_index
 
 _DASH = "–"
-_ROWS = ("Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
+_ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 _NO_STRUCTURES = ("contours", "error")  # drawn from other layers
 
@@ -31,7 +32,8 @@ class Reading:
         position_mm: `(right, anterior, superior)` in the scanner's space, RAS+.
         intensity: of the image, in its own units.
         structures: name of each visible layer of structures to the structure there.
-        entropy: of the newest entropy map that fits the image; None without one.
+        entropy: of the newest entropy map of the image's case; None without one.
+        image: whose numbers these are.
     """
 
     voxel: tuple[int, int, int]
@@ -39,6 +41,7 @@ class Reading:
     intensity: float
     structures: dict[str, str] = field(default_factory=dict)
     entropy: float | None = None
+    image: str = ""
 
 
 def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Reading | None:
@@ -64,14 +67,14 @@ def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Rea
     exact = file_index(index, lies.orientation, image.data.shape)
     ras = lies.affine @ np.append(exact, 1.0)
     whole = np.round(file_index(np.asarray(voxel, float), lies.orientation, image.data.shape))
-    structures, entropy = {}, None
+    structures, entropy, case = {}, None, tag(image).get("case")
     for layer in viewer.layers:
         role = tag(layer).get("role")
         if isinstance(layer, Labels) and layer.visible and role not in _NO_STRUCTURES:
             here = _value(layer, where)
             if here is not None:
                 structures[layer.name] = _name(layer, int(here))
-        elif role == "entropy" and isinstance(layer, Image):
+        elif role == "entropy" and isinstance(layer, Image) and tag(layer).get("case") == case:
             here = _value(layer, where)
             entropy = entropy if here is None else here
     return Reading(
@@ -80,6 +83,7 @@ def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Rea
         intensity=float(image.data[voxel]),
         structures=structures,
         entropy=entropy,
+        image=title_of(image),
     )
 
 
@@ -102,7 +106,7 @@ def _name(layer: Labels, value: int) -> str:
 
 
 class Readout(Panel):
-    """Five lines that keep their place; knows no viewer."""
+    """Lines that keep their place; knows no viewer."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -114,8 +118,12 @@ class Readout(Panel):
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             value.setMinimumWidth(80)
+            if title == "Position (mm)":  # below its title where there is no room for it
+                words = _position((-288.8, -288.8, -288.8))
+                value.setMinimumWidth(value.fontMetrics().horizontalAdvance(words) + 4)
             form.addRow(title, value)
-        self._values["Structure"].setWordWrap(True)
+        for title in ("Image", "Structure"):
+            self._values[title].setWordWrap(True)
         self.show_reading(None)
 
     @property
@@ -123,11 +131,12 @@ class Readout(Panel):
         """Title to what is shown."""
         return {title: value.text() for title, value in self._values.items()}
 
-    def show_reading(self, reading: Reading | None) -> None:
-        """Show a reading; None outside of the image."""
-        texts = [_DASH] * len(_ROWS)
+    def show_reading(self, reading: Reading | None, note: str = "") -> None:
+        """Show a reading, and where it was taken; or None, and the reason why there is none."""
+        texts = [note or _DASH, *[_DASH] * (len(_ROWS) - 1)]
         if reading is not None:
             texts = [
+                f"{reading.image} ({note})" if note else reading.image,
                 ", ".join(map(str, reading.voxel)),
                 _position(reading.position_mm),
                 f"{reading.intensity:.5g}",

@@ -30,6 +30,7 @@ class SlicePane(Panel):
         sides: letters at the edges; None for none.
         mirrored: whether the columns run to the left.
         title: what is written in the upper left corner.
+        note: what is written in the middle, or below the slice.
     """
 
     pointed = Signal(float, float)
@@ -44,7 +45,7 @@ class SlicePane(Panel):
         self.cross: tuple[float, float] | None = None
         self.sides: Sides | None = None
         self.mirrored = False
-        self.title = ""
+        self.title = self.note = ""
         self._turned = 0
         self.setMinimumSize(100, 80)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -59,6 +60,7 @@ class SlicePane(Panel):
         mirrored: bool = False,
         sides: Sides | None = None,
         title: str = "",
+        note: str = "",
     ) -> None:
         """Show a slice.
 
@@ -68,24 +70,31 @@ class SlicePane(Panel):
             mirrored: whether the columns run to the left.
             sides: letters at the edges, as they are on the screen.
             title: what is written in the upper left corner.
+            note: a sentence below the slice.
         """
         self.pixels = np.ascontiguousarray(pixels)
         height, width, _ = self.pixels.shape
         data = self.pixels.data  # PyQt takes any buffer
         self._image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)  # type: ignore[call-overload]
         self._spacing, self.mirrored = spacing, mirrored
-        self.sides, self.title = sides, title
+        self.sides, self.title, self.note = sides, title, note
         self.update()
 
-    def clear(self) -> None:
-        """Show nothing."""
+    def clear(self, why: str = "") -> None:
+        """Show no slice, and the sentence that says why."""
         self._image = QImage()
-        self.sides, self.cross, self.title = None, None, ""
+        self.pixels = np.zeros((0, 0, 3), np.uint8)
+        self.sides, self.cross, self.title, self.note = None, None, "", why
         self.update()
 
     def set_cross(self, row: float, column: float) -> None:
         """Move the cross; row and column in pixels of the slice, the middle of a pixel is whole."""
         self.cross = row, column
+        self.update()
+
+    def hide_cross(self) -> None:
+        """Draw no cross: it lies elsewhere."""
+        self.cross = None
         self.update()
 
     def point_of(self, x: float, y: float) -> tuple[float, float] | None:
@@ -160,18 +169,28 @@ class SlicePane(Panel):
         font = self.font()
         font.setPixelSize(13)
         painter.setFont(font)
-        inside = QRectF(self.rect()).adjusted(4, 2, -4, -2)
+        whole = QRectF(self.rect()).adjusted(4, 2, -4, -2)
+        inside = QRectF(whole)  # for the letters
         flags, middle = Qt.AlignmentFlag, Qt.AlignmentFlag.AlignVCenter
-        texts = [(self.title, flags.AlignLeft | flags.AlignTop)]
+        wrapped = Qt.TextFlag.TextWordWrap
+        below = flags.AlignBottom if not self._image.isNull() else flags.AlignVCenter
+        texts = [(self.title, int(flags.AlignLeft | flags.AlignTop))]
+        if self.note:
+            texts.append((self.note, int(flags.AlignHCenter | below) | int(wrapped)))
         if self.sides is not None:
+            if self.title:
+                inside.setTop(
+                    inside.top() + painter.fontMetrics().height()
+                )  # the title may be long
             texts += [
-                (self.sides.left, flags.AlignLeft | middle),
-                (self.sides.right, flags.AlignRight | middle),
-                (self.sides.top, flags.AlignHCenter | flags.AlignTop),
-                (self.sides.bottom, flags.AlignHCenter | flags.AlignBottom),
+                (self.sides.left, int(flags.AlignLeft | middle)),
+                (self.sides.right, int(flags.AlignRight | middle)),
+                (self.sides.top, int(flags.AlignHCenter | flags.AlignTop)),
+                (self.sides.bottom, int(flags.AlignHCenter | flags.AlignBottom)),
             ]
         for text, where in texts:
+            area = whole if text in (self.title, self.note) else inside
             painter.setPen(QColor("black"))
-            painter.drawText(inside.translated(1, 1), int(where), text)
+            painter.drawText(area.translated(1, 1), where, text)
             painter.setPen(QColor("white"))
-            painter.drawText(inside, int(where), text)
+            painter.drawText(area, where, text)

@@ -1,0 +1,543 @@
+"""Save what stands on the screen as a session, and bring it back: the button of the Data dock, and what it does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import AVAILABLE_COLORMAPS, DirectLabelColormap
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
+
+from napari_uda.core.errors import InputError
+from napari_uda.core.files import shown
+from napari_uda.core.version import __version__
+from napari_uda.data.session import (
+    Checked,
+    LayerState,
+    Session,
+    ViewState,
+    check_files,
+    checksum,
+    read_session,
+    relative_path,
+    resolved,
+    size_of,
+    write_session,
+)
+from napari_uda.data.volume import Source, Volume, read_volume, write_volume
+from napari_uda.gui.data.cases import CasesPanel
+from napari_uda.gui.kit.dock import Dock
+from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
+from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
+from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.widgets import button, label
+
+_NAME_END = " (napari_uda)"
+_DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
+_NOT_KEPT = ("background", "cursor", "preview")
+"""Roles of layers that belong to a way of looking; they are made anew."""
+_FILTER = "Sessions (*.yaml *.yml)"
+
+
+@dataclass(frozen=True)
+class OnScreen:
+    """A layer as it stands, apart from the viewer.
+
+    Attributes:
+        state: how it looks; path and checksum are still those of nothing.
+        data: its voxels, which are not copied.
+        volume: the same on the grid of its file; None where it cannot be written as a volume.
+        source: the file that it was read from; None for one from memory.
+    """
+
+    state: LayerState
+    data: Any
+    volume: Volume | None
+    source: Source | None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its voxels are in no file; for a worker thread, which may read the file of labels."""
+        if self.source is None:
+            return True
+        if self.state.kind == "image":
+            return False
+        if self.state.role == EDITED:
+            return True
+        try:
+            stored, _, _ = read_layers(self.source.path, "reference", {}, self.state.placement)
+        except InputError:  # contours, which are no voxels
+            return True
+        return not np.array_equal(stored, self.data)
+
+
+def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
+    """What is on the screen now: its layers, and everything else as a session without layers."""
+    found = [_on_screen(layer) for layer in viewer.layers if not _is_helper(layer)]
+    camera, dims = viewer.scene.camera, viewer.dims
+    docks = _open_docks(viewer)
+    front = next((name for name, dock in docks.items() if not dock.visibleRegion().isEmpty()), "")
+    view = ViewState(
+        ndisplay=dims.ndisplay,
+        order=tuple(dims.order),
+        point_mm=tuple(float(place) for place in dims.point),
+        center=_three(camera.center),
+        zoom=float(camera.zoom),
+        angles=_three(camera.angles),
+    )
+    beside = viewer.canvas.grid.enabled and any(
+        tag(layer).get("role") == "background" for layer in viewer.layers
+    )
+    session = Session(
+        program=f"napari_uda {__version__}",
+        saved=datetime.now(UTC).isoformat(timespec="seconds"),
+        view=view,
+        docks=tuple(docks),
+        front=front,
+        side_by_side=beside,
+        **_listed_cases(docks),
+    )
+    return found, session
+
+
+def without_file(found: Sequence[OnScreen]) -> list[OnScreen]:
+    """The layers whose voxels are in no file; for a worker thread."""
+    return [one for one in found if one.in_memory]
+
+
+def save(
+    file: Path,
+    found: Sequence[OnScreen],
+    session: Session,
+    memory: Sequence[OnScreen],
+    beside: bool,
+    report: Report | None = None,
+    stop: threading.Event | None = None,
+) -> Session:
+    """Write a session; for a worker thread.
+
+    Args:
+        file: where to.
+        found: the layers.
+        session: all else.
+        memory: those of `found` that are in no file.
+        beside: save these into the folder `<session>_layers`; else they are left out and named.
+        report: progress in layers.
+        stop: when set, it is given up.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: a file that is gone, or a folder that cannot be written.
+        Cancelled: when `stop` was set.
+    """
+    layers: list[LayerState] = []
+    left_out: list[str] = []
+    for done, one in enumerate(found):
+        if report is not None:
+            report(done, len(found))
+        source = one.source
+        if one in memory:
+            if not beside or one.volume is None:
+                left_out.append(one.state.name)
+                continue
+            source = Source(_write_beside(file, one, layers))
+        assert source is not None
+        try:
+            facts = {"sha256": checksum(source.path, stop), "bytes": size_of(source.path)}
+        except OSError as error:
+            raise InputError(
+                f"{shown(source.path)}: is not where it was read from; put it back, or remove its layer"
+            ) from error
+        path = relative_path(source.path, file.parent)
+        layers.append(one.state.model_copy(update={"path": path, "series": source.series, **facts}))
+    folders = {"cases": session.cases, "predictions": session.predictions}
+    here = {key: relative_path(path, file.parent) if path else "" for key, path in folders.items()}
+    new = {"layers": tuple(layers), "left_out": tuple(left_out), **here}
+    whole = session.model_copy(update=new)
+    write_session(file, whole)
+    return whole
+
+
+def read(
+    file: Path, report: Report | None = None, stop: threading.Event | None = None
+) -> tuple[Checked, list[tuple[LayerState, LayerData]]]:
+    """Read a session and its volumes, those that are as they were; for a worker thread.
+
+    Raises:
+        InputError: it is no session, or a volume cannot be read.
+        Cancelled: when `stop` was set.
+    """
+    checked = check_files(read_session(file), file.parent, report, stop)
+    return checked, [(state, _content(state, path)) for state, path in checked.layers]
+
+
+def restore(
+    viewer: ViewerModel,
+    folder: Path,
+    checked: Checked,
+    contents: Sequence[tuple[LayerState, LayerData]],
+) -> Iterator[None]:
+    """Bring a session back in parts of some milliseconds; what else is in the viewer is hidden.
+
+    Args:
+        viewer: where to.
+        folder: that of the session's file.
+        checked: the session.
+        contents: its layers that were read.
+    """
+    session = checked.session
+    for layer in list(viewer.layers):
+        if layer.visible and not _is_helper(layer):
+            layer.visible = False
+    shown_layers = []
+    for state, content in contents:
+        layer = Layer.create(*content)
+        _set_look(layer, state)
+        layer.visible = False  # not drawn before it lies where it belongs
+        viewer.add_layer(layer)
+        shown_layers.append((layer, state))
+        yield
+    _connect_results([layer for layer, _ in shown_layers])
+    if hasattr(viewer, "window"):
+        for name in (*session.docks, session.front):
+            if name in _DOCKS:
+                frame, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
+                frame.raise_()
+                _list_cases(frame, session, folder)
+                yield
+    for layer, state in shown_layers:
+        if state.visible and layer in viewer.layers:
+            layer.visible = True
+            viewer.layers.selection.active = layer
+            yield
+    if session.side_by_side:
+        yield from _side_by_side(viewer, [layer for layer, state in shown_layers if state.visible])
+    _look_there(viewer, session.view)
+
+
+class SessionMenu(Panel):
+    """What was done with sessions last, in a sentence.
+
+    Attributes:
+        button: with the menu; whoever lays out the dock gives it its place.
+        status: the sentence; hidden while there is none.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self._steps: Iterator[None] | None = None
+        self.button = button(
+            "Session", "Save what is on the screen as a small file, or open one", name="session"
+        )
+        menu = QMenu(self.button)
+        menu.addAction("Save session…", self._on_save)
+        menu.addAction("Open session…", self._on_open)
+        self.button.setMenu(menu)
+        self.status = label(name="session_status")
+        self.status.hide()
+        column(self.status, of=self, margin=0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what was asked for is done."""
+        return self._steps is None and not running(self)
+
+    def save(self, file: Path) -> None:
+        """Save what is on the screen; the user is asked about layers that are in no file."""
+        found, session = states(self.viewer)
+        self._say(f"Saving {shown(file)}…")
+        background(
+            self,
+            f"Look at the files of {len(found)} layers",
+            lambda: without_file(found),
+            lambda memory: self._on_looked(file, found, session, memory),
+            failed=self._say,
+        )
+
+    def open(self, file: Path) -> None:
+        """Bring a session back."""
+        self._say(f"Opening {shown(file)}…")
+        background(
+            self,
+            f"Open {shown(file)}",
+            lambda report, stop: read(file, report, stop),
+            lambda found: self._on_read(file, *found),
+            failed=self._say,
+            cancelled=lambda: self._say("Cancelled; nothing was opened."),
+        )
+
+    def _on_save(self) -> None:
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the session", self._proposed(), _FILTER)
+        if chosen:
+            file = Path(chosen)
+            self.save(file if file.suffix else file.with_suffix(".yaml"))
+
+    def _on_open(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open a session", "", _FILTER)
+        if chosen:
+            self.open(Path(chosen))
+
+    def _proposed(self) -> str:
+        """Beside the first file on the screen, which keeps the paths short."""
+        sources = (tag(layer).get("file") for layer in self.viewer.layers)
+        first = next((one for one in sources if isinstance(one, Source)), None)
+        return "session.yaml" if first is None else str(first.path.parent / "session.yaml")
+
+    def _on_looked(
+        self, file: Path, found: list[OnScreen], session: Session, memory: list[OnScreen]
+    ) -> None:
+        beside = False
+        volumes = [one.state.name for one in memory if one.volume is not None]
+        if volumes:
+            answer = ask_where(self, volumes, layers_folder(file))
+            if answer is None:
+                self._say("Cancelled; nothing was saved.")
+                return
+            beside = answer
+        background(
+            self,
+            f"Save {shown(file)}",
+            partial(save, file, found, session, memory, beside),
+            lambda saved: self._on_saved(file, saved),
+            failed=self._say,
+            cancelled=lambda: self._say("Cancelled; the session was not saved."),
+        )
+
+    def _on_saved(self, file: Path, saved: Session) -> None:
+        count = len(saved.layers)
+        kept = f"Saved {shown(file)} with {count} layer{'s' * (count != 1)}"
+        out = saved.left_out
+        self._say(f"{kept}; left out: {', '.join(out)}." if out else f"{kept}.")
+
+    def _on_read(
+        self, file: Path, checked: Checked, contents: list[tuple[LayerState, LayerData]]
+    ) -> None:
+        said = [checked.sentence()]
+        if checked.session.left_out:
+            said.append(f"It was saved without {', '.join(checked.session.left_out)}.")
+        self._say(" ".join(filter(None, said)) or f"{shown(file)} is shown.")
+        self._steps = restore(self.viewer, file.parent, checked, contents)
+        self._on_turn()
+
+    def _on_turn(self) -> None:
+        steps, self._steps = self._steps, None
+        if steps is not None and take_steps(steps):
+            self._steps = steps
+            QTimer.singleShot(0, self._on_turn)
+
+    def _say(self, words: str) -> None:
+        self.status.setText(words)
+        self.status.setVisible(bool(words))
+
+
+def layers_folder(file: Path) -> Path:
+    """Where layers that are in no file are saved, beside the session."""
+    return file.with_name(f"{file.stem}_layers")
+
+
+def ask_where(parent: QWidget, names: Sequence[str], folder: Path) -> bool | None:
+    """Ask whether layers that are in memory only are saved beside the session; None cancels."""
+    box = QMessageBox(parent)
+    box.setWindowTitle("Save session")
+    box.setText(f"In memory only: {', '.join(names)}.")
+    box.setInformativeText(f"They can be saved as volumes into the folder {folder.name}.")
+    beside = box.addButton("Save beside", QMessageBox.ButtonRole.AcceptRole)
+    out = box.addButton("Leave out", QMessageBox.ButtonRole.DestructiveRole)
+    box.addButton(QMessageBox.StandardButton.Cancel)
+    box.exec()
+    clicked = box.clickedButton()
+    return None if clicked not in (beside, out) else clicked is beside
+
+
+def _is_helper(layer: Layer) -> bool:
+    own = tag(layer)
+    return bool(own.get("helper")) or own.get("role") in _NOT_KEPT
+
+
+def _on_screen(layer: Layer) -> OnScreen:
+    own = tag(layer)
+    model: Any = own.get("model")
+    known = dict(model) if isinstance(model, dict) else {}
+    common: dict[str, Any] = {
+        "path": "-",
+        "sha256": "0" * 64,
+        "bytes": 0,
+        "kind": "labels" if isinstance(layer, Labels) else "image",
+        "role": str(own.get("role") or ""),
+        "case": str(own.get("case") or ""),
+        "model": {str(key): None if one is None else str(one) for key, one in known.items()},
+        "name": str(layer.name),
+        "visible": bool(layer.visible),
+        "opacity": float(layer.opacity),
+    }
+    if isinstance(layer, Image) and not layer.rgb and not layer.multiscale:
+        low, high = (float(limit) for limit in layer.contrast_limits)
+        common |= {"contrast_limits": (low, high), "gamma": float(layer.gamma)}
+        common["colormap"] = str(layer.colormap.name)
+    if isinstance(layer, Labels):
+        common |= {"contour": int(layer.contour), **_colours(layer)}
+    try:
+        volume = layer_volume(layer) if isinstance(layer, Image | Labels) else None
+    except InputError:  # a picture, a film, a pyramid
+        volume = None
+    source = None if volume is None else volume.source
+    return OnScreen(LayerState(**common), layer.data, volume, source)
+
+
+def _colours(layer: Labels) -> dict[str, Any]:
+    """Names, colours and what is hidden of a layer of structures."""
+    names, colormap = structure_names(layer), layer.colormap
+    found: dict[str, Any] = {"names": names}
+    if isinstance(colormap, DirectLabelColormap):
+        table = {
+            int(value): colour
+            for value, colour in colormap.color_dict.items()
+            if value is not None and value != colormap.background_value
+        }
+        found["hidden"] = tuple(value for value, colour in table.items() if not colour[3] > 0)
+        seen = table.keys() - set(found["hidden"])
+        found["colours"] = {value: _hexadecimal(table[value]) for value in sorted(seen)}
+    return found
+
+
+def _hexadecimal(colour: Any) -> str:
+    red, green, blue, alpha = (round(255 * float(part)) for part in colour)
+    text = f"#{red:02X}{green:02X}{blue:02X}"
+    return text if alpha == 255 else f"{text}{alpha:02X}"
+
+
+def _content(state: LayerState, path: Path) -> LayerData:
+    """The file of a layer as layer data."""
+    if state.kind == "labels":
+        role = "reliability" if state.role == "reliability" else "prediction"
+        data = read_layers(path, role, state.names or None, state.placement)
+    else:
+        volume = read_volume(path, series=state.series, placement=state.placement)
+        data = layer_data(volume, "entropy" if state.role == "entropy" else "image", {})
+    own = data[1]["metadata"][METADATA]
+    own |= {"role": state.role or own["role"], "case": state.case or own["case"]}
+    if state.model:
+        own |= {"model": dict(state.model), "run": state.model.get("name") or ""}
+    if state.kind == "image" and state.contrast_limits is not None:
+        data[1]["contrast_limits"] = state.contrast_limits
+    if state.name:
+        data[1]["name"] = state.name
+    return data
+
+
+def _set_look(layer: Layer, state: LayerState) -> None:
+    layer.opacity = state.opacity
+    if isinstance(layer, Image):
+        layer.gamma = state.gamma
+        if state.role != "entropy" and state.colormap in AVAILABLE_COLORMAPS:
+            layer.colormap = state.colormap
+    if isinstance(layer, Labels):
+        layer.contour = state.contour
+        if state.colours or state.hidden:
+            clear: dict[int | None, str] = dict.fromkeys((None, 0, *state.hidden), "transparent")
+            table = {**dict[int | None, str](state.colours.items()), **clear}
+            layer.colormap = DirectLabelColormap(color_dict=table)
+
+
+def _connect_results(layers: Sequence[Layer]) -> None:
+    """Say of every result which of these images it was made from."""
+    images = {
+        tag(layer).get("case"): layer for layer in layers if tag(layer).get("role") == "image"
+    }
+    for layer in layers:
+        own = tag(layer)
+        image = images.get(own.get("case"))
+        if image is not None and own.get("role") in RESULT_ROLES:
+            entry = {**own, "source": str(image.unique_id)}
+            layer.metadata = {**layer.metadata, METADATA: entry}
+
+
+def _side_by_side(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None]:
+    by_role = {tag(layer).get("role"): layer for layer in layers}
+    results = [by_role[role] for role in RESULT_ROLES if role in by_role]
+    if "image" in by_role and results:
+        yield from SideBySide(viewer, by_role["image"], results).enter()
+
+
+def _look_there(viewer: ViewerModel, view: ViewState) -> None:
+    dims, camera = viewer.dims, viewer.scene.camera
+    if len(view.order) == dims.ndim:
+        dims.order = view.order
+    dims.ndisplay = view.ndisplay
+    for axis, place in enumerate(view.point_mm[: dims.ndim]):
+        dims.set_point(axis, place)
+    camera.center, camera.zoom, camera.angles = view.center, view.zoom, view.angles
+
+
+def _open_docks(viewer: ViewerModel) -> dict[str, QWidget]:
+    """The docks of napari_uda that the user has not closed."""
+    window: Any = getattr(viewer, "window", None)  # a bare model has none
+    found: dict[str, QWidget] = {}
+    for name, widget in () if window is None else window.dock_widgets.items():
+        title = name.removesuffix(_NAME_END)
+        frame: QWidget | None = widget if isinstance(widget, Dock) else None
+        while frame is not None and not isinstance(frame, QDockWidget):
+            frame = frame.parentWidget()
+        if title in _DOCKS and frame is not None and not frame.isHidden():
+            found[title] = widget
+    return found
+
+
+def _listed_cases(docks: Mapping[str, QWidget]) -> dict[str, str]:
+    """The folders of the list of cases, where they are now, and the case that was chosen."""
+    panel = docks["Data"].findChild(CasesPanel) if "Data" in docks else None
+    if panel is None or panel.found is None:
+        return {}
+    other = panel.found.predictions
+    return {
+        "cases": str(panel.found.path.absolute()),
+        "predictions": "" if other is None else str(other.absolute()),
+        "case": "" if panel.current is None else panel.current.name,
+    }
+
+
+def _list_cases(frame: QWidget, session: Session, folder: Path) -> None:
+    """List the cases again in a dock that can, and that does not list others."""
+    panel = frame.findChild(CasesPanel)
+    if panel is not None and session.cases and panel.found is None and panel.is_settled:
+        other = resolved(session.predictions, folder) if session.predictions else None
+        panel.open_folder(resolved(session.cases, folder), other, on_screen=session.case)
+
+
+def _write_beside(file: Path, one: OnScreen, before: Sequence[LayerState]) -> Path:
+    """Write a layer into the folder beside the session, under a name that no other one there has."""
+    assert one.volume is not None
+    words = "_".join(filter(None, (one.state.case, one.state.role))) or one.state.name
+    stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in words)
+    folder, taken = layers_folder(file), {Path(state.path).name for state in before}
+    number, name = 1, f"{stem}.nii.gz"
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}.nii.gz"
+    volume = one.volume.in_one_place()
+    if one.state.kind == "labels":
+        high = int(volume.array.max(initial=0))
+        volume = volume.with_array(volume.array.astype(np.min_scalar_type(high), copy=False))
+    write_volume(folder / name, volume)
+    return folder / name
+
+
+def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = (float(number) for number in numbers)
+    return first, second, third

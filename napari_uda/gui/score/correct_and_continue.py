@@ -1,0 +1,130 @@
+"""From edited labels to more training: the corrected cases of a run as a data folder, for Train to start with."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+
+from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.jobs import Report
+from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.models import known_models
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedCase:
+    """An edited prediction and the image that it lies on.
+
+    Attributes:
+        labels: the edited layer.
+        image: of the same case and shape.
+        run: name of the run that predicted it; "" where it is unknown.
+        path: folder of that run as the layer knows it; "" where it does not.
+    """
+
+    labels: Labels
+    image: Image
+    run: str
+    path: str = ""
+
+    def run_folder(self) -> Path | None:
+        """Where the run lies; looks at the disk: for a thread."""
+        if self.path and Path(self.path).is_dir():
+            return Path(self.path)
+        found = [path for _, path in known_models() if path.name == self.run]
+        return found[0] if found else None
+
+    def suggested_folder(self) -> Path:
+        """Where a dialog begins."""
+        return Path(self.path).parent if self.path else Path.cwd()
+
+
+def corrected_cases(viewer: ViewerModel, chosen: Layer | None) -> tuple[list[CorrectedCase], str]:
+    """The edited predictions by the run of the chosen one, that first; or why there are none.
+
+    Args:
+        viewer: its layers.
+        chosen: the prediction that is looked at.
+    """
+    own = {} if chosen is None else tag(chosen)
+    if own.get("role") != EDITED:
+        return [], "Edit a prediction first: its corrected labels are what the run learns from"
+    edited = [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels)
+        and tag(layer).get("role") == EDITED
+        and tag(layer).get("run") == own.get("run")
+    ]
+    edited.sort(key=lambda layer: layer is not chosen)
+    found = []
+    for layer in edited:
+        image = _image_of(viewer, layer)
+        if image is not None:
+            model = tag(layer).get("model")
+            path = str(model.get("path") or "") if isinstance(model, dict) else ""
+            found.append(CorrectedCase(layer, image, str(tag(layer).get("run") or ""), path))
+    if not found or found[0].labels is not chosen:
+        return [], "The image of this case is not open; open it, for the run learns from both"
+    return found, ""
+
+
+def _image_of(viewer: ViewerModel, labels: Labels) -> Image | None:
+    case, shape = tag(labels).get("case"), labels.data.shape
+    for layer in viewer.layers:
+        own = tag(layer)
+        is_it = (own.get("role"), own.get("case")) == ("image", case)
+        if is_it and isinstance(layer, Image) and layer.data.shape == shape:
+            return layer
+    return None
+
+
+def save_cases(
+    folder: Path, cases: list[CorrectedCase], report: Report, stop: threading.Event
+) -> Path | None:
+    """Write the cases into a data folder; for a thread.
+
+    Returns:
+        Folder of the run that predicted them; None where nobody knows it.
+
+    Raises:
+        InputError: if the folder holds something else or cannot be written.
+        Cancelled: when `stop` was set; the cases before are written whole.
+    """
+    from napari_uda.data.corrected import add_corrected_case
+
+    run = cases[0].run_folder()
+    modality, names = "", structure_names(cases[0].labels)
+    if run is not None:
+        modality, names = _known_of(run, names)
+    for done, case in enumerate(cases):
+        report(done, len(cases))
+        if stop.is_set():
+            raise Cancelled
+        labels = layer_volume(case.labels)
+        high = int(labels.array.max(initial=0))
+        if high > 255:
+            raise InputError(
+                f"'{case.labels.name}' holds label {high}; remap its labels to 0 to 255"
+            )
+        labels = labels.with_array(labels.array.astype(np.uint8))
+        add_corrected_case(folder, layer_volume(case.image), labels, names, modality)
+    return run
+
+
+def _known_of(run: Path, names: dict[int, str]) -> tuple[str, dict[int, str]]:
+    """Modality of the run's target, and its structures where the layer names fewer."""
+    from napari_uda.run.run import Run
+
+    try:
+        facts = Run.open(run).facts
+    except InputError:  # Train will say what is wrong with it
+        return "", names
+    own = facts.names()
+    return facts.target_modality, own if set(names) <= set(own) else names

@@ -1,0 +1,178 @@
+"""Which structure is compared with which: a table in a tab, remembered for the folder of the reference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from napari.layers import Labels, Layer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+
+from napari_uda.core.structure_colours import structure_colour
+from napari_uda.evaluation.matching import NONE, Match, match_structures
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, named, swatch
+
+_ROW_PIXELS = 26
+_NOTHING = "(nothing: missed)"
+_WORDS = {
+    "name": "same name",
+    "number": "same number",
+    "chosen": "your choice",
+    "none": "no such structure",
+}
+
+
+class StructureMatches(Panel):
+    """Structures of the reference, and for each the one of the prediction.
+
+    Emits `changed()` when the user chooses, and `shown()` when other structures are listed.
+    """
+
+    changed = Signal()
+    shown = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._predicted: dict[int, str] = {}
+        self._referenced: dict[int, str] = {}
+        self._key = ""
+        self._chosen: dict[str, str] = {}
+        self._combos: dict[int, QComboBox] = {}  # by label of the reference, row by row
+        self.table = named(
+            QTableWidget(0, 3),
+            "structure_matches",
+            "Which structure of the prediction is compared with which one of the reference.\n"
+            "Choices are remembered for the folder of the reference, in your settings; no file is touched.",
+        )
+        self.table.setHorizontalHeaderLabels(["Reference", "Prediction", "By"])
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.table.setShowGrid(False)
+        self.table.verticalHeader().setVisible(False)
+        self.table.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.extra = label(name="unmatched")
+        place = TablePlace(self.table, "Names", (0, 1, 2))
+        column((place, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """Name in the reference to name in the prediction, as far as the user chose; "" is none."""
+        return dict(self._chosen)
+
+    def chosen_for(self, layer: Labels) -> dict[str, str]:
+        """The choices that another prediction can follow: those whose structures it has."""
+        names = {NONE, *structure_names(layer).values()}
+        return {one: other for one, other in self._chosen.items() if other in names}
+
+    def set_layers(self, prediction: Layer | None, reference: Layer | None) -> None:
+        """Show the structures of these two."""
+        predicted = structure_names(prediction) if isinstance(prediction, Labels) else {}
+        referenced = structure_names(reference) if isinstance(reference, Labels) else {}
+        key = _key(reference, referenced) if isinstance(reference, Labels) else ""
+        if (predicted, referenced, key) == (self._predicted, self._referenced, self._key):
+            return
+        self._predicted, self._referenced, self._key = predicted, referenced, key
+        self._chosen = {}
+        for one, other in _remembered(key).items():
+            known = other == NONE or (
+                other in predicted.values() and other not in self._chosen.values()
+            )
+            if known and one in referenced.values():
+                self._chosen[one] = other
+        self._fill()
+        self.shown.emit()
+
+    def _matches(self) -> list[Match]:
+        return match_structures(self._predicted, self._referenced, self._chosen)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether both sides have names."""
+        return bool(self._predicted and self._referenced)
+
+    @property
+    def unsure(self) -> int:
+        """Structures whose names do not agree, and about which the user has not said a word."""
+        return sum(not one.is_sure for one in self._matches()) if self.is_needed else 0
+
+    def _left_over(self) -> list[str]:
+        used = {one.predicted for one in self._matches()}
+        return [name for value, name in self._predicted.items() if value not in used]
+
+    def _fill(self) -> None:
+        matches = sorted(self._matches(), key=lambda one: (one.is_sure, one.value))
+        self.table.setRowCount(len(matches))
+        self._combos = {one.value: self._combo(one) for one in matches}
+        for place, one in enumerate(matches):
+            first = QTableWidgetItem(one.reference)
+            first.setIcon(swatch(structure_colour(one.reference, one.value)))
+            self.table.setItem(place, 0, first)
+            self.table.setCellWidget(place, 1, self._combos[one.value])
+            self.table.setItem(place, 2, QTableWidgetItem())
+        self._describe()
+
+    def _describe(self) -> None:
+        """Say what is compared with what now; the rows stay where they are."""
+        found = {one.value: one for one in self._matches()}
+        for place, (value, combo) in enumerate(self._combos.items()):
+            combo.setCurrentIndex(max(0, combo.findData(found[value].prediction)))
+            how = self.table.item(place, 2)
+            if how is not None:
+                how.setText(_WORDS[found[value].how])
+        left = self._left_over()
+        self.extra.setText(f"Not in the reference: {', '.join(left)}" if left else "")
+        self.extra.setVisible(bool(left))
+
+    def _combo(self, match: Match) -> QComboBox:
+        combo = ignore_wheel(make_narrow(QComboBox(), 6))
+        combo.setObjectName(f"match_{match.value}")
+        combo.addItem(_NOTHING, NONE)
+        for value, name in sorted(self._predicted.items()):
+            combo.addItem(swatch(structure_colour(name, value)), name, name)
+        combo.setAccessibleName(f"Structure compared with {match.reference}")
+        # `activated` comes from a user alone, and not from the choices set here
+        combo.activated.connect(guarded(lambda: self._choose(match.reference, combo.currentData())))
+        return combo
+
+    def _choose(self, reference: str, prediction: str) -> None:
+        if prediction:  # what is compared elsewhere moves here
+            freed = [one for one, other in self._chosen.items() if other == prediction]
+            for one in freed:
+                del self._chosen[one]
+        self._chosen[reference] = prediction
+        others = {
+            one: other
+            for one, other in _remembered(self._key).items()
+            if one not in self._referenced.values()
+        }
+        preferences.settings().setValue(self._key, json.dumps({**others, **self._chosen}))
+        self._describe()
+        self.changed.emit()
+
+
+def _key(reference: Labels, names: Mapping[int, str]) -> str:
+    """Of the folder that the reference was read from; without one, of its structures."""
+    path = reference.source.path
+    folder = str(Path(path).resolve().parent) if path else json.dumps(sorted(names.values()))
+    return f"score/matches/{hashlib.sha256(folder.encode()).hexdigest()[:16]}"
+
+
+def _remembered(key: str) -> dict[str, str]:
+    try:
+        found = json.loads(str(preferences.settings().value(key, "{}"))) if key else {}
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(one): str(other) for one, other in found.items()}

@@ -1,0 +1,442 @@
+"""Surfaces of a segmentation in the 3-D view: in the colours and with the eyes of its legend, or by their distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components.overlays import TextOverlay
+from napari.layers import Labels, Layer, Surface
+from napari.utils.colormaps import Colormap
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
+from napari_uda.gui.kit.colormaps import unnamed
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
+from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.layout import column, wrapped
+from napari_uda.gui.kit.panel import Following, Panel, listen
+from napari_uda.gui.kit.widgets import button, check_box, label
+
+if TYPE_CHECKING:
+    import threading
+
+    from napari.components import ViewerModel
+
+ROLE = "surface"
+_OVERLAY = "napari_uda_distance"
+_OURS = ("prediction", EDITED)
+_LABELS = (*_OURS, "reference")
+_COLOURS = Colormap(
+    ["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"],
+    name="distance",
+    display_name="distance",
+)
+"""Blue inside of the reference, white on it, red outside: apart for every colour blindness."""
+_ROUND_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One structure's surface, ready to be shown.
+
+    Attributes:
+        value: its label value.
+        name: its name.
+        mesh: on the grid of the file.
+        vertices: `(n, 3)`, indices (Z, Y, X) of the layer.
+        faces: `(m, 3)`.
+        distance_mm: `(n,)`, signed, to the reference; None without one.
+    """
+
+    value: int
+    name: str
+    mesh: Mesh
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    distance_mm: NDArray[np.float64] | None
+
+
+class SurfacePanel(Panel):
+    """Switches between the layers and the surfaces of the segmentation that is seen; what was hidden comes back.
+
+    Attributes:
+        parts: the surfaces that are shown; none while the panel is off.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.parts: list[Part] = []
+        self._source: Labels | None = None
+        self._before: tuple[int, list[Layer]] | None = None  # ndisplay, and what was visible
+        self._showing = False
+        self.show_surfaces = button("3-D surfaces", slot=self._on_wanted, name="surfaces")
+        self.show_surfaces.setCheckable(True)
+        self.distance = check_box(
+            "Distance to reference",
+            "Paint the distance to the reference's surface, in mm: red lies outside of it, blue inside",
+            self._on_coloured,
+            "surface_distance",
+        )
+        self.save = button(
+            "Save surfaces…",
+            "Write the surfaces as PLY files in millimetres (LPS), with their colours and distances",
+            self._on_save,
+            "save_surfaces",
+        )
+        self.status = label(name="surface_status")
+        column(
+            wrapped((self.show_surfaces, 1), self.distance, self.save),
+            self.status,
+            of=self,
+            margin=0,
+        )
+        self._eyes = Following(self, self._on_eyes)
+        layers = viewer.layers.events
+        listen(self, self._on_layers, layers.inserted, layers.removed)
+        self.destroyed.connect(partial(_remove_overlay, viewer))
+        self._update()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being made."""
+        return not self._showing and not running(self)
+
+    def put_back(self) -> None:
+        """Leave the surfaces."""
+        self.show_surfaces.setChecked(False)
+        self._on_wanted()
+
+    def _on_layers(self) -> None:
+        if self._source is not None and self._source not in self._viewer.layers:
+            self.put_back()
+        self._update()
+
+    def _update(self) -> None:
+        on, ready = self.show_surfaces.isChecked(), bool(self.parts)
+        found = on or _shown_labels(self._viewer) is not None
+        self.show_surfaces.setEnabled(found)
+        self.show_surfaces.setToolTip(
+            "Show every structure as a smooth closed surface in 3-D, in the colours of the legend"
+            if found
+            else "No structures: segment an image, or open a segmentation"
+        )
+        distances = any(part.distance_mm is not None for part in self.parts)
+        self.distance.setEnabled(distances)
+        self.save.setEnabled(ready)
+        for widget, about in ((self.save, ready), (self.status, bool(self.status.text()))):
+            widget.setVisible(about)
+
+    # -- making -----------------------------------------------------------------------------------
+
+    def _on_wanted(self) -> None:
+        if self.show_surfaces.isChecked():
+            self._make()
+        else:
+            self._leave()
+        self._update()
+
+    def _make(self) -> None:
+        source = _shown_labels(self._viewer)
+        if source is None or self._source is not None:
+            return
+        reference = _reference_of(self._viewer, source)
+        self._source, name = source, str(source.name)
+        self._say("Making surfaces…")
+        background(
+            self,
+            f"Surfaces of {name}",
+            lambda report, stop: make_parts(source, reference, report, stop),
+            lambda parts: self._on_made(source, parts),
+            failed=self._on_failed,
+            cancelled=lambda: self._on_failed("Cancelled; nothing was changed."),
+        )
+
+    def _on_failed(self, sentence: str) -> None:
+        self.put_back()
+        self._say(sentence)
+
+    def _on_made(self, source: Labels, parts: list[Part]) -> None:
+        if self._source != source or source not in self._viewer.layers:
+            return
+        if not parts:
+            self._on_failed(
+                f"{source.name} has no voxels of any structure; there is no surface to show."
+            )
+            return
+        self.parts = parts
+        self._before = (
+            self._viewer.dims.ndisplay,
+            [one for one in self._viewer.layers if one.visible],
+        )
+        for layer in self._before[1]:
+            layer.visible = False
+        self._eyes.follow(source.events.colormap)
+        self._showing = True
+        self._on_turn(self._add(source))
+
+    def _on_turn(self, steps: Iterator[None]) -> None:
+        self._showing = take_steps(steps)
+        if self._showing:
+            QTimer.singleShot(0, lambda: self._on_turn(steps))
+
+    def _add(self, source: Labels) -> Iterator[None]:
+        if self._viewer.dims.ndisplay != 3:
+            self._viewer.dims.ndisplay = 3
+        yield
+        for part in self.parts:
+            if self._source is not source:
+                return
+            self._viewer.add_layer(surface_layer(source, part))
+            yield
+        self._viewer.reset_view()
+        # from the front and a little from above, head up; axes run to the feet, the back and the left
+        self._viewer.scene.camera.set_view_direction(
+            view_direction=(0.3, 1.0, 0.3), up_direction=(-1.0, 0.0, 0.0)
+        )
+        self._on_coloured()
+        self._say(_sentence(self.parts))
+
+    def _leave(self) -> None:
+        self._eyes.follow()
+        before, self._before, self._source, self.parts = self._before, None, None, []
+        _remove_overlay(self._viewer)
+        for layer in _surfaces(self._viewer):
+            self._viewer.layers.remove(layer)
+        if before is not None:
+            ndisplay, visible = before
+            self._viewer.dims.ndisplay = ndisplay
+            for layer in visible:
+                if layer in self._viewer.layers:
+                    layer.visible = True
+        self._say("")
+
+    def _say(self, sentence: str) -> None:
+        self.status.setText(sentence)
+        self._update()
+
+    # -- looks ------------------------------------------------------------------------------------
+
+    def _on_eyes(self) -> None:
+        """The legend hides a structure by a transparent colour in its layer."""
+        source = self._source
+        if source is None:
+            return
+        for layer in _surfaces(self._viewer):
+            colour = source.get_color(tag(layer)["value"])
+            seen = colour is not None and colour[3] > 0
+            if layer.visible != seen:
+                layer.visible = seen
+            if seen and not self._by_distance:
+                layer.colormap = _plain(colour)
+
+    @property
+    def _by_distance(self) -> bool:
+        return self.distance.isChecked() and self.distance.isEnabled()
+
+    def _on_coloured(self) -> None:
+        if self._source is None:
+            return
+        by_distance = self._by_distance
+        known = [part.distance_mm for part in self.parts if part.distance_mm is not None]
+        most = _range_mm(known) if by_distance else 0.0
+        parts = {part.value: part for part in self.parts}
+        bar = False
+        for layer in _surfaces(self._viewer):
+            part = parts[tag(layer)["value"]]
+            distance = part.distance_mm if by_distance else None
+            painted = distance is not None and bool(np.isfinite(distance).all())
+            values = distance if painted else np.ones(len(part.vertices))
+            layer.data = (part.vertices, part.faces, values)
+            if painted:
+                layer.colormap, layer.contrast_limits = _COLOURS, (-most, most)
+            else:  # a structure that the reference lacks has no distance
+                layer.colormap = _plain(self._source.get_color(part.value))
+                layer.contrast_limits = (0, 1)
+            if layer.colorbar.visible != (painted and not bar):
+                layer.colorbar.visible = painted and not bar
+            bar = bar or painted
+        _remove_overlay(self._viewer)
+        if bar:
+            self._viewer.canvas.overlays[_OVERLAY] = TextOverlay(
+                text="Distance to the reference (mm)\nred: outside of it, blue: inside",
+                position="top_right",
+                font_size=10,
+                visible=True,
+            )
+
+    def _on_save(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the surfaces")
+        if folder and self._source is not None:
+            self.save_into(Path(folder))
+
+    def save_into(self, folder: Path) -> None:
+        """Write the shown surfaces into a folder, a PLY file for each."""
+        from napari_uda.evaluation.surfaces import Surface as Written
+        from napari_uda.evaluation.surfaces import surface_path, write_surface
+
+        case = str(tag(self._source).get("case", "")) if self._source is not None else ""
+        parts = list(self.parts)
+
+        def write() -> int:
+            for part in parts:
+                written = Written(part.value, part.name, part.mesh, part.distance_mm)
+                write_surface(surface_path(folder, case, part.name, "ply"), written)
+            return len(parts)
+
+        background(
+            self,
+            "Save surfaces",
+            write,
+            lambda count: self._say(f"{count} surfaces are in {folder}."),
+            failed=self._say,
+            can_cancel=False,
+        )
+
+
+def make_parts(
+    source: Labels, reference: Labels | None, report: Report, stop: threading.Event
+) -> list[Part]:
+    """The surfaces of all structures of a layer; for a worker thread.
+
+    Args:
+        source: the segmentation.
+        reference: of the same shape; None for none.
+        report: told how many structures are done.
+        stop: ends it early.
+
+    Raises:
+        InputError: a layer that is no volume.
+    """
+    volume, lies = layer_volume(source), placement(source)
+    theirs = None if reference is None else layer_volume(reference).array
+    values = [int(value) for value in np.unique(volume.array) if value]
+    names = {**unnamed(values), **structure_names(source)}
+    parts = []
+    for number, value in enumerate(values):
+        if stop.is_set():
+            break
+        mesh = surface_mesh(volume.array == value, volume.affine)
+        distance = None
+        if theirs is not None:
+            distance = mesh.distances_to(surface_mesh(theirs == value, volume.affine))
+        shape = source.data.shape
+        vertices = np.empty_like(mesh.vertices)
+        for axis in range(3):
+            along = mesh.vertices[:, lies.orientation.permutation[axis]]
+            vertices[:, axis] = shape[axis] - 1 - along if lies.orientation.flips[axis] else along
+        parts.append(
+            Part(value, names[value], mesh, vertices, _outward(vertices, mesh.faces), distance)
+        )
+        report(number + 1, len(values))
+    return parts
+
+
+def surface_layer(source: Labels, part: Part) -> Surface:
+    """A surface exactly where the voxels of its layer are drawn.
+
+    Args:
+        source: the segmentation.
+        part: its structure.
+    """
+    own = {key: value for key, value in tag(source).items() if key in ("case", "run", "model")}
+    layer = Surface(
+        (part.vertices, part.faces, np.ones(len(part.vertices))),
+        name=f"{own.get('case') or source.name} · {part.name} · surface",
+        colormap=_plain(source.get_color(part.value)),
+        contrast_limits=(0, 1),
+        shading="smooth",
+        visible=bool(source.get_color(part.value)[3] > 0),
+        metadata={
+            METADATA: {
+                **own,
+                "role": ROLE,
+                "value": part.value,
+                "structure": part.name,
+                "of": str(source.unique_id),
+            }
+        },
+        **copied_geometry(source),
+    )
+    layer.editable = False
+    return layer
+
+
+def _outward(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Faces that look outward where the layer is drawn, which may be the mirror image of the patient."""
+    corners = vertices[faces] - vertices.mean(axis=0)
+    volume = np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    return faces if volume > 0 else faces[:, ::-1]
+
+
+def _plain(colour: Any) -> Colormap:
+    """One colour for all values, opaque."""
+    rgb = np.append(np.asarray(colour, float)[:3], 1.0)
+    return Colormap([rgb, rgb], name="structure", display_name="structure")
+
+
+def _range_mm(distances: list[NDArray[np.float64]]) -> float:
+    """The colours' range, a round number for the ticks of the bar; beyond it colours stay the same.
+
+    It holds 99 % of all distances, so that one spike does not whiten the rest.
+    """
+    all_of_them = np.abs(np.concatenate(distances))
+    finite = all_of_them[np.isfinite(all_of_them)]
+    most = float(np.percentile(finite, 99)) if finite.size else 0.0
+    return next((one for one in _ROUND_MM if one >= most), float(np.ceil(most / 100) * 100))
+
+
+def _sentence(parts: list[Part]) -> str:
+    known = [part.distance_mm for part in parts if part.distance_mm is not None]
+    finite = [distance for distance in known if np.isfinite(distance).all()]
+    count = "1 surface" if len(parts) == 1 else f"{len(parts)} surfaces"
+    if not finite:
+        return f"{count}."
+    distances = np.abs(np.concatenate(finite))
+    return f"{count}; {distances.mean():.1f} mm from the reference on average, at most {distances.max():.1f} mm."
+
+
+def _shown_labels(viewer: ViewerModel) -> Labels | None:
+    """The topmost visible segmentation; a prediction before a reference."""
+    found = [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Labels)
+        and layer.ndim == 3
+        and not layer.multiscale
+        and tag(layer).get("role", "reference") in _LABELS
+    ]
+    found.sort(key=lambda layer: (not layer.visible, tag(layer).get("role") not in _OURS))
+    return found[0] if found else None
+
+
+def _reference_of(viewer: ViewerModel, source: Labels) -> Labels | None:
+    own = tag(source)
+    if own.get("role") not in _OURS:
+        return None
+    for layer in reversed(viewer.layers):
+        other = tag(layer)
+        same = (other.get("role"), other.get("case")) == ("reference", own.get("case"))
+        if isinstance(layer, Labels) and same and layer.data.shape == source.data.shape:
+            return layer
+    return None
+
+
+def _surfaces(viewer: ViewerModel) -> list[Surface]:
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Surface) and tag(layer).get("role") == ROLE
+    ]
+
+
+def _remove_overlay(viewer: ViewerModel, *_: object) -> None:
+    viewer.canvas.overlays.pop(_OVERLAY, None)

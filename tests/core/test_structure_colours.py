@@ -1,0 +1,190 @@
+"""Colours of structures stay apart for every kind of colour vision, and from those of errors and reliability.
+
+CIEDE2000 follows Sharma, Wu and Dalal 2005, whose pairs it is checked with; what eyes without one kind of cones see
+follows Machado, Oliveira and Fernandes 2009 (severity 1.0).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import napari_uda
+from napari_uda.core import structure_colours as colours
+from napari_uda.core.structure_colours import full_name, known_structure, structure_colour
+
+LEAST = 20.0
+VISIONS = {
+    "normal": np.eye(3),
+    "protan": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deutan": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "tritan": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+HEART = ("MYO", "LAC", "LVC", "AA", "RV")
+"""All of MM-WHS as the papers use it, and the right ventricle of MS-CMRSeg."""
+ABDOMEN = ("liver", "right_kidney", "left_kidney", "spleen")
+SIGNALS = {
+    "reliable": colours.RELIABLE_COLOUR,
+    "unreliable": colours.UNRELIABLE_COLOUR,
+    "false positive": colours.FALSE_POSITIVE_COLOUR,
+    "false negative": colours.FALSE_NEGATIVE_COLOUR,
+    "other structure": colours.OTHER_STRUCTURE_COLOUR,
+}
+
+
+def seen(colour: str, vision: str) -> NDArray[np.float64]:
+    """CIELAB (D65) of `#RRGGBB` as an eye sees it."""
+    rgb = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    share = XYZ @ np.clip(VISIONS[vision] @ linear, 0, 1) / XYZ.sum(axis=1)
+    x, y, z = np.where(share > (6 / 29) ** 3, np.cbrt(share), share / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def ciede2000(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    lightness, reds, yellows = np.stack((one, other), axis=1)
+    mean_chroma = np.hypot(reds, yellows).mean()
+    reds = reds * (1 + 0.5 * (1 - np.sqrt(mean_chroma**7 / (mean_chroma**7 + 25.0**7))))
+    chroma = np.hypot(reds, yellows)
+    hue = np.degrees(np.arctan2(yellows, reds)) % 360
+    turn = 0.0 if chroma.prod() == 0 else (hue[1] - hue[0] + 180) % 360 - 180
+    if turn == -180 and hue[1] > hue[0]:
+        turn = 180.0
+    across = 2 * np.sqrt(chroma.prod()) * np.sin(np.radians(turn) / 2)
+    if chroma.prod() == 0:
+        middle = hue.sum()
+    elif abs(hue[0] - hue[1]) <= 180:
+        middle = hue.mean()
+    else:
+        middle = (hue.sum() + (360 if hue.sum() < 360 else -360)) / 2
+    angle = np.radians(middle)
+    weight = (
+        1
+        - 0.17 * np.cos(angle - np.radians(30))
+        + 0.24 * np.cos(2 * angle)
+        + 0.32 * np.cos(3 * angle + np.radians(6))
+        - 0.20 * np.cos(4 * angle - np.radians(63))
+    )
+    off = (lightness.mean() - 50) ** 2
+    of_lightness = 1 + 0.015 * off / np.sqrt(20 + off)
+    of_chroma, of_hue = 1 + 0.045 * chroma.mean(), 1 + 0.015 * chroma.mean() * weight
+    power = chroma.mean() ** 7
+    twist = -np.sin(2 * np.radians(30 * np.exp(-(((middle - 275) / 25) ** 2))))
+    twist *= 2 * np.sqrt(power / (power + 25.0**7))
+    parts = (
+        (lightness[1] - lightness[0]) / of_lightness,
+        (chroma[1] - chroma[0]) / of_chroma,
+        across / of_hue,
+    )
+    return float(np.sqrt(sum(part**2 for part in parts) + twist * parts[1] * parts[2]))
+
+
+def apart(one: str, other: str) -> float:
+    """The least distance over all kinds of eyes."""
+    return min(ciede2000(seen(one, vision), seen(other, vision)) for vision in VISIONS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [  # Sharma 2005, table 1
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, -1.3802, -84.2814), (50, 0, -82.7485), 1.0000),
+        ((50, 0, 0), (50, -1, 2), 2.3669),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0009), 7.1792),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0011), 7.2195),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((50, 2.5, 0), (58, 24, 15), 19.4535),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((63.0109, -31.0961, -5.8663), (62.8187, -29.7946, -4.0864), 1.2630),
+        ((35.0831, -44.1164, 3.7933), (35.0232, -40.0716, 1.5901), 1.8645),
+        ((22.7233, 20.0904, -46.6940), (23.0331, 14.9730, -42.5619), 2.0373),
+        ((90.8027, -2.0831, 1.4410), (91.1528, -1.6435, 0.0447), 1.4441),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_distance_is_that_of_the_published_pairs(
+    one: tuple[float, ...], other: tuple[float, ...], expected: float
+) -> None:
+    pair = np.array(one, float), np.array(other, float)
+    assert ciede2000(*pair) == pytest.approx(expected, abs=1e-4)
+    assert ciede2000(*pair[::-1]) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("anatomy", [HEART, ABDOMEN], ids=["heart", "abdomen"])
+def test_all_structures_of_an_anatomy_are_apart_for_everyone(anatomy: tuple[str, ...]) -> None:
+    for one, other in combinations(anatomy, 2):
+        assert apart(structure_colour(one, 1), structure_colour(other, 1)) >= LEAST, (one, other)
+
+
+def test_structures_are_apart_from_errors_and_reliability() -> None:
+    named = [structure_colour(name, 1) for name in (*HEART, *ABDOMEN)]
+    for colour in {*named, *colours.BY_VALUE}:
+        for signal, other in SIGNALS.items():
+            assert apart(colour, other) >= LEAST, (colour, signal)
+
+
+def test_errors_are_apart_and_so_is_reliability() -> None:
+    kinds = list(SIGNALS.values())
+    assert apart(*kinds[:2]) >= LEAST
+    for one, other in combinations(kinds[2:], 2):
+        assert apart(one, other) >= LEAST, (one, other)
+
+
+def test_unknown_structures_are_apart_as_far_as_eyes_allow() -> None:
+    """All pairs of five; of ten the neighbours, and the others enough to be told side by side."""
+    several = [structure_colour("tumour", value) for value in range(1, 11)]
+    assert several == list(colours.BY_VALUE)
+    for one, other in combinations(several[:5], 2):
+        assert apart(one, other) >= LEAST, (one, other)
+    for one, other in zip(several, several[1:] + several[:1], strict=True):
+        assert apart(one, other) >= LEAST, (one, other)
+    for one, other in combinations(several, 2):
+        assert apart(one, other) >= 6, (one, other)
+
+
+def test_abbreviations_have_full_names_and_the_colours_of_those() -> None:
+    assert full_name("LAC") == "left atrium cavity"
+    assert full_name("myo") == "left ventricle myocardium"
+    assert full_name("right_kidney") == "right kidney"
+    assert full_name("Tumour core") == "Tumour core"
+    for name in (*HEART, *ABDOMEN, "LV"):
+        whole = full_name(name)
+        assert full_name(whole) == whole
+        assert structure_colour(whole, 9) == structure_colour(name, 8)
+    assert known_structure("left atrium cavity") == "lac"
+
+
+def test_every_short_name_of_presets_and_phantoms_has_a_full_one() -> None:
+    from napari_uda.phantom.scene import LABELS
+
+    package = Path(napari_uda.__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in (package / "convert").glob("*.yaml")]
+    short = {name for text in texts for name in re.findall(r"\b([A-Z]{2,3}): \{value", text)}
+    short |= {name for names in LABELS.values() for name in names if name.isupper()}
+    assert {"MYO", "LAC", "LVC", "AA"} <= short
+    assert [name for name in short if full_name(name) == name] == []

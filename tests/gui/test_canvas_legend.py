@@ -1,0 +1,86 @@
+"""The canvas says what every colour on it stands for, and says no more than that."""
+
+from __future__ import annotations
+
+import numpy as np
+from gui_cases import add_data
+from napari.components import ViewerModel
+from napari.layers import Layer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
+
+from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.volume import Volume
+from napari_uda.gui.kit.colormaps import structure_colormap
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.view.canvas_legend import CanvasLegend, legend_lines
+
+WAIT_MS = 60_000
+NAMES = {1: "MYO", 2: "LAC"}
+
+
+def add(viewer: ViewerModel, role: str) -> Layer:
+    array = np.zeros((4, 6, 6), np.float32 if role == "entropy" else np.uint8)
+    array[1, 2, 2] = 1
+    (layer,) = add_data(viewer, *layer_data(Volume(array, np.eye(4), "case_0"), role, NAMES))
+    return layer
+
+
+def texts(viewer: ViewerModel) -> list[str]:
+    found = {name: one for name, one in viewer.canvas.overlays.items() if "legend" in name}
+    return [one.text for one in found.values() if one.visible]
+
+
+def test_structures_have_full_names_and_their_colours() -> None:
+    viewer = ViewerModel()
+    prediction = add(viewer, "prediction")
+    lines = list(legend_lines(viewer.layers))
+    assert [line.text for line in lines] == ["■ left ventricle myocardium", "■ left atrium cavity"]
+    assert [line.colour for line in lines] == [structure_colour(name, 9) for name in NAMES.values()]
+    prediction.colormap = structure_colormap(NAMES, [1])
+    assert [line.text for line in legend_lines(viewer.layers)] == ["■ left atrium cavity"]
+    reference = add(viewer, "reference")
+    reference.contour = 1
+    found = [line.text for line in legend_lines(viewer.layers)]
+    assert "□ left ventricle myocardium" in found
+    assert found[-2:] == ["area: prediction", "outline: reference"]
+    reference.visible = prediction.visible = False
+    assert list(legend_lines(viewer.layers)) == []
+
+
+def test_maps_are_explained() -> None:
+    viewer = ViewerModel()
+    add(viewer, "reliability").visible = True
+    add(viewer, "entropy").visible = True
+    assert [line.text for line in legend_lines(viewer.layers)] == [
+        "■ reliable",
+        "■ unreliable",
+        "colour bar: entropy, 0 sure to 1 undecided",
+    ]
+
+
+def test_canvas_follows_the_layers_and_is_left_clean(qtbot: QtBot) -> None:
+    viewer, owner = ViewerModel(), QObject()
+    legend = CanvasLegend(viewer, owner)
+    legend.want(True)
+    prediction = add(viewer, "prediction")
+
+    def settle() -> None:
+        qtbot.waitUntil(lambda: legend.is_settled, timeout=WAIT_MS)
+
+    settle()
+    assert texts(viewer) == ["■ left ventricle myocardium", "■ left atrium cavity"]
+    prediction.colormap = structure_colormap(NAMES, [2])
+    settle()
+    assert texts(viewer) == ["■ left ventricle myocardium"]
+    prediction.visible = False
+    settle()
+    assert texts(viewer) == []
+    prediction.visible = True
+    legend.want(False)
+    settle()
+    assert texts(viewer) == []
+    with qtbot.waitSignal(owner.destroyed):
+        owner.deleteLater()
+    assert not [name for name in viewer.canvas.overlays if "legend" in name]
+    viewer.layers.clear()
