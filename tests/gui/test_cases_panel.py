@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, ball_case, press_key
 from napari.components import ViewerModel
 from napari.layers import Labels
 from pytestqt.qtbot import QtBot
@@ -124,8 +124,7 @@ def test_next_and_previous_go_through_the_list_and_the_view_goes_with_them(
     settled()
     assert panel.current is not None
     assert panel.current.name == "case_2"
-    pressed = {str(key): action for key, action in viewer.keymap.items()}["PageDown"]
-    pressed(viewer)
+    press_key(viewer, "PageDown")
     settled()
     assert panel.current.name == "case_3"
 

@@ -113,10 +113,14 @@ class Readout(Panel):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(2)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self._values = {title: QLabel() for title in _ROWS}
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setMinimumWidth(120)
+            value.setMinimumWidth(80)
+            if title == "Position (mm)":  # below its title where there is no room for it
+                words = _position((-288.8, -288.8, -288.8))
+                value.setMinimumWidth(value.fontMetrics().horizontalAdvance(words) + 4)
             form.addRow(title, value)
         for title in ("Image", "Structure"):
             self._values[title].setWordWrap(True)
