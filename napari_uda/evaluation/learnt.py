@@ -9,7 +9,6 @@ from pathlib import Path
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import case_name, is_file
 from napari_uda.core.small_files import read_object
-from napari_uda.data.corrected import left_out
 from napari_uda.evaluation.inputs import PredictionLike, Scorable
 
 _ENDINGS = ("_labels", "_rtstruct")
@@ -41,6 +40,8 @@ def refuse_learnt(prediction: Scorable) -> None:
     """
     case = learnt_from(prediction)
     if case:
+        from napari_uda.data.corrected import left_out  # nibabel comes with it
+
         raise InputError(f"{left_out([case])}; score other cases")
 
 
@@ -52,6 +53,8 @@ def without_learnt(
     Raises:
         InputError: if none is left.
     """
+    from napari_uda.data.corrected import left_out
+
     learnt = [case for case, prediction, _ in pairs if learnt_from(prediction)]
     kept = [pair for pair in pairs if pair[0] not in learnt]
     sentence = left_out(learnt) if learnt else ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_uda.core.errors import Cancelled
+from napari_uda.core.files import temporary_folder
 from napari_uda.core.precision import choose_device
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
@@ -65,8 +66,8 @@ def estimate(
         InputError: for settings that cannot be trained.
         Cancelled: if `stop` was set.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", _on_noise(config, Path(folder), labels))
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        run = Run.create(folder / "run", _on_noise(config, folder, labels))
         began, first = perf_counter(), 0.0
         progress = train_run(run, stop=stop, findings="log")
         done = 0

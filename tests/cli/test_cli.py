@@ -825,7 +825,9 @@ def test_only_learning_rates_are_changed_on_resume(
     run = Path(shutil.copytree(tiny_run.path, tmp_path / "run"))
     before = (run / "config.yaml").read_bytes()
     said = command("train", "--resume", run, "--steps", "9", "--data.size", "64")
-    _assert_bad_input(said, "(--data.source, --data.target); leave --steps 9 --data.size 64 out")
+    _assert_bad_input(
+        said, "(--data.source, --data.target, --data.corrected); leave --steps 9 --data.size 64 out"
+    )
     said = command("train", "--resume", run, "--method.segmentor-optimizer.lr=1e-5", "--colour=red")
     _assert_bad_input(said, "leave --colour=red out")
     _assert_bad_input(

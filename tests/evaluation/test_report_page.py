@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.calibration import calibrate, calibrate_structures
 from napari_uda.evaluation.charts import Curve, draw_curves, draw_reliability
 from napari_uda.evaluation.report import evaluate
@@ -157,8 +158,8 @@ def test_slice_has_square_pixels_and_fixed_colours() -> None:
     image = np.linspace(0, 1, 32).reshape(8, 4)
     rgb = draw_slice(image, prediction, np.zeros_like(prediction), {1: "MYO"}, (1.0, 4.0))
     assert rgb.shape == (160, 320, 3)  # 8 mm by 16 mm
-    red = 0.55 * 255 * image[0, 0] + 0.45 * 0xE5
-    np.testing.assert_allclose(rgb[0, 0], [round(red), round(0.45 * 0x38), round(0.45 * 0x3B)])
+    colour = np.array(list(bytes.fromhex(structure_colour("MYO", 1)[1:])))
+    np.testing.assert_allclose(rgb[0, 0], np.round(0.55 * 255 * image[0, 0] + 0.45 * colour))
     assert len({*rgb[0, -1].tolist()}) == 1  # grey where there is nothing
 
 

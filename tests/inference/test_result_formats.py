@@ -20,6 +20,7 @@ from even_odd import even_odd
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.patients import Case
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.segmentation import read_segmentation
@@ -47,6 +48,11 @@ STUDY: dict[str, Any] = {
 }
 OBLIQUE = (0.8, 0.6, 0.0, -0.48, 0.64, 0.6)
 WEIGHTS = "ab" * 32
+
+
+def rgb(name: str, value: int) -> list[int]:
+    """The colour in which every layer and picture shows the structure, 0 to 255."""
+    return list(bytes.fromhex(structure_colour(name, value)[1:]))
 
 
 def labels_by_hand() -> np.ndarray:
@@ -140,7 +146,7 @@ def test_seg_nrrd_has_the_labels_and_slicers_keys(ct: Prediction, tmp_path: Path
     assert "Segment4_Name" not in keys
     assert keys["Segment0_ID"] == "Segment_1"
     colour = [float(part) for part in keys["Segment1_Color"].split()]
-    assert colour == pytest.approx([0, 0x9E / 255, 0x73 / 255], abs=1e-5)
+    assert colour == pytest.approx([part / 255 for part in rgb("left kidney", 3)], abs=1e-5)
     assert keys["Segment0_Extent"] == "2 9 2 8 1 3"
     assert keys["Segment1_Extent"] == "11 15 0 11 2 4"
     assert keys["Segment3_Extent"] == "0 -1 0 -1 0 -1"
@@ -199,7 +205,7 @@ def test_dicom_seg_of_a_series(ct: Prediction, tmp_path: Path) -> None:
     assert kidney.CodeMeaning == "Kidney"
     assert kidney.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
     colour = hd.color.CIELabColor(*map(float, unscaled(described[0]))).to_rgb()
-    assert np.abs(np.subtract(colour, (0xE5, 0x38, 0x3B))).max() <= 1
+    assert np.abs(np.subtract(colour, rgb("MYO", 1))).max() <= 1
     algorithm = described[0].SegmentationAlgorithmIdentificationSequence[0]
     assert algorithm.AlgorithmName == "ct2mr"
     assert algorithm.AlgorithmParameters == f"weights_sha256={WEIGHTS}"
@@ -279,7 +285,7 @@ def test_rtstruct_of_a_series_filled_again_is_the_same(ct: Prediction, tmp_path:
         (4, "Größe / Ω"),
         (7, "liver"),
     ]
-    assert list(found.ROIContourSequence[0].ROIDisplayColor) == [0xE5, 0x38, 0x3B]
+    assert list(found.ROIContourSequence[0].ROIDisplayColor) == rgb("MYO", 1)
     assert found.StructureSetDescription == f"model ct2mr, weights sha256 {WEIGHTS}"
     (frame,) = found.ReferencedFrameOfReferenceSequence
     assert frame.FrameOfReferenceUID == STUDY["FrameOfReferenceUID"]

@@ -11,9 +11,11 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
 
+from napari_uda.core.small_files import parse_object
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.matching import NONE, Match, match_structures
 from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel, guarded
@@ -161,16 +163,14 @@ class StructureMatches(Panel):
 
 def _key(reference: Labels, names: Mapping[int, str]) -> str:
     """Of the folder that the reference was read from; without one, of its structures."""
-    path = reference.source.path
+    file = tag(reference).get("file")
+    path = reference.source.path if file is None else file.path
     folder = str(Path(path).resolve().parent) if path else json.dumps(sorted(names.values()))
     return f"score/matches/{hashlib.sha256(folder.encode()).hexdigest()[:16]}"
 
 
 def _remembered(key: str) -> dict[str, str]:
-    try:
-        found = json.loads(str(preferences.settings().value(key, "{}"))) if key else {}
-    except ValueError:
-        return {}
-    if not isinstance(found, dict):
+    found = parse_object(str(preferences.settings().value(key, "{}"))) if key else None
+    if found is None:
         return {}
     return {str(one): str(other) for one, other in found.items()}

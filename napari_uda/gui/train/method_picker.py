@@ -14,7 +14,7 @@ from napari_uda.gui.kit.widgets import SearchableBox, check_box, label
 
 _WIDEST_LIST_PX = 520
 _MOST_SEEN = 24
-_MARK = " (recommended)"
+_MARK = "recommended · "
 _MEASURED = "Mean Dice {:.0f} % on the phantom of the heart, CT to MR."
 _LABELS_TIP = "Only for {}; no other method reads them"
 
@@ -175,7 +175,7 @@ class MethodPicker(Panel):
             for one in fitting:
                 if one.family == family:
                     mark = _MARK if one is best else ""
-                    self.methods.add(f"{one.name}{mark}: {one.summary}", one.name, _about(one))
+                    self.methods.add(f"{one.name}: {mark}{one.summary}", one.name, _about(one))
         self.methods.setCurrentIndex(self.methods.findData(first.name) if first else -1)
         self.methods.blockSignals(False)
         view = self.methods.view()
