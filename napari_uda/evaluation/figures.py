@@ -327,9 +327,25 @@ def _name_curves(figure: Figure, series: Sequence[Series]) -> None:
         list(named.values()),
         [name for name, *_ in named],
         loc="outside lower center",
-        ncols=min(len(named), _MOST_LEGEND_COLUMNS),
+        ncols=_legend_columns(figure, [name for name, *_ in named]),
         frameon=False,
     )
+
+
+def _legend_columns(figure: Figure, names: Sequence[str]) -> int:
+    """How many columns of these names fit into the width of a figure."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(size=rcParams["legend.fontsize"])
+    points = float(font.get_size_in_points())
+    texts = [TextPath((0, 0), name, prop=font).get_extents().width for name in names]
+    beside = sum(rcParams[f"legend.{one}"] for one in ("handlelength", "handletextpad"))
+    gap = rcParams["legend.columnspacing"] * points
+    widest = max(texts, default=0.0) + beside * points + gap
+    room = 72 * figure.get_figwidth() - 2 * points + gap
+    return max(1, min(len(names), _MOST_LEGEND_COLUMNS, int(room // widest)))
 
 
 def draw_bars(axes: Axes, plot: BarPlot) -> None:
@@ -435,7 +451,7 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=min(len(handles), _MOST_LEGEND_COLUMNS),
+            ncols=_legend_columns(figure, list(grid.legend)),
             frameon=False,
         )
 

@@ -291,8 +291,9 @@ def _case_of(prediction: Path) -> str:
 
 def _data_of(run: Run, placement: Placement) -> tuple[Case, ...]:
     """The cases that a run learned to segment, as far as they are there: of the target, else of the source."""
-    folders = (run.config.data.target, run.config.data.source)
-    found = (_cases_in(one, placement) for one in folders if one is not None and is_folder(one))
+    named = (run.config.data.target, run.config.data.source)
+    folders = (run.data_folder(one) for one in named if one is not None)
+    found = (_cases_in(one, placement) for one in folders if is_folder(one))
     return next((cases for cases in found if cases), ())
 
 

@@ -37,6 +37,9 @@ def more_steps(run: Run, steps: int) -> RunConfig:
         raise InputError(f"the number of further steps is {steps}; give 1 or more")
     run.weights_file()
     settings: dict[str, Any] = run.config.model_dump(mode="json")
+    for name in ("source", "target", "corrected"):
+        folder = getattr(run.config.data, name)
+        settings["data"][name] = None if folder is None else str(run.data_folder(folder))
     settings |= {"init": str(run.path.absolute()), "steps": steps}
     if not run.config.data.validation_fraction:
         settings["seed"] += 1

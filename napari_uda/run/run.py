@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem, setting_path
 from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.files import atomic_file, cannot_write
+from napari_uda.core.files import atomic_file, cannot_write, is_file, is_folder
 from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
@@ -167,6 +168,11 @@ class Run(RunFolder):
                 f"{link} is a link to a place outside of the run folder, which is not followed; put the "
                 "file itself in its place, or remove it"
             )
+        if not is_run and folder.suffix.lower() == ".zip" and is_file(folder):
+            raise InputError(
+                f"{folder} is a file and no run folder; if a run was packed into it, "
+                f"`napari-uda unpack {shlex.quote(str(folder))} --out FOLDER` makes a run folder of it"
+            )
         if not is_run:
             raise InputError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
@@ -179,6 +185,16 @@ class Run(RunFolder):
         """Run folders directly inside `folder`, newest first."""
         found = [file.parent for file in Path(folder).glob("*/config.yaml")]
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def data_folder(self, folder: Path) -> Path:
+        """A folder that the settings name, where it lies as seen from here.
+
+        A relative one starts from where training was started: mostly that is a folder above the run.
+        """
+        if folder.is_absolute() or is_folder(folder):
+            return folder
+        above = (one / folder for one in self.path.absolute().parents)
+        return next((one for one in above if is_folder(one)), folder)
 
     @cached_property
     def facts(self) -> DataFacts:

@@ -90,6 +90,11 @@ def test_panels_bars_and_diagonals_are_drawn(tmp_path: Path) -> None:
         {"MYO": "#E5383B"},
         [ColourBar("entropy", shades, 0, 1)],
     )
+    named = {f"left ventricle cavity {number}": "#E5383B" for number in range(8)}
+    many = write_figure(tmp_path / "m.png", PanelGrid([Panel("one", red)], 1, named))
+    paper = np.asarray(Image.open(many).convert("RGB"))
+    assert (paper[:, :4] == 255).all()  # no name of the legend is cut off
+    assert (paper[:, -4:] == 255).all()
     said = words(write_figure(tmp_path / "p.svg", grid))
     for word in ("one", "two", "MYO", "entropy"):
         assert word in said

@@ -54,6 +54,13 @@ def test_unpacked_run_can_be_started_from(
     assert run.weights_file().is_file()
 
 
+def test_who_takes_the_file_for_a_run_is_told_how_to_unpack_it(packed: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"`napari-uda unpack .*first.zip --out FOLDER` makes a run"
+    ):
+        uda.predict(packed, volume())
+
+
 def test_no_name_or_place_of_a_patient_is_in_the_file(run: Run, packed: Path) -> None:
     splits = [run.facts.source, run.facts.target]
     names = [name for split in splits if split for name in (*split.train, *split.validation)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gui_cases import LABELS, add_data, ball_case, let_events_pass
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -28,11 +29,13 @@ from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.evaluation import evaluation
 from napari_uda.evaluation.structures import score_slices
 from napari_uda.gui.kit import jobs
-from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.files import MODEL, layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, placement, tag
 from napari_uda.gui.kit.layers import EDITED, show
 from napari_uda.gui.kit.models import remember_model
+from napari_uda.gui.kit.preferences import remember_file
 from napari_uda.gui.score import dock as dock_module
+from napari_uda.gui.score.correct_and_continue import CorrectedCase
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.inference.predict import Prediction
@@ -110,7 +113,7 @@ def test_a_tool_is_one_undo_one_entry_and_one_scoring(
     assert said.startswith(
         f"LVC grown by 2 mm: {wanted.size} voxels changed. Ctrl+Z takes it back."
     )
-    assert "case_0, edited: mean Dice" in said  # the scores come last
+    assert "(edited): mean Dice" in said  # the scores come last
     grown = before.copy()
     grown[wanted.where] = wanted.values
     assert np.array_equal(layer.data, grown)
@@ -184,7 +187,7 @@ def test_the_slice_that_is_shown_can_be_edited_alone(dock: ScoreDock, qtbot: QtB
     assert changed == [3]
     dock.viewer.dims.ndisplay = 3
     said = use(dock, qtbot, "shrink", "MYO", 1.6)
-    assert said.startswith("No slice of 'case_0 prediction (edited)' is shown: go to one in 2-D")
+    assert said.startswith(f"No slice of '{layer.name}' is shown: go to one in 2-D")
     dock.viewer.dims.ndisplay = 2
 
 
@@ -226,6 +229,25 @@ def test_what_was_painted_meanwhile_is_not_written_over(
     with pytest.raises(InputError, match="painted meanwhile, so nothing was done"):
         session.apply(edit)
     assert np.array_equal(layer.data, painted)
+
+
+def test_nothing_of_the_users_goes_beside_the_shipped_model(tmp_path: Path) -> None:
+    remember_file(tmp_path / "mr" / "p1.nii.gz")
+    labels, image = Labels(np.zeros((2, 2, 2), np.uint8)), Image(np.zeros((2, 2, 2)))
+    shipped = CorrectedCase(labels, image, "model", str(MODEL))
+    own = CorrectedCase(labels, image, "one", str(tmp_path / "runs" / "one"))
+    assert shipped.suggested_folder() == tmp_path / "mr"
+    assert own.suggested_folder() == tmp_path / "runs"
+
+
+def test_a_distance_below_a_voxel_names_the_least_one(dock: ScoreDock, qtbot: QtBot) -> None:
+    step = min(abs(edited_layer(dock).scale))
+    least = math.ceil(10 * step) / 10
+    said = use(dock, qtbot, "grow", mm=0.3)
+    assert said.startswith("LVC: nothing changes by 0.3 mm, for the nearest voxels are ")
+    assert said.endswith(f"give a distance of {least:g} mm or more.")
+    dock.tools.overwrite.setChecked(True)
+    assert "grown by" in use(dock, qtbot, "grow", mm=least)
 
 
 def test_a_tool_without_effect_or_structure_says_so(dock: ScoreDock, qtbot: QtBot) -> None:

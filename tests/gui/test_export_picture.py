@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.figures import CurvePlot, PanelGrid, Series, TableText
 from napari_uda.gui.kit.canvas_panels import canvas_panels
 from napari_uda.gui.kit.colormaps import structure_colormap
@@ -24,6 +25,7 @@ from napari_uda.gui.score.score_tables import ScoreTable
 from napari_uda.run.history import Curve
 
 WAIT_MS = 60_000
+MYO_RGB = list(bytes.fromhex(structure_colour("MYO", 1)[1:]))
 CURVE = CurvePlot([Series("MYO", "#E5383B", np.arange(3), np.ones(3))], "slice", "Dice", 1.0)
 
 
@@ -56,8 +58,8 @@ def test_one_panel_is_the_slice_on_the_canvas_with_its_legend() -> None:
     assert (panel.title, panel.rgb.shape, panel.aspect) == ("found", (4, 6, 3), 1.0)
     grey = np.arange(24).reshape(4, 6) / 23 * 255
     np.testing.assert_allclose(panel.rgb[:3], np.repeat(grey[:3, :, None], 3, -1), atol=1)
-    assert panel.rgb[3, 5].tolist() == [0xE5, 0x38, 0x3B]
-    assert list(grid.legend) == ["MYO"]  # of what is seen alone
+    assert panel.rgb[3, 5].tolist() == MYO_RGB
+    assert list(grid.legend) == ["left ventricle myocardium"]  # of what is seen alone
     viewer.dims.set_point(0, 0)
     assert dict(drawn(viewer).legend) == {}
 
@@ -68,7 +70,7 @@ def test_other_cuts_have_their_pixels_and_hidden_layers_are_left_out() -> None:
     viewer.dims.set_point(1, 3)
     (panel,) = drawn(viewer).panels
     assert (panel.rgb.shape, panel.aspect) == ((3, 6, 3), 2.0)
-    assert panel.rgb[1, 5].tolist() == [0xE5, 0x38, 0x3B]
+    assert panel.rgb[1, 5].tolist() == MYO_RGB
     viewer.layers["found"].visible = False
     assert drawn(viewer).panels[0].title == "mr"
     viewer.layers["mr"].visible = False

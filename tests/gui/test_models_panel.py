@@ -67,6 +67,7 @@ def test_a_run_goes_out_and_comes_in_as_one_file(
     panel.take_in.click()
     qtbot.waitUntil(lambda: panel.is_settled and panel.model == Path("runs/tiny_2").resolve())
     assert recent_models() == [Path("runs/tiny_2").resolve()]  # Segment offers it
+    assert panel.status.text().startswith("tiny_2 can be chosen in Segment now; it lies in ")
     assert "Weights: sha256 " in panel.card.text()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gui_cases import let_events_pass, progress_bars
+from napari.layers import Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -102,14 +103,21 @@ def test_result_of_another_model_hides_the_one_before(
 ) -> None:
     ready.reliability.setChecked(False)
     run(ready, qtbot)
+    (first,) = (
+        one for one in ready.viewer.layers if one.metadata[METADATA]["role"] == "prediction"
+    )
+    edited = Labels(first.data, metadata={METADATA: {**first.metadata[METADATA], "role": "edited"}})
+    ready.viewer.add_layer(edited)
     shutil.copytree(tiny_run, tmp_path / "other")
     ready.add_model(tmp_path / "other")
     qtbot.waitUntil(lambda: is_resting(ready) and ready.run.isEnabled(), timeout=WAIT_MS)
     run(ready, qtbot)
-    predictions = [
-        layer for layer in ready.viewer.layers if layer.metadata[METADATA]["role"] == "prediction"
+    roles = [
+        (layer.metadata[METADATA]["role"], layer.visible)
+        for layer in ready.viewer.layers
+        if layer.metadata[METADATA]["role"] in ("prediction", "edited")
     ]
-    assert [layer.visible for layer in predictions] == [False, True]
+    assert sorted(roles) == [("edited", False), ("prediction", False), ("prediction", True)]
 
 
 def test_says_what_is_missing(

@@ -17,7 +17,8 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, tag
-from napari_uda.gui.view.surfaces import SurfacePanel
+from napari_uda.gui.view.canvas_legend import legend_lines
+from napari_uda.gui.view.surfaces import SurfacePanel, shows_surfaces
 
 WAIT_MS = 60_000
 NAMES = {1: "MYO", 2: "LVC"}
@@ -100,6 +101,10 @@ def test_surfaces_have_the_colours_and_the_eyes_of_the_legend(
     found = surfaces_of(viewer)
     assert (found[1].visible, found[2].visible) == (True, False)
     np.testing.assert_allclose(found[1].colormap.colors[0][:3], layer.get_color(1)[:3], atol=1e-3)
+    layer.colormap = structure_colormap(NAMES, [])
+    legend = [line.text for line in legend_lines(list(viewer.layers))]
+    assert legend == ["■ left ventricle myocardium", "■ left ventricle cavity"]
+    assert shows_surfaces(viewer)
     layer.colormap = structure_colormap(NAMES, [1])
     assert (found[1].visible, found[2].visible) == (False, True)
     np.testing.assert_allclose(found[2].colormap.colors[0][:3], layer.get_color(2)[:3], atol=1e-3)
@@ -112,6 +117,7 @@ def test_distance_to_the_reference_is_painted_in_millimetres(
     labels_layer(viewer, two_balls(7), "prediction", np.eye(4))
     show(panel, qtbot)
     panel.distance.click()
+    assert list(legend_lines(list(viewer.layers))) == []  # the bar explains what is painted
     for surface in surfaces_of(viewer).values():
         values = surface.data[2]
         assert values.mean() == pytest.approx(3, abs=0.2)  # balls of 7 and 4 mm
@@ -141,6 +147,11 @@ def test_leaving_brings_everything_back(
     layer = labels_layer(viewer, two_balls(7), "prediction", np.eye(4))
     hidden = labels_layer(viewer, two_balls(5), "reference", np.eye(4))
     hidden.visible = False
+    viewer.layers.selection.active = layer
+    viewer.dims.set_current_step(0, 3)
+    viewer.scene.camera.zoom, viewer.scene.camera.center = 7.5, (0.0, 4.0, 9.0)
+    camera = viewer.scene.camera
+    place = viewer.dims.point, camera.zoom, camera.center, camera.angles
     show(panel, qtbot)
     assert not image.visible
     assert not layer.visible
@@ -148,6 +159,8 @@ def test_leaving_brings_everything_back(
     assert surfaces_of(viewer) == {}
     assert viewer.dims.ndisplay == 2
     assert (image.visible, layer.visible, hidden.visible) == (True, True, False)
+    assert viewer.layers.selection.active is layer  # the brush still paints on it
+    assert (viewer.dims.point, camera.zoom, camera.center, camera.angles) == place
     show(panel, qtbot)
     viewer.layers.remove(layer)  # surfaces go with what they are of
     assert surfaces_of(viewer) == {}

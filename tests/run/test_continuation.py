@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,22 @@ def test_everything_but_the_start_is_kept(tiny_run: Run) -> None:
     different = {name for name in old if old[name] != new[name]}
     assert different == {"steps", "seed", "init"}
     assert (config.steps, config.seed, config.init) == (3, 1, tiny_run.path)
+
+
+def test_data_is_found_from_elsewhere(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study" / "data" / "ct").mkdir(parents=True)
+    run = Run(tmp_path / "study" / "runs" / "one", tiny_run.config)
+    shutil.copytree(tiny_run.path, run.path)
+    data = run.config.data.model_copy(update={"source": Path("data/ct"), "target": Path("data/mr")})
+    run = Run(run.path, run.config.model_copy(update={"data": data}))
+    monkeypatch.chdir(tmp_path)
+    found = more_steps(run, 3).data
+    assert found.source == tmp_path / "study" / "data" / "ct"
+    assert found.target == Path("data/mr")  # nobody knows where it is: said as it was
+    monkeypatch.chdir(tmp_path / "study")
+    assert more_steps(run, 3).data.source == Path("data/ct")
 
 
 def test_stages_are_over_and_networks_are_kept(two_domains: Domains, tmp_path: Path) -> None:

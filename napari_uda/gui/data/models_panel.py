@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("Model", "For", "Mean Dice")
 _PACKED = "Packed runs (*.zip)"
+_READING = "Reading the models…"
 _NO_MODELS = "No trained run is known yet. Import one, or train one in the Train dock."
 
 
@@ -106,7 +107,7 @@ class ModelsPanel(Panel):
     def look(self, wanted: Path | None = None) -> None:
         """Read all cards in a thread; the row of `wanted` is chosen then."""
         if not self._known:
-            self.status.setText("Reading the models…")
+            self.status.setText(_READING)
         background(
             self, "Read the models", _read_all, lambda found: self._show(found, wanted), quiet=True
         )
@@ -127,7 +128,10 @@ class ModelsPanel(Panel):
         rows = [index for index, one in enumerate(found) if one.path == wanted]
         if found:
             self.table.selectRow(rows[0] if rows else 0)
-        self.status.setText("" if found else _NO_MODELS)
+        if not found:
+            self.status.setText(_NO_MODELS)
+        elif self.status.text() in (_READING, _NO_MODELS):  # what was done just now stays
+            self.status.setText("")
         self._on_chosen()
 
     def _chosen(self) -> _Known | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QToolButton
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import full_name
 from napari_uda.evaluation.figures import ColourBar, Panel, PanelGrid
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, readable
 from napari_uda.gui.kit.export_picture import picture_button
@@ -176,7 +177,7 @@ def _legend(plane: _Plane) -> dict[str, str]:
             rgba = np.asarray(plane.colormap.map(np.array([[value]])), float).reshape(-1)
             if rgba[3] > 0:
                 colour = "#" + "".join(f"{round(part * 255):02X}" for part in rgba[:3])
-                found[name] = readable(colour, "#FFFFFF", 1.1)
+                found[full_name(name)] = readable(colour, "#FFFFFF", 1.1)
     return found
 
 

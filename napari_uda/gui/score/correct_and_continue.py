@@ -14,7 +14,8 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Report
 from napari_uda.gui.kit.layers import EDITED, structure_names
-from napari_uda.gui.kit.models import known_models
+from napari_uda.gui.kit.models import is_shipped, known_models
+from napari_uda.gui.kit.preferences import last_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,9 @@ class CorrectedCase:
         return found[0] if found else None
 
     def suggested_folder(self) -> Path:
-        """Where a dialog begins."""
-        return Path(self.path).parent if self.path else Path.cwd()
+        """Where a dialog begins: beside the user's run; nothing of theirs goes to the shipped one."""
+        path = Path(self.path)
+        return path.parent if self.path and not is_shipped(path) else Path(last_folder()).absolute()
 
 
 def corrected_cases(viewer: ViewerModel, chosen: Layer | None) -> tuple[list[CorrectedCase], str]:

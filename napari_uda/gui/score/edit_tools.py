@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
@@ -40,7 +41,7 @@ _TOOLS: tuple[tuple[Tool, str, str], ...] = (
         "Remove all parts but the largest; parts hang together by faces",
     ),
     ("grow", "Grow by {mm}", "Take all voxels that are at most this far away"),
-    ("shrink", "Shrink by {mm}", "Leave the voxels that are at most this far from the border"),
+    ("shrink", "Shrink by {mm}", "Remove the voxels that are at most this far from the outside"),
 )
 _DONE = {
     "fill": "filled between slices",
@@ -64,6 +65,7 @@ class ToolOrder:
         overwrite: whether other structures may be taken.
         axis, index: the slice in the layer; `at` knows it.
         painted: slices that were painted by hand; `at` knows them.
+        step_mm: from a voxel to the nearest one that the tool looks at; `at` knows it.
     """
 
     tool: Tool
@@ -75,6 +77,7 @@ class ToolOrder:
     axis: int = 0
     index: int | None = None
     painted: frozenset[int] = frozenset()
+    step_mm: float = 0.0
 
     @property
     def title(self) -> str:
@@ -97,10 +100,18 @@ class ToolOrder:
                     f"No slice of '{layer.name}' is shown: go to one in 2-D, or choose the whole volume"
                 )
         painted = session.painted(self.value, axis)
-        return replace(self, axis=axis, index=index, painted=painted)
+        steps = np.abs(layer.scale[-3:]).tolist()
+        step = min(one for at, one in enumerate(steps) if index is None or at != axis)
+        return replace(self, axis=axis, index=index, painted=painted, step_mm=step)
 
     def said(self, changed: int) -> str:
         """The outcome in a sentence."""
+        if not changed and self.tool in ("grow", "shrink") and self.mm < self.step_mm:
+            least = math.ceil(10 * self.step_mm) / 10
+            return (
+                f"{self.name}: nothing changes by {self.mm:g} mm, for the nearest voxels are "
+                f"{self.step_mm:.2f} mm apart; give a distance of {least:g} mm or more."
+            )
         if not changed:
             return f"{self.name}: nothing changes by this; no voxel was touched."
         done = _DONE[self.tool].format(mm=f"{self.mm:g} mm")

@@ -31,7 +31,7 @@ from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.settings_form import SettingsForm, SettingsPlace
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, combo_box
 from napari_uda.gui.segment.batch import BatchPanel, read_row, show_batch, show_case, show_row
-from napari_uda.gui.segment.result_layers import result_steps
+from napari_uda.gui.segment.result_layers import is_prediction, result_steps
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.gui.segment.segmenting import (
     Model,
@@ -292,7 +292,7 @@ class SegmentDock(ModelDock):
         earlier += [
             layer
             for layer in self.viewer.layers
-            if tag(layer).get("role") == "prediction" and tag(layer).get("case") == case
+            if is_prediction(layer) and tag(layer).get("case") == case
         ]
         for layer in earlier:  # two predictions on top of each other show neither
             layer.visible = False

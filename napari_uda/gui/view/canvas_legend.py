@@ -119,7 +119,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     for layer in structures:
         lines |= dict.fromkeys(_of_labels(layer))
     for layer in shown:
-        if _role(layer) == "surface" and layer.colormap.name == "structure":
+        if _role(layer) == "surface" and _is_plain(layer.colormap.colors):
             name = full_name(str(tag(layer).get("structure", layer.name)))
             lines[Line(f"■ {name}", _hex(layer.colormap.colors[-1]))] = None
     yield from lines
@@ -139,6 +139,11 @@ def _of_labels(layer: Labels) -> Iterator[Line]:
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
             yield Line(f"{'□' if layer.contour else '■'} {full_name(name)}", _hex(colour))
+
+
+def _is_plain(colours: Any) -> bool:
+    """Whether a colormap has one colour alone; its name tells nothing, for napari numbers equal ones."""
+    return bool((np.asarray(colours) == np.asarray(colours)[0]).all())
 
 
 def _hex(colour: Any) -> str:

@@ -35,7 +35,7 @@ from napari_uda.gui.view.measure import MeasurePanel
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.seen import Seen, contains, is_looked_at, seen_at, title_of
 from napari_uda.gui.view.sides import Sides, is_left_to_right, patient_directions, sides
-from napari_uda.gui.view.surfaces import SurfacePanel
+from napari_uda.gui.view.surfaces import SurfacePanel, shows_surfaces
 from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel, window_of
 
@@ -331,7 +331,8 @@ class ViewDock(Dock):
         if not self.letters.isChecked():
             return ""
         if image is None:
-            return self._seen.why if len(self.viewer.layers) else ""
+            others = not len(self.viewer.layers) or shows_surfaces(self.viewer)
+            return "" if others else self._seen.why
         lines = [title_of(image)]
         if axis is not None:
             lines.append(title or f"this slice lies outside of {title_of(image)}")

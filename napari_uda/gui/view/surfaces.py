@@ -64,6 +64,40 @@ class Part:
     distance_mm: NDArray[np.float64] | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """What the canvas showed before the surfaces: layers, the chosen one, the slice, and the camera."""
+
+    ndisplay: int
+    visible: list[Layer]
+    active: Layer | None
+    point: tuple[float, ...]
+    camera: dict[str, Any]
+
+    @classmethod
+    def of(cls, viewer: ViewerModel) -> _Before:
+        camera = viewer.scene.camera
+        return cls(
+            viewer.dims.ndisplay,
+            [one for one in viewer.layers if one.visible],
+            viewer.layers.selection.active,
+            tuple(viewer.dims.point),
+            {name: getattr(camera, name) for name in ("center", "zoom", "angles")},
+        )
+
+    def bring_back(self, viewer: ViewerModel) -> None:
+        """Show it again, as far as the layers are still there."""
+        viewer.dims.ndisplay = self.ndisplay
+        for layer in self.visible:
+            if layer in viewer.layers:
+                layer.visible = True
+        if self.active in viewer.layers:
+            viewer.layers.selection.active = self.active
+        if len(self.point) == viewer.dims.ndim:  # napari moves it with the surfaces' range
+            viewer.dims.set_point(range(viewer.dims.ndim), self.point)
+            viewer.scene.camera.update(self.camera)
+
+
 class SurfacePanel(Panel):
     """Switches between the layers and the surfaces of the segmentation that is seen; what was hidden comes back.
 
@@ -76,7 +110,7 @@ class SurfacePanel(Panel):
         self._viewer = viewer
         self.parts: list[Part] = []
         self._source: Labels | None = None
-        self._before: tuple[int, list[Layer]] | None = None  # ndisplay, and what was visible
+        self._before: _Before | None = None
         self._showing = False
         self.show_surfaces = button("3-D surfaces", slot=self._on_wanted, name="surfaces")
         self.show_surfaces.setCheckable(True)
@@ -173,11 +207,8 @@ class SurfacePanel(Panel):
             )
             return
         self.parts = parts
-        self._before = (
-            self._viewer.dims.ndisplay,
-            [one for one in self._viewer.layers if one.visible],
-        )
-        for layer in self._before[1]:
+        self._before = _Before.of(self._viewer)
+        for layer in self._before.visible:
             layer.visible = False
         self._eyes.follow(source.events.colormap)
         self._showing = True
@@ -212,11 +243,7 @@ class SurfacePanel(Panel):
         for layer in _surfaces(self._viewer):
             self._viewer.layers.remove(layer)
         if before is not None:
-            ndisplay, visible = before
-            self._viewer.dims.ndisplay = ndisplay
-            for layer in visible:
-                if layer in self._viewer.layers:
-                    layer.visible = True
+            before.bring_back(self._viewer)
         self._say("")
 
     def _say(self, sentence: str) -> None:
@@ -428,6 +455,11 @@ def _reference_of(viewer: ViewerModel, source: Labels) -> Labels | None:
         if isinstance(layer, Labels) and same and layer.data.shape == source.data.shape:
             return layer
     return None
+
+
+def shows_surfaces(viewer: ViewerModel) -> bool:
+    """Whether surfaces are what the canvas shows."""
+    return viewer.dims.ndisplay == 3 and any(one.visible for one in _surfaces(viewer))
 
 
 def _surfaces(viewer: ViewerModel) -> list[Surface]:
