@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,12 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
+from napari_uda.data.volume import Source
 from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.layer_order import add_layer, layer_name
 from napari_uda.gui.kit.layers import EDITED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
@@ -63,7 +66,7 @@ def read_case(case: CaseFiles) -> CaseContent:
     if where is not None and where.label is not None:
         labels = where.read_labels(image)
         layers.append(layer_data(labels, "reference", case.names or names_beside(where.label)))
-        layers[-1][1]["name"] = f"{case.name} reference"
+        layers[-1][1]["name"] = layer_name(case.name, "reference")
     if case.prediction is not None:
         layers.append(read_layers(case.prediction, "prediction"))
     for _, arguments, _ in layers:
@@ -143,7 +146,7 @@ class CaseLayers:
 
     def _add(self, layer: Layer, *, visible: bool) -> Layer:
         layer.visible = visible
-        self.viewer.add_layer(layer)
+        add_layer(self.viewer, layer)
         self._own.append(layer)
         if isinstance(layer, Labels):
             note, name = self._changed.add, str(layer.unique_id)
@@ -167,11 +170,12 @@ class CaseLayers:
     def _there(self, arguments: dict[str, Any]) -> Layer | None:
         """The layer that shows the same file already."""
         new = arguments["metadata"][METADATA]
+        file = _real(new.get("file"))
         for layer in self.viewer.layers:
             own = tag(layer)
             if own.get("file") is not None and own.get("role") != "background":
-                same = own["file"] == new.get("file") and own.get("case") == new["case"]
-                if same and own.get("shape") == new["shape"]:
+                same = own.get("case") == new["case"] and own.get("shape") == new["shape"]
+                if same and _real(own["file"]) == file:
                     return layer
         return None
 
@@ -194,6 +198,11 @@ class CaseLayers:
         first = dims.ndim - 3
         for axis, place in enumerate(layer.data_to_world(voxel)):
             dims.set_point(first + axis, float(place))
+
+
+def _real(source: Source | None) -> tuple[str, str] | None:
+    """The file itself, however its path was written."""
+    return None if source is None else (os.path.realpath(source.path), source.series)
 
 
 def _made(data: LayerData, content: CaseContent) -> Layer:

@@ -1,5 +1,7 @@
 """Dock `Data`: opens a user's files; a tab for each way of looking at what is there."""
 
+from pathlib import Path
+
 import napari.viewer
 from qtpy.QtWidgets import QTabWidget, QWidget
 
@@ -38,8 +40,14 @@ class DataDock(Dock):
         self.tabs.addTab(self.models, "Models")
         bar = row((self.open_bar, 1), self.session.button)
         column(bar, self.session, (self.tabs, 1), of=self)
+        self.open_bar.data_folder_found.connect(self._on_data_folder)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is being read, and all layers are there."""
         return super().is_settled and self.cases.is_settled and self.session.is_settled
+
+    def _on_data_folder(self, folder: Path, case: str) -> None:
+        """List a folder of which the first case is opened."""
+        self.tabs.setCurrentWidget(self.cases)
+        self.cases.open_folder(folder, on_screen=case)
