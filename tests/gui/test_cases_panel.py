@@ -233,9 +233,13 @@ def test_what_was_changed_by_hand_is_kept(
     assert labels.data[0, 1, 2] == 2
     own: dict[str, Any] = tag(labels)
     labels.metadata = {METADATA: {**own, "role": EDITED}}
+    other.visible = False  # as the original of edited labels is
     panel.next.click()
     settled()
     assert labels in viewer.layers
+    panel.previous.click()
+    settled()
+    assert on_screen(viewer) == [("case_0", "image"), ("case_0", EDITED)]
 
 
 def test_a_prediction_from_a_layer_names_the_file_of_the_layer(

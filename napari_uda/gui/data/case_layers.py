@@ -18,7 +18,7 @@ from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, tag
-from napari_uda.gui.kit.layer_order import add_layer, layer_name
+from napari_uda.gui.kit.layer_order import add_layer, case_of, is_helper, layer_name
 from napari_uda.gui.kit.layers import EDITED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
@@ -101,6 +101,8 @@ class CaseLayers:
     """Added here and removed with the next case."""
     _changed: set[str] = field(default_factory=set)
     """Ids of layers that were painted on."""
+    _left: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """Case to the ids of its layers, and whether each was seen when the view left for another case."""
 
     def swap(self, content: CaseContent) -> Iterator[None]:
         """Show a case instead of the one before, in parts of some milliseconds."""
@@ -111,6 +113,8 @@ class CaseLayers:
             layer = self._there(data[1]) or self._add(_made(data, content), visible=False)
             shown.append(layer)
             yield
+        was_seen = self._left.pop(content.case.name, {})
+        self._remember([layer for layer in layers if layer not in shown])
         for layer in list(layers):
             if layer not in shown and layer not in before and _is_of_a_patient(layer):
                 _set_visible(layer, False)
@@ -124,15 +128,26 @@ class CaseLayers:
                 leaving.append(layer)
         self._remove(leaving)
         yield
-        for layer in [*shown, *self._made_from(shown)]:
+        again = [layer for layer in layers if str(layer.unique_id) in was_seen]
+        for layer in dict.fromkeys([*shown, *self._made_from(shown), *again]):
             if layer in layers:
-                _set_visible(layer, tag(layer).get("role") in (*_SEEN, EDITED))
+                is_seen = tag(layer).get("role") in (*_SEEN, EDITED)
+                _set_visible(layer, was_seen.get(str(layer.unique_id), is_seen))
                 yield
         alive = [layer for layer in shown if layer in layers]
         if alive:
             self._go_to(alive[0], content.middle)
             layers.selection.active = alive[-1]
             self.viewer.reset_view(layers=alive)
+
+    def _remember(self, leaving: Sequence[Layer]) -> None:
+        """What is seen of the cases that are left: what stays in the viewer comes back like that."""
+        patients = [layer for layer in leaving if _is_of_a_patient(layer) and not is_helper(layer)]
+        case = {layer: case_of(self.viewer.layers, layer) for layer in patients}
+        for name in {case[layer] for layer in patients if layer.visible}:
+            self._left[name] = {
+                str(layer.unique_id): layer.visible for layer in patients if case[layer] == name
+            }
 
     def add(self, contents: Sequence[LayerData]) -> Iterator[None]:
         """Add more of the case that is shown; what is selected stays so."""
