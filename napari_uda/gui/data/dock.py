@@ -55,7 +55,7 @@ class DataDock(Dock):
         """Whether nothing is being read, and all layers are there."""
         return super().is_settled and self.cases.is_settled and self.session.is_settled
 
-    def _on_data_folder(self, folder: Path) -> None:
-        """Its first case is shown already; the list leads to the others."""
+    def _on_data_folder(self, folder: Path, case: str) -> None:
+        """List a folder of which the first case is opened."""
         self.tabs.setCurrentWidget(self.cases)
-        self.cases.open_folder(folder)
+        self.cases.open_folder(folder, on_screen=case)

@@ -74,12 +74,12 @@ class OpenBar(Panel):
         opening: what is being opened, None while nothing is.
         status: what was opened last, or why nothing was.
 
-    Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path)` when a data folder was
-    opened, of which only the first case is shown.
+    Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path, case)` when a data folder
+    was opened here or in another dock of the window, of which only the first case is shown.
     """
 
     opened = Signal(list)
-    data_folder_found = Signal(object)
+    data_folder_found = Signal(object, str)
 
     def __init__(self, viewer: ViewerModel, dock: QWidget) -> None:
         super().__init__(dock)
@@ -172,8 +172,7 @@ class OpenBar(Panel):
         self.opening = opening = open_paths(self, self.viewer, paths)
         opening.progressed.connect(self._on_progress)
         opening.opened.connect(lambda layers: self._on_opened(paths, layers))
-        opening.data_folder_found.connect(self.data_folder_found)
-        opening.failed.connect(show_error)
+        opening.data_folder_found.connect(self._on_data_folder)
         opening.ended.connect(self._on_ended)
         self.bar.setRange(0, 0)
         self.cancel.setEnabled(True)
@@ -227,6 +226,10 @@ class OpenBar(Panel):
             preferences.remember_file(path)
         self.question.offer(paths)
         self.opened.emit(layers)
+
+    def _on_data_folder(self, folder: Path, case: str) -> None:
+        for bar in self.window().findChildren(OpenBar):
+            bar.data_folder_found.emit(folder, case)
 
     def _on_arrived(self, layers: list[Layer], sentence: str) -> None:
         self._shown = layers
