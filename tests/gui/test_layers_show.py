@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from pint.registry import LazyRegistry
 
 import napari_uda as uda
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.kit.files import layer_data, write_layer
@@ -59,9 +60,9 @@ def test_values_names_and_colours(made_prediction: Prediction) -> None:
     assert list(prediction.features["structure"]) == ["background", "MYO", "LVC"]
     assert tuple(entropy.contrast_limits) == (0, 1)
     assert list(reliability.features["structure"]) == ["background", "reliable", "unreliable"]
-    blue, orange = reliability.get_color(1), reliability.get_color(2)
-    np.testing.assert_allclose(blue[:3], (0, 0x72 / 255, 0xB2 / 255), atol=1e-2)
-    np.testing.assert_allclose(orange[:3], (0xE6 / 255, 0x9F / 255, 0), atol=1e-2)
+    for value, colour in ((1, RELIABLE_COLOUR), (2, UNRELIABLE_COLOUR)):
+        rgb = [part / 255 for part in bytes.fromhex(colour[1:])]
+        np.testing.assert_allclose(reliability.get_color(value)[:3], rgb, atol=1e-2)
 
 
 def test_colour_bar_comes_with_the_map_and_goes_with_the_user(
@@ -160,7 +161,7 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     for _ in views.enter():
         pass
     grid = viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 2, (1, 3))
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 3, (1, 3))
     assert [layer for layer in viewer.layers if layer in results] == results
     assert not other.visible
     copies = [
