@@ -11,6 +11,7 @@ from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -35,6 +36,7 @@ class DataDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         free_in_canvas(napari_viewer)
+        hatch_maps(napari_viewer)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer, self)
         self.session = SessionMenu(napari_viewer)

@@ -10,6 +10,7 @@ from napari.layers import Image, Layer
 
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.hatching import HATCHED, hatching
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class SideBySide(Grid):
     """Linked views: structures, entropy and reliability, each over the same image.
 
     napari's grid shows a layer once, so the second and third view get a copy of the image layer that
-    shares its array and contrast.
+    shares its array and contrast. Stripes lie over the map of reliability, and as all cells have equally many
+    layers, empty ones over the others.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
@@ -133,7 +135,13 @@ class SideBySide(Grid):
             remove_with(viewer, copy, image)
         images = [image, *copies]
         link_layers(images, ("contrast_limits", "gamma", "colormap"))
-        super().__init__(viewer, list(zip(images, results, strict=True)))
+        cells: list[list[Layer]] = [list(cell) for cell in zip(images, results, strict=True)]
+        if any(tag(result).get("role") in HATCHED for result in results):
+            for cell, result in zip(cells, results, strict=True):
+                cell.append(hatching(result, in_grid=True))
+                for source in (result, image):
+                    remove_with(viewer, cell[-1], source)
+        super().__init__(viewer, cells)
 
 
 def best_shape(count: int, canvas: tuple[int, int], sides: tuple[float, float]) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
 from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
@@ -62,6 +63,7 @@ class ModelDock(JobDock):
         share_place(self)
         free_in_canvas(viewer)
         guard_3d(viewer)
+        hatch_maps(viewer)
         self._wanted = wanted
         self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")

@@ -25,6 +25,7 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
@@ -37,6 +38,7 @@ from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import Foldable, button, compact, label, named
+from napari_uda.gui.score.added_layers import ROLE as ERROR
 from napari_uda.gui.score.added_layers import (
     error_layer,
     errors_of,
@@ -98,6 +100,7 @@ class ScoreDock(JobDock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._cohort = Cohort()
@@ -384,6 +387,7 @@ class ScoreDock(JobDock):
         errors = error_layer(self.viewer)
         if errors is not None and self.slices.rank == 0:
             update_errors(errors, self.results[0], self.slices.label, box)
+            refresh_hatching(self.viewer, errors)
         self._update_buttons()
 
     def _on_settled(self, layer: Labels) -> None:
@@ -552,9 +556,9 @@ class ScoreDock(JobDock):
         if self._layers and self._layers[0] in self.viewer.layers:
             self.slices.mark(current_slice(self.viewer, self._layers[0], self.slices.axis))
 
-    def _on_removed(self) -> None:
-        if error_layer(self.viewer) is None and self.slices.errors.isChecked():
-            self.slices.errors.setChecked(False)
+    def _on_removed(self, event: Any) -> None:
+        if tag(event.value).get("role") == ERROR:
+            self.slices.errors.setChecked(error_layer(self.viewer) is not None)
 
     def _on_theme(self) -> None:
         theme = get_theme(self.viewer.theme)

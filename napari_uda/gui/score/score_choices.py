@@ -13,6 +13,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer, mark_of
 from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
@@ -22,7 +23,7 @@ from napari_uda.gui.kit.widgets import combo_box, named, tool_button
 from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
-_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
+_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 
 
 class ScoreChoices(Panel):

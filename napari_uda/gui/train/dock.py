@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background, load_torch
 from napari_uda.gui.kit.large_in_3d import guard_3d
@@ -73,6 +74,7 @@ class TrainDock(Dock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import HATCHED, HATCHING
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 
@@ -23,7 +24,6 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
-_MAPS = ("reliability", "error")
 _WHITE = "#FFFFFF"
 
 
@@ -127,18 +127,21 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
         for layer in structures:
             drawn = "outline" if layer.contour else "area"
             yield Line(f"{drawn}: {_role(layer)}", _WHITE)
+    under = {tag(layer)["of"] for layer in shown if _role(layer) == HATCHING}
     for layer in shown:
-        if isinstance(layer, Labels) and _role(layer) in _MAPS:
-            yield from _of_labels(layer)
+        if isinstance(layer, Labels) and _role(layer) in HATCHED:
+            hatched = HATCHED[_role(layer)] if str(layer.unique_id) in under else None
+            yield from _of_labels(layer, hatched)
         elif _role(layer) == "entropy":
             yield Line("colour bar: entropy, 0 sure to 1 undecided", _WHITE)
 
 
-def _of_labels(layer: Labels) -> Iterator[Line]:
+def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
     for value, name in structure_names(layer).items():
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
-            yield Line(f"{'□' if layer.contour else '■'} {full_name(name)}", _hex(colour))
+            sign = "▨" if value == hatched else "□" if layer.contour else "■"
+            yield Line(f"{sign} {full_name(name)}", _hex(colour))
 
 
 def _is_plain(colours: Any) -> bool:

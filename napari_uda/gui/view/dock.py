@@ -15,6 +15,7 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import Placement, placement, tag
+from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.large_in_3d import guard_3d
@@ -64,6 +65,7 @@ class ViewDock(Dock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self._loaded = False  # the settings
         self._seen = _NO_IMAGE  # at the cross
         self._image: Image | None = None  # the one that is seen

@@ -24,6 +24,7 @@ from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
 from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import DISPLAY, structure_names
@@ -52,7 +53,7 @@ _HINTS = {
     "ellipse": "Drag from corner to corner of the box round it.",
     "polygon": "Click the corners; a double click ends it.",
 }
-_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
+_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 _SHAPE_HEADERS = ("Measure", "mm / mm²", "Mean", "SD", "Least", "Most", "Pixels")
 _STRUCTURE_HEADERS = ("Structure", "mL", "Mean", "SD", "Largest ∅ mm", "In-plane ∅ mm")
 

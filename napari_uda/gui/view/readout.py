@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_uda.gui.kit.geometry import placement, tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.view.seen import title_of
@@ -20,7 +21,7 @@ from napari_uda.gui.view.sides import file_index
 _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
-_NO_STRUCTURES = ("contours", "error")  # drawn from other layers
+_NO_STRUCTURES = ("contours", "error", HATCHING)  # drawn from other layers
 
 
 @dataclass(frozen=True)
