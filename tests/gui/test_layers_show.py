@@ -198,7 +198,7 @@ def test_units_are_made_aside_by_a_thread() -> None:
 def test_a_layer_may_go_while_the_grid_is_entered() -> None:
     viewer = ViewerModel()
     first, second = Image(np.zeros((2, 4, 4))), Image(np.ones((2, 4, 4)))
-    steps = Grid(viewer, [[first], [second]], (1, 2)).enter()
+    steps = Grid(viewer, [[first], [second]]).enter()
     next(steps)
     next(steps)
     viewer.layers.remove(first)

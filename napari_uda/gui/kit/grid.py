@@ -43,7 +43,8 @@ class Grid:
         self._shown = [layer for cell in cells for layer in cell]
         self._stride = len(cells[0])
         self._shape = best_shape(len(cells), viewer.canvas.size, _sides(viewer, cells[0][0]))
-        self._named = [cell[-1] for cell in cells if not cell[-1].name_overlay.visible]
+        titled = [_titled(cell) for cell in cells]
+        self._named = [layer for layer in titled if not layer.name_overlay.visible]
         self._bars: list[tuple[Layer, dict[str, Any]]] = []  # how they looked before
         self._added = [layer for layer in self._shown if layer not in viewer.layers]
         self._before = [(layer, layer.visible) for layer in viewer.layers]
@@ -168,6 +169,11 @@ def _sides(viewer: ViewerModel, layer: Layer) -> tuple[float, float]:
     spare = viewer.dims.ndim - layer.ndim if viewer.layers else 0
     down, right = (max(0, axis - spare) for axis in viewer.dims.displayed[-2:])
     return float(high[down] - low[down]) or 1.0, float(high[right] - low[right]) or 1.0
+
+
+def _titled(cell: Sequence[Layer]) -> Layer:
+    """The layer that a cell is named after: the uppermost one that is no helper."""
+    return next((layer for layer in reversed(cell) if not tag(layer).get("helper")), cell[-1])
 
 
 def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:
