@@ -11,6 +11,7 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject, QTimer
 
 from napari_uda.core.structure_colours import full_name
+from napari_uda.gui.kit.colormaps import readable
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import HATCHED, HATCHING
 from napari_uda.gui.kit.layers import EDITED, structure_names
@@ -25,6 +26,9 @@ _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
 _WHITE = "#FFFFFF"
+_AREA = "■"
+_LEAST_CONTRAST = 4.5
+"""Of words of normal size, as WCAG 2 asks for (AA)."""
 
 
 class Line(NamedTuple):
@@ -92,7 +96,7 @@ class CanvasLegend(Guarded, QObject):
             if line is not None and overlay.text != line.text:
                 overlay.text = line.text
             if line is not None:
-                overlay.color = line.colour
+                overlay.color = _seen(line.colour)
             if overlay.visible != (line is not None):
                 overlay.visible = line is not None
         number = len(self._overlays)
@@ -101,7 +105,11 @@ class CanvasLegend(Guarded, QObject):
             return
         line = self._lines[number]
         overlay = TextOverlay(
-            text=line.text, color=line.colour, position="top_left", font_size=_POINTS, visible=True
+            text=line.text,
+            color=_seen(line.colour),
+            position="top_left",
+            font_size=_POINTS,
+            visible=True,
         )
         self._overlays.append(overlay)
         self._viewer.canvas.overlays[f"{_PREFIX}{number}"] = overlay
@@ -115,14 +123,18 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     """
     shown = [layer for layer in layers if layer.visible]
     structures = [one for one in shown if isinstance(one, Labels) and _role(one) in _STRUCTURES]
-    lines: dict[Line, None] = {}
+    lines: dict[Line, str] = {}  # without its sign, and the sign
     for layer in structures:
-        lines |= dict.fromkeys(_of_labels(layer))
+        for line in _of_labels(layer):
+            plain = line._replace(text=line.text[1:])
+            if lines.get(plain) != _AREA:  # an outline beside it is told of below
+                lines[plain] = line.text[0]
     for layer in shown:
         if _role(layer) == "surface" and _is_plain(layer.colormap.colors):
             name = full_name(str(tag(layer).get("structure", layer.name)))
-            lines[Line(f"■ {name}", _hex(layer.colormap.colors[-1]))] = None
-    yield from lines
+            lines[Line(f" {name}", _hex(layer.colormap.colors[-1]))] = _AREA
+    for line, sign in lines.items():
+        yield line._replace(text=sign + line.text)
     if len({bool(layer.contour) for layer in structures}) > 1:
         for layer in structures:
             drawn = "outline" if layer.contour else "area"
@@ -140,8 +152,13 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
     for value, name in structure_names(layer).items():
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
-            sign = "▨" if value == hatched else "□" if layer.contour else "■"
+            sign = "▨" if value == hatched else "□" if layer.contour else _AREA
             yield Line(f"{sign} {full_name(name)}", _hex(colour))
+
+
+def _seen(colour: str) -> str:
+    """A colour in which words can be read on the dark box that napari draws behind them."""
+    return readable(colour, "#000000", _LEAST_CONTRAST)
 
 
 def _is_plain(colours: Any) -> bool:
