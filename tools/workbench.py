@@ -116,7 +116,7 @@ def play(film: Film) -> None:
     click_row(table, 0)
     wait(1.0)
     film.shoot(1.6)
-    film.caption = "5. Errors: false positives in magenta, false negatives in cyan"
+    film.caption = "5. Errors: false positives in pink, false negatives under stripes"
     check(box(score, "Errors"))
     wait_until(lambda: layer_of(scene.viewer, "error") is not None, "the errors")
     wait(1.5)

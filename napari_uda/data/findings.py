@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,13 @@ class DomainReport:
     def orientations(self) -> dict[str, int]:
         """Orientation to number of cases, the most common first."""
         return dict(Counter(case.orientation for case in self.cases).most_common())
+
+
+def renamed_report(report: DomainReport, value: int, name: str) -> DomainReport:
+    """The report with another name of one of its structures."""
+    found = (one if one.value != value else replace(one, name=name) for one in report.structures)
+    names = {one: number for one, number in report.names.items() if number != value}
+    return replace(report, structures=tuple(found), names={**names, name: value})
 
 
 # -- one domain -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, case_name, is_folder, shown
 from napari_uda.core.small_files import read_json, read_object
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.data.folder import MOST_DATASET_BYTES
+from napari_uda.data.folder import MOST_DATASET_BYTES, write_dataset_json
 
 _IMAGE_FOLDERS = ("images", "imagesTr")
 _HEADER = """# value red green blue opacity visible mesh name
@@ -53,6 +53,30 @@ def rename_structure(label_file: Path, value: int, names: Mapping[int, str]) -> 
                 one["name"] = name
         _write_json(record, content)
     return description
+
+
+def rename_in_folder(folder: Path, value: int, names: Mapping[int, str], modality: str) -> Path:
+    """Write the names of a data folder's structures, of which one is new, into its `dataset.json`.
+
+    Args:
+        folder: the data folder.
+        value: label value of the renamed structure.
+        names: label value to name of all structures, the new name among them.
+        modality: for a folder that has no `dataset.json` yet.
+
+    Returns:
+        The file that has the names.
+
+    Raises:
+        InputError: as for `rename_structure`.
+    """
+    check_name(value, names)
+    dataset = folder / "dataset.json"
+    if dataset.is_file():
+        _rename_in_dataset(dataset, value, names[value])
+    else:
+        write_dataset_json(folder, {name: number for number, name in names.items()}, modality)
+    return dataset
 
 
 def check_name(value: int, names: Mapping[int, str]) -> None:

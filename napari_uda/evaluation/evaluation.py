@@ -87,6 +87,22 @@ class Evaluation:
                 samples=[row for label in labels for row in self._samples[label]],
             )
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Label to structure name."""
+        return dict(self._pair.names)
+
+    def rename(self, label: int, name: str) -> None:
+        """Give a structure another name in all tables; nothing is scored for it."""
+        with self._lock:
+            self._pair = replace(self._pair, names={**self._pair.names, label: name})
+            if label in self._rows:
+                self._rows[label] = {**self._rows[label], "name": name}
+                self._samples[label] = [{**row, "name": name} for row in self._samples[label]]
+                for axis in self._axes:
+                    rows = self._slices[label, axis]
+                    self._slices[label, axis] = [{**row, "name": name} for row in rows]
+
     def rescore_slices(
         self, box: Box, labels: Iterable[int], axes: Collection[int] = (0, 1, 2)
     ) -> None:

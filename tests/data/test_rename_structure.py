@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_uda.core.errors import InputError
-from napari_uda.data.rename_structure import rename_structure
+from napari_uda.data.rename_structure import rename_in_folder, rename_structure
 from napari_uda.run.roles import names_beside
 
 NAMES = {1: "MYO", 2: "left atrium"}
@@ -53,6 +53,18 @@ def test_result_gets_a_description_and_its_record_follows(tmp_path: Path) -> Non
     assert after["structures"][1]["colour"] == "#03695E"
     rename_structure(file, 1, {**NAMES, 1: "heart muscle"})
     assert names_beside(file) == {1: "heart muscle", 2: "left atrium"}
+
+
+def test_data_folder_with_and_without_its_file(tmp_path: Path) -> None:
+    file = labels(tmp_path / "labels" / "a.nii.gz")
+    (tmp_path / "images").mkdir()
+    assert rename_in_folder(tmp_path, 2, NAMES, "CT") == tmp_path / "dataset.json"
+    assert names_beside(file) == NAMES
+    rename_in_folder(tmp_path, 2, {**NAMES, 2: "LAC"}, "")
+    assert names_beside(file) == {1: "MYO", 2: "LAC"}
+    assert json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8"))["modality"] == "CT"
+    with pytest.raises(InputError, match="another structure"):
+        rename_in_folder(tmp_path, 2, {1: "MYO", 2: "MYO"}, "")
 
 
 @pytest.mark.parametrize("name", ["", "  ", 'a "b"', "a\nb", "left atrium", "background", "12"])

@@ -10,14 +10,19 @@ import pytest
 from gui_cases import add_data
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QInputDialog
 
+from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.rename_structure import rename_structure
 from napari_uda.data.volume import Volume, write_volume
-from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit import jobs, renaming
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.score.dock import ScoreDock
+from napari_uda.gui.score.score_tables import ScoreTable
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.run.roles import names_beside
 
@@ -61,3 +66,75 @@ def test_new_name_is_shown_coloured_and_written(
     assert "another structure" in notifications()[-1]
     assert structure_names(layers[0])[1] == "MYO"
     assert names_beside(file) == {1: "MYO", 2: "spleen"}
+
+
+def settle(dock: ScoreDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
+
+
+def test_score_renames_in_its_table(
+    make_napari_viewer: Callable[[], Viewer],
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+) -> None:
+    viewer = make_napari_viewer()
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[1:3, 2:6, 2:6] = 1
+    file = tmp_path / "labels" / "case_0.nii.gz"
+    (tmp_path / "images").mkdir()
+    write_volume(file, Volume(labels, np.eye(4), "case_0"))
+    write_dataset_json(tmp_path, {"LAC": 1, "tumour": 2}, "CT")
+    found = Volume(labels, np.eye(4), "case_0")
+    (prediction,) = add_data(viewer, *layer_data(found, "prediction", {1: "LAC"}))
+    (reference,) = viewer.open(str(file), plugin="napari_uda")
+    dock = ScoreDock(viewer)
+    qtbot.addWidget(dock)
+    dock.choices.predictions.choose(prediction)
+    dock.choices.references.choose(reference)
+    dock.score.click()
+    settle(dock, qtbot)
+    before = [row["dice"] for row in dock.results[0].scores.rows]
+    table = ScoreTable()
+    qtbot.addWidget(table)
+    table.show_scores([("tiny", dock.results[0].scores)])
+    for width, text in ((300, "LAC"), (1500, "left atrium cavity"), (300, "LAC")):
+        table.resize(width, 200)
+        table.show()
+        assert table.item(0, 0).text() == text
+        assert "left atrium cavity: LAC in files" in table.item(0, 0).toolTip()
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("spleen", True))
+    dock.table.setCurrentCell(0, 0)
+    qtbot.keyClick(dock.table, Qt.Key.Key_F2)
+    assert structure_names(prediction) == {1: "spleen"}
+    assert structure_names(reference) == {1: "spleen", 2: "tumour"}
+    assert dock.table.item(0, 0).text() == "spleen"
+    assert dock.cohort.table.item(1, 0).text() == "spleen"
+    assert {row["name"] for row in dock.results[0].scores.slices} == {"spleen", "tumour"}
+    assert dock.slices.structures.itemText(1) == "spleen"
+    assert dock.choices.matches.unsure == 1  # the tumour
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("lesion", True))
+    dock.table.cellDoubleClicked.emit(1, 0)  # which the reference alone has
+    settle(dock, qtbot)
+    assert structure_names(reference) == {1: "spleen", 2: "lesion"}
+    assert [row["name"] for row in dock.results[0].scores.rows] == ["spleen", "lesion"]
+    np.testing.assert_array_equal([row["dice"] for row in dock.results[0].scores.rows], before)
+    assert names_beside(file) == {1: "spleen", 2: "lesion"}
+    dock.score.click()
+    settle(dock, qtbot)
+    assert [row["name"] for row in dock.results[0].scores.rows] == ["spleen", "lesion"]
+
+    def refuse(*_: object) -> Path:
+        raise InputError("cannot write dataset.json")
+
+    monkeypatch.setattr(renaming, "rename_structure", refuse)
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("liver", True))
+    dock.table.customContextMenuRequested.emit(
+        dock.table.visualItemRect(dock.table.item(0, 0)).center()
+    )
+    settle(dock, qtbot)
+    assert notifications()[-1] == (
+        "liver is the name on the screen alone: cannot write dataset.json"
+    )
+    assert dock.table.item(0, 0).text() == "liver"

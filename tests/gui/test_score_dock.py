@@ -346,7 +346,7 @@ def shown(dock: ScoreDock) -> int:
 
 
 def test_worst_slices_come_one_after_another(scored: ScoreDock, qtbot: QtBot) -> None:
-    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("LVC"))
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findData(2))
     (_, lvc) = scored.results[0].lines(0, "dice")
     known = {int(i): v for i, v in zip(lvc.slices, lvc.values, strict=True) if np.isfinite(v)}
     seen = []
@@ -376,7 +376,7 @@ def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: Q
 def test_errors_are_visited_by_size(
     scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
 ) -> None:
-    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("LVC"))
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findData(2))
     press(scored, qtbot, scored.slices.disagreement)
     missed = (prediction.labels != 2) & (reference.array == 2)
     assert missed[3].sum() > 40  # a whole slice was left out: the largest error
@@ -406,7 +406,7 @@ def test_error_layer_shows_both_kinds(
     scored: ScoreDock, prediction: Prediction, reference: Volume, qtbot: QtBot
 ) -> None:
     viewer = scored.viewer
-    scored.slices.structures.setCurrentIndex(scored.slices.structures.findText("MYO"))
+    scored.slices.structures.setCurrentIndex(scored.slices.structures.findData(1))
     press(scored, qtbot, scored.slices.errors)
     layer = viewer.layers["case_0 · errors"]
     ours, theirs = prediction.labels == 1, reference.array == 1
@@ -470,7 +470,7 @@ def test_several_predictions_against_one_reference(
     assert column == wanted
     click_row(compared, qtbot, 5)  # MYO of the second
     assert compared.slices.methods.currentText() == "case_0 · prediction · other"
-    assert compared.slices.structures.currentText() == "MYO"
+    assert compared.slices.structures.currentText() == "left ventricle myocardium"
     worst = compared.results[1].worst_slice(0, 1)
     assert shown(compared) == worst
     assert set(styles(compared)) == {Qt.PenStyle.DashLine}

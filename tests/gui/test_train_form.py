@@ -14,23 +14,25 @@ import pytest
 import yaml
 from gui_cases import LABELS, ball_case, let_events_pass
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from pytestqt.qtbot import QtBot
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.check import DomainReport, check_folder
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import displayed
-from napari_uda.gui.kit.layers import labels_arguments
+from napari_uda.gui.kit.layers import labels_arguments, structure_names
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.kit.settings_form import SettingGroup
 from napari_uda.gui.train import run_preparation
 from napari_uda.gui.train.train_form import TrainForm
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config
+from napari_uda.run.roles import names_beside
 from napari_uda.run.run import dump_config, write_text
 
 WAIT_MS = 60_000
@@ -498,6 +500,41 @@ def test_check_shows_both_domains_and_starts_nothing(ready: TrainForm, qtbot: Qt
     assert begun == []
     ready.data.target.changed.emit()
     assert ready.data.reports.domains == {}
+
+
+def test_structures_are_renamed_in_the_report(
+    make_form: Callable[..., TrainForm],
+    data_folder: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+    notifications: Callable[[], list[str]],
+) -> None:
+    folder = tmp_path / "mr"
+    shutil.copytree(data_folder, folder)
+    viewer = ViewerModel()
+    form = make_form(viewer)
+    form.methods.choose("advent")
+    form.data.source.set_folder(folder)
+    form.data.target.set_folder(data_folder)
+    file = folder / "labels" / "case_0.nii.gz"
+    layer = viewer.add_layer(Layer.create(*read_layers(file, "reference")))
+    form.data.check.click()
+    qtbot.waitUntil(lambda: form.is_settled, timeout=WAIT_MS)
+
+    def rename(name: str) -> str:
+        monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: (name, True))
+        form.data.reports.domains["Source"].structures.linkActivated.emit("1")
+        qtbot.waitUntil(lambda: form.is_settled, timeout=WAIT_MS)
+        return form.data.reports.domains["Source"].structures.text()
+
+    assert "liver" in rename("liver")
+    assert names_beside(file) == {1: "liver", 2: "LVC"}
+    assert "left ventricle myocardium" in rename("left ventricle myocardium")
+    assert structure_names(layer)[1] == "left ventricle myocardium"
+    assert "LVC" in rename("LVC")  # is taken
+    assert "another structure is called LVC" in notifications()[-1]
+    assert names_beside(file)[1] == "left ventricle myocardium"
 
 
 def test_fatal_problem_keeps_training_from_starting(

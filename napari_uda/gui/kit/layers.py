@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 RESULT_ROLES = ("prediction", "entropy", "reliability")
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
+_STRUCTURES = ("prediction", EDITED, "reference")
 ENTROPY_LIMITS = (0.0, 1.0)
 DISPLAY = "display"
 """Role of a copy on another grid: it is looked at, and never computed with or saved."""
@@ -144,6 +145,17 @@ def structure_names(layer: Labels) -> dict[int, str]:
         return {}
     pairs = zip(table["index"], table[column], strict=True)
     return {int(value): str(name) for value, name in pairs if int(value) != 0}
+
+
+def structure_layers(viewer: ViewerModel, case: str) -> list[Labels]:
+    """Predictions and references of a case."""
+    return [
+        layer
+        for layer in viewer.layers
+        if isinstance(layer, Labels)
+        and tag(layer).get("role") in _STRUCTURES
+        and tag(layer).get("case") == case
+    ]
 
 
 def own_colours(layer: Labels) -> dict[int, str]:

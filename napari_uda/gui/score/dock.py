@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTab
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
+from napari_uda.evaluation.matching import is_unnamed
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
@@ -31,11 +32,12 @@ from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
-from napari_uda.gui.kit.layers import EDITED, find
+from napari_uda.gui.kit.layers import EDITED, find, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.open_bar import OpenBar
-from napari_uda.gui.kit.panel import listen
+from napari_uda.gui.kit.panel import Following, listen
+from napari_uda.gui.kit.renaming import is_same, rename_in_layers
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import Foldable, button, compact, label, named
 from napari_uda.gui.score.added_layers import ROLE as ERROR
@@ -103,6 +105,9 @@ class ScoreDock(JobDock):
         hatch_maps(napari_viewer)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
+        self._reference: Labels | None = None
+        self._named: dict[int, str] = {}  # structures of the reference
+        self._names = Following(self, self._on_names_changed)
         self._cohort = Cohort()
         self.editing = Editing(napari_viewer, self)
         self._walk: tuple[object, int] = (None, -1)  # what is walked through, and how far
@@ -194,6 +199,7 @@ class ScoreDock(JobDock):
         self.choices.matches.changed.connect(self._on_name_chosen)
         self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
+        self.table.renamed.connect(self._on_renamed)
         self.slices.slice_chosen.connect(self._on_slice_chosen)
         self.slices.worst.clicked.connect(self._on_worst)
         self.slices.disagreement.clicked.connect(self._on_disagreement)
@@ -335,15 +341,21 @@ class ScoreDock(JobDock):
         self._start(
             f"Score {prediction.name}",
             lambda report, stop: _score(targets, reference, protocol, report, stop),
-            lambda results: self._on_scored([target.layer for target in targets], results),
+            lambda results: self._on_scored(
+                [target.layer for target in targets], reference, results
+            ),
         )
 
     def _aside(self, title: str, work: Callable[[], T], then: Callable[[T], object]) -> None:
         """What may run beside the scoring: regions, errors, calibration, export."""
         background(self, title, work, then, failed=self._on_problem, quiet=True)
 
-    def _on_scored(self, layers: list[Labels], results: list[LayerScores]) -> None:
-        self._layers, self.results = layers, results
+    def _on_scored(
+        self, layers: list[Labels], reference: Labels, results: list[LayerScores]
+    ) -> None:
+        self._layers, self._reference, self.results = layers, reference, results
+        self._names.follow(*(layer.events.features for layer in (*layers, reference)))
+        self._named = structure_names(reference)
         for result in results:
             self._cohort.add(result.method, result.scores)
         self.slices.show_results(results)
@@ -355,6 +367,44 @@ class ScoreDock(JobDock):
         self._show_errors_anew()
         self._calibrate()
         self.editing.follow(layers[0]).score_along(results[0].evaluation)
+
+    def _on_renamed(self, rank: int, value: int, name: str) -> None:
+        """Rename in the scored layers and all of their case, and where their names are stored."""
+        layer, reference = self._layers[rank], self._reference
+        old = self.results[rank].names.get(value, "")
+        chosen, own = layer, value
+        if value not in structure_names(layer) and reference is not None:
+            for number, known in structure_names(reference).items():
+                if is_same(known, old):  # the prediction has no such structure
+                    chosen, own = reference, number
+        others = structure_layers(self.viewer, str(tag(layer).get("case", "")))
+        others += [] if reference is None else [reference]
+        rename_in_layers(self, [chosen, *self._layers, *others], own, old, name)
+
+    def _on_names_changed(self) -> None:
+        """A structure was renamed, here or in another dock: the tables and the curve call it so, too."""
+        if self._reference is None:
+            return
+        before, self._named = self._named, structure_names(self._reference)
+        changed = {before[one]: name for one, name in self._named.items() if one in before}
+        results = []
+        for result, layer in zip(self.results, self._layers, strict=True):
+            own = structure_names(layer).items()
+            names = {label: changed.get(known, known) for label, known in result.names.items()}
+            names |= {label: name for label, name in own if not is_unnamed(name)}
+            results.append(result.renamed(names))
+        first, choices, tab = self.results[0].names, self.choices, self.tabs.currentWidget()
+        choices.matches.rename({first[one]: name for one, name in results[0].names.items()})
+        choices.matches.set_layers(choices.predictions.layer, choices.references.layer)
+        self.tabs.setCurrentWidget(tab)  # the user has not left it
+        if all(one is other for one, other in zip(results, self.results, strict=True)):
+            return
+        self.results = results
+        for result in results:
+            self._cohort.add(result.method, result.scores)
+        self.slices.show_results(results, again=True)
+        self._show_tables()
+        self._on_moved()
 
     def _show_tables(self) -> None:
         self.table.show_scores([(result.name, result.scores) for result in self.results])

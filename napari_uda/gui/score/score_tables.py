@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_uda.core.structure_colours import full_name, structure_colour
@@ -23,6 +24,7 @@ from napari_uda.evaluation.score_words import (
 )
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.renaming import ask_name
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
 
@@ -50,7 +52,7 @@ _HINT = (
     "folder of predictions."
 )
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
-_RANK = Qt.ItemDataRole.UserRole + 1
+_RANK, _NAME, _FULL = (Qt.ItemDataRole.UserRole + number for number in (1, 2, 3))
 
 
 class _Table(Guarded, QTableWidget):
@@ -71,6 +73,30 @@ class _Table(Guarded, QTableWidget):
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(24)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Full names come and go with the room for them."""
+        super().resizeEvent(event)
+        self.fit_names()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """What was filled in behind a tab has room or not."""
+        super().showEvent(event)
+        self.fit_names()
+
+    def fit_names(self) -> None:
+        """Write names in full if no column is pushed out of sight by that, else as in files."""
+        if not self.isVisible():
+            return
+        first = [cell for place in range(self.rowCount()) if (cell := self.item(place, 0))]
+        for chosen in (_FULL, _NAME):
+            for cell in first:
+                if cell.data(chosen) is not None and cell.text() != cell.data(chosen):
+                    cell.setText(cell.data(chosen))
+            needed = sum(self.sizeHintForColumn(place) for place in range(1, self.columnCount()))
+            needed = max(needed, self.horizontalHeader().length() - self.columnWidth(0))
+            if needed + self.sizeHintForColumn(0) <= self.viewport().width():
+                return
 
     def picture(self) -> TableText | None:
         """The table as text, for a picture or a paper; None while it is empty."""
@@ -114,17 +140,22 @@ class ScoreTable(_Table):
     """A row per structure and their mean, for one prediction or several.
 
     Emits `structure_chosen(prediction, label)` when a row is clicked; label 0 stands for the mean.
+    `renamed(prediction, label, name)` when the user gave a structure another name: right-click, double-click or F2.
     """
 
     structure_chosen = Signal(int, int)
+    renamed = Signal(int, int, str)
 
     def __init__(self) -> None:
         # the state comes first: in a narrow dock it must not be the column that is scrolled away
         columns = [("state", "State", 0, "Who has the structure"), *_NUMBERS, *_VOLUMES]
-        first = ("Structure", "Click a row to see its worst slice")
+        first = ("Structure", "Click a row to see its worst slice, right-click renames")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
         named(self, "score_table")
         self.cellClicked.connect(self._on_cell_clicked)
+        self.cellDoubleClicked.connect(self._on_double_clicked)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_menu)
 
     def show_scores(self, predictions: Sequence[tuple[str, Scores]]) -> None:
         """Fill in.
@@ -149,6 +180,30 @@ class ScoreTable(_Table):
                 assert isinstance(found, dict)
                 texts.append(number(found["mean"], decimals))
             self.add_row(_first(rank, 0, "mean"), texts, bold=True)
+        self.fit_names()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """F2 renames the structure of the row."""
+        if event.key() == Qt.Key.Key_F2:
+            self._on_rename(self.currentRow())
+        else:
+            super().keyPressEvent(event)
+
+    def _on_menu(self, place: QPoint) -> None:
+        self._on_rename(self.rowAt(place.y()))
+
+    def _on_double_clicked(self, place: int, column: int) -> None:
+        if column == 0:
+            self._on_rename(place)
+
+    def _on_rename(self, place: int) -> None:
+        first = self.item(place, 0)
+        if first is None or not first.data(Qt.ItemDataRole.UserRole):
+            return
+        rank, value = first.data(_RANK), first.data(Qt.ItemDataRole.UserRole)
+        name = ask_name(self, first.data(_NAME), value)
+        if name:
+            self.renamed.emit(int(rank), int(value), name)
 
     def _explain(self, values: Row) -> None:
         """Say in the last row what its state means, and what enters the mean where nothing was measured."""
@@ -216,6 +271,7 @@ class CohortPanel(Panel):
                 value = summary["label"]
                 first = _first(0, value if isinstance(value, int) else 0, str(summary["name"]))
                 self.table.add_row(first, cells, bold=value is None)
+        self.table.fit_names()
 
 
 def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
@@ -223,7 +279,11 @@ def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
     cell = QTableWidgetItem(name)
     if value:
         cell.setIcon(swatch(structure_colour(name, value)))
-        cell.setToolTip(f"{full_name(name)}, label value {value}")
+        cell.setToolTip(
+            f"{full_name(name)}: {name} in files, label value {value}; double-click or F2 renames"
+        )
+        cell.setData(_NAME, name)
+        cell.setData(_FULL, full_name(name))
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell

@@ -104,8 +104,15 @@ class LayerScores:
         return self.lattice.voxel_ml
 
     def updated(self) -> LayerScores:
-        """The scores as they stand after edits."""
-        return replace(self, scores=self.evaluation.scores)
+        """The scores as they stand after edits, under the names of now."""
+        return replace(self, scores=self.evaluation.scores, names=self.evaluation.names)
+
+    def renamed(self, names: Mapping[int, str]) -> LayerScores:
+        """These scores with other names, by label; the same where nothing changes."""
+        changed = {label: name for label, name in names.items() if self.names.get(label) != name}
+        for label, name in changed.items():
+            self.evaluation.rename(label, name)
+        return self.updated() if changed else self
 
     def lines(self, axis: int, quantity: str, rank: int = 0) -> list[Line]:
         """Values along an axis of the layer, one line per structure.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox
 
+from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES
@@ -171,7 +172,10 @@ class SlicePanel(Panel):
         """List the structures anew, and keep the chosen one if it is still there."""
         before = self.label
         lines = result.lines(self.axis, "dice")
-        _list(self.structures, [("all structures", 0), *((one.name, one.label) for one in lines)])
+        _list(
+            self.structures,
+            [("all structures", 0), *((full_name(one.name), one.label) for one in lines)],
+        )
         for index, line in enumerate(lines, start=1):
             self.structures.setItemIcon(index, swatch(line.colour))
         with QSignalBlocker(self.structures):

@@ -95,6 +95,13 @@ class StructureMatches(Panel):
         self._fill()
         self.shown.emit()
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Let the choices follow structures that have other names now; `set_layers` shows them."""
+        before = _remembered(self._key)
+        after = {names.get(one, one): names.get(other, other) for one, other in before.items()}
+        if after != before:
+            preferences.settings().setValue(self._key, json.dumps(after))
+
     def _matches(self) -> list[Match]:
         return match_structures(self._predicted, self._referenced, self._chosen)
 

@@ -6,7 +6,7 @@ a dock has just made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_uda.gui.segment.segmenting import Result
 
 _PREDICTION_ROLES = ("prediction", EDITED)
-_STRUCTURE_ROLES = (*_PREDICTION_ROLES, "reference")
 
 
 def result_steps(
@@ -93,17 +92,6 @@ def _companions(
             yield layer
 
 
-def structure_layers(viewer: ViewerModel, case: str) -> list[Labels]:
-    """Predictions and references of a case."""
-    return [
-        layer
-        for layer in viewer.layers
-        if isinstance(layer, Labels)
-        and tag(layer).get("role") in _STRUCTURE_ROLES
-        and tag(layer).get("case") == case
-    ]
-
-
 def show_structures(
     layer: Labels, hidden: Collection[int], outlined: bool | None, opacity: float | None
 ) -> None:
@@ -122,12 +110,6 @@ def show_structures(
         layer.contour = int(outlined)
     if opacity is not None and layer.opacity != opacity:
         layer.opacity = opacity
-
-
-def rename_in_layer(layer: Labels, names: Mapping[int, str]) -> None:
-    """Give the structures of a layer these names, in its tag and in the table that napari shows at the cursor."""
-    layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "names": dict(names)}}
-    layer.features = structure_table(names)
 
 
 def show_entropy(layer: Image, visible: bool, least: float = 0.0) -> None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
-from napari_uda.data.rename_structure import check_name, rename_structure
 from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, bind_keys
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer
-from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.layers import structure_layers, structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
+from napari_uda.gui.kit.renaming import rename_in_layers
 from napari_uda.gui.kit.widgets import compact, label, named
 from napari_uda.gui.segment.entropy_panel import (
     COUNTING,
@@ -42,10 +40,8 @@ from napari_uda.gui.segment.result_layers import (
     prediction_rank,
     put_contours,
     reference_of,
-    rename_in_layer,
     show_entropy,
     show_structures,
-    structure_layers,
 )
 from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
 from napari_uda.inference.fit import Fit
@@ -316,27 +312,9 @@ class ResultView(Panel):
         prediction = self._prediction()
         if prediction is None:
             return
-        old = structure_names(prediction).get(value)
         layers = structure_layers(self._viewer, str(tag(prediction).get("case", "")))
-        chosen = [layer for layer in layers if structure_names(layer).get(value) == old]
-        for layer in chosen or [prediction]:
-            check_name(value, {**structure_names(layer), value: name})
-        for layer in chosen or [prediction]:
-            names = {**structure_names(layer), value: name}
-            rename_in_layer(layer, names)
-            if layer.source.path is not None:
-                self._write_names(Path(layer.source.path), value, names)
-        self._on_look_changed()
-        self._settle.start()
-
-    def _write_names(self, file: Path, value: int, names: dict[int, str]) -> None:
-        background(
-            self,
-            f"Rename in {file.name}",
-            lambda: rename_structure(file, value, names),
-            lambda where: show_info(f"{names[value]} is the name in {where.name} now."),
-            quiet=True,
-        )
+        old = structure_names(prediction).get(value, "")
+        rename_in_layers(self, [prediction, *layers], value, old, name)
 
     # -- going to slices --------------------------------------------------------------------------
 
@@ -376,9 +354,10 @@ class ResultView(Panel):
 
 
 def _edits(layer: Layer) -> list[Any]:
-    """The events that say that a layer has other values."""
+    """The events that say that a layer has other values or names."""
     events = [layer.events.data]
-    return [*events, layer.events.labels_update] if isinstance(layer, Labels) else events
+    own = (layer.events.labels_update, layer.events.features) if isinstance(layer, Labels) else ()
+    return [*events, *own]
 
 
 def _count(layers: _Layers, stop: threading.Event) -> _Counted:

@@ -9,7 +9,6 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QInputDialog,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
@@ -22,6 +21,7 @@ from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.renaming import ask_name
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
 
 OUTLINE_KEY = "H"  # as in hollow; napari and its layers leave it free
@@ -193,9 +193,6 @@ class Legend(Guarded, QTableWidget):
         if structure is None:
             return
         value = int(structure.data(Qt.ItemDataRole.UserRole))
-        old = self._names[value]
-        name, given = QInputDialog.getText(
-            self, "Rename structure", f"Name of {full_name(old)} (label value {value})", text=old
-        )
-        if given and name.strip() != old:
-            self.renamed.emit(value, name.strip())
+        name = ask_name(self, self._names[value], value)
+        if name:
+            self.renamed.emit(value, name)

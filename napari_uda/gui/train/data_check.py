@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 
 import numpy as np
-from qtpy.QtCore import QEvent, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
@@ -14,14 +15,21 @@ from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.check import DomainReport, Problem, sizes_text
 from napari_uda.gui.kit.fields import number_text
 from napari_uda.gui.kit.layout import Part, column, row
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.renaming import ask_name
 from napari_uda.gui.kit.widgets import label
 
 _MOST_PROBLEMS = 12
 _HEIGHT_PX = 48
 
 
-class DataCheck(QWidget):
-    """One block per domain: cases, geometry, intensities, labels, problems."""
+class DataCheck(Panel):
+    """One block per domain: cases, geometry, intensities, labels, problems.
+
+    Emits `renamed(title, value, name)` when the user gave a structure of a domain another name.
+    """
+
+    renamed = Signal(str, int, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -33,7 +41,8 @@ class DataCheck(QWidget):
         """Show these, by title of the domain, in the place of those before."""
         self.clear()
         for title, report in reports.items():
-            self.domains[title] = DomainView(title, report)
+            self.domains[title] = view = DomainView(title, report)
+            view.renamed.connect(partial(self.renamed.emit, title))
             self._blocks.addWidget(self.domains[title])
         self.setVisible(bool(reports))
 
@@ -47,8 +56,10 @@ class DataCheck(QWidget):
         self.setVisible(False)
 
 
-class DomainView(QWidget):
+class DomainView(Panel):
     """The report of one domain, its texts selectable.
+
+    Emits `renamed(value, name)` when the user gave a structure another name, behind the pencil of its row.
 
     Attributes:
         facts: cases, geometry and modality.
@@ -57,12 +68,21 @@ class DomainView(QWidget):
         problems: what is wrong.
     """
 
+    renamed = Signal(int, str)
+
     def __init__(self, title: str, report: DomainReport, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(f"check_{title.lower()}")
         self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
         self.histogram = Histogram(report.histogram, report.edges)
-        self.structures = _text("structures", _structures(report))
+        self._names = {one.value: one.name for one in report.structures}
+        colour = self.palette().color(QPalette.ColorRole.WindowText).name()
+        self.structures = _text("structures", _structures(report, colour))
+        flags, links = self.structures.textInteractionFlags(), Qt.TextInteractionFlag
+        flags |= links.LinksAccessibleByMouse | links.LinksAccessibleByKeyboard
+        self.structures.setTextInteractionFlags(flags)
+        self.structures.setToolTip("✎ renames a structure, on the screen and in its file")
+        self.structures.linkActivated.connect(self._on_rename)
         self.structures.setVisible(bool(report.structures))
         self.problems = _text("problems", _problems(report.problems))
         self.problems.setVisible(bool(report.problems))
@@ -79,6 +99,12 @@ class DomainView(QWidget):
             grey_values = [self.histogram, ends]
         column(self.facts, *grey_values, self.structures, self.problems, of=self, spacing=2)
         self.layout().setContentsMargins(0, 0, 0, 4)
+
+    def _on_rename(self, link: str) -> None:
+        value = int(link)
+        name = ask_name(self, self._names[value], value)
+        if name:
+            self.renamed.emit(value, name)
 
 
 class Histogram(QWidget):
@@ -170,9 +196,10 @@ def _range(sizes: Sequence[Sequence[float]]) -> str:
     return " x ".join(parts)
 
 
-def _structures(report: DomainReport) -> str:
+def _structures(report: DomainReport, colour: str) -> str:
+    pencil = f"style='text-decoration: none; color: {colour}'"
     rows = "".join(
-        f"<tr><td>{_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
+        f"<tr><td><a href='{one.value}' {pencil}>✎</a> {_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
         f"<td align='right'>&nbsp;&nbsp;{one.voxels:,} voxels</td>"
         f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
         for one in report.structures

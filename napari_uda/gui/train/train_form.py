@@ -15,12 +15,17 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QWidget
 
+from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file
+from napari_uda.data.findings import renamed_report
+from napari_uda.data.rename_structure import check_name, rename_in_folder
 from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
 from napari_uda.gui.kit.fields import folder_edit, show_value
 from napari_uda.gui.kit.jobs import Report, background
+from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form, wrapped
+from napari_uda.gui.kit.renaming import rename_in_layers, show_new_name
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.method_picker import MethodPicker
@@ -82,6 +87,7 @@ class TrainForm(JobDock):
         self._written: set[Path] = set()  # runs whose layers this form wrote
         self._wanted: tuple[Path | None, Path] | None = None  # to go on from, once methods are read
         self.methods = MethodPicker()
+        self._viewer = viewer
         self.data = DataPanel(viewer)
         self.settings = SettingsPanel()
         self.run_dir = folder_edit(
@@ -119,6 +125,7 @@ class TrainForm(JobDock):
         self.data.changed.connect(self._on_changed)
         self.data.init.changed.connect(self._on_init)
         self.data.check.clicked.connect(self._on_check)
+        self.data.reports.renamed.connect(self._on_renamed)
         self.settings.changed.connect(self._on_changed)
         self.settings.load.clicked.connect(self._on_load)
         self.settings.save.clicked.connect(self._on_save)
@@ -390,6 +397,50 @@ class TrainForm(JobDock):
         self.data.reports.show_reports(
             {name.title(): report for name, report in checked.reports.items()}
         )
+
+    def _on_renamed(self, title: str, value: int, name: str) -> None:
+        """Rename a structure of a domain: in its folder or in its layer, then in the report."""
+        checked, domain = self._checked, self.data.domains().get(title.lower())
+        if checked is None or domain is None:
+            return
+        report = checked.reports[title.lower()]
+        config = self.config()
+        if isinstance(domain, LayerDomain):
+            if domain.labels is not None:
+                old = structure_names(domain.labels).get(value, "")
+                rename_in_layers(self, [domain.labels], value, old, name)
+                self._show_renamed(checked, title, value, name)
+            return
+        if config is not None and config.data.labels:
+            raise InputError(
+                "The names are given in the settings, under data.labels; change them there"
+            )
+        names = {number: known for known, number in report.names.items()}
+        names |= {one.value: one.name or f"label_{one.value}" for one in report.structures}
+        names[value], modality = name, report.modality
+        check_name(value, names)
+        background(
+            self,
+            f"Rename in {domain.name}",
+            lambda: rename_in_folder(domain, value, names, modality),
+            lambda _: self._on_renamed_in(domain, checked, title, value, name),
+            quiet=True,
+        )
+
+    def _on_renamed_in(
+        self, folder: Path, checked: Checked, title: str, value: int, name: str
+    ) -> None:
+        if self._viewer is not None:
+            show_new_name(self._viewer.layers, folder, value, name)
+        self._show_renamed(checked, title, value, name)
+
+    def _show_renamed(self, checked: Checked, title: str, value: int, name: str) -> None:
+        """The check need not be done again: nothing else has changed."""
+        if checked is not self._checked:
+            return
+        key = title.lower()
+        report = renamed_report(checked.reports[key], value, name)
+        self._show_reports(replace(checked, reports={**checked.reports, key: report}))
 
     def _on_start(self) -> None:
         config, run_dir = self.config(), self.run_dir.get_value()
