@@ -238,7 +238,7 @@ def test_docks_and_panes_come_back_from_the_shell(
     assert dock.cases.current.name == "case_0"
     ((beside, count, names),) = seen
     assert beside
-    assert count == 6
+    assert count == 9
     assert {"View", "Data"} <= set(names)
 
 
