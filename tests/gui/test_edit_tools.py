@@ -110,7 +110,7 @@ def test_a_tool_is_one_undo_one_entry_and_one_scoring(
     assert said.startswith(
         f"LVC grown by 2 mm: {wanted.size} voxels changed. Ctrl+Z takes it back."
     )
-    assert "case_0, edited: mean Dice" in said  # the scores come last
+    assert "case_0 · prediction · tiny (edited): mean Dice" in said  # the scores come last
     grown = before.copy()
     grown[wanted.where] = wanted.values
     assert np.array_equal(layer.data, grown)
@@ -184,7 +184,9 @@ def test_the_slice_that_is_shown_can_be_edited_alone(dock: ScoreDock, qtbot: QtB
     assert changed == [3]
     dock.viewer.dims.ndisplay = 3
     said = use(dock, qtbot, "shrink", "MYO", 1.6)
-    assert said.startswith("No slice of 'case_0 prediction (edited)' is shown: go to one in 2-D")
+    assert said.startswith(
+        "No slice of 'case_0 · prediction · tiny (edited)' is shown: go to one in 2-D"
+    )
     dock.viewer.dims.ndisplay = 2
 
 

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.figures import CurvePlot, PanelGrid, Series, TableText
 from napari_uda.gui.kit.canvas_panels import canvas_panels
 from napari_uda.gui.kit.colormaps import structure_colormap
@@ -56,7 +57,7 @@ def test_one_panel_is_the_slice_on_the_canvas_with_its_legend() -> None:
     assert (panel.title, panel.rgb.shape, panel.aspect) == ("found", (4, 6, 3), 1.0)
     grey = np.arange(24).reshape(4, 6) / 23 * 255
     np.testing.assert_allclose(panel.rgb[:3], np.repeat(grey[:3, :, None], 3, -1), atol=1)
-    assert panel.rgb[3, 5].tolist() == [0xE5, 0x38, 0x3B]
+    assert panel.rgb[3, 5].tolist() == list(bytes.fromhex(structure_colour("MYO", 1)[1:]))
     assert list(grid.legend) == ["MYO"]  # of what is seen alone
     viewer.dims.set_point(0, 0)
     assert dict(drawn(viewer).legend) == {}
