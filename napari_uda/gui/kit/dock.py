@@ -35,6 +35,9 @@ class Dock(Panel):
     before the event loop turns again.
     """
 
+    least_height = 0
+    """Pixels, once it has its place; 0 for what its content needs."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         FocusFrame(self)
@@ -211,8 +214,8 @@ class _Place(Guarded, QObject):
             if event.type() == kinds.Show:
                 self._widget.removeEventFilter(self)
                 self._on_first_show()
-                if self._widget.minimumHeight() == _ANY:
-                    self._widget.setMinimumHeight(0)  # what its content needs
+                least = self._widget.least_height if isinstance(self._widget, Dock) else 0
+                self._widget.setMinimumHeight(least)
         elif event.type() == kinds.LayoutRequest and self._dock is not None:
             self._let_shrink(self._dock)
         elif event.type() == kinds.Close:

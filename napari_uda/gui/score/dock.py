@@ -92,6 +92,8 @@ class ScoreDock(JobDock):
         calibration: the plots of the tab Calibration; None until it is looked at.
     """
 
+    least_height = _LEAST_HEIGHT
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
@@ -181,7 +183,6 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self.choices.matches, "Names")
         self._outer = column(controls, (self.tabs, 1), of=self)
         self._outer.setContentsMargins(*AROUND)
-        self.setMinimumHeight(_LEAST_HEIGHT)
         LongerSide(self).turned.connect(self._on_turned)
 
     def _connect(self) -> None:
