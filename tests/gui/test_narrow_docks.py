@@ -179,10 +179,21 @@ def test_a_small_window_keeps_its_canvas_its_texts_and_the_keyboard(
         viewer.window.resize(width, height)
         let_events_pass(8)
         for title in pages(name, widget, qtbot):
-            assert window.width() == width  # no dock makes the window wider
+            assert (window.width(), window.height()) == (width, height)  # no dock makes it larger
             assert cut_off(dock) == [], f"{title} at {width}"
             assert unreachable(widget) == [], title
             assert window.centralWidget().width() >= CANVAS_SHARE * width
+
+
+def test_docks_that_open_one_after_the_other_leave_a_small_window_as_it_is(
+    viewer: Viewer, qtbot: QtBot
+) -> None:
+    """napari adds each below the others before it joins them."""
+    for name in DOCKS:
+        dock, _ = opened(viewer, name, qtbot)
+        window = dock.parentWidget()
+        assert isinstance(window, QMainWindow)
+        assert (window.width(), window.height()) == (1280, 720), name
 
 
 def test_no_key_is_one_of_naparis_own(viewer: Viewer, qtbot: QtBot) -> None:

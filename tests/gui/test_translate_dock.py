@@ -353,7 +353,9 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
 def test_side_by_side_and_back(ready: TranslateDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
     grid = ready.viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (3, 3))
+    assert (grid.enabled, grid.stride) == (True, 1)
+    rows, columns = grid.shape  # as the canvas allows: none of them is empty
+    assert 0 <= rows * columns - len(parts(ready)) < min(rows, columns)
     assert visible(ready) == parts(ready)
     assert all(layer.name_overlay.visible for layer in ready.viewer.layers)
     ready.views.setChecked(False)

@@ -28,12 +28,14 @@ from napari_uda.gui.kit.keys import bind_keys, keys_of
 from napari_uda.gui.kit.layers import preload
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel, delay
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, text_table, tool_button
 from napari_uda.inference.cases import CaseFiles, CaseList, list_cases
 
 PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
 _CASE, _IMAGE, _LABELS, _PREDICTION, _DICE = range(5)
 _HEADERS = ("Case", "Image", "Labels", "Pred.", "Dice")
+_BY_IMPORTANCE = (_CASE, _DICE, _LABELS, _PREDICTION, _IMAGE)
 _TOOLTIPS = (
     "A click sorts by name",
     "Whether its image is there; a click puts those without first",
@@ -102,12 +104,13 @@ class CasesPanel(Panel):
             self.table.setHorizontalHeaderItem(place, header)
         self.table.currentCellChanged.connect(self._on_row)
         self.table.installEventFilter(self)
+        self._place = TablePlace(self.table, "Cases", _BY_IMPORTANCE)
         self.status = label(name="case_status")
         column(
             wrapped((self.folder, 1), (self.predictions, 1)),
             self.about,
             row((self.filter, 1), self.previous, self.next),
-            (self.table, 1),
+            (self._place, 1),
             self.status,
             of=self,
             margin=4,
@@ -344,7 +347,7 @@ class CasesPanel(Panel):
         self.predictions.setEnabled(found is not None)
         self.previous.setEnabled(bool(self._listed) and place > 0)
         self.next.setEnabled(place < len(self._listed) - 1)
-        for widget in (self.filter, self.table, self.previous, self.next):
+        for widget in (self.filter, self._place, self.previous, self.next):
             widget.setVisible(found is not None)
         for number, words in enumerate(_HEADERS):
             arrow = ("↓" if self._turned else "↑") if number == self._sorted_by else ""

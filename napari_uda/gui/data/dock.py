@@ -10,10 +10,10 @@ from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.dock import AROUND, Dock, share_place
 from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
-from napari_uda.gui.kit.layout import column, wrapped
+from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import compact, named
 
@@ -41,7 +41,6 @@ class DataDock(Dock):
         self.open_bar = OpenBar(napari_viewer, self)
         self.session = SessionMenu(napari_viewer)
         self.tabs = compact(named(QTabWidget(), "data_tabs"))
-        self.tabs.setCornerWidget(help_button(self, "Data", _HELP))
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
         self.layer_tree = LayerTree(napari_viewer)
@@ -49,8 +48,8 @@ class DataDock(Dock):
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
         self.open_bar.data_folder_found.connect(self._on_data_folder)
-        bar = wrapped((self.open_bar, 1), self.session.button)
-        column(bar, self.session, (self.tabs, 1), of=self, margin=4)
+        self.open_bar.add(self.session.button, help_button(self, "Data", _HELP))
+        column(self.open_bar, self.session, (self.tabs, 1), of=self).setContentsMargins(*AROUND)
 
     @property
     def is_settled(self) -> bool:

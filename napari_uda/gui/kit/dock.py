@@ -19,7 +19,9 @@ from napari_uda.gui.kit.widgets import button, label
 CANCELLING = "Cancelling…"
 CANVAS_SHARE = 0.55
 """Of the window's width; a dock that opens takes no more than is left beside napari's own."""
-_LEAST_WIDTH, _SMALLEST = 200, 50
+AROUND = (4, 8, 4, 4)
+"""Pixels around what a dock holds: left, top, right, bottom; napari's title bar reaches below its own place."""
+_LEAST_WIDTH, _SMALLEST, _ANY = 200, 50, 1
 _FRAME = 10  # between the canvas and the room it is in
 T = TypeVar("T")
 _NAME_END = "(napari_uda)"
@@ -32,6 +34,9 @@ class Dock(Panel):
     napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
     before the event loop turns again.
     """
+
+    least_height = 0
+    """Pixels, once it has its place; 0 for what its content needs."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -196,6 +201,8 @@ class _Place(Guarded, QObject):
         self._is_behind = False  # another tab
         self._asked = 0  # width in pixels, which its content may not have allowed yet
         self._squeezed: QTimer | None = None
+        # napari stacks a new dock below the others first, and Qt would make a low window higher for good
+        widget.setMinimumHeight(_ANY)
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -207,6 +214,8 @@ class _Place(Guarded, QObject):
             if event.type() == kinds.Show:
                 self._widget.removeEventFilter(self)
                 self._on_first_show()
+                least = self._widget.least_height if isinstance(self._widget, Dock) else 0
+                self._widget.setMinimumHeight(least)
         elif event.type() == kinds.LayoutRequest and self._dock is not None:
             self._let_shrink(self._dock)
         elif event.type() == kinds.Close:

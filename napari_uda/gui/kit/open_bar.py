@@ -111,6 +111,7 @@ class OpenBar(Panel):
         self.recent_menu.aboutToShow.connect(self._on_recent_menu)
         self.recent.setMenu(self.recent_menu)
         self._buttons = (self.volume, self.dicom, self.case_folder)
+        self._added: list[QWidget] = []
         for pressed, text in zip(self._buttons, _TEXTS[0], strict=True):
             pressed.setAccessibleName(text)
         self.bar = QProgressBar()
@@ -133,8 +134,9 @@ class OpenBar(Panel):
         for pressed in self._buttons:  # else long words, once shown, would keep the dock wide
             pressed.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._put(_TEXTS[-1])
+        self._row = wrapped(*((one, 1) for one in (*self._buttons, self.recent)), spacing=_SPACING)
         column(
-            wrapped(*((one, 1) for one in (*self._buttons, self.recent)), spacing=_SPACING),
+            self._row,
             self._working,
             self.status,
             self.question,
@@ -149,9 +151,17 @@ class OpenBar(Panel):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Short words where there is no room for all in one line."""
         super().resizeEvent(event)
-        room = event.size().width() - self.recent.sizeHint().width() - len(_TEXTS[0]) * _SPACING
+        others = (self.recent, *self._added)
+        room = event.size().width() - sum(one.sizeHint().width() + _SPACING for one in others)
+        room -= _SPACING * (len(self._buttons) - 1)
         fitting = (texts for texts in _TEXTS if sum(self._widths(texts)) <= room)
         self._put(next(fitting, _TEXTS[-1]))
+
+    def add(self, *buttons: QWidget) -> None:
+        """Put more buttons of the dock at the end of the row, such as its help."""
+        self._added += buttons
+        for one in buttons:
+            self._row.add(one)
 
     def _put(self, texts: Sequence[str]) -> None:
         for pressed, text, width in zip(self._buttons, texts, self._widths(texts), strict=True):

@@ -11,8 +11,9 @@ from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
 from napari_uda.gui.kit.widgets import ANY_HEIGHT, button, label
 
+_OUT = "In a window"
 _WINDOW = 820, 420
-_ENOUGH = 110  # pixels of a column that takes the room that is left, and ends in dots
+_ENOUGH = 90  # pixels of a column that takes the room that is left, and ends in dots
 
 
 class TablePlace(Panel):
@@ -38,19 +39,18 @@ class TablePlace(Panel):
         self._highest = ANY_HEIGHT  # of the table in the dock
         self._away = label(f"{title} is in a window of its own; closing that brings it back here.")
         self._away.hide()
-        self._left_out = label(wrap=False)
         self.out = button(
-            "In a window", "All columns, in a window of its own", self._on_out, "table_out"
+            _OUT,
+            "The table with all its columns, in a window of its own",
+            self._on_out,
+            "table_out",
         )
-        self._place = column(
-            (table, 1), (self._away, 1), wrapped((self._left_out, 1), self.out), of=self, margin=0
-        )
+        self._place = column((table, 1), (self._away, 1), wrapped(self.out), of=self, margin=0)
         self._fitting = _Fitting(table, order, self._on_fitted) if order else None
-        self._left_out.hide()
 
     def _on_fitted(self, left_out: int) -> None:
-        self._left_out.setText(f"{left_out} more column{'s' if left_out > 1 else ''}")
-        self._left_out.setVisible(left_out > 0 and self._window is None)
+        more = f" ({left_out} more)"
+        self.out.setText(_OUT + more if left_out and self._window is None else _OUT)
 
     def _on_out(self) -> None:
         if self._window is not None:
@@ -65,7 +65,6 @@ class TablePlace(Panel):
         self.table.setMaximumHeight(ANY_HEIGHT)
         column(self.table, of=window)
         self._away.show()
-        self._left_out.hide()
         window.resize(*_WINDOW)
         window.show()
 

@@ -184,7 +184,7 @@ class TallLabel(QLabel):
 
     def _fit(self) -> None:
         self.setMinimumHeight(0)
-        self.setMinimumHeight(self.heightForWidth(self.width()))
+        self.setMinimumHeight(max(0, self.heightForWidth(self.width())))
 
 
 class Foldable(QCollapsible):

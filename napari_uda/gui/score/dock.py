@@ -23,7 +23,7 @@ from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import CANCELLING, JobDock, open_dock, share_place
+from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
@@ -95,6 +95,8 @@ class ScoreDock(JobDock):
         editing: what follows the edits, and says so in signals.
         calibration: the plots of the tab Calibration; None until it is looked at.
     """
+
+    least_height = _LEAST_HEIGHT
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -169,8 +171,8 @@ class ScoreDock(JobDock):
             (self.save, 1),
             (self.export, 1),
             (export, 1),
-            self.help,
         )
+        self.open_bar.add(self.help)
         choices, controls = QWidget(), QWidget()
         column(self.banner, self.fold, self.tools_fold, ..., of=choices, margin=0)
         parts = (Scrolling(choices), buttons, self.bar, self.status)
@@ -187,8 +189,8 @@ class ScoreDock(JobDock):
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
         self.tabs.addTab(self.choices.matches, "Names")
-        self._outer = column(controls, (self.tabs, 1), of=self, margin=4)
-        self.setMinimumHeight(_LEAST_HEIGHT)
+        self._outer = column(controls, (self.tabs, 1), of=self)
+        self._outer.setContentsMargins(*AROUND)
         LongerSide(self).turned.connect(self._on_turned)
 
     def _connect(self) -> None:
@@ -660,7 +662,7 @@ class ScoreDock(JobDock):
             from napari_uda.gui.score.score_plots import CalibrationPanel
 
             self.calibration = CalibrationPanel()
-            self._doubt_place.replaceWidget(self._doubt_hint, self.calibration)
+            self._doubt_place.replaceWidget(self._doubt_hint, Scrolling(self.calibration))
             self._doubt_hint.deleteLater()
             self._on_theme()
         self.calibration.show_calibrations(found)

@@ -152,7 +152,7 @@ class SlicePanel(Panel):
             self.curve.set_theme(background, text)
 
     def _combo(self, name: str, tip: str, items: Iterable[tuple[str, object]] = ()) -> QComboBox:
-        return combo_box(items, tip, self._on_choice, name, least_letters=6)
+        return combo_box(items, tip, self._on_choice, name, least_letters=4)
 
     def _lay_out(self) -> None:
         choices = wrapped(

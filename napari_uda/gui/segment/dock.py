@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from superqt.utils import signals_blocked
 
 from napari_uda.gui.kit.canvas_panels import panels_button
-from napari_uda.gui.kit.dock import CANCELLING
+from napari_uda.gui.kit.dock import AROUND, CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
@@ -133,11 +133,12 @@ class SegmentDock(ModelDock):
         listen(self, self._on_removed, self.viewer.layers.events.removed)
 
     def _lay_out(self) -> None:
+        self.open_bar.add(self.help)
         controls = QWidget()
         column(
             self.open_bar,
             self._form(),
-            wrapped((self.reliability, 1), self.help, (self.views, 1), panels_button(self.viewer)),
+            wrapped(self.reliability, (self.views, 1), panels_button(self.viewer)),
             wrapped((self.run, 2), (self.cancel, 1)),
             wrapped((self.adapt, 2), (self.way, 1)),
             self.how_to_adapt,
@@ -146,7 +147,7 @@ class SegmentDock(ModelDock):
             of=controls,
             margin=0,
         )
-        column(TwoParts(controls, self.results), of=self, margin=4)
+        column(TwoParts(controls, self.results), of=self).setContentsMargins(*AROUND)
 
     # -- models -----------------------------------------------------------------------------------
 

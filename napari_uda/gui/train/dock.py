@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.dock import AROUND, Dock, share_place
 from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background, load_torch
@@ -89,12 +89,12 @@ class TrainDock(Dock):
         self._lists.addWidget(self.runs)
         self._lists.addWidget(self.comparison)
         self.tabs = compact(named(QTabWidget(), "train_tabs"))
-        self.tabs.setCornerWidget(help_button(self, "Train", _HELP))
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")
         self.open_bar = OpenBar(napari_viewer, self)
-        column(self.open_bar, (self.tabs, 1), of=self).setContentsMargins(2, 6, 2, 2)
+        self.open_bar.add(help_button(self, "Train", _HELP))
+        column(self.open_bar, (self.tabs, 1), of=self).setContentsMargins(*AROUND)
         self._connect()
         self._on_theme()
 

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas_panels import panels_button
-from napari_uda.gui.kit.dock import CANCELLING, bind_keys
+from napari_uda.gui.kit.dock import AROUND, CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background, load_torch
@@ -130,6 +130,7 @@ class TranslateDock(ModelDock):
     def _lay_out(self) -> None:
         form = self._form()
         add_row(form, "Direction", self.directions)
+        self.open_bar.add(self.help)
         column(
             self.open_bar,
             form,
@@ -142,12 +143,10 @@ class TranslateDock(ModelDock):
                 (self.blink, 1),
                 (self.export, 1),
                 panels_button(self.viewer),
-                self.help,
             ),
             ...,
             of=self,
-            margin=4,
-        )
+        ).setContentsMargins(*AROUND)
 
     # -- runs -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from superqt.utils import signals_blocked
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
+from napari_uda.gui.kit.dock import AROUND, Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
@@ -146,10 +146,11 @@ class ViewDock(Dock):
         self._write.setInterval(_WRITE_MS)
 
     def _lay_out(self) -> None:
+        self.open_bar.add(self.help)
         controls = QWidget()
         column(
             self.open_bar,
-            form(("Image", wrapped((self.images, 1), self.help))),
+            form(("Image", self.images)),
             self.about,
             self.turned,
             self.window_panel,
@@ -165,7 +166,7 @@ class ViewDock(Dock):
         )
         parts = TwoParts(controls, self.views)
         parts.turned.connect(self.views.lie)
-        column(parts, of=self, margin=4)
+        column(parts, of=self).setContentsMargins(*AROUND)
 
     def _connect(self) -> None:
         self.images.currentIndexChanged.connect(self._on_choice)
