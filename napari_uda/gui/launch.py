@@ -93,13 +93,16 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
     checked, contents = session.read(file)
     if checked.session.layers and not contents:
         raise InputError(checked.sentence())
-    if checked.sentence():
-        logger.warning("%s", checked.sentence())
+    words = session.what_is_not_there(checked)
+    if words:
+        logger.warning("%s", words)
     viewer = napari.Viewer(title="napari_uda")
     viewer.window.resize(*WINDOW)
     QApplication.processEvents()
     for _ in session.restore(viewer, file.parent, checked, contents):
-        pass
+        QApplication.processEvents()  # a dock has its place among the tabs once it is shown
+    if words:
+        session.say_in_window(viewer, words)
     if screenshot is None:
         napari.run()
         return

@@ -15,7 +15,14 @@ from typing import Any
 
 from napari_uda.core.csv_text import read_csv
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import VOLUME_SUFFIXES, case_name, is_file, is_folder, shown
+from napari_uda.core.files import (
+    VOLUME_SUFFIXES,
+    case_name,
+    case_of_image,
+    is_file,
+    is_folder,
+    shown,
+)
 from napari_uda.core.small_files import read_object, read_small
 from napari_uda.data.folder import DataFolder, find_cases
 from napari_uda.data.patients import IMAGE_FOLDERS, Case
@@ -152,7 +159,14 @@ class _Search:
         if folder not in self.listed:
             self.listed[folder] = _cases_in(folder, self.placement) if in_data_folder else ()
         found = (case for case in self.listed[folder] if case.image.samefile(image))
-        return next(found, alone)
+        return next(found, replace(alone, label=_label_beside(image) if in_data_folder else None))
+
+
+def _label_beside(image: Path) -> Path | None:
+    """The label map of an image in a data folder that is not sound, as where the image of another case is gone."""
+    folder = image.parent.parent / image.parent.name.replace("images", "labels")
+    files = (folder / f"{case_of_image(image)}{suffix}" for suffix in VOLUME_SUFFIXES)
+    return next((file for file in files if is_file(file)), None)
 
 
 def list_cases(

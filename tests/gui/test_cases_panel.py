@@ -97,7 +97,7 @@ def test_a_folder_lists_its_cases_and_shows_the_first_alone(
     assert panel.about.text() == "mr: 4 cases, 3 with labels"
     assert on_screen(panel.viewer) == [("case_0", "image"), ("case_0", "reference")]
     image, labels = panel.viewer.layers
-    assert panel.status.text() == "case_0 is shown."
+    assert panel.status.text() == ""
     np.testing.assert_array_equal(
         layer_volume(image).array, read_volume(folder / "images" / "case_0.nii.gz").array
     )
@@ -286,6 +286,24 @@ def test_what_is_open_already_is_taken_and_nothing_is_covered(
     found = panel.found
     assert found is not None
     assert not any(".." in str(case.image) for case in found.cases)
+
+
+def test_a_click_comes_back_to_the_case_from_something_else(
+    panel: CasesPanel, folder: Path, settled: Callable[[], None], qtbot: QtBot
+) -> None:
+    panel.open_folder(folder)
+    settled()
+    viewer = panel.viewer
+    for layer in viewer.layers:
+        layer.visible = False  # as when another patient is opened
+    assert not panel.status.text()
+    item = panel.table.item(0, 0)
+    assert item is not None
+    place = panel.table.visualItemRect(item).center()
+    qtbot.mouseClick(panel.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    settled()
+    assert on_screen(viewer) == [("case_0", "image"), ("case_0", "reference")]
+    assert len(viewer.layers) == 2
 
 
 def test_what_cannot_be_read_is_said_and_the_case_before_stays(

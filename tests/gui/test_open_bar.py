@@ -24,7 +24,9 @@ from napari_uda.core.progress import tell
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import write_volume
 from napari_uda.gui.data.dock import DataDock
+from napari_uda.gui.data.session import save, states
 from napari_uda.gui.kit import opening, preferences
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import FILTERS, OpenBar
 
@@ -304,3 +306,27 @@ def test_a_data_folder_that_any_dock_opens_is_listed(
     bar.open([data_folder / "nowhere"])
     settle(bar, qtbot)
     assert notifications() == [bar.status.text()]
+
+
+def test_a_run_and_a_session_open_in_the_data_dock(
+    qtbot: QtBot, tiny_run: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    window, viewer = QWidget(), ViewerModel()
+    data, other = DataDock(viewer), QWidget()
+    bar = OpenBar(viewer, other)
+    column(data, other, bar, of=window)
+    qtbot.addWidget(window)
+    bar.open([tiny_run])
+    qtbot.waitUntil(lambda: data.is_settled and data.cases.found is not None)
+    assert bar.opening is None
+    assert data.cases.found is not None
+    assert data.cases.found.path == tiny_run
+    assert [tag(layer)["case"] for layer in viewer.layers if layer.visible]
+    found, session = states(viewer)
+    save(tmp_path / "s.yaml", found, session, [], False)
+    viewer.layers.clear()
+    bar.open([tmp_path / "s.yaml"])
+    qtbot.waitUntil(lambda: data.is_settled and len(viewer.layers) == len(found))
+    assert data.session.status.text() == "s.yaml is shown."
+    assert bar.status.text() == "s.yaml is opened in the Data dock."
+    assert preferences.recent_files()[:2] == [tmp_path / "s.yaml", tiny_run]

@@ -219,12 +219,19 @@ def test_docks_and_panes_come_back_from_the_shell(
     assert read_session(tmp_path / "s.yaml").layers[0].path == "mr/images/case_0.nii.gz"
     stored = read_session(tmp_path / "s.yaml")
     assert (stored.cases, stored.predictions, stored.case) == ("mr", "out", "case_0")
-    dock.cases.found = dock.cases.current = None
+    write_session(
+        tmp_path / "s.yaml", stored.model_copy(update={"left_out": ("mine",), "front": "View"})
+    )
+    dock.cases.open_folder(tmp_path / "out")  # another list, which the session replaces
+    qtbot.waitUntil(lambda: dock.is_settled)
     viewer.canvas.grid.enabled = False
     viewer.layers.clear()
 
     def close(_: napari.Viewer) -> None:
         names = [name.split()[0] for name in viewer.window.dock_widgets]
+        view = viewer.window.dock_widgets["View (napari_uda)"]
+        assert (view.visibleRegion().isEmpty(), dock.visibleRegion().isEmpty()) == (False, True)
+        assert dock.session.status.text() == "It was saved without mine."
         seen.append((viewer.canvas.grid.enabled, len(viewer.layers), names))
 
     with monkeypatch.context() as patched:
@@ -234,6 +241,7 @@ def test_docks_and_panes_come_back_from_the_shell(
         launch.open_viewer([tmp_path / "s.yaml"], screenshot=tmp_path / "picture.png")
     assert (tmp_path / "picture.png").exists()
     qtbot.waitUntil(lambda: dock.is_settled)
+    assert dock.cases.found.path.name == "mr"
     assert dock.cases.found.cases[0].prediction is not None
     assert dock.cases.current.name == "case_0"
     ((beside, count, names),) = seen

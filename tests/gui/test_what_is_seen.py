@@ -264,3 +264,9 @@ def test_dock_pane_canvas_and_voxel_have_one_number(
         layer.data[round(float(layer.world_to_data(viewer.dims.point)[0]))].min(),
         volume.array[4].min(),
     )
+    for number, plane, index in ((1, "coronal", y), (2, "sagittal", x), (0, "axial", 4)):
+        dock.planes.button(number).click()
+        settle(dock, qtbot)
+        assert line(viewer)[1].split(",")[0] == f"{plane} slice {index}"
+        assert dock.slice_about.text().split(", ")[1] == plane
+        assert dock.slice_number.value() == index

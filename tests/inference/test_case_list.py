@@ -121,6 +121,18 @@ def test_a_folder_moved_with_its_images_still_finds_them(tmp_path: Path) -> None
     assert only.read_image()[1].name == "a"
 
 
+def test_one_missing_image_takes_no_labels_from_the_others(tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "mr")
+    for name in "abc":
+        predicted(data / "images" / f"{name}.nii.gz", tmp_path / "out")
+    (data / "images" / "a.nii.gz").unlink()
+    first, second, third = list_cases(tmp_path / "out").cases
+    assert (first.image, third.labels) == (None, None)
+    assert second.labels == data / "labels" / "b.nii.gz"
+    where, image = second.read_image()
+    assert where.read_labels(image).array.min() == 1
+
+
 def test_another_image_of_that_name_is_not_taken(tmp_path: Path) -> None:
     data = data_folder(tmp_path / "mr")
     image = data / "images" / "a.nii.gz"

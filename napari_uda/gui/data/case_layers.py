@@ -149,6 +149,15 @@ class CaseLayers:
                 str(layer.unique_id): layer.visible for layer in patients if case[layer] == name
             }
 
+    @property
+    def are_seen(self) -> bool:
+        """Whether a case is visible."""
+        return any(layer.visible for layer in self._own if layer in self.viewer.layers)
+
+    def is_seen(self, case: str) -> bool:
+        """Whether anything of a case is visible."""
+        return any(layer.visible and tag(layer).get("case") == case for layer in self.viewer.layers)
+
     def add(self, contents: Sequence[LayerData]) -> Iterator[None]:
         """Add more of the case that is shown; what is selected stays so."""
         selection = self.viewer.layers.selection

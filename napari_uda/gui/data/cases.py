@@ -103,6 +103,7 @@ class CasesPanel(Panel):
             header.setToolTip(_TOOLTIPS[place])
             self.table.setHorizontalHeaderItem(place, header)
         self.table.currentCellChanged.connect(self._on_row)
+        self.table.cellClicked.connect(self._on_clicked)
         self.table.installEventFilter(self)
         self._place = TablePlace(self.table, "Cases", _BY_IMPORTANCE)
         self.status = label(name="case_status")
@@ -246,6 +247,12 @@ class CasesPanel(Panel):
         if 0 <= place < len(self._listed) and self._listed[place] is not self.current:
             self._choice.start()
 
+    def _on_clicked(self, place: int) -> None:
+        """Back to the case that the list stands on, when something else is looked at meanwhile."""
+        case = self._listed[place] if 0 <= place < len(self._listed) else None
+        if case is not None and case is self.current and not self._layers.is_seen(case.name):
+            self._choice.start()
+
     def _on_rest(self) -> None:
         """Read the case that the list stands on, and no other any more."""
         place = self.table.currentRow()
@@ -268,11 +275,12 @@ class CasesPanel(Panel):
 
     def _on_unreadable(self, case: CaseFiles, message: str) -> None:
         if case is self.current:
-            self.status.setText(f"{message} The case before is still shown.")
+            still = " The case before is still shown." if self._layers.are_seen else ""
+            self.status.setText(message + still)
 
     def _on_read(self, case: CaseFiles, content: CaseContent) -> None:
         if case is self.current:
-            self.status.setText(content.problem or f"{case.name} is shown.")
+            self.status.setText(content.problem)
             self._take_turns(self._swap(content))
 
     def _swap(self, content: CaseContent) -> Iterator[None]:

@@ -48,6 +48,7 @@ class DataDock(Dock):
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
         self.open_bar.data_folder_found.connect(self._on_data_folder)
+        self.open_bar.session_found.connect(self.session.open)
         self.open_bar.add(self.session.button, help_button(self, "Data", _HELP))
         column(self.open_bar, self.session, (self.tabs, 1), of=self).setContentsMargins(*AROUND)
 
@@ -57,6 +58,6 @@ class DataDock(Dock):
         return super().is_settled and self.cases.is_settled and self.session.is_settled
 
     def _on_data_folder(self, folder: Path, case: str) -> None:
-        """List a folder of which the first case is opened."""
+        """List a folder; its first case is read unless it is opened already."""
         self.tabs.setCurrentWidget(self.cases)
-        self.cases.open_folder(folder, on_screen=case)
+        self.cases.open_folder(folder, on_screen=case or None)

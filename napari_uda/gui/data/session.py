@@ -14,6 +14,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, DirectLabelColormap
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
 
@@ -218,8 +219,8 @@ def restore(
             if name in _DOCKS:
                 frame, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
                 frame.raise_()
-                _list_cases(frame, session, folder)
                 yield
+        _list_cases(viewer, session, folder)
     for layer, state in shown_layers:
         if state.visible and layer in viewer.layers:
             layer.visible = True
@@ -261,25 +262,25 @@ class SessionMenu(Panel):
     def save(self, file: Path) -> None:
         """Save what is on the screen; the user is asked about layers that are in no file."""
         found, session = states(self.viewer)
-        self._say(f"Saving {shown(file)}…")
+        self.say(f"Saving {shown(file)}…")
         background(
             self,
             f"Look at the files of {len(found)} layers",
             lambda: without_file(found),
             lambda memory: self._on_looked(file, found, session, memory),
-            failed=self._say,
+            failed=self.say,
         )
 
     def open(self, file: Path) -> None:
         """Bring a session back."""
-        self._say(f"Opening {shown(file)}…")
+        self.say(f"Opening {shown(file)}…")
         background(
             self,
             f"Open {shown(file)}",
             lambda report, stop: read(file, report, stop),
             lambda found: self._on_read(file, *found),
-            failed=self._say,
-            cancelled=lambda: self._say("Cancelled; nothing was opened."),
+            failed=self.say,
+            cancelled=lambda: self.say("Cancelled; nothing was opened."),
         )
 
     def _on_save(self) -> None:
@@ -307,7 +308,7 @@ class SessionMenu(Panel):
         if volumes:
             answer = ask_where(self, volumes, layers_folder(file))
             if answer is None:
-                self._say("Cancelled; nothing was saved.")
+                self.say("Cancelled; nothing was saved.")
                 return
             beside = answer
         background(
@@ -315,23 +316,20 @@ class SessionMenu(Panel):
             f"Save {shown(file)}",
             partial(save, file, found, session, memory, beside),
             lambda saved: self._on_saved(file, saved),
-            failed=self._say,
-            cancelled=lambda: self._say("Cancelled; the session was not saved."),
+            failed=self.say,
+            cancelled=lambda: self.say("Cancelled; the session was not saved."),
         )
 
     def _on_saved(self, file: Path, saved: Session) -> None:
         count = len(saved.layers)
         kept = f"Saved {shown(file)} with {count} layer{'s' * (count != 1)}"
         out = saved.left_out
-        self._say(f"{kept}; left out: {', '.join(out)}." if out else f"{kept}.")
+        self.say(f"{kept}; left out: {', '.join(out)}." if out else f"{kept}.")
 
     def _on_read(
         self, file: Path, checked: Checked, contents: list[tuple[LayerState, LayerData]]
     ) -> None:
-        said = [checked.sentence()]
-        if checked.session.left_out:
-            said.append(f"It was saved without {', '.join(checked.session.left_out)}.")
-        self._say(" ".join(filter(None, said)) or f"{shown(file)} is shown.")
+        self.say(what_is_not_there(checked) or f"{shown(file)} is shown.")
         self._steps = restore(self.viewer, file.parent, checked, contents)
         self._on_turn()
 
@@ -341,9 +339,27 @@ class SessionMenu(Panel):
             self._steps = steps
             QTimer.singleShot(0, self._on_turn)
 
-    def _say(self, words: str) -> None:
+    def say(self, words: str) -> None:
+        """Show a sentence, or none."""
         self.status.setText(words)
         self.status.setVisible(bool(words))
+
+
+def what_is_not_there(checked: Checked) -> str:
+    """What of a session is not shown, with the remedy; "" where all is."""
+    left_out = checked.session.left_out
+    without = f"It was saved without {', '.join(left_out)}." if left_out else ""
+    return " ".join(filter(None, (checked.sentence(), without)))
+
+
+def say_in_window(viewer: ViewerModel, sentence: str) -> None:
+    """Say something of the session that was opened: in the Data dock, else as a notice of napari."""
+    dock = _open_docks(viewer).get("Data")
+    menu = None if dock is None else dock.findChild(SessionMenu)
+    if menu is None:
+        show_warning(sentence)
+    else:
+        menu.say(sentence)
 
 
 def layers_folder(file: Path) -> Path:
@@ -512,10 +528,11 @@ def _listed_cases(docks: Mapping[str, QWidget]) -> dict[str, str]:
     }
 
 
-def _list_cases(frame: QWidget, session: Session, folder: Path) -> None:
-    """List the cases again in a dock that can, and that does not list others."""
-    panel = frame.findChild(CasesPanel)
-    if panel is not None and session.cases and panel.found is None and panel.is_settled:
+def _list_cases(viewer: ViewerModel, session: Session, folder: Path) -> None:
+    """List the cases again, instead of those that were listed meanwhile."""
+    dock = _open_docks(viewer).get("Data")
+    panel = None if dock is None else dock.findChild(CasesPanel)
+    if panel is not None and session.cases:
         other = resolved(session.predictions, folder) if session.predictions else None
         panel.open_folder(resolved(session.cases, folder), other, on_screen=session.case)
 

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QMimeData, QObject, Qt
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_uda.data.session import is_session
 from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.files import is_ours
 from napari_uda.gui.kit.panel import Guarded
@@ -59,7 +60,8 @@ class CanvasDrops(Guarded, QObject):
         if isinstance(event, QDropEvent) and event.type() == QEvent.Type.Drop:
             paths, bar = paths_of(event.mimeData()), self._bar()
             held = QApplication.keyboardModifiers() & _NAPARI_ASKS
-            if paths and bar is not None and not held and all(map(is_ours, paths)):
+            ours = all(map(is_ours, paths)) or (len(paths) == 1 and is_session(paths[0]))
+            if paths and bar is not None and not held and ours:
                 take_drop(event)
                 bar.open(paths)
                 return True

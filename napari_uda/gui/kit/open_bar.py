@@ -8,6 +8,7 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.notifications import show_error
+from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
 from qtpy.QtWidgets import (
@@ -18,7 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_uda.core.files import ITK_SUFFIXES, NIBABEL_SUFFIXES, NIFTI_SUFFIXES, SEG_NRRD_SUFFIX
+from napari_uda.core.files import (
+    ITK_SUFFIXES,
+    NIBABEL_SUFFIXES,
+    NIFTI_SUFFIXES,
+    SEG_NRRD_SUFFIX,
+    is_file,
+    shown,
+)
+from napari_uda.data.session import is_session
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.arrivals import Arrivals
 from napari_uda.gui.kit.dock import CANCELLING
@@ -28,6 +37,8 @@ from napari_uda.gui.kit.opening import Opening, open_paths
 from napari_uda.gui.kit.panel import Panel, listen
 from napari_uda.gui.kit.reader_question import ReaderQuestion
 from napari_uda.gui.kit.widgets import button, label
+from napari_uda.inference.cases import holds_predictions
+from napari_uda.run.folder import RunFolder
 
 _NIFTI = (*NIFTI_SUFFIXES, ".nii.zst")
 _DICOM = (".dcm", ".ima")
@@ -75,11 +86,13 @@ class OpenBar(Panel):
         status: what was opened last, or why nothing was.
 
     Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path, case)` when a data folder
-    was opened here or in another dock of the window, of which only the first case is shown.
+    was opened here or in another dock of the window, of which only the first case is shown, or "" where none is yet;
+    `session_found(path)`.
     """
 
     opened = Signal(list)
     data_folder_found = Signal(object, str)
+    session_found = Signal(object)
 
     def __init__(self, viewer: ViewerModel, dock: QWidget) -> None:
         super().__init__(dock)
@@ -179,6 +192,9 @@ class OpenBar(Panel):
         if self.opening is not None:
             show_error("Something is being opened already; wait for it, or cancel it.")
             return
+        if len(paths) == 1 and self._hand_over(paths[0]):
+            preferences.remember_file(paths[0])
+            return
         self.opening = opening = open_paths(self, self.viewer, paths)
         opening.progressed.connect(self._on_progress)
         opening.opened.connect(lambda layers: self._on_opened(paths, layers))
@@ -237,6 +253,21 @@ class OpenBar(Panel):
         self.question.offer(paths)
         self.opened.emit(layers)
 
+    def _hand_over(self, path: Path) -> bool:
+        """Let the Data dock open what only that can show: a session, a run, predictions of several cases."""
+        found_session = is_session(path)
+        if not found_session and not _is_list(path):
+            return False
+        if isinstance(self.viewer, Viewer):
+            self.viewer.window.add_plugin_dock_widget("napari_uda", "Data")
+        for bar in self.window().findChildren(OpenBar):
+            if found_session:
+                bar.session_found.emit(path)
+            else:
+                bar.data_folder_found.emit(path, "")
+        self.say(f"{shown(path)} is opened in the Data dock.")
+        return True
+
     def _on_data_folder(self, folder: Path, case: str) -> None:
         for bar in self.window().findChildren(OpenBar):
             bar.data_folder_found.emit(folder, case)
@@ -280,3 +311,10 @@ class OpenBar(Panel):
 
     def _on_dropped(self, paths: list[Path]) -> None:
         self.open(paths)
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a folder is a run, or holds the predictions of several cases."""
+    if is_file(RunFolder(path).config_file):
+        return True
+    return path.is_dir() and len(list(path.glob("*_labels.*"))) > 1 and holds_predictions(path)

@@ -395,7 +395,7 @@ class ViewDock(Dock):
         return bool(to_the_left == self.neurological.isChecked())
 
     def _on_turned(self) -> None:
-        """Letters and mirroring of the canvas, and which plane's button is pressed."""
+        """Letters, mirroring and slice of the canvas, and which plane's button is pressed."""
         if not self._loaded:
             return
         dims = self.viewer.dims
@@ -408,7 +408,7 @@ class ViewDock(Dock):
         if tuple(map(str, self.viewer.scene.camera.orientation2d)) != orientation:
             self.viewer.scene.camera.orientation2d = orientation
         self._text.want_sides(shown)
-        self._write_soon()
+        self._say()
         for choice in self.planes.buttons():
             choice.setEnabled(self._image is not None)
             if self.planes.id(choice) == cut:
