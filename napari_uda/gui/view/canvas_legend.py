@@ -24,14 +24,15 @@ _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
 _MAPS = ("reliability", "error")
-_WHITE = "#FFFFFF"
+_WORDS = None
+"""The colour of words without one of their own: napari takes one that is seen on its canvas, dark or light."""
 
 
 class Line(NamedTuple):
-    """A line of the legend, in the colour that it explains."""
+    """A line of the legend, in the colour that it explains; None for words alone."""
 
     text: str
-    colour: str
+    colour: str | None
 
 
 class CanvasLegend(Guarded, QObject):
@@ -82,7 +83,7 @@ class CanvasLegend(Guarded, QObject):
         self._lines = list(legend_lines(list(self._viewer.layers))) if self._wanted else []
         if len(self._lines) > _MOST_LINES:
             more = len(self._lines) - _MOST_LINES + 1
-            self._lines[_MOST_LINES - 1 :] = [Line(f"and {more} more", _WHITE)]
+            self._lines[_MOST_LINES - 1 :] = [Line(f"and {more} more", _WORDS)]
         self._write.start()
 
     def _on_write(self) -> None:
@@ -126,12 +127,12 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     if len({bool(layer.contour) for layer in structures}) > 1:
         for layer in structures:
             drawn = "outline" if layer.contour else "area"
-            yield Line(f"{drawn}: {_role(layer)}", _WHITE)
+            yield Line(f"{drawn}: {_role(layer)}", _WORDS)
     for layer in shown:
         if isinstance(layer, Labels) and _role(layer) in _MAPS:
             yield from _of_labels(layer)
         elif _role(layer) == "entropy":
-            yield Line("colour bar: entropy, 0 sure to 1 undecided", _WHITE)
+            yield Line("colour bar: entropy, 0 sure to 1 undecided", _WORDS)
 
 
 def _of_labels(layer: Labels) -> Iterator[Line]:
