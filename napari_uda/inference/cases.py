@@ -261,7 +261,7 @@ def _named_image(prediction: Path, about: Mapping[str, Any]) -> Path | None:
     path = about.get("path")
     if not isinstance(path, str) or not path or "\0" in path:
         return None
-    return Path(os.path.realpath(prediction.parent), path)
+    return Path(os.path.normpath(Path(os.path.realpath(prediction.parent), path)))
 
 
 def _is_meant(volume: Volume, about: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.geometry import file_of, tag
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
@@ -705,5 +705,4 @@ def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
 
 def _path_of(image: Image) -> str:
     """File or folder that an image was read from, by whichever reader; "" where nobody knows."""
-    file = tag(image).get("file")
-    return str(image.source.path or "") if file is None else str(file.path)
+    return str(file_of(image) or "")

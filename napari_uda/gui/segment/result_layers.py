@@ -126,7 +126,14 @@ def show_structures(
 
 def rename_in_layer(layer: Labels, names: Mapping[int, str]) -> None:
     """Give the structures of a layer these names, in its tag and in the table that napari shows at the cursor."""
-    layer.metadata = {**layer.metadata, METADATA: {**tag(layer), "names": dict(names)}}
+    own, before = tag(layer), structure_names(layer)
+    colours = {
+        value: colour  # another structure has another colour, as the file has from now on
+        for value, colour in own_colours(layer).items()
+        if names.get(value) == before.get(value)
+    }
+    renamed = {**own, "names": dict(names), "colours": colours}
+    layer.metadata = {**layer.metadata, METADATA: renamed}
     layer.features = structure_table(names)
 
 

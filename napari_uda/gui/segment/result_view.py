@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 from napari_uda.data.rename_structure import check_name, rename_structure
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.fit_line import FitLine
-from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.geometry import file_of, layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer
@@ -315,11 +315,15 @@ class ResultView(Panel):
         chosen = [layer for layer in layers if structure_names(layer).get(value) == old]
         for layer in chosen or [prediction]:
             check_name(value, {**structure_names(layer), value: name})
+        stored: dict[Path, dict[int, str]] = {}  # an edited layer has the file of its prediction
         for layer in chosen or [prediction]:
             names = {**structure_names(layer), value: name}
             rename_in_layer(layer, names)
-            if layer.source.path is not None:
-                self._write_names(Path(layer.source.path), value, names)
+            file = file_of(layer)
+            if file is not None:
+                stored[file] = names
+        for file, names in stored.items():
+            self._write_names(file, value, names)
         self._on_look_changed()
         self._settle.start()
 
