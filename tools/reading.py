@@ -239,7 +239,7 @@ def segment(tour: Tour) -> None:
         press(dock, "run")
         wait_until(lambda: layers_of(tour.viewer, "prediction") and dock.is_settled, "the result")
     with tour.step("uncertainty of the result"):
-        show_tab(dock.view.tabs, "Uncertainty")
+        show_tab(dock.results.tabs, "Uncertainty")
         wait_until(lambda: dock.is_settled, "the counts")
     with tour.step("side by side"):
         check(dock.views)
@@ -248,7 +248,7 @@ def segment(tour: Tour) -> None:
         tour.look("side by side")
         check(dock.views, False)
         wait_until(lambda: not tour.viewer.canvas.grid.enabled, "one canvas again")
-        show_tab(dock.view.tabs, "Structures")
+        show_tab(dock.results.tabs, "Structures")
 
 
 def score(tour: Tour) -> None:

@@ -49,7 +49,7 @@ class _Opening(Guarded, QObject):
         self._viewer = viewer
         self._waiting = list(DOCKS)
         self._first: QWidget | None = None
-        background(self, "Open the workbench", _load, self._on_turn, quiet=True)
+        background(self, "Open the workbench", _load, lambda _: self._on_turn(), quiet=True)
 
     def _on_turn(self) -> None:
         name = self._waiting.pop(0)

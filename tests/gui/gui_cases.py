@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -53,3 +54,9 @@ def progress_bars() -> list[QWidget]:
     """What napari's activity dock shows of running work."""
     widgets = QApplication.allWidgets()
     return [one for one in widgets if type(one).__name__ == "QtLabeledProgressBar"]
+
+
+def press_key(viewer: ViewerModel, key: str) -> None:
+    """The key as napari's canvas handles it while no layer has it: the viewer's own come first."""
+    keymap = {**ViewerModel.class_keymap, **viewer.keymap}
+    keymap[coerce_keybinding(key)](viewer)

@@ -31,6 +31,9 @@ def texts(viewer: ViewerModel) -> list[str]:
     return [one.text for one in found.values() if one.visible]
 
 
+_HOW_DRAWN = ["area: prediction", "outline: reference"]
+
+
 def test_structures_have_full_names_and_their_colours() -> None:
     viewer = ViewerModel()
     prediction = add(viewer, "prediction")
@@ -42,8 +45,11 @@ def test_structures_have_full_names_and_their_colours() -> None:
     reference = add(viewer, "reference")
     reference.contour = 1
     found = [line.text for line in legend_lines(viewer.layers)]
-    assert "□ left ventricle myocardium" in found
-    assert found[-2:] == ["area: prediction", "outline: reference"]
+    assert found == ["■ left atrium cavity", "□ left ventricle myocardium", *_HOW_DRAWN]
+    prediction.colormap = structure_colormap(NAMES)
+    found = [line.text for line in legend_lines(viewer.layers)]
+    both = ["■ left ventricle myocardium", "■ left atrium cavity"]
+    assert found == [*both, *_HOW_DRAWN]  # each once
     # words have no colour of their own: white ones were not seen on the canvas of the light theme
     assert [line.colour for line in legend_lines(viewer.layers)][-2:] == [None, None]
     reference.visible = prediction.visible = False

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, ball_case
+from gui_cases import LABELS, ball_case, press_key
 from napari.components import ViewerModel
 from napari.layers import Labels
 from pytestqt.qtbot import QtBot
@@ -124,8 +124,7 @@ def test_next_and_previous_go_through_the_list_and_the_view_goes_with_them(
     settled()
     assert panel.current is not None
     assert panel.current.name == "case_2"
-    pressed = {str(key): action for key, action in viewer.keymap.items()}["PageDown"]
-    pressed(viewer)
+    press_key(viewer, "PageDown")
     settled()
     assert panel.current.name == "case_3"
 
@@ -233,9 +232,13 @@ def test_what_was_changed_by_hand_is_kept(
     assert labels.data[0, 1, 2] == 2
     own: dict[str, Any] = tag(labels)
     labels.metadata = {METADATA: {**own, "role": EDITED}}
+    other.visible = False  # as the original of edited labels is
     panel.next.click()
     settled()
     assert labels in viewer.layers
+    panel.previous.click()
+    settled()
+    assert on_screen(viewer) == [("case_0", "image"), ("case_0", EDITED)]
 
 
 def test_a_prediction_from_a_layer_names_the_file_of_the_layer(
@@ -254,6 +257,35 @@ def test_a_prediction_from_a_layer_names_the_file_of_the_layer(
     assert str(tmp_path) not in text
     layer.translate = (1, 2, 3)
     assert layer_volume(layer).source is None
+
+
+def test_what_is_open_already_is_taken_and_nothing_is_covered(
+    panel: CasesPanel,
+    folder: Path,
+    predictions: Path,
+    tmp_path: Path,
+    settled: Callable[[], None],
+) -> None:
+    viewer = panel.viewer
+    link = tmp_path / "shortcut"
+    link.symlink_to(tmp_path)
+    drawn = viewer._add_layer_from_data(
+        *files.read_layers(link / "out" / "case_1_labels.nii.gz", "prediction")
+    )[0]
+    panel.open_folder(folder, predictions)  # the worst is case_1
+    settled()
+    shown = [("case_1", role) for role in ("image", "reference", "prediction")]
+    assert on_screen(viewer) == shown
+    assert drawn in viewer.layers
+    panel.open_folder(predictions)  # names the images by paths of its own
+    settled()
+    assert on_screen(viewer) == shown
+    roles = [tag(layer)["role"] for layer in viewer.layers]
+    assert roles == ["image", "reference", "prediction", "entropy", "reliability"]
+    assert viewer.layers[1].name == "case_1 · reference"
+    found = panel.found
+    assert found is not None
+    assert not any(".." in str(case.image) for case in found.cases)
 
 
 def test_what_cannot_be_read_is_said_and_the_case_before_stays(

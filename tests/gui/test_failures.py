@@ -211,7 +211,7 @@ def test_training_and_unsaved_edits_outlive_a_kill_of_napari(
         score = ScoreDock(viewer)
         score.show()
         qtbot.waitUntil(score.banner.isVisible)
-        assert "'case_0', 1 stroke." in score.banner.text.text()
+        assert "'case_0 · prediction', 1 stroke." in score.banner.text.text()
         score.banner.restore.click()
         qtbot.waitUntil(lambda: len(viewer.layers) == 2 and resting(), timeout=WAIT_MS)
         restored = next(layer for layer in viewer.layers if tag(layer).get("role") == "edited")

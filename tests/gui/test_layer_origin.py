@@ -159,8 +159,8 @@ def test_choosers_mark_doubtful_results_and_leave_helpers_out(
     grid = SideBySide(viewer, image, results)
     list(grid.enter())
     shown = [chooser.itemText(index) for index in range(chooser.count())]
-    assert len(viewer.layers) == 6
-    assert sum(is_helper(layer) for layer in viewer.layers) == 2
+    assert len(viewer.layers) == 9
+    assert sum(is_helper(layer) for layer in viewer.layers) == 5  # two images, three for stripes
     assert len(shown) == 4
     index = chooser.findText("case_0 · prediction · tiny (doubtful)")
     tip = chooser.itemData(index, Qt.ItemDataRole.ToolTipRole)

@@ -174,7 +174,7 @@ def test_all_of_a_case_is_removed_helpers_too(
     list(SideBySide(viewer, image, results).enter())
     settle(tree, qtbot)
     texts = shown(tree)["case_0"]
-    assert [text for text in texts if text.startswith("helper: ")] == texts[-2:]
+    assert [text for text in texts if text.startswith("helper: ")] == texts[-5:]
     press(tree, qtbot, REMOVE, "case_0")
     assert [layer.name for layer in viewer.layers] == ["case_1", "mine"]
     settle(tree, qtbot)

@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from pint.registry import LazyRegistry
 
 import napari_uda as uda
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.gui.kit.files import layer_data, write_layer
@@ -23,6 +24,11 @@ from napari_uda.gui.kit.layers import preload, show
 from napari_uda.inference.predict import Prediction
 
 GEOMETRY = ("scale", "translate", "rotate", "shear", "units", "axis_labels")
+
+
+def rgb(colour: str) -> list[float]:
+    """`#RRGGBB` as red, green and blue in [0, 1]."""
+    return [part / 255 for part in bytes.fromhex(colour[1:])]
 
 
 def assert_same_place(layer: Image | Labels, source: Image | Labels) -> None:
@@ -60,8 +66,8 @@ def test_values_names_and_colours(made_prediction: Prediction) -> None:
     assert tuple(entropy.contrast_limits) == (0, 1)
     assert list(reliability.features["structure"]) == ["background", "reliable", "unreliable"]
     blue, orange = reliability.get_color(1), reliability.get_color(2)
-    np.testing.assert_allclose(blue[:3], (0, 0x72 / 255, 0xB2 / 255), atol=1e-2)
-    np.testing.assert_allclose(orange[:3], (0xE6 / 255, 0x9F / 255, 0), atol=1e-2)
+    np.testing.assert_allclose(blue[:3], rgb(RELIABLE_COLOUR), atol=1e-2)
+    np.testing.assert_allclose(orange[:3], rgb(UNRELIABLE_COLOUR), atol=1e-2)
 
 
 def test_colour_bar_comes_with_the_map_and_goes_with_the_user(
@@ -160,7 +166,7 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     for _ in views.enter():
         pass
     grid = viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 2, (1, 3))
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 3, (3, 1))
     assert [layer for layer in viewer.layers if layer in results] == results
     assert not other.visible
     copies = [
@@ -192,7 +198,7 @@ def test_units_are_made_aside_by_a_thread() -> None:
 def test_a_layer_may_go_while_the_grid_is_entered() -> None:
     viewer = ViewerModel()
     first, second = Image(np.zeros((2, 4, 4))), Image(np.ones((2, 4, 4)))
-    steps = Grid(viewer, [[first], [second]], (1, 2)).enter()
+    steps = Grid(viewer, [[first], [second]]).enter()
     next(steps)
     next(steps)
     viewer.layers.remove(first)

@@ -77,7 +77,7 @@ def test_before_the_methods_are_read_nothing_is_offered(qtbot: QtBot) -> None:
 def test_answers_leave_methods_whose_needs_are_met(picker: MethodPicker, qtbot: QtBot) -> None:
     assert offered(picker) == needing("source", "target")
     assert "target_supervised" not in offered(picker)
-    qtbot.mouseClick(picker.target_labels, Qt.MouseButton.LeftButton)
+    picker.target_labels.click()
     assert offered(picker) == sorted(METHODS)
     picker.source.click()
     assert offered(picker) == needing("target", "target_labels")

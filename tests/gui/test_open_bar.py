@@ -21,8 +21,11 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_uda.core.files import VOLUME_SUFFIXES
 from napari_uda.core.progress import tell
+from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import write_volume
+from napari_uda.gui.data.dock import DataDock
 from napari_uda.gui.kit import opening, preferences
+from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import FILTERS, OpenBar
 
 DOCKS = ("Data", "Translate", "View")
@@ -272,3 +275,32 @@ def test_in_a_window_the_docks_and_the_canvas_take_drops(
     assert [layer.name for layer in viewer.layers if layer.visible] == ["b", "c"]
     at = viewer.layers["c"].world_to_data(viewer.dims.point)
     assert [round(one) for one in at] == [3, 16, 20]
+
+
+def test_a_data_folder_that_any_dock_opens_is_listed(
+    qtbot: QtBot, data_folder: Path, notifications: Callable[[], list[str]]
+) -> None:
+    window, viewer = QWidget(), ViewerModel()
+    data, other = DataDock(viewer), QWidget()
+    bar = OpenBar(viewer, other)
+    column(data, other, bar, of=window)
+    qtbot.addWidget(window)
+    data.tabs.setCurrentWidget(data.models)
+    notifications()
+    bar.open([data_folder])
+    settle(bar, qtbot)
+    qtbot.waitUntil(lambda: data.is_settled and data.cases.found is not None)
+    assert data.tabs.currentWidget() is data.cases
+    assert data.cases.current is not None
+    assert data.cases.current.name == "case_0"
+    count = data.cases.table.rowCount()
+    assert (count, data.cases.table.currentRow()) == (len(DataFolder.open(data_folder).cases), 0)
+    before = list(viewer.layers)
+    data.cases.next.click()
+    qtbot.waitUntil(lambda: data.is_settled)
+    data.cases.previous.click()
+    qtbot.waitUntil(lambda: data.is_settled)
+    assert [layer for layer in viewer.layers if layer.visible] == before
+    bar.open([data_folder / "nowhere"])
+    settle(bar, qtbot)
+    assert notifications() == [bar.status.text()]

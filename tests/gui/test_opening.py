@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def test_structures_come_onto_their_image_and_leave_the_slice(bench: Bench, tmp_
     bench.open(tmp_path / "a" / "scan.nii.gz")
     bench.viewer.dims.set_current_step(0, 1)
     bench.open(tmp_path / "b" / "drawn_seg.nii.gz")
-    assert seen(bench.viewer) == ["scan", "drawn_seg reference"]
+    assert seen(bench.viewer) == ["scan", "drawn_seg · reference"]
     assert bench.viewer.dims.current_step[0] == 1
 
 
@@ -157,19 +158,22 @@ def test_an_image_that_is_open_is_gone_to(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_a_data_folder_shows_its_first_case(bench: Bench, data_folder: Path) -> None:
-    found: list[Path] = []
+    found: list[tuple[Path, str]] = []
     opening = open_paths(bench.owner, bench.viewer, [data_folder])
-    opening.data_folder_found.connect(found.append)
-    bench.follow(opening)
-    assert found == [data_folder]
-    assert seen(bench.viewer) == ["case_0", "case_0 reference"]
+    opening.data_folder_found.connect(lambda *about: found.append(about))
+    (said,) = bench.follow(opening)
+    assert found == [(data_folder, "case_0")]
+    assert said.endswith(
+        f"It is the first case of {data_folder.name}; the tab Cases of the Data dock lists all."
+    )
+    assert seen(bench.viewer) == ["case_0", "case_0 · reference"]
     folder = DataFolder.open(data_folder)
     shown: list[Layer] = []
     offer = case_offer(folder, folder.cases[1])
     bench.follow(open_offers(bench.owner, bench.viewer, [offer], shown.extend))
     assert [tag(layer)["case"] for layer in shown] == ["case_1", "case_1"]
     assert structure_names(shown[1]) == {1: "MYO", 2: "LVC"}
-    assert seen(bench.viewer) == ["case_1", "case_1 reference"]
+    assert seen(bench.viewer) == ["case_1", "case_1 · reference"]
 
 
 def test_contours_open_with_their_image_and_colours(
@@ -284,12 +288,28 @@ def test_the_placement_is_asked_for(
     assert "its sform and qform disagree" in said[0]
 
 
-def test_one_sentence_when_nothing_can_be_read(bench: Bench, tmp_path: Path) -> None:
+def test_one_sentence_when_nothing_can_be_read(
+    bench: Bench, tmp_path: Path, notifications: Callable[[], list[str]]
+) -> None:
     (tmp_path / "a.nii.gz").write_bytes(b"no volume")
+    notifications()
     layers, said = bench.open(tmp_path / "a.nii.gz")
     assert not layers
+    assert notifications() == said
     assert said == bench.problems
     assert said[0].startswith("a.nii.gz: is not gzip-compressed although its name ends in .gz")
+
+
+def test_an_image_opened_after_its_structures_does_not_cover_them(
+    bench: Bench, tmp_path: Path
+) -> None:
+    image, labels = ball_case("", 0)
+    for name, volume in (("p1", image), ("p1_labels", labels)):
+        write_volume(tmp_path / f"{name}.nii.gz", volume)
+    bench.open(tmp_path / "p1_labels.nii.gz")
+    bench.open(tmp_path / "p1.nii.gz")
+    drawn = [type(layer) for layer in bench.viewer.layers if layer.visible]
+    assert drawn == [Image, Labels]
 
 
 def test_layers_of_others_are_left_alone(bench: Bench, tmp_path: Path) -> None:

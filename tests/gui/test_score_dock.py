@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 import pytest
-from app_model.types import KeyBinding
-from gui_cases import LABELS, add_data, ball_case
+from gui_cases import LABELS, add_data, ball_case, press_key
 from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -372,11 +371,6 @@ def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: Q
     press_key(viewer, DISAGREEMENT_KEY)
     settle(scored, qtbot)
     assert "Error 1 of" in scored.status.text()
-
-
-def press_key(viewer: Viewer, key: str) -> None:
-    """The key as napari's canvas handles it."""
-    viewer.keymap[KeyBinding.from_str(key)](viewer)
 
 
 def test_errors_are_visited_by_size(

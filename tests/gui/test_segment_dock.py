@@ -263,7 +263,7 @@ def test_side_by_side_box(ready: SegmentDock, qtbot: QtBot) -> None:
     ready.views.setChecked(True)
     qtbot.waitUntil(ready.views.isEnabled)
     assert ready.viewer.canvas.grid.enabled
-    assert len(ready.viewer.layers) == 6
+    assert len(ready.viewer.layers) == 9
     run(ready, qtbot)  # a new run goes back to one view first
     assert not ready.views.isChecked()
     assert len(ready.viewer.layers) == 4

@@ -347,7 +347,7 @@ def test_basic_settings_stand_first_and_the_others_wait_closed(qtbot: QtBot) -> 
     assert list(form.editors) == ["steps", "data.size"]
     assert label(form, "data.size").text() == "size of a slice (pixels)"
     # all but those two, the hidden one and the method's name
-    assert form.advanced.text() == f"Advanced ({len(leaves(build_config('advent'))) - 4} settings)"
+    assert form.advanced.text() == f"Advanced ({len(leaves(build_config('advent'))) - 4})"
     assert not form.search.isVisible()
     form.advanced.toggleButton().click()
     assert form.search.isVisible()

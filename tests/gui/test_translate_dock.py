@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import ball_case, oblique, progress_bars
+from gui_cases import ball_case, oblique, press_key, progress_bars
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -20,7 +20,9 @@ import napari_uda as uda
 from napari_uda.core.errors import Cancelled
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.files import TRANSLATOR
 from napari_uda.gui.kit.geometry import METADATA, layer_volume
+from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.translate.dock import BLINK_KEY, TranslateDock
 from napari_uda.gui.translate.translation_layers import (
@@ -160,8 +162,8 @@ def test_only_runs_with_generators_are_listed(
     _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Translate")
     qtbot.waitUntil(lambda: dock.models.count() > 0 and dock.is_settled, timeout=WAIT_MS)
     listed = [Path(dock.models.itemData(index)) for index in range(dock.models.count())]
-    assert listed == [gated_run, plain_run]
-    dock.models.setCurrentIndex(1)
+    assert listed == [TRANSLATOR, gated_run, plain_run]
+    dock.models.setCurrentIndex(2)
     assert dock.model == plain_run
     assert dock.about.text().startswith("cyclegan")
 
@@ -320,9 +322,11 @@ def test_key_is_free_again_without_the_dock(
 ) -> None:
     viewer = make_napari_viewer()
     dock = TranslateDock(viewer)
-    assert len(viewer.keymap) == 1
-    dock.deleteLater()
-    qtbot.waitUntil(lambda: not viewer.keymap)
+    assert keys_of(dock) == [(BLINK_KEY, "Blink")]
+    with qtbot.waitSignal(dock.destroyed):
+        dock.deleteLater()
+    press_key(viewer, BLINK_KEY)  # and nothing happens
+    assert not viewer.keymap
 
 
 def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
@@ -349,7 +353,7 @@ def test_main_thread_is_not_kept(ready: TranslateDock, qtbot: QtBot) -> None:
 def test_side_by_side_and_back(ready: TranslateDock, qtbot: QtBot) -> None:
     run(ready, qtbot)
     grid = ready.viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (2, 4))
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 1, (3, 3))
     assert visible(ready) == parts(ready)
     assert all(layer.name_overlay.visible for layer in ready.viewer.layers)
     ready.views.setChecked(False)

@@ -238,7 +238,7 @@ def test_in_a_grid_the_cell_under_the_mouse_is_read(
     for _ in SideBySide(viewer, image, [prediction, entropy, reliability]).enter():
         pass
     other = patient(viewer, "other", 99)  # a fourth cell
-    viewer.canvas.grid.stride, viewer.canvas.grid.shape = 2, (1, 4)
+    viewer.canvas.grid.stride, viewer.canvas.grid.shape = 3, (1, 4)
     place = tuple(float(part) for part in image.data_to_world((2, 14, 18)))
     cell = viewer.canvas.grid.position(viewer.layers.index(prediction), viewer.layers)
     assert seen_at(viewer, place).image is other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,12 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
+from napari_uda.data.volume import Source
 from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.layer_order import add_layer, case_of, is_helper, layer_name
 from napari_uda.gui.kit.layers import EDITED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
@@ -63,7 +66,7 @@ def read_case(case: CaseFiles) -> CaseContent:
     if where is not None and where.label is not None:
         labels = where.read_labels(image)
         layers.append(layer_data(labels, "reference", case.names or names_beside(where.label)))
-        layers[-1][1]["name"] = f"{case.name} reference"
+        layers[-1][1]["name"] = layer_name(case.name, "reference")
     if case.prediction is not None:
         layers.append(read_layers(case.prediction, "prediction"))
     for _, arguments, _ in layers:
@@ -98,6 +101,8 @@ class CaseLayers:
     """Added here and removed with the next case."""
     _changed: set[str] = field(default_factory=set)
     """Ids of layers that were painted on."""
+    _left: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """Case to the ids of its layers, and whether each was seen when the view left for another case."""
 
     def swap(self, content: CaseContent) -> Iterator[None]:
         """Show a case instead of the one before, in parts of some milliseconds."""
@@ -108,6 +113,8 @@ class CaseLayers:
             layer = self._there(data[1]) or self._add(_made(data, content), visible=False)
             shown.append(layer)
             yield
+        was_seen = self._left.pop(content.case.name, {})
+        self._remember([layer for layer in layers if layer not in shown])
         for layer in list(layers):
             if layer not in shown and layer not in before and _is_of_a_patient(layer):
                 _set_visible(layer, False)
@@ -121,15 +128,26 @@ class CaseLayers:
                 leaving.append(layer)
         self._remove(leaving)
         yield
-        for layer in [*shown, *self._made_from(shown)]:
+        again = [layer for layer in layers if str(layer.unique_id) in was_seen]
+        for layer in dict.fromkeys([*shown, *self._made_from(shown), *again]):
             if layer in layers:
-                _set_visible(layer, tag(layer).get("role") in (*_SEEN, EDITED))
+                is_seen = tag(layer).get("role") in (*_SEEN, EDITED)
+                _set_visible(layer, was_seen.get(str(layer.unique_id), is_seen))
                 yield
         alive = [layer for layer in shown if layer in layers]
         if alive:
             self._go_to(alive[0], content.middle)
             layers.selection.active = alive[-1]
             self.viewer.reset_view(layers=alive)
+
+    def _remember(self, leaving: Sequence[Layer]) -> None:
+        """What is seen of the cases that are left: what stays in the viewer comes back like that."""
+        patients = [layer for layer in leaving if _is_of_a_patient(layer) and not is_helper(layer)]
+        case = {layer: case_of(self.viewer.layers, layer) for layer in patients}
+        for name in {case[layer] for layer in patients if layer.visible}:
+            self._left[name] = {
+                str(layer.unique_id): layer.visible for layer in patients if case[layer] == name
+            }
 
     def add(self, contents: Sequence[LayerData]) -> Iterator[None]:
         """Add more of the case that is shown; what is selected stays so."""
@@ -143,7 +161,7 @@ class CaseLayers:
 
     def _add(self, layer: Layer, *, visible: bool) -> Layer:
         layer.visible = visible
-        self.viewer.add_layer(layer)
+        add_layer(self.viewer, layer)
         self._own.append(layer)
         if isinstance(layer, Labels):
             note, name = self._changed.add, str(layer.unique_id)
@@ -167,11 +185,12 @@ class CaseLayers:
     def _there(self, arguments: dict[str, Any]) -> Layer | None:
         """The layer that shows the same file already."""
         new = arguments["metadata"][METADATA]
+        file = _real(new.get("file"))
         for layer in self.viewer.layers:
             own = tag(layer)
             if own.get("file") is not None and own.get("role") != "background":
-                same = own["file"] == new.get("file") and own.get("case") == new["case"]
-                if same and own.get("shape") == new["shape"]:
+                same = own.get("case") == new["case"] and own.get("shape") == new["shape"]
+                if same and _real(own["file"]) == file:
                     return layer
         return None
 
@@ -194,6 +213,11 @@ class CaseLayers:
         first = dims.ndim - 3
         for axis, place in enumerate(layer.data_to_world(voxel)):
             dims.set_point(first + axis, float(place))
+
+
+def _real(source: Source | None) -> tuple[str, str] | None:
+    """The file itself, however its path was written."""
+    return None if source is None else (os.path.realpath(source.path), source.series)
 
 
 def _made(data: LayerData, content: CaseContent) -> Layer:

@@ -22,11 +22,11 @@ from napari_uda.core.errors import sentence
 from napari_uda.core.files import shown
 from napari_uda.data.volume import Placement
 from napari_uda.gui.data.case_layers import CaseContent, CaseLayers, read_case, read_maps
-from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.jobs import Job, background, running, take_steps
+from napari_uda.gui.kit.keys import bind_keys, keys_of
 from napari_uda.gui.kit.layers import preload
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel, delay
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, text_table, tool_button
 from napari_uda.inference.cases import CaseFiles, CaseList, list_cases
@@ -88,12 +88,8 @@ class CasesPanel(Panel):
         self.filter.setPlaceholderText("Filter")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter)
-        self.previous = tool_button(
-            "◀", f"Previous case ({PREVIOUS_KEY})", self._on_previous, "case_previous"
-        )
-        self.next = tool_button("▶", f"Next case ({NEXT_KEY})", self._on_next, "case_next")
-        for step, words in ((self.previous, "Previous case"), (self.next, "Next case")):
-            step.setAccessibleName(words)
+        self.previous = tool_button("◀", "Previous case", self._on_previous, "case_previous")
+        self.next = tool_button("▶", "Next case", self._on_next, "case_next")
         self.table = text_table(_HEADERS, "cases", wide=(_CASE,))
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setAccessibleName("Cases")
@@ -108,7 +104,7 @@ class CasesPanel(Panel):
         self.table.installEventFilter(self)
         self.status = label(name="case_status")
         column(
-            row((self.folder, 1), (self.predictions, 1)),
+            wrapped((self.folder, 1), (self.predictions, 1)),
             self.about,
             row((self.filter, 1), self.previous, self.next),
             (self.table, 1),
@@ -120,8 +116,8 @@ class CasesPanel(Panel):
             viewer,
             self,
             {
-                PREVIOUS_KEY: (self.previous, self._on_previous),
-                NEXT_KEY: (self.next, self._on_next),
+                PREVIOUS_KEY: (self.previous, self._on_previous, "Previous case"),
+                NEXT_KEY: (self.next, self._on_next, "Next case"),
             },
         )
         self._update()
@@ -195,12 +191,14 @@ class CasesPanel(Panel):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """The keys of the panel work in the table, too, which would scroll by a page."""
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
-            if event.key() == Qt.Key.Key_PageDown:
-                self._on_next()
-                return True
-            if event.key() == Qt.Key.Key_PageUp:
-                self._on_previous()
-                return True
+            bound = [key for keys, _ in keys_of(self) for key in keys.split(" or ")]
+            for pressed, key, step in (
+                (Qt.Key.Key_PageUp, PREVIOUS_KEY, self._on_previous),
+                (Qt.Key.Key_PageDown, NEXT_KEY, self._on_next),
+            ):
+                if event.key() == pressed and key in bound:  # else the user has other keys
+                    step()
+                    return True
         return False
 
     def _on_folder(self) -> None:

@@ -11,9 +11,17 @@ from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.hatching import hatch_maps
+from napari_uda.gui.kit.help import help_button
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
-from napari_uda.gui.kit.widgets import named
+from napari_uda.gui.kit.widgets import compact, named
+
+_HELP = (
+    "Opens your own volumes, DICOM folders and folders of cases.",
+    "A tab for each way of looking at what is there.",
+    "What is opened here is offered as image or labels in the other docks.",
+)
 
 
 class DataDock(Dock):
@@ -28,10 +36,12 @@ class DataDock(Dock):
         super().__init__(parent)
         self.viewer = napari_viewer
         free_in_canvas(napari_viewer)
+        hatch_maps(napari_viewer)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer, self)
         self.session = SessionMenu(napari_viewer)
-        self.tabs = named(QTabWidget(), "data_tabs")
+        self.tabs = compact(named(QTabWidget(), "data_tabs"))
+        self.tabs.setCornerWidget(help_button(self, "Data", _HELP))
         self.cases = CasesPanel(napari_viewer)
         self.tabs.addTab(self.cases, "Cases")
         self.layer_tree = LayerTree(napari_viewer)
@@ -39,15 +49,15 @@ class DataDock(Dock):
         self.models = ModelsPanel()
         self.tabs.addTab(self.models, "Models")
         self.open_bar.data_folder_found.connect(self._on_data_folder)
-        bar = row((self.open_bar, 1), self.session.button)
-        column(bar, self.session, (self.tabs, 1), of=self)
+        bar = wrapped((self.open_bar, 1), self.session.button)
+        column(bar, self.session, (self.tabs, 1), of=self, margin=4)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing is being read, and all layers are there."""
         return super().is_settled and self.cases.is_settled and self.session.is_settled
 
-    def _on_data_folder(self, folder: Path) -> None:
-        """Its first case is shown already; the list leads to the others."""
+    def _on_data_folder(self, folder: Path, case: str) -> None:
+        """List a folder of which the first case is opened."""
         self.tabs.setCurrentWidget(self.cases)
-        self.cases.open_folder(folder)
+        self.cases.open_folder(folder, on_screen=case)

@@ -13,9 +13,10 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit, QTableWidgetItem, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.jobs import background, load_torch, running
-from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.layout import Scrolling, column, form, wrapped
 from napari_uda.gui.kit.models import is_shipped, known_models, remember_model, title_of
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, text_table
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class ModelsPanel(Panel):
         self._update_buttons()
 
     def _build(self) -> None:
-        self.table = text_table(_HEADERS, "model_table", wide=(1,))
+        self.table = text_table(_HEADERS, "model_table", wide=(0, 1))
         self.table.itemSelectionChanged.connect(self._on_chosen)
         self.card = label(name="model_card")
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -76,10 +77,10 @@ class ModelsPanel(Panel):
 
     def _lay_out(self) -> None:
         column(
-            (self.table, 1),
-            self.card,
+            (TablePlace(self.table, "Models", (0, 2, 1)), 1),
+            Scrolling(self.card),
             form(("For", self.purpose), ("Licence", self.licence)),
-            row(self.export, self.take_in, self.add, ...),
+            wrapped((self.export, 1), (self.take_in, 1), (self.add, 1)),
             self.status,
             of=self,
             margin=4,

@@ -20,6 +20,7 @@ from napari_uda.evaluation.figures import ColourBar, Panel, PanelGrid
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, readable
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.layer_order import HELPER
 from napari_uda.gui.kit.layers import structure_names
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ def _drawn(cells: Sequence[Sequence[_Plane]], aspects: Sequence[float], columns:
                 key = (str(plane.colormap.name), plane.limits)
                 bars.setdefault(key, _bar(plane, plane.limits))
         rgb = np.asarray(np.rint(picture * 255), np.uint8)
-        panels.append(Panel(planes[-1].name, rgb, aspect))
+        names = [plane.name for plane in planes if not plane.name.startswith(HELPER)]
+        panels.append(Panel((names or [planes[-1].name])[-1], rgb, aspect))
     return PanelGrid(panels, columns, legend, list(bars.values())[:_MOST_BARS])
 
 

@@ -15,6 +15,7 @@ RELIABLE, UNRELIABLE = 1, 2
 RELIABILITY_NAMES = MappingProxyType({RELIABLE: "reliable", UNRELIABLE: "unreliable"})
 """Values of a reliability map, and what they are called."""
 _RELIABILITY = {RELIABLE: f"{RELIABLE_COLOUR}50", UNRELIABLE: UNRELIABLE_COLOUR}
+_STRIPES = "#000000"
 _CLEAR_ENTROPY = 0.25
 DARK = ("#262930", "#F0F1F2")
 """Background and text of napari's dark theme, until the theme in use is known."""
@@ -41,6 +42,11 @@ def structure_colormap(
 def reliability_colormap() -> DirectLabelColormap:
     """Thin blue-green where the network agrees with itself, ochre where it contradicts itself."""
     return _colormap(tuple(_RELIABILITY.items()))
+
+
+def hatching_colormap() -> DirectLabelColormap:
+    """Black stripes: what they lie on shows its own colour between them."""
+    return _colormap(((1, _STRIPES),))
 
 
 @cache

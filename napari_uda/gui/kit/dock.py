@@ -1,20 +1,26 @@
-"""Docks: they share one place in the window, end with it, bind keys, and do one thing at a time in a thread."""
+"""Docks: they share one place in the window, end with it, and do one thing at a time in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QProgressBar, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QProgressBar, QWidget
 
 from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.focus import FocusFrame
 from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
-from napari_uda.gui.kit.panel import Guarded, Panel, guarded
+from napari_uda.gui.kit.keys import bind_keys as bind_keys
+from napari_uda.gui.kit.panel import Guarded, Panel, delay
 from napari_uda.gui.kit.widgets import button, label
 
 CANCELLING = "Cancelling…"
+CANVAS_SHARE = 0.55
+"""Of the window's width; a dock that opens takes no more than is left beside napari's own."""
+_LEAST_WIDTH, _SMALLEST = 200, 50
+_FRAME = 10  # between the canvas and the room it is in
 T = TypeVar("T")
 _NAME_END = "(napari_uda)"
 _leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
@@ -26,6 +32,10 @@ class Dock(Panel):
     napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
     before the event loop turns again.
     """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        FocusFrame(self)
 
     @property
     def is_settled(self) -> bool:
@@ -141,46 +151,6 @@ class JobDock(Dock):
         self._in_turns(steps)
 
 
-def bind_keys(
-    viewer: ViewerModel,
-    owner: QWidget,
-    actions: Mapping[str, tuple[QAbstractButton, Callable[[], object]]],
-) -> None:
-    """Bind keys until `owner` is destroyed; a key that the user bound is left alone.
-
-    Args:
-        viewer: whose keys.
-        owner: the dock.
-        actions: key to its button, whose text ends with the key in brackets, and to what it does. A
-            button that is disabled makes the key do nothing. A key that cannot be had is taken off
-            the button's text.
-    """
-    bound = []
-    for key, (pressed, action) in actions.items():
-        try:
-            viewer.bind_key(key, _when_enabled(pressed, action))
-        except ValueError:
-            pressed.setText(pressed.text().removesuffix(f" ({key})"))
-        else:
-            bound.append(key)
-
-    def release() -> None:
-        for key in bound:
-            viewer.bind_key(key, None)
-
-    owner.destroyed.connect(release)
-
-
-def _when_enabled(
-    pressed: QAbstractButton, action: Callable[[], object]
-) -> Callable[[ViewerModel], None]:
-    def press(_: ViewerModel) -> None:
-        if pressed.isEnabled():
-            guarded(action)()
-
-    return press
-
-
 def open_dock(viewer: ViewerModel, name: str) -> Any:
     """The dock of this package with that name, opened where it is not, and in front of the others.
 
@@ -224,14 +194,21 @@ class _Place(Guarded, QObject):
         self._widget = widget
         self._dock: QDockWidget | None = None
         self._is_behind = False  # another tab
+        self._asked = 0  # width in pixels, which its content may not have allowed yet
+        self._squeezed: QTimer | None = None
         widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         kinds = QEvent.Type
-        if watched is self._widget:
+        if watched is not self._widget and watched is not self._dock:
+            if event.type() == kinds.Resize and self._squeezed is not None:
+                self._squeezed.start()
+        elif watched is self._widget:
             if event.type() == kinds.Show:
                 self._widget.removeEventFilter(self)
                 self._on_first_show()
+        elif event.type() == kinds.LayoutRequest and self._dock is not None:
+            self._let_shrink(self._dock)
         elif event.type() == kinds.Close:
             self._is_behind = False  # who closes it means it
         elif event.type() == kinds.Hide and self._is_behind and self._is_hidden():
@@ -251,6 +228,8 @@ class _Place(Guarded, QObject):
             return
         self._dock = dock
         dock.setWindowTitle(dock.windowTitle().removesuffix(f" {_NAME_END}"))
+        for words in dock.titleBarWidget().findChildren(QLabel):
+            words.setText(words.text().removesuffix(f" {_NAME_END}"))
         dock.visibilityChanged.connect(self._on_visibility)
         dock.installEventFilter(self)
         if dock.isFloating():
@@ -268,6 +247,42 @@ class _Place(Guarded, QObject):
         if others and dock.objectName().endswith(_NAME_END):
             window.tabifyDockWidget(others[-1], dock)
             dock.raise_()
+        window.centralWidget().installEventFilter(self)
+        self._squeezed = delay(self, 0, self._on_squeezed)
+        QTimer.singleShot(0, self._on_placed)
+
+    def _on_squeezed(self) -> None:
+        """The window or napari's own docks changed: keep the share, unless the user widened the dock."""
+        dock = _dock_of(self._widget)
+        if dock is not None and dock.width() <= self._asked:
+            self._on_placed()
+
+    def _on_placed(self) -> None:
+        """Leave the canvas its share of the window; the user may give the dock more."""
+        dock = _dock_of(self._widget)
+        window = None if dock is None else dock.parentWidget()
+        if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
+            return
+        sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
+        self._asked = dock.width()
+        missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
+        if window.dockWidgetArea(dock) in sides and missing > 0:
+            self._asked = max(_LEAST_WIDTH, dock.width() - missing)
+            window.resizeDocks([dock], [self._asked], Qt.Orientation.Horizontal)
+
+    def _let_shrink(self, dock: QDockWidget) -> None:
+        """Forget what the content needed before.
+
+        napari gives its docks a least size, and what Qt adds to it for the content then stays for good.
+        """
+        content, before = self._widget.minimumSizeHint(), dock.minimumSize()
+        frame = dock.titleBarWidget().height() + 2
+        if before.width() > max(content.width(), _SMALLEST):
+            dock.setMinimumWidth(_SMALLEST)
+            if self._asked < dock.width() == before.width():
+                QTimer.singleShot(0, self._on_placed)
+        if before.height() > max(content.height() + frame, _SMALLEST):
+            dock.setMinimumHeight(_SMALLEST)
 
     def _on_visibility(self, visible: bool) -> None:
         self._is_behind = not visible and not self._is_hidden()

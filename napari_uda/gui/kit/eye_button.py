@@ -11,8 +11,11 @@ class EyeButton(QToolButton):
     """An open eye while it is pressed, a crossed one otherwise, drawn in the theme's text colour."""
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """The eye."""
+        """The eye, and the frame that says where the keyboard is."""
         painter = QPainter(self)
+        if self.hasFocus():
+            painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2))
+            painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
         colour = self.palette().color(QPalette.ColorRole.WindowText)
         middle = QPointF(self.width() / 2, self.height() / 2)
         draw_eye(painter, middle, colour, opened=self.isChecked())

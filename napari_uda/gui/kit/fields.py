@@ -17,7 +17,7 @@ from magicgui.types import FileDialogMode
 from magicgui.widgets import CheckBox, ComboBox, FileEdit, LineEdit, create_widget
 from magicgui.widgets.bases import ValuedContainerWidget, ValueWidget
 from pydantic.fields import FieldInfo
-from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QPushButton, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.small_files import parse_yaml
@@ -222,7 +222,12 @@ def _number(kind: type[int] | type[float], text: str) -> Any:
 
 def _dress(native: QWidget, name: str) -> None:
     """Name the Qt widget, let it be narrow, and let the wheel scroll the form."""
-    native.setObjectName(name)
+    named(native, name)
+    for part in native.findChildren(QWidget):
+        if isinstance(part, QPushButton):
+            part.setAccessibleName(f"Browse: {name.rpartition('.')[2].replace('_', ' ')}")
+        elif not part.accessibleName():
+            part.setAccessibleName(native.accessibleName())
     for box in (native, *native.findChildren(QComboBox)):
         if isinstance(box, QComboBox):
             ignore_wheel(make_narrow(box, 6))

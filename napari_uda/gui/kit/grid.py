@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.experimental import link_layers
 from napari.layers import Image, Layer
 
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.hatching import HATCHED, hatching
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
+_SMALL_BAR: dict[str, Any] = {
+    "size": (10, 70), "tick_length": 3, "font_size": 7, "position": "bottom_right",
+}  # fmt: skip
+"""A colour bar that leaves a cell of the grid to its image."""
+
+
 class Grid:
     """Groups of layers in the cells of napari's grid, with one camera for all of them.
 
-    Other layers are hidden. `leave` restores the order and what was visible before, and removes the
-    layers that were added for the grid alone.
+    The front layer of each cell says its name, and its colour bar is small and in its own cell. Other
+    layers are hidden. `leave` restores the order and what was visible before, and removes the layers that
+    were added for the grid alone.
     """
 
-    def __init__(
-        self, viewer: ViewerModel, cells: Sequence[Sequence[Layer]], shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, viewer: ViewerModel, cells: Sequence[Sequence[Layer]]) -> None:
         """Prepare; `enter` arranges.
 
         Args:
             viewer: the viewer that holds the layers.
             cells: the layers of each cell, all of the same number, from the back to the front; those
                 that the viewer does not hold are added.
-            shape: rows and columns.
         """
         self._viewer = viewer
         self._shown = [layer for cell in cells for layer in cell]
-        self._stride, self._shape = len(cells[0]), shape
+        self._stride = len(cells[0])
+        self._shape = best_shape(len(cells), viewer.canvas.size, _sides(viewer, cells[0][0]))
+        titled = [_titled(cell) for cell in cells]
+        self._named = [layer for layer in titled if not layer.name_overlay.visible]
+        self._bars: list[tuple[Layer, dict[str, Any]]] = []  # how they looked before
         self._added = [layer for layer in self._shown if layer not in viewer.layers]
         self._before = [(layer, layer.visible) for layer in viewer.layers]
         self._left = False
@@ -73,10 +82,24 @@ class Grid:
                 yield
         alive = [layer for layer in self._shown if layer in viewer.layers]
         viewer.reset_view(layers=alive or None)  # hidden ones may be larger or lie elsewhere
+        for layer in self._named:
+            layer.name_overlay.visible = True
+            yield
+        for layer in self._shown:
+            if isinstance(layer, Image) and layer.colorbar.visible:
+                self._bars.append(
+                    (layer, {key: getattr(layer.colorbar, key) for key in _SMALL_BAR})
+                )
+                layer.colorbar.update(_SMALL_BAR)
+                yield
 
     def leave(self) -> None:
         """Back to one view."""
         self._left, viewer = True, self._viewer
+        for layer in self._named:
+            layer.name_overlay.visible = False
+        for layer, look in self._bars:
+            layer.colorbar.update(look)
         kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
         grid = viewer.canvas.grid
         with viewer.layers.batched_update():  # the scene is sorted once, at the end
@@ -93,10 +116,11 @@ class Grid:
 
 
 class SideBySide(Grid):
-    """Linked views in a row: structures, entropy and reliability, each over the same image.
+    """Linked views: structures, entropy and reliability, each over the same image.
 
     napari's grid shows a layer once, so the second and third view get a copy of the image layer that
-    shares its array and contrast.
+    shares its array and contrast. Stripes lie over the map of reliability, and as all cells have equally many
+    layers, empty ones over the others.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
@@ -112,7 +136,44 @@ class SideBySide(Grid):
             remove_with(viewer, copy, image)
         images = [image, *copies]
         link_layers(images, ("contrast_limits", "gamma", "colormap"))
-        super().__init__(viewer, list(zip(images, results, strict=True)), (1, len(results)))
+        cells: list[list[Layer]] = [list(cell) for cell in zip(images, results, strict=True)]
+        if any(tag(result).get("role") in HATCHED for result in results):
+            for cell, result in zip(cells, results, strict=True):
+                cell.append(hatching(result, in_grid=True))
+                for source in (result, image):
+                    remove_with(viewer, cell[-1], source)
+        super().__init__(viewer, cells)
+
+
+def best_shape(count: int, canvas: tuple[int, int], sides: tuple[float, float]) -> tuple[int, int]:
+    """Rows and columns that show panels as large as the canvas allows.
+
+    Args:
+        count: number of panels.
+        canvas: height and width of the canvas, in pixels.
+        sides: height and width of what a panel shows, in millimetres.
+    """
+
+    def size(rows: int) -> tuple[float, int]:
+        columns = -(-count // rows)
+        pixels_per_mm = min(canvas[0] / rows / sides[0], canvas[1] / columns / sides[1])
+        return pixels_per_mm, -rows * columns  # of two equals, the one with fewer empty cells
+
+    rows = max(range(1, count + 1), key=size)
+    return rows, -(-count // rows)
+
+
+def _sides(viewer: ViewerModel, layer: Layer) -> tuple[float, float]:
+    """Height and width of a layer's slices as they are shown, in the viewer's units."""
+    low, high = layer.extent.world
+    spare = viewer.dims.ndim - layer.ndim if viewer.layers else 0
+    down, right = (max(0, axis - spare) for axis in viewer.dims.displayed[-2:])
+    return float(high[down] - low[down]) or 1.0, float(high[right] - low[right]) or 1.0
+
+
+def _titled(cell: Sequence[Layer]) -> Layer:
+    """The layer that a cell is named after: the uppermost one that is no helper."""
+    return next((layer for layer in reversed(cell) if not tag(layer).get("helper")), cell[-1])
 
 
 def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:

@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject
 
 from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.panel import Guarded, listen
 
@@ -92,7 +93,7 @@ class CoarseIn3D(Guarded, QObject):
     def _is_large(self, layer: Layer) -> bool:
         if not isinstance(layer, (Image, Labels)) or layer.multiscale or layer.ndim != 3:
             return False
-        if getattr(layer, "rgb", False) or tag(layer).get("role") == ROLE:
+        if getattr(layer, "rgb", False) or tag(layer).get("role") in (ROLE, HATCHING):
             return False
         return int(np.prod(layer.data.shape)) > self._largest
 

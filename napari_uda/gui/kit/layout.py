@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from types import EllipsisType
+from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLayout,
+    QLayoutItem,
     QScrollArea,
     QScrollBar,
     QSizePolicy,
@@ -42,6 +44,20 @@ def row(
     """
     made = QHBoxLayout() if of is None else QHBoxLayout(of)
     _fill(made, parts, margin, spacing)
+    return made
+
+
+def wrapped(*parts: QWidget | tuple[QWidget, int], spacing: int = 6) -> WrappedRow:
+    """Widgets side by side as far as there is room, and the others in lines below.
+
+    Args:
+        parts: widgets, `(widget, stretch)` for those that share the room that their line leaves.
+        spacing: pixels between.
+    """
+    made = WrappedRow(spacing)
+    for given in parts:
+        part, stretch = given if isinstance(given, tuple) else (given, 0)
+        made.add(part, stretch)
     return made
 
 
@@ -112,6 +128,121 @@ def _fill(
             layout.addWidget(part, stretch)
         else:
             layout.addLayout(part, stretch)
+
+
+class WrappedRow(Guarded, QLayout):
+    """A row that breaks into lines, so that a narrow dock cuts nothing off."""
+
+    def __init__(self, spacing: int) -> None:
+        super().__init__()
+        self._items: list[QLayoutItem] = []
+        self._shares: list[int] = []
+        self._gap = spacing
+        self._width = 0  # laid out for
+        self.setContentsMargins(0, 0, 0, 0)
+
+    def add(self, part: QWidget, share: int = 0) -> None:
+        """Add a widget; `share` is its part of the room that its line leaves."""
+        self._shares.append(share)
+        self.addWidget(part)
+
+    def addItem(self, item: QLayoutItem) -> None:
+        """For Qt."""
+        self._items.append(item)
+
+    def count(self) -> int:
+        """For Qt."""
+        return len(self._items)
+
+    def itemAt(self, index: int) -> QLayoutItem | None:  # type: ignore[override]
+        """For Qt, which asks until there is none."""
+        return self._items[index] if 0 <= index < len(self._items) else None
+
+    def takeAt(self, index: int) -> QLayoutItem | None:  # type: ignore[override]
+        """For Qt, which asks until there is none."""
+        if not 0 <= index < len(self._items):
+            return None
+        del self._shares[index]
+        return self._items.pop(index)
+
+    def expandingDirections(self) -> Any:
+        """It is as wide as there is room, and as high as it needs."""
+        return Qt.Orientation.Horizontal
+
+    def hasHeightForWidth(self) -> bool:
+        """A narrow one has more lines."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        """Pixels that all lines take."""
+        return self._place(QRect(0, 0, width, 0), move=False)
+
+    def sizeHint(self) -> QSize:
+        """In one line."""
+        shown = [item.sizeHint() for item in self._items if not item.isEmpty()]
+        gaps = self._gap * max(0, len(shown) - 1)
+        height = max((one.height() for one in shown), default=0)
+        return QSize(sum(one.width() for one in shown) + gaps, height)
+
+    def minimumSize(self) -> QSize:
+        """With a widget in each line."""
+        least = QSize()
+        for item in self._items:
+            if not item.isEmpty():
+                least = least.expandedTo(item.minimumSize())
+        if self._width:  # splitters and docks do not ask for the height at a width
+            least.setHeight(max(least.height(), self.heightForWidth(self._width)))
+        return least
+
+    def setGeometry(self, place: QRect) -> None:
+        """Lay out."""
+        super().setGeometry(place)
+        self._place(place, move=True)
+        if place.width() != self._width:
+            self._width = place.width()
+            QTimer.singleShot(0, self._on_wider)
+
+    def _on_wider(self) -> None:
+        self.update()
+
+    def _place(self, place: QRect, *, move: bool) -> int:
+        """Lay out or only measure; the height of all lines."""
+        lines: list[list[int]] = []
+        used = 0
+        for index, item in enumerate(self._items):
+            if item.isEmpty():
+                continue
+            width = item.minimumSize().width()
+            if not lines or used + self._gap + width > place.width():
+                lines.append([])
+                used = -self._gap
+            lines[-1].append(index)
+            used += self._gap + width
+        top = place.top()
+        for line in lines:
+            top += self._place_line(line, place, top, move=move) + self._gap
+        return max(0, top - self._gap - place.top())
+
+    def _place_line(self, line: list[int], place: QRect, top: int, *, move: bool) -> int:
+        items = [self._items[index] for index in line]
+        shares = [self._shares[index] for index in line]
+        widths = [item.minimumSize().width() for item in items]
+        spare = place.width() - sum(widths) - self._gap * (len(line) - 1)
+        total: int = sum(shares)
+        if spare > 0 and total:
+            given = (spare * share // total for share in shares)
+            widths = [width + more for width, more in zip(widths, given, strict=True)]
+        pairs = list(zip(items, widths, strict=True))
+        height = max(
+            item.heightForWidth(width) if item.hasHeightForWidth() else item.sizeHint().height()
+            for item, width in pairs
+        )
+        left = place.left()
+        for item, width in pairs:
+            if move:
+                item.setGeometry(QRect(left, top, width, height))
+            left += width + self._gap
+        return height
 
 
 class LongerSide(Guarded, QObject):

@@ -21,13 +21,14 @@ from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
 from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
-from napari_uda.gui.kit.layout import form, row
+from napari_uda.gui.kit.layout import form, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
-from napari_uda.gui.kit.widgets import button, combo_box, label, named
+from napari_uda.gui.kit.widgets import TallLabel, button, combo_box, named
 
 _SHIPPED = {
     MODEL: "Shipped model (cardiac phantom)",
@@ -62,13 +63,14 @@ class ModelDock(JobDock):
         share_place(self)
         free_in_canvas(viewer)
         guard_3d(viewer)
+        hatch_maps(viewer)
         self._wanted = wanted
         self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")
         self.browse = button(
             "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse
         )
-        self.about = label(name="about")
+        self.about = named(TallLabel(), "about")
         self.images = LayerChooser(
             viewer, lambda layer: is_volume(layer, not_images), _rank_of_image
         )
@@ -87,7 +89,7 @@ class ModelDock(JobDock):
 
     def _form(self) -> QFormLayout:
         """Run and image, to be followed by what else can be chosen."""
-        model = row((self.models, 1), self.browse)
+        model = wrapped((self.models, 1), self.browse)
         return form(("Model", model), ("", self.about), ("Image", self.images))
 
     def _on_browse(self) -> None:

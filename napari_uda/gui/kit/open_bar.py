@@ -23,7 +23,7 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.arrivals import Arrivals
 from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.opening import Opening, open_paths
 from napari_uda.gui.kit.panel import Panel, listen
 from napari_uda.gui.kit.reader_question import ReaderQuestion
@@ -74,12 +74,12 @@ class OpenBar(Panel):
         opening: what is being opened, None while nothing is.
         status: what was opened last, or why nothing was.
 
-    Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path)` when a data folder was
-    opened, of which only the first case is shown.
+    Signals: `opened(layers)` when all layers of one go are there; `data_folder_found(path, case)` when a data folder
+    was opened here or in another dock of the window, of which only the first case is shown.
     """
 
     opened = Signal(list)
-    data_folder_found = Signal(object)
+    data_folder_found = Signal(object, str)
 
     def __init__(self, viewer: ViewerModel, dock: QWidget) -> None:
         super().__init__(dock)
@@ -132,9 +132,9 @@ class OpenBar(Panel):
         row((self.bar, 1), self.cancel, of=self._working, margin=0)
         for pressed in self._buttons:  # else long words, once shown, would keep the dock wide
             pressed.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._row = row(*((one, 1) for one in self._buttons), self.recent, spacing=_SPACING)
+        self._put(_TEXTS[-1])
         column(
-            self._row,
+            wrapped(*((one, 1) for one in (*self._buttons, self.recent)), spacing=_SPACING),
             self._working,
             self.status,
             self.question,
@@ -147,20 +147,20 @@ class OpenBar(Panel):
         self.question.hide()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Short words where there is no room for all."""
+        """Short words where there is no room for all in one line."""
         super().resizeEvent(event)
-        metrics = self.volume.fontMetrics()
-
-        def widths(texts: Sequence[str]) -> list[int]:
-            return [metrics.horizontalAdvance(text) + _BUTTON_ROOM for text in texts]
-
         room = event.size().width() - self.recent.sizeHint().width() - len(_TEXTS[0]) * _SPACING
-        fitting = next((texts for texts in _TEXTS if sum(widths(texts)) <= room), _TEXTS[-1])
-        # a button may become as narrow as its shortest word, whatever it says now
-        for place, (pressed, text) in enumerate(zip(self._buttons, fitting, strict=True)):
-            pressed.setMinimumWidth(widths(_TEXTS[-1])[place])
+        fitting = (texts for texts in _TEXTS if sum(self._widths(texts)) <= room)
+        self._put(next(fitting, _TEXTS[-1]))
+
+    def _put(self, texts: Sequence[str]) -> None:
+        for pressed, text, width in zip(self._buttons, texts, self._widths(texts), strict=True):
+            pressed.setMinimumWidth(width)
             pressed.setText(text)
-            self._row.setStretch(place, widths(fitting)[place])
+
+    def _widths(self, texts: Sequence[str]) -> list[int]:
+        metrics = self.volume.fontMetrics()
+        return [metrics.horizontalAdvance(text) + _BUTTON_ROOM for text in texts]
 
     # -- what is opened ---------------------------------------------------------------------------
 
@@ -172,8 +172,7 @@ class OpenBar(Panel):
         self.opening = opening = open_paths(self, self.viewer, paths)
         opening.progressed.connect(self._on_progress)
         opening.opened.connect(lambda layers: self._on_opened(paths, layers))
-        opening.data_folder_found.connect(self.data_folder_found)
-        opening.failed.connect(show_error)
+        opening.data_folder_found.connect(self._on_data_folder)
         opening.ended.connect(self._on_ended)
         self.bar.setRange(0, 0)
         self.cancel.setEnabled(True)
@@ -227,6 +226,10 @@ class OpenBar(Panel):
             preferences.remember_file(path)
         self.question.offer(paths)
         self.opened.emit(layers)
+
+    def _on_data_folder(self, folder: Path, case: str) -> None:
+        for bar in self.window().findChildren(OpenBar):
+            bar.data_folder_found.emit(folder, case)
 
     def _on_arrived(self, layers: list[Layer], sentence: str) -> None:
         self._shown = layers

@@ -27,6 +27,7 @@ from napari_uda.data.window import Window
 from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Job, Report, background, take_steps
+from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import preload
 from napari_uda.gui.kit.panel import Guarded, guarded
 from napari_uda.gui.kit.placement_question import ask_placement
@@ -114,13 +115,14 @@ class Opening(Guarded, QObject):
     """Files on their way into the viewer.
 
     Signals, all in the main thread: `progressed(done, total)`, with 0 and 0 for "nobody knows"; `opened(layers)` when
-    all are there; `data_folder_found(path)` when what was opened is one, whose first case is shown; `failed(sentence)`;
-    and at last `ended(sentence)`: what is shown now, or why nothing is.
+    all are there; `data_folder_found(path, case)` when what was opened is one, whose first case is shown;
+    `failed(sentence)`, of which napari's notice tells; and at last `ended(sentence)`: what is shown now, or why
+    nothing is.
     """
 
     progressed = Signal(int, int)
     opened = Signal(list)
-    data_folder_found = Signal(object)
+    data_folder_found = Signal(object, str)
     failed = Signal(str)
     ended = Signal(str)
 
@@ -139,6 +141,7 @@ class Opening(Guarded, QObject):
         self._steps: Iterator[None] | None = None
         self._stopped = False
         self._shows = Shows()
+        self._data_folder: Path | None = None
         self.is_running = True
         """Until `ended`."""
 
@@ -178,7 +181,6 @@ class Opening(Guarded, QObject):
             cancelled=self._on_cancelled,
             ended=self._on_gone,
             progressed=self.progressed.emit,
-            quiet=True,
         )
 
     def _on_found(self, found: Offers | NoImageError) -> None:
@@ -193,7 +195,8 @@ class Opening(Guarded, QObject):
                 self._on_cancelled()
                 return
         if found.data_folder is not None:
-            self.data_folder_found.emit(found.data_folder)
+            self._data_folder = found.data_folder
+            self.data_folder_found.emit(found.data_folder, offers[0].name)
         self._read(offers, "auto")
 
     def _ask_for_image(self, problem: NoImageError) -> None:
@@ -247,7 +250,8 @@ class Opening(Guarded, QObject):
             return
         self._steps = None
         self.opened.emit(self._shows.layers)
-        self._finish(self._shows.sentence())
+        first = "" if self._data_folder is None else _first_of(self._data_folder)
+        self._finish(f"{self._shows.sentence()} {first}".strip())
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -267,6 +271,10 @@ class Opening(Guarded, QObject):
             self._job, self.is_running = None, False
             self.ended.emit(sentence)
             self.deleteLater()
+
+
+def _first_of(folder: Path) -> str:
+    return f"It is the first case of {shown(folder)}; the tab Cases of the Data dock lists all."
 
 
 def _find(
@@ -355,7 +363,7 @@ def show_units(
         for layer in layers:
             layer.visible = seen and tag(layer).get("role") not in _CHECKING
             if layer not in viewer.layers:
-                viewer.add_layer(layer)
+                add_layer(viewer, layer)
             shows.layers.append(layer)
             yield
     if shows.layers:

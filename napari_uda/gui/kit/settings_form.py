@@ -25,12 +25,13 @@ from napari_uda.core.setting_words import setting_title, setting_words
 from napari_uda.gui.kit.fields import Editor, make_editor, number_text, show_value
 from napari_uda.gui.kit.layout import column, form, show_row
 from napari_uda.gui.kit.panel import Panel, delay, guarded
-from napari_uda.gui.kit.widgets import Foldable, label, named
+from napari_uda.gui.kit.widgets import Foldable, TallLabel, label, named
 
 WARNING = "⚠ "
 """What a sentence on a problem begins with."""
 
 _AS_TALL_AS_ROWS = (QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # some wrap
+_LONG = 20  # letters that a narrow dock has no room for in one line
 _NOT_THERE = "there is no such file or folder; check the path"
 
 
@@ -39,7 +40,7 @@ class SettingRow:
 
     def __init__(self, layout: QFormLayout, place: int, title: str, editor: Editor) -> None:
         self.editor = editor
-        self.label = label(title, wrap=False)
+        self.label = TallLabel(title) if len(title) > _LONG else label(title, wrap=False)
         self.label.setBuddy(editor.native)
         self._layout = layout
         self._sentence: QLabel | None = None
@@ -152,7 +153,7 @@ class SettingsForm(Panel):
         self.search.textChanged.connect(self._on_search)
         others = QWidget()
         column(self.search, *self._groups.values(), of=others, margin=0, spacing=2)
-        self.advanced = Foldable(f"Advanced ({len(rest)} settings)", others, "advanced")
+        self.advanced = Foldable(f"Advanced ({len(rest)})", others, "advanced")
         self.advanced.setSizePolicy(*_AS_TALL_AS_ROWS)
         self.advanced.setVisible(bool(rest))
         self.problem = label(name="problem")

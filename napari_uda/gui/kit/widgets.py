@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QStandardItemModel
+from qtpy.QtGui import (
+    QColor,
+    QHelpEvent,
+    QIcon,
+    QPainter,
+    QPixmap,
+    QResizeEvent,
+    QStandardItemModel,
+)
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -19,28 +27,42 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
+    QTabWidget,
     QToolButton,
+    QToolTip,
     QWidget,
 )
 from superqt import QCollapsible, QSearchableComboBox
+
+from napari_uda.gui.kit import preferences
 
 Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
 Button = TypeVar("Button", bound=QAbstractButton)
 
+ANY_HEIGHT = 16_777_215
+"""Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
 _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
 _TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
-_ANY_HEIGHT = 16_777_215  # Qt's QWIDGETSIZE_MAX, which the bindings do not name
+_ARROW_ROOM = 40  # of a combo box, with the frame
 
 
 def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
-    """Give a widget the name it is found by, and a tooltip."""
+    """Give a widget the name it is found by, a tooltip, and what screen readers call it.
+
+    That is the first line of the tooltip, or else the name in words; of what has a text of its own, Qt tells
+    the text.
+    """
     if name:
         widget.setObjectName(name)
     if tooltip:
         widget.setToolTip(tooltip)
+    spoken = tooltip.partition("\n")[0] or name.rpartition(".")[2].replace("_", " ")
+    has_text = isinstance(widget, QPushButton | QCheckBox | QLabel)
+    if spoken and not has_text:
+        widget.setAccessibleName(spoken)
     return widget
 
 
@@ -80,7 +102,7 @@ def combo_box(
     slot: Slot | None = None,
     name: str = "",
     *,
-    least_letters: int = 12,
+    least_letters: int = 8,
 ) -> QComboBox:
     """A choice among items with data, as narrow as `least_letters`; `slot` hears of every change."""
     made = make_narrow(named(QComboBox(), name, tooltip), least_letters)
@@ -91,11 +113,12 @@ def combo_box(
     return made
 
 
-def make_narrow(box: QComboBox, least_letters: int = 12) -> QComboBox:
+def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
     """Let a combo box be narrower than its longest item, and as wide as there is room."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    box.installEventFilter(_WholeText(box))
     return box
 
 
@@ -106,6 +129,12 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
     return made
 
 
+def compact(tabs: QTabWidget, padding: int = 4) -> QTabWidget:
+    """Tabs with little around their words, so that several fit into a narrow dock."""
+    tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px {padding}px; margin: 0; border: 0; }}")
+    return tabs
+
+
 def text_table(
     headers: Sequence[str], name: str = "", *, row_pixels: int = 22, wide: Sequence[int] = ()
 ) -> QTableWidget:
@@ -113,6 +142,7 @@ def text_table(
     made = named(QTableWidget(0, len(headers)), name)
     made.setHorizontalHeaderLabels(list(headers))
     made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    made.setTabKeyNavigation(False)  # Tab leaves a table, the arrows walk in it
     made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     made.setShowGrid(False)
     made.setWordWrap(False)
@@ -135,15 +165,45 @@ def right_aligned(text: str) -> QTableWidgetItem:
     return cell
 
 
+class TallLabel(QLabel):
+    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Other lines."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def setText(self, text: str) -> None:
+        """Other lines."""
+        super().setText(text)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setMinimumHeight(0)
+        self.setMinimumHeight(self.heightForWidth(self.width()))
+
+
 class Foldable(QCollapsible):
     """A title that opens and closes what stands below it; `toggled(bool)` says which.
+
+    With `remembered`, the user's last choice counts in later sessions.
 
     The content may grow and shrink while it is open. One that is made late is filled in by a slot of
     `toggled`.
     """
 
     def __init__(
-        self, title: str, content: QWidget, name: str = "", *, opened: bool = False
+        self,
+        title: str,
+        content: QWidget,
+        name: str = "",
+        *,
+        opened: bool = False,
+        remembered: bool = False,
     ) -> None:
         super().__init__(title, expandedIcon=_arrow("▼"), collapsedIcon=_arrow("▶"))
         named(self, name)
@@ -154,11 +214,20 @@ class Foldable(QCollapsible):
             outer.removeWidget(former)
             outer.setContentsMargins(0, 0, 0, 0)
             outer.setSpacing(1)
+            outer.setAlignment(Qt.AlignmentFlag(0))  # aligned, rows that wrap would be squeezed
         former.deleteLater()
         self.setContent(content)
         self.toggled.connect(self._fit)
+        if remembered:
+            key = f"folds/{name}"
+            opened = preferences.settings().value(key, opened) in (True, "true")
+            self.toggled.connect(lambda now: preferences.settings().setValue(key, now))
         self.set_open(opened)
         self._fit(opened)
+
+    def eventFilter(self, a0: QObject, a1: QEvent) -> bool:
+        """Nothing: superqt would cap the content at a height that is none for rows that wrap."""
+        return False
 
     def set_open(self, wanted: bool) -> None:
         """Open or close."""
@@ -167,7 +236,7 @@ class Foldable(QCollapsible):
 
     def _fit(self, opened: bool) -> None:
         self.content().setVisible(opened)
-        self.content().setMaximumHeight(_ANY_HEIGHT)
+        self.content().setMaximumHeight(ANY_HEIGHT)
 
 
 class SearchableBox(QSearchableComboBox):
@@ -182,7 +251,7 @@ class SearchableBox(QSearchableComboBox):
         slot: Slot | None = None,
         name: str = "",
         *,
-        least_letters: int = 12,
+        least_letters: int = 8,
     ) -> None:
         super().__init__()
         ignore_wheel(make_narrow(named(self, name, tooltip), least_letters))
@@ -254,6 +323,19 @@ def ignore_wheel(widget: Widget) -> Widget:
     widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     widget.installEventFilter(_NoWheel(widget))
     return widget
+
+
+class _WholeText(QObject):
+    """Begins the tooltip of a combo box with the text that it has no room for."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(watched, QComboBox) and isinstance(event, QHelpEvent):
+            text, tip = watched.currentText(), watched.toolTip()
+            cut = watched.fontMetrics().horizontalAdvance(text) > watched.width() - _ARROW_ROOM
+            if text and cut and event.type() == QEvent.Type.ToolTip:
+                QToolTip.showText(event.globalPos(), f"{text}\n{tip}".strip(), watched)
+                return True
+        return False
 
 
 class _NoWheel(QObject):

@@ -16,24 +16,29 @@ from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.dock import CANCELLING, JobDock, bind_keys, open_dock, share_place
+from napari_uda.gui.kit.dock import CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import file_of, tag
+from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
+from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, find
-from napari_uda.gui.kit.layout import LongerSide, column, row
+from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
-from napari_uda.gui.kit.widgets import Foldable, button, label, named
+from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.widgets import Foldable, button, compact, label, named
+from napari_uda.gui.score.added_layers import ROLE as ERROR
 from napari_uda.gui.score.added_layers import (
     error_layer,
     errors_of,
@@ -46,7 +51,7 @@ from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
-from napari_uda.gui.score.score_tables import CohortPanel, ScoreTable
+from napari_uda.gui.score.score_tables import BY_IMPORTANCE, CohortPanel, ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
 from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
 
@@ -58,8 +63,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_S = 0.1
-_LEAST_SIZE = 420, 220
+_LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS = 140
+_HELP = (
+    "Compares a prediction with a reference, structure by structure, by the chosen protocol.",
+    "A click on a row leads to the worst slice of that structure; the curve shows every slice.",
+    "Paint into the prediction: the touched slice is scored again at once, the volume soon after.",
+    "Cohort collects the cases that were scored, or the folders that you add.",
+    "Export writes the tables and a report page.",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +100,7 @@ class ScoreDock(JobDock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._cohort = Cohort()
@@ -117,6 +130,10 @@ class ScoreDock(JobDock):
         self.open_bar = OpenBar(self.viewer, self)
         self.banner = EditBanner(self.editing.restore)
         self.choices = ScoreChoices(self.viewer)
+        self.fold = Foldable(
+            "What is scored", self.choices, "what_is_scored", opened=True, remembered=True
+        )
+        self.fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.score = button("Score", slot=self._on_score, name="score")
         self.save = button(
             "Save edits…",
@@ -124,6 +141,7 @@ class ScoreDock(JobDock):
             self._on_save,
             "save_edits",
         )
+        self.help = help_button(self, "Score", _HELP)
         self.export = button(
             "Export…",
             "Write scores.csv, scores.json, slices.csv, cohort.csv and report.html into a folder",
@@ -139,24 +157,33 @@ class ScoreDock(JobDock):
         self._doubt_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
     def _lay_out(self) -> None:
-        buttons = row((self.score, 2), (self.cancel, 1), (self.save, 1), (self.export, 1))
-        parts = (self.banner, self.choices, buttons, self.tools_fold, self.bar, self.status)
-        self._controls = column(self.open_bar, *parts)
+        export = picture_button(self.picture, "what this tab shows", "scores", short=True)
+        buttons = wrapped(
+            (self.score, 2),
+            (self.cancel, 1),
+            (self.save, 1),
+            (self.export, 1),
+            (export, 1),
+            self.help,
+        )
+        choices, controls = QWidget(), QWidget()
+        column(self.banner, self.fold, self.tools_fold, ..., of=choices, margin=0)
+        parts = (Scrolling(choices), buttons, self.bar, self.status)
+        column(self.open_bar, *parts, ..., of=controls, margin=0)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
-        self._splitter.addWidget(self.table)
+        self._table_place = TablePlace(self.table, "Scores", BY_IMPORTANCE)
+        self._splitter.addWidget(self._table_place)
         self._splitter.addWidget(self.slices)
         self._splitter.setChildrenCollapsible(False)
         self._doubt = QWidget()
         self._doubt_place = column(self._doubt_hint, of=self._doubt, margin=0)
-        self.tabs = named(QTabWidget(), "tabs")
+        self.tabs = compact(named(QTabWidget(), "tabs"), 1)
         self.tabs.addTab(self._splitter, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
         self.tabs.addTab(self.choices.matches, "Names")
-        export = picture_button(self.picture, "what this tab shows", "scores", short=True)
-        self.tabs.setCornerWidget(export)
-        self._outer = column(self._controls, (self.tabs, 1), of=self)
-        self.setMinimumSize(*_LEAST_SIZE)
+        self._outer = column(controls, (self.tabs, 1), of=self, margin=4)
+        self.setMinimumHeight(_LEAST_HEIGHT)
         LongerSide(self).turned.connect(self._on_turned)
 
     def _connect(self) -> None:
@@ -187,9 +214,11 @@ class ScoreDock(JobDock):
         listen(self, self._on_moved, viewer.dims.events.current_step, viewer.dims.events.order)
         listen(self, self._on_theme, viewer.events.theme)
         listen(self, self._on_removed, viewer.layers.events.removed)
-        keys = {
+        keys: dict[str, Bound] = {
             WORST_KEY: (self.slices.worst, self._on_worst),
             DISAGREEMENT_KEY: (self.slices.disagreement, self._on_disagreement),
+            PREVIOUS_KEY: (self.slices.previous, self.slices.previous.click, "Previous structure"),
+            NEXT_KEY: (self.slices.next, self.slices.next.click, "Next structure"),
         }
         bind_keys(viewer, self, keys)
 
@@ -207,7 +236,6 @@ class ScoreDock(JobDock):
         ways, sides = QBoxLayout.Direction, Qt.Orientation
         self._outer.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
         self._splitter.setOrientation(sides.Horizontal if wide else sides.Vertical)
-        self._controls.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._share_space()
 
     def showEvent(self, event: QShowEvent) -> None:
@@ -222,7 +250,8 @@ class ScoreDock(JobDock):
         """Give the table what its rows need, and the curve the rest."""
         if self._splitter.orientation() == Qt.Orientation.Vertical:
             height = self._splitter.height()
-            rows = min(self.table.height_of_rows(), height // 2)
+            button = self._table_place.out.sizeHint().height()
+            rows = min(self.table.height_of_rows() + button, height // 2)
             self._splitter.setSizes([rows, max(_LEAST_CURVE_PIXELS, height - rows)])
         else:
             self._splitter.setSizes([self._splitter.width() // 2] * 2)
@@ -358,6 +387,7 @@ class ScoreDock(JobDock):
         errors = error_layer(self.viewer)
         if errors is not None and self.slices.rank == 0:
             update_errors(errors, self.results[0], self.slices.label, box)
+            refresh_hatching(self.viewer, errors)
         self._update_buttons()
 
     def _on_settled(self, layer: Labels) -> None:
@@ -526,9 +556,9 @@ class ScoreDock(JobDock):
         if self._layers and self._layers[0] in self.viewer.layers:
             self.slices.mark(current_slice(self.viewer, self._layers[0], self.slices.axis))
 
-    def _on_removed(self) -> None:
-        if error_layer(self.viewer) is None and self.slices.errors.isChecked():
-            self.slices.errors.setChecked(False)
+    def _on_removed(self, event: Any) -> None:
+        if tag(event.value).get("role") == ERROR:
+            self.slices.errors.setChecked(error_layer(self.viewer) is not None)
 
     def _on_theme(self) -> None:
         theme = get_theme(self.viewer.theme)

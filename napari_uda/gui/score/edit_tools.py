@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QMenu, QToolButton
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.layers import structure_names
-from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.layout import column, form, wrapped
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import (
@@ -203,10 +203,10 @@ class EditTools(Panel):
             action.triggered.connect(guarded(partial(self._on_chosen, tool)))
         self.menu.aboutToShow.connect(self._on_menu)
         self._on_menu()
-        self.go_on = button("Correct and continue training…", name="correct_and_continue")
+        self.go_on = button("Correct and continue…", name="correct_and_continue")
         fields = form(
-            ("Structure", row((self.structures, 1), (self.where, 1))),
-            ("Distance", row((self.mm, 1), self.overwrite, self.edit)),
+            ("Structure", wrapped((self.structures, 1), (self.where, 1))),
+            ("Distance", wrapped((self.mm, 1), self.overwrite, (self.edit, 1))),
         )
         column(fields, self.go_on, of=self, margin=0, spacing=4)
 

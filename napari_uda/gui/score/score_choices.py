@@ -13,16 +13,17 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer, mark_of
 from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
-from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.layout import column, form, row, wrapped
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import combo_box, named, tool_button
 from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
-_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
+_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 
 
 class ScoreChoices(Panel):
@@ -69,7 +70,7 @@ class ScoreChoices(Panel):
         self.definition.setFixedHeight(_DEFINITION_PIXELS)
         self.definition.hide()
         fields = form(
-            ("Prediction", row((self.predictions, 1), self.compare)),
+            ("Prediction", wrapped((self.predictions, 1), self.compare)),
             ("Reference", self.references),
             ("Entropy", self.entropies),
             ("Protocol", row((self.protocols, 1), self.about)),

@@ -23,6 +23,7 @@ from napari_uda.evaluation.score_words import (
 )
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ _VOLUMES = (
     ("volume_reference_ml", "Ref.\nmL", 1, "Volume in the reference"),
 )
 _KEYS = tuple(key for key, *_ in _NUMBERS)
+BY_IMPORTANCE = (0, 1, 2, 5, 3, 6, 4, 7, 8)
+"""Columns of the table of a case: what a narrow dock shows first."""
+_OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "
     "folder of predictions."
@@ -60,6 +64,7 @@ class _Table(Guarded, QTableWidget):
             header.setToolTip(tip)
             self.setHorizontalHeaderItem(index, header)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setTabKeyNavigation(False)  # Tab leaves a table, the arrows walk in it
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setShowGrid(False)
@@ -118,7 +123,7 @@ class ScoreTable(_Table):
         columns = [("state", "State", 0, "Who has the structure"), *_NUMBERS, *_VOLUMES]
         first = ("Structure", "Click a row to see its worst slice")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
-        self.setObjectName("score_table")
+        named(self, "score_table")
         self.cellClicked.connect(self._on_cell_clicked)
 
     def show_scores(self, predictions: Sequence[tuple[str, Scores]]) -> None:
@@ -192,7 +197,8 @@ class CohortPanel(Panel):
         self.clear = button("Clear", tip, name="clear_cohort")
         self.clear.setEnabled(False)
         buttons = row((self.folders, 1), self.clear)
-        column(label(_HINT), (self.table, 1), buttons, of=self).setContentsMargins(0, 4, 0, 0)
+        place = TablePlace(self.table, "Cohort", _OF_COHORT)
+        column(label(_HINT), (place, 1), buttons, of=self).setContentsMargins(0, 4, 0, 0)
 
     def show_methods(self, methods: Mapping[str, Scores]) -> None:
         """Fill in.

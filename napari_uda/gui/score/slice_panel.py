@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout
+from qtpy.QtWidgets import QComboBox
 
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import button, check_box, combo_box, label, swatch
+from napari_uda.gui.kit.widgets import button, check_box, combo_box, label, swatch, tool_button
 from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class SlicePanel(Panel):
         tip = "whose slices and errors are meant"
         self.structures = self._combo("structures", f"Structure {tip}")
         self.methods = self._combo("methods", f"Prediction {tip}")
+        self.previous = tool_button(
+            "◀", "Previous structure", lambda: self._step(-1), "previous_structure"
+        )
+        self.next = tool_button("▶", "Next structure", lambda: self._step(1), "next_structure")
         self.worst = button(
             f"Next worst slice ({WORST_KEY})",
             "From the lowest Dice of the chosen structure upwards; a click on a row begins anew",
@@ -66,7 +70,7 @@ class SlicePanel(Panel):
         )
         self.errors = check_box(
             "Errors",
-            "Layer of errors: false positives in pink, false negatives in light blue;\n"
+            "Layer of errors: false positives in pink, false negatives in light blue under stripes;\n"
             "for all structures together, voxels of another structure in white",
             name="errors",
         )
@@ -79,6 +83,7 @@ class SlicePanel(Panel):
         )
         self._hint = label("The curve of every structure over the slices appears here.")
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._hint.setMinimumHeight(3 * self.fontMetrics().lineSpacing())  # in a narrow dock
         self._lay_out()
         self._enable()
 
@@ -146,19 +151,20 @@ class SlicePanel(Panel):
             self.curve.set_theme(background, text)
 
     def _combo(self, name: str, tip: str, items: Iterable[tuple[str, object]] = ()) -> QComboBox:
-        return combo_box(items, tip, self._on_choice, name, least_letters=8)
+        return combo_box(items, tip, self._on_choice, name, least_letters=6)
 
     def _lay_out(self) -> None:
-        choices = QGridLayout()
-        choices.addWidget(self.quantities, 0, 0)
-        choices.addWidget(self.axes, 0, 1)
-        choices.addWidget(self.structures, 0, 2)
-        choices.addWidget(self.methods, 1, 0, 1, 3)
-        choices.addWidget(self.export, 0, 3)
-        for place, share in enumerate((7, 6, 10)):
-            choices.setColumnStretch(place, share)
+        choices = wrapped(
+            (self.quantities, 4),
+            (self.axes, 4),
+            (self.structures, 5),
+            self.previous,
+            self.next,
+            (self.methods, 5),
+            self.export,
+        )
         self.methods.hide()
-        buttons = row((self.worst, 1), (self.disagreement, 1), self.errors)
+        buttons = wrapped((self.worst, 1), (self.disagreement, 1), self.errors)
         self._column = column(choices, (self._hint, 1), buttons, of=self, margin=0)
 
     def _list_structures(self, result: LayerScores) -> None:
@@ -171,13 +177,19 @@ class SlicePanel(Panel):
         with QSignalBlocker(self.structures):
             self.structures.setCurrentIndex(max(0, self.structures.findData(before)))
 
+    def _step(self, by: int) -> None:
+        """To the structure `by` items further, beginning anew at the end."""
+        if self.structures.count():
+            place = (self.structures.currentIndex() + by) % self.structures.count()
+            self.structures.setCurrentIndex(place)
+
     def _method(self) -> int:
         data = self.methods.currentData()
         return 0 if data is None else int(data)
 
     def _enable(self) -> None:
         scored = bool(self._results)
-        for widget in (self.worst, self.disagreement, self.errors):
+        for widget in (self.worst, self.disagreement, self.errors, self.previous, self.next):
             widget.setEnabled(scored)
 
     def _draw(self) -> None:

@@ -18,7 +18,8 @@ from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, guarded
-from napari_uda.gui.kit.widgets import ignore_wheel, label, named, swatch
+from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, named, swatch
 
 _ROW_PIXELS = 26
 _NOTHING = "(nothing: missed)"
@@ -64,7 +65,8 @@ class StructureMatches(Panel):
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.extra = label(name="unmatched")
-        column((self.table, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
+        place = TablePlace(self.table, "Names", (0, 1, 2))
+        column((place, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -142,7 +144,7 @@ class StructureMatches(Panel):
         self.extra.setVisible(bool(left))
 
     def _combo(self, match: Match) -> QComboBox:
-        combo = ignore_wheel(QComboBox())
+        combo = ignore_wheel(make_narrow(QComboBox(), 6))
         combo.setObjectName(f"match_{match.value}")
         combo.addItem(_NOTHING, NONE)
         for value, name in sorted(self._predicted.items()):

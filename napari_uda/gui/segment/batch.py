@@ -21,8 +21,9 @@ from napari_uda.gui.kit.files import LayerData, read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_order import add_layer, mark_of_fit
 from napari_uda.gui.kit.layers import find
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned
 from napari_uda.gui.segment.result_layers import result_steps
 from napari_uda.gui.segment.segmenting import Result
@@ -50,6 +51,7 @@ class BatchPanel(Panel):
             QTableWidget(0, 0), "batch_table", "Double-click a row to see its result"
         )
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setTabKeyNavigation(False)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setShowGrid(False)
@@ -59,8 +61,8 @@ class BatchPanel(Panel):
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.about = label(name="batch_about")
         column(
-            row(label("Segment", wrap=False), (self.layers, 1), (self.folder, 1)),
-            (self.table, 1),
+            wrapped(label("Segment", wrap=False), (self.layers, 1), (self.folder, 1)),
+            (TablePlace(self.table, "Batch"), 1),
             self.about,
             of=self,
         ).setContentsMargins(0, 4, 0, 0)

@@ -21,10 +21,11 @@ from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_order import uncover
 from napari_uda.gui.kit.layers import is_volume
-from napari_uda.gui.kit.layout import TwoParts, column, row
+from napari_uda.gui.kit.layout import TwoParts, column, wrapped
 from napari_uda.gui.kit.models import ModelDock, known_models, remember_model, title_of
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.settings_form import SettingsForm, SettingsPlace
@@ -44,6 +45,13 @@ from napari_uda.gui.segment.segmenting import (
 from napari_uda.inference.cohort import SUMMARY, Item, Row, files_of, segment_several
 
 _BATCH = "Segmenting several volumes…"
+_HELP = (
+    "Run segments the chosen image with the chosen model; the image itself is not changed.",
+    "Adapt to this volume fits a copy of the model to this image alone, and shows the result before and after.",
+    "Structures lists what was found with its volume: an eye hides a structure, S shows it alone.",
+    "Uncertainty shows where the network is unsure, and leads to the most uncertain slices.",
+    "Several segments all open images, or every volume of a folder.",
+)
 
 
 def _as_sentence(words: str) -> str:
@@ -106,6 +114,7 @@ class SegmentDock(ModelDock):
             "Structures, entropy and reliability in three linked views",
             self._on_views_toggled,
         )
+        self.help = help_button(self, "Segment", _HELP)
         self.run = button("Run", slot=self._on_run, name="run")
         self.adapt = button("Adapt to this volume", slot=self._on_adapt, name="adapt")
         self.way = combo_box(  # filled when the first model has been read
@@ -134,16 +143,16 @@ class SegmentDock(ModelDock):
         column(
             self.open_bar,
             self._form(),
-            row(self.reliability, self.views, ..., panels_button(self.viewer)),
-            row((self.run, 2), (self.cancel, 1)),
-            row((self.adapt, 2), (self.way, 1)),
+            wrapped((self.reliability, 1), self.help, (self.views, 1), panels_button(self.viewer)),
+            wrapped((self.run, 2), (self.cancel, 1)),
+            wrapped((self.adapt, 2), (self.way, 1)),
             self.how_to_adapt,
             self.bar,
             self.status,
             of=controls,
             margin=0,
         )
-        column(TwoParts(controls, self.results), of=self)
+        column(TwoParts(controls, self.results), of=self, margin=4)
 
     # -- models -----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
 from napari_uda.evaluation.figures import BarPlot
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
@@ -73,7 +73,7 @@ class EntropyPanel(Panel):
         column(
             self.histogram,
             row(label("Threshold", wrap=False), (self.slider, 1), self.value),
-            row(self.map, self.map_above, self.contours, ..., export),
+            wrapped(self.map, self.map_above, self.contours, export),
             self.kept,
             self.next,
             self.rank,

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
 from napari_uda.data.rename_structure import check_name, rename_structure
-from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import file_of, layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
+from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, bind_keys
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import Scrolling, column, form
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, slice_title
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.kit.widgets import label, named
+from napari_uda.gui.kit.widgets import compact, label, named
 from napari_uda.gui.segment.entropy_panel import (
     COUNTING,
     NO_MAP,
@@ -114,7 +114,7 @@ class ResultView(Panel):
         self.structures = StructurePanel()
         self.legend = self.structures.legend
         self.entropy = EntropyPanel()
-        self.tabs = named(QTabWidget(), "result_tabs")
+        self.tabs = compact(named(QTabWidget(), "result_tabs"), 1)
         self.tabs.addTab(self.structures, "Structures")
         self.tabs.addTab(Scrolling(self.entropy), "Uncertainty")
         self.fit = FitLine()
@@ -137,6 +137,12 @@ class ResultView(Panel):
             {
                 UNCERTAIN_KEY: (self.entropy.next, self._on_next),
                 OUTLINE_KEY: (self.structures.outlines, self.structures.outlines.toggle),
+                PREVIOUS_KEY: (
+                    self.structures.previous,
+                    self.structures.previous.click,
+                    "Previous structure",
+                ),
+                NEXT_KEY: (self.structures.next, self.structures.next.click, "Next structure"),
             },
         )
 

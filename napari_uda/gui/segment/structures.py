@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import QPoint, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -19,7 +20,7 @@ from qtpy.QtWidgets import (
 from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit.eye_button import EyeButton
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
 
@@ -45,6 +46,12 @@ class StructurePanel(Panel):
             name="outlines",
         )
         self.outlines.toggled.connect(self.look_changed)
+        self.previous = tool_button(
+            "◀", "Previous structure", lambda: self.legend.step(-1), "previous_structure"
+        )
+        self.next = tool_button(
+            "▶", "Next structure", lambda: self.legend.step(1), "next_structure"
+        )
         self.opacity = named(
             QSlider(Qt.Orientation.Horizontal),
             "opacity",
@@ -53,7 +60,9 @@ class StructurePanel(Panel):
         self.opacity.setRange(0, 100)
         self.opacity.setValue(_FIRST_OPACITY)
         self.opacity.valueChanged.connect(self._on_opacity)
-        looks = row(self.outlines, label("Opacity", wrap=False), (self.opacity, 1))
+        looks = wrapped(
+            self.previous, self.next, self.outlines, label("Opacity", wrap=False), (self.opacity, 1)
+        )
         column((self.legend, 1), looks, of=self).setContentsMargins(0, 4, 0, 0)
 
     @property
@@ -83,11 +92,12 @@ class Legend(Guarded, QTableWidget):
         self._names: dict[int, str] = {}
         self._eyes: dict[int, EyeButton] = {}
         self._solos: dict[int, QToolButton] = {}
-        self.setObjectName("legend")
-        self.setHorizontalHeaderLabels(["Structure", "Volume (mL)", "", ""])
+        named(self, "legend")
+        self.setHorizontalHeaderLabels(["Structure", "mL", "", ""])
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setTabKeyNavigation(False)  # Tab leads on to the eyes, the arrows from row to row
         self.setShowGrid(False)
         rows, columns = self.verticalHeader(), self.horizontalHeader()
         rows.setVisible(False)
@@ -158,6 +168,20 @@ class Legend(Guarded, QTableWidget):
             self.setItem(number, _NAME, structure)
             self.setCellWidget(number, _EYE, eye)
             self.setCellWidget(number, _SOLO, solo)
+
+    def step(self, by: int) -> None:
+        """Go to the structure `by` rows further, beginning anew at the end."""
+        if self.rowCount():
+            row = (self.currentRow() + by) % self.rowCount() if self.currentRow() >= 0 else 0
+            self.setCurrentCell(row, _NAME)
+            self._on_double_clicked(row)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Return does what a double-click does."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._on_double_clicked(self.currentRow())
+        else:
+            super().keyPressEvent(event)
 
     def _on_double_clicked(self, number: int) -> None:
         structure = self.item(number, _NAME)

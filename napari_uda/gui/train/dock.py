@@ -23,12 +23,14 @@ from qtpy.QtWidgets import (
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, share_place
+from napari_uda.gui.kit.hatching import hatch_maps
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background, load_torch
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
-from napari_uda.gui.kit.widgets import named
+from napari_uda.gui.kit.widgets import compact, named
 from napari_uda.gui.train.run_comparison import RunComparison
 from napari_uda.gui.train.run_list import RunList
 from napari_uda.gui.train.train_form import TrainForm
@@ -43,6 +45,13 @@ _STOPPED = 130  # exit code of a run that was asked to stop
 _BAD_INPUT = 2
 _FULL_BYTES = 2**20
 _ENDED = frozenset(RunState) - {RunState.RUNNING}
+_HELP = (
+    "New run asks what data you have, offers the methods that can learn from it, and starts one.",
+    "Watch shows the curves of a run, what they hint at, and live previews of its slices.",
+    "Runs lists what was trained on this machine and in folders that you add, and compares two runs.",
+    "Training is a process of its own: it goes on when napari is closed, and Runs finds it again.",
+    "Stop saves, so that the run can be resumed; Cancel deletes the run.",
+)
 
 
 class TrainDock(Dock):
@@ -65,6 +74,7 @@ class TrainDock(Dock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
@@ -78,7 +88,8 @@ class TrainDock(Dock):
         self._lists = QStackedWidget()
         self._lists.addWidget(self.runs)
         self._lists.addWidget(self.comparison)
-        self.tabs = named(QTabWidget(), "train_tabs")
+        self.tabs = compact(named(QTabWidget(), "train_tabs"))
+        self.tabs.setCornerWidget(help_button(self, "Train", _HELP))
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")

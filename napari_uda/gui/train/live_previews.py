@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QListWidget, QSpinBox, QWidget
 
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.jobs import background, take_steps
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
 from napari_uda.gui.train.training_layers import PreviewLayers
@@ -46,7 +46,7 @@ class LivePreviews(Panel):
         self._drawn: Preview | None = None
         self._steps: Iterator[None] | None = None  # of layers that come or go
         self.wanted = check_box(
-            "Live previews in the viewer",
+            "Live previews",
             "Input, translation, prediction, entropy, reliable pixels and views of the chosen slices.\n"
             "They cost the run a tenth of its time at most and do not change its weights.",
             self._on_wanted,
@@ -55,7 +55,7 @@ class LivePreviews(Panel):
         self.slices = SliceChoice()
         self.problem = label(name="no_preview")
         column(
-            row((self.wanted, 1), panels_button(viewer)),
+            wrapped((self.wanted, 1), panels_button(viewer)),
             self.slices,
             self.problem,
             of=self,

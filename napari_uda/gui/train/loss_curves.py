@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_uda.evaluation.figures import CurvePlot, Series
 from napari_uda.gui.kit.colormaps import DARK, readable
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, label, named, swatch
 from napari_uda.run.history import Curve, trailing_mean
@@ -91,7 +91,7 @@ class LossCurves(Panel):
         self._nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drawing = QWidget()
         self._parts = column(
-            row(
+            wrapped(
                 (self.smoothing, 1),
                 self.log,
                 picture_button(self.picture, "these curves", "curves", "export_curves", short=True),

@@ -77,7 +77,7 @@ class MethodPicker(Panel):
         self._methods: Sequence[MethodEntry] = ()
         self._chosen = ""
         self.source = check_box(
-            "Source images with labels",
+            "Source with labels",
             "Volumes of the kind that the labels belong to",
             self._on_answered,
             "have_source",
@@ -91,7 +91,7 @@ class MethodPicker(Panel):
             checked=True,
         )
         self.target_labels = check_box(
-            "Labels of the target too",
+            "Target labels too",
             _LABELS_TIP.format("the upper bound"),
             self._on_answered,
             "have_target_labels",

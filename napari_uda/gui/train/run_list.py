@@ -7,12 +7,13 @@ from pathlib import Path
 
 from qtpy.QtCore import QItemSelectionModel
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QFileDialog, QTableWidgetItem, QWidget
 
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.jobs import Looking
-from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, right_aligned, text_table
 from napari_uda.run.reader import KnownRun, RunScanner
 
@@ -20,6 +21,7 @@ _FOLDERS = "train/run_folders"
 _MOST_FOLDERS = 12
 _SECONDS_BETWEEN_LOOKS = 3.0
 _NO_RUNS = "No runs yet: start one under New run, or add a folder that holds runs."
+_BY_IMPORTANCE = (0, 1, 3, 2)
 _HEADERS = ("Run", "State", "Method", "Steps")
 
 
@@ -57,12 +59,11 @@ class RunList(Panel):
         )
         self.refresh = button("Refresh", "Look again now", self._on_refresh, "refresh_runs")
         self.note = label("Looking for runs…", "note")
-        buttons = QGridLayout()
-        for index, one in enumerate(
-            (self.watch, self.compare, self.delete, self.add, self.refresh)
-        ):
-            buttons.addWidget(one, index // 3, index % 3)
-        column((self.table, 1), self.note, buttons, of=self, margin=0)
+        buttons = wrapped(
+            *((one, 1) for one in (self.watch, self.compare, self.delete, self.add, self.refresh))
+        )
+        place = TablePlace(self.table, "Runs", _BY_IMPORTANCE)
+        column((place, 1), self.note, buttons, of=self, margin=0)
 
     # -- which runs -------------------------------------------------------------------------------
 

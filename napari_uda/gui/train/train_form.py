@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QFileDialog, QFrame, QScrollArea, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFileDialog, QWidget
 
 from napari_uda.core.files import is_file
 from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.dock import CANCELLING, JobDock
 from napari_uda.gui.kit.fields import folder_edit, show_value
 from napari_uda.gui.kit.jobs import Report, background
-from napari_uda.gui.kit.layout import column, form, row
+from napari_uda.gui.kit.layout import Scrolling, column, form, wrapped
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.gui.train.data_panel import DataPanel
 from napari_uda.gui.train.method_picker import MethodPicker
@@ -107,16 +107,12 @@ class TrainForm(JobDock):
         settings = column(label("<b>Settings</b>", wrap=False), self.settings, folder, ...)
         content = QWidget()
         self._columns = QBoxLayout(QBoxLayout.Direction.TopToBottom, content)
+        self._columns.setContentsMargins(2, 2, 2, 2)
         self._columns.addLayout(data, 1)
         self._columns.addLayout(settings, 1)
-        self.scrolling = QScrollArea()
-        self.scrolling.setWidgetResizable(True)
-        self.scrolling.setFrameShape(QFrame.Shape.NoFrame)
-        self.scrolling.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scrolling.setWidget(content)
-        buttons = row((self.start, 2), (self.estimate, 1), (self.cancel, 1))
+        self.scrolling = Scrolling(content)
+        buttons = wrapped((self.start, 2), (self.estimate, 1), (self.cancel, 1))
         column((self.scrolling, 1), buttons, self.bar, self.status, of=self, margin=0)
-        self.setMinimumWidth(300)
 
     def _connect(self) -> None:
         self.methods.method_chosen.connect(self._on_method)

@@ -7,7 +7,6 @@ their tag has the role `preview`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,13 +102,8 @@ class PreviewLayers:
         for back in self._backs:
             remove_with(self._viewer, back, self._layers["input"])
         cells = [[back, self._layers[role]] for back, role in zip(self._backs, roles, strict=True)]
-        columns = math.ceil(math.sqrt(len(roles)))  # the canvas is about as wide as high
-        self._grid = Grid(self._viewer, cells, (-(-len(roles) // columns), columns))
+        self._grid = Grid(self._viewer, cells)
         yield from self._grid.enter()
-        for layer in self._layers.values():
-            if layer in self._viewer.layers:
-                layer.name_overlay.visible = True
-                yield
         self.go_to(0)
 
     def _update(self, preview: Preview) -> Iterator[None]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from napari.components import ViewerModel
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QBoxLayout, QGridLayout, QLabel, QProgressBar, QWidget
+from qtpy.QtWidgets import QBoxLayout, QLabel, QProgressBar, QWidget
 
 from napari_uda.gui.kit.jobs import Looking
-from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, row
+from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, label, named
 from napari_uda.gui.train.live_previews import LivePreviews
@@ -102,11 +102,9 @@ class WatchTab(Panel):
         self.open.setFlat(True)
 
     def _lay_out(self) -> None:
-        buttons = QGridLayout()
-        for index, one in enumerate((self.stop, self.discard, self.resume, self.more)):
-            buttons.addWidget(one, index // 2, index % 2)
+        buttons = wrapped(*((one, 1) for one in (self.stop, self.discard, self.resume, self.more)))
         facts = column(
-            row((self.heading, 1), self.open),
+            wrapped((self.heading, 1), self.open),
             *(self.status, self.step_bar, self.time_bar, self.machine),
             buttons,
             self.hints,
@@ -118,7 +116,6 @@ class WatchTab(Panel):
         for part in (facts, column(self.curves), column(self.areas, self.previews, ...)):
             self._content.addLayout(part)
         column(Scrolling(content), of=self, margin=0)
-        self.setMinimumWidth(300)
         LongerSide(self).turned.connect(self._on_turned)
 
     def _on_turned(self, wide: bool) -> None:

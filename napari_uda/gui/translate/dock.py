@@ -18,9 +18,10 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background, load_torch
 from napari_uda.gui.kit.layers import NOT_IMAGES
-from napari_uda.gui.kit.layout import add_row, column, row
+from napari_uda.gui.kit.layout import add_row, column, wrapped
 from napari_uda.gui.kit.models import (
     ModelDock,
     known_translators,
@@ -57,6 +58,12 @@ _DIRECTIONS = (
         "source_to_target",
         "The image is of the source; give it the target's look",
     ),
+)
+_HELP = (
+    "Gives an image the look of the other domain, with a run that has generators.",
+    "The translation is made back again (cycle); the difference shows what was lost or invented.",
+    "Side by side shows all of it in one grid with one camera; Blink changes between both looks.",
+    "Export writes every map as NIfTI on the grid of the image.",
 )
 
 
@@ -113,6 +120,7 @@ class TranslateDock(ModelDock):
         self.translate = button("Translate", slot=self._on_translate, name="translate")
         self.blink = button(f"Blink ({BLINK_KEY})", slot=self._on_blink, name="blink")
         self.export = button("Export…", slot=self._on_export, name="export")
+        self.help = help_button(self, "Translate", _HELP)
         self.change = label(
             name="change",
             tooltip="Mean absolute change from a slice to the next, in the network's units (from -1 to 1).\n"
@@ -125,15 +133,21 @@ class TranslateDock(ModelDock):
         column(
             self.open_bar,
             form,
-            row((self.translate, 2), (self.cancel, 1)),
+            wrapped((self.translate, 2), (self.cancel, 1)),
             self.bar,
             self.status,
             self.change,
-            row(self.views, ..., self.blink, self.export, panels_button(self.viewer)),
+            wrapped(
+                self.views,
+                (self.blink, 1),
+                (self.export, 1),
+                panels_button(self.viewer),
+                self.help,
+            ),
             ...,
             of=self,
+            margin=4,
         )
-        self.setMinimumWidth(300)
 
     # -- runs -------------------------------------------------------------------------------------
 

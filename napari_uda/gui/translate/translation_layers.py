@@ -6,7 +6,6 @@ difference, or the name of an attention map) and `direction`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from napari_uda.run.run import Run
 
 _KEYS = ("role", "part", "direction", "source", "run")
-_MOST_IN_A_ROW = 3
 _SHORT = {"quarter": "¼", "half": "½"}  # a cell of the grid has room for few letters
 
 
@@ -137,22 +135,7 @@ class TranslationGrid(Grid):
             viewer: the viewer that holds the layers.
             layers: one per cell, row by row.
         """
-        self._named = [layer for layer in layers if not layer.name_overlay.visible]
-        rows = 1 if len(layers) <= _MOST_IN_A_ROW else 2
-        shape = (rows, math.ceil(len(layers) / rows))
-        super().__init__(viewer, [[layer] for layer in layers], shape)
-
-    def _steps(self) -> Iterator[None]:
-        yield from super()._steps()
-        for layer in self._named:
-            layer.name_overlay.visible = True
-            yield
-
-    def leave(self) -> None:
-        """Back to one view."""
-        for layer in self._named:
-            layer.name_overlay.visible = False
-        super().leave()
+        super().__init__(viewer, [[layer] for layer in layers])
 
 
 def _put_part(

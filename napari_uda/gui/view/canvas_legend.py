@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Labels, Layer
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, QTimer
 
 from napari_uda.core.structure_colours import full_name
+from napari_uda.gui.kit.colormaps import readable
 from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.hatching import HATCHED, HATCHING
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 
@@ -23,9 +26,11 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
-_MAPS = ("reliability", "error")
 _WORDS = None
 """The colour of words without one of their own: napari takes one that is seen on its canvas, dark or light."""
+_AREA = "■"
+_LEAST_CONTRAST = 4.5
+"""Of words of normal size, as WCAG 2 asks for (AA)."""
 
 
 class Line(NamedTuple):
@@ -53,6 +58,7 @@ class CanvasLegend(Guarded, QObject):
         self._write.timeout.connect(self._on_write)
         self._looks = Following(self, self._on_look_changed)
         listen(self, self._on_layers, viewer.layers.events.inserted, viewer.layers.events.removed)
+        listen(self, self._on_look_changed, viewer.events.theme)
         overlays = self._overlays
 
         def leave() -> None:
@@ -86,6 +92,11 @@ class CanvasLegend(Guarded, QObject):
             self._lines[_MOST_LINES - 1 :] = [Line(f"and {more} more", _WORDS)]
         self._write.start()
 
+    def _seen(self, colour: str | None) -> str | None:
+        """A colour in which words can be read on the canvas and its boxes; None leaves it to napari."""
+        behind = get_theme(self._viewer.theme).canvas.as_hex("long")
+        return None if colour is None else readable(colour, behind, _LEAST_CONTRAST)
+
     def _on_write(self) -> None:
         """Change what is there already, and make one overlay that is missing."""
         for number, overlay in enumerate(self._overlays):
@@ -93,7 +104,7 @@ class CanvasLegend(Guarded, QObject):
             if line is not None and overlay.text != line.text:
                 overlay.text = line.text
             if line is not None:
-                overlay.color = line.colour
+                overlay.color = self._seen(line.colour)
             if overlay.visible != (line is not None):
                 overlay.visible = line is not None
         number = len(self._overlays)
@@ -102,7 +113,11 @@ class CanvasLegend(Guarded, QObject):
             return
         line = self._lines[number]
         overlay = TextOverlay(
-            text=line.text, color=line.colour, position="top_left", font_size=_POINTS, visible=True
+            text=line.text,
+            color=self._seen(line.colour),
+            position="top_left",
+            font_size=_POINTS,
+            visible=True,
         )
         self._overlays.append(overlay)
         self._viewer.canvas.overlays[f"{_PREFIX}{number}"] = overlay
@@ -116,30 +131,37 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     """
     shown = [layer for layer in layers if layer.visible]
     structures = [one for one in shown if isinstance(one, Labels) and _role(one) in _STRUCTURES]
-    lines: dict[Line, None] = {}
+    lines: dict[Line, str] = {}  # without its sign, and the sign
     for layer in structures:
-        lines |= dict.fromkeys(_of_labels(layer))
+        for line in _of_labels(layer):
+            plain = line._replace(text=line.text[1:])
+            if lines.get(plain) != _AREA:  # an outline beside it is told of below
+                lines[plain] = line.text[0]
     for layer in shown:
         if _role(layer) == "surface" and _is_plain(layer.colormap.colors):
             name = full_name(str(tag(layer).get("structure", layer.name)))
-            lines[Line(f"■ {name}", _hex(layer.colormap.colors[-1]))] = None
-    yield from lines
+            lines[Line(f" {name}", _hex(layer.colormap.colors[-1]))] = _AREA
+    for line, sign in lines.items():
+        yield line._replace(text=sign + line.text)
     if len({bool(layer.contour) for layer in structures}) > 1:
         for layer in structures:
             drawn = "outline" if layer.contour else "area"
             yield Line(f"{drawn}: {_role(layer)}", _WORDS)
+    under = {tag(layer)["of"] for layer in shown if _role(layer) == HATCHING}
     for layer in shown:
-        if isinstance(layer, Labels) and _role(layer) in _MAPS:
-            yield from _of_labels(layer)
+        if isinstance(layer, Labels) and _role(layer) in HATCHED:
+            hatched = HATCHED[_role(layer)] if str(layer.unique_id) in under else None
+            yield from _of_labels(layer, hatched)
         elif _role(layer) == "entropy":
             yield Line("colour bar: entropy, 0 sure to 1 undecided", _WORDS)
 
 
-def _of_labels(layer: Labels) -> Iterator[Line]:
+def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
     for value, name in structure_names(layer).items():
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
-            yield Line(f"{'□' if layer.contour else '■'} {full_name(name)}", _hex(colour))
+            sign = "▨" if value == hatched else "□" if layer.contour else _AREA
+            yield Line(f"{sign} {full_name(name)}", _hex(colour))
 
 
 def _is_plain(colours: Any) -> bool:

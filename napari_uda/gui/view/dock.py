@@ -15,10 +15,12 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import Placement, placement, tag
+from napari_uda.gui.kit.hatching import hatch_maps
+from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
-from napari_uda.gui.kit.layout import TwoParts, column, form, row
+from napari_uda.gui.kit.layout import TwoParts, column, form, wrapped
 from napari_uda.gui.kit.navigation import (
     AXIS_NAMES,
     current_slice,
@@ -38,10 +40,19 @@ from napari_uda.gui.view.surfaces import SurfacePanel, shows_surfaces
 from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel, window_of
 
-CONVENTION_KEY = "N"
+CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _WRITE_MS = 40
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
+_HELP = (
+    "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
+    "Writes the sides of the patient on the edges of the image, and what its colours stand for.",
+    "Turns the canvas to axial, coronal or sagittal cuts; a number leads to a slice.",
+    "The readout tells position, value, structure and entropy under the mouse.",
+    "Measure has a ruler, areas with their values, and volumes and diameters of structures.",
+    "Linked cuts shows the two other cuts through one cursor; click into any of the three to move it.",
+    "3-D surfaces shows structures as closed surfaces, and their distance to the reference.",
+)
 _NO_IMAGE = Seen(None)
 
 
@@ -54,6 +65,7 @@ class ViewDock(Dock):
         share_place(self)
         free_in_canvas(napari_viewer)
         guard_3d(napari_viewer)
+        hatch_maps(napari_viewer)
         self._loaded = False  # the settings
         self._seen = _NO_IMAGE  # at the cross
         self._image: Image | None = None  # the one that is seen
@@ -78,6 +90,7 @@ class ViewDock(Dock):
             "images",
             "Image whose window is shown and changed below: the uppermost visible one, or your choice",
         )
+        self.help = help_button(self, "View", _HELP)
         self.about = label(name="about_image")
         self.turned = TurnedNotice(self.viewer)
         self._compare = delay(self, 0, self.turned.look)
@@ -106,6 +119,7 @@ class ViewDock(Dock):
         for axis, name in enumerate(AXIS_NAMES):
             plane = name.partition(" · ")[2]
             choice = button(plane.capitalize(), f"Show {plane} slices in the canvas")
+            choice.setObjectName(f"plane_{plane}")
             choice.setCheckable(True)
             choice.setParent(self)  # a group owns none
             self.planes.addButton(choice, axis)
@@ -115,7 +129,7 @@ class ViewDock(Dock):
             "Number of the slice in the file, from 0; type another one to go there",
         )
         self.slice_number.setKeyboardTracking(False)
-        self.slice_about = label(name="slice_about", wrap=False)
+        self.slice_about = label(name="slice_about")
         self.measure = MeasurePanel(self.viewer)
         self.measuring = Foldable("Measure", self.measure, "measure")
         self.linked = check_box(
@@ -135,14 +149,13 @@ class ViewDock(Dock):
         controls = QWidget()
         column(
             self.open_bar,
-            form(("Image", self.images)),
+            form(("Image", wrapped((self.images, 1), self.help))),
             self.about,
             self.turned,
             self.window_panel,
-            row(self.letters, self.legend),
-            self.neurological,
-            row(*((choice, 1) for choice in self.planes.buttons())),
-            row(self.slice_number, (self.slice_about, 1)),
+            wrapped(self.letters, (self.legend, 1), (self.neurological, 1)),
+            wrapped(*((choice, 1) for choice in self.planes.buttons())),
+            wrapped(self.slice_number, (self.slice_about, 1)),
             self.readout,
             self.measuring,
             self.linked,
@@ -152,7 +165,7 @@ class ViewDock(Dock):
         )
         parts = TwoParts(controls, self.views)
         parts.turned.connect(self.views.lie)
-        column(parts, of=self)
+        column(parts, of=self, margin=4)
 
     def _connect(self) -> None:
         self.images.currentIndexChanged.connect(self._on_choice)
@@ -177,7 +190,14 @@ class ViewDock(Dock):
             viewer.scene.camera.orientation2d = ("down", "right")
 
         self.destroyed.connect(leave)
-        bind_keys(viewer, self, {CONVENTION_KEY: (self.neurological, self.neurological.toggle)})
+        bind_keys(
+            viewer,
+            self,
+            {
+                CONVENTION_KEY: (self.neurological, self.neurological.toggle),
+                PLANE_KEY: (self.planes.buttons()[0], self._on_next_plane, "Next cut"),
+            },
+        )
 
     def _on_loaded(self, settings: tuple[bool, preferences.Convention]) -> None:
         self._loaded = True
@@ -415,6 +435,9 @@ class ViewDock(Dock):
         if self._image is not None:
             here = self._image.world_to_data(self.viewer.dims.point[-3:])
             go_to_slice(self.viewer, self._image, axis, round(float(here[axis])))
+
+    def _on_next_plane(self) -> None:
+        self._on_plane((self.planes.checkedId() + 1) % len(AXIS_NAMES))
 
     def _on_linked(self) -> None:
         self._show_views()

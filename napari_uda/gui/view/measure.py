@@ -24,11 +24,13 @@ from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
 from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import DISPLAY, structure_names
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, text_table
 from napari_uda.gui.view.measuring import (
     COLUMNS,
@@ -51,7 +53,7 @@ _HINTS = {
     "ellipse": "Drag from corner to corner of the box round it.",
     "polygon": "Click the corners; a double click ends it.",
 }
-_NOT_STRUCTURES = ("reliability", "error", "contours", DISPLAY)
+_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 _SHAPE_HEADERS = ("Measure", "mm / mm²", "Mean", "SD", "Least", "Most", "Pixels")
 _STRUCTURE_HEADERS = ("Structure", "mL", "Mean", "SD", "Largest ∅ mm", "In-plane ∅ mm")
 
@@ -91,7 +93,7 @@ class MeasurePanel(Panel):
             "Remove all", "Remove the measurements", self._on_clear, "measure_clear"
         )
         self.about = label(name="measure_about")
-        self.shapes = MeasureTable(_SHAPE_HEADERS, "measurements")
+        self.shapes = MeasureTable("Measurements", _SHAPE_HEADERS, "measurements")
         self.labels = named(
             LayerChooser(self._viewer, _is_structures, _rank),
             "measure_labels",
@@ -104,16 +106,16 @@ class MeasurePanel(Panel):
             self._on_measure,
             "measure_structures",
         )
-        self.structures = MeasureTable(_STRUCTURE_HEADERS, "measured_structures")
+        self.structures = MeasureTable(
+            "Measured structures", _STRUCTURE_HEADERS, "measured_structures"
+        )
         self.structures_about = label(name="structures_about")
-        tools = list(self.tools.values())
         column(
-            row(*((tool, 1) for tool in tools[:2])),
-            row(*((tool, 1) for tool in tools[2:])),
+            wrapped(*((tool, 1) for tool in self.tools.values())),
             self.about,
             self.shapes,
             self.clear,
-            row((self.labels, 1), self.measure),
+            wrapped((self.labels, 1), (self.measure, 1)),
             self.structures_about,
             self.structures,
             of=self,
@@ -314,7 +316,9 @@ class MeasurePanel(Panel):
 class MeasureTable(Panel):
     """A table with Copy and Save: what is seen is rounded, what is copied and saved is not."""
 
-    def __init__(self, headers: Sequence[str], name: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, title: str, headers: Sequence[str], name: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._columns: list[str] = []
         self._cells: list[Sequence[object]] = []
@@ -326,7 +330,9 @@ class MeasureTable(Panel):
             "Copy", "Copy the table, to be pasted as cells", self._on_copy, f"{name}_copy"
         )
         self.save = button("Save…", "Save the table as CSV", self._on_save, f"{name}_save")
-        column(self.table, row(self.copy, self.save, ...), of=self, margin=0, spacing=4)
+        place = TablePlace(self.table, title, range(len(headers)))
+        buttons = wrapped((self.copy, 1), (self.save, 1))
+        column(place, buttons, of=self, margin=0, spacing=4)
 
     @property
     def count(self) -> int:

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_uda.gui.kit.geometry import placement, tag
+from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.view.seen import title_of
@@ -20,7 +21,7 @@ from napari_uda.gui.view.sides import file_index
 _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
-_NO_STRUCTURES = ("contours", "error")  # drawn from other layers
+_NO_STRUCTURES = ("contours", "error", HATCHING)  # drawn from other layers
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,14 @@ class Readout(Panel):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(2)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self._values = {title: QLabel() for title in _ROWS}
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setMinimumWidth(120)
+            value.setMinimumWidth(80)
+            if title == "Position (mm)":  # below its title where there is no room for it
+                words = _position((-288.8, -288.8, -288.8))
+                value.setMinimumWidth(value.fontMetrics().horizontalAdvance(words) + 4)
             form.addRow(title, value)
         for title in ("Image", "Structure"):
             self._values[title].setWordWrap(True)

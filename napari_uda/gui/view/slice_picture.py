@@ -45,7 +45,7 @@ def slice_picture(layers: Iterable[Layer], axis: int, index: int) -> NDArray[np.
     """
     picture: NDArray[np.float32] | None = None
     for layer in layers:
-        plane = np.take(np.asarray(layer.data), index, axis)
+        plane = np.asarray(layer.data[(slice(None),) * axis + (index,)])
         colours = _labels(layer, plane) if isinstance(layer, Labels) else _image(layer, plane)
         if picture is None:
             picture = np.zeros((*plane.shape, 3), np.float32)

@@ -21,7 +21,7 @@ from napari_uda.gui.kit.colormaps import unnamed
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
 from napari_uda.gui.kit.layers import EDITED, structure_names
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
 from napari_uda.gui.kit.widgets import button, check_box, label
 
@@ -115,7 +115,7 @@ class SurfacePanel(Panel):
         self.show_surfaces = button("3-D surfaces", slot=self._on_wanted, name="surfaces")
         self.show_surfaces.setCheckable(True)
         self.distance = check_box(
-            "Distance to the reference",
+            "Distance to reference",
             "Paint the distance to the reference's surface, in mm: red lies outside of it, blue inside",
             self._on_coloured,
             "surface_distance",
@@ -128,8 +128,7 @@ class SurfacePanel(Panel):
         )
         self.status = label(name="surface_status")
         column(
-            row((self.show_surfaces, 1), self.distance),
-            row(self.save, ...),
+            wrapped((self.show_surfaces, 1), self.distance, self.save),
             self.status,
             of=self,
             margin=0,

@@ -13,11 +13,11 @@ from superqt.utils import signals_blocked
 
 from napari_uda.data.window import CT_PRESETS, PERCENTILES, Window, data_range, percentile_window
 from napari_uda.gui.kit.dock import bind_keys
-from napari_uda.gui.kit.layout import column, row
+from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Following, Panel
 from napari_uda.gui.kit.widgets import button, combo_box, named
 
-DRAG_KEY = "G"
+DRAG_KEY, PRESET_KEY = "G", "Q"
 _LARGEST = 1e9
 
 
@@ -74,9 +74,18 @@ class WindowPanel(Panel):
         )
         self.drag.setCheckable(True)
         self.drag.toggled.connect(self._on_drag)
-        numbers = row(QLabel("W"), (self.width_box, 1), QLabel("L"), (self.level_box, 1))
+        numbers = wrapped(
+            *((one, 1) for one in (_beside("W", self.width_box), _beside("L", self.level_box)))
+        )
         column(self.presets, numbers, self.drag, of=self, margin=0)
-        bind_keys(viewer, self, {DRAG_KEY: (self.drag, self.drag.toggle)})
+        bind_keys(
+            viewer,
+            self,
+            {
+                DRAG_KEY: (self.drag, self.drag.toggle),
+                PRESET_KEY: (self.presets, self._on_next_preset, "Next window preset"),
+            },
+        )
         self.show_image(None)
 
     def _number(self, least: float, name: str, tooltip: str) -> QDoubleSpinBox:
@@ -120,12 +129,23 @@ class WindowPanel(Panel):
         )
         apply_window(window, self._image)
 
+    def _on_next_preset(self) -> None:
+        """The first entry is no preset."""
+        self.presets.setCurrentIndex(self.presets.currentIndex() % (self.presets.count() - 1) + 1)
+        self._on_preset(self.presets.currentIndex())
+
     def _on_numbers(self) -> None:
         if self._image is not None and self.width_box.value() > 0:
             apply_window(Window(self.width_box.value(), self.level_box.value()), self._image)
 
     def _on_drag(self, wanted: bool) -> None:
         self._dragging.active = wanted
+
+
+def _beside(text: str, box: QWidget) -> QWidget:
+    made = QWidget()
+    row(QLabel(text), (box, 1), of=made, margin=0)
+    return made
 
 
 def _preset_text(name: str, window: Window) -> str:
