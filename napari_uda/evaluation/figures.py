@@ -33,6 +33,8 @@ _POINTS = 8
 _INK, _FAINT = "#1A1A1A", "#D0D0D0"
 _LEAST_CONTRAST = 1.6
 _MOST_LEGEND_COLUMNS = 5
+_BAR_SHARE = 0.15
+"""Of the width of a picture, at most: a colour bar beside the panels, with its numbers and name."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -336,16 +338,34 @@ def _legend_columns(figure: Figure, names: Sequence[str]) -> int:
     """How many columns of these names fit into the width of a figure."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
 
-    font = FontProperties(size=rcParams["legend.fontsize"])
-    points = float(font.get_size_in_points())
-    texts = [TextPath((0, 0), name, prop=font).get_extents().width for name in names]
+    points = float(FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points())
+    texts = [_text_width(name, points) for name in names]
     beside = sum(rcParams[f"legend.{one}"] for one in ("handlelength", "handletextpad"))
     gap = rcParams["legend.columnspacing"] * points
     widest = max(texts, default=0.0) + beside * points + gap
     room = 72 * figure.get_figwidth() - 2 * points + gap
     return max(1, min(len(names), _MOST_LEGEND_COLUMNS, int(room // widest)))
+
+
+def _text_width(text: str, points: float) -> float:
+    """Width of a text in points, in the font of the pictures."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, prop=FontProperties(size=points)).get_extents().width)
+
+
+def _in_lines(title: str, room: float) -> str:
+    """A title broken between its words so that each line fits into `room` points, as far as words do."""
+    lines = [""]
+    for word in title.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _text_width(longer, _POINTS) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def draw_bars(axes: Axes, plot: BarPlot) -> None:
@@ -438,9 +458,11 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
     axes = np.atleast_1d(np.asarray(figure.subplots(rows, grid.columns), object)).ravel()
     for one in axes:
         one.set_axis_off()
+    beside = 1 - _BAR_SHARE * len(grid.bars)
+    room = 72 * figure.get_figwidth() * beside / grid.columns - _POINTS
     for one, panel in zip(axes, grid.panels, strict=False):
         one.imshow(panel.rgb, aspect=panel.aspect, interpolation="nearest")
-        one.set_title(panel.title, fontsize=_POINTS)
+        one.set_title(_in_lines(panel.title, room), fontsize=_POINTS)
     for bar in grid.bars:
         scale = ScalarMappable(Normalize(bar.low, bar.high), ListedColormap(bar.colours))
         drawn = figure.colorbar(scale, ax=list(axes), shrink=0.8, aspect=30)

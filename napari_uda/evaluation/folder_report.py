@@ -15,12 +15,11 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, case_name, is_file, shown
 from napari_uda.core.small_files import read_object, read_yaml
 from napari_uda.evaluation.case_pictures import SeenCase, typical_cases
-from napari_uda.evaluation.inputs import read_pair
+from napari_uda.evaluation.inputs import predicted_names, read_pair
 from napari_uda.evaluation.matching import with_matched_prediction
 from napari_uda.evaluation.report import (
     evaluate_folders,
     pair_files,
-    predicted_names,
     prediction_files,
 )
 from napari_uda.evaluation.report_content import CaseFacts, Result, case_means

@@ -194,6 +194,16 @@ def structure_names(dataset_json: Path) -> dict[int, str]:
     return dict(sorted((value, name) for name, value in small.items()))
 
 
+def predicted_names(about: Mapping[str, object]) -> dict[int, str]:
+    """Label value to name, as `predict` wrote them into `<case>.json`; empty where it did not."""
+    listed = about.get("structures")
+    found = {}
+    for one in listed if isinstance(listed, list) else []:
+        if isinstance(one, dict) and isinstance(one.get("value"), int):
+            found[one["value"]] = str(one.get("name") or f"label_{one['value']}")
+    return found
+
+
 def stored_values(dataset_json: Path) -> dict[str, int]:
     """Structure name to value in the files from a `dataset.json`; empty when there is no such file.
 

@@ -24,7 +24,14 @@ from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
-from napari_uda.evaluation.inputs import Pair, Scorable, label_map, read_pair, stored_values
+from napari_uda.evaluation.inputs import (
+    Pair,
+    Scorable,
+    label_map,
+    predicted_names,
+    read_pair,
+    stored_values,
+)
 from napari_uda.evaluation.learnt import refuse_learnt, without_learnt
 from napari_uda.evaluation.matching import with_matched_prediction
 from napari_uda.evaluation.protocols import Protocol, get_protocol
@@ -397,16 +404,6 @@ def _evaluate_files(
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
     return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
-
-
-def predicted_names(about: Mapping[str, object]) -> dict[int, str]:
-    """Label value to name, as `predict` wrote them into `<case>.json`; empty where it did not."""
-    listed = about.get("structures")
-    found = {}
-    for one in listed if isinstance(listed, list) else []:
-        if isinstance(one, dict) and isinstance(one.get("value"), int):
-            found[one["value"]] = str(one.get("name") or f"label_{one['value']}")
-    return found
 
 
 def _axis_indices(

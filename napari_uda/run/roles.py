@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import SEG_NRRD_SUFFIX, is_folder, volume_suffix
+from napari_uda.core.files import SEG_NRRD_SUFFIX, case_name, is_folder, volume_suffix
+from napari_uda.core.small_files import read_object
 from napari_uda.core.structure_colours import plain_name
 from napari_uda.data.label_descriptions import own_description
 from napari_uda.data.labels import to_whole
 from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
 from napari_uda.data.volume import Placement, Volume, read_volume
-from napari_uda.evaluation.inputs import stored_values
+from napari_uda.evaluation.inputs import predicted_names, stored_values
 from napari_uda.run.run import Run
 
 RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability": "reliability"}
@@ -83,11 +84,20 @@ def role_of(path: Path, volume: Volume) -> str:
 
 
 def names_beside(path: Path) -> dict[int, str]:
-    """Structure names of a description of the file's own name, of its run or data folder, or of one beside it; or none."""
+    """Structure names from what lies beside a label map: {} where nothing names them.
+
+    A description of the file's own name goes first, then a prediction's `<case>.json`, its run or data folder, and
+    another description.
+    """
     folder = path.parent.parent
     described = own_description(path)  # also what a user renamed
     if described:
         return {segment.value: segment.name for segment in described}
+    stem = case_name(path)
+    if stem.endswith("_labels"):  # a prediction names its structures itself
+        record = read_object(path.with_name(f"{stem.removesuffix('_labels')}.json"))
+        if predicted := predicted_names(record or {}):
+            return predicted
     try:
         labels = _run_labels(folder) if path.parent.name == "predictions" else {}
         if not labels and any(is_folder(folder / name) for name in ("images", "imagesTr")):

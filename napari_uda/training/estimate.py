@@ -79,7 +79,8 @@ def estimate(
                 if not done:
                     first, began = now - began, now  # what is loaded and compiled at first
                 done = step.step
-                if done > _MEASURED_STEPS or now - began > _MOST_SECONDS or first > _MOST_SECONDS:
+                # the first one says nothing: reading and loading belong to it
+                if done > _MEASURED_STEPS or (done > 1 and now - began > _MOST_SECONDS):
                     break
         finally:
             progress.close()  # type: ignore[attr-defined] # a generator

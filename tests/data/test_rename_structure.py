@@ -46,6 +46,7 @@ def test_result_gets_a_description_and_its_record_follows(tmp_path: Path) -> Non
     record = tmp_path / "out" / "a.json"
     structures = [{"value": 1, "name": "MYO"}, {"value": 2, "name": "LAC", "colour": "#03695E"}]
     record.write_text(json.dumps({"case": "a", "structures": structures}), encoding="utf-8")
+    assert names_beside(file) == {1: "MYO", 2: "LAC"}  # as `predict` wrote them
     assert rename_structure(file, 2, NAMES).name == "a_labels.label"
     assert names_beside(file) == NAMES
     after = json.loads(record.read_text(encoding="utf-8"))

@@ -91,9 +91,10 @@ def test_panels_bars_and_diagonals_are_drawn(tmp_path: Path) -> None:
         [ColourBar("entropy", shades, 0, 1)],
     )
     named = {f"left ventricle cavity {number}": "#E5383B" for number in range(8)}
-    many = write_figure(tmp_path / "m.png", PanelGrid([Panel("one", red)], 1, named))
+    long = [Panel("patient 1 · prediction · the model of spring", red)] * 3
+    many = write_figure(tmp_path / "m.png", PanelGrid(long, 3, named))
     paper = np.asarray(Image.open(many).convert("RGB"))
-    assert (paper[:, :4] == 255).all()  # no name of the legend is cut off
+    assert (paper[:, :4] == 255).all()  # no name and no title is cut off
     assert (paper[:, -4:] == 255).all()
     said = words(write_figure(tmp_path / "p.svg", grid))
     for word in ("one", "two", "MYO", "entropy"):

@@ -50,6 +50,8 @@ def test_structures_have_full_names_and_their_colours() -> None:
     found = [line.text for line in legend_lines(viewer.layers)]
     both = ["■ left ventricle myocardium", "■ left atrium cavity"]
     assert found == [*both, *_HOW_DRAWN]  # each once
+    # words have no colour of their own: white ones were not seen on the canvas of the light theme
+    assert [line.colour for line in legend_lines(viewer.layers)][-2:] == [None, None]
     reference.visible = prediction.visible = False
     assert list(legend_lines(viewer.layers)) == []
 

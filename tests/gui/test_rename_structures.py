@@ -17,12 +17,13 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.rename_structure import rename_structure
-from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import jobs, renaming
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.score_tables import ScoreTable
+from napari_uda.gui.score.structure_matches import StructureMatches
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.run.roles import names_beside
 
@@ -48,6 +49,12 @@ def test_new_name_is_shown_coloured_and_written(
     write_volume(file, volume)
     rename_structure(file, 1, NAMES)  # as one opens it that has names
     layers += viewer.open(str(file), plugin="napari_uda")
+    read = tmp_path / "read" / "case_0_labels.nii.gz"
+    write_volume(read, volume)
+    layers += add_data(viewer, *layer_data(read_volume(read), "prediction", NAMES))
+    matches = StructureMatches()
+    qtbot.addWidget(matches)
+    matches.set_layers(layers[-1], layers[0])
     view = ResultView(viewer)
     qtbot.addWidget(view)
     qtbot.waitUntil(lambda: not view.is_counting, timeout=WAIT_MS)
@@ -62,10 +69,12 @@ def test_new_name_is_shown_coloured_and_written(
         rgb = [int(structure_colour("spleen", 2)[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         np.testing.assert_allclose(layer.get_color(2)[:3], rgb, atol=0.01)
     assert view.legend.item(1, 0).text() == "spleen"
+    assert matches.table.item(1, 0).text() == "spleen"  # Score follows
     view.legend.renamed.emit(1, "spleen")  # taken
     assert "another structure" in notifications()[-1]
     assert structure_names(layers[0])[1] == "MYO"
     assert names_beside(file) == {1: "MYO", 2: "spleen"}
+    assert names_beside(read) == {1: "MYO", 2: "spleen"}  # whichever reader gave the layer
 
 
 def settle(dock: ScoreDock, qtbot: QtBot) -> None:

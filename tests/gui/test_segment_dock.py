@@ -108,6 +108,9 @@ def test_result_of_another_model_hides_the_one_before(
     )
     edited = Labels(first.data, metadata={METADATA: {**first.metadata[METADATA], "role": "edited"}})
     ready.viewer.add_layer(edited)
+    source = str(ready.viewer.layers[0].unique_id)
+    own = {"role": "translation", "part": "translated", "source": source}
+    translated = ready.viewer.add_image(np.zeros(first.data.shape), metadata={METADATA: own})
     shutil.copytree(tiny_run, tmp_path / "other")
     ready.add_model(tmp_path / "other")
     qtbot.waitUntil(lambda: is_resting(ready) and ready.run.isEnabled(), timeout=WAIT_MS)
@@ -118,6 +121,7 @@ def test_result_of_another_model_hides_the_one_before(
         if layer.metadata[METADATA]["role"] in ("prediction", "edited")
     ]
     assert sorted(roles) == [("edited", False), ("prediction", False), ("prediction", True)]
+    assert not translated.visible  # the result lies on the image that was segmented
 
 
 def test_says_what_is_missing(

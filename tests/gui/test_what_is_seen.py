@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.view.dock import ViewDock
@@ -184,6 +185,18 @@ def test_images_of_other_axes_have_their_sentence(viewer: ViewerModel) -> None:
     viewer.layers.clear()
     viewer.add_image(np.zeros((8, 8)), name="flat")
     assert "an image with 2 axes" in seen_at(viewer, viewer.dims.point).why
+
+
+def test_the_difference_of_a_translation_is_no_image_of_its_own(
+    viewer: ViewerModel, two: tuple[Image, Image]
+) -> None:
+    second = two[1]
+    own = {"role": "translation", "part": "difference", "case": "second"}
+    over = Image(np.ones(second.data.shape), metadata={METADATA: own})
+    over.affine, over.scale, over.translate = second.affine, second.scale, second.translate
+    viewer.add_layer(over)
+    seen = seen_at(viewer, viewer.dims.point)
+    assert (seen.image, seen.why) == (second, "")
 
 
 def test_where_patients_lie_apart_the_one_at_the_place_is_seen(

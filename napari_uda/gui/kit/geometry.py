@@ -10,6 +10,7 @@ affine, oblique or not, stays in the layer's metadata and is used again on every
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,13 @@ def displayed(volume: Volume) -> tuple[NDArray[Any], dict[str, Any]]:
             }
         },
     }
+
+
+def file_of(layer: Layer) -> Path | None:
+    """File or folder that a layer was read from, by whichever reader; None where nobody knows."""
+    file = tag(layer).get("file")
+    path = layer.source.path if file is None else file.path
+    return Path(path) if path else None
 
 
 def tag(layer: Layer) -> dict[str, Any]:

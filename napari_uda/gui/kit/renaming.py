@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QInputDialog, QWidget
 from napari_uda.core.structure_colours import full_name, plain_name, structure_colour
 from napari_uda.data.rename_structure import check_name, rename_structure
 from napari_uda.gui.kit.colormaps import structure_colormap
-from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.geometry import METADATA, file_of, tag
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layers import own_colours, structure_names, structure_table
 
@@ -52,7 +52,7 @@ def rename_in_layers(
     written: set[Path] = set()  # an edited layer and its original are of one file
     for layer, names in changed.items():
         _show_names(layer, names)
-        path = _path_of(layer)
+        path = file_of(layer)
         if path is not None and path not in written:
             written.add(path)
             _write(owner, path, values[layer], names)
@@ -61,7 +61,7 @@ def rename_in_layers(
 def show_new_name(layers: Iterable[Layer], folder: Path, value: int, name: str) -> None:
     """Let labels of a data folder that are open have the name that was written into its `dataset.json`."""
     for layer in layers:
-        path = _path_of(layer) if isinstance(layer, Labels) else None
+        path = file_of(layer) if isinstance(layer, Labels) else None
         if path is not None and path.resolve().parent.parent == folder.resolve():
             _show_names(layer, {**structure_names(layer), value: name})
 
@@ -69,13 +69,6 @@ def show_new_name(layers: Iterable[Layer], folder: Path, value: int, name: str) 
 def is_same(name: str, other: str) -> bool:
     """Whether two names are one but for letters' case, blanks and underscores."""
     return bool(name) and plain_name(name) == plain_name(other)
-
-
-def _path_of(layer: Labels) -> Path | None:
-    """The file that labels were read from, by whichever reader."""
-    file = tag(layer).get("file")
-    path = layer.source.path if file is None else file.path
-    return None if path is None else Path(path)
 
 
 def _show_names(layer: Labels, names: Mapping[int, str]) -> None:

@@ -25,7 +25,7 @@ from napari_uda.evaluation.matching import is_unnamed
 from napari_uda.gui.kit.canvas import free_in_canvas
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.geometry import file_of, tag
 from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
@@ -787,5 +787,4 @@ def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
 
 def _path_of(image: Image) -> str:
     """File or folder that an image was read from, by whichever reader; "" where nobody knows."""
-    file = tag(image).get("file")
-    return str(image.source.path or "") if file is None else str(file.path)
+    return str(file_of(image) or "")

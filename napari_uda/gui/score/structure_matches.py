@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
@@ -15,10 +14,10 @@ from napari_uda.core.small_files import parse_object
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.matching import NONE, Match, match_structures
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.panel import Following, Panel, guarded
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, named, swatch
 
@@ -46,6 +45,8 @@ class StructureMatches(Panel):
         self._predicted: dict[int, str] = {}
         self._referenced: dict[int, str] = {}
         self._key = ""
+        self._layers: tuple[Layer | None, Layer | None] = (None, None)
+        self._renaming = Following(self, self._on_renamed)
         self._chosen: dict[str, str] = {}
         self._combos: dict[int, QComboBox] = {}  # by label of the reference, row by row
         self.table = named(
@@ -78,7 +79,10 @@ class StructureMatches(Panel):
         return {one: other for one, other in self._chosen.items() if other in names}
 
     def set_layers(self, prediction: Layer | None, reference: Layer | None) -> None:
-        """Show the structures of these two."""
+        """Show the structures of these two, and follow their names."""
+        self._layers = prediction, reference
+        given = (one for one in self._layers if one is not None)
+        self._renaming.follow(*(one.events.metadata for one in given))
         predicted = structure_names(prediction) if isinstance(prediction, Labels) else {}
         referenced = structure_names(reference) if isinstance(reference, Labels) else {}
         key = _key(reference, referenced) if isinstance(reference, Labels) else ""
@@ -101,6 +105,9 @@ class StructureMatches(Panel):
         after = {names.get(one, one): names.get(other, other) for one, other in before.items()}
         if after != before:
             preferences.settings().setValue(self._key, json.dumps(after))
+
+    def _on_renamed(self) -> None:
+        self.set_layers(*self._layers)
 
     def _matches(self) -> list[Match]:
         return match_structures(self._predicted, self._referenced, self._chosen)
@@ -172,9 +179,8 @@ class StructureMatches(Panel):
 
 def _key(reference: Labels, names: Mapping[int, str]) -> str:
     """Of the folder that the reference was read from; without one, of its structures."""
-    file = tag(reference).get("file")
-    path = reference.source.path if file is None else file.path
-    folder = str(Path(path).resolve().parent) if path else json.dumps(sorted(names.values()))
+    path = file_of(reference)
+    folder = str(path.resolve().parent) if path else json.dumps(sorted(names.values()))
     return f"score/matches/{hashlib.sha256(folder.encode()).hexdigest()[:16]}"
 
 

@@ -58,6 +58,12 @@ def _as_sentence(words: str) -> str:
     return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
+def _is_translation_of(layer: Layer, image: Image) -> bool:
+    """Whether a layer was translated from this image, so that it would lie over it and under the result."""
+    own = tag(layer)
+    return (own.get("role"), own.get("source")) == ("translation", str(image.unique_id))
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Several volumes.
@@ -283,9 +289,9 @@ class SegmentDock(ModelDock):
         for step in result_steps(self.viewer, layer, result):
             self._shown.append(step())
             yield
-        self._on_shown(result)
+        self._on_shown(layer, result)
 
-    def _on_shown(self, result: Result) -> None:
+    def _on_shown(self, image: Image, result: Result) -> None:
         *earlier, prediction_layer = (
             layer for layer in self._shown if tag(layer).get("role") == "prediction"
         )
@@ -293,9 +299,12 @@ class SegmentDock(ModelDock):
         earlier += [
             layer
             for layer in self.viewer.layers
-            if is_prediction(layer) and tag(layer).get("case") == case
+            if (is_prediction(layer) and tag(layer).get("case") == case)
+            or _is_translation_of(layer, image)
         ]
-        for layer in earlier:  # two predictions on top of each other show neither
+        for (
+            layer
+        ) in earlier:  # two on top of each other show neither; a translation is not the image
             layer.visible = False
         prediction_layer.visible = True
         uncover(self.viewer, prediction_layer)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Labels, Layer
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, QTimer
 
 from napari_uda.core.structure_colours import full_name
@@ -25,17 +26,18 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
-_WHITE = "#FFFFFF"
+_WORDS = None
+"""The colour of words without one of their own: napari takes one that is seen on its canvas, dark or light."""
 _AREA = "■"
 _LEAST_CONTRAST = 4.5
 """Of words of normal size, as WCAG 2 asks for (AA)."""
 
 
 class Line(NamedTuple):
-    """A line of the legend, in the colour that it explains."""
+    """A line of the legend, in the colour that it explains; None for words alone."""
 
     text: str
-    colour: str
+    colour: str | None
 
 
 class CanvasLegend(Guarded, QObject):
@@ -56,6 +58,7 @@ class CanvasLegend(Guarded, QObject):
         self._write.timeout.connect(self._on_write)
         self._looks = Following(self, self._on_look_changed)
         listen(self, self._on_layers, viewer.layers.events.inserted, viewer.layers.events.removed)
+        listen(self, self._on_look_changed, viewer.events.theme)
         overlays = self._overlays
 
         def leave() -> None:
@@ -86,8 +89,13 @@ class CanvasLegend(Guarded, QObject):
         self._lines = list(legend_lines(list(self._viewer.layers))) if self._wanted else []
         if len(self._lines) > _MOST_LINES:
             more = len(self._lines) - _MOST_LINES + 1
-            self._lines[_MOST_LINES - 1 :] = [Line(f"and {more} more", _WHITE)]
+            self._lines[_MOST_LINES - 1 :] = [Line(f"and {more} more", _WORDS)]
         self._write.start()
+
+    def _seen(self, colour: str | None) -> str | None:
+        """A colour in which words can be read on the canvas and its boxes; None leaves it to napari."""
+        behind = get_theme(self._viewer.theme).canvas.as_hex("long")
+        return None if colour is None else readable(colour, behind, _LEAST_CONTRAST)
 
     def _on_write(self) -> None:
         """Change what is there already, and make one overlay that is missing."""
@@ -96,7 +104,7 @@ class CanvasLegend(Guarded, QObject):
             if line is not None and overlay.text != line.text:
                 overlay.text = line.text
             if line is not None:
-                overlay.color = _seen(line.colour)
+                overlay.color = self._seen(line.colour)
             if overlay.visible != (line is not None):
                 overlay.visible = line is not None
         number = len(self._overlays)
@@ -106,7 +114,7 @@ class CanvasLegend(Guarded, QObject):
         line = self._lines[number]
         overlay = TextOverlay(
             text=line.text,
-            color=_seen(line.colour),
+            color=self._seen(line.colour),
             position="top_left",
             font_size=_POINTS,
             visible=True,
@@ -138,14 +146,14 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     if len({bool(layer.contour) for layer in structures}) > 1:
         for layer in structures:
             drawn = "outline" if layer.contour else "area"
-            yield Line(f"{drawn}: {_role(layer)}", _WHITE)
+            yield Line(f"{drawn}: {_role(layer)}", _WORDS)
     under = {tag(layer)["of"] for layer in shown if _role(layer) == HATCHING}
     for layer in shown:
         if isinstance(layer, Labels) and _role(layer) in HATCHED:
             hatched = HATCHED[_role(layer)] if str(layer.unique_id) in under else None
             yield from _of_labels(layer, hatched)
         elif _role(layer) == "entropy":
-            yield Line("colour bar: entropy, 0 sure to 1 undecided", _WHITE)
+            yield Line("colour bar: entropy, 0 sure to 1 undecided", _WORDS)
 
 
 def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
@@ -154,11 +162,6 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
             sign = "▨" if value == hatched else "□" if layer.contour else _AREA
             yield Line(f"{sign} {full_name(name)}", _hex(colour))
-
-
-def _seen(colour: str) -> str:
-    """A colour in which words can be read on the dark box that napari draws behind them."""
-    return readable(colour, "#000000", _LEAST_CONTRAST)
 
 
 def _is_plain(colours: Any) -> bool:

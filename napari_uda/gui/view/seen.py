@@ -55,7 +55,9 @@ def seen_at(
     images = [
         layer
         for layer in reversed(layers)
-        if isinstance(layer, Image) and tag(layer).get("role") not in left_out
+        if isinstance(layer, Image)
+        and tag(layer).get("role") not in left_out
+        and tag(layer).get("part", PARTS[0]) in PARTS  # a difference lies over what it is of
     ]
     if not images:
         return Seen(None, why=_none_open(cell is not None))
