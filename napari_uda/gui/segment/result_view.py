@@ -15,6 +15,7 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.data.plane import count_values
 from napari_uda.data.rename_structure import check_name, rename_structure
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.fit_line import FitLine
@@ -381,7 +382,7 @@ def _count(layers: _Layers, stop: threading.Event) -> _Counted:
     names = structure_names(prediction)
     labels = np.asarray(prediction.data)
     voxel_ml = layer_volume(prediction).lattice.voxel_ml
-    counts = np.bincount(labels.ravel(), minlength=max([*names, 0]) + 1)
+    counts = count_values(labels, max([*names, 0]) + 1)
     volumes = {value: float(counts[value]) * voxel_ml for value in names}
     uncertainty = None
     if entropy is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
+from napari_uda.data.plane import plane_of
 from napari_uda.gui.kit.geometry import tag
 
 _LEVELS = 256
@@ -45,7 +46,7 @@ def slice_picture(layers: Iterable[Layer], axis: int, index: int) -> NDArray[np.
     """
     picture: NDArray[np.float32] | None = None
     for layer in layers:
-        plane = np.take(np.asarray(layer.data), index, axis)
+        plane = plane_of(np.asarray(layer.data), axis, index)
         colours = _labels(layer, plane) if isinstance(layer, Labels) else _image(layer, plane)
         if picture is None:
             picture = np.zeros((*plane.shape, 3), np.float32)
