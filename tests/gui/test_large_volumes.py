@@ -123,3 +123,21 @@ def test_a_click_elsewhere_draws_the_cuts_there(
     assert dock.views.panes[1].title.startswith("sagittal slice 200")
     at = image.world_to_data(viewer.dims.point)
     assert np.allclose(at, (10, at[1], 200))
+
+
+def test_at_rest_the_words_are_of_the_last_slice(
+    dock: ViewDock, viewer: ViewerModel, image: Image, qtbot: QtBot
+) -> None:
+    viewer.dims.set_current_step(0, 50)
+    settle(dock, qtbot)
+    said = dock.slice_about.text()
+    for index in (10, 11, 12, 50):
+        viewer.dims.set_current_step(0, index)
+    settle(dock, qtbot)
+    assert dock.slice_about.text() == said
+    viewer.dims.set_current_step(0, 12)
+    viewer.dims.set_current_step(0, 13)
+    settle(dock, qtbot)
+    assert dock.slice_number.value() == SHAPE[0] - 1 - 13  # the file begins at the feet
+    texts = [getattr(one, "text", "") for one in viewer.canvas.overlays.values()]
+    assert any(f"axial slice {SHAPE[0] - 1 - 13}," in text for text in texts)
