@@ -43,6 +43,8 @@ def measure(part: str, shared: Path, *, quick: bool) -> list[Row]:
         shared: folder for what a later part needs of it.
         quick: smaller volumes, shorter phases.
     """
+    from large_parts import large
+
     parts: dict[str, Callable[[Path, bool], list[Row]]] = {
         "train": train,
         "train_bare": lambda folder, quick: add_bare(folder / "train.npz", "previews"),
@@ -51,6 +53,7 @@ def measure(part: str, shared: Path, *, quick: bool) -> list[Row]:
         "scroll": scroll,
         "edit": edit,
         "attach": attach,
+        "large": lambda folder, quick: large(folder, quick=quick),
     }
     return parts[part](shared, quick)
 

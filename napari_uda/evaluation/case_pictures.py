@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.plane import plane_of
 from napari_uda.data.slice_position import slice_name
 from napari_uda.data.volume import Volume
 from napari_uda.data.window import usual_window
@@ -113,7 +114,7 @@ class SeenCase:
         steps = [self._grid.spacing_mm[other] for other in turn.permutation]
 
         def plane(array: NDArray[np.generic]) -> NDArray[np.generic]:
-            return as_seen(np.take(turn.apply(array), at, axis=seen_axis))
+            return as_seen(plane_of(turn.apply(array), seen_axis, at))
 
         prediction = np.asarray(plane(self.prediction))
         reference = np.zeros_like(prediction) if self.reference is None else plane(self.reference)

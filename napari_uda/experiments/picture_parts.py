@@ -13,6 +13,7 @@ import numpy as np
 from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
+from napari_uda.data.plane import plane_of
 from napari_uda.data.volume import Placement, read_labels, read_volume
 from napari_uda.evaluation.slice_picture import as_seen
 from napari_uda.experiments.fingerprints import scored_cases
@@ -80,7 +81,7 @@ def choose_slice(case: Case, axis: int | None = None) -> Slice:
 
 
 def _plane(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
-    return as_seen(np.take(array, index, axis=axis))
+    return as_seen(plane_of(array, axis, index))
 
 
 def drawn_cases(found: DataResults, wanted: Pictures) -> list[Case]:

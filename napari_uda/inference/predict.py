@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.data.corrected import corrected_case
+from napari_uda.data.plane import count_values
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
@@ -77,7 +78,7 @@ class Prediction:
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres, by name."""
         voxel_ml = self.volume.lattice.voxel_ml
-        counts = np.bincount(self.labels.ravel(), minlength=256)
+        counts = count_values(self.labels, 256)
         return {name: float(counts[value]) * voxel_ml for value, name in self.names.items()}
 
     @property

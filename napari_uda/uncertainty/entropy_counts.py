@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.data.plane import plane_of
 
 STEPS = 100
 """Steps of the threshold: entropy is counted in bins of 1/100."""
@@ -131,14 +132,14 @@ def count_uncertainty(
     for index in range(labels.shape[axis]):  # slice by slice: no second volume in memory
         if stop is not None and stop.is_set():
             raise Cancelled
-        steps = _steps(np.take(entropy, index, axis))
-        here = np.take(labels, index, axis)
+        steps = _steps(plane_of(entropy, axis, index))
+        here = plane_of(labels, axis, index)
         voxels[0] += _count(here, steps)
         inside = np.isin(here, values)
         if inside.any():
-            means[index] = float(np.take(entropy, index, axis)[inside].mean(dtype=np.float64))
+            means[index] = float(plane_of(entropy, axis, index)[inside].mean(dtype=np.float64))
         if reference is not None:
-            true = np.take(reference, index, axis)
+            true = plane_of(reference, axis, index)
             voxels[1] += _count(true, steps)
             same = true == here
             voxels[2] += _count(here[same], steps[same])

@@ -40,7 +40,6 @@ from napari_uda.gui.segment.segmenting import (
     adapt_and_segment,
     read_model,
     segment,
-    volumes_by_value,
 )
 from napari_uda.inference.cohort import SUMMARY, Item, Row, files_of, segment_several
 
@@ -310,12 +309,14 @@ class SegmentDock(ModelDock):
         uncover(self.viewer, prediction_layer)
         if prediction_layer in self.viewer.layers:
             self.viewer.layers.selection.active = prediction_layer
-            adaptation, was = result.adaptation, None
-            if adaptation is not None and not adaptation.reverted:
-                was = volumes_by_value(adaptation.before)
-            names, volumes = result.prediction.names, volumes_by_value(result.prediction)
-            warning = "" if adaptation is None else adaptation.warning
-            self.results.show_result(prediction_layer, names, volumes, was, _as_sentence(warning))
+            warning = "" if result.adaptation is None else result.adaptation.warning
+            self.results.show_result(
+                prediction_layer,
+                result.prediction.names,
+                result.volumes_ml,
+                result.before_ml,
+                _as_sentence(warning),
+            )
         self._message = result.sentence
 
     def _on_removed(self) -> None:

@@ -13,6 +13,7 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget, QWidget
 
+from napari_uda.data.plane import count_values
 from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
@@ -366,7 +367,7 @@ def _count(layers: _Layers, stop: threading.Event) -> _Counted:
     names = structure_names(prediction)
     labels = np.asarray(prediction.data)
     voxel_ml = layer_volume(prediction).lattice.voxel_ml
-    counts = np.bincount(labels.ravel(), minlength=max([*names, 0]) + 1)
+    counts = count_values(labels, max([*names, 0]) + 1)
     volumes = {value: float(counts[value]) * voxel_ml for value in names}
     uncertainty = None
     if entropy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +44,16 @@ class Result:
         unreliable: share of the structures' voxels; None when it was not asked for.
         seconds: how long it took.
         adaptation: what adaptation did, if there was one.
+        volumes_ml: label value to millilitres, counted in the thread.
+        before_ml: the same before an adaptation that was kept; None without one.
     """
 
     prediction: Prediction
     seconds: float
     unreliable: float | None = None
     adaptation: Adaptation | None = None
+    volumes_ml: Mapping[int, float] = field(default_factory=dict)
+    before_ml: Mapping[int, float] | None = None
 
     @property
     def sentence(self) -> str:
@@ -136,6 +140,7 @@ def segment(
         prediction=prediction,
         seconds=time.perf_counter() - start,
         unreliable=prediction.unreliable_structures if vote else None,
+        volumes_ml=volumes_by_value(prediction),
     )
 
 
@@ -153,6 +158,8 @@ def adapt_and_segment(
         seconds=time.perf_counter() - start,
         unreliable=adaptation.after.unreliable_structures if config.reliability else None,
         adaptation=adaptation,
+        volumes_ml=volumes_by_value(adaptation.after),
+        before_ml=None if adaptation.reverted else volumes_by_value(adaptation.before),
     )
 
 

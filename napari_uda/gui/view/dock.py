@@ -43,6 +43,8 @@ from napari_uda.gui.view.window import WindowPanel, window_of
 CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _WRITE_MS = 40
+_SCROLL_MS = 200  # slices that follow each other faster are scrolled through
+_WORDS_MS = 300  # words that change on the canvas make napari draw it a second time
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 _HELP = (
     "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
@@ -142,6 +144,9 @@ class ViewDock(Dock):
         self.surfaces = SurfacePanel(self.viewer)
         self.readout = Readout()
         self._read = delay(self, _READ_MS, self._on_rest)
+        self._scroll = delay(self, _SCROLL_MS, self._on_scrolled)
+        self._words = delay(self, _WORDS_MS, self._on_look)
+        self._stale = False  # a slice came by that is not spoken of
         self._write = QTimer(self)
         self._write.setInterval(_WRITE_MS)
 
@@ -181,7 +186,8 @@ class ViewDock(Dock):
         listen(self, self._on_cursor, viewer.cursor.events.position)
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed, layers.reordered)
-        listen(self, self._on_look, viewer.dims.events.point, layers.renamed)
+        listen(self, self._on_point, viewer.dims.events.point)
+        listen(self, self._on_look, layers.renamed)
         self._places = Following(self, self._on_placed)
         self._window = Following(self, self._on_window_changed)
         self._eyes = Following(self, self._on_eye)
@@ -214,7 +220,9 @@ class ViewDock(Dock):
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
         timers = (self._write, self._read, self._compare)
-        waiting = any(timer.isActive() for timer in timers) or not self.measure.is_settled
+        waiting = (
+            self._stale or any(timer.isActive() for timer in timers) or not self.measure.is_settled
+        )
         shown = self.views.is_settled and self.surfaces.is_settled and self._legend.is_settled
         return super().is_settled and not waiting and shown
 
@@ -258,8 +266,24 @@ class ViewDock(Dock):
             middle = image.data_to_world([size // 2 for size in image.data.shape])
             dims.set_point(range(dims.ndim - 3, dims.ndim), [float(part) for part in middle])
 
+    def _on_point(self) -> None:
+        """The first slice is spoken of at once; while more follow, words come some times a second, and at rest."""
+        if self._scroll.isActive():
+            self._stale = True
+            if not self._words.isActive():
+                self._words.start()
+        else:
+            self._on_look()
+        self._scroll.start()
+
+    def _on_scrolled(self) -> None:
+        self._words.stop()
+        if self._stale:
+            self._on_look()
+
     def _on_look(self) -> None:
         """See what is on top at the cross."""
+        self._stale = False
         if not self._loaded:
             return
         before, self._seen = self._seen, seen_at(self.viewer, self.viewer.dims.point)

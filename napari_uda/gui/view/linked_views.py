@@ -2,6 +2,9 @@
 
 The cursor is the viewer's own point (`dims.point`): sliders, keys and other plugins move it as well. The
 panes draw themselves: two more canvases of napari would take 0.3 s each to open and copy every layer.
+
+While slices of the canvas are scrolled through, both panes go on showing the same slices, so that only their
+crosses move; all is drawn anew once the scroll has come to rest, one pane per turn of the event loop.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 
 _REDRAW_MS = 15
+_CROSS_MS = 40
+_REST_MS = 120
 _CURSOR_SHARE = 0.04  # of the volume's longest side
 _CURSOR_COLOUR = "#3DDC84"
 _LOOKS = ("visible", "opacity", "colormap", "contrast_limits", "gamma", "data", "labels_update")
@@ -60,7 +65,14 @@ class LinkedViews(Panel):
         self._axes = (1, 2)  # of the volume, across which the panes cut
         self._cursor: Points | None = None
         self._marked: Image | None = None  # the image that the cursor goes with
+        self._numbers: tuple[int, int] | None = (
+            None  # of the slices in the panes; None: not all well
+        )
+        self._waiting: list[int] = []  # panes that are still to be drawn
         self._drawing = delay(self, _REDRAW_MS, self._on_draw)
+        self._rest = delay(self, _REST_MS, self._on_draw)
+        self._turn = delay(self, 0, self._on_turn)
+        self._crossing = delay(self, _CROSS_MS, self._on_crosses)
         self._looks = Following(self, self._on_changed)
         self.panes = (SlicePane(), SlicePane())
         self.splitter = QSplitter(Qt.Orientation.Vertical)
@@ -74,7 +86,8 @@ class LinkedViews(Panel):
         column(self.splitter, of=self, margin=0)
         self.splitter.setVisible(False)
         dims, layers = viewer.dims.events, viewer.layers.events
-        listen(self, self._on_changed, dims.point, dims.order, dims.ndisplay)
+        listen(self, self._on_point, dims.point)
+        listen(self, self._on_changed, dims.order, dims.ndisplay)
         listen(self, self._on_layers_changed, layers.inserted, layers.removed, layers.reordered)
         click = self._click  # one object, to be found again
         viewer.mouse_drag_callbacks.append(click)
@@ -83,7 +96,8 @@ class LinkedViews(Panel):
     @property
     def is_settled(self) -> bool:
         """Whether the panes show what they should."""
-        return not self._drawing.isActive()
+        timers = (self._drawing, self._rest, self._turn, self._crossing)
+        return not any(timer.isActive() for timer in timers)
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -100,6 +114,7 @@ class LinkedViews(Panel):
             why: the sentence without an image.
         """
         self._image, self._on = image, on and image is not None
+        self._numbers = None
         self.splitter.setVisible(on)
         if not self._on:
             self._remove_cursor()
@@ -117,40 +132,75 @@ class LinkedViews(Panel):
         if self._on and not self._drawing.isActive():
             self._drawing.start()
 
+    def _on_point(self) -> None:
+        """The cursor moved: where the panes show the same slices as before, their crosses move alone."""
+        image = self._image
+        if not self._on or image is None or image not in self._viewer.layers:
+            return
+        exact, index = self._exact(image), self._index(image)
+        same = self._numbers == tuple(round(index[axis]) for axis in self._axes)
+        if same and not self._drawing.isActive() and not _outside_mm(image, exact, index):
+            self._rest.start()
+            if not self._crossing.isActive():
+                self._crossing.start()
+        else:
+            self._on_changed()
+
+    def _on_crosses(self) -> None:
+        image = self._image
+        if self._on and image is not None and image in self._viewer.layers:
+            index = self._index(image)
+            for pane, axis in zip(self.panes, self._axes, strict=True):
+                rows, columns = (other for other in range(3) if other != axis)
+                pane.set_cross(index[rows], index[columns])
+
     def redraw(self) -> None:
         """Draw soon."""
         self._on_changed()
 
     def _on_draw(self) -> None:
+        """Draw both panes, one per turn, and then the cursor in the canvas."""
+        self._rest.stop()
+        self._waiting = [0, 1]
+        self._on_turn()
+
+    def _on_turn(self) -> None:
         image = self._image
         if not self._on or image is None or image not in self._viewer.layers:
             return
+        if self._waiting:
+            self._draw_pane(self._waiting.pop(0), image)
+            self._turn.start()
+        else:
+            self._mark(image, self._index(image))
+
+    def _draw_pane(self, pane_number: int, image: Image) -> None:
         shown = self._viewer.dims.order[-3] - (self._viewer.dims.ndim - 3)
         others = [axis for axis in range(3) if axis != shown]
         self._axes = others[0], others[1]
         exact, index = self._exact(image), self._index(image)
         apart = _outside_mm(image, exact, index)
+        whole = round(index[self._axes[0]]), round(index[self._axes[1]])
+        self._numbers = None if apart else whole
         note = f"The cross lies {apart:.0f} mm outside: click here to move it in." if apart else ""
         layers = layers_on_grid(self._viewer.layers, image)
         note = note or _left_out(self._viewer.layers, layers)
         spacing = spacing_of(image)
-        for pane, axis in zip(self.panes, self._axes, strict=True):
-            rows, columns = (other for other in range(3) if other != axis)
-            letters, mirrored = self._sides_of(rows, columns)
-            number = round(index[axis])
-            pane.show_slice(
-                slice_picture(layers, axis, number),
-                (spacing[rows], spacing[columns]),
-                mirrored=mirrored,
-                sides=letters,
-                title=self._title_of(axis, number),
-                note=note,
-            )
-            if apart:
-                pane.hide_cross()
-            else:
-                pane.set_cross(index[rows], index[columns])
-        self._mark(image, index)
+        pane, axis, number = self.panes[pane_number], self._axes[pane_number], whole[pane_number]
+        rows, columns = (other for other in range(3) if other != axis)
+        letters, mirrored = self._sides_of(rows, columns)
+        pane.show_slice(
+            slice_picture(layers, axis, number),
+            (spacing[rows], spacing[columns]),
+            mirrored=mirrored,
+            sides=letters,
+            title=self._title_of(axis, number),
+            note=note,
+        )
+        if apart:
+            pane.hide_cross()
+        else:
+            pane.set_cross(index[rows], index[columns])
 
     def _exact(self, image: Image) -> NDArray[np.float64]:
         """The cursor in the image's voxels, wherever it is."""

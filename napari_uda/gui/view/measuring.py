@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_uda.data.grid import Lattice
 from napari_uda.data.intensity_unit import unit_of
+from napari_uda.data.plane import plane_of
 from napari_uda.data.regions import RegionMeasure, Shape, length_mm, measure_region
 from napari_uda.gui.kit.geometry import METADATA, Placement, copied_geometry, placement, tag
 from napari_uda.gui.kit.layers import find
@@ -161,7 +162,7 @@ def _measured(shape: Drawn) -> Measured:
     number = round(float(across.mean()))
     if np.ptp(across) > 0.5 or not 0 <= number < size[shape.axis]:
         return Measured(shape.title, shape.image, problem="not on one slice of the image")
-    plane = np.take(shape.data, number, axis=shape.axis)
+    plane = plane_of(shape.data, shape.axis, number)
     file_axis, _ = lies.to_file_slice(shape.axis, number, size)
     pixel_mm2 = Lattice.of(lies.affine).slice_across(file_axis).cell
     corners = np.delete(shape.corners, shape.axis, axis=1)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtGui import (
+    QColor,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_uda.gui.kit.panel import Panel
@@ -47,6 +56,9 @@ class SlicePane(Panel):
         self.mirrored = False
         self.title = self.note = ""
         self._turned = 0
+        self._drawn: QPixmap | None = (
+            None  # the slice without cross and text, in the size of the widget
+        )
         self.setMinimumSize(100, 80)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
@@ -76,13 +88,14 @@ class SlicePane(Panel):
         height, width, _ = self.pixels.shape
         data = self.pixels.data  # PyQt takes any buffer
         self._image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)  # type: ignore[call-overload]
+        self._drawn = None
         self._spacing, self.mirrored = spacing, mirrored
         self.sides, self.title, self.note = sides, title, note
         self.update()
 
     def clear(self, why: str = "") -> None:
         """Show no slice, and the sentence that says why."""
-        self._image = QImage()
+        self._image, self._drawn = QImage(), None
         self.pixels = np.zeros((0, 0, 3), np.uint8)
         self.sides, self.cross, self.title, self.note = None, None, "", why
         self.update()
@@ -141,16 +154,28 @@ class SlicePane(Panel):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Slice, cross, letters and title on black."""
+        ratio = self.devicePixelRatioF()
+        if self._drawn is None or self._drawn.size() != self.size() * ratio:
+            self._drawn = self._draw_slice(ratio)
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor("black"))
+        painter.drawPixmap(0, 0, self._drawn)
         if not self._image.isNull():
-            area = self._area()
-            image = self._image.mirrored(True, False) if self.mirrored else self._image
-            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-            painter.drawImage(area, image)
-            self._draw_cross(painter, area)
+            self._draw_cross(painter, self._area())
         self._draw_text(painter)
         painter.end()
+
+    def _draw_slice(self, ratio: float) -> QPixmap:
+        """To be kept: scaling it takes longer than all else, and the cross moves more often."""
+        drawn = QPixmap(self.size() * ratio)
+        drawn.setDevicePixelRatio(ratio)
+        drawn.fill(QColor("black"))
+        if not self._image.isNull():
+            image = self._image.mirrored(True, False) if self.mirrored else self._image
+            painter = QPainter(drawn)
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            painter.drawImage(self._area(), image)
+            painter.end()
+        return drawn
 
     def _draw_cross(self, painter: QPainter, area: QRectF) -> None:
         if self.cross is None:

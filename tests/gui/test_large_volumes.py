@@ -1,0 +1,143 @@
+"""What is done in the window with large volumes copies none of them, and scrolling draws no cut anew."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from gui_cases import add_data
+from napari.components import ViewerModel
+from napari.layers import Image
+from pytestqt.qtbot import QtBot
+
+from napari_uda.data.provenance import ModelOrigin
+from napari_uda.data.volume import Volume
+from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.layers import show
+from napari_uda.gui.view import linked_views
+from napari_uda.gui.view.dock import ViewDock
+from napari_uda.inference.predict import Prediction
+from napari_uda.uncertainty.entropy_counts import count_uncertainty
+
+SHAPE = (100, 300, 300)
+NAMES = {1: "ball"}
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def found() -> Prediction:
+    """On a grid whose axes are shown reversed."""
+    image = Volume(np.zeros(SHAPE, np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]), "case")
+    image.array[40:60, 100:200, 100:200] = 500
+    labels = (image.array > 0).astype(np.uint8)
+    entropy = labels.astype(np.float32) / 2
+    return Prediction(labels, entropy, labels, NAMES, image, "case", ModelOrigin("run"))
+
+
+@pytest.fixture
+def image(viewer: ViewerModel, found: Prediction) -> Image:
+    (layer,) = add_data(viewer, *layer_data(found.volume, "image", {}))
+    return layer
+
+
+@pytest.fixture
+def dock(
+    viewer: ViewerModel, image: Image, qtbot: QtBot, notifications: Callable[[], list[str]]
+) -> Iterator[ViewDock]:
+    widget = ViewDock(viewer)
+    widget.resize(320, 900)
+    widget.show()
+    settle(widget, qtbot)
+    widget.linked.click()
+    settle(widget, qtbot)
+    yield widget
+    settle(widget, qtbot)
+    with qtbot.waitSignal(widget.destroyed):
+        widget.deleteLater()
+
+
+def settle(widget: ViewDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: widget.is_settled, timeout=20_000)
+
+
+def test_results_cuts_and_views_side_by_side_copy_no_volume(
+    dock: ViewDock, viewer: ViewerModel, image: Image, found: Prediction, qtbot: QtBot
+) -> None:
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    try:
+        layers = show(viewer, found, image)
+        settle(dock, qtbot)
+        viewer.dims.set_point(range(3), (100.0, 20.0, 30.0))
+        settle(dock, qtbot)
+        views = SideBySide(viewer, image, layers[1:])
+        for _ in views.enter():
+            pass
+        settle(dock, qtbot)
+        views.leave()
+        settle(dock, qtbot)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most - before < found.labels.nbytes
+
+
+def test_counting_by_entropy_copies_no_volume(found: Prediction) -> None:
+    labels, entropy = (array[::-1, ::-1] for array in (found.labels, found.entropy))
+    tracemalloc.start()
+    try:
+        count_uncertainty(labels, entropy, NAMES, axis=2, reference=labels)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < found.labels.nbytes
+
+
+def test_scrolling_moves_the_crosses_and_draws_cuts_once_at_rest(
+    dock: ViewDock, viewer: ViewerModel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Mock(side_effect=linked_views.slice_picture)
+    monkeypatch.setattr(linked_views, "slice_picture", drawn)
+    here = viewer.dims.current_step[0]
+    for step in range(1, 6):
+        viewer.dims.set_current_step(0, here + step)
+    assert drawn.call_count == 0
+    settle(dock, qtbot)
+    assert [call.args[1] for call in drawn.call_args_list] == [1, 2]
+    assert [pane.cross[0] for pane in dock.views.panes if pane.cross] == [here + 5, here + 5]
+
+
+def test_a_click_elsewhere_draws_the_cuts_there(
+    dock: ViewDock, viewer: ViewerModel, image: Image, qtbot: QtBot
+) -> None:
+    dock.views.panes[0].pointed.emit(10.0, 200.0)
+    settle(dock, qtbot)
+    assert dock.views.panes[1].title.startswith("sagittal slice 200")
+    at = image.world_to_data(viewer.dims.point)
+    assert np.allclose(at, (10, at[1], 200))
+
+
+def test_at_rest_the_words_are_of_the_last_slice(
+    dock: ViewDock, viewer: ViewerModel, image: Image, qtbot: QtBot
+) -> None:
+    viewer.dims.set_current_step(0, 50)
+    settle(dock, qtbot)
+    said = dock.slice_about.text()
+    for index in (10, 11, 12, 50):
+        viewer.dims.set_current_step(0, index)
+    settle(dock, qtbot)
+    assert dock.slice_about.text() == said
+    viewer.dims.set_current_step(0, 12)
+    viewer.dims.set_current_step(0, 13)
+    settle(dock, qtbot)
+    assert dock.slice_number.value() == SHAPE[0] - 1 - 13  # the file begins at the feet
+    texts = [getattr(one, "text", "") for one in viewer.canvas.overlays.values()]
+    assert any(f"axial slice {SHAPE[0] - 1 - 13}," in text for text in texts)
