@@ -258,7 +258,9 @@ def test_one_scan_is_taken_from_the_viewer(on_layers: TrainForm) -> None:
     on_layers.methods.one_scan.click()
     assert on_layers.data.target.uses_layers
     assert on_layers.data.source.isHidden()
-    assert "sfda starts from a trained run" in on_layers.status.text()
+    chosen = on_layers.methods.method
+    assert chosen is not None
+    assert f"{chosen.name} starts from a trained run" in on_layers.status.text()
 
 
 # --- files ----------------------------------------------------------------------------------------
