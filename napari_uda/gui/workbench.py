@@ -1,18 +1,19 @@
-"""Workbench: one entry that opens all docks as a bar of tabs, Data in front."""
+"""Workbench: one entry that opens all docks as a bar of tabs at the right edge, Data in front."""
 
 import importlib
 
 import napari.viewer
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMainWindow, QTabWidget, QWidget
 
 from napari_uda.gui.kit.dock import bring_to_front
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.panel import Guarded, Panel
 
 DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
-"""The tabs, from left to right."""
+"""The tabs, from top to bottom."""
+_RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
 
 
 def open_workbench(viewer: napari.viewer.Viewer) -> None:
@@ -45,7 +46,10 @@ class _Opening(Guarded, QObject):
     """Opens one dock after the other; it lives in the window, which may close in between."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__(viewer.window.main_menu.window())
+        window = viewer.window.main_menu.window()
+        super().__init__(window)
+        if isinstance(window, QMainWindow):  # six names do not fit below a narrow dock
+            window.setTabPosition(_RIGHT, QTabWidget.TabPosition.East)
         self._viewer = viewer
         self._waiting = list(DOCKS)
         self._first: QWidget | None = None
