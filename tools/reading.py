@@ -245,7 +245,7 @@ def segment(tour: Tour) -> None:
         check(dock.views)
         wait_until(lambda: tour.viewer.canvas.grid.enabled, "the grid")
         wait_until(lambda: dock.is_settled, "the panels")
-        tour.look("side by side")
+        tour.look("side by side, the panels")
         check(dock.views, False)
         wait_until(lambda: not tour.viewer.canvas.grid.enabled, "one canvas again")
         show_tab(dock.results.tabs, "Structures")
@@ -271,6 +271,7 @@ def measure_and_surfaces(tour: Tour) -> None:
     viewer, dock = tour.viewer, tour.open("View", ViewDock)
     with tour.step("measure structures"):
         dock.measuring.set_open(True)
+        wait(0.5)
         press(dock, "measure_structures")
         wait_until(lambda: dock.is_settled, "the measures", 120)
     with tour.step("a ruler"):
@@ -284,6 +285,7 @@ def measure_and_surfaces(tour: Tour) -> None:
         wait_until(lambda: dock.is_settled, "the length")
         press(dock, "measure_ruler")
     with tour.step("surfaces in 3-D with the distance to the reference"):
+        dock.measuring.set_open(False)
         press(dock, "surfaces")
         wait_until(lambda: viewer.dims.ndisplay == 3 and dock.is_settled, "the surfaces", 180)
         if dock.surfaces.distance.isEnabled():
@@ -314,9 +316,9 @@ def keep(tour: Tour) -> None:
     data = tour.open("Data", DataDock)
     with tour.step("save the session"):
         file = tour.out / "session.yaml"
-        data.session.save(file)
-        with suppress(Stuck):
-            wait_until(file.is_file, "the session", 5)
+        with answering("Save beside", look=tour.look):
+            data.session.save(file)
+            wait_until(file.is_file, "the session", 60)
 
 
 def models_and_methods(tour: Tour) -> None:

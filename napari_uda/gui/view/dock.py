@@ -368,8 +368,10 @@ class ViewDock(Dock):
     def _shown_slice(self, image: Image) -> tuple[int | None, int | None]:
         """Axis of the volume that the canvas cuts across, and the slice; None for none."""
         dims = self.viewer.dims
+        if dims.ndisplay != 2 or dims.ndim < 3:
+            return None, None
         axis = dims.order[0] if dims.ndim == 3 else dims.order[-3] - (dims.ndim - 3)
-        if dims.ndisplay != 2 or dims.ndim < 3 or axis < 0:
+        if axis < 0:
             return None, None
         return axis, current_slice(self.viewer, image, axis)
 
