@@ -241,10 +241,10 @@ def score(scene: Scene, folder: Path) -> None:
     wait_until(lambda: layer_of(scene.viewer, "error") is not None, "the errors")
     scene.save("errors")
     check(box(dock, "Errors"), False)
-    before = [table.item(row, 1).text() for row in range(table.rowCount())]
+    before = [table.item(row, 2).text() for row in range(table.rowCount())]
     erase(scene, layer_of(scene.viewer, "prediction"))
     wait_until(
-        lambda: [table.item(row, 1).text() for row in range(table.rowCount())] != before,
+        lambda: [table.item(row, 2).text() for row in range(table.rowCount())] != before,
         "other scores",
     )
     scene.save("edited")

@@ -486,7 +486,7 @@ def _score(tour: Tour) -> None:
         press(dock, "score")
         wait_until(lambda: dock.table.rowCount() > 0, "the table")
         expect(dock.table.rowCount() >= 5, "the table has too few rows")
-        expect(0 < float(dock.table.item(0, 1).text()) <= 1, "Dice is no number")
+        expect(0 < float(dock.table.item(0, 2).text()) <= 1, "Dice is no number")
     with tour.step("click a row: its worst slice, with errors"):
         click_row(dock.table, 0)
         check(dock.slices.errors)
@@ -503,7 +503,7 @@ def _score(tour: Tour) -> None:
         check(dock.slices.errors, False)
         prediction = dock.choices.predictions.layer
         viewer.layers.selection.active = prediction
-        cells = [dock.table.item(row, 1).text() for row in range(dock.table.rowCount())]
+        cells = [dock.table.item(row, 2).text() for row in range(dock.table.rowCount())]
         original = prediction.data.copy()
         z = viewer.dims.current_step[0]
         label = int(dock.table.item(0, 0).data(0x0100))
@@ -525,7 +525,7 @@ def _score(tour: Tour) -> None:
         stroke(tour.canvas, *places)
         expect((prediction.data != original).any(), "the brush painted nothing")
         wait_until(
-            lambda: [dock.table.item(r, 1).text() for r in range(dock.table.rowCount())] != cells,
+            lambda: [dock.table.item(r, 2).text() for r in range(dock.table.rowCount())] != cells,
             "other scores",
             30,
         )

@@ -123,12 +123,12 @@ def play(film: Film) -> None:
     film.shoot(1.8)
     check(box(score, "Errors"), False)
     film.caption = "6. Correct it with the brush, and the scores follow"
-    before = [table.item(row, 1).text() for row in range(table.rowCount())]
+    before = [table.item(row, 2).text() for row in range(table.rowCount())]
     wait(0.5)
     film.shoot(0.8)
     erase(scene, layer_of(scene.viewer, "prediction"), lambda: film.shoot(0.5))
     wait_until(
-        lambda: [table.item(row, 1).text() for row in range(table.rowCount())] != before,
+        lambda: [table.item(row, 2).text() for row in range(table.rowCount())] != before,
         "other scores",
     )
     wait(1.5)
