@@ -28,6 +28,7 @@ from hands import (
     choose,
     click,
     click_row,
+    dock_of,
     layer_of,
     layers_of,
     own_settings,
@@ -323,7 +324,7 @@ def keep(tour: Tour) -> None:
 
 def models_and_methods(tour: Tour) -> None:
     """What each model is, and which method is recommended."""
-    data = tour.open("Data", DataDock)
+    data = dock_of(tour.window, DataDock)  # in front; its entry would switch it off
     with tour.step("models with their cards"):
         show_tab(data.tabs, "Models")
         wait_until(lambda: data.models.model == MODEL and data.models.is_settled, "the cards")
