@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.utils.events import EmitterGroup, Event
 from pydantic import BaseModel
 from pytestqt.qtbot import QtBot
@@ -26,6 +28,8 @@ from qtpy.QtWidgets import (
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import folder_edit, make_editor, show_value
 from napari_uda.gui.kit.jobs import Looking, Report, background, running
+from napari_uda.gui.kit.layer_chooser import LayerChooser
+from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Following, Panel, delay
 from napari_uda.gui.kit.widgets import Foldable, SearchableBox, button, check_box, combo_box
@@ -381,3 +385,18 @@ def test_a_wheel_that_passes_over_a_choice_does_not_change_it(qtbot: QtBot) -> N
     )
     QApplication.sendEvent(box, wheel)
     assert editor.value == "a"
+
+
+def test_chooser_takes_an_image_that_is_seen_before_a_hidden_one(qtbot: QtBot) -> None:
+    viewer = ViewerModel()
+    shown, hidden = (viewer.add_image(np.zeros((2, 3, 4)), name=name) for name in "ab")
+    hidden.visible = False
+    box = LayerChooser(viewer, is_volume, lambda layer: 0)
+    qtbot.addWidget(box)
+    assert box.layer is shown
+    viewer.layers.move(0, 2)  # as a grid arranges them; the hidden one is never on top of the list
+    viewer.layers.move(0, 2)
+    assert box.layer is shown
+    shown.visible, hidden.visible = False, True
+    box.refresh()
+    assert box.layer is hidden

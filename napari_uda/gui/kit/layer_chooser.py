@@ -92,8 +92,10 @@ class LayerChooser(QComboBox):
         kept = self._index_of(before) if before is not None or was_none else -1
         if not self._chosen_by_user or kept < 0:
             self._chosen_by_user = False
-            # max keeps the first of equals; the newest layer comes first
-            best = max(reversed(layers), key=self._rank, default=None)
+            # of equals one that is seen, and of these the newest: max keeps the first
+            best = max(
+                reversed(layers), key=lambda one: (self._rank(one), one.visible), default=None
+            )
             kept = self._index_of(best) if best is not None else self.count() - 1
         self.setCurrentIndex(kept)
         self.blockSignals(False)
