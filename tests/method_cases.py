@@ -34,7 +34,9 @@ class Bench:
         """The next step, as the loop takes it."""
         with self.runtime.autocast():
             self.method.before_step(self.data, self.runtime)
-            logs = self.method.step(self.data.batch(self.runtime.step, CPU), self.runtime)
+            choose = self.method.choose_slices
+            batch = self.data.batch(self.runtime.step, CPU, choose=choose)
+            logs = self.method.step(batch, self.runtime)
             if self.runtime.step + 1 == self.runtime.steps:
                 self.method.after_last_step(self.data, self.runtime)
         self.runtime.step += 1

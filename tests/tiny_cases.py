@@ -91,7 +91,8 @@ def small_config(method: str, source: Path, target: Path, /, **settings: Any) ->
 
 def _started_run(source: Path, target: Path, settings: dict[str, Any]) -> Path:
     """A source run of one step with the same network and slices, made once beside the data."""
-    parts = {name: settings[name] for name in ("data", "segmentor")}
+    parts = {name: dict(settings[name]) for name in ("data", "segmentor")}
+    parts["data"].pop("corrected", None)
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     path = source.parent / f"started_{digest}"
     if not path.exists():

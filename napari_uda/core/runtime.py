@@ -113,6 +113,10 @@ class Runtime:
         torch.clear_autocast_cache()
         return {name: term.detach() for name, term in terms.items()}
 
+    def forget(self, player: str) -> None:
+        """Let a player's optimiser begin anew: momentum and other moving averages are dropped."""
+        self._optimizers[player].state.clear()
+
     def set_learning_rates(self, factor: float) -> None:
         """Scale every group's initial learning rate by `factor`."""
         for optimizer in self._optimizers.values():

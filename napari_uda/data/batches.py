@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,10 +18,16 @@ from napari_uda.data.slices import SliceStore
 from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
+
+    ChooseSlices: TypeAlias = Callable[
+        [Literal["source", "target"], NDArray[np.int64], list[np.random.Generator]],
+        NDArray[np.int64],
+    ]
+    """See `methods.base.Method.choose_slices`."""
 
 
 class AugmentConfig(Config):
@@ -47,11 +53,13 @@ class Labelled:
 class Unlabelled:
     """Slices of the target domain: `image` (B, K, H, W) float32 in [-1, 1]. There is no label field.
 
-    `index` (B,) int64 says which of the target slices they are, for what a method keeps per slice.
+    `index` (B,) int64 says which of the target slices they are, for what a method keeps per slice, and
+    `matrices` (B, 2, 3) how they were moved (`data.spatial.move`); None where they were not.
     """
 
     image: Tensor
     index: Tensor | None = None
+    matrices: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,34 +111,52 @@ class TrainingData:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     corrected: SliceStore | None = None
 
-    def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
+    def batch(
+        self,
+        step: int,
+        device: torch.device,
+        stream: str = "",
+        choose: ChooseSlices | None = None,
+    ) -> Batch:
         """This rank's part of the batch of one step, augmented, on the device.
 
         Args:
             step: training step.
             device: where to put it.
             stream: another name draws another, independent sequence of batches.
+            choose: may take other slices of source and target than those whose turn it is.
         """
         source = target = corrected = None
         if self.source is not None:
-            source = self._labelled(self.source, f"source{stream}", step, device)
+            source = self._labelled(self.source, f"source{stream}", step, device, choose)
         if self.corrected is not None:
             corrected = self._labelled(self.corrected, f"corrected{stream}", step, device)
         if self.target is not None:
-            indices, generators = self._draw(self.target, f"target{stream}", step)
+            indices, generators = self._draw(self.target, f"target{stream}", step, choose)
             image = self.target.image(indices).to(device, non_blocking=True)
-            image, _ = self._moved(image, None, generators)
-            target = Unlabelled(image, torch.from_numpy(indices).to(device))
+            matrices = self._matrices(generators)
+            if matrices is not None:
+                image, _ = move(image, None, matrices)
+            target = Unlabelled(image, torch.from_numpy(indices).to(device), matrices)
         return Batch(source, target, corrected)
 
     def _labelled(
-        self, store: SliceStore, stream: str, step: int, device: torch.device
+        self,
+        store: SliceStore,
+        stream: str,
+        step: int,
+        device: torch.device,
+        choose: ChooseSlices | None = None,
     ) -> Labelled:
         """Slices of a labelled domain, moved and augmented."""
-        indices, generators = self._draw(store, stream, step)
+        indices, generators = self._draw(store, stream, step, choose)
         image = store.image(indices).to(device, non_blocking=True)
         label = store.label(indices).to(device, non_blocking=True)
-        image, label = self._moved(image, label, generators)
+        matrices = self._matrices(generators)
+        if matrices is not None:
+            image, moved = move(image, label, matrices)
+            assert moved is not None
+            label = moved
         return Labelled(augment_intensity(image, self.augment.intensity, generators), label)
 
     def source_slices(self, count: int) -> Tensor:
@@ -157,28 +183,22 @@ class TrainingData:
             yield self.target.image(own).to(device)
 
     def _draw(
-        self, store: SliceStore, stream: str, step: int
+        self, store: SliceStore, stream: str, step: int, choose: ChooseSlices | None
     ) -> tuple[NDArray[np.int64], list[np.random.Generator]]:
         """This rank's slices of the batch, and a random generator for each of them."""
         size, first = self.batch_size, distributed.rank() * self.batch_size
         whole = batch_indices(self.seed, stream, step, len(store), size * distributed.world_size())
-        generators = [
-            generator(self.seed, f"augment-{stream}", step, first + i) for i in range(size)
-        ]
-        return whole[first : first + size], generators
+        own, places = whole[first : first + size], range(first, first + size)
+        if choose is not None:
+            # with numbers of their own, so that a slice that is chosen is changed as another would be
+            own = choose(
+                "source" if store is self.source else "target",
+                own,
+                [generator(self.seed, f"choose-{stream}", step, place) for place in places],
+            )
+        return own, [generator(self.seed, f"augment-{stream}", step, place) for place in places]
 
-    @overload
-    def _moved(
-        self, image: Tensor, label: Tensor, generators: list[np.random.Generator]
-    ) -> tuple[Tensor, Tensor]: ...
-    @overload
-    def _moved(
-        self, image: Tensor, label: None, generators: list[np.random.Generator]
-    ) -> tuple[Tensor, None]: ...
-    def _moved(
-        self, image: Tensor, label: Tensor | None, generators: list[np.random.Generator]
-    ) -> tuple[Tensor, Tensor | None]:
+    def _matrices(self, generators: list[np.random.Generator]) -> Tensor | None:
+        """How slices are moved, `(B, 2, 3)`; None where they are not."""
         spatial = self.augment.spatial
-        if not spatial.is_on:
-            return image, label
-        return move(image, label, random_affine_matrices(spatial, generators))
+        return random_affine_matrices(spatial, generators) if spatial.is_on else None

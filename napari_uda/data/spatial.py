@@ -69,9 +69,25 @@ def move(image: Tensor, label: Tensor | None, matrices: Tensor) -> tuple[Tensor,
     """
     grid = F.affine_grid(matrices.to(image.device), list(image.shape), align_corners=False)
     moved = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
-    if label is None:
-        return moved, None
-    label_moved = F.grid_sample(
-        label[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+    return moved, None if label is None else _nearest(label[:, None], grid)[:, 0].long()
+
+
+@in_float32
+def move_nearest(values: Tensor, matrices: Tensor) -> Tensor:
+    """What is known per pixel of slices, moved as `move` moves their labels.
+
+    Args:
+        values: `(B, C, H, W)`, any type whose values float32 holds exactly.
+        matrices: `(B, 2, 3)` from `random_affine_matrices`.
+
+    Returns:
+        `(B, C, H, W)` float32.
+    """
+    grid = F.affine_grid(matrices.to(values.device), list(values.shape), align_corners=False)
+    return _nearest(values, grid)
+
+
+def _nearest(values: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(
+        values.float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
     )
-    return moved, label_moved[:, 0].long()

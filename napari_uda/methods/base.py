@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -30,6 +30,9 @@ from napari_uda.players.translator import Translator, TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import TrainingData
 
@@ -301,6 +304,26 @@ class Method(nn.Module, Generic[C]):
         Raises:
             InputError: for settings or data that the method cannot train with.
         """
+
+    def choose_slices(
+        self,
+        domain: Literal["source", "target"],
+        indices: NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
+    ) -> NDArray[np.int64]:
+        """Which slices a step sees: those whose turn it is, unless others serve better.
+
+        Called after `before_step`.
+
+        Args:
+            domain: the labelled one or the target.
+            indices: `(B,)` of the slices whose turn it is.
+            generators: random numbers for each place of the batch.
+
+        Returns:
+            `(B,)`, indices of slices of the same domain.
+        """
+        return indices
 
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Called once, after the last step of the run, to look at the whole data set with the final weights.

@@ -6,8 +6,7 @@ released code differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -35,7 +34,11 @@ from napari_uda.losses.prior import (
 )
 from napari_uda.losses.size_prior import SizePriorConfig, by_name, expected_areas
 from napari_uda.methods.base import Method, MethodConfig
-from napari_uda.networks.normalisation import running_statistics, statistics_of_the_batch
+from napari_uda.networks.normalisation import (
+    evaluating,
+    running_statistics,
+    statistics_of_the_batch,
+)
 from napari_uda.networks.segmentor import Segmentor
 
 _SLICES_AT_ONCE = 8
@@ -224,7 +227,7 @@ class SFDA(Method[SFDAConfig]):
         if self.config.presence not in ("select", "proposals"):
             return None
         found = []
-        with _evaluating(self.segmentor):
+        with evaluating(self.segmentor):
             for start in range(0, len(store), _SLICES_AT_ONCE):
                 indices = np.arange(start, min(start + _SLICES_AT_ONCE, len(store)))
                 image = store.image(indices).to(runtime.device)
@@ -239,13 +242,3 @@ class SFDA(Method[SFDAConfig]):
             if stored is not None and stored.shape != own.shape:
                 setattr(self, name, own.new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)

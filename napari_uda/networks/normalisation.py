@@ -168,6 +168,21 @@ def statistics_of_the_batch(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A whole network in evaluation mode, dropout included, and as it was afterwards.
+
+    Args:
+        module: any network that is as a whole in training or in evaluation mode.
+    """
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+@contextmanager
 def _all_set(module: nn.Module, field: str, value: bool) -> Iterator[None]:
     """Every batch normalisation inside `module` with this value of a field, the old one afterwards."""
     layers = batch_norms(module)

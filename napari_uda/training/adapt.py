@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_uda.data.batches import ChooseSlices
     from napari_uda.data.facts import DataFacts
     from napari_uda.methods.base import Method
 
@@ -378,7 +379,13 @@ def _train(loaded: LoadedRun, store: SliceStore, config: AdaptConfig, bar: _Bar)
 class _EvenlySpread(TrainingData):
     """Batches that take turns: of three, the first has every third slice, and so on."""
 
-    def batch(self, step: int, device: torch.device, stream: str = "") -> Batch:
+    def batch(
+        self,
+        step: int,
+        device: torch.device,
+        stream: str = "",
+        choose: ChooseSlices | None = None,
+    ) -> Batch:
         """The slices of one step, which share the volume evenly with those of the next."""
         assert self.target is not None
         parts = self.target.parts(self.batch_size)

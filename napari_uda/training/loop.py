@@ -377,7 +377,7 @@ def take_steps(
         # (settings, seed, step) decide everything from here on, so that a resumed run is the same run
         with runtime.autocast():
             method.before_step(data, runtime)
-        batch = data.batch(step, runtime.device)
+        batch = data.batch(step, runtime.device, choose=method.choose_slices)
         with runtime.autocast():
             losses = method.step(batch, runtime)
             if step + 1 == runtime.steps:

@@ -212,6 +212,7 @@ def test_slices_of_background_alone_are_learnt_from(
     stand = bench(name, two_domains, tmp_path)
     batch = stand.data.batch(0, torch.device("cpu"))
     batch.labelled().label.zero_()
+    stand.method.before_step(stand.data, stand.runtime)
     for value in stand.method.step(batch, stand.runtime).values():
         assert torch.isfinite(value)
 
