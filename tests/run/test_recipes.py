@@ -34,7 +34,7 @@ PAPER = sorted(
     name
     for name in RECIPES
     if name.startswith(("se_asa_", "advent_warmup_"))
-    or (name.endswith("_paper") and not name.startswith(("attent", "cyclegan")))
+    or (name.endswith("_paper") and not name.startswith(("attent", "cyclegan", "crst", "ebm")))
 )
 TRANSLATION = ("attent_paper", "attent_translator_paper", "cyclegan_paper")
 ATTENT_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -134,6 +134,29 @@ def test_se_asa_has_the_values_of_the_paper(direction: str) -> None:
         "method.warmup_steps": 0,
     }
     assert {name: settings[name] for name in expected} == expected
+
+
+CRST_ROWS: dict[str, dict[str, Any]] = {
+    "crst_cbst": {"kl_weight": 0.0},
+    "crst_lrent": {"kl_weight": 0.0, "labels.alpha": 0.25},
+}
+
+
+@pytest.mark.parametrize("row", CRST_ROWS)
+def test_rows_of_crst_change_what_they_name(row: str) -> None:
+    plain, settings = _settings("crst_paper"), _settings(f"crst_paper,{row}")
+    changed = {name: value for name, value in settings.items() if value != plain[name]}
+    assert changed == {f"method.{name}": value for name, value in CRST_ROWS[row].items()}
+
+
+def test_ebm_has_the_settings_of_crst() -> None:
+    ebm, crst = _settings("ebm_paper"), _settings("crst_paper")
+    own = {name: value for name, value in ebm.items() if value != crst.get(name)}
+    assert own == {
+        "method.name": "ebm",
+        "method.energy_weight": 0.05,
+        "method.energy_form": "raw",
+    }
 
 
 SFDA_ROWS: dict[str, dict[str, Any]] = {

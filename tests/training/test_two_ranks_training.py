@@ -39,6 +39,7 @@ _CHOSEN: dict[str, Any] = {
     "discriminator_width": 4,
     "prototype_batches": 2,
     "joint": True,
+    "rounds": 1,  # a later round would label by weights that rounding has moved
 }
 _CHOSEN_IN: dict[type[BaseModel], dict[str, Any]] = {
     # with batch normalisation, whose statistics are those of all ranks
@@ -160,6 +161,8 @@ def test_two_ranks_end_with_the_weights_of_the_doubled_batch(
         # statistics are sums over thousands of pixels, ten and more in size; weights are held to 1e-6
         statistic = any(word in name for word in ("running_", "prototypes"))
         tolerance = 2e-6 * max(10.0, float(tensor.abs().max())) if statistic else 1e-6
+        if not tensor.numel():  # what only training needed
+            continue
         if ".generators." in name:
             tolerance = 1e-5  # the loss is a sum of dozens of passes, with absolute values in it
         if ".pools." in name:
