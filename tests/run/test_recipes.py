@@ -33,7 +33,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 PAPER = sorted(
     name
     for name in RECIPES
-    if name.startswith(("se_asa_", "advent_warmup_"))
+    if name.startswith(("se_asa_", "advent_warmup_", "mpscl_"))
     or (name.endswith("_paper") and not name.startswith(("attent", "cyclegan", "crst", "ebm")))
 )
 TRANSLATION = ("attent_paper", "attent_translator_paper", "cyclegan_paper")
@@ -156,6 +156,23 @@ def test_ebm_has_the_settings_of_crst() -> None:
         "method.name": "ebm",
         "method.energy_weight": 0.05,
         "method.energy_form": "raw",
+    }
+
+
+def test_mpscl_differs_by_direction_as_published() -> None:
+    first, second = (_settings(f"mpscl_{direction}") for direction in DIRECTIONS)
+    warm_up = [_settings(f"advent_warmup_{direction}") for direction in DIRECTIONS]
+    names = ("method.adversary.discriminator", "data.source_intensity.z_range")
+    for own, start in zip((first, second), warm_up, strict=True):
+        assert own["data.source_intensity.z_range"] == start["data.source_intensity.z_range"]
+        assert own["data.target_intensity.z_range"] == start["data.target_intensity.z_range"]
+    changed = {
+        name: (value, second[name]) for name, value in first.items() if value != second[name]
+    }
+    assert {name: changed[name] for name in changed if name.startswith("method.")} == {
+        names[0]: ("patch_bn", "fc"),
+        "method.source_temperature": (2.0, 1.0),
+        "method.source_margin": (0.2, 0.4),
     }
 
 

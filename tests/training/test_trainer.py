@@ -511,7 +511,11 @@ def test_batches_hold_no_target_labels(method: str, two_domains: Domains, tmp_pa
     data = load_training_data(config, METHODS[method], cache=tmp_path)
     batch = data.batch(0, torch.device("cpu"))
     needs = METHODS[method].needs
-    assert [field.name for field in dataclasses.fields(Unlabelled)] == ["image", "index", "matrices"]
+    assert [field.name for field in dataclasses.fields(Unlabelled)] == [
+        "image",
+        "index",
+        "matrices",
+    ]
     assert (batch.target is not None) == ("target" in needs)
     if data.target is not None:
         assert data.target.labels is None
