@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from napari_uda.run.run import Run
 if TYPE_CHECKING:
     import threading
 
+    from napari_uda.methods.base import Method
     from napari_uda.run.config import RunConfig
     from napari_uda.training.loop import Progress
 
@@ -32,13 +33,22 @@ def list_methods() -> list[dict[str, str]]:
             "family": kind.family,
             "paper": kind.paper,
             "summary": kind.summary,
-            "needs": ", ".join(
-                [need.replace("_", " ") for need in sorted(kind.needs)]
-                + ["a trained run"] * kind.needs_init
+            "needs": "; ".join(
+                [
+                    _needs(kind, {}),
+                    *(f"with {n}: {_needs(kind, part)}" for n, part in kind.variants.items()),
+                ]
             ),
         }
         for name, kind in METHODS.items()
     ]
+
+
+def _needs(kind: type[Method[Any]], settings: Mapping[str, Any]) -> str:
+    """What a method needs with some settings, in words."""
+    config = kind.config_class.model_validate(settings)
+    data = [need.replace("_", " ") for need in sorted(kind.needs_with(config))]
+    return ", ".join(data + ["a trained run"] * (kind.needs_init or config.needs_start))
 
 
 def train(

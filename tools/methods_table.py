@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from napari_uda.cli.train_help import PAGES as PAGES_OF_HELP
 from napari_uda.cli.train_help import basic_help
 from napari_uda.evaluation.protocols import PROTOCOLS
+from napari_uda.methods.base import Method
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.recipes import build_config
 
@@ -35,11 +37,18 @@ def methods() -> str:
     own = [name for name in METHODS if not METHODS.package(name)]
     for name in sorted(own, key=order):
         method = METHODS[name]
-        needs = ", ".join(text for need, text in NEEDS.items() if need in method.needs)
-        if method.needs_init:
-            needs = f"a trained run, {needs}"
+        needs = _needs(method, {})
+        for variant, settings in method.variants.items():
+            needs += f"; with `{variant}`: {_needs(method, settings)}"
         rows.append(f"| `{name}` | {method.family} | {method.summary} | {needs} | {method.paper} |")
     return "\n".join(rows)
+
+
+def _needs(method: type[Method[Any]], settings: Mapping[str, Any]) -> str:
+    """What a method trains on with some settings."""
+    config = method.config_class.model_validate(settings)
+    found = [text for need, text in NEEDS.items() if need in method.needs_with(config)]
+    return ", ".join(["a trained run"] * (method.needs_init or config.needs_start) + found)
 
 
 def recipes() -> str:

@@ -54,10 +54,11 @@ def basic_help(config: RunConfig) -> str:
     kind = METHODS[config.method.name]
     summary = kind.summary[:1].upper() + kind.summary[1:].rstrip(".")
     found = {path: (field, value) for path, field, value in leaves(config)}
-    data = ["data.source"] if "source" in kind.needs else []
-    data += ["data.target"] if {"target", "target_labels"} & set(kind.needs) else []
+    needs = kind.needs_with(config.method)
+    data = ["data.source"] if "source" in needs else []
+    data += ["data.target"] if {"target", "target_labels"} & set(needs) else []
     corrected = ["data.corrected"] if kind.learns_from_corrected else []
-    start = ["init"] if kind.needs_init else []
+    start = ["init"] if kind.needs_init or config.method.needs_start else []
     basic = [path for path in basic_settings(config) if path in found]
     others = len(found) - len({*basic, *data, *corrected, "init"})
     must = " ".join(f"{_option(path)} {_word(path, found[path][0])}" for path in (*data, *start))

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
+from napari_uda.data.case_shapes import CaseShapes
 from napari_uda.data.domain_statistics import DomainStatistics
 from napari_uda.data.intensity import Intensity
 from napari_uda.data.sizes import StructureSize
@@ -67,6 +68,8 @@ class DataFacts(Config):
     """The same of the target's images, whether the method trains on them or not."""
     structures: dict[str, StructureStatistics] = Field(default_factory=dict)
     """Volume and place of each structure in the labelled training volumes, taken over like `sizes`."""
+    shapes: dict[str, CaseShapes] = Field(default_factory=dict)
+    """Shape of each structure in the labelled training cases, taken over like `sizes`."""
     target_supervision: str = "none"
     """In words, which labels of the target the method was given, in this run or in the one that it
     starts from; "none" if it was given none."""

@@ -181,7 +181,7 @@ def cell_config(
 def _needs(config: RunConfig) -> frozenset[str]:
     from napari_uda.methods.registry import method_class
 
-    return method_class(config.method.name).needs
+    return method_class(config.method.name).needs_with(config.method)
 
 
 def _identity(tree: Mapping[str, Any], fingerprints: Mapping[str, str], at: str = "") -> Any:

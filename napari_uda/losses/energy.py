@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_uda.core.distributed import all_sum, world_size
+from napari_uda.core.errors import InputError
+
+_LARGEST_MEAN_LOGIT = 50.0
 
 
 def free_energy(logits: Tensor, *, centred: bool = False) -> Tensor:
@@ -43,6 +46,24 @@ def energy_hinge(energy: Tensor, reference: Tensor) -> Tensor:
         Scalar, float32, not negative.
     """
     return F.relu(energy - reference.detach()).mean()
+
+
+def bounded_mean_logit(logits: Tensor) -> Tensor:
+    """Mean logit of all ranks, as long as the raw energy has not run away with it.
+
+    Args:
+        logits: `(B, C, H, W)`, any float.
+
+    Raises:
+        InputError: if its absolute value is above 50.
+    """
+    level = mean_of_all_ranks(logits.float())
+    if abs(float(level)) > _LARGEST_MEAN_LOGIT:
+        raise InputError(
+            f"the mean logit of the target is {float(level):.1f}: the raw energy drifts; take energy_form "
+            "centred_hinge, a smaller energy_weight or more weight_decay"
+        )
+    return level
 
 
 def mean_of_all_ranks(values: Tensor) -> Tensor:

@@ -120,3 +120,34 @@ def _over_kept(values: Tensor, label: Tensor) -> Tensor:
     kept = (label.sum(1) > 0).float()
     # not a mean of the ranks' means: ranks keep different numbers of pixels
     return all_sum((values * kept).sum()) / all_sum(kept.sum()).clamp(min=1.0)
+
+
+def weighted_pixel_loss(logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """Mean over all pixels of the cross-entropy times a weight; 0 where all weights are.
+
+    Args:
+        logits: `(B, C, H, W)`, any float.
+        label: `(B, H, W)` integers in [0, C).
+        weight: `(B, H, W)` in [0, 1], a constant. Reference: DACS and MIC, where it is the share of sure
+            pixels of the slice, so that slices of which the teacher is unsure teach little.
+
+    Returns:
+        Scalar, float32.
+    """
+    pixels = F.nll_loss(_log_probabilities(logits), label.long(), reduction="none")
+    return (pixels * weight).mean()
+
+
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """Mean over all pixels of `-sum_k q_k log p_k` times a weight, q the teacher's softmax.
+
+    Args:
+        logits: `(B, C, H, W)`, any float.
+        teacher: `(B, C, H, W)` logits, detached here.
+        weight: `(B, H, W)`, a constant.
+
+    Returns:
+        Scalar, float32.
+    """
+    target = teacher.detach().float().softmax(1)
+    return (-(target * _log_probabilities(logits)).sum(1) * weight).mean()

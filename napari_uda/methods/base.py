@@ -74,6 +74,11 @@ class MethodConfig(Config):
         """Which labels of the target these settings give the method, in words; kept in the run's facts."""
         return "none"
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether these settings can only start from a trained run, where the method can do without."""
+        return False
+
     @model_validator(mode="after")
     def _learns_from_labels(self) -> Self:
         if not self.ce_weight and not self.dice_weight:
@@ -138,6 +143,8 @@ class Method(nn.Module, Generic[C]):
     """Data without which the method cannot train."""
     needs_init: ClassVar[bool] = False
     """Whether it can only start from a trained run."""
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings with which it needs other data, by what they are called where methods are listed."""
     learns_from_corrected: ClassVar[bool] = False
     """Whether `step` minimises `corrected_terms` too, which a method with a supervised loss can do."""
     needs_batch_norm: ClassVar[bool] = False
@@ -184,6 +191,16 @@ class Method(nn.Module, Generic[C]):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
+    @classmethod
+    def needs_with(cls, config: MethodConfig) -> frozenset[Need]:
+        """Data without which it cannot train with these settings."""
+        return cls.needs
+
+    @property
+    def learner(self) -> Segmentor:
+        """The network that the supervised loss trains: the segmentor, which predicts, unless another one."""
+        return self.segmentor
+
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
         """Name of each player to its optimiser; called once, before the first step."""
         return {"segmentor": self.build_segmentor_optimizer()}
@@ -192,7 +209,7 @@ class Method(nn.Module, Generic[C]):
         """The segmentor's optimiser with its parameter groups."""
         settings = self.config.segmentor_optimizer
         return settings.build(
-            self.segmentor.parameter_groups(settings.lr, self.config.backbone_lr_multiplier)
+            self.learner.parameter_groups(settings.lr, self.config.backbone_lr_multiplier)
         )
 
     def supervised_loss(self, output: SegmentorOutput, label: Tensor) -> Tensor:
@@ -217,7 +234,7 @@ class Method(nn.Module, Generic[C]):
             return {}
         with torch.no_grad():
             seen = self.of_target(corrected.image)
-        return {"corrected": weight * self.supervised_loss(self.segmentor(seen), corrected.label)}
+        return {"corrected": weight * self.supervised_loss(self.learner(seen), corrected.label)}
 
     def of_target(self, image: Tensor) -> Tensor:
         """What the segmentor is given of target slices: these, unless they get another look first.

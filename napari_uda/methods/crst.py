@@ -15,12 +15,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.seeds import generator
 from napari_uda.data.batches import Batch, TrainingData, Unlabelled
-from napari_uda.losses.energy import energy_hinge, free_energy, mean_of_all_ranks
+from napari_uda.losses.energy import (
+    bounded_mean_logit,
+    energy_hinge,
+    free_energy,
+    mean_of_all_ranks,
+)
 from napari_uda.losses.pseudo_label import pseudo_label_loss, uniform_divergence
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import evaluating, running_statistics
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_LARGEST_MEAN_LOGIT = 50.0
 _REFERENCE_MEMORY = 0.99
 
 
@@ -222,11 +225,5 @@ class EBM(CRST):
             self.source_energy.copy_(torch.where(self.energy_known, moved, source))
             self.energy_known.fill_(True)
             return {"energy": config.energy_weight * energy_hinge(energy, self.source_energy)}
-        level = mean_of_all_ranks(target_logits.float())
-        if abs(float(level)) > _LARGEST_MEAN_LOGIT:
-            raise InputError(
-                f"the mean logit of the target is {float(level):.1f}: the raw energy drifts; take "
-                "energy_form centred_hinge, a smaller energy_weight or more weight_decay"
-            )
-        logs["mean_logit"] = level
+        logs["mean_logit"] = bounded_mean_logit(target_logits)
         return {"energy": config.energy_weight * energy.mean()}

@@ -24,7 +24,7 @@ from napari_uda.losses.pseudo_label import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -130,10 +130,6 @@ class PseudoLabeller(nn.Module):
         label = label.float() if self.config.alpha else one_hot(label, self.num_classes)
         return label if target.matrices is None else move_nearest(label, target.matrices)
 
-    def kept_shares(self, label: Tensor) -> Tensor:
-        """Share of all pixels that is labelled as each class, `(C,)`, of labels as `of` gives them."""
-        return label.mean((0, 2, 3))
-
     def prefer_rare(
         self, indices: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> NDArray[np.int64]:
@@ -188,9 +184,22 @@ class PseudoLabeller(nn.Module):
         return lookup[self.labels.long()].flatten(1).any(1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Make room for one row per slice: a new labeller does not know how many there are."""
-        for name in ("labels", "rare_slices"):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            if stored is not None and stored.shape != own.shape:
-                setattr(self, name, stored.new_zeros(stored.shape, device=own.device))
+        make_room(self, ("labels", "rare_slices"), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def make_room(
+    module: nn.Module, names: Sequence[str], state_dict: Mapping[str, Tensor], prefix: str
+) -> None:
+    """Let buffers with one row per slice take stored ones: a new module does not know how many there are.
+
+    Args:
+        module: whose `_load_from_state_dict` this begins.
+        names: of the buffers.
+        state_dict: stored tensors.
+        prefix: of the module's names among them.
+    """
+    for name in names:
+        stored, own = state_dict.get(prefix + name), getattr(module, name)
+        if stored is not None and stored.shape != own.shape:
+            setattr(module, name, stored.new_zeros(stored.shape, device=own.device))

@@ -90,7 +90,7 @@ def estimate(
 
 def _on_noise(config: RunConfig, folder: Path, labels: Mapping[str, int]) -> RunConfig:
     """The settings with data folders of noise, and nothing between the steps."""
-    needs = method_class(config.method.name).needs
+    needs = method_class(config.method.name).needs_with(config.method)
     folders: dict[str, Path | None] = {"source": None, "target": None}
     if "source" in needs:
         folders["source"] = _write_noise(folder / "source", config, labels)

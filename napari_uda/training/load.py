@@ -13,6 +13,7 @@ import numpy as np
 from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.batches import TrainingData
+from napari_uda.data.case_shapes import case_shapes
 from napari_uda.data.check import DomainCheck, is_same_folder, with_comparison
 from napari_uda.data.corrected import corrected_by_digest, left_out
 from napari_uda.data.domain_statistics import (
@@ -37,6 +38,7 @@ from napari_uda.data.structure_statistics import structure_statistics
 from napari_uda.data.volume import Volume
 from napari_uda.methods.base import (
     Method,
+    Need,
     supervision_with_corrected,
     supervision_with_start,
 )
@@ -81,14 +83,15 @@ def load_training_data(
     known, supervision = _known_before(config, method, known, _count(corrected))
     if before is None:
         before = {} if known is None else known.corrected_cases
-    labelled, unlabelled = _folders(config.data, method)
+    needs = method.needs_with(config.method)
+    labelled, unlabelled = _folders(config.data, config.method.name, needs)
     if labelled is not None:
         labelled = labelled.named(known.labels if known is not None else None)
     splits = _split(config, labelled, unlabelled)
     # The target's intensities are fitted for a method that does not train on the target, too: MR must
     # not be read with a CT window when it predicts.
     appearance = unlabelled
-    if appearance is None and config.data.target is not None and "source" in method.needs:
+    if appearance is None and config.data.target is not None and "source" in needs:
         appearance = DataFolder.open(
             config.data.target, series=config.data.series, placement=config.data.placement
         )
@@ -108,7 +111,7 @@ def load_training_data(
     if corrected is not None:
         corrections, learnt["corrected"] = _corrections(
             *(config.data, corrected, facts, cache, waiting),
-            of_labelled="target_labels" in method.needs,
+            of_labelled="target_labels" in needs,
         )
     held_out: tuple[Case, ...] = ()
     if labelled is not None and facts.source is not None and facts.source_intensity is not None:
@@ -290,7 +293,7 @@ def _known_before(
         told = known.target_supervision
         return known, supervision if told == "none" else told
     if config.init is None:
-        if method.needs_init:
+        if method.needs_init or config.method.needs_start:
             raise InputError(
                 f"{config.method.name} starts from a trained run; give it one with --init RUN"
             )
@@ -309,25 +312,24 @@ def _structures(store: SliceStore, facts: DataFacts) -> dict[str, object]:
     return {
         "sizes": structure_sizes(store.labels, names, store.pixel_areas()),
         "structures": structure_statistics(store, facts.grid, names),
+        "shapes": case_shapes(store, facts.grid, names),
     }
 
 
 def _folders(
-    data: DataConfig,
-    method: type[Method[Any]],
+    data: DataConfig, name: str, needs: frozenset[Need]
 ) -> tuple[DataFolder | None, DataFolder | None]:
-    """The labelled and the unlabelled folder that the method's needs ask for."""
-    name = method.config_class.model_fields["name"].default
+    """The labelled and the unlabelled folder that the needs of the method called `name` ask for."""
     labelled = unlabelled = None
-    if "source" in method.needs:
+    if "source" in needs:
         labelled = _open(data, "source", name, labelled=True)
-    if "target_labels" in method.needs:
+    if "target_labels" in needs:
         labelled = _open(data, "target", name, labelled=True)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
             f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
         )
-    if "target" in method.needs:
+    if "target" in needs:
         unlabelled = _open(data, "target", name, labelled=False)
     return labelled, unlabelled
 
@@ -382,7 +384,7 @@ def _facts(
         changes["target_intensity"] = known.target_intensity
         changes |= {
             name: getattr(known, name)
-            for name in ("sizes", "structures", "source_statistics", "target_statistics")
+            for name in ("sizes", "structures", "shapes", "source_statistics", "target_statistics")
         }
         changes["source_range"], changes["target_range"] = known.source_range, known.target_range
     else:

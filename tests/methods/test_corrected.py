@@ -85,7 +85,7 @@ def test_corrected_slices_add_one_term_and_change_no_other(
             assert torch.equal(value, logs[term]), term
     moved = changed(snapshot(plain.method), stand.method)
     assert moved
-    assert all(n.startswith("segmentor.") for n in moved), moved
+    assert all(n.startswith(("segmentor.", "student.")) for n in moved), moved
     assert off.data.corrected is None
     assert off.data.facts == plain.data.facts
     assert {k: float(v) for k, v in off.step().items()} == {k: float(v) for k, v in without.items()}
