@@ -342,6 +342,24 @@ class Method(nn.Module, Generic[C]):
         """
         return indices
 
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        """What a method shows of a slice while it trains, besides what all methods show.
+
+        A name says what kind of map it is, and its title: `labels.pseudo-labels` is uint8 classes, 255 where a
+        pixel has none; `grey.second image` is grey values in [-1, 1]. Every slice has the same maps.
+
+        Args:
+            image: `(1, K, H, W)`.
+            domain: the labelled one or the target.
+            index: of the slice among those of its domain.
+
+        Returns:
+            `(H, W)` each, by name.
+        """
+        return {}
+
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Called once, after the last step of the run, to look at the whole data set with the final weights.
 

@@ -122,6 +122,12 @@ class CRST(Method[CRSTConfig]):
                 terms |= self._energy_terms(output.logits, logits, logs)
         return logs | runtime.minimise(terms, "segmentor")
 
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        row = index if domain == "target" else None
+        return {"labels.pseudo-labels": self.labeller.shown(row, image)}
+
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         self.labeller.forget()
 

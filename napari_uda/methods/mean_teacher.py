@@ -21,6 +21,7 @@ from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
 from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
 from napari_uda.data.mixing import half_of_the_structures, hidden_patches
 from napari_uda.losses.pseudo_label import (
+    IGNORED,
     class_thresholds,
     soft_cross_entropy,
     weighted_pixel_loss,
@@ -146,6 +147,13 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         if self.student is not None:
             terms |= self._target_terms(batch.source, batch.unlabelled(), runtime, logs)
         return logs | runtime.minimise(terms, "student")
+
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        confidence, label = self.segmentor(image).logits.float().softmax(1).max(1)
+        sure = torch.where(confidence >= self.config.confidence, label, IGNORED)
+        return {"labels.sure labels": sure[0]}
 
     def _target_terms(
         self,

@@ -25,6 +25,7 @@ from napari_uda.losses.contrastive import (
     prototype_cosines,
 )
 from napari_uda.losses.prototype import class_means, resize_nearest, update_prototypes
+from napari_uda.losses.pseudo_label import IGNORED
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
@@ -125,6 +126,15 @@ class MPSCL(Method[MPSCLConfig]):
             assert data.source is not None  # `needs` promises it
             self._start_prototypes(data.source, runtime.device)
 
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        features = self.segmentor(image).features
+        cosines = prototype_cosines(features, self.prototypes, self.known)
+        nearest, accepted = nearest_prototypes(cosines, self.config.gap)
+        shown = torch.where(accepted & self.known.any(), nearest, IGNORED)
+        return {"labels.nearest prototype": resize_nearest(shown, _sides(image))[0]}
+
     def _contrasts(self) -> bool:
         return bool(self.config.source_contrast_weight or self.config.target_contrast_weight)
 
@@ -189,4 +199,8 @@ class MPSCL(Method[MPSCLConfig]):
 
 
 def _size(output: SegmentorOutput) -> tuple[int, int]:
-    return output.features.shape[2], output.features.shape[3]
+    return _sides(output.features)
+
+
+def _sides(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]

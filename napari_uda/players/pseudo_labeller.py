@@ -130,6 +130,20 @@ class PseudoLabeller(nn.Module):
         label = label.float() if self.config.alpha else one_hot(label, self.num_classes)
         return label if target.matrices is None else move_nearest(label, target.matrices)
 
+    def shown(self, index: int | None, like: Tensor) -> Tensor:
+        """The most probable label of each pixel of a slice, `(H, W)` uint8, `IGNORED` where there is none.
+
+        Args:
+            index: of the target slice; None for another slice, which has no labels.
+            like: `(..., H, W)`, of the size of the slice.
+        """
+        if index is None or not len(self.labels):
+            return torch.full(like.shape[-2:], IGNORED, dtype=torch.uint8, device=like.device)
+        label = self.labels[index]
+        if not self.config.alpha:
+            return label
+        return torch.where(label.sum(0) > 0, label.argmax(0), IGNORED).to(torch.uint8)
+
     def prefer_rare(
         self, indices: NDArray[np.int64], generators: Sequence[np.random.Generator]
     ) -> NDArray[np.int64]:

@@ -56,7 +56,8 @@ class Preview:
         step: steps done by then.
         places: the N slices.
         maps: role to `(N, H, W)`: input, translation, random_view, fourier_view float32 in [-1, 1];
-            prediction uint8 label values; entropy float32 in [0, 1]; reliability uint8, 1 and 2.
+            prediction uint8 label values; entropy float32 in [0, 1]; reliability uint8, 1 and 2; maps of a
+            method's own as `labels.TITLE` (uint8 label values, 255 for none) and `grey.TITLE`.
         pixel_mm: side of a pixel.
         pixel_mm2: `(N,)` area of a pixel: less than the side squared where a slice is sheared.
         names: label value to structure name.
@@ -375,6 +376,9 @@ def _read_preview(file: Path, folder: RunFolder) -> Preview:
     values = np.array(sorted(labels.values()), np.uint8)
     value_of_class[1 : len(values) + 1] = values
     maps["prediction"] = value_of_class[maps["prediction"]]
+    value_of_class[255] = 255  # no label
+    own = [name for name in maps if name.startswith("labels.")]
+    maps |= {name: value_of_class[maps[name]] for name in own}
     shapes = {values.shape for values in maps.values()}
     if len(shapes) != 1 or len(places) != len(maps["prediction"]) or len(places) > _MOST_SLICES:
         raise InputError(f"{file} holds maps that do not belong together; remove it")

@@ -106,7 +106,8 @@ def preview_arrays(
     Returns:
         Arrays `(N, H, W)` by name: `input`, `random_view`, `fourier_view` and, of methods with
         generators, `translation` (float16 in [-1, 1]), `prediction` (uint8, classes of the network),
-        `entropy` (float16 in [0, 1]), `reliability` (uint8, 1 reliable, 2 unreliable). With them
+        `entropy` (float16 in [0, 1]), `reliability` (uint8, 1 reliable, 2 unreliable), and the maps that the
+        method has of its own (`Method.preview_maps`; uint8 or float16). With them
         `domains`, `cases`, `slices` (N,) of the places, `pixel_mm` () and `pixel_mm2` (N,).
     """
     stores = _stores(data)
@@ -159,6 +160,9 @@ def _one_slice(
     if method.translator is not None:
         there: Direction = "source_to_target" if domain == "source" else "target_to_source"
         arrays["translation"] = _middle_channel(method.translator.translate(image, there))
+    for name, values in method.preview_maps(image, domain, row).items():
+        is_labels = name.startswith("labels.")
+        arrays[name] = values.to(torch.uint8).cpu().numpy() if is_labels else _half(values)
     return arrays
 
 

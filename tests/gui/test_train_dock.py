@@ -566,6 +566,8 @@ def test_translations_are_shown(tmp_path: Path) -> None:
     preview = RunReader(folder.path).look().preview
     assert preview is not None
     maps = {**preview.maps, "translation": preview.maps["input"] * -1}
+    maps["labels.pseudo-labels"] = np.full_like(maps["prediction"], 255)  # of the method's own
+    maps["grey.second image"] = maps["input"] / 2
     viewer = ViewerModel()
     shown = PreviewLayers(viewer)
     for _ in shown.show(replace(preview, maps=maps), "run"):
@@ -573,7 +575,13 @@ def test_translations_are_shown(tmp_path: Path) -> None:
     previews = [layer for layer in viewer.layers if tag(layer).get("role") == "preview"]
     assert [layer.name for layer in previews[:3]] == ["input", "translation", "prediction"]
     assert isinstance(previews[1], Image)
-    assert len(viewer.layers) == 14
+    second, pseudo = previews[-2:]
+    assert [second.name, pseudo.name] == ["second image", "pseudo-labels"]
+    assert isinstance(second, Image)
+    assert second.contrast_limits == [-1, 1]
+    assert isinstance(pseudo, Labels)
+    assert tag(pseudo)["names"] == {**preview.names, 255: "no label"}
+    assert len(viewer.layers) == 18
     for _ in shown.hide():
         pass
     assert len(viewer.layers) == 0

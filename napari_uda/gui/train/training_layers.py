@@ -37,6 +37,9 @@ _TITLES = {
     "random_view": "random view",
     "fourier_view": "Fourier view",
 }
+_OWN = ("labels.", "grey.")
+"""What the names of maps begin with that a method has of its own (`Method.preview_maps`); a title follows."""
+_NO_LABEL = 255
 _GREY = ("input", "translation", "random_view", "fourier_view")
 _GREY_LIMITS = (-1.0, 1.0)
 
@@ -94,6 +97,7 @@ class PreviewLayers:
 
     def _make(self, preview: Preview, run: str) -> Iterator[None]:
         roles = [role for role in _TITLES if role in preview.maps]
+        roles += sorted(role for role in preview.maps if role.startswith(_OWN))
         units = _units(self._viewer)
         for role in roles:
             self._layers[role] = _layer(role, preview, _where(preview, run, role, units))
@@ -136,17 +140,20 @@ def _units(viewer: ViewerModel) -> tuple[Any, ...]:
 
 
 def _layer(role: str, preview: Preview, where: dict[str, Any]) -> Layer:
-    data, name = _displayed(preview.maps[role]), _TITLES[role]
+    data, name = _displayed(preview.maps[role]), _TITLES.get(role, role.partition(".")[2])
     own = where["metadata"][METADATA]
-    if role in _GREY:
+    if role in _GREY or role.startswith("grey."):
         return _grey(data, name, where)
     if role == "entropy":
         return Image(data, **entropy_arguments(name), **where)
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return Labels(data, **reliability_arguments(name), **where)
-    own["names"] = dict(preview.names)
-    return Labels(data, **labels_arguments(name, preview.names), **where)
+    names = dict(preview.names)
+    if role.startswith("labels."):
+        names.setdefault(_NO_LABEL, "no label")
+    own["names"] = names
+    return Labels(data, **labels_arguments(name, names), **where)
 
 
 def _back(grey: NDArray[Any], where: dict[str, Any]) -> Layer:
