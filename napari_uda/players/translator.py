@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -89,6 +89,17 @@ class GatedTranslatorConfig(TranslatorConfig):
     """Architecture of the two generators."""
 
 
+class Translated(NamedTuple):
+    """Middle slices of a step and what the generators make of them, `(b, 1, H, W)` each."""
+
+    source: Tensor
+    target: Tensor
+    fake_source: Tensor
+    """G_T2S of `target`, with its graph."""
+    fake_target: Tensor
+    """G_S2T of `source`, with its graph."""
+
+
 class Translator(nn.Module):
     """CycleGAN between the source's and the target's look.
 
@@ -167,14 +178,6 @@ class Translator(nn.Module):
     def learn(self, source: Tensor, target: Tensor, runtime: Runtime) -> dict[str, Tensor]:
         """One step of the generators, then one of each discriminator (Zhu et al., ICCV 2017).
 
-        With x_s and x_t the middle slices of the first `batch_size` samples and L the adversarial loss,
-
-        - generators: `L(D_T(G_S2T x_s), real) + L(D_S(G_T2S x_t), real)`
-          `+ w_cycle (|G_T2S G_S2T x_s - x_s| + |G_S2T G_T2S x_t - x_t|)`
-          `+ w_identity (|G_S2T x_t - x_t| + |G_T2S x_s - x_s|)`, AttENT Eqs. (2) to (4), whose text
-          omits the identity losses that its figure and code have;
-        - each discriminator: `(L(D(x), real) + L(D(fake from the pool), fake)) / 2`.
-
         Args:
             source: `(B, K, H, W)`, float in [-1, 1].
             target: the same for the target.
@@ -183,11 +186,33 @@ class Translator(nn.Module):
         Returns:
             Weighted terms, detached: translation, cycle, identity, and a loss per discriminator.
         """
+        terms, translated = self.generator_terms(source, target)
+        # only the generators get gradients, although these scores come from the discriminators
+        logs = runtime.minimise(terms, "generators")
+        return logs | self.learn_discriminators(translated, runtime)
+
+    def generator_terms(
+        self, source: Tensor, target: Tensor
+    ) -> tuple[dict[str, Tensor], Translated]:
+        """What the generators learn from, for their own step.
+
+        With x_s and x_t the middle slices of the first `batch_size` samples and L the adversarial loss,
+        `L(D_T(G_S2T x_s), real) + L(D_S(G_T2S x_t), real)`
+        `+ w_cycle (|G_T2S G_S2T x_s - x_s| + |G_S2T G_T2S x_t - x_t|)`
+        `+ w_identity (|G_S2T x_t - x_t| + |G_T2S x_s - x_s|)`, AttENT Eqs. (2) to (4), whose text
+        omits the identity losses that its figure and code have.
+
+        Args:
+            source: `(B, K, H, W)`, float in [-1, 1].
+            target: the same for the target.
+
+        Returns:
+            Weighted terms with their graphs (translation, cycle, identity), and the slices with their fakes.
+        """
         config = self.config
         x_s, x_t = self._middle(source), self._middle(target)  # (b, 1, H, W) each
         to_target, to_source = self._both()
-
-        # Generators. The cycle losses go through both of them, so the fakes keep their graphs.
+        # the cycle losses go through both generators, so the fakes keep their graphs
         fake_target, fake_source = to_target(x_s), to_source(x_t)
         terms = {
             "translation": self._judge("target", fake_target, True)
@@ -201,14 +226,28 @@ class Translator(nn.Module):
             terms["identity"] = config.identity_weight * (
                 image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
             )
-        # only the generators get gradients, although these scores come from the discriminators
-        logs = runtime.minimise(terms, "generators")
-        for generator in (to_target, to_source):
-            generator.trained_steps += 1
+        return terms, Translated(x_s, x_t, fake_source, fake_target)
 
-        # Discriminators. They see the fakes of before the generators' step, without their graphs, mixed
-        # with fakes of earlier steps.
-        for domain, real, fake in (("source", x_s, fake_source), ("target", x_t, fake_target)):
+    def learn_discriminators(self, translated: Translated, runtime: Runtime) -> dict[str, Tensor]:
+        """One step of each discriminator, once the generators have had theirs.
+
+        `(L(D(x), real) + L(D(fake from the pool), fake)) / 2` each. They see the fakes of before the
+        generators' step, without their graphs, mixed with fakes of earlier steps.
+
+        Args:
+            translated: of `generator_terms`.
+            runtime: the run's.
+
+        Returns:
+            A loss per discriminator, detached.
+        """
+        logs: dict[str, Tensor] = {}
+        for generator in self._both():
+            generator.trained_steps += 1
+        for domain, real, fake in (
+            ("source", translated.source, translated.fake_source),
+            ("target", translated.target, translated.fake_target),
+        ):
             draws = runtime.sample_generators(f"pool-{domain}", len(fake))
             pool = self.pools[domain]
             assert isinstance(pool, FakePool)
@@ -217,6 +256,24 @@ class Translator(nn.Module):
             player = f"discriminator_{domain}"
             logs |= runtime.minimise({player: telling}, player)
         return logs
+
+    def translate_with_graph(self, image: Tensor, fake: Tensor, direction: Direction) -> Tensor:
+        """All slices translated, those with the graph of their fakes that the generators learn from.
+
+        A loss on them reaches the generator by the middle slices of the first samples.
+
+        Args:
+            image: `(B, K, H, W)`, float in [-1, 1].
+            fake: `(b, 1, H, W)`, of `generator_terms` on the same samples, b at most B.
+            direction: of the fakes.
+
+        Returns:
+            `(B, K, H, W)` in [-1, 1].
+        """
+        with torch.no_grad():
+            translated = self.translate(image, direction).clone()  # no view, to be written into
+        translated[: len(fake), image.shape[1] // 2] = fake[:, 0]
+        return translated
 
     def structure_check(
         self,
