@@ -71,6 +71,11 @@ class MethodConfig(Config):
         """Which labels of the target these settings give the method, in words; kept in the run's facts."""
         return "none"
 
+    @property
+    def needs_start(self) -> bool:
+        """Whether these settings can only start from a trained run, where the method can do without."""
+        return False
+
     @model_validator(mode="after")
     def _learns_from_labels(self) -> Self:
         if not self.ce_weight and not self.dice_weight:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from napari_uda.networks.dropout import Dropout
 from napari_uda.networks.init import initialise_normal
 from napari_uda.networks.normalisation import BatchNorm2d
 
@@ -87,6 +88,30 @@ def build_discriminator(
     raise ValueError(
         f"unknown discriminator {name!r}; choose fc, patch_bn, patch_in or patch_in_mean"
     )
+
+
+class PixelDiscriminator(nn.Module):
+    """Three 1x1 convolutions that score every pixel by itself, with spatial dropout (CyCADA's stage 3).
+
+    Two logits per pixel, of which the difference is given: its binary cross-entropy is the two-way
+    cross-entropy of the two. Dropout needs `networks.dropout.dropping`.
+
+    Args:
+        in_channels: C of the maps.
+        width: channels of the first layer, twice those of the second; 512 in the released code.
+    """
+
+    def __init__(self, in_channels: int, width: int = 512) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((in_channels, width), (width, max(1, width // 2))):
+            layers += [nn.Conv2d(before, after, 1), nn.ReLU(), Dropout(0.5, channels=True)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(max(1, width // 2), 2, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, in_channels, H, W)` -> `(B, 1, H, W)` logits, positive for source."""
+        of_target, of_source = self.layers(maps).split(1, dim=1)
+        return of_source - of_target  # type: ignore[no-any-return] # nn.Sequential returns Any
 
 
 def _fully_convolutional(in_channels: int, width: int) -> nn.Sequential:

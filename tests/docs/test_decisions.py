@@ -50,7 +50,9 @@ def test_a_planted_citation_is_found() -> None:
     assert uncovered(planted, decisions) == ["SE-D99 in napari_uda/methods/planted.py"]
 
 
-@pytest.mark.parametrize(("letters", "count"), [("SE", 16), ("AT", 15), ("SF", 14), ("SY", 3)])
+@pytest.mark.parametrize(
+    ("letters", "count"), [("SE", 16), ("AT", 15), ("SF", 14), ("SY", 3), ("CY", 4)]
+)
 def test_the_lists_are_complete(letters: str, count: int) -> None:
     entries = ENTRY.findall(DECISIONS.read_text(encoding="utf-8"))
     wanted = [f"{letters}-D{number}" for number in range(1, count + 1)]

@@ -121,14 +121,15 @@ def test_a_step_moves_every_player_and_nobody_else(
         before = snapshot(stand.method)
         logged = minimise(terms, *players)
         moved = {n for p in players for n in stand.parameters_of(p)}
-        assert changed(before, stand.method) == moved
+        # a step on a part of a player's losses may leave some of it as it is; all of it moves in the end
+        assert set() < changed(before, stand.method) <= moved
         return logged
 
     stand.runtime.minimise = counted  # type: ignore[method-assign]
     before = snapshot(stand.method)
     logs = stand.step()
     players = stand.method.optimizers().keys()
-    assert sorted(calls) == sorted(players)  # each player once
+    assert set(calls) == set(players)  # some methods step one of them more than once
     for player in players:
         assert stand.parameters_of(player) <= changed(before, stand.method)
     owned = [n for player in players for n in stand.parameters_of(player)]
