@@ -44,6 +44,7 @@ SMALL_VALUES: dict[str, Any] = {
     "blocks": 1,
     "discriminator_width": 4,
     "score_width": 16,
+    "ramp_epoch_steps": 0,
     "pool_size": 3,
     "structure_every": 1,
     "prototype_batches": 1,

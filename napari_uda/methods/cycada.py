@@ -26,7 +26,8 @@ from napari_uda.networks.discriminator import PixelDiscriminator
 from napari_uda.networks.dropout import dropping
 from napari_uda.networks.normalisation import batch_statistics_only, running_statistics
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.players.translator import Direction, Translated, Translator
+from napari_uda.players.slice_translator import Direction
+from napari_uda.players.translator import Translated, Translator
 
 
 class CyCADAConfig(TranslatingConfig):
@@ -35,17 +36,15 @@ class CyCADAConfig(TranslatingConfig):
     name: Literal["cycada"] = "cycada"
     """Name of the method."""
     translation_steps: int = Field(default=10_000, ge=0)
-    """How many of the run's first steps train the generators (stage 1); 0 takes the trained
-    generators of the run `init`."""
+    """Stage 1: how many of the run's first steps train the generators; 0 takes those of the run
+    `init`."""
     supervised_steps: int = Field(default=10_000, ge=0)
-    """How many steps between stage 1 and stage 3 train the segmentor alone, on translated source
-    slices (stage 2)."""
+    """Stage 2: for how many steps the segmentor then learns alone, on translated source slices."""
     joint: bool = False
     """Run stages 1 and 3 in every step; off runs them one after the other, as in the paper."""
     semantic_weight: float = Field(default=0.0, ge=0)
-    """Stage 1: weight of the semantic consistency, by which a translated slice keeps the
-    segmentation of the run `init`, which is needed then; 0, as in the released code, switches it off, 1
-    is the paper's."""
+    """Stage 1: weight by which translated slices keep the segmentation of the run `init`, which is
+    needed then; 1 in the paper, 0, as released, is off."""
     adversarial_weight: float = Field(default=0.1, ge=0)
     """Stage 3: weight of the adversarial loss on scores of target slices; 0 leaves stage 3 out."""
     gate_accuracy: float = Field(default=0.6, ge=0, lt=1)
@@ -53,9 +52,9 @@ class CyCADAConfig(TranslatingConfig):
     always move."""
     gate_window: int = Field(default=100, ge=1)
     """Stage 3: over how many of the last steps that accuracy is a mean."""
-    separate_steps: bool = True
-    """Stage 3: the segmentor takes one step on the adversarial loss and another on the supervised
-    loss, as in the released code; off takes one on their sum."""
+    separate_updates: bool = True
+    """Stage 3: one step on the adversarial loss and another on the supervised loss, as in the
+    released code; off takes one on their sum."""
     score_width: int = Field(default=512, ge=2, le=4096)
     """Channels of the first layer of the discriminator of scores."""
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(
@@ -78,9 +77,7 @@ class CyCADA(Method[CyCADAConfig]):
 
     family = "translation"
     paper = "Hoffman et al., ICML 2018"
-    summary = (
-        "cyclegan, then an alignment of scores behind a gate, which may cost more than it gives"
-    )
+    summary = "cyclegan, then alignment of scores behind a gate"
     needs = frozenset({"source", "target"})
     learns_from_corrected = True
     when_continued: ClassVar[Mapping[str, Any]] = {"translation_steps": 0, "supervised_steps": 0}
@@ -168,7 +165,7 @@ class CyCADA(Method[CyCADAConfig]):
             with dropping(self._draws("fooling", len(seen), runtime), self.discriminators):
                 score = self.discriminators["score"](self.segmentor(target.image).logits)
             terms["adversarial"] = config.adversarial_weight * domain_loss(score, True)
-            if config.separate_steps:
+            if config.separate_updates:
                 logs |= runtime.minimise(terms, "segmentor")
                 terms = {}
 

@@ -50,7 +50,9 @@ class UNet(Segmentor):
     ) -> None:
         channels = [width * min(2**level, WIDEST) for level in range(depth + 1)]
         feature_level = min(FEATURE_LEVEL, depth)
-        super().__init__(in_channels, num_classes, channels[feature_level], 2**depth)
+        super().__init__(
+            *(in_channels, num_classes, channels[feature_level], 2**depth, 2**feature_level)
+        )
         self.feature_level = feature_level
         self.aux_level = min(AUX_LEVEL, depth)
         self.encoders = nn.ModuleList(

@@ -11,19 +11,14 @@ from torch import Tensor, nn, optim
 from napari_uda.core.config import Config
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.losses.adversarial import domain_loss
-from napari_uda.losses.cycle import image_distance, structure_dice
+from napari_uda.losses.cycle import image_distance
 from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
 from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
-from napari_uda.networks.normalisation import batch_statistics_only
-from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.fake_pool import FakePool
+from napari_uda.players.slice_translator import Direction, SliceTranslator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_uda.core.runtime import Runtime
-
-Direction = Literal["target_to_source", "source_to_target"]
 
 
 class TranslatorOptimizerConfig(OptimizerConfig):
@@ -100,7 +95,7 @@ class Translated(NamedTuple):
     """G_S2T of `source`, with its graph."""
 
 
-class Translator(nn.Module):
+class Translator(SliceTranslator):
     """CycleGAN between the source's and the target's look.
 
     G_S2T and G_T2S translate one slice at a time, of one channel; where the segmentor sees neighbouring
@@ -112,7 +107,7 @@ class Translator(nn.Module):
     """
 
     def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
+        super().__init__(config.structure_every)
         self.config = config
         self.generators = nn.ModuleDict(
             {
@@ -137,6 +132,11 @@ class Translator(nn.Module):
         """Steps that the generators have learnt for, those of earlier runs included."""
         return min(int(g.trained_steps) for g in self._both())
 
+    @property
+    def is_gated(self) -> bool:
+        """Whether the generators have attention gates."""
+        return self.config.generator.kind == "gated"
+
     def optimizers(self) -> dict[str, optim.Optimizer]:
         """The players: `generators` together, `discriminator_source` and `discriminator_target`."""
         settings = self.config
@@ -148,19 +148,10 @@ class Translator(nn.Module):
             },
         }
 
-    def translate(self, image: Tensor, direction: Direction) -> Tensor:
-        """Give slices the look of the other domain.
-
-        Args:
-            image: `(B, K, H, W)` float in [-1, 1], K slices as channels.
-            direction: target_to_source or source_to_target.
-
-        Returns:
-            The same shape, float32 in [-1, 1].
-        """
-        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W): every slice by itself
+    def translate_slices(self, slices: Tensor, direction: Direction) -> Tensor:
+        """`G(x)` of slices `(B, 1, H, W)`; see `SliceTranslator`."""
         translated: Tensor = self.generators[direction](slices)
-        return translated.view(image.shape)
+        return translated
 
     def with_attention(
         self, image: Tensor, direction: Direction
@@ -274,38 +265,6 @@ class Translator(nn.Module):
             translated = self.translate(image, direction).clone()  # no view, to be written into
         translated[: len(fake), image.shape[1] // 2] = fake[:, 0]
         return translated
-
-    def structure_check(
-        self,
-        segmentor: Segmentor,
-        predict: Callable[[Tensor], Tensor],
-        image: Tensor,
-        label: Tensor,
-        runtime: Runtime,
-    ) -> dict[str, Tensor]:
-        """Has anatomy moved? Dice between labels and the segmentation of cycle-reconstructed slices.
-
-        Every `structure_every` steps; neither gradients nor normalisation statistics are touched. A
-        move that the way back undoes stays unseen.
-
-        Args:
-            segmentor: the network that learns from the labels.
-            predict: source slices to logits, with that network and in the look that it learns.
-            image: `(B, K, H, W)` source slices, float in [-1, 1].
-            label: `(B, H, W)` int64, their labels.
-            runtime: the run's.
-
-        Returns:
-            `structure_dice`, a scalar in [0, 1], or nothing when no check is due.
-        """
-        every = self.config.structure_every
-        if not every or (runtime.step + 1) % every:
-            return {}
-        with torch.no_grad(), batch_statistics_only(segmentor):
-            there = self.translate(image, "source_to_target")
-            back = self.translate(there, "target_to_source")
-            prediction = predict(back).argmax(1)
-        return {"structure_dice": structure_dice(prediction, label, segmentor.num_classes)}
 
     def _both(self) -> tuple[Generator, Generator]:
         to_target = self.generators["source_to_target"]

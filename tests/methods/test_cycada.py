@@ -121,7 +121,9 @@ def test_the_gate_opens_above_the_mean_of_the_window(two_domains: Domains, tmp_p
 
 
 def test_one_step_on_the_sum_if_asked(two_domains: Domains, tmp_path: Path) -> None:
-    stand = _stand(two_domains, tmp_path, supervised_steps=0, separate_steps=False, gate_accuracy=0)
+    stand = _stand(
+        two_domains, tmp_path, supervised_steps=0, separate_updates=False, gate_accuracy=0
+    )
     stand.step()
     calls = _steps(stand)
     stand.step()

@@ -20,6 +20,7 @@ from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.methods.registry import METHODS
 from napari_uda.networks.generator import GeneratorConfig
 from napari_uda.players.output_adversary import AdversaryConfig
+from napari_uda.players.shared_translator import SharedTranslatorConfig
 
 _METHODS = tuple(METHODS)
 _BY_COMMAND = "se_asa"
@@ -38,6 +39,7 @@ _CHOSEN: dict[str, Any] = {
     "blocks": 1,
     "discriminator_width": 4,
     "score_width": 16,
+    "ramp_epoch_steps": 0,
     "prototype_batches": 2,
     "joint": True,
     "gate_accuracy": 0,
@@ -46,6 +48,7 @@ _CHOSEN_IN: dict[type[BaseModel], dict[str, Any]] = {
     # with batch normalisation, whose statistics are those of all ranks
     AdversaryConfig: {"main_weight": 0.2, "discriminator": "patch_bn", "width": 8},
     GeneratorConfig: {"width": 4},
+    SharedTranslatorConfig: {"width": 4},
 }
 
 
