@@ -45,6 +45,8 @@ SMALL_VALUES: dict[str, Any] = {
     "discriminator_width": 4,
     "score_width": 16,
     "ramp_epoch_steps": 0,
+    "critic_width": 16,
+    "critic_stages": 2,
     "pool_size": 3,
     "structure_every": 1,
     "prototype_batches": 1,

@@ -64,7 +64,7 @@ class DRN(Segmentor):
     ) -> None:
         w = width
         super().__init__(in_channels, num_classes, 32 * w, STRIDE, STRIDE)
-        self.early = nn.Sequential(
+        first = nn.Sequential(
             *(*convolution(in_channels, w, 7, norm), nn.ReLU()),
             *(ResidualBlock(w, w, norm), nn.MaxPool2d(2)),
             *(ResidualBlock(w, 2 * w, norm), nn.MaxPool2d(2)),
@@ -74,9 +74,12 @@ class DRN(Segmentor):
                 nn.MaxPool2d(2),
             ),
             *(ResidualBlock(4 * w, 8 * w, norm), ResidualBlock(8 * w, 8 * w, norm)),
+        )
+        second = nn.Sequential(
             ResidualBlock(8 * w, 16 * w, norm),
             *(ResidualBlock(16 * w, 16 * w, norm) for _ in range(3)),
         )
+        self.early = nn.ModuleList([first, second])
         self.late = nn.Sequential(
             ResidualBlock(16 * w, 32 * w, norm), ResidualBlock(32 * w, 32 * w, norm)
         )
@@ -94,10 +97,23 @@ class DRN(Segmentor):
 
     def forward(self, image: Tensor) -> SegmentorOutput:
         """Segment `(B, K, H, W)` images; see `Segmentor.forward`."""
+        return self.decode(self.encode(image, self.early), image.shape[2:])
+
+    def early_layers(self) -> nn.ModuleList:
+        """The layers before the number of channels becomes 32 w (PnP-AdaNet)."""
+        return self.early
+
+    def encode(self, image: Tensor, early: nn.Module) -> list[Tensor]:
+        """Features of 8 w and of 16 w channels, at an eighth; see `Segmentor.encode`."""
         self.check_input(image)
-        low = self.late(self.early(image))  # (B, 32 w, H / 8, W / 8), as the last ones are
+        first, second = early.children()
+        middle = first(image)
+        return [middle, second(middle)]
+
+    def decode(self, levels: list[Tensor], size: torch.Size) -> SegmentorOutput:
+        """The other layers and both heads; see `Segmentor.decode`."""
+        low = self.late(levels[-1])  # (B, 32 w, H / 8, W / 8), as the last ones are
         features = self.dilated(low)
-        size = image.shape[2:]
         return SegmentorOutput(
             _enlarge(self.head(features), size), _enlarge(self.aux_head(low), size), features
         )

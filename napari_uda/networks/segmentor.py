@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 from napari_uda.networks.normalisation import NormName
 
 
@@ -92,6 +94,34 @@ class Segmentor(nn.Module, ABC):
         Raises:
             ValueError: when the channels or sides do not fit.
         """
+
+    def early_layers(self) -> nn.Module:
+        """The layers near the image, which a method may have once per domain; `decode` has the others.
+
+        Raises:
+            InputError: for a network that has no such parts.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no early layers that could be exchanged; choose unet or drn"
+        )
+
+    def encode(self, image: Tensor, early: nn.Module) -> list[Tensor]:
+        """What `early` makes of images, from large to small features.
+
+        Args:
+            image: as for `forward`.
+            early: `early_layers`, or a copy of them.
+        """
+        raise NotImplementedError
+
+    def decode(self, levels: list[Tensor], size: torch.Size) -> SegmentorOutput:
+        """What the other layers make of it.
+
+        Args:
+            levels: of `encode`.
+            size: H and W of the image.
+        """
+        raise NotImplementedError
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn ten times as fast as the others; none unless a network says so."""

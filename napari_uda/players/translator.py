@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class TranslatorOptimizerConfig(OptimizerConfig):
     """The optimiser of one player, by default CycleGAN's Adam."""
 
-    kind: Literal["sgd", "adam", "adamw"] = "adam"
-    """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""
+    kind: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
+    """Algorithm: sgd (with momentum), adam, adamw (adam with decoupled weight decay) or rmsprop."""
     lr: float = Field(default=2e-4, gt=0)
     """Learning rate at the first step; the 1e-3 that AttENT prints is unstable with least
     squares."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    """Momentum of sgd, or the first beta of adam and adamw."""
+    """Momentum of sgd and rmsprop, or the first beta of adam and adamw."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay; 0 switches it off."""
 

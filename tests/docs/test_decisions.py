@@ -51,7 +51,8 @@ def test_a_planted_citation_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("letters", "count"), [("SE", 16), ("AT", 15), ("SF", 14), ("SY", 3), ("CY", 4), ("SI", 6)]
+    ("letters", "count"),
+    [("SE", 16), ("AT", 15), ("SF", 14), ("SY", 3), ("CY", 4), ("SI", 6), ("PN", 4)],
 )
 def test_the_lists_are_complete(letters: str, count: int) -> None:
     entries = ENTRY.findall(DECISIONS.read_text(encoding="utf-8"))

@@ -65,7 +65,9 @@ def with_corrected(folder: Path, weight: float = 1.0, **settings: Any) -> dict[s
 
 
 def test_methods_with_a_supervised_loss_learn_from_corrected_cases() -> None:
-    assert set(ABLE) == {n for n, k in METHODS.items() if k.needs & {"source", "target_labels"}}
+    labelled = {n for n, k in METHODS.items() if k.needs & {"source", "target_labels"}}
+    # its source network has learnt in the run that it starts from, and does not move any more
+    assert set(ABLE) == labelled - {"pnp_adanet"}
 
 
 @pytest.mark.parametrize("name", ABLE)

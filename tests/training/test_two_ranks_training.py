@@ -40,6 +40,8 @@ _CHOSEN: dict[str, Any] = {
     "discriminator_width": 4,
     "score_width": 16,
     "ramp_epoch_steps": 0,
+    "critic_width": 16,
+    "critic_stages": 2,
     "prototype_batches": 2,
     "joint": True,
     "gate_accuracy": 0,
@@ -58,7 +60,7 @@ def _settings(config: BaseModel) -> dict[str, Any]:
     for name, value in config:
         if isinstance(value, OptimizerConfig):
             # no Adam: it turns the rounding of a gradient near zero into a step
-            rate = 0.01 if name == "discriminator_optimizer" else max(value.lr, 2.5e-4)
+            rate = 0.01 if name == "discriminator_optimizer" else 2.5e-4
             settings[name] = {"kind": "sgd", "lr": rate}
         elif isinstance(value, BaseModel):
             inside = _settings(value)
