@@ -14,18 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
-from napari_uda.core.distributed import all_sum
 from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData
-from napari_uda.losses.adversarial import domain_loss
 from napari_uda.losses.segmentation import weighted_cross_entropy
 from napari_uda.methods.base import Method, TranslatingConfig
-from napari_uda.networks.discriminator import PixelDiscriminator
-from napari_uda.networks.dropout import dropping
 from napari_uda.networks.normalisation import batch_statistics_only, running_statistics
 from napari_uda.networks.segmentor import Segmentor
+from napari_uda.players.score_adversary import ScoreAdversary
 from napari_uda.players.slice_translator import Direction
 from napari_uda.players.translator import Translated, Translator
 
@@ -83,35 +80,30 @@ class CyCADA(Method[CyCADAConfig]):
     when_continued: ClassVar[Mapping[str, Any]] = {"translation_steps": 0, "supervised_steps": 0}
 
     translator: Translator
-    accuracies: Tensor
 
     def __init__(self, config: CyCADAConfig, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__(config, segmentor, num_classes)
         self.translator = Translator(config.translator)
-        self.discriminators = torch.nn.ModuleDict(
-            {"score": PixelDiscriminator(num_classes, config.score_width)}
+        self.adversary = (
+            ScoreAdversary(num_classes, config.score_width, config.gate_window)
             if config.adversarial_weight
-            else {}
+            else None
         )
-        # the discriminator's accuracy in the last steps, the newest last; -1 for none yet
-        self.register_buffer("accuracies", torch.full((config.gate_window,), -1.0))
         self.start = copy.deepcopy(segmentor).requires_grad_(False) if config.needs_start else None
         if not config.translation_steps:
             self.translator.requires_grad_(False)
 
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
-        settings = self.config.discriminator_optimizer
-        return {
-            "segmentor": self.build_segmentor_optimizer(),
-            **(self.translator.optimizers() if self.config.translation_steps else {}),
-            **{
-                f"discriminator_{name}": settings.build(network.parameters())
-                for name, network in self.discriminators.items()
-            },
-        }
+        players = {"segmentor": self.build_segmentor_optimizer()}
+        if self.config.translation_steps:
+            players |= self.translator.optimizers()
+        if self.adversary is not None:
+            settings = self.config.discriminator_optimizer
+            players["discriminator_score"] = settings.build(self.adversary.parameters())
+        return players
 
     def loads_from_init(self, name: str) -> bool:
-        return name != "accuracies"
+        return name != "adversary.accuracies"
 
     def before_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Keep the start model, and refuse to begin what cannot become a model.
@@ -140,7 +132,7 @@ class CyCADA(Method[CyCADAConfig]):
         config = self.config
         source, target = batch.labelled(), batch.unlabelled()
         before = config.translation_steps + config.supervised_steps
-        aligning = bool(config.adversarial_weight) and (config.joint or runtime.step >= before)
+        adversary = self.adversary if config.joint or runtime.step >= before else None
         # all of it with the generators as they stand before this step
         logs = self.translator.structure_check(
             self.segmentor, self.predict_labelled, source.image, source.label, runtime
@@ -158,19 +150,21 @@ class CyCADA(Method[CyCADAConfig]):
         # Stage 3: the discriminator of scores, and while it is good the segmentor against it.
         terms = {}
         is_open = False
-        if aligning:
-            logs |= self._learn_to_tell(seen, target.image, runtime)
-            is_open = self._is_open()
-        if is_open:
-            with dropping(self._draws("fooling", len(seen), runtime), self.discriminators):
-                score = self.discriminators["score"](self.segmentor(target.image).logits)
-            terms["adversarial"] = config.adversarial_weight * domain_loss(score, True)
+        if adversary is not None:
+            with torch.no_grad(), batch_statistics_only(self.segmentor):
+                of_source = self.segmentor(seen).logits
+                of_target = self.segmentor(target.image).logits
+            logs |= adversary.learn(of_source, of_target, runtime)
+            is_open = adversary.is_open(config.gate_accuracy)
+        if adversary is not None and is_open:
+            fooling = adversary.fooling_loss(self.segmentor(target.image).logits, runtime)
+            terms["adversarial"] = config.adversarial_weight * fooling
             if config.separate_updates:
                 logs |= runtime.minimise(terms, "segmentor")
                 terms = {}
 
         # Stage 2, and in stage 3 a step behind the same gate: translated slices with their labels (Eq. 1).
-        if is_open or config.joint or not aligning:
+        if is_open or config.joint or adversary is None:
             terms["segmentation"] = self.supervised_loss(self.segmentor(seen), source.label)
             logs |= runtime.minimise({**terms, **self.corrected_terms(batch)}, "segmentor")
         return logs
@@ -194,32 +188,6 @@ class CyCADA(Method[CyCADAConfig]):
                 seen = self.translator.translate_with_graph(image, fake, direction)
                 loss = loss + weighted_cross_entropy(self.start(seen).logits, wanted)
         return {"semantic": self.config.semantic_weight * loss}
-
-    def _learn_to_tell(self, source: Tensor, target: Tensor, runtime: Runtime) -> dict[str, Tensor]:
-        """One step of the discriminator of scores, whose accuracy before it goes into the window."""
-        telling = source.new_zeros(())
-        right, pixels = source.new_zeros(()), 0.0
-        for domain, image in (("source", source), ("target", target)):
-            with torch.no_grad(), batch_statistics_only(self.segmentor):
-                logits = self.segmentor(image).logits
-            with dropping(self._draws(domain, len(image), runtime), self.discriminators):
-                score = self.discriminators["score"](logits)
-            telling = telling + domain_loss(score, domain == "source") / 2
-            right = right + ((score.detach() > 0) == (domain == "source")).float().sum()
-            pixels += score.numel()
-        accuracy = all_sum(right) / all_sum(source.new_tensor(pixels))
-        self.accuracies = torch.cat([self.accuracies[1:], accuracy[None]])
-        player = "discriminator_score"
-        logs = runtime.minimise({player: telling}, player)
-        return {**logs, "discriminator_accuracy": accuracy}
-
-    def _is_open(self) -> bool:
-        known = self.accuracies[self.accuracies >= 0]
-        return not self.config.gate_accuracy or bool(known.mean() > self.config.gate_accuracy)
-
-    @staticmethod
-    def _draws(stream: str, count: int, runtime: Runtime) -> list[Any]:
-        return runtime.sample_generators(f"score-{stream}", count)
 
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which the segmentor sees in the target's look, as in training."""

@@ -22,7 +22,7 @@ from napari_uda.data.batches import Batch, TrainingData
 from napari_uda.losses.adversarial import domain_loss
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.critic import FEATURE_STAGES, MASK_STAGES, Critic, stacked_features
-from napari_uda.networks.dropout import Dropout, dropping
+from napari_uda.networks.dropout import dropping, set_dropout
 from napari_uda.networks.normalisation import running_statistics
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 
@@ -110,9 +110,7 @@ class PnPAdaNet(Method[PnPAdaNetConfig]):
         self.discriminators = nn.ModuleDict({name: critics[name] for name in self.weights})
         for critic in critics.values():
             critic.clip_weights(config.clip)
-        for layer in self.modules():
-            if isinstance(layer, Dropout):
-                layer.probability = config.dropout
+        set_dropout(config.dropout, self)
 
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
         critics = self.config.critic_optimizer
@@ -203,11 +201,9 @@ class PnPAdaNet(Method[PnPAdaNetConfig]):
         critic.clip_weights(self.config.clip)
         return logs
 
-    def _dropping(
-        self, stream: str, image: Tensor, runtime: Runtime
-    ) -> AbstractContextManager[None]:
+    def _dropping(self, of: str, image: Tensor, runtime: Runtime) -> AbstractContextManager[None]:
         """Dropout of what slices pass in the segmentor, as far as it has any."""
-        draws = runtime.sample_generators(f"dropout-{stream}", len(image))
+        draws = runtime.sample_generators(f"dropout-{of}", len(image))
         return dropping(draws, self.segmentor, self.early)
 
     def predict(self, image: Tensor) -> Tensor:

@@ -18,11 +18,12 @@ from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.discriminator import DiscriminatorName
-from napari_uda.networks.dropout import Dropout, dropping
+from napari_uda.networks.dropout import dropping, set_dropout
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
 from napari_uda.players.shared_translator import SharedTranslator, SharedTranslatorConfig
+from napari_uda.players.slice_translator import middle_slice
 
 
 class SIFAAdversaryConfig(AdversaryConfig):
@@ -130,29 +131,19 @@ class SIFAv2(Method[SIFAConfig]):
         super().__init__(config, segmentor, num_classes)
         self.translator = SharedTranslator(config.translator, segmentor)
         self.adversary = OutputAdversary(config.adversary, num_classes, "logits")
-        self.shared = (segmentor, self.translator.to_source)  # networks that drop
-        for network in self.shared:
-            for layer in network.modules():
-                if isinstance(layer, Dropout):
-                    layer.probability = config.dropout
+        set_dropout(config.dropout, segmentor, self.translator.to_source)
 
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
-        settings, players = self.config.translator, self.translator
         return {
             "segmentor": self.build_segmentor_optimizer(),
-            "generator": settings.generator_optimizer.build(players.to_target.parameters()),
-            "decoder": settings.generator_optimizer.build(players.to_source.parameters()),
-            **{
-                f"discriminator_{domain}": settings.discriminator_optimizer.build(d.parameters())
-                for domain, d in players.discriminators.items()
-            },
+            **self.translator.optimizers(),
             **self.adversary.optimizers(self.config.adversary_optimizer),
         }
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         config, t = self.config, self.translator
         source, target = batch.labelled(), batch.unlabelled()
-        x_s, x_t = self._middle(source.image), self._middle(target.image)  # (B, 1, H, W) each
+        x_s, x_t = middle_slice(source.image), middle_slice(target.image)  # (B, 1, H, W) each
         # all of it with the networks as they stand before this step
         logs = t.structure_check(
             self.segmentor, self.predict_labelled, source.image, source.label, runtime
@@ -166,14 +157,14 @@ class SIFAv2(Method[SIFAConfig]):
                 f_s = self._decode(
                     self._encode(target.image, "1t", runtime), target.image, "1t", runtime
                 )
-        terms = {"translation_target": t.judge("target", self._middle(f_t), True)}
-        terms |= self._cycle(back_s, x_s, f_s, x_t)
+        terms = {"translation_target": t.judge("target", middle_slice(f_t), True)}
+        terms |= t.cycle(back_s, x_s, f_s, x_t)
         logs |= runtime.minimise(terms, "generator")
 
         # 2. D_t: target slices against f_t of earlier steps.
         with torch.no_grad():
             f_t = t.translate(source.image, "source_to_target")
-        logs |= self._tell("target", x_t, self._middle(f_t), runtime)
+        logs |= t.learn_discriminator("target", x_t, middle_slice(f_t), runtime)
 
         # 3. E, C and C_ll: labels on f_t, the decoder's losses, and predictions and decoded slices of x_t that
         # pass for those of f_t (Eqs. 4 to 8).
@@ -186,13 +177,12 @@ class SIFAv2(Method[SIFAConfig]):
         if config.decoder_weight:
             back_s = self._decode(seen_s, f_t, "3s", runtime)
             shared = {"shared_translation": t.judge("source", f_s, True)}
-            shared |= {f"shared_{n}": v for n, v in self._cycle(back_s, x_s, f_s, x_t).items()}
+            shared |= {f"shared_{n}": v for n, v in t.cycle(back_s, x_s, f_s, x_t).items()}
             shared = {name: config.decoder_weight * term for name, term in shared.items()}
         if config.reconstruction_weight:
             fooled = t.judge("source", f_s, True, question=1)
             terms["reconstruction"] = config.reconstruction_weight * fooled
-        ramp = self._ramp(runtime.step)
-        if ramp:
+        if ramp := self._ramp(runtime.step):
             fooling = self.adversary.fooling_losses(seen_t)
             terms |= {name: ramp * term for name, term in fooling.items()}
         found = runtime.minimise({**terms, **shared}, "segmentor")
@@ -208,7 +198,7 @@ class SIFAv2(Method[SIFAConfig]):
         back_s = self._decode(seen_s, f_t, "4s", runtime)
         f_s = self._decode(seen_t, target.image, "4t", runtime)
         terms = {"translation_source": t.judge("source", f_s, True)}
-        cycle = self._cycle(back_s, x_s, f_s, x_t)
+        cycle = t.cycle(back_s, x_s, f_s, x_t)
         logs |= (
             runtime.minimise({**cycle, **terms}, "decoder") | logs
         )  # `cycle` as it was in step 1
@@ -217,7 +207,8 @@ class SIFAv2(Method[SIFAConfig]):
         with torch.no_grad():
             back_s = self._decode(seen_s, f_t, "5s", runtime)
             f_s = self._decode(seen_t, target.image, "5t", runtime)
-        logs |= self._tell("source", x_s, f_s, runtime, back_s)
+        back = back_s if config.reconstruction_weight else None
+        logs |= t.learn_discriminator("source", x_s, f_s, runtime, back)
 
         # 6 and 7. D_p and D_p_ll: predictions of f_t against those of x_t.
         logs |= self.adversary.learn(seen_s, seen_t, runtime)
@@ -236,39 +227,13 @@ class SIFAv2(Method[SIFAConfig]):
         """The middle slices in the source's look, `(B, 1, H, W)`."""
         decoder = self.translator.to_source
         with dropping(runtime.sample_generators(f"decode-{stream}", len(image)), decoder):
-            decoded: Tensor = decoder(seen.features, self._middle(image))
+            decoded: Tensor = decoder(seen.features, middle_slice(image))
         return decoded
-
-    def _cycle(self, back_s: Tensor, x_s: Tensor, f_s: Tensor, x_t: Tensor) -> dict[str, Tensor]:
-        """`w (|U(E(G_t(x_s))) - x_s| + |G_t(U(E(x_t))) - x_t|)` as a term, Eq. 3; nothing if it is off."""
-        if not self.config.translator.cycle_weight:
-            return {}
-        back_t = self.translator.to_target(f_s)
-        there = self.translator.cycle(back_s, x_s)["cycle"]
-        return {"cycle": there + self.translator.cycle(back_t, x_t)["cycle"]}
-
-    def _tell(
-        self, domain: str, real: Tensor, fake: Tensor, runtime: Runtime, back: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """One step of D_t or D_s on slices and on fakes from the pool; D_s also on its second question."""
-        judge, player = self.translator.judge, f"discriminator_{domain}"
-        draws = runtime.sample_generators(f"pool-{domain}", len(fake))
-        shown = self.translator.pools[domain].query(fake, draws)  # type: ignore[operator]
-        terms = {player: (judge(domain, real, True) + judge(domain, shown, False)) / 2}
-        if back is not None and self.config.reconstruction_weight:
-            there_and_back = judge(domain, back, True, 1) + judge(domain, shown, False, 1)
-            terms["discriminator_reconstruction"] = there_and_back / 2
-        return runtime.minimise(terms, player)
 
     def _ramp(self, step: int) -> float:
         """Share of the weights of D_p and D_p_ll: 0, in epochs 5 and 6 a third and two thirds, then 1."""
         epoch_steps = self.config.ramp_epoch_steps
         return min(max(0, step // epoch_steps - 4), 3) / 3 if epoch_steps else 1.0
-
-    @staticmethod
-    def _middle(image: Tensor) -> Tensor:
-        channel = image.shape[1] // 2
-        return image[:, channel : channel + 1]
 
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which the segmentor sees in the target's look, as in training."""

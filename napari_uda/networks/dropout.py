@@ -55,3 +55,11 @@ def dropping(generators: Sequence[np.random.Generator], *modules: nn.Module) -> 
     finally:
         for layer in layers:
             layer.generators = ()
+
+
+def set_dropout(probability: float, *modules: nn.Module) -> None:
+    """Give every `Dropout` inside some networks a probability."""
+    for module in modules:
+        for layer in module.modules():
+            if isinstance(layer, Dropout):
+                layer.probability = probability

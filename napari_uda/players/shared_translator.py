@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from napari_uda.core.config import Config
 from napari_uda.losses.adversarial import domain_loss
@@ -17,6 +17,9 @@ from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.fake_pool import FakePool
 from napari_uda.players.slice_translator import Direction, SliceTranslator
 from napari_uda.players.translator import TranslatorOptimizerConfig
+
+if TYPE_CHECKING:
+    from napari_uda.core.runtime import Runtime
 
 
 class SharedTranslatorConfig(Config):
@@ -111,11 +114,52 @@ class SharedTranslator(SliceTranslator):
             translated = self.to_source(segmentor(seen).features, slices)
         return translated
 
-    def cycle(self, image: Tensor, original: Tensor) -> dict[str, Tensor]:
-        """The weighted cycle loss of slices translated there and back as a term; nothing if it is off."""
+    def optimizers(self) -> dict[str, optim.Optimizer]:
+        """The players: `generator` G_t, `decoder` U, and a discriminator for each domain."""
+        settings = self.config
+        return {
+            "generator": settings.generator_optimizer.build(self.to_target.parameters()),
+            "decoder": settings.generator_optimizer.build(self.to_source.parameters()),
+            **{
+                f"discriminator_{domain}": settings.discriminator_optimizer.build(d.parameters())
+                for domain, d in self.discriminators.items()
+            },
+        }
+
+    def cycle(self, back_s: Tensor, x_s: Tensor, f_s: Tensor, x_t: Tensor) -> dict[str, Tensor]:
+        """`w (|U(E(G_t(x_s))) - x_s| + |G_t(U(E(x_t))) - x_t|)` as a term; nothing if it is off.
+
+        Args:
+            back_s: U(E(G_t(x_s))), `(B, 1, H, W)`, as all of them.
+            x_s: source slices.
+            f_s: U(E(x_t)).
+            x_t: target slices.
+        """
         if not self.config.cycle_weight:
             return {}
-        return {"cycle": self.config.cycle_weight * image_distance(image, original)}
+        distance = image_distance(back_s, x_s) + image_distance(self.to_target(f_s), x_t)
+        return {"cycle": self.config.cycle_weight * distance}
+
+    def learn_discriminator(
+        self, domain: str, real: Tensor, fake: Tensor, runtime: Runtime, back: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """One step of D_t or D_s on slices and on fakes from the pool.
+
+        Args:
+            domain: source or target.
+            real: `(B, 1, H, W)` slices of it.
+            fake: those that were translated to it.
+            runtime: the run's.
+            back: slices translated there and back, for D_s's second question; None leaves it out.
+        """
+        player, pool = f"discriminator_{domain}", self.pools[domain]
+        assert isinstance(pool, FakePool)
+        shown = pool.query(fake, runtime.sample_generators(f"pool-{domain}", len(fake)))
+        terms = {player: (self.judge(domain, real, True) + self.judge(domain, shown, False)) / 2}
+        if back is not None:
+            there_and_back = self.judge(domain, back, True, 1) + self.judge(domain, shown, False, 1)
+            terms["discriminator_reconstruction"] = there_and_back / 2
+        return runtime.minimise(terms, player)
 
     def judge(self, domain: str, image: Tensor, real: bool, question: int = 0) -> Tensor:
         """How badly a discriminator says that slices are real (or not); question 1 is D_s's second."""

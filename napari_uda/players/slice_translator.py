@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 Direction = Literal["target_to_source", "source_to_target"]
 
 
+def middle_slice(image: Tensor) -> Tensor:
+    """`(B, K, H, W)` -> `(B, 1, H, W)`, the middle one of neighbouring slices."""
+    channel = image.shape[1] // 2
+    return image[:, channel : channel + 1]
+
+
 class SliceTranslator(nn.Module, ABC):
     """Gives slices the look of the other domain, in both directions.
 

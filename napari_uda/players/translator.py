@@ -15,7 +15,7 @@ from napari_uda.losses.cycle import image_distance
 from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
 from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
 from napari_uda.players.fake_pool import FakePool
-from napari_uda.players.slice_translator import Direction, SliceTranslator
+from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 
 if TYPE_CHECKING:
     from napari_uda.core.runtime import Runtime
@@ -274,8 +274,7 @@ class Translator(SliceTranslator):
         return to_target, to_source
 
     def _middle(self, image: Tensor) -> Tensor:
-        channel = image.shape[1] // 2
-        return image[: self.config.batch_size or None, channel : channel + 1]
+        return middle_slice(image[: self.config.batch_size or None])
 
     def _judge(self, domain: str, image: Tensor, real: bool) -> Tensor:
         return domain_loss(self.discriminators[domain](image), real, self.config.loss)

@@ -86,7 +86,7 @@ def test_one_stage_after_the_other(two_domains: Domains, tmp_path: Path) -> None
     stand.step()  # stage 2
     assert calls == [("segmentor", "segmentation")]
     calls.clear()
-    stand.method.accuracies.fill_(1.0)
+    stand.method.adversary.accuracies.fill_(1.0)
     stand.step()  # stage 3
     assert calls == [
         ("discriminator_score", "discriminator_score"),
@@ -98,17 +98,17 @@ def test_one_stage_after_the_other(two_domains: Domains, tmp_path: Path) -> None
 def test_a_closed_gate_leaves_the_segmentor_alone(two_domains: Domains, tmp_path: Path) -> None:
     stand = _stand(two_domains, tmp_path, translation_steps=1, supervised_steps=0)
     stand.step()
-    stand.method.accuracies.fill_(0.5)
+    stand.method.adversary.accuracies.fill_(0.5)
     before = snapshot(stand.method)
     logs = stand.step()
     moved = changed(before, stand.method)
-    assert {name.partition(".")[0] for name in moved} == {"discriminators", "accuracies"}
+    assert {name.partition(".")[0] for name in moved} == {"adversary"}
     assert logs.keys() == {"discriminator_score", "discriminator_accuracy"}
-    assert stand.method.accuracies[-1] == logs["discriminator_accuracy"]
+    assert stand.method.adversary.accuracies[-1] == logs["discriminator_accuracy"]
 
 
 def test_the_gate_opens_above_the_mean_of_the_window(two_domains: Domains, tmp_path: Path) -> None:
-    method = _stand(two_domains, tmp_path, gate_window=4).method
+    method = _stand(two_domains, tmp_path, gate_window=4).method.adversary
     assert method.accuracies.tolist() == [-1] * 4
     for window, is_open in (
         ([-1, -1, -1, 0.7], True),  # of what there is
@@ -117,7 +117,7 @@ def test_the_gate_opens_above_the_mean_of_the_window(two_domains: Domains, tmp_p
         ([0.9, 0.9, 0.4, 0.4], True),
     ):
         method.accuracies = torch.tensor(window)
-        assert method._is_open() == is_open
+        assert method.is_open(0.6) == is_open
 
 
 def test_one_step_on_the_sum_if_asked(two_domains: Domains, tmp_path: Path) -> None:
@@ -200,5 +200,5 @@ def test_the_window_survives_a_stop_in_stage_3(two_domains: Domains, tmp_path: P
         runs.append(run)
     whole, parts = (checkpoint.load_weights(r.checkpoints / checkpoint.WEIGHTS) for r in runs)
     assert_same_tensors(whole, parts)
-    assert int((whole["accuracies"] >= 0).sum()) == 3
+    assert int((whole["adversary.accuracies"] >= 0).sum()) == 3
     assert metric_lines(runs[0]) == metric_lines(runs[1])
