@@ -46,11 +46,19 @@ _CHOSEN: dict[str, Any] = {
     "joint": True,
     "gate_accuracy": 0,
 }
+_RATES = {
+    "discriminator_optimizer": 0.01,
+    "adversary_optimizer": 1e-4,  # squares of what it makes of raw logits have large gradients
+}
 _CHOSEN_IN: dict[type[BaseModel], dict[str, Any]] = {
     # with batch normalisation, whose statistics are those of all ranks
     AdversaryConfig: {"main_weight": 0.2, "discriminator": "patch_bn", "width": 8},
     GeneratorConfig: {"width": 4},
-    SharedTranslatorConfig: {"width": 4},
+    # seven steps that follow each other multiply rounding, and quick discriminators do so most
+    SharedTranslatorConfig: {
+        "width": 4,
+        "discriminator_optimizer": {"kind": "sgd", "lr": 2.5e-4},
+    },
 }
 
 
@@ -60,7 +68,7 @@ def _settings(config: BaseModel) -> dict[str, Any]:
     for name, value in config:
         if isinstance(value, OptimizerConfig):
             # no Adam: it turns the rounding of a gradient near zero into a step
-            rate = 0.01 if name == "discriminator_optimizer" else 2.5e-4
+            rate = _RATES.get(name, 2.5e-4)
             settings[name] = {"kind": "sgd", "lr": rate}
         elif isinstance(value, BaseModel):
             inside = _settings(value)
@@ -169,6 +177,9 @@ def test_two_ranks_end_with_the_weights_of_the_doubled_batch(
         tolerance = 2e-6 * max(10.0, float(tensor.abs().max())) if statistic else 1e-6
         if ".generators." in name:
             tolerance = 1e-5  # the loss is a sum of dozens of passes, with absolute values in it
+        if name.startswith("adversary.discriminators."):
+            # some see raw logits, which give gradients of a hundred and more
+            tolerance = max(tolerance, 5e-6)
         if ".pools." in name:
             tolerance = 1e-3  # stored in float16, where the next number is 5e-4 away
         difference = float((two[name].float() - tensor.float()).abs().max())
