@@ -43,10 +43,15 @@ SMALL_VALUES: dict[str, Any] = {
     "width": 4,
     "blocks": 1,
     "discriminator_width": 4,
+    "score_width": 16,
+    "ramp_epoch_steps": 0,
+    "critic_width": 16,
+    "critic_stages": 2,
     "pool_size": 3,
     "structure_every": 1,
     "prototype_batches": 1,
     "joint": True,  # all stages in every step
+    "gate_accuracy": 0,  # and none of them behind a gate
 }
 """Names of settings, of whichever method, and values with which a step takes a fraction of a second."""
 
@@ -84,9 +89,11 @@ def small_config(method: str, source: Path, target: Path, /, **settings: Any) ->
     base = {**SMALL, "method": own}
     base = merge(base, {"data": {"source": str(source), "target": str(target)}})
     merged = merge(base, settings)
-    if METHODS[method].needs_init and "init" not in merged:
-        merged["init"] = str(_started_run(source, target, merged))
-    return build_config(method, **merged)
+    config = build_config(method, **merged)
+    needs_start = METHODS[method].needs_init or config.method.needs_start
+    if not needs_start or "init" in merged:
+        return config
+    return build_config(method, **merged, init=str(_started_run(source, target, merged)))
 
 
 def _started_run(source: Path, target: Path, settings: dict[str, Any]) -> Path:

@@ -21,7 +21,7 @@ from napari_uda.inference.batches import check_finite, first_batch, smaller_batc
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.methods.registry import translating_methods
-from napari_uda.players.translator import Direction, Translator
+from napari_uda.players.slice_translator import Direction, SliceTranslator
 
 if TYPE_CHECKING:
     import threading
@@ -220,7 +220,7 @@ def _slice_change(planes: NDArray[np.float32]) -> float:
 
 
 def _translate_planes(
-    translator: Translator,
+    translator: SliceTranslator,
     direction: Direction,
     planes: NDArray[np.float32],
     shape: tuple[int, int],
@@ -268,7 +268,7 @@ def _translate_planes(
 
 
 def _translate_slices(
-    translator: Translator, direction: Direction, image: Tensor, window: int, stride: int
+    translator: SliceTranslator, direction: Direction, image: Tensor, window: int, stride: int
 ) -> dict[str, Tensor]:
     """Maps `(B, 1, h, w)` float32 of resampled slices `(B, 1, h, w)`, by name; tiled when very large."""
     backwards: Direction = (
@@ -287,6 +287,5 @@ def _translate_slices(
         return torch.cat(list(found.values()), dim=1)
 
     # translation and cycle, and with gates the three attention maps, as channels of one "network"
-    with_gates = translator.config.generator.kind == "gated"
-    maps = predict_any_size(stacked, image, 5 if with_gates else 2, window, stride)
+    maps = predict_any_size(stacked, image, 5 if translator.is_gated else 2, window, stride)
     return {name: maps[:, i : i + 1] for i, name in enumerate(names)}

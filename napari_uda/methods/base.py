@@ -26,7 +26,8 @@ from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.normalisation import batch_norms
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
-from napari_uda.players.translator import Translator, TranslatorConfig
+from napari_uda.players.slice_translator import SliceTranslator
+from napari_uda.players.translator import TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Method(nn.Module, Generic[C]):
     volume: the parts of a run's settings that are other than in a long training, as in a recipe:
     `{"steps": 60, "method": {"segmentor_optimizer": {"lr": 2e-4}}}`."""
     translates: ClassVar[bool] = False
-    """Whether it has generators: follows from its settings being a `TranslatingConfig`."""
+    """Whether it has generators: follows from its settings being a `TranslatingConfig`, or is said."""
     when_continued: ClassVar[Mapping[str, Any]] = {}
     """Settings of a run that goes on from a run of this method: stages at its beginning are over, and
     whole networks are taken along."""
@@ -164,14 +165,16 @@ class Method(nn.Module, Generic[C]):
 
     config: C
     segmentor: Segmentor
-    translator: Translator | None
+    translator: SliceTranslator | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for base in vars(cls).get("__orig_bases__", ()):
             if get_origin(base) is Method and isinstance(get_args(base)[0], type):
-                cls.config_class = get_args(base)[0]
-                cls.translates = issubclass(cls.config_class, TranslatingConfig)
+                if "config_class" not in vars(cls):  # or the class names one of several itself
+                    cls.config_class = get_args(base)[0]
+                if "translates" not in vars(cls):
+                    cls.translates = issubclass(cls.config_class, TranslatingConfig)
 
     def __init__(self, config: C, segmentor: Segmentor, num_classes: int) -> None:
         super().__init__()

@@ -58,10 +58,14 @@ def _build(
         from napari_uda.networks.deeplab import build_deeplab
 
         return build_deeplab(config, in_channels, num_classes, pretrained=pretrained)
+    if config.name == "drn":
+        from napari_uda.networks.drn import DRN
+
+        return DRN(in_channels, num_classes, config.width, config.norm)
     if family == "monai" and monai_class:
         from napari_uda.networks.monai import MonaiSegmentor
 
         return MonaiSegmentor(monai_class, config, in_channels, num_classes)
     raise InputError(
-        f"unknown network {config.name!r}; choose unet, deeplabv2_resnet101 or monai:CLASS, for instance monai:UNet"
+        f"unknown network {config.name!r}; choose unet, deeplabv2_resnet101, drn or monai:CLASS, for instance monai:UNet"
     )

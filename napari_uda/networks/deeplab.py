@@ -73,7 +73,7 @@ class DeepLabV2(Segmentor):
             raise InputError(
                 f"deeplabv2_resnet101 takes 1 slice or 3 neighbouring slices as channels, not {in_channels}"
             )
-        super().__init__(in_channels, num_classes, MAIN_CHANNELS, stride=1)
+        super().__init__(in_channels, num_classes, MAIN_CHANNELS, stride=1, feature_stride=8)
         self.backbone = ResNet(layout) if backbone is None else backbone
         self.aux_head = AtrousHead(AUX_CHANNELS, num_classes)
         self.head = AtrousHead(MAIN_CHANNELS, num_classes)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from napari_uda.networks.dropout import Dropout
 from napari_uda.networks.init import initialise_normal
 from napari_uda.networks.normalisation import BatchNorm2d
 
@@ -39,7 +40,7 @@ class Discriminator(nn.Module):
             maps: `(B, in_channels, H, W)`, probabilities, self-information or images.
 
         Returns:
-            `(B, 1, h, w)` logits, `(B, 1)` when averaged; positive for what the discriminator takes
+            `(B, 1, h, w)` logits (as many maps as `outputs`), `(B, 1)` when averaged; positive for what the discriminator takes
             for source, or for a real image.
 
         Raises:
@@ -55,7 +56,10 @@ class Discriminator(nn.Module):
 
 
 def build_discriminator(
-    name: DiscriminatorName | ImageDiscriminatorName, in_channels: int, width: int = 64
+    name: DiscriminatorName | ImageDiscriminatorName,
+    in_channels: int,
+    width: int = 64,
+    outputs: int = 1,
 ) -> Discriminator:
     """Build a discriminator by name.
 
@@ -71,6 +75,7 @@ def build_discriminator(
         name: which one.
         in_channels: channels of the maps: the number of classes, or of image channels.
         width: channels of the first layer; the papers' is 64.
+        outputs: questions that a patch is asked, one map of scores each; not of fc.
 
     Returns:
         The discriminator in training mode.
@@ -81,12 +86,36 @@ def build_discriminator(
     if name == "fc":
         return Discriminator(_fully_convolutional(in_channels, width), smallest=32)
     if name in ("patch_bn", "patch_in", "patch_in_mean"):
-        layers = _patch(in_channels, width, instance=name != "patch_bn")
+        layers = _patch(in_channels, width, outputs, instance=name != "patch_bn")
         initialise_normal(layers, 0.02, norm_std=0.02)
         return Discriminator(layers, smallest=24, averaged=name == "patch_in_mean")
     raise ValueError(
         f"unknown discriminator {name!r}; choose fc, patch_bn, patch_in or patch_in_mean"
     )
+
+
+class PixelDiscriminator(nn.Module):
+    """Three 1x1 convolutions that score every pixel by itself, with spatial dropout (CyCADA's stage 3).
+
+    Two logits per pixel, of which the difference is given: its binary cross-entropy is the two-way
+    cross-entropy of the two. Dropout needs `networks.dropout.dropping`.
+
+    Args:
+        in_channels: C of the maps.
+        width: channels of the first layer, twice those of the second; 512 in the released code.
+    """
+
+    def __init__(self, in_channels: int, width: int = 512) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((in_channels, width), (width, max(1, width // 2))):
+            layers += [nn.Conv2d(before, after, 1), nn.ReLU(), Dropout(0.5, channels=True)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(max(1, width // 2), 2, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, in_channels, H, W)` -> `(B, 1, H, W)` logits, positive for source."""
+        of_target, of_source = self.layers(maps).split(1, dim=1)
+        return of_source - of_target  # type: ignore[no-any-return] # nn.Sequential returns Any
 
 
 def _fully_convolutional(in_channels: int, width: int) -> nn.Sequential:
@@ -97,7 +126,7 @@ def _fully_convolutional(in_channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _patch(in_channels: int, width: int, *, instance: bool) -> nn.Sequential:
+def _patch(in_channels: int, width: int, outputs: int, *, instance: bool) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, stride=2, padding=1)]
     for factor, stride in ((2, 2), (4, 2), (8, 1)):
         after = factor * width
@@ -106,5 +135,5 @@ def _patch(in_channels: int, width: int, *, instance: bool) -> nn.Sequential:
             nn.Conv2d(after // 2, after, 4, stride=stride, padding=1, bias=False),
             nn.InstanceNorm2d(after) if instance else BatchNorm2d(after),
         ]
-    layers += [nn.LeakyReLU(0.2), nn.Conv2d(8 * width, 1, 4, stride=1, padding=1)]
+    layers += [nn.LeakyReLU(0.2), nn.Conv2d(8 * width, outputs, 4, stride=1, padding=1)]
     return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""How weights start: the two rules of the papers, and the one of our U-Net."""
+"""How weights start: the rules of the papers, and the one of our U-Net."""
 
 from __future__ import annotations
 
@@ -32,5 +32,17 @@ def initialise_kaiming(module: nn.Module, negative_slope: float) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=negative_slope, nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def initialise_truncated(module: nn.Module, std: float) -> None:
+    """Draw convolution weights from N(0, std) within two standard deviations, and set biases to 0, in place.
+
+    SIFA's networks: 0.01 for the encoder, 0.02 for generator, decoder and discriminators.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

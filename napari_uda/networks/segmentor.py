@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from napari_uda.core.config import Config
+from napari_uda.core.errors import InputError
 from napari_uda.networks.normalisation import NormName
 
 
@@ -28,15 +30,15 @@ class SegmentorConfig(Config):
     """Which segmentation network, and how large."""
 
     name: str = "unet"
-    """The segmentation network: unet (small, made for a CPU), deeplabv2_resnet101 (the papers'
-    network, which needs a GPU) or monai:CLASS, such as monai:AttentionUnet."""
+    """The segmentation network: unet (small, made for a CPU), deeplabv2_resnet101 or drn (those of the
+    papers, which need a GPU) or monai:CLASS, such as monai:AttentionUnet."""
     width: int = Field(16, ge=1, le=512)
-    """Channels at full resolution (unet and monai); twice as many take about four times as long."""
+    """Channels at full resolution (unet, drn and monai); twice as many take about four times as long."""
     depth: int = Field(4, ge=1, le=8)
     """How often the image is halved (unet and monai); the sides of slices must be multiples of 2 to
     this power."""
     norm: NormName = "batch"
-    """Normalisation layers (unet and monai): batch (over the whole batch) or instance (over each
+    """Normalisation layers (unet, drn and monai): batch (over the whole batch) or instance (over each
     image by itself)."""
     weights: Path | None = None
     """File with ImageNet weights of ResNet-101 (.pth or .safetensors) for deeplabv2_resnet101;
@@ -61,12 +63,19 @@ class Segmentor(nn.Module, ABC):
         num_classes: C, background included.
         feature_channels: F of `SegmentorOutput.features`.
         stride: sides of the input must be multiples of it; whoever predicts pads.
+        feature_stride: how much smaller `SegmentorOutput.features` are than the input.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, feature_channels: int, stride: int
+        self,
+        in_channels: int,
+        num_classes: int,
+        feature_channels: int,
+        stride: int,
+        feature_stride: int = 1,
     ) -> None:
         super().__init__()
+        self.feature_stride = feature_stride
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.feature_channels = feature_channels
@@ -85,6 +94,34 @@ class Segmentor(nn.Module, ABC):
         Raises:
             ValueError: when the channels or sides do not fit.
         """
+
+    def early_layers(self) -> nn.Module:
+        """The layers near the image, which a method may have once per domain; `decode` has the others.
+
+        Raises:
+            InputError: for a network that has no such parts.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no early layers that could be exchanged; choose unet or drn"
+        )
+
+    def encode(self, image: Tensor, early: nn.Module) -> list[Tensor]:
+        """What `early` makes of images, from large to small features.
+
+        Args:
+            image: as for `forward`.
+            early: `early_layers`, or a copy of them.
+        """
+        raise NotImplementedError
+
+    def decode(self, levels: list[Tensor], size: torch.Size) -> SegmentorOutput:
+        """What the other layers make of it.
+
+        Args:
+            levels: of `encode`.
+            size: H and W of the image.
+        """
+        raise NotImplementedError
 
     def head_parameters(self) -> list[nn.Parameter]:
         """Parameters that learn ten times as fast as the others; none unless a network says so."""

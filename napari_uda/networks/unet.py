@@ -50,7 +50,9 @@ class UNet(Segmentor):
     ) -> None:
         channels = [width * min(2**level, WIDEST) for level in range(depth + 1)]
         feature_level = min(FEATURE_LEVEL, depth)
-        super().__init__(in_channels, num_classes, channels[feature_level], 2**depth)
+        super().__init__(
+            *(in_channels, num_classes, channels[feature_level], 2**depth, 2**feature_level)
+        )
         self.feature_level = feature_level
         self.aux_level = min(AUX_LEVEL, depth)
         self.encoders = nn.ModuleList(
@@ -70,20 +72,34 @@ class UNet(Segmentor):
 
     def forward(self, image: Tensor) -> SegmentorOutput:
         """Segment `(B, K, H, W)` images; see `Segmentor.forward`."""
+        return self.decode(self.encode(image, self.encoders), image.shape[2:])
+
+    def early_layers(self) -> nn.ModuleList:
+        """The encoder."""
+        return self.encoders
+
+    def encode(self, image: Tensor, early: nn.Module) -> list[Tensor]:
+        """The features of every level; see `Segmentor.encode`."""
         self.check_input(image)
-        levels: list[Tensor] = []  # the encoder's on the way down, the decoder's on the way up
-        for encoder in self.encoders:
+        levels: list[Tensor] = []
+        for encoder in early.children():
             levels.append(encoder(F.max_pool2d(levels[-1], 2) if levels else image))
+        return levels
+
+    def decode(self, levels: list[Tensor], size: torch.Size) -> SegmentorOutput:
+        """The decoder and both heads; see `Segmentor.decode`."""
+        levels = list(levels)  # the encoder's on the way down, the decoder's on the way up
         for level in reversed(range(len(self.decoders))):
-            enlarged = _enlarge(self.reducers[level](levels[level + 1]), levels[level])
+            here = levels[level].shape[2:]
+            enlarged = _enlarge(self.reducers[level](levels[level + 1]), here)
             levels[level] = self.decoders[level](torch.cat([levels[level], enlarged], dim=1))
         logits = self.head(levels[0])
-        aux_logits = _enlarge(self.aux_head(levels[self.aux_level]), image)
+        aux_logits = _enlarge(self.aux_head(levels[self.aux_level]), size)
         return SegmentorOutput(logits, aux_logits, levels[self.feature_level])
 
 
-def _enlarge(features: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(features, size=like.shape[2:], mode="bilinear", align_corners=False)
+def _enlarge(features: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
 
 
 def _two_convolutions(before: int, after: int, norm: NormName) -> nn.Sequential:

@@ -42,15 +42,15 @@ class OutputAdversary(nn.Module):
     Args:
         config: weights and architecture.
         num_classes: C, channels of the maps.
-        input_map: what the discriminators see: softmax probabilities (AdaptSegNet) or the weighted
-            self-information `I(p)` (ADVENT, SE-ASA, AttENT).
+        input_map: what the discriminators see: softmax probabilities (AdaptSegNet), the weighted
+            self-information `I(p)` (ADVENT, SE-ASA, AttENT) or the logits themselves (SIFA).
     """
 
     def __init__(
         self,
         config: AdversaryConfig,
         num_classes: int,
-        input_map: Literal["probability", "self_information"],
+        input_map: Literal["probability", "self_information", "logits"],
     ) -> None:
         super().__init__()
         self.config = config
@@ -120,8 +120,10 @@ class OutputAdversary(nn.Module):
         logits = output.logits if head == "main" else output.aux_logits
         assert logits is not None
         logits = logits.detach() if detach else logits
-        maps: Tensor  # (B, C, H, W) in [0, 1]
-        if self.input_map == "probability":
+        maps: Tensor  # (B, C, H, W), in [0, 1] but for logits
+        if self.input_map == "logits":
+            maps = logits
+        elif self.input_map == "probability":
             maps = logits.float().softmax(1)
         else:
             maps = self_information(logits)

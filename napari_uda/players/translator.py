@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -11,31 +11,26 @@ from torch import Tensor, nn, optim
 from napari_uda.core.config import Config
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.losses.adversarial import domain_loss
-from napari_uda.losses.cycle import image_distance, structure_dice
+from napari_uda.losses.cycle import image_distance
 from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
 from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
-from napari_uda.networks.normalisation import batch_statistics_only
-from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.fake_pool import FakePool
+from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_uda.core.runtime import Runtime
-
-Direction = Literal["target_to_source", "source_to_target"]
 
 
 class TranslatorOptimizerConfig(OptimizerConfig):
     """The optimiser of one player, by default CycleGAN's Adam."""
 
-    kind: Literal["sgd", "adam", "adamw"] = "adam"
-    """Algorithm: sgd (with momentum), adam, or adamw (adam with decoupled weight decay)."""
+    kind: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
+    """Algorithm: sgd (with momentum), adam, adamw (adam with decoupled weight decay) or rmsprop."""
     lr: float = Field(default=2e-4, gt=0)
     """Learning rate at the first step; the 1e-3 that AttENT prints is unstable with least
     squares."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    """Momentum of sgd, or the first beta of adam and adamw."""
+    """Momentum of sgd and rmsprop, or the first beta of adam and adamw."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay; 0 switches it off."""
 
@@ -89,7 +84,18 @@ class GatedTranslatorConfig(TranslatorConfig):
     """Architecture of the two generators."""
 
 
-class Translator(nn.Module):
+class Translated(NamedTuple):
+    """Middle slices of a step and what the generators make of them, `(b, 1, H, W)` each."""
+
+    source: Tensor
+    target: Tensor
+    fake_source: Tensor
+    """G_T2S of `target`, with its graph."""
+    fake_target: Tensor
+    """G_S2T of `source`, with its graph."""
+
+
+class Translator(SliceTranslator):
     """CycleGAN between the source's and the target's look.
 
     G_S2T and G_T2S translate one slice at a time, of one channel; where the segmentor sees neighbouring
@@ -101,7 +107,7 @@ class Translator(nn.Module):
     """
 
     def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
+        super().__init__(config.structure_every)
         self.config = config
         self.generators = nn.ModuleDict(
             {
@@ -126,6 +132,11 @@ class Translator(nn.Module):
         """Steps that the generators have learnt for, those of earlier runs included."""
         return min(int(g.trained_steps) for g in self._both())
 
+    @property
+    def is_gated(self) -> bool:
+        """Whether the generators have attention gates."""
+        return self.config.generator.kind == "gated"
+
     def optimizers(self) -> dict[str, optim.Optimizer]:
         """The players: `generators` together, `discriminator_source` and `discriminator_target`."""
         settings = self.config
@@ -137,19 +148,10 @@ class Translator(nn.Module):
             },
         }
 
-    def translate(self, image: Tensor, direction: Direction) -> Tensor:
-        """Give slices the look of the other domain.
-
-        Args:
-            image: `(B, K, H, W)` float in [-1, 1], K slices as channels.
-            direction: target_to_source or source_to_target.
-
-        Returns:
-            The same shape, float32 in [-1, 1].
-        """
-        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W): every slice by itself
+    def translate_slices(self, slices: Tensor, direction: Direction) -> Tensor:
+        """`G(x)` of slices `(B, 1, H, W)`; see `SliceTranslator`."""
         translated: Tensor = self.generators[direction](slices)
-        return translated.view(image.shape)
+        return translated
 
     def with_attention(
         self, image: Tensor, direction: Direction
@@ -167,14 +169,6 @@ class Translator(nn.Module):
     def learn(self, source: Tensor, target: Tensor, runtime: Runtime) -> dict[str, Tensor]:
         """One step of the generators, then one of each discriminator (Zhu et al., ICCV 2017).
 
-        With x_s and x_t the middle slices of the first `batch_size` samples and L the adversarial loss,
-
-        - generators: `L(D_T(G_S2T x_s), real) + L(D_S(G_T2S x_t), real)`
-          `+ w_cycle (|G_T2S G_S2T x_s - x_s| + |G_S2T G_T2S x_t - x_t|)`
-          `+ w_identity (|G_S2T x_t - x_t| + |G_T2S x_s - x_s|)`, AttENT Eqs. (2) to (4), whose text
-          omits the identity losses that its figure and code have;
-        - each discriminator: `(L(D(x), real) + L(D(fake from the pool), fake)) / 2`.
-
         Args:
             source: `(B, K, H, W)`, float in [-1, 1].
             target: the same for the target.
@@ -183,11 +177,33 @@ class Translator(nn.Module):
         Returns:
             Weighted terms, detached: translation, cycle, identity, and a loss per discriminator.
         """
+        terms, translated = self.generator_terms(source, target)
+        # only the generators get gradients, although these scores come from the discriminators
+        logs = runtime.minimise(terms, "generators")
+        return logs | self.learn_discriminators(translated, runtime)
+
+    def generator_terms(
+        self, source: Tensor, target: Tensor
+    ) -> tuple[dict[str, Tensor], Translated]:
+        """What the generators learn from, for their own step.
+
+        With x_s and x_t the middle slices of the first `batch_size` samples and L the adversarial loss,
+        `L(D_T(G_S2T x_s), real) + L(D_S(G_T2S x_t), real)`
+        `+ w_cycle (|G_T2S G_S2T x_s - x_s| + |G_S2T G_T2S x_t - x_t|)`
+        `+ w_identity (|G_S2T x_t - x_t| + |G_T2S x_s - x_s|)`, AttENT Eqs. (2) to (4), whose text
+        omits the identity losses that its figure and code have.
+
+        Args:
+            source: `(B, K, H, W)`, float in [-1, 1].
+            target: the same for the target.
+
+        Returns:
+            Weighted terms with their graphs (translation, cycle, identity), and the slices with their fakes.
+        """
         config = self.config
         x_s, x_t = self._middle(source), self._middle(target)  # (b, 1, H, W) each
         to_target, to_source = self._both()
-
-        # Generators. The cycle losses go through both of them, so the fakes keep their graphs.
+        # the cycle losses go through both generators, so the fakes keep their graphs
         fake_target, fake_source = to_target(x_s), to_source(x_t)
         terms = {
             "translation": self._judge("target", fake_target, True)
@@ -201,14 +217,28 @@ class Translator(nn.Module):
             terms["identity"] = config.identity_weight * (
                 image_distance(to_target(x_t), x_t) + image_distance(to_source(x_s), x_s)
             )
-        # only the generators get gradients, although these scores come from the discriminators
-        logs = runtime.minimise(terms, "generators")
-        for generator in (to_target, to_source):
-            generator.trained_steps += 1
+        return terms, Translated(x_s, x_t, fake_source, fake_target)
 
-        # Discriminators. They see the fakes of before the generators' step, without their graphs, mixed
-        # with fakes of earlier steps.
-        for domain, real, fake in (("source", x_s, fake_source), ("target", x_t, fake_target)):
+    def learn_discriminators(self, translated: Translated, runtime: Runtime) -> dict[str, Tensor]:
+        """One step of each discriminator, once the generators have had theirs.
+
+        `(L(D(x), real) + L(D(fake from the pool), fake)) / 2` each. They see the fakes of before the
+        generators' step, without their graphs, mixed with fakes of earlier steps.
+
+        Args:
+            translated: of `generator_terms`.
+            runtime: the run's.
+
+        Returns:
+            A loss per discriminator, detached.
+        """
+        logs: dict[str, Tensor] = {}
+        for generator in self._both():
+            generator.trained_steps += 1
+        for domain, real, fake in (
+            ("source", translated.source, translated.fake_source),
+            ("target", translated.target, translated.fake_target),
+        ):
             draws = runtime.sample_generators(f"pool-{domain}", len(fake))
             pool = self.pools[domain]
             assert isinstance(pool, FakePool)
@@ -218,37 +248,23 @@ class Translator(nn.Module):
             logs |= runtime.minimise({player: telling}, player)
         return logs
 
-    def structure_check(
-        self,
-        segmentor: Segmentor,
-        predict: Callable[[Tensor], Tensor],
-        image: Tensor,
-        label: Tensor,
-        runtime: Runtime,
-    ) -> dict[str, Tensor]:
-        """Has anatomy moved? Dice between labels and the segmentation of cycle-reconstructed slices.
+    def translate_with_graph(self, image: Tensor, fake: Tensor, direction: Direction) -> Tensor:
+        """All slices translated, those with the graph of their fakes that the generators learn from.
 
-        Every `structure_every` steps; neither gradients nor normalisation statistics are touched. A
-        move that the way back undoes stays unseen.
+        A loss on them reaches the generator by the middle slices of the first samples.
 
         Args:
-            segmentor: the network that learns from the labels.
-            predict: source slices to logits, with that network and in the look that it learns.
-            image: `(B, K, H, W)` source slices, float in [-1, 1].
-            label: `(B, H, W)` int64, their labels.
-            runtime: the run's.
+            image: `(B, K, H, W)`, float in [-1, 1].
+            fake: `(b, 1, H, W)`, of `generator_terms` on the same samples, b at most B.
+            direction: of the fakes.
 
         Returns:
-            `structure_dice`, a scalar in [0, 1], or nothing when no check is due.
+            `(B, K, H, W)` in [-1, 1].
         """
-        every = self.config.structure_every
-        if not every or (runtime.step + 1) % every:
-            return {}
-        with torch.no_grad(), batch_statistics_only(segmentor):
-            there = self.translate(image, "source_to_target")
-            back = self.translate(there, "target_to_source")
-            prediction = predict(back).argmax(1)
-        return {"structure_dice": structure_dice(prediction, label, segmentor.num_classes)}
+        with torch.no_grad():
+            translated = self.translate(image, direction).clone()  # no view, to be written into
+        translated[: len(fake), image.shape[1] // 2] = fake[:, 0]
+        return translated
 
     def _both(self) -> tuple[Generator, Generator]:
         to_target = self.generators["source_to_target"]
@@ -258,8 +274,7 @@ class Translator(nn.Module):
         return to_target, to_source
 
     def _middle(self, image: Tensor) -> Tensor:
-        channel = image.shape[1] // 2
-        return image[: self.config.batch_size or None, channel : channel + 1]
+        return middle_slice(image[: self.config.batch_size or None])
 
     def _judge(self, domain: str, image: Tensor, real: bool) -> Tensor:
         return domain_loss(self.discriminators[domain](image), real, self.config.loss)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_uda.core.files import atomic_file
 from napari_uda.losses.entropy import entropy_map
-from napari_uda.players.translator import Direction
+from napari_uda.players.slice_translator import Direction
 from napari_uda.run.folder import Domain, PreviewRequest, SlicePlace
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
 

@@ -23,6 +23,7 @@ from tiny_cases import small_config, without_checksums
 from napari_uda.api import iterate
 from napari_uda.cli import main
 from napari_uda.core.version import __version__
+from napari_uda.methods.registry import translating_methods
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
 from napari_uda.run.status import Beat
@@ -328,7 +329,9 @@ def test_translate_needs_generators(
 ) -> None:
     image = two_domains[1] / "images" / "target_0.nii.gz"
     said = command("translate", tiny_run.path, image, "--out", tmp_path / "out")
-    _assert_bad_input(said, "se_asa, which has no generators", "give a run of attent or cyclegan")
+    _assert_bad_input(
+        said, "se_asa, which has no generators", f"give a run of {translating_methods()}"
+    )
     assert not (tmp_path / "out").exists()
 
 

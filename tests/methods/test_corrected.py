@@ -65,30 +65,41 @@ def with_corrected(folder: Path, weight: float = 1.0, **settings: Any) -> dict[s
 
 
 def test_methods_with_a_supervised_loss_learn_from_corrected_cases() -> None:
-    assert set(ABLE) == {n for n, k in METHODS.items() if k.needs & {"source", "target_labels"}}
+    labelled = {n for n, k in METHODS.items() if k.needs & {"source", "target_labels"}}
+    # its source network has learnt in the run that it starts from, and does not move any more
+    assert set(ABLE) == labelled - {"pnp_adanet"}
 
 
 @pytest.mark.parametrize("name", ABLE)
 def test_corrected_slices_add_one_term_and_change_no_other(
     name: str, two_domains: Domains, corrected: Path, tmp_path: Path
 ) -> None:
-    """And a weight of 0 changes nothing, and does not even look for the folder."""
+    """And a weight of 0 changes nothing, and does not even look for the folder.
+
+    The second step is the segmentor's alone: other players may follow it in theirs.
+    """
     plain = bench(name, two_domains, tmp_path)
     off = bench(name, two_domains, tmp_path, **with_corrected(tmp_path / "nowhere", weight=0))
     stand = bench(name, two_domains, tmp_path, **with_corrected(corrected))
     assert_same_tensors(snapshot(plain.method), snapshot(stand.method))
+    for one in (plain, off, stand):
+        one.runtime.set_learning_rates(0.0)
     without, logs = plain.step(), stand.step()
     assert logs.keys() - without.keys() == {"corrected"}
-    # the step begins with the same weights: every other term of every player has the same value
-    for term, value in without.items():
-        if not term.startswith("discriminator"):  # these may follow the segmentor's step
-            assert torch.equal(value, logs[term]), term
-    moved = changed(snapshot(plain.method), stand.method)
+    for term, value in without.items():  # of the same weights, since nobody moves
+        assert torch.equal(value, logs[term]), term
+    off_logs = off.step()
+    assert {k: float(v) for k, v in off_logs.items()} == {k: float(v) for k, v in without.items()}
+    for one in (plain, off, stand):
+        for group in one.runtime._optimizers["segmentor"].param_groups:
+            group["lr"] = 1e-3
+        one.step()
+    parameters = {n for n, _ in plain.method.named_parameters()}
+    moved = changed(snapshot(plain.method), stand.method) & parameters
     assert moved
     assert all(n.startswith(("segmentor.", "student.")) for n in moved), moved
     assert off.data.corrected is None
     assert off.data.facts == plain.data.facts
-    assert {k: float(v) for k, v in off.step().items()} == {k: float(v) for k, v in without.items()}
     assert_same_tensors(snapshot(plain.method), snapshot(off.method))
 
 

@@ -30,11 +30,13 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "table4_all_pixels": {"prototype_mask": False},
     "table4_reliable": {},
 }
+OTHER_NETWORKS = ("attent", "cyclegan", "synseg_net", "cycada", "sifa", "pnp_adanet", "crst", "ebm")
+"""Papers with networks, or with rates, of their own."""
 PAPER = sorted(
     name
     for name in RECIPES
     if name.startswith(("se_asa_", "advent_warmup_", "mpscl_"))
-    or (name.endswith("_paper") and not name.startswith(("attent", "cyclegan", "crst", "ebm")))
+    or (name.endswith("_paper") and not name.startswith(OTHER_NETWORKS))
 )
 TRANSLATION = ("attent_paper", "attent_translator_paper", "cyclegan_paper")
 ATTENT_ROWS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -39,7 +39,7 @@ from napari_uda.gui.translate.translation_layers import (
 )
 
 if TYPE_CHECKING:
-    from napari_uda.players.translator import Direction
+    from napari_uda.players.slice_translator import Direction
 
 Listed = tuple[str, Path, str]
 """Title, folder and description of a run."""
