@@ -32,6 +32,8 @@ class DataDock(Dock):
         session: saves what is on the screen, and brings it back.
     """
 
+    kept = ("data_tabs",)
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer

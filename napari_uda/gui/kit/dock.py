@@ -37,6 +37,8 @@ class Dock(Panel):
 
     least_height = 0
     """Pixels, once it has its place; 0 for what its content needs."""
+    kept: tuple[str, ...] = ()
+    """Names of the widgets whose choices belong to a session, in the order in which they are made."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

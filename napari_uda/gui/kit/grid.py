@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari.experimental import link_layers
 from napari.layers import Image, Layer
@@ -21,6 +22,14 @@ _SMALL_BAR: dict[str, Any] = {
     "size": (10, 70), "tick_length": 3, "font_size": 7, "position": "bottom_right",
 }  # fmt: skip
 """A colour bar that leaves a cell of the grid to its image."""
+
+
+_entered: WeakKeyDictionary[ViewerModel, Grid] = WeakKeyDictionary()
+
+
+def entered(viewer: ViewerModel) -> Grid | None:
+    """The grid that a viewer shows, whoever entered it."""
+    return _entered.get(viewer)
 
 
 class Grid:
@@ -50,8 +59,16 @@ class Grid:
         self._before = [(layer, layer.visible) for layer in viewer.layers]
         self._left = False
 
+    def without(self) -> list[tuple[Layer, bool]]:
+        """The viewer's layers in their order, and whether each is seen, once the grid is left."""
+        layers = self._viewer.layers
+        before = [(layer, seen) for layer, seen in self._before if layer in layers]
+        known = {layer for layer, _ in before}
+        return before + [(one, one.visible) for one in layers if one not in known]
+
     def enter(self) -> Iterator[None]:
         """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
+        _entered[self._viewer] = self
         for _ in self._steps():
             yield
             if self._left:
@@ -96,6 +113,8 @@ class Grid:
     def leave(self) -> None:
         """Back to one view."""
         self._left, viewer = True, self._viewer
+        if entered(viewer) is self:
+            del _entered[viewer]
         for layer in self._named:
             layer.name_overlay.visible = False
         for layer, look in self._bars:
@@ -121,6 +140,10 @@ class SideBySide(Grid):
     napari's grid shows a layer once, so the second and third view get a copy of the image layer that
     shares its array and contrast. Stripes lie over the map of reliability, and as all cells have equally many
     layers, empty ones over the others.
+
+    Attributes:
+        image: the image layer.
+        results: one layer per view.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
@@ -131,6 +154,7 @@ class SideBySide(Grid):
             image: the image layer.
             results: one layer per view.
         """
+        self.image, self.results = image, list(results)
         copies = [_copy(image) for _ in results[1:]]
         for copy in copies:
             remove_with(viewer, copy, image)

@@ -36,11 +36,14 @@ from napari_uda.gui.segment.entropy_panel import (
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
     entropy_of,
+    hidden_structures,
     hide_contours,
+    image_of,
     is_prediction,
     prediction_rank,
     put_contours,
     reference_of,
+    reliability_of,
     show_entropy,
     show_structures,
 )
@@ -177,6 +180,15 @@ class ResultView(Panel):
         self._on_look_changed()
         self._settle.start()
 
+    def layers_of_result(self) -> list[Layer]:
+        """The image of the chosen result, its prediction and its maps; none without its image."""
+        prediction = self._prediction()
+        image = None if prediction is None else image_of(self._viewer, prediction)
+        if prediction is None or image is None:
+            return []
+        maps = (entropy_of(self._viewer, prediction), reliability_of(self._viewer, prediction))
+        return [image, prediction, *(layer for layer in maps if layer is not None)]
+
     def choose_case(self, case: str) -> None:
         """Choose the newest result of a case."""
         for index in range(self.results.count()):
@@ -209,6 +221,7 @@ class ResultView(Panel):
             return
         if another:  # the volumes are of the one before
             self.legend.show_structures(structure_names(prediction), {})
+            self.structures.show_look(prediction.contour > 0, hidden_structures(prediction))
         self._settle.start()
 
     def _show_fit(self) -> None:

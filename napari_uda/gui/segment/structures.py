@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.volume_change import change_text
@@ -73,6 +74,13 @@ class StructurePanel(Panel):
     def chosen_opacity(self) -> float | None:
         """Opacity in [0, 1]; None until the user chose one: layers keep their own."""
         return self.opacity.value() / 100 if self._opacity_chosen else None
+
+    def show_look(self, outlined: bool, hidden: Collection[int]) -> None:
+        """What a layer that is shown for the first time says of itself stays as it is."""
+        with signals_blocked(self):
+            self.legend.hide_structures(hidden)
+            if outlined:
+                self.outlines.setChecked(True)
 
     def _on_opacity(self) -> None:
         self._opacity_chosen = True
@@ -138,6 +146,11 @@ class Legend(Guarded, QTableWidget):
         if alone:
             return frozenset(self._names) - alone
         return frozenset(value for value, eye in self._eyes.items() if not eye.isChecked())
+
+    def hide_structures(self, values: Collection[int]) -> None:
+        """Close the eyes of these, as the user would."""
+        for value in values:
+            self._eyes[value].setChecked(False)
 
     def show_structures(
         self,

@@ -20,6 +20,7 @@ from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.colormaps import unnamed
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.layer_order import bring_back, stand_in
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
@@ -90,7 +91,7 @@ class _Before:
         viewer.dims.ndisplay = self.ndisplay
         for layer in self.visible:
             if layer in viewer.layers:
-                layer.visible = True
+                bring_back(layer)
         if self.active in viewer.layers:
             viewer.layers.selection.active = self.active
         if len(self.point) == viewer.dims.ndim:  # napari moves it with the surfaces' range
@@ -209,7 +210,7 @@ class SurfacePanel(Panel):
         self.parts = parts
         self._before = _Before.of(self._viewer)
         for layer in self._before.visible:
-            layer.visible = False
+            stand_in(layer)
         self._eyes.follow(source.events.colormap)
         self._showing = True
         self._on_turn(self._add(source))
