@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from napari_uda.core.config import Config, plain_problem
-from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.small_files import dump_yaml, open_plain, read_json, read_yaml
+from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import dump_yaml, read_json, read_yaml
 from napari_uda.run.checkpoint import check_weights, newest
+from napari_uda.run.packed import CARD_FILE, weights_sha256
 from napari_uda.run.run import Run, write_text
 
-CARD_FILE = "card.yaml"
-"""What the owner of a run says of it, and in a packed run all that is known of it."""
 NO_LICENCE = "not stated"
 _MOST_SCORES_BYTES = 50_000_000  # a line per case and structure
 
@@ -113,23 +111,10 @@ def write_card(path: Path, *, purpose: str = "", licence: str = "") -> None:
     Raises:
         InputError: if the folder is no run or cannot be written.
     """
-    run = Run.open(path)
+    run = Run.open(path, to_write=True)
     said = {"purpose": purpose, "licence": licence}
     stored = _stored(run.path / CARD_FILE) | {key: text for key, text in said.items() if text}
     write_text(run.path / CARD_FILE, dump_yaml(stored), follow=False)
-
-
-def weights_sha256(file: Path) -> str:
-    """Checksum of a file, as `sha256sum` gives it.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        with open_plain(file) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError as error:
-        raise InputError(refusal(error)) from error
 
 
 def _stored(file: Path) -> dict[str, Any]:
