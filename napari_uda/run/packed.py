@@ -7,7 +7,6 @@ in an archive from elsewhere is refused.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 import shutil
 import tempfile
@@ -17,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.errors import InputError
 from napari_uda.core.files import cannot_write, is_file, shown, temporary_folder
-from napari_uda.core.small_files import MOST_BYTES, open_plain, read_yaml
+from napari_uda.core.small_files import MOST_BYTES, file_sha256, open_plain, read_yaml
 
 ENDING = ".zip"
 CARD_FILE = "card.yaml"
@@ -78,23 +77,10 @@ def extract(file: Path, folder: Path) -> None:
     except InputError as error:
         raise InputError(f"{shown(file)} is damaged ({error}); {ON_THE_WAY}") from error
     weights = next(folder / name for name in _WEIGHTS if (folder / name).exists())
-    if weights_sha256(weights) != said:
+    if file_sha256(weights) != said:
         raise InputError(
             f"{shown(file)} is damaged: its weights do not fit the checksum of its card; {ON_THE_WAY}"
         )
-
-
-def weights_sha256(file: Path) -> str:
-    """Checksum of a file, as `sha256sum` gives it.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        with open_plain(file) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError as error:
-        raise InputError(refusal(error)) from error
 
 
 @contextmanager

@@ -17,9 +17,9 @@ import tiny_cases
 import napari_uda as uda
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
-from napari_uda.core.small_files import read_yaml
+from napari_uda.core.small_files import file_sha256, read_yaml
 from napari_uda.data.volume import Volume
-from napari_uda.experiments.model_card import read_card, weights_sha256, write_card
+from napari_uda.experiments.model_card import read_card, write_card
 from napari_uda.run.run import Run
 
 
@@ -115,7 +115,7 @@ def test_card_tells_what_the_run_is(run: Run, packed: Path, tmp_path: Path) -> N
     assert (card.target, card.target_cases) == ("MR", 3)
     assert card.purpose == "Segments inner, outer in MR"
     assert card.structures == tiny_cases.LABELS
-    assert card.weights_sha256 == weights_sha256(run.weights_file())
+    assert card.weights_sha256 == file_sha256(run.weights_file())
     titles = dict(card.lines())
     assert titles["Structures"] == "inner, outer"
     assert titles["Licence"] == "CC-BY-4.0"
