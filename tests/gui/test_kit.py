@@ -398,5 +398,9 @@ def test_chooser_takes_an_image_that_is_seen_before_a_hidden_one(qtbot: QtBot) -
     viewer.layers.move(0, 2)
     assert box.layer is shown
     shown.visible, hidden.visible = False, True
-    box.refresh()
-    assert box.layer is hidden
+    qtbot.waitUntil(lambda: box.layer is hidden)  # as a list of cases shows them
+    hidden.visible = False  # to look at nothing is no wish for another one
+    box.choose(shown)
+    hidden.visible = True
+    QApplication.processEvents()
+    assert box.layer is shown

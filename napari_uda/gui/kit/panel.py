@@ -73,11 +73,13 @@ class Following:
 
     def follow(self, *events: Any) -> None:
         """Listen to these events and no more to those before."""
-        for event in self._events:
-            event.disconnect(self._slot)
-        self._events = events
+        before, self._events = self._events, events
+        for event in before:
+            if event not in events:
+                event.disconnect(self._slot)
         for event in events:
-            event.connect(self._slot)
+            if event not in before:  # connecting is slow
+                event.connect(self._slot)
 
 
 def delay(owner: QObject, milliseconds: int, slot: Callable[..., None]) -> QTimer:
