@@ -148,6 +148,7 @@ class Tour:
     def step(self, title: str, picture: str = "") -> Iterator[None]:
         """One step of the tour: its time, its longest gap, and a picture at its end."""
         self.number, self.title = self.number + 1, title
+        close_notices()  # they stay where no window is active, as without a window manager
         self.heart.begin()
         start = time.monotonic()
         yield

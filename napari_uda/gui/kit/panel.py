@@ -78,7 +78,13 @@ class Following:
             if event not in events:
                 event.disconnect(self._slot)
         for event in events:
-            if event not in before:  # connecting is slow
+            if event in before:  # connecting is slow
+                continue
+            try:
+                event.connect(self._slot)
+            except (
+                RuntimeError
+            ):  # napari miscounts where others connect meanwhile, and has connected nothing
                 event.connect(self._slot)
 
 
