@@ -4,9 +4,10 @@
 
 Everything is done with clicks and keys on the real windows; only the answers of file dialogs are given by the
 script. `--data` holds a NIfTI volume, a folder `dicom` with one series or several, and a data folder `cases` with
-at least two labelled cases; what it lacks, or all without it, is made from the sample data. FOLDER, new or empty,
-takes a numbered screenshot of every step, and settings of its own. The table tells how long each step took and the
-longest time that the window did not react. Ends with 1 and one sentence when something is not as a user may expect.
+at least two labelled cases, of which a copy is used; what it lacks, or all without it, is made from the sample data.
+FOLDER, new or empty, takes a numbered screenshot of every step, and settings of its own. The table tells how long
+each step took and the longest time that the window did not react. Ends with 1 and one sentence when something is not
+as a user may expect.
 """
 
 from __future__ import annotations
@@ -152,9 +153,8 @@ def _files(data: Path | None, folder: Path) -> Files:
     """What the reader has, and what is made where something is missing."""
     given = sorted(data.glob("*.nii*")) if data else []
     volume = given[0] if given else next((SAMPLES / "ct" / "images").glob("*.nii.gz"))
-    cases = data / "cases" if data else folder / "mr"
-    if not cases.is_dir():
-        cases = Path(shutil.copytree(SAMPLES / "mr", folder / "mr"))
+    cases = data / "cases" if data and (data / "cases").is_dir() else SAMPLES / "mr"
+    cases = Path(shutil.copytree(cases, folder / cases.name))  # structures are renamed in it
     dicom = data / "dicom" if data else folder / "study"
     if not dicom.is_dir():
         dicom = folder / "study"
@@ -440,7 +440,7 @@ def score(tour: Tour) -> None:
     with tour.step("calibration"):
         show_tab(dock.tabs, "Calibration")
         wait_until(lambda: dock.calibration is not None and dock.is_settled, "the calibration", 60)
-        tour.look("calibration")
+        tour.look("calibrated")
         show_tab(dock.tabs, "Cohort")
         tour.look("cohort")
         show_tab(dock.tabs, "Case")
@@ -464,7 +464,7 @@ def names(tour: Tour, files: Files) -> None:
         with naming(getExistingDirectory=str(files.others)):
             press(dock, "open_case_folder")
             wait_until(lambda: len(layers_of(viewer, "reference")) == 2, "the other labels")
-        wait_until(lambda: dock.is_settled, "the dock")
+            wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
         segmenting = tour.open("Segment", SegmentDock)
         press(segmenting, "run")
         wait_until(lambda: not segmenting.is_settled, "the segmentation to begin")
@@ -519,7 +519,7 @@ def measure_and_surfaces(tour: Tour) -> None:
         dock.measuring.set_open(False)
         press(dock, "surfaces")
         wait_until(lambda: viewer.dims.ndisplay == 3 and dock.is_settled, "the surfaces", 180)
-        tour.look("surfaces")
+        tour.look("in colours")
         check(dock.surfaces.distance)
         wait_until(lambda: dock.is_settled, "the distances", 180)
         wait(0.5)
