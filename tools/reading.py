@@ -470,8 +470,8 @@ def names(tour: Tour, files: Files) -> None:
         wait_until(lambda: not segmenting.is_settled, "the segmentation to begin")
         wait_until(lambda: segmenting.is_settled, "the segmentation")
         tour.open("Score", ScoreDock)
-        pick(dock.choices.predictions, "second_reader")
-        pick(dock.choices.references, "second_reader")
+        pick(dock.choices.predictions, "second_reader · prediction")
+        pick(dock.choices.references, "second_reader · reference")
         tour.expect(dock.choices.matches.isVisible(), "the tab Names is not in front")
     with tour.step("say which structure is which"):
         box = dock.choices.matches.findChild(QComboBox, "match_9")
@@ -486,7 +486,9 @@ def names(tour: Tour, files: Files) -> None:
 def measure_and_surfaces(tour: Tour) -> None:
     """A ruler, a region, structures in numbers, and surfaces with their distance to the reference."""
     viewer, data = tour.viewer, tour.open("Data", DataDock)
-    data.cases.table.selectRow(0)
+    show_tab(data.tabs, "Cases")
+    click_row(data.cases.table, 0)
+    wait(0.5)
     wait_until(lambda: data.cases.is_settled, "the first case again")
     dock = tour.open("View", ViewDock)
     dock.measuring.set_open(True)
