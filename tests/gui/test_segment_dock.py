@@ -187,8 +187,10 @@ def test_second_run_updates_renamed_layers_in_place(ready: SegmentDock, qtbot: Q
     run(ready, qtbot)
     before = list(ready.viewer.layers)
     before[1].name = "mine"
+    before[0].visible = False
     run(ready, qtbot)
     assert list(ready.viewer.layers) == before
+    assert before[0].visible  # a result lies on its own image
 
 
 def test_without_reliability_no_such_layer(ready: SegmentDock, qtbot: QtBot) -> None:

@@ -119,9 +119,14 @@ class ScoreChoices(Panel):
         """Why nothing can be scored; empty when it can."""
         if self.predictions.layer is None:
             return "No prediction: segment an image, or open a labels file."
-        if self.references.layer is None or self.references.layer is self.predictions.layer:
-            return "No reference: open the labels that the prediction is compared with."
-        return ""
+        if (
+            self.references.layer is not None
+            and self.references.layer is not self.predictions.layer
+        ):
+            return ""
+        if self.references.count() > 1:
+            return "Prediction and reference are one and the same layer: choose another one for one of them."
+        return "No reference: open the labels that the prediction is compared with."
 
     def _describe(self) -> None:
         from napari_uda.evaluation.protocols import PROTOCOLS

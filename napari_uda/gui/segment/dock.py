@@ -313,7 +313,7 @@ class SegmentDock(ModelDock):
             layer
         ) in earlier:  # two on top of each other show neither; a translation is not the image
             layer.visible = False
-        prediction_layer.visible = True
+        image.visible = prediction_layer.visible = True  # else it lies on another patient
         uncover(self.viewer, prediction_layer)
         if prediction_layer in self.viewer.layers:
             self.viewer.layers.selection.active = prediction_layer
