@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QProgressBar, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QLabel,
+    QMainWindow,
+    QProgressBar,
+    QSizePolicy,
+    QTabBar,
+    QWidget,
+)
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.focus import FocusFrame
@@ -22,7 +30,14 @@ CANVAS_SHARE = 0.55
 AROUND = (4, 8, 4, 4)
 """Pixels around what a dock holds: left, top, right, bottom; napari's title bar reaches below its own place."""
 _LEAST_WIDTH, _SMALLEST, _ANY = 200, 50, 1
+_ENOUGH_WIDTH = (
+    300  # for a dock; with less, napari's own controls give way as far as their words fit
+)
+_CONTROLS, _CONTROLS_WIDTH = "layer controls", 290
+_ASKED = "napari_uda_dock_width"
 _FRAME = 10  # between the canvas and the room it is in
+_AT_THE_SIDE = QTabBar.Shape.RoundedEast, QTabBar.Shape.RoundedWest
+_TAB_STYLE = "QTabBar::tab { padding: 4px 1px; margin: 0; }"
 T = TypeVar("T")
 _NAME_END = "(napari_uda)"
 _leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
@@ -199,7 +214,6 @@ class _Place(Guarded, QObject):
         self._widget = widget
         self._dock: QDockWidget | None = None
         self._is_behind = False  # another tab
-        self._asked = 0  # width in pixels, which its content may not have allowed yet
         self._squeezed: QTimer | None = None
         # napari stacks a new dock below the others first, and Qt would make a low window higher for good
         widget.setMinimumHeight(_ANY)
@@ -225,6 +239,15 @@ class _Place(Guarded, QObject):
         elif event.type() == kinds.ShowToParent and self._dock is not None:
             self._dock.raise_()  # else a tab that was hidden comes back behind the others
         return False
+
+    @property
+    def _asked(self) -> int:
+        """Pixels that the docks of the window were given last, which their content may not have allowed yet."""
+        return int(self._widget.window().property(_ASKED) or 0)
+
+    @_asked.setter
+    def _asked(self, pixels: int) -> None:
+        self._widget.window().setProperty(_ASKED, pixels)
 
     def _is_hidden(self) -> bool:
         """Whether the dock itself was hidden, and not the window around it."""
@@ -273,11 +296,22 @@ class _Place(Guarded, QObject):
         if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
             return
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
-        self._asked = dock.width()
         missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
-        if window.dockWidgetArea(dock) in sides and missing > 0:
-            self._asked = max(_LEAST_WIDTH, dock.width() - missing)
-            window.resizeDocks([dock], [self._asked], Qt.Orientation.Horizontal)
+        area, wanted = window.dockWidgetArea(dock), dock.width()
+        if area not in sides or (missing <= 0 and wanted >= _ENOUGH_WIDTH):
+            self._asked = wanted
+            return
+        docks, widths = [dock], [min(wanted - missing, max(wanted, _ENOUGH_WIDTH))]
+        controls = window.findChild(QDockWidget, _CONTROLS)
+        if controls is not None and _takes_width(controls, window, area):
+            given = min(_ENOUGH_WIDTH - widths[0], controls.width() - _CONTROLS_WIDTH)
+            if given > 0:
+                _let_narrow(controls)
+                docks.append(controls)
+                widths = [widths[0] + given, controls.width() - given]
+        self._asked = widths[0] = max(_LEAST_WIDTH, widths[0])
+        widths[0] += _tabs_beside(window) if window.tabifiedDockWidgets(dock) else 0
+        window.resizeDocks(docks, widths, Qt.Orientation.Horizontal)
 
     def _let_shrink(self, dock: QDockWidget) -> None:
         """Forget what the content needed before.
@@ -299,6 +333,35 @@ class _Place(Guarded, QObject):
     def _on_wanted(self) -> None:
         if self._dock is not None and _dock_of(self._widget) is self._dock:  # not taken out
             bring_to_front(self._widget)
+
+
+def _tabs_beside(window: QMainWindow) -> int:
+    """Pixels of the tabs of docks where they stand at the side, made as slim as their words; Qt counts them in."""
+    bars = [bar for bar in window.findChildren(QTabBar) if bar.parent() is window]
+    beside = [bar for bar in bars if bar.isVisible() and bar.shape() in _AT_THE_SIDE]
+    for bar in beside:
+        if bar.styleSheet() != _TAB_STYLE:
+            bar.setStyleSheet(_TAB_STYLE)
+    return max((bar.sizeHint().width() for bar in beside), default=0)
+
+
+def _takes_width(controls: QDockWidget, window: QMainWindow, area: Any) -> bool:
+    """Whether napari's controls stand at the other side of the window than an area."""
+    seen = controls.isVisible() and not controls.isFloating()
+    return seen and window.dockWidgetArea(controls) not in (
+        area,
+        Qt.DockWidgetArea.BottomDockWidgetArea,
+    )
+
+
+def _let_narrow(controls: QDockWidget) -> None:
+    """Let napari's controls be as narrow as their words: their combo boxes ask for their longest entry."""
+    content = controls.widget()
+    policy = content.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Ignored)
+    content.setSizePolicy(policy)
+    content.setMinimumWidth(_CONTROLS_WIDTH)
+    controls.setMinimumWidth(_CONTROLS_WIDTH)
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:
