@@ -26,6 +26,8 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QPushButton,
     QScrollBar,
+    QStyle,
+    QStyleOptionComboBox,
     QTabBar,
     QTableWidget,
     QTabWidget,
@@ -42,6 +44,8 @@ from napari_uda.gui.kit.layers import show
 from napari_uda.gui.workbench import DOCKS
 from napari_uda.inference.predict import Prediction
 
+LONGEST = 16
+"""Letters of a choice that are always seen; longer ones are told by the tooltip."""
 USED = (
     QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider, QAbstractItemView, QTabBar,
 )  # fmt: skip
@@ -126,7 +130,20 @@ def cut_off(dock: QWidget) -> list[str]:
     for one in shown(dock, QTabBar):
         if one.count() and one.tabRect(one.count() - 1).right() > one.width():
             found.append(f"tab {one.tabText(one.count() - 1)}")
+    for box in shown(dock, QComboBox):
+        text = box.currentText()
+        if len(text) <= LONGEST and text_pixels(box, text) > room_for_text(box):
+            found.append(f"box {text!r} of {box.objectName()}")
     for table in shown(dock, QTableWidget):
+        for row in range(table.rowCount()):
+            for index in range(table.columnCount()):
+                cell, place = table.item(row, index), table.model().index(row, index)
+                if cell is None or not cell.text() or table.isColumnHidden(index):
+                    continue
+                hint = table.sizeHintForIndex(place).width()
+                cut = hint > table.visualRect(place).width()
+                if cut and cell.text() not in (cell.toolTip() or ""):
+                    found.append(f"cell {cell.text()!r} of {table.objectName()}")
         header = table.horizontalHeader()
         for index in range(table.columnCount()):
             title = table.horizontalHeaderItem(index)
@@ -137,6 +154,19 @@ def cut_off(dock: QWidget) -> list[str]:
             if narrow or end > table.viewport().width() + 1:
                 found.append(f"header {title.text()!r} of {table.objectName()}")
     return found
+
+
+def text_pixels(widget: QWidget, text: str) -> int:
+    return int(widget.fontMetrics().horizontalAdvance(text))
+
+
+def room_for_text(box: QComboBox) -> int:
+    """Pixels that a style leaves for the text of a box."""
+    asked = QStyleOptionComboBox()
+    box.initStyleOption(asked)
+    kinds = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+    icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
+    return int(box.style().subControlRect(kinds[0], asked, kinds[1], box).width()) - icon
 
 
 def spoken(widget: QWidget) -> str:

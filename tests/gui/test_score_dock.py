@@ -18,7 +18,7 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QPushButton, QSplitter
 from tiny_cases import reoriented
 
 import napari_uda as uda
@@ -308,7 +308,7 @@ def test_dock_stands_in_a_side_area_and_lies_in_a_bottom_area(
     ):
         dock.resize(*size)
         qtbot.waitUntil(
-            lambda o=orientation: dock.tabs.widget(0).orientation() == o, timeout=WAIT_MS
+            lambda o=orientation: dock.findChild(QSplitter).orientation() == o, timeout=WAIT_MS
         )
 
 

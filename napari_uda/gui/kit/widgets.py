@@ -35,6 +35,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible, QSearchableComboBox
 
 from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.panel import Guarded, delay
 
 Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
@@ -42,6 +43,7 @@ Button = TypeVar("Button", bound=QAbstractButton)
 
 ANY_HEIGHT = 16_777_215
 """Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
+_MOST_LETTERS = 16
 _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
@@ -114,11 +116,14 @@ def combo_box(
 
 
 def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
-    """Let a combo box be narrower than its longest item, and as wide as there is room."""
+    """Let a combo box be narrower than its longest item, and as wide as there is room.
+
+    It asks for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    """
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    box.installEventFilter(_WholeText(box))
+    box.installEventFilter(_WholeText(box, least_letters))
     return box
 
 
@@ -190,7 +195,7 @@ class TallLabel(QLabel):
 class Foldable(QCollapsible):
     """A title that opens and closes what stands below it; `toggled(bool)` says which.
 
-    With `remembered`, the user's last choice counts in later sessions.
+    With `remembered`, the user's last click counts in later sessions.
 
     The content may grow and shrink while it is open. One that is made late is filled in by a slot of
     `toggled`.
@@ -221,7 +226,9 @@ class Foldable(QCollapsible):
         if remembered:
             key = f"folds/{name}"
             opened = preferences.settings().value(key, opened) in (True, "true")
-            self.toggled.connect(lambda now: preferences.settings().setValue(key, now))
+            self.toggleButton().clicked.connect(
+                lambda now: preferences.settings().setValue(key, now)
+            )
         self.set_open(opened)
         self._fit(opened)
 
@@ -325,10 +332,28 @@ def ignore_wheel(widget: Widget) -> Widget:
     return widget
 
 
-class _WholeText(QObject):
-    """Begins the tooltip of a combo box with the text that it has no room for."""
+class _WholeText(Guarded, QObject):
+    """Asks for room for the text of a combo box, and begins its tooltip with a text that has none."""
+
+    def __init__(self, box: QComboBox, least_letters: int) -> None:
+        super().__init__(box)
+        self._box, self._least = box, least_letters
+        self._fit = delay(self, 0, self._on_other_text)
+
+    def _on_other_text(self) -> None:
+        self._box.setMinimumContentsLength(self._wanted())
+
+    def _wanted(self) -> int:
+        return max(self._least, min(len(self._box.currentText()), _MOST_LETTERS))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self._box:
+            return False
+        if (
+            event.type() == QEvent.Type.Paint
+            and self._box.minimumContentsLength() != self._wanted()
+        ):
+            self._fit.start()
         if isinstance(watched, QComboBox) and isinstance(event, QHelpEvent):
             text, tip = watched.currentText(), watched.toolTip()
             cut = watched.fontMetrics().horizontalAdvance(text) > watched.width() - _ARROW_ROOM

@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTabWidget, QWidget
 
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _POLL_S = 0.1
 _LEAST_HEIGHT = 220
-_LEAST_CURVE_PIXELS = 140
+_LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
     "Compares a prediction with a reference, structure by structure, by the chosen protocol.",
     "A click on a row leads to the worst slice of that structure; the curve shows every slice.",
@@ -117,6 +117,7 @@ class ScoreDock(JobDock):
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
         self._calibrated: object = None  # the scores that the calibration tab shows
         self._offered = False
+        self._make_room = False  # for the scores that were asked for
         self._by_tool = ""  # what a tool said of the edit that is scored next
         self.calibration: CalibrationPanel | None = None
         self._part = "Case"
@@ -183,10 +184,11 @@ class ScoreDock(JobDock):
         self._splitter.addWidget(self._table_place)
         self._splitter.addWidget(self.slices)
         self._splitter.setChildrenCollapsible(False)
+        self._case = Scrolling(self._splitter)
         self._doubt = QWidget()
         self._doubt_place = column(self._doubt_hint, of=self._doubt, margin=0)
         self.tabs = compact(named(QTabWidget(), "tabs"), 1)
-        self.tabs.addTab(self._splitter, "Case")
+        self.tabs.addTab(self._case, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
         self.tabs.addTab(self.choices.matches, "Names")
@@ -260,7 +262,8 @@ class ScoreDock(JobDock):
         if self._splitter.orientation() == Qt.Orientation.Vertical:
             height = self._splitter.height()
             button = self._table_place.out.sizeHint().height()
-            rows = min(self.table.height_of_rows() + button, height // 2)
+            least = self.table.height_of_rows(_ROWS_BEFORE_CURVE)
+            rows = button + min(self.table.height_of_rows(), max(least, height // 2 - button))
             self._splitter.setSizes([rows, max(_LEAST_CURVE_PIXELS, height - rows)])
         else:
             self._splitter.setSizes([self._splitter.width() // 2] * 2)
@@ -322,7 +325,8 @@ class ScoreDock(JobDock):
     def _on_asked(self) -> None:
         """The button was pressed: the scores are what is to be seen."""
         if self.tabs.currentWidget() is self.choices.matches:
-            self.tabs.setCurrentWidget(self._splitter)
+            self.tabs.setCurrentWidget(self._case)
+        self._make_room = True
 
     def _on_score(self) -> None:
         prediction, reference = self.choices.predictions.layer, self.choices.references.layer
@@ -366,10 +370,21 @@ class ScoreDock(JobDock):
         self._finish(f"{results[0].name}: {_about_dice(results[0].mean_dice)}.{notes}")
         self._show_tables()
         self._share_space()
+        QTimer.singleShot(0, self._on_room)
         self._on_moved()
         self._show_errors_anew()
         self._calibrate()
         self.editing.follow(layers[0]).score_along(results[0].evaluation)
+
+    def _on_room(self) -> None:
+        """What was scored has no room: close what was chosen for it."""
+        wanted, self._make_room = self._make_room, False
+        if wanted and self._case.verticalScrollBar().maximum():
+            self.fold.set_open(False)
+            QTimer.singleShot(0, self._on_folded)
+
+    def _on_folded(self) -> None:
+        self._share_space()
 
     def _on_renamed(self, rank: int, value: int, name: str) -> None:
         """Rename in the scored layers and all of their case, and where their names are stored."""
