@@ -52,10 +52,9 @@ class Grid:
 
     def enter(self) -> Iterator[None]:
         """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
-        for _ in self._steps():
+        steps = self._steps()
+        while not self._left and next(steps, self) is not self:
             yield
-            if self._left:
-                return
 
     def _steps(self) -> Iterator[None]:
         viewer = self._viewer

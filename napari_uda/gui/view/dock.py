@@ -42,7 +42,7 @@ from napari_uda.gui.view.window import WindowPanel, window_of
 CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _SCROLL_MS = 200  # slices that follow each other faster are scrolled through
-_WORDS_MS = 300  # words that change on the canvas make napari draw it a second time
+_WORDS_MS = 300
 _SIDES = {
     "left": "middle_left",
     "right": "middle_right",
@@ -271,9 +271,10 @@ class ViewDock(Dock):
             dims.set_point(range(dims.ndim - 3, dims.ndim), [float(part) for part in middle])
 
     def _on_point(self) -> None:
-        """The first slice is spoken of at once; while more follow, words come some times a second, and at rest."""
+        """The first slice is spoken of at once; while more follow, the dock does so some times a second, and at rest."""
         if self._scroll.isActive():
             self._stale = True
+            self._write_line()
             if not self._words.isActive():
                 self._words.start()
         else:
@@ -300,7 +301,7 @@ class ViewDock(Dock):
             self._on_turned()
             self._show_views()
         self._describe()
-        self._read_soon()
+        self._read.start()
         self._say()
 
     def _show_views(self) -> None:
@@ -337,12 +338,16 @@ class ViewDock(Dock):
         self._say()
 
     def _say(self) -> None:
-        """Image, slice and window in words: on the canvas, drawn together with the slice, and here."""
+        """Image, slice and window in words."""
+        self._show_number(*self._write_line())
+
+    def _write_line(self) -> tuple[int | None, int | None, str]:
+        """On the canvas, drawn together with the slice; its axis, its index and what it is called."""
         image = self._image
         axis, index = (None, None) if image is None else self._shown_slice(image)
         title = "" if axis is None or index is None else self._title_of(axis, index)
         self.words.write(_LINE, [Line(one) for one in self._lines(axis, title)], _LINE_PLACE)
-        self._show_number(axis, index, title)
+        return axis, index, title
 
     def _title_of(self, axis: int, index: int) -> str:
         """What a slice of the image is called."""
@@ -485,7 +490,9 @@ class ViewDock(Dock):
         self._read_soon()
 
     def _read_soon(self) -> None:
-        if not self._read.isActive():
+        if self._scroll.isActive():
+            self._stale = True  # read at rest: labels that change are painted, too
+        elif not self._read.isActive():
             self._read.start()
 
     def _on_rest(self) -> None:
