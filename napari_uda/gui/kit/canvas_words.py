@@ -1,4 +1,4 @@
-"""Words on napari's canvas, in boxes at its edges, and a cross at a place: part of every screenshot."""
+"""Words at the edges of napari's canvas, colour bars and a cross at a place: part of every screenshot."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QImage, QPainter
@@ -20,7 +21,7 @@ from napari_uda.gui.kit.canvas_pictures import (
     place_in,
 )
 from napari_uda.gui.kit.colormaps import readable
-from napari_uda.gui.kit.panel import Guarded, listen
+from napari_uda.gui.kit.panel import Following, Guarded, listen
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -33,6 +34,7 @@ _PLACES = {
     "middle_right": (1.0, 0.5),
     "bottom_left": (0.0, 1.0),
     "bottom_center": (0.5, 1.0),
+    "bottom_right": (1.0, 1.0),
 }
 ASIDE = "aside"
 """In the empty place of a grid where there is one, else in the upper left corner, below its title."""
@@ -45,6 +47,8 @@ _LEAST_CONTRAST = 11.0
 _CROSS = "cross"
 _CROSS_COLOUR = "#3DDC84"
 _ARM, _GAP = 14, 4
+_BAR = "bar "
+_BAR_WIDE, _BAR_TALL, _BAR_LETTERS = 10, 70, 10
 
 
 class Line(NamedTuple):
@@ -68,6 +72,7 @@ class CanvasWords(Guarded, QObject):
 
     Attributes:
         words: what is written, by name.
+        bars: layers whose colours are explained in their cells of a grid.
         cross: whether there is a cross at the viewer's own point.
     """
 
@@ -75,6 +80,8 @@ class CanvasWords(Guarded, QObject):
         super().__init__(parent)
         self._viewer = viewer
         self.words: dict[str, Words] = {}
+        self.bars: tuple[Image, ...] = ()
+        self._colours = Following(self, self._on_background)
         self.cross = False
         self._pictures: dict[str, NDArray[np.uint8]] = {}
         self._shown = pictures_over(window_of(viewer), self._places)
@@ -118,6 +125,13 @@ class CanvasWords(Guarded, QObject):
             self.words[name] = wanted
         self._draw(name)
 
+    def show_bars(self, layers: Sequence[Image]) -> None:
+        """Draw a colour bar for each of these layers, in its cell of the grid."""
+        self.bars = tuple(layers)
+        names = ("colormap", "contrast_limits", "gamma")
+        self._colours.follow(*(getattr(one.events, name) for one in layers for name in names))
+        self._on_background()
+
     def show_cross(self, wanted: bool) -> None:
         """Show the cross at the viewer's own point, or none."""
         if self.cross != wanted:
@@ -132,8 +146,7 @@ class CanvasWords(Guarded, QObject):
         self._shown = None
 
     def _on_background(self) -> None:
-        for name in self.words:
-            self._pictures.pop(name, None)
+        self._pictures = {}
         self._draw()
 
     def _draw(self, *changed: str) -> None:
@@ -148,6 +161,9 @@ class CanvasWords(Guarded, QObject):
         for name, words in self.words.items():
             if name not in self._pictures:
                 self._pictures[name] = picture_of(words, behind, ratio)
+        for number, layer in enumerate(self.bars):
+            if f"{_BAR}{number}" not in self._pictures:
+                self._pictures[f"{_BAR}{number}"] = _bar(layer, behind, ratio)
         if self.cross:
             self._pictures.setdefault(_CROSS, _cross(ratio))
         self._shown.show(self._pictures, ratio)
@@ -165,6 +181,11 @@ class CanvasWords(Guarded, QObject):
             elif place == ASIDE:
                 boxes, place = [self._aside(canvas.room, views)], "top_left"
             found[name] = [_at(box, place, canvas.size_of(name)) for box in boxes]
+        for number, layer in enumerate(self.bars):
+            cell = self._cell_of(layer, views)
+            if cell is not None:
+                name = f"{_BAR}{number}"
+                found[name] = [_at(cell, "bottom_right", canvas.size_of(name))]
         if self.cross:
             dims = self._viewer.dims
             point = tuple(dims.point[axis] for axis in dims.displayed[::-1])
@@ -179,6 +200,14 @@ class CanvasWords(Guarded, QObject):
     def _occupied(self, views: Sequence[Any]) -> Sequence[Any]:
         cells = self._viewer.canvas.grid.iter_viewboxes(self._viewer.layers)
         return views[: sum(bool(list(layers)) for _, layers in cells) or 1]
+
+    def _cell_of(self, layer: Layer, views: Sequence[Any]) -> Box | None:
+        grid, layers = self._viewer.canvas.grid, self._viewer.layers
+        if not grid.enabled or layer not in layers or not layer.visible:
+            return None
+        row, column = grid.position(layers.index(layer), layers)
+        place = row * grid.actual_shape(layers)[1] + column
+        return box_of(views[place]) if 0 <= place < len(views) else None
 
     def _aside(self, whole: Box, views: Sequence[Any]) -> Box:
         """The part of the canvas where words cover no picture; or no title, at least."""
@@ -236,6 +265,30 @@ def _at(box: Box, place: str, size: tuple[float, float]) -> tuple[float, float]:
     across, down = _PLACES[place]
     left = box.left + _EDGE + across * (box.width - 2 * _EDGE - size[0])
     return left, box.top + _EDGE + down * (box.height - 2 * _EDGE - size[1])
+
+
+def _bar(layer: Image, behind: str, ratio: float) -> NDArray[np.uint8]:
+    """The colours of a layer over the canvas, the highest value on top, between its two limits."""
+    font = QFont(QGuiApplication.font())
+    font.setPixelSize(_BAR_LETTERS)
+    metrics = QFontMetricsF(font)
+    low, high = (f"{float(limit):.3g}" for limit in layer.contrast_limits)
+    width = max(metrics.horizontalAdvance(text) for text in (low, high))
+    image = _image(_BAR_WIDE + width + 3 * _PADDING, _BAR_TALL + 2 * _PADDING, ratio)
+    box = QColor(behind)
+    image.fill(box)
+    shares = np.linspace(1, 0, _BAR_TALL) ** layer.gamma
+    painter = QPainter(image)
+    for row, rgba in enumerate(np.asarray(layer.colormap.map(shares), float)):
+        colour = QColor.fromRgbF(*(min(max(float(part), 0.0), 1.0) for part in rgba))
+        painter.fillRect(QRectF(_PADDING, _PADDING + row, _BAR_WIDE, 1), colour)
+    painter.setFont(font)
+    painter.setPen(QColor(readable(behind, behind, _LEAST_CONTRAST)))
+    beside = QRectF(_BAR_WIDE + 2 * _PADDING, _PADDING, width + _PADDING, _BAR_TALL)
+    painter.drawText(beside, int(Qt.AlignmentFlag.AlignTop), high)
+    painter.drawText(beside, int(Qt.AlignmentFlag.AlignBottom), low)
+    painter.end()
+    return np.asarray(qimage_to_array(image), np.uint8)
 
 
 def _cross(ratio: float) -> NDArray[np.uint8]:
