@@ -50,7 +50,7 @@ from napari_uda.gui.kit.widgets import button, label
 
 _NAME_END = " (napari_uda)"
 _DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
-_NOT_KEPT = ("background", "cursor", "preview", "surface")
+_NOT_KEPT = ("background", "preview", "surface")
 """Roles of layers that belong to a way of looking; they are made anew."""
 _FILTER = "Sessions (*.yaml *.yml)"
 

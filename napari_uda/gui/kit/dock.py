@@ -23,6 +23,7 @@ from napari_uda.gui.kit.widgets import button, label
 CANCELLING = "Cancelling…"
 AROUND = (4, 8, 4, 4)
 """Pixels around what a dock holds: left, top, right, bottom; napari's title bar reaches below its own place."""
+_NEXT_TURN_MS = 1  # not at once: a click is answered and painted before
 T = TypeVar("T")
 _leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
 
@@ -144,17 +145,19 @@ class JobDock(Dock):
 
     def _in_turns(self, steps: Iterator[None]) -> None:
         """A few steps per turn of the event loop, so that the window stays alive in between."""
-        self._showing, more = True, False
+        self._showing = True
+        self._update_buttons()
+        QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
+
+    def _on_turn(self, steps: Iterator[None]) -> None:
+        more = False
         try:
             more = take_steps(steps)
         finally:
             self._showing = more
             self._update_buttons()
         if more:
-            QTimer.singleShot(0, lambda: self._on_turn(steps))
-
-    def _on_turn(self, steps: Iterator[None]) -> None:
-        self._in_turns(steps)
+            QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
 
 
 def open_dock(viewer: ViewerModel, name: str) -> Any:
