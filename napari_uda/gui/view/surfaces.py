@@ -41,7 +41,8 @@ _COLOURS = Colormap(
     display_name="distance",
 )
 """Blue inside of the reference, white on it, red outside: apart for every colour blindness."""
-_ROUND_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_ROUND_MM = (1.0, 2.0, 5.0, 10.0)
+"""Ranges of the colours: a centimetre is as far off as any distance that is told apart by eye."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,7 +296,13 @@ class SurfacePanel(Panel):
         _remove_overlay(self._viewer)
         if bar:
             self._viewer.canvas.overlays[_OVERLAY] = TextOverlay(
-                text="Distance to the reference (mm)\nred: outside of it, blue: inside",
+                text="\n".join(
+                    [
+                        "Distance to the reference (mm)",
+                        "red: outside of it, blue: inside",
+                        *_beyond(known, most),
+                    ]
+                ),
                 position="top_right",
                 font_size=10,
                 visible=True,
@@ -414,12 +421,27 @@ def _plain(colour: Any) -> Colormap:
 def _range_mm(distances: list[NDArray[np.float64]]) -> float:
     """The colours' range, a round number for the ticks of the bar; beyond it colours stay the same.
 
-    It holds 99 % of all distances, so that one spike does not whiten the rest.
+    It holds 95 % of all distances unless these go beyond a centimetre, so that what is far off does not whiten
+    the rest.
     """
-    all_of_them = np.abs(np.concatenate(distances))
-    finite = all_of_them[np.isfinite(all_of_them)]
-    most = float(np.percentile(finite, 99)) if finite.size else 0.0
-    return next((one for one in _ROUND_MM if one >= most), float(np.ceil(most / 100) * 100))
+    finite = _sizes(distances)
+    most = float(np.percentile(finite, 95)) if finite.size else 0.0
+    return next((one for one in _ROUND_MM if one >= most), _ROUND_MM[-1])
+
+
+def _beyond(distances: list[NDArray[np.float64]], most: float) -> list[str]:
+    """What the last colours stand for, where anything lies beyond the range."""
+    finite = _sizes(distances)
+    share = 100 * float((finite > most).mean()) if finite.size else 0.0
+    if not share:
+        return []
+    part = "less than 1 %" if share < 1 else f"{share:.0f} %"
+    return [f"darkest: beyond {most:g} mm ({part} of the points, at most {finite.max():.1f} mm)"]
+
+
+def _sizes(distances: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    sizes = np.abs(np.concatenate(distances))
+    return sizes[np.isfinite(sizes)]
 
 
 def _sentence(parts: list[Part]) -> str:
