@@ -163,6 +163,18 @@ def test_what_is_far_off_does_not_whiten_the_rest(
     )
 
 
+def test_surfaces_of_labels_that_were_edited_say_so(
+    viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
+) -> None:
+    layer = labels_layer(viewer, two_balls(7), "prediction", np.eye(4))
+    show(panel, qtbot)
+    assert panel.status.text() == "2 surfaces."
+    layer.data = np.flip(layer.data, 0).copy()
+    assert panel.status.text().startswith("The labels were changed since")
+    panel.show_surfaces.click()
+    assert panel.status.text() == ""
+
+
 def test_leaving_brings_everything_back(
     viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
 ) -> None:

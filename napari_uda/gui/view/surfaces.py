@@ -136,6 +136,7 @@ class SurfacePanel(Panel):
             margin=0,
         )
         self._eyes = Following(self, self._on_eyes)
+        self._edits = Following(self, self._on_edited)
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed)
         self.destroyed.connect(partial(_remove_overlay, viewer))
@@ -191,7 +192,7 @@ class SurfacePanel(Panel):
             self,
             f"Surfaces of {name}",
             lambda report, stop: make_parts(source, reference, report, stop),
-            lambda parts: self._on_made(source, parts),
+            lambda parts: self._on_made(source, reference, parts),
             failed=self._on_failed,
             cancelled=lambda: self._on_failed("Cancelled; nothing was changed."),
         )
@@ -200,7 +201,7 @@ class SurfacePanel(Panel):
         self.put_back()
         self._say(sentence)
 
-    def _on_made(self, source: Labels, parts: list[Part]) -> None:
+    def _on_made(self, source: Labels, reference: Labels | None, parts: list[Part]) -> None:
         if self._source != source or source not in self._viewer.layers:
             return
         if not parts:
@@ -213,6 +214,10 @@ class SurfacePanel(Panel):
         for layer in self._before.visible:
             stand_in(layer)
         self._eyes.follow(source.events.colormap)
+        edited = [one for one in (source, reference) if one is not None]
+        self._edits.follow(
+            *(event for one in edited for event in (one.events.data, one.events.labels_update))
+        )
         self._showing = True
         self._on_turn(self._add(source))
 
@@ -240,6 +245,7 @@ class SurfacePanel(Panel):
 
     def _leave(self) -> None:
         self._eyes.follow()
+        self._edits.follow()
         before, self._before, self._source, self.parts = self._before, None, None, []
         _remove_overlay(self._viewer)
         for layer in _surfaces(self._viewer):
@@ -247,6 +253,11 @@ class SurfacePanel(Panel):
         if before is not None:
             before.bring_back(self._viewer)
         self._say("")
+
+    def _on_edited(self) -> None:
+        self._say(
+            "The labels were changed since these surfaces were made; press 3-D surfaces twice to make them anew."
+        )
 
     def _say(self, sentence: str) -> None:
         self.status.setText(sentence)
