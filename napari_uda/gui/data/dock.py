@@ -63,3 +63,9 @@ class DataDock(Dock):
         """List a folder; its first case is read unless it is opened already."""
         self.tabs.setCurrentWidget(self.cases)
         self.cases.open_folder(folder, on_screen=case or None)
+
+
+def open_dicom(viewer: napari.viewer.Viewer) -> None:
+    """File > IO Utilities: the button Open DICOM… of this dock, without napari's question for a reader."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Data")
+    dock.open_bar.dicom.click()

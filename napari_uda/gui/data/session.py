@@ -237,10 +237,11 @@ def restore(
         contents: its layers that were read, or that are open.
     """
     session = checked.session
-    for dock in _open_docks(viewer).values():
-        dock.put_back()
+    for name, dock in _open_docks(viewer).items():
+        if name != "Train":  # its previews go on
+            dock.put_back()
     grid = entered(viewer)
-    if grid is not None:  # of a session before, which no dock can leave
+    if isinstance(grid, SideBySide):  # of a session before, which no dock can leave
         grid.leave()
         yield
     for layer in list(viewer.layers):

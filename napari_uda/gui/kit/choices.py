@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
+    QCheckBox,
     QComboBox,
     QTabWidget,
     QWidget,
@@ -59,6 +60,8 @@ def _set(widget: QWidget, wanted: Choice) -> None:
         titles = [widget.tabText(index) for index in range(widget.count())]
         if wanted in titles:
             widget.setCurrentIndex(titles.index(str(wanted)))
+    elif isinstance(widget, QCheckBox):  # also one that waits for something to be made
+        widget.setChecked(bool(wanted))
     elif isinstance(widget, QAbstractButton):
         if widget.isEnabled():
             widget.click()

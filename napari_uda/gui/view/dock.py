@@ -67,7 +67,10 @@ _NO_IMAGE = Seen(None)
 class ViewDock(Dock):
     """Tools for looking at a volume; they change how layers are shown, never their values."""
 
-    kept = ("images", "letters", "canvas_legend", "neurological", "linked", "surfaces")
+    kept = (
+        *("images", "letters", "canvas_legend", "neurological", "linked"),
+        *("surface_distance", "surfaces"),
+    )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
