@@ -177,7 +177,7 @@ def _number(value: float) -> str:
 
 
 class EntropyHistogram(QWidget):
-    """Bars on a logarithmic scale, blue below the threshold and orange from it on.
+    """Bars on a logarithmic scale, blue below the threshold and yellow from it on.
 
     `step_chosen(int)` is emitted when the user clicks or drags; it does not move the threshold itself.
     """

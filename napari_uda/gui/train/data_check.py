@@ -21,6 +21,9 @@ from napari_uda.gui.kit.widgets import label
 
 _MOST_PROBLEMS = 12
 _HEIGHT_PX = 48
+_PENCIL = (
+    "#909090"  # seen on dark and on light themes, which a report does not know yet when it is made
+)
 
 
 class DataCheck(Panel):
@@ -76,8 +79,7 @@ class DomainView(Panel):
         self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
         self.histogram = Histogram(report.histogram, report.edges)
         self._names = {one.value: one.name for one in report.structures}
-        colour = self.palette().color(QPalette.ColorRole.WindowText).name()
-        self.structures = _text("structures", _structures(report, colour))
+        self.structures = _text("structures", _structures(report))
         flags, links = self.structures.textInteractionFlags(), Qt.TextInteractionFlag
         flags |= links.LinksAccessibleByMouse | links.LinksAccessibleByKeyboard
         self.structures.setTextInteractionFlags(flags)
@@ -196,15 +198,15 @@ def _range(sizes: Sequence[Sequence[float]]) -> str:
     return " x ".join(parts)
 
 
-def _structures(report: DomainReport, colour: str) -> str:
-    pencil = f"style='text-decoration: none; color: {colour}'"
+def _structures(report: DomainReport) -> str:
+    pencil = f"style='text-decoration: none; color: {_PENCIL}'"
     rows = "".join(
         f"<tr><td><a href='{one.value}' {pencil}>✎</a> {_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
-        f"<td align='right'>&nbsp;&nbsp;{one.voxels:,} voxels</td>"
+        f"<td align='right'>&nbsp;&nbsp;{format(one.voxels, ',').replace(',', ' ')} voxels</td>"
         f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
         for one in report.structures
     )
-    return f"<table>{rows}</table>".replace(",", " ")
+    return f"<table>{rows}</table>"
 
 
 def _named(name: str, value: int) -> str:
