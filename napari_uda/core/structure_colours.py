@@ -58,14 +58,15 @@ _ALIASES = {
         "ra": "right_atrium right_atrium_cavity right_atrium_blood_cavity heart_atrium_right",
         "pa": "pulmonary_artery",
         "myo": "myocardium left_ventricle_myocardium heart_myocardium",
-        "right_kidney": "kidney_right",
-        "left_kidney": "kidney_left",
-        "gallbladder": "gall_bladder",
-        "esophagus": "oesophagus",
+        "right_kidney": "kidney_right rkid",
+        "left_kidney": "kidney_left lkid",
+        "gallbladder": "gall_bladder gall",
+        "esophagus": "oesophagus eso",
+        "stomach": "sto",
         "ivc": "inferior_vena_cava postcava vena_cava",
-        "portal_vein": "portal_and_splenic_vein portal_and_splenic_veins portal_vein_and_splenic_vein",
-        "right_adrenal_gland": "adrenal_gland_right right_adrenal",
-        "left_adrenal_gland": "adrenal_gland_left left_adrenal",
+        "portal_vein": "portal_and_splenic_vein portal_and_splenic_veins portal_vein_and_splenic_vein veins",
+        "right_adrenal_gland": "adrenal_gland_right right_adrenal rad",
+        "left_adrenal_gland": "adrenal_gland_left left_adrenal lad",
     }.items()
     for alias in aliases.split()
 }

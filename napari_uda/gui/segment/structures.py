@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
-    QWidget,
 )
 
 from napari_uda.core.structure_colours import full_name, structure_colour
@@ -39,8 +38,8 @@ class StructurePanel(Panel):
 
     look_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._opacity_chosen = False
         self.legend = Legend()
         self.legend.hidden_changed.connect(self.look_changed)
@@ -101,8 +100,8 @@ class Legend(Guarded, QTableWidget):
     structure_chosen = Signal(int)
     renamed = Signal(int, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, 4, parent)
+    def __init__(self) -> None:
+        super().__init__(0, 4)
         self._names: dict[int, str] = {}
         self._eyes: dict[int, EyeButton] = {}
         self._solos: dict[int, QToolButton] = {}

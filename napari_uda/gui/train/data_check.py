@@ -34,8 +34,8 @@ class DataCheck(Panel):
 
     renamed = Signal(str, int, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.domains: dict[str, DomainView] = {}
         self._blocks = column(of=self, margin=0)
         self.setVisible(False)
@@ -73,8 +73,8 @@ class DomainView(Panel):
 
     renamed = Signal(int, str)
 
-    def __init__(self, title: str, report: DomainReport, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, report: DomainReport) -> None:
+        super().__init__()
         self.setObjectName(f"check_{title.lower()}")
         self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
         self.histogram = Histogram(report.histogram, report.edges)
@@ -112,17 +112,14 @@ class DomainView(Panel):
 class Histogram(QWidget):
     """Bars of a histogram, their heights the square roots of the counts: air would dwarf the rest."""
 
-    def __init__(
-        self, counts: np.ndarray, edges: np.ndarray, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, counts: np.ndarray, edges: np.ndarray) -> None:
         """Draw.
 
         Args:
             counts: voxels per bin, `(N,)`.
             edges: grey values between the bins, `(N + 1,)`.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._counts, self._edges = counts, edges
         self.setObjectName("histogram")
         self.setMouseTracking(True)
