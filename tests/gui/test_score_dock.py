@@ -207,7 +207,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
     click_row(scored, qtbot, 0)
     viewer = scored.viewer
     assert tuple(viewer.dims.order) == (1, 0, 2)
-    worst = scored.results[0].worst_slice(1, 1)
+    worst = scored.results[0].slices_by_dice(1, 1)[0]
     assert viewer.dims.current_step[1] == worst
     assert scored.slices.curve.marker.value() == worst
 
@@ -474,7 +474,7 @@ def test_several_predictions_against_one_reference(
     click_row(compared, qtbot, 5)  # MYO of the second
     assert compared.slices.methods.currentText() == "case_0 · prediction · other"
     assert compared.slices.structures.currentText() == "left ventricle myocardium"
-    worst = compared.results[1].worst_slice(0, 1)
+    worst = compared.results[1].slices_by_dice(0, 1)[0]
     assert shown(compared) == worst
     assert set(styles(compared)) == {Qt.PenStyle.DashLine}
     compared.slices.methods.setCurrentIndex(2)  # all predictions

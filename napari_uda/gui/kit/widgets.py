@@ -99,17 +99,21 @@ def check_box(
 
 
 def combo_box(
-    items: Iterable[tuple[str, Any]] = (),
+    items: Iterable[tuple[Any, ...]] = (),
     tooltip: str = "",
     slot: Slot | None = None,
     name: str = "",
     *,
     least_letters: int = 8,
 ) -> QComboBox:
-    """A choice among items with data, as narrow as `least_letters`; `slot` hears of every change."""
+    """A choice among items, as narrow as `least_letters`; `slot` hears of every change.
+
+    Items are texts with their data, and a tooltip of their own where they have one.
+    """
     made = make_narrow(named(QComboBox(), name, tooltip), least_letters)
-    for text, data in items:
+    for text, data, *own in items:
         made.addItem(text, data)
+        made.setItemData(made.count() - 1, "".join(own), Qt.ItemDataRole.ToolTipRole)
     if slot is not None:
         made.currentIndexChanged.connect(slot)
     return made
@@ -155,11 +159,9 @@ def text_table(
     rows.setVisible(False)
     rows.setDefaultSectionSize(row_pixels)
     columns.setMinimumSectionSize(40)
-    for index in range(len(headers)):
-        modes = QHeaderView.ResizeMode
-        columns.setSectionResizeMode(
-            index, modes.Stretch if index in wide else modes.ResizeToContents
-        )
+    columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    for index in wide:
+        columns.setSectionResizeMode(index, QHeaderView.ResizeMode.Stretch)
     return made
 
 

@@ -32,7 +32,7 @@ from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
-from napari_uda.gui.kit.layers import EDITED, find, structure_layers, structure_names
+from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -743,7 +743,7 @@ class ScoreDock(JobDock):
                 told=str(tag(layer).get("target_supervision") or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
-            for image in (self._image_of(layer, result),)
+            for image in (image_under(self.viewer, layer, result.case),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -751,13 +751,6 @@ class ScoreDock(JobDock):
             lambda: export_scores(folder, exported, methods),
             lambda paths: show_info(f"{len(paths)} files saved in {folder}"),
         )
-
-    def _image_of(self, layer: Labels, result: LayerScores) -> Image | None:
-        """The image that the layer lies on; None when none of its case and shape is open."""
-        image = find(self.viewer, role="image", case=result.case)
-        if isinstance(image, Image) and image.data.shape == layer.data.shape:
-            return image
-        return None
 
 
 def _about_dice(mean: float) -> str:

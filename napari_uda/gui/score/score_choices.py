@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
@@ -131,8 +131,6 @@ class ScoreChoices(Panel):
     def _describe(self) -> None:
         from napari_uda.evaluation.protocols import PROTOCOLS
 
-        for index, protocol in enumerate(PROTOCOLS.values()):
-            self.protocols.setItemData(index, protocol.purpose, Qt.ItemDataRole.ToolTipRole)
         chosen = PROTOCOLS[self.protocol]
         self.protocols.setToolTip(chosen.purpose)
         self.definition.setPlainText(chosen.describe())
@@ -177,10 +175,10 @@ class ScoreChoices(Panel):
         self.protocol_changed.emit()
 
 
-def _protocols() -> list[tuple[str, str]]:
+def _protocols() -> list[tuple[str, str, str]]:
     from napari_uda.evaluation.protocols import PROTOCOLS
 
-    return [(name, name) for name in PROTOCOLS]
+    return [(name, name, protocol.purpose) for name, protocol in PROTOCOLS.items()]
 
 
 def _is_structures(layer: Layer) -> bool:

@@ -71,7 +71,7 @@ class SlicePanel(Panel):
         )
         self.errors = check_box(
             "Errors",
-            "Layer of errors: false positives in pink, false negatives in light blue under stripes;\n"
+            "Layer of errors: false positives in salmon, false negatives in light blue under stripes;\n"
             "for all structures together, voxels of another structure in white",
             name="errors",
         )

@@ -11,7 +11,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QTabWidget, QWidget
+from qtpy.QtWidgets import QTabWidget
 
 from napari_uda.data.plane import count_values
 from napari_uda.gui.kit.fit_line import FitLine
@@ -88,8 +88,8 @@ class ResultView(Panel):
         uncertainty: its counted voxels; None without an entropy map, and until they are counted.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self.uncertainty: Uncertainty | None = None
         self._layers: _Layers | None = None

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
-    QWidget,
 )
 from superqt.utils import signals_blocked
 
@@ -40,8 +39,8 @@ class StructurePanel(Panel):
 
     look_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._opacity_chosen = False
         self.legend = Legend()
         self.legend.hidden_changed.connect(self.look_changed)
@@ -109,8 +108,8 @@ class Legend(Guarded, QTableWidget):
     structure_chosen = Signal(int)
     renamed = Signal(int, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, 4, parent)
+    def __init__(self) -> None:
+        super().__init__(0, 4)
         self._names: dict[int, str] = {}
         self._eyes: dict[int, EyeButton] = {}
         self._solos: dict[int, QToolButton] = {}

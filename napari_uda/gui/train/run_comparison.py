@@ -39,8 +39,8 @@ class RunComparison(Panel):
         settings, scores: tables with a column per run.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._records: tuple[RunRecord, RunRecord] | None = None
         self._wanted: tuple[Path, Path] | None = None
         self.back = button("← Runs", "Back to the list of runs", name="back_to_runs")

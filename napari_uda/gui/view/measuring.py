@@ -23,7 +23,7 @@ from napari_uda.gui.view.sides import file_index
 
 ROLE = "measurements"
 _NAME = "helper: measurements"
-_COLOUR = "#B84DFF"  # seen on black, grey and white, and no colour of a structure or an error
+_COLOUR = "#E178E1"  # seen on black, grey and white, and no colour of a structure or an error
 _REGIONS: tuple[Shape, ...] = ("rectangle", "ellipse", "polygon")
 _LINES = ("line", "path")
 COLUMNS = (
