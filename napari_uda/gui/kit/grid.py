@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -66,8 +67,13 @@ class Grid:
         """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
         _entered[self._viewer] = self
         steps = self._steps()
-        while not self._left and next(steps, self) is not self:
-            yield
+        # Python's search for circles among all objects there are would hold the window for 0.3 s in between
+        gc.freeze()
+        try:
+            while not self._left and next(steps, self) is not self:
+                yield
+        finally:
+            gc.unfreeze()
 
     def _steps(self) -> Iterator[None]:
         viewer = self._viewer

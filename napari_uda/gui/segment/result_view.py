@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QTabWidget
 
@@ -350,10 +351,19 @@ class ResultView(Panel):
         if prediction is None:
             return
         axis = coarsest_axis(prediction)
-        others = tuple(other for other in range(3) if other != axis)
-        areas = np.count_nonzero(np.asarray(prediction.data) == value, axis=others)
-        if areas.any():
-            go_to_slice(self._viewer, prediction, axis, int(areas.argmax()))
+
+        def then(index: int | None) -> None:
+            if index is not None and prediction in self._viewer.layers:
+                go_to_slice(self._viewer, prediction, axis, index)
+
+        background(
+            self,
+            "Find the largest slice",
+            lambda: _largest_slice(prediction, value, axis),
+            then,
+            failed=show_error,
+            quiet=True,
+        )
 
     def _on_slice_changed(self) -> None:
         prediction, uncertainty = self._prediction(), self.uncertainty
@@ -372,6 +382,13 @@ def _edits(layer: Layer) -> list[Any]:
     events = [layer.events.data]
     own = (layer.events.labels_update, layer.events.features) if isinstance(layer, Labels) else ()
     return [*events, *own]
+
+
+def _largest_slice(layer: Labels, value: int, axis: int) -> int | None:
+    """In the thread: the slice with the most pixels of a structure; None where it is nowhere."""
+    slices = np.moveaxis(np.asarray(layer.data), axis, 0)
+    areas = [np.count_nonzero(plane == value) for plane in slices]  # one plane in memory at a time
+    return int(np.argmax(areas)) if any(areas) else None
 
 
 def _count(layers: _Layers, stop: threading.Event) -> _Counted:
