@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit.letters import Title
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
 
 Part = QWidget | QLayout
@@ -90,16 +91,21 @@ def form(
 
 def add_row(layout: QFormLayout, title: str | QWidget, field: Part) -> None:
     """Add a title and its field to a form."""
-    # Qt has an overload for each pair of kinds, and none for "one or the other"
     if isinstance(title, str):
-        if isinstance(field, QWidget):
-            layout.addRow(title, field)
-        else:
-            layout.addRow(title, field)
-    elif isinstance(field, QWidget):
+        widgets = [field] if isinstance(field, QWidget) else _widgets_of(field)
+        title = Title(title)
+        for one in widgets[:1]:
+            title.setBuddy(one)
+    # Qt has an overload for each kind, and none for "one or the other"
+    if isinstance(field, QWidget):
         layout.addRow(title, field)
     else:
         layout.addRow(title, field)
+
+
+def _widgets_of(layout: QLayout) -> list[QWidget]:
+    items = (layout.itemAt(index) for index in range(layout.count()))
+    return [one for one in (item.widget() for item in items if item is not None) if one is not None]
 
 
 def show_row(layout: QFormLayout, field: QWidget, visible: bool) -> None:

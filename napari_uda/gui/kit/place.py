@@ -10,6 +10,7 @@ from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QTabBar, QWidget
 
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.letters import look_again
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
 from napari_uda.gui.kit.widgets import label
 
@@ -111,6 +112,7 @@ class _Place(Guarded, QObject):
         for words in dock.titleBarWidget().findChildren(QLabel):
             words.setText(words.text().replace(full, title))
         dock.installEventFilter(self)
+        dock.visibilityChanged.connect(self._on_seen)
         for waiting in window.findChildren(_Later):
             if waiting.title == title and waiting is not self._widget:
                 QTimer.singleShot(0, waiting.leave)
@@ -179,6 +181,10 @@ class _Place(Guarded, QObject):
                 QTimer.singleShot(0, self._on_placed)
         if before.height() > max(content.height() + frame, _SMALLEST):
             dock.setMinimumHeight(_SMALLEST)
+
+    def _on_seen(self) -> None:
+        """Another tab is in front: its letters are others."""
+        look_again(self._widget)
 
     def _on_wanted(self) -> None:
         if self._dock is not None and _dock_of(self._widget) is self._dock:  # not taken out
