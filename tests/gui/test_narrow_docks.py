@@ -143,6 +143,9 @@ def cut_off(dock: QWidget) -> list[str]:
         if len(text) <= LONGEST and text_pixels(box, text) > room_for_text(box):
             found.append(f"box {text!r} of {box.objectName()}")
     for table in shown(dock, QTableWidget):
+        beside = [one for one in shown(dock, QPushButton) if one.parent() is table.parent()]
+        if any(one.geometry().intersects(table.geometry()) for one in beside):
+            found.append(f"a button lies over {table.objectName()}")
         for row in range(table.rowCount()):
             for index in range(table.columnCount()):
                 cell, place = table.item(row, index), table.model().index(row, index)
