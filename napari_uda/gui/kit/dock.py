@@ -18,6 +18,7 @@ from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import share_place as share_place
+from napari_uda.gui.kit.tab_order import step
 from napari_uda.gui.kit.widgets import button, label
 
 CANCELLING = "Cancelling…"
@@ -48,6 +49,10 @@ class Dock(Panel):
     def is_settled(self) -> bool:
         """Whether nothing that was asked of the dock is still on its way."""
         return not running(self)
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Tab goes through the dock as it is read."""
+        return step(self, forward) or super().focusNextPrevChild(forward)
 
     def changeEvent(self, event: QEvent) -> None:
         """Notice that the window lets go."""

@@ -7,9 +7,18 @@ from typing import Any
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QPaintEvent
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSizePolicy, QTabBar, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QLabel,
+    QMainWindow,
+    QSizePolicy,
+    QTabBar,
+    QWidget,
+)
 
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.letters import look_again
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
 from napari_uda.gui.kit.widgets import label
 
@@ -69,6 +78,8 @@ class _Place(Guarded, QObject):
         kinds = QEvent.Type
         if watched is not self._widget and watched is not self._dock:
             if event.type() == kinds.Resize and self._squeezed is not None:
+                if QApplication.mouseButtons() & Qt.MouseButton.LeftButton:
+                    self._asked = 0  # the user draws the line between them
                 self._squeezed.start()
         elif watched is self._widget:
             if event.type() == kinds.Show:
@@ -111,6 +122,7 @@ class _Place(Guarded, QObject):
         for words in dock.titleBarWidget().findChildren(QLabel):
             words.setText(words.text().replace(full, title))
         dock.installEventFilter(self)
+        dock.visibilityChanged.connect(self._on_seen)
         for waiting in window.findChildren(_Later):
             if waiting.title == title and waiting is not self._widget:
                 QTimer.singleShot(0, waiting.leave)
@@ -137,7 +149,7 @@ class _Place(Guarded, QObject):
         QTimer.singleShot(0, self._on_placed)
 
     def _on_squeezed(self) -> None:
-        """The window or napari's own docks changed: keep the share, unless the user widened the dock."""
+        """The window or napari's own docks changed: keep the share, unless the user chose the width."""
         dock = _dock_of(self._widget)
         if dock is not None and dock.width() <= self._asked:
             self._on_placed()
@@ -148,10 +160,12 @@ class _Place(Guarded, QObject):
         window = None if dock is None else dock.parentWidget()
         if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
             return
+        if self._widget.visibleRegion().isEmpty():  # behind a tab, with the width of long ago
+            return
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
         missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
         area, wanted = window.dockWidgetArea(dock), dock.width()
-        if area not in sides or (missing <= 0 and wanted >= _ENOUGH_WIDTH):
+        if area not in sides or not missing or (missing < 0 and wanted >= _ENOUGH_WIDTH):
             self._asked = wanted
             return
         docks, widths = [dock], [min(wanted - missing, max(wanted, _ENOUGH_WIDTH))]
@@ -179,6 +193,12 @@ class _Place(Guarded, QObject):
                 QTimer.singleShot(0, self._on_placed)
         if before.height() > max(content.height() + frame, _SMALLEST):
             dock.setMinimumHeight(_SMALLEST)
+
+    def _on_seen(self) -> None:
+        """Another tab is in front: its letters are others, and so may be its width."""
+        look_again(self._widget)
+        if self._squeezed is not None:
+            self._squeezed.start()
 
     def _on_wanted(self) -> None:
         if self._dock is not None and _dock_of(self._widget) is self._dock:  # not taken out

@@ -34,7 +34,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible, QSearchableComboBox
 
-from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit import letters, preferences
 from napari_uda.gui.kit.panel import Guarded, delay
 
 Slot = Callable[..., None]
@@ -48,7 +48,7 @@ _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
 _TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
-_ARROW_ROOM = 40  # of a combo box, with the frame
+_ARROW_ROOM = 46  # of a combo box, with the frame
 
 
 def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
@@ -70,16 +70,14 @@ def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
 
 def button(text: str, tooltip: str = "", slot: Slot | None = None, name: str = "") -> QPushButton:
     """A button; `slot` is called when it is clicked."""
-    return _clicked(named(QPushButton(text), name, tooltip), slot)
+    return _clicked(named(letters.Button(text), name, tooltip), slot)
 
 
 def tool_button(
     text: str, tooltip: str = "", slot: Slot | None = None, name: str = ""
 ) -> QToolButton:
     """A button no wider than its text."""
-    made = named(QToolButton(), name, tooltip)
-    made.setText(text)
-    return _clicked(made, slot)
+    return _clicked(named(letters.ToolButton(text), name, tooltip), slot)
 
 
 def check_box(
@@ -91,7 +89,7 @@ def check_box(
     checked: bool = False,
 ) -> QCheckBox:
     """A check box; `slot` is called with every change of its state, not with the first one."""
-    made = named(QCheckBox(text), name, tooltip)
+    made = named(letters.CheckBox(text), name, tooltip)
     made.setChecked(checked)
     if slot is not None:
         made.toggled.connect(slot)
@@ -127,7 +125,7 @@ def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    box.installEventFilter(_WholeText(box, least_letters))
+    box.installEventFilter(_WholeText(box))
     return box
 
 
@@ -140,6 +138,7 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
 
 def compact(tabs: QTabWidget, padding: int = 4) -> QTabWidget:
     """Tabs with little around their words, so that several fit into a narrow dock."""
+    tabs.currentChanged.connect(lambda: letters.look_again(tabs))
     tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px {padding}px; margin: 0; border: 0; }}")
     return tabs
 
@@ -215,6 +214,7 @@ class Foldable(QCollapsible):
         super().__init__(title, expandedIcon=_arrow("▼"), collapsedIcon=_arrow("▶"))
         named(self, name)
         self.toggleButton().setStyleSheet(_TITLE_STYLE)
+        letters.adopt(self.toggleButton())
         self.setDuration(0)  # at once: what is animated is cut off meanwhile
         outer, former = self.layout(), self.content()
         if outer is not None:
@@ -237,6 +237,15 @@ class Foldable(QCollapsible):
     def eventFilter(self, a0: QObject, a1: QEvent) -> bool:
         """Nothing: superqt would cap the content at a height that is none for rows that wrap."""
         return False
+
+    def text(self) -> str:
+        """The title."""
+        return letters.plain(super().text())
+
+    def setText(self, text: str) -> None:
+        """Another title."""
+        super().setText(text)
+        letters.look_again(self)
 
     def set_open(self, wanted: bool) -> None:
         """Open or close."""
@@ -337,24 +346,25 @@ def ignore_wheel(widget: Widget) -> Widget:
 class _WholeText(Guarded, QObject):
     """Asks for room for the text of a combo box, and begins its tooltip with a text that has none."""
 
-    def __init__(self, box: QComboBox, least_letters: int) -> None:
+    def __init__(self, box: QComboBox) -> None:
         super().__init__(box)
-        self._box, self._least = box, least_letters
+        self._box = box
         self._fit = delay(self, 0, self._on_other_text)
 
     def _on_other_text(self) -> None:
-        self._box.setMinimumContentsLength(self._wanted())
+        self._box.setMinimumWidth(self._wanted())
 
     def _wanted(self) -> int:
-        return max(self._least, min(len(self._box.currentText()), _MOST_LETTERS))
+        """Pixels; what Qt counts from letters it keeps from the first time."""
+        box = self._box
+        icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
+        words = box.currentText()[:_MOST_LETTERS]
+        return box.fontMetrics().horizontalAdvance(words) + icon + _ARROW_ROOM if words else 0
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is not self._box:
             return False
-        if (
-            event.type() == QEvent.Type.Paint
-            and self._box.minimumContentsLength() != self._wanted()
-        ):
+        if event.type() == QEvent.Type.Paint and self._box.minimumWidth() != self._wanted():
             self._fit.start()
         if isinstance(watched, QComboBox) and isinstance(event, QHelpEvent):
             text, tip = watched.currentText(), watched.toolTip()

@@ -228,7 +228,10 @@ class ScoreTable(_Table):
         """Pixels that show every row without scrolling, or `most` of them."""
         count = self.rowCount() if most is None else min(most, self.rowCount())
         header = self.horizontalHeader()
-        head = max(header.height(), header.sizeHint().height())
+        units = (
+            2 * header.fontMetrics().lineSpacing()
+        )  # in a second line, once such a column is shown
+        head = max(header.height(), header.sizeHint().height(), units)
         return int(head + count * _ROW_PIXELS + 2 * self.frameWidth() + _SPARE_PIXELS)
 
     def _on_cell_clicked(self, place: int) -> None:

@@ -18,6 +18,7 @@ from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, guarded
+from napari_uda.gui.kit.tab_order import lets_tab_leave
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, swatch, text_table
 
@@ -131,6 +132,7 @@ class StructureMatches(Panel):
             first.setIcon(swatch(structure_colour(one.reference, one.value)))
             self.table.setItem(place, 0, first)
             self.table.setCellWidget(place, 1, self._combos[one.value])
+            lets_tab_leave(self._combos[one.value])
             self.table.setItem(place, 2, QTableWidgetItem())
         self._describe()
 
