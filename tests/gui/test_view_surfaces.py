@@ -139,23 +139,6 @@ def test_distance_to_the_reference_is_painted_in_millimetres(
     assert not any(one.colorbar.visible for one in surfaces_of(viewer).values())
 
 
-def test_a_false_island_does_not_whiten_the_rest(
-    viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
-) -> None:
-    predicted = two_balls(7)
-    predicted[:3, :3, 37:] = 1  # 20 mm from the ball
-    labels_layer(viewer, two_balls(4), "reference", np.eye(4))
-    labels_layer(viewer, predicted, "prediction", np.eye(4))
-    panel.distance.setChecked(True)
-    show(panel, qtbot)
-    found = surfaces_of(viewer)
-    far = np.concatenate([one.data[2] for one in found.values()]) > 10
-    assert 0.01 < far.mean() < 0.1
-    assert {tuple(one.contrast_limits) for one in found.values()} == {(-5, 5)}
-    (text,) = [o.text for name, o in viewer.canvas.overlays.items() if "distance" in name]
-    assert text.endswith("beyond 5 mm all alike")
-
-
 def test_leaving_brings_everything_back(
     viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
 ) -> None:

@@ -293,10 +293,8 @@ class SurfacePanel(Panel):
             bar = bar or painted
         _remove_overlay(self._viewer)
         if bar:
-            farthest = max(np.abs(one[np.isfinite(one)]).max(initial=0) for one in known)
-            beyond = f"\nbeyond {most:g} mm all alike" if farthest > most else ""
             self._viewer.canvas.overlays[_OVERLAY] = TextOverlay(
-                text=f"Distance to the reference (mm)\nred: outside of it, blue: inside{beyond}",
+                text="Distance to the reference (mm)\nred: outside of it, blue: inside",
                 position="top_right",
                 font_size=10,
                 visible=True,
@@ -415,11 +413,11 @@ def _plain(colour: Any) -> Colormap:
 def _range_mm(distances: list[NDArray[np.float64]]) -> float:
     """The colours' range, a round number for the ticks of the bar; beyond it colours stay the same.
 
-    It holds nine tenths of all distances, so that a false island far away does not whiten the rest.
+    It holds 99 % of all distances, so that one spike does not whiten the rest.
     """
     all_of_them = np.abs(np.concatenate(distances))
     finite = all_of_them[np.isfinite(all_of_them)]
-    most = float(np.percentile(finite, 90)) if finite.size else 0.0
+    most = float(np.percentile(finite, 99)) if finite.size else 0.0
     return next((one for one in _ROUND_MM if one >= most), float(np.ceil(most / 100) * 100))
 
 
