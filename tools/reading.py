@@ -61,6 +61,7 @@ from qtpy.QtWidgets import (
 from scipy.spatial.transform import Rotation
 from tour import Tour
 
+from napari_uda.core.files import case_name
 from napari_uda.data.volume import read_volume
 from napari_uda.gui.data.dock import DataDock
 from napari_uda.gui.kit.files import MODEL, SAMPLES
@@ -650,14 +651,20 @@ def turned(tour: Tour, files: Files) -> None:
             layer.visible = False
         with naming(getOpenFileNames=([str(files.volume), str(files.turned)], "")):
             press(dock, "open_volume")
-            wait_until(lambda: "turned" in layers_of(viewer, "image")[-1].name, "both volumes")
+            wait_until(lambda: len(_named(viewer, files)) == 2, "both volumes")
             wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
-        for layer in layers_of(viewer, "image")[-2:]:
-            layer.visible = True
+        for layer in layers_of(viewer, "image"):
+            layer.visible = layer in _named(viewer, files)
         wait_until(lambda: dock.turned.isVisible(), "a word about the tilt")
     with tour.step("resampled for display"):
         press(dock, "resample")
         wait_until(lambda: layers_of(viewer, "display") and dock.is_settled, "the copy")
+
+
+def _named(viewer: Any, files: Files) -> list[Any]:
+    """The images of the straight and the tilted volume."""
+    cases = {case_name(file) for file in (files.volume, files.turned)}
+    return [layer for layer in layers_of(viewer, "image") if tag(layer)["case"] in cases]
 
 
 def keys(tour: Tour) -> None:

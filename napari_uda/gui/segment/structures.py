@@ -160,8 +160,9 @@ class Legend(Guarded, QTableWidget):
                 was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
                 about = f"{was:.1f} mL before the adaptation, {text} mL after it"
                 text = f"{text} ({change_text(was, now)})"  # both would squeeze the names out
-            self.setItem(number, _VOLUME, right_aligned(text))
-            self.item(number, _VOLUME).setToolTip(about)
+            volume = right_aligned(text)
+            volume.setToolTip(about)
+            self.setItem(number, _VOLUME, volume)
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
         self._names = dict(names)
