@@ -54,6 +54,10 @@ def test_panels_have_titles_and_a_small_bar_until_they_are_left(
     entropy.visible = True  # its bar comes with it
     before = (tuple(entropy.colorbar.size), entropy.colorbar.position)
     viewer.canvas.size = (640, 706)
+    far = viewer.add_image(image.data, translate=(0, 2000, 0), visible=False)  # another patient
+    viewer.layers.move(viewer.layers.index(far), 0)
+    viewer.reset_view(layers=[image])
+    zoom = viewer.scene.camera.zoom
     views = SideBySide(viewer, image, results)
     for _ in views.enter():
         pass
@@ -64,3 +68,4 @@ def test_panels_have_titles_and_a_small_bar_until_they_are_left(
     views.leave()
     assert not any(layer.name_overlay.visible for layer in results)
     assert (tuple(entropy.colorbar.size), entropy.colorbar.position) == before
+    assert viewer.scene.camera.zoom == pytest.approx(zoom)
