@@ -539,6 +539,9 @@ def correct(tour: Tour) -> None:
     dock.tools_fold.set_open(True)
     wait_until(lambda: dock.is_settled, "the dock")
     with tour.step("grow a structure by 6 mm"):
+        voxels = np.bincount(dock.choices.predictions.layer.data.ravel())
+        largest = dock.tools.structures.findData(1 + int(np.argmax(voxels[1:])))
+        pick(dock.tools.structures, dock.tools.structures.itemText(largest))
         dock.tools.mm.setFocus()
         dock.tools.mm.selectAll()
         QTest.keyClicks(dock.tools.mm, "6")
