@@ -551,8 +551,10 @@ def correct(tour: Tour) -> None:
         tour.canvas.setFocus()
         QTest.keyClick(tour.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         wait_until(lambda: dock.is_settled, "the score as before", 120)
-    with tour.step("fill between slices"):
-        _tool(dock, "fill")
+    with tour.step("fill between slices, where there are gaps, or keep the largest part"):
+        found = dock.choices.predictions.layer.data == dock.tools.structures.currentData()
+        slices = np.flatnonzero(found.any(axis=(1, 2)))
+        _tool(dock, "fill" if (np.diff(slices) > 1).any() else "largest")
     with tour.step("correct and continue"):
         _tool(dock, "smooth")
         folder = tour.out / "corrected"
