@@ -61,6 +61,7 @@ from qtpy.QtWidgets import (
 from scipy.spatial.transform import Rotation
 from tour import Tour
 
+from napari_uda.core.files import case_name
 from napari_uda.data.volume import read_volume
 from napari_uda.gui.data.dock import DataDock
 from napari_uda.gui.kit.files import MODEL, SAMPLES
@@ -538,6 +539,9 @@ def correct(tour: Tour) -> None:
     dock.tools_fold.set_open(True)
     wait_until(lambda: dock.is_settled, "the dock")
     with tour.step("grow a structure by 6 mm"):
+        voxels = np.bincount(dock.choices.predictions.layer.data.ravel())
+        largest = dock.tools.structures.findData(1 + int(np.argmax(voxels[1:])))
+        pick(dock.tools.structures, dock.tools.structures.itemText(largest))
         dock.tools.mm.setFocus()
         dock.tools.mm.selectAll()
         QTest.keyClicks(dock.tools.mm, "6")
@@ -547,8 +551,10 @@ def correct(tour: Tour) -> None:
         tour.canvas.setFocus()
         QTest.keyClick(tour.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         wait_until(lambda: dock.is_settled, "the score as before", 120)
-    with tour.step("fill between slices"):
-        _tool(dock, "fill")
+    with tour.step("fill between slices, where there are gaps, or keep the largest part"):
+        found = dock.choices.predictions.layer.data == dock.tools.structures.currentData()
+        slices = np.flatnonzero(found.any(axis=(1, 2)))
+        _tool(dock, "fill" if (np.diff(slices) > 1).any() else "largest")
     with tour.step("correct and continue"):
         _tool(dock, "smooth")
         folder = tour.out / "corrected"
@@ -650,14 +656,20 @@ def turned(tour: Tour, files: Files) -> None:
             layer.visible = False
         with naming(getOpenFileNames=([str(files.volume), str(files.turned)], "")):
             press(dock, "open_volume")
-            wait_until(lambda: "turned" in layers_of(viewer, "image")[-1].name, "both volumes")
+            wait_until(lambda: len(_named(viewer, files)) == 2, "both volumes")
             wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
-        for layer in layers_of(viewer, "image")[-2:]:
-            layer.visible = True
+        for layer in layers_of(viewer, "image"):
+            layer.visible = layer in _named(viewer, files)
         wait_until(lambda: dock.turned.isVisible(), "a word about the tilt")
     with tour.step("resampled for display"):
         press(dock, "resample")
         wait_until(lambda: layers_of(viewer, "display") and dock.is_settled, "the copy")
+
+
+def _named(viewer: Any, files: Files) -> list[Any]:
+    """The images of the straight and the tilted volume."""
+    cases = {case_name(file) for file in (files.volume, files.turned)}
+    return [layer for layer in layers_of(viewer, "image") if tag(layer)["case"] in cases]
 
 
 def keys(tour: Tour) -> None:
@@ -680,10 +692,13 @@ def keys(tour: Tour) -> None:
         preferences.move(tour.window.pos())
         pages = next(one for one in preferences.findChildren(QListWidget) if one.count() > 3)
         pages.setCurrentItem(pages.findItems("Shortcuts", Qt.MatchFlag.MatchExactly)[0])
-        table = next(one for one in preferences.findChildren(QTableWidget) if one.rowCount() > 9)
-        found = table.findItems("(napari_uda)", Qt.MatchFlag.MatchContains)
-        tour.expect(found, "napari's list of shortcuts has none of the docks'")
-        table.scrollToItem(found[0])
+        wait(0.5)
+        tables = preferences.findChildren(QTableWidget)
+        ours = [one.findItems("(napari_uda)", Qt.MatchFlag.MatchContains) for one in tables]
+        tour.expect(any(ours), "napari's list of shortcuts has none of the docks'")
+        for table, found in zip(tables, ours, strict=True):
+            if found:
+                table.scrollToItem(found[0])
         wait(0.5)
         tour.look("shortcuts")
         preferences.reject()

@@ -57,6 +57,10 @@ def test_panels_have_titles_and_a_small_bar_until_they_are_left(
     words = CanvasWords(viewer)
     monkeypatch.setattr(grid, "canvas_words", lambda _: words)
     viewer.canvas.size = (640, 706)
+    far = viewer.add_image(image.data, translate=(0, 2000, 0), visible=False)  # another patient
+    viewer.layers.move(viewer.layers.index(far), 0)
+    viewer.reset_view(layers=[image])
+    zoom = viewer.scene.camera.zoom
     views = SideBySide(viewer, image, results)
     for _ in views.enter():
         pass
@@ -69,3 +73,4 @@ def test_panels_have_titles_and_a_small_bar_until_they_are_left(
     assert not any(layer.name_overlay.visible for layer in results)
     assert entropy.colorbar.visible
     assert words.bars == ()
+    assert viewer.scene.camera.zoom == pytest.approx(zoom)

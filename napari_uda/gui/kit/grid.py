@@ -134,7 +134,8 @@ class Grid:
             for layer, visible in kept:
                 _set_visible(layer, visible)
             make_current(viewer)
-        viewer.reset_view()
+        # hidden patients may lie far off, and would make what is seen small
+        viewer.reset_view(layers=[layer for layer, visible in kept if visible] or None)
 
 
 class SideBySide(Grid):

@@ -162,16 +162,19 @@ class Legend(Guarded, QTableWidget):
         Args:
             names: label value to structure name.
             volumes_ml: label value to volume in millilitres; one that is left out is still counted.
-            before_ml: volumes before a change, shown in front of the ones after it.
+            before_ml: volumes before a change, told as the change since; the tooltip has both.
         """
         if dict(names) != self._names:
             self._make_rows(names)
         for number, value in enumerate(names):
-            text = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…"
+            text, about = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…", ""
             if before_ml is not None and value in volumes_ml:
                 was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
-                text = f"{was:.1f} → {text} ({change_text(was, now)})"
-            self.setItem(number, _VOLUME, right_aligned(text))
+                about = f"{was:.1f} mL before the adaptation, {text} mL after it"
+                text = f"{text} ({change_text(was, now)})"  # both would squeeze the names out
+            volume = right_aligned(text)
+            volume.setToolTip(about)
+            self.setItem(number, _VOLUME, volume)
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
         self._names = dict(names)

@@ -235,7 +235,7 @@ class SurfacePanel(Panel):
                 return
             self._viewer.add_layer(surface_layer(source, part))
             yield
-        self._viewer.reset_view()
+        self._viewer.reset_view(layers=_surfaces(self._viewer))  # hidden patients may lie far off
         # from the front and a little from above, head up; axes run to the feet, the back and the left
         self._viewer.scene.camera.set_view_direction(
             view_direction=(0.3, 1.0, 0.3), up_direction=(-1.0, 0.0, 0.0)
