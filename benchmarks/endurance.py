@@ -49,7 +49,7 @@ CANCELS = {
 QUICK = {"train": 2, "check": 2, "segment": 5, "batch": 3, "adapt": 2, "translate": 5, "score": 5}
 ANSWER_MS = 100.0
 CANCEL_KIB, ROUND_KIB = 100.0, 200.0  # growth per cancel, and per round beyond that of bare docks
-DOCKS = ("Train", "Segment", "Translate", "Score", "View")
+DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
 LIMIT_SECONDS = 1800
 TINY = {
     "segmentor": {"name": "unet", "width": 4, "depth": 2},

@@ -10,19 +10,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QEventLoop, QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QEventLoop, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QAbstractItemView,
     QApplication,
     QComboBox,
+    QFileDialog,
     QLineEdit,
     QMainWindow,
     QMenu,
@@ -138,7 +141,7 @@ def check(box: QWidget, wanted: bool = True) -> None:
 
 def press(dock: QWidget, name: str) -> None:
     """Click the button of this object name."""
-    button = dock.findChild(QPushButton, name)
+    button = dock.findChild(QAbstractButton, name)
     if button is None:
         raise Stuck(f"there is no button '{name}'")
     click(button)
@@ -230,12 +233,13 @@ def dock_of(window: QWidget, kind: type[QWidget]) -> Any:
 
 @contextmanager
 def answering(
-    *buttons: str, look: Callable[[str], None] = lambda text: None
+    *buttons: str, text: str = "", look: Callable[[str], None] = lambda text: None
 ) -> Iterator[list[str]]:
     """Click these buttons in the dialogs that open meanwhile, one in each.
 
     Args:
         buttons: their texts, in the order of the dialogs.
+        text: typed into the line of each dialog before; nothing when empty.
         look: called with the title of each dialog before it is answered.
 
     Yields:
@@ -251,6 +255,9 @@ def answering(
         texts = {one.text().replace("&", ""): one for one in dialog.findChildren(QPushButton)}
         if waiting[0] in texts:
             button = waiting.pop(0)
+            for line in dialog.findChildren(QLineEdit)[: bool(text)]:
+                line.selectAll()
+                QTest.keyClicks(line, text)
             look(dialog.windowTitle())
             clicked.append(button)
             QTest.mouseClick(texts[button], _LEFT)
@@ -261,6 +268,24 @@ def answering(
         yield clicked
     finally:
         timer.stop()
+
+
+@contextmanager
+def naming(**answers: Any) -> Iterator[None]:
+    """Give the answers of static file dialogs, which a person would type.
+
+    Args:
+        answers: function of QFileDialog to what it returns; of a list one after the other.
+    """
+    before: dict[str, Callable[..., Any]] = {name: getattr(QFileDialog, name) for name in answers}
+    for name, answer in answers.items():
+        given = iter(answer) if isinstance(answer, list) else repeat(answer)
+        setattr(QFileDialog, name, staticmethod(lambda *_, given=given, **__: next(given)))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(QFileDialog, name, function)
 
 
 # -- canvas ---------------------------------------------------------------------------------------
@@ -294,8 +319,8 @@ def canvas_of(window: QWidget) -> QWidget:
 def place_of(viewer: napari.Viewer, canvas: QWidget, layer: Layer, voxel: Any) -> QPoint:
     """Where a voxel of the shown slice lies on the canvas, without a grid."""
     world = np.asarray(layer.data_to_world(voxel))[list(viewer.dims.displayed)]
-    centre = np.asarray(viewer.camera.center)[-2:]
-    down, right = (world - centre) * viewer.camera.zoom
+    camera = viewer.scene.camera
+    down, right = (world - np.asarray(camera.center)[-2:]) * camera.zoom
     return QPoint(round(canvas.width() / 2 + right), round(canvas.height() / 2 + down))
 
 
@@ -317,6 +342,15 @@ def stroke(canvas: QWidget, *places: QPoint) -> None:
 def _mouse(canvas: QWidget, kind: QEvent.Type, place: QPoint, button: Any, buttons: Any) -> None:
     local, everywhere = QPointF(place), QPointF(canvas.mapToGlobal(place))
     QApplication.sendEvent(canvas, QMouseEvent(kind, local, everywhere, button, buttons, _PLAIN))
+
+
+def drop(widget: QWidget, *paths: Path) -> None:
+    """Drop files and folders onto the middle of a widget."""
+    files, place = QMimeData(), widget.rect().center()
+    files.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy = Qt.DropAction.CopyAction
+    QApplication.sendEvent(widget, QDragEnterEvent(place, copy, files, _LEFT, _PLAIN))
+    QApplication.sendEvent(widget, QDropEvent(QPointF(place), copy, files, _LEFT, _PLAIN))
 
 
 def key(canvas: QWidget, text: str) -> None:

@@ -1,25 +1,28 @@
 """A reader's morning with files of their own: open, look, segment, compare, measure, correct, keep, hand on.
 
-    tools/with-display .venv/bin/python tools/reading.py --out FOLDER [--volume FILE] [--dicom FOLDER] [--cases FOLDER]
-        [--size 1280x720] [--theme dark]
+    tools/with-display .venv/bin/python tools/reading.py --out FOLDER [--data FOLDER] [--size 1280x720] [--theme dark]
 
 Everything is done with clicks and keys on the real windows; only the answers of file dialogs are given by the
-script. Files that are not named are made from the sample data: a volume, a tree of DICOM folders with two series,
-a data folder. FOLDER, new or empty, takes a numbered screenshot of every step, and settings of its own. The table
-tells how long each step took and the longest time that the window did not react. Ends with 1 and one sentence when
-something is not as a user may expect.
+script. `--data` holds a NIfTI volume, a folder `dicom` with one series or several, and a data folder `cases` with
+at least two labelled cases, of which a copy is used; what it lacks, or all without it, is made from the sample data.
+FOLDER, new or empty, takes a numbered screenshot of every step, and settings of its own. The table tells how long
+each step took and the longest time that the window did not react. Ends with 1 and one sentence when something is not
+as a user may expect.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 from hands import (
     Stuck,
@@ -28,27 +31,41 @@ from hands import (
     choose,
     click,
     click_row,
-    dock_of,
+    drop,
+    key,
     layer_of,
     layers_of,
+    naming,
     own_settings,
     pick,
     place_of,
     press,
     show_tab,
     stroke,
+    type_into,
     wait,
     wait_until,
 )
 from napari.settings import get_settings
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDialog,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QTableWidget,
+)
+from scipy.spatial.transform import Rotation
 from tour import Tour
 
+from napari_uda.core.files import case_name
 from napari_uda.data.volume import read_volume
 from napari_uda.gui.data.dock import DataDock
 from napari_uda.gui.kit.files import MODEL, SAMPLES
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.launch import close_notices
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.segment.dock import SegmentDock
@@ -61,9 +78,7 @@ def main() -> int:
     """Start napari in a process of its own, with settings of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="new or empty folder")
-    parser.add_argument("--volume", type=Path, help="one volume file")
-    parser.add_argument("--dicom", type=Path, help="folder with several DICOM series")
-    parser.add_argument("--cases", type=Path, help="data folder with at least two labelled cases")
+    parser.add_argument("--data", type=Path, help="folder with a volume, `dicom` and `cases`")
     parser.add_argument("--size", default="1280x720", help="of the window, in pixels")
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -75,27 +90,34 @@ def main() -> int:
     if any(out.iterdir()):
         print(f"{out} is not empty; name a new folder", file=sys.stderr)
         return 2
-    command = [sys.executable, __file__, *sys.argv[1:], "--inside"]
-    return subprocess.run(command, env=own_settings(out / "settings"), check=False).returncode
+    command = [sys.executable, str(Path(__file__).absolute()), *sys.argv[1:], "--inside"]
+    command += ["--out", str(out)] + (["--data", str(given.data.absolute())] if given.data else [])
+    environment = own_settings(out / "settings")
+    return subprocess.run(command, cwd=out, env=environment, check=False).returncode
 
 
 def _morning(given: argparse.Namespace, out: Path) -> int:
     width, height = map(int, given.size.split("x"))
-    files = _files(given, out / "files")
+    files = _files(given.data, out / "files")
     get_settings().appearance.theme = given.theme
     tour = Tour(out, 0, (width, height))
     try:
         wait(2.0)
         close_notices()
-        open_files(tour, *files)
-        look_at_cases(tour, files[2])
+        open_files(tour, files)
+        look_at_cases(tour)
         segment(tour)
+        several(tour, files)
         score(tour)
+        names(tour, files)
         measure_and_surfaces(tour)
         correct(tour)
+        check_and_estimate(tour)
         keep(tour)
-        models_and_methods(tour)
+        models(tour)
         translate(tour)
+        turned(tour, files)
+        keys(tour)
     except Stuck as problem:
         with suppress(Exception):
             tour.look("failed")
@@ -109,20 +131,67 @@ def _morning(given: argparse.Namespace, out: Path) -> int:
 # -- files ----------------------------------------------------------------------------------------
 
 
-def _files(given: argparse.Namespace, folder: Path) -> tuple[Path, Path, Path]:
-    """The volume, the DICOM folder and the data folder; what is not named is made."""
-    cases = given.cases
-    if cases is None:
-        cases = folder / "mr"
-        shutil.copytree(SAMPLES / "mr", cases)
-    volume = given.volume or next((SAMPLES / "ct" / "images").glob("*.nii.gz"))
-    dicom = given.dicom
-    if dicom is None:
+@dataclass(frozen=True)
+class Files:
+    """What a reader brings.
+
+    Attributes:
+        volume: one file.
+        turned: the same patient on a tilted grid.
+        dicom: a tree of series.
+        cases: a data folder.
+        others: the first case of it, with other names for its structures and one structure more.
+    """
+
+    volume: Path
+    turned: Path
+    dicom: Path
+    cases: Path
+    others: Path
+
+
+def _files(data: Path | None, folder: Path) -> Files:
+    """What the reader has, and what is made where something is missing."""
+    given = sorted(data.glob("*.nii*")) if data else []
+    volume = given[0] if given else next((SAMPLES / "ct" / "images").glob("*.nii.gz"))
+    cases = data / "cases" if data and (data / "cases").is_dir() else SAMPLES / "mr"
+    cases = Path(shutil.copytree(cases, folder / cases.name))  # structures are renamed in it
+    dicom = data / "dicom" if data else folder / "study"
+    if not dicom.is_dir():
         dicom = folder / "study"
         for number, modality in enumerate(("CT", "MR"), start=1):
             source = next((SAMPLES / modality.lower() / "images").glob("*.nii.gz"))
             _write_series(dicom / f"series_{number}", source, modality, number)
-    return volume.absolute(), dicom.absolute(), cases.absolute()
+    turned = folder / f"turned_{volume.name}"
+    turned.parent.mkdir(parents=True, exist_ok=True)
+    _write_turned(turned, volume)
+    others = folder / "others"
+    _write_others(others, cases)
+    return Files(volume, turned, dicom, cases, others)
+
+
+def _write_turned(file: Path, volume: Path) -> None:
+    """The volume again, tilted by 15 degrees about its middle."""
+    image = nib.load(volume)
+    middle = nib.affines.apply_affine(image.affine, (np.array(image.shape[:3]) - 1) / 2)
+    tilt = nib.affines.from_matvec(Rotation.from_euler("x", 15, degrees=True).as_matrix())
+    tilt[:3, 3] = middle - tilt[:3, :3] @ middle
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), tilt @ image.affine), file)
+
+
+def _write_others(folder: Path, cases: Path) -> None:
+    """A data folder whose structures have other names than the model's, and one that no model knows."""
+    image = sorted((cases / "images").glob("*.nii*"))[0]
+    source = nib.load(cases / "labels" / image.name)
+    labels = np.asarray(source.dataobj).astype(np.uint8)
+    values = [int(value) for value in np.unique(labels) if value]
+    labels[2:5, 2:8, 2:8] = 9
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(image, folder / "images" / f"second_reader{''.join(image.suffixes)}")
+    nib.save(nib.Nifti1Image(labels, source.affine), folder / "labels" / "second_reader.nii.gz")
+    numbers = {f"Structure {number}": value for number, value in enumerate(values, start=1)}
+    (folder / "dataset.json").write_text(json.dumps({"labels": {**numbers, "Lesion": 9}}))
 
 
 def _write_series(folder: Path, source: Path, modality: str, number: int) -> None:
@@ -167,16 +236,16 @@ def _write_series(folder: Path, source: Path, modality: str, number: int) -> Non
 # -- what a reader does ---------------------------------------------------------------------------
 
 
-def open_files(tour: Tour, volume: Path, dicom: Path, cases: Path) -> None:
-    """The workbench; a volume, a DICOM series of several, a case folder; napari's own File > Open."""
+def open_files(tour: Tour, files: Files) -> None:
+    """The workbench; a volume, File > Open, a DICOM series of several, a case folder, a drop; the readout."""
     viewer = tour.viewer
     with tour.step("Plugins > napari_uda > Workbench"):
         choose(viewer.window.plugins_menu, "napari_uda", "Workbench")
-        wait_until(lambda: tour.window.findChildren(DataDock), "the docks")
+        wait_until(lambda: tour.window.findChildren(ViewDock), "the docks")
         data = tour.window.findChildren(DataDock)[0]
         wait_until(lambda: not data.visibleRegion().isEmpty(), "the dock Data in front")
     with tour.step("Open volume"):
-        with patch.object(QFileDialog, "getOpenFileNames", lambda *_, **__: ([str(volume)], "")):
+        with naming(getOpenFileNames=([str(files.volume)], "")):
             press(data, "open_volume")
             wait_until(lambda: layers_of(viewer, "image"), "the image")
         image = layer_of(viewer, "image")
@@ -185,152 +254,383 @@ def open_files(tour: Tour, volume: Path, dicom: Path, cases: Path) -> None:
         middle = image.data.shape[0] // 2
         here = round(float(image.world_to_data(viewer.dims.point)[0]))
         tour.expect(abs(here - middle) <= 1, f"slice {here} is shown, not the middle {middle}")
-    with tour.step("open NIfTI with napari_uda from now on"):
-        bar = data.open_bar
-        if bar.question.isVisible():
-            click(next(one for one in bar.question.findChildren(QPushButton)))
+        share = tour.canvas.width() / tour.window.width()
+        tour.expect(share > 0.5, f"the canvas has {share:.0%} of the window's width")
+    with tour.step("open NIfTI with napari_uda from now on, then File > Open"):
+        tour.expect(
+            data.open_bar.question.isVisible(), "nobody asked how to open NIfTI from now on"
+        )
+        click(next(one for one in data.open_bar.question.findChildren(QPushButton)))
+        first = sorted((files.cases / "images").glob("*.nii*"))[0]
+        with naming(getOpenFileNames=([str(first)], "")):
+            choose(viewer.window.file_menu, "Open File(s)...")
+            wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the volume of File > Open")
+        tour.expect(layers_of(viewer, "image")[-1].visible, "what was opened last is not seen")
     with tour.step("Open DICOM: a list of series"):
+        several = len([one for one in files.dicom.iterdir() if one.is_dir()]) > 1
         with (
-            patch.object(QFileDialog, "getExistingDirectory", lambda *_, **__: str(dicom)),
+            naming(getExistingDirectory=str(files.dicom)),
             answering("Open", look=tour.look) as clicked,
         ):
             press(data, "open_dicom")
-            wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the series")
-        tour.expect(clicked == ["Open"], "nobody asked which of the series is meant")
+            wait_until(lambda: len(layers_of(viewer, "image")) == 3, "the series")
+        tour.expect(clicked or not several, "nobody asked which of the series is meant")
         tour.expect(layers_of(viewer, "image")[-1].visible, "what was opened last is not seen")
+    view = tour.open("View", ViewDock)
     with tour.step("the readout follows the image on top"):
-        view = tour.open("View", ViewDock)
         wait_until(lambda: view.is_settled, "the View dock")
         stroke(tour.canvas, tour.canvas.rect().center())
         wait(0.5)
         texts = view.readout.texts
         tour.expect(texts["Intensity"] != "–", f"the readout is empty: {texts}")
+    with tour.step("linked cuts; nothing visible is said in a sentence"):
+        check(view.linked)
+        wait_until(lambda: view.is_settled, "the cuts")
+        wait(0.5)
+        tour.look("linked cuts")
+        seen = [layer for layer in viewer.layers if layer.visible]
+        for layer in seen:
+            layer.visible = False
+        wait_until(lambda: view.is_settled, "the words")
+        wait(0.5)
+        tour.look("every image hidden")
+        for layer in seen:
+            layer.visible = True
+        check(view.linked, False)
+    with tour.step("drop a volume on the image"):
+        drop(tour.canvas.parentWidget(), sorted((files.cases / "images").glob("*.nii*"))[1])
+        wait_until(lambda: len(layers_of(viewer, "image")) == 4, "the dropped volume")
+    data = tour.open("Data", DataDock)
+    with tour.step("Open case folder"), naming(getExistingDirectory=str(files.cases)):
+        press(data, "open_case_folder")
+        wait_until(lambda: layers_of(viewer, "reference"), "the labels of the case")
+        wait_until(lambda: data.is_settled and data.cases.current, "the first case")
 
 
-def look_at_cases(tour: Tour, cases: Path) -> None:
-    """A data folder as a list; next and previous by key; a filter; what is on the screen as a tree."""
+def look_at_cases(tour: Tour) -> None:
+    """Next and previous case by key; a filter; what is on the screen as a tree."""
     viewer, data = tour.viewer, tour.open("Data", DataDock)
-    with tour.step("a folder of cases"):
-        show_tab(data.tabs, "Cases")
-        with patch.object(QFileDialog, "getExistingDirectory", lambda *_, **__: str(cases)):
-            press(data, "cases_folder")
-            wait_until(lambda: data.cases.is_settled and data.cases.current, "the first case")
-        first = data.cases.current.name
+    cases = data.cases
+    first = cases.current.name
     with tour.step("the next case by key"):
+        tour.canvas.setFocus()
         QTest.keyClick(tour.canvas, Qt.Key.Key_PageDown)
-        wait_until(
-            lambda: data.cases.is_settled and data.cases.current.name != first, "the next case"
-        )
+        wait_until(lambda: cases.is_settled and cases.current.name != first, "the next case")
         shown = [layer for layer in layers_of(viewer, "image") if layer.visible]
         tour.expect(len(shown) == 1, f"{len(shown)} images lie upon each other")
+    with tour.step("the case before by key"):
+        QTest.keyClick(tour.canvas, Qt.Key.Key_PageUp)
+        wait_until(lambda: cases.is_settled and cases.current.name == first, "the case before")
     with tour.step("filter the cases"):
         line = data.findChild(QLineEdit, "cases_filter")
-        line.setText(data.cases.current.name)
-        wait_until(lambda: data.cases.table.rowCount() == 1, "one case in the list")
+        type_into(line, first)
+        wait_until(lambda: cases.table.rowCount() == 1, "one case in the list")
+        tour.look("filtered")
         line.clear()
     with tour.step("what is on the screen, by case"):
         show_tab(data.tabs, "On screen")
 
 
 def segment(tour: Tour) -> None:
-    """The shipped model on the case; the verdict, the legend, the three maps side by side."""
-    dock = tour.open("Segment", SegmentDock)
+    """The shipped model on the case; the verdict, legend, keys, maps side by side, and adaptation."""
+    viewer, dock = tour.viewer, tour.open("Segment", SegmentDock)
     wait_until(lambda: dock.model is not None, "the models")
     with tour.step("segment the case"):
         press(dock, "run")
-        wait_until(lambda: layers_of(tour.viewer, "prediction") and dock.is_settled, "the result")
+        wait_until(lambda: layers_of(viewer, "prediction") and dock.is_settled, "the result")
+        tour.expect(dock.results.fit.isVisible(), "it is not said whether the model fits")
+        seen = {tag(layer)["case"] for layer in viewer.layers if layer.visible}
+        tour.expect(len(seen) == 1, f"one upon the other lie {seen}")
+    with tour.step("structures by key, and as outlines"):
+        tour.canvas.setFocus()
+        key(tour.canvas, ".")
+        key(tour.canvas, "h")
+        wait_until(lambda: dock.is_settled, "the outlines")
+        tour.look("outlines")
+        key(tour.canvas, "h")
     with tour.step("uncertainty of the result"):
         show_tab(dock.results.tabs, "Uncertainty")
         wait_until(lambda: dock.is_settled, "the counts")
+        check(dock.results.entropy.contours)
+        tour.canvas.setFocus()
+        key(tour.canvas, "u")
+        wait_until(lambda: dock.is_settled, "the contours")
+        wait(0.5)
+        tour.look("contours of entropy")
+        check(dock.results.entropy.contours, False)
     with tour.step("side by side"):
         check(dock.views)
-        wait_until(lambda: tour.viewer.canvas.grid.enabled, "the grid")
+        wait_until(lambda: viewer.canvas.grid.enabled, "the grid")
         wait_until(lambda: dock.is_settled, "the panels")
+        wait(1.0)
         tour.look("side by side, the panels")
         check(dock.views, False)
-        wait_until(lambda: not tour.viewer.canvas.grid.enabled, "one canvas again")
+        wait_until(lambda: not viewer.canvas.grid.enabled, "one canvas again")
         show_tab(dock.results.tabs, "Structures")
+    with tour.step("adapt to this volume"):
+        wait_until(lambda: dock.way.count() > 0, "the methods")
+        pick(dock.way, "bn_adapt")
+        count = len(layers_of(viewer, "prediction"))
+        press(dock, "adapt")
+        wait_until(lambda: not dock.is_settled, "the adaptation to begin")
+        wait_until(lambda: dock.is_settled, "the adaptation", 300)
+        done = len(layers_of(viewer, "prediction")) > count
+        tour.expect(done or "kept" in dock.status.text(), f"it says {dock.status.text()!r}")
+    data = tour.open("Data", DataDock)
+    with tour.step("results with their models, by case"):
+        show_tab(data.tabs, "On screen")
+
+
+def several(tour: Tour, files: Files) -> None:
+    """All cases of the folder, scored in the shell: the worst first; a report on paper; a run and a folder shown."""
+    dock, out = tour.open("Segment", SegmentDock), tour.out / "predictions"
+    with tour.step("segment the whole folder"):
+        show_tab(dock.results.tabs, "Several")
+        check(dock.reliability, False)
+        out.mkdir()
+        with naming(getExistingDirectory=[str(files.cases / "images"), str(out)]):
+            press(dock, "batch_folder")
+            wait_until(lambda: not dock.is_settled, "the batch to begin")
+            wait_until(lambda: dock.is_settled, "the folder", 300)
+        tour.expect((out / "summary.csv").is_file(), f"it says {dock.status.text()!r}")
+    labels = files.cases / "labels"
+    _shell(tour, "evaluate", out, labels, "--out", out)
+    data = tour.open("Data", DataDock)
+    with tour.step("the worst case first"):
+        show_tab(data.tabs, "Cases")
+        with naming(getExistingDirectory=str(out)):
+            press(data, "cases_predictions")
+            wait_until(lambda: data.cases.is_settled and data.cases.found.is_scored, "the scores")
+        wait_until(lambda: layers_of(tour.viewer, "prediction"), "the prediction")
+    with tour.step("in the shell: report, show FOLDER, show RUN"):
+        _shell(tour, "report", out, labels, "--out", tour.out / "report.pdf")
+        _shell(tour, "show", files.cases, out, "--screenshot", tour.file("show folder"))
+        _shell(tour, "show", MODEL, "--screenshot", tour.file("show run"))
+
+
+def _shell(tour: Tour, *words: object) -> None:
+    """A command of napari_uda, as typed in a terminal."""
+    command = [sys.executable, "-m", "napari_uda", *map(str, words)]
+    with tour.heart.paused():
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    tour.expect(not done.returncode, f"napari-uda {words[0]} ends with {done.stderr[-400:]!r}")
 
 
 def score(tour: Tour) -> None:
-    """Scores beside the labels, slice by slice, and the report."""
+    """Scores beside the labels, slice by slice, errors, a structure renamed; the report; a figure."""
     dock = tour.open("Score", ScoreDock)
     with tour.step("score against the labels"):
         press(dock, "score")
         wait_until(lambda: bool(dock.results) and dock.is_settled, "the scores", 180)
         click_row(dock.table, 0)
+    with tour.step("errors, the largest first"):
+        check(dock.slices.errors)
+        tour.canvas.setFocus()
+        key(tour.canvas, "d")
+        wait_until(lambda: layer_of(tour.viewer, "error") is not None, "the errors")
+        wait_until(lambda: dock.is_settled, "the error")
+        wait(0.5)
+        tour.look("errors")
+        check(dock.slices.errors, False)
+    with tour.step("rename a structure"):
+        with answering("OK", text="Heart muscle", look=tour.look) as clicked:
+            click_row(dock.table, 0)
+            QTest.keyClick(dock.table, Qt.Key.Key_F2)
+        tour.expect(clicked, "nobody asked for the name")
+        wait_until(lambda: dock.is_settled, "the names")
+    with tour.step("calibration"):
+        show_tab(dock.tabs, "Calibration")
+        wait_until(lambda: dock.calibration is not None and dock.is_settled, "the calibration", 60)
+        tour.look("calibrated")
+        show_tab(dock.tabs, "Cohort")
+        tour.look("cohort")
+        show_tab(dock.tabs, "Case")
+    with tour.step("a picture for a paper"):
+        figure = tour.out / "scores.svg"
+        with naming(getSaveFileName=(str(figure), "")), answering("Save", look=tour.look):
+            press(dock, "export_picture")
+            wait_until(figure.is_file, "the figure", 60)
     with tour.step("export with a report"):
         out = tour.out / "exported"
         out.mkdir()
-        with patch.object(QFileDialog, "getExistingDirectory", lambda *_, **__: str(out)):
+        with naming(getExistingDirectory=str(out)):
             press(dock, "export")
             wait_until(lambda: (out / "report.html").is_file(), "the report", 120)
 
 
+def names(tour: Tour, files: Files) -> None:
+    """Labels of a second reader, with other names and a lesion that the model does not know."""
+    viewer, dock = tour.viewer, tour.open("Score", ScoreDock)
+    with tour.step("a second reader, with other names"):
+        with naming(getExistingDirectory=str(files.others)):
+            press(dock, "open_case_folder")
+            wait_until(lambda: len(layers_of(viewer, "reference")) == 2, "the other labels")
+            wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
+        segmenting = tour.open("Segment", SegmentDock)
+        press(segmenting, "run")
+        wait_until(lambda: not segmenting.is_settled, "the segmentation to begin")
+        wait_until(lambda: segmenting.is_settled, "the segmentation")
+        tour.open("Score", ScoreDock)
+        pick(dock.choices.predictions, "second_reader · prediction")
+        pick(dock.choices.references, "second_reader · reference")
+        tour.expect(dock.choices.matches.isVisible(), "the tab Names is not in front")
+    with tour.step("say which structure is which"):
+        box = dock.choices.matches.findChild(QComboBox, "match_9")
+        first = next(one for one in dock.choices.matches.findChildren(QComboBox) if one is not box)
+        pick(first, first.itemText(first.currentIndex() % (first.count() - 1) + 1))
+    with tour.step("a structure that was missed"):
+        press(dock, "score")
+        wait_until(lambda: dock.is_settled, "the scores", 60)
+        dock.table.scrollToBottom()
+
+
 def measure_and_surfaces(tour: Tour) -> None:
-    """A ruler, structures in numbers, and surfaces with their distance to the reference."""
-    viewer, dock = tour.viewer, tour.open("View", ViewDock)
-    with tour.step("measure structures"):
-        dock.measuring.set_open(True)
-        wait(0.5)
+    """A ruler, a region, structures in numbers, and surfaces with their distance to the reference."""
+    viewer, data = tour.viewer, tour.open("Data", DataDock)
+    show_tab(data.tabs, "Cases")
+    click_row(data.cases.table, 0)
+    wait(0.5)
+    wait_until(lambda: data.cases.is_settled, "the first case again")
+    dock = tour.open("View", ViewDock)
+    dock.measuring.set_open(True)
+    wait(0.5)
+    image = next(layer for layer in layers_of(viewer, "image") if layer.visible)
+    slices, rows, columns = image.data.shape
+    viewer.dims.set_point(0, float(image.data_to_world((slices // 2, 0, 0))[0]))
+    for name, down in (("ruler", 0), ("ellipse", rows // 8)):
+        with tour.step(f"measure: {name}"):
+            press(dock, f"measure_{name}")
+            places = [
+                place_of(
+                    viewer,
+                    tour.canvas,
+                    image,
+                    (slices // 2, rows // 2 + side * down, columns // 2 + side * columns // 8),
+                )
+                for side in (-1, 1)
+            ]
+            for stretch in [places] if down else [[place] for place in places]:
+                stroke(tour.canvas, *stretch)
+                wait(0.3)
+            wait_until(lambda: dock.is_settled, "the numbers")
+            if dock.measure.tools[name].isChecked():
+                press(dock, f"measure_{name}")
+    with tour.step("measure: structures"):
         press(dock, "measure_structures")
         wait_until(lambda: dock.is_settled, "the measures", 120)
-    with tour.step("a ruler"):
-        image = next(layer for layer in layers_of(viewer, "image") if layer.visible)
-        slice_ = round(float(image.world_to_data(viewer.dims.point)[0]))
-        rows, columns = image.data.shape[1:]
-        press(dock, "measure_ruler")
-        for column in (columns // 3, 2 * columns // 3):
-            stroke(tour.canvas, place_of(viewer, tour.canvas, image, (slice_, rows // 2, column)))
-            wait(0.3)
-        wait_until(lambda: dock.is_settled, "the length")
-        press(dock, "measure_ruler")
     with tour.step("surfaces in 3-D with the distance to the reference"):
         dock.measuring.set_open(False)
         press(dock, "surfaces")
         wait_until(lambda: viewer.dims.ndisplay == 3 and dock.is_settled, "the surfaces", 180)
-        if dock.surfaces.distance.isEnabled():
-            check(dock.surfaces.distance)
-            wait_until(lambda: dock.is_settled, "the distances", 180)
-        tour.look("surfaces")
+        tour.look("in colours")
+        check(dock.surfaces.distance)
+        wait_until(lambda: dock.is_settled, "the distances", 180)
+        wait(0.5)
+        tour.look("distances")
         press(dock, "surfaces")
         wait_until(lambda: viewer.dims.ndisplay == 2, "slices again")
 
 
 def correct(tour: Tour) -> None:
-    """Grow a structure by a millimetre, see the score change, and undo."""
+    """Grow a structure, undo, fill between slices; then train on with what was corrected."""
     dock = tour.open("Score", ScoreDock)
-    with tour.step("grow a structure"):
-        dock.tools_fold.set_open(True)
-        wait_until(lambda: dock.is_settled, "the dock")
-        before = dock.status.text()
-        action = next(one for one in dock.tools.menu.actions() if one.objectName() == "edit_grow")
-        action.trigger()
-        wait_until(lambda: dock.is_settled and dock.status.text() != before, "the edit", 120)
+    press(dock, "score")
+    wait_until(lambda: dock.is_settled, "the scores")
+    dock.tools_fold.set_open(True)
+    wait_until(lambda: dock.is_settled, "the dock")
+    with tour.step("grow a structure by 6 mm"):
+        voxels = np.bincount(dock.choices.predictions.layer.data.ravel())
+        largest = dock.tools.structures.findData(1 + int(np.argmax(voxels[1:])))
+        pick(dock.tools.structures, dock.tools.structures.itemText(largest))
+        dock.tools.mm.setFocus()
+        dock.tools.mm.selectAll()
+        QTest.keyClicks(dock.tools.mm, "6")
+        _tool(dock, "grow")
+        tour.expect("grown" in dock.status.text(), f"it says {dock.status.text()!r}")
     with tour.step("undo it"):
+        tour.canvas.setFocus()
         QTest.keyClick(tour.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         wait_until(lambda: dock.is_settled, "the score as before", 120)
+    with tour.step("fill between slices, where there are gaps, or keep the largest part"):
+        found = dock.choices.predictions.layer.data == dock.tools.structures.currentData()
+        slices = np.flatnonzero(found.any(axis=(1, 2)))
+        _tool(dock, "fill" if (np.diff(slices) > 1).any() else "largest")
+    with tour.step("correct and continue"):
+        _tool(dock, "smooth")
+        folder = tour.out / "corrected"
+        with naming(getExistingDirectory=str(folder)):
+            press(dock, "correct_and_continue")
+            wait_until(lambda: dock_seen(tour, TrainDock), "Train in front", 60)
+        tour.expect((folder / "labels").is_dir(), f"it says {dock.status.text()!r}")
+
+
+def _tool(dock: Any, name: str) -> None:
+    """Choose an entry of the menu of edit tools."""
+    before = dock.status.text()
+    dock.tools.menu.aboutToShow.emit()
+    action = next(one for one in dock.tools.menu.actions() if one.objectName() == f"edit_{name}")
+    action.trigger()
+    wait_until(lambda: dock.is_settled and dock.status.text() != before, "the edit", 120)
+
+
+def dock_seen(tour: Tour, kind: type[Any]) -> bool:
+    """Whether a dock of this kind is in front."""
+    return any(not one.visibleRegion().isEmpty() for one in tour.window.findChildren(kind))
+
+
+def check_and_estimate(tour: Tour) -> None:
+    """The methods, the recommended one first; a wrong folder; what is wrong with the data; how long it takes."""
+    form = tour.open("Train", TrainDock).form
+    with tour.step("methods by family, the recommended one first"):
+        wait_until(lambda: form.methods.method is not None, "the methods")
+        form.scrolling.ensureWidgetVisible(form.methods.methods)
+        form.methods.methods.showPopup()
+        wait(0.5)
+        tour.look("list of methods")
+        form.methods.methods.hidePopup()
+    with tour.step("a data folder that is not there"):
+        type_into(form.data.source.folder.line_edit.native, str(SAMPLES / "no_such_folder"))
+        wait_until(lambda: not form.start.isEnabled(), "Start to be off")
+    with tour.step("check the data"):
+        type_into(form.data.source.folder.line_edit.native, str(SAMPLES / "ct"))
+        type_into(form.data.target.folder.line_edit.native, str(SAMPLES / "mr"))
+        press(form, "check")
+        wait_until(lambda: not form.is_settled, "the check to begin")
+        wait_until(lambda: form.is_settled, "the check of the data", 120)
+        form.scrolling.ensureWidgetVisible(form.data.reports)
+    with tour.step("how long would it take"):
+        press(form, "estimate")
+        wait_until(lambda: not form.is_settled, "the estimate to begin")
+        wait_until(lambda: form.is_settled, "the estimate", 180)
 
 
 def keep(tour: Tour) -> None:
-    """Save the session."""
+    """Save the session, and see it in another window."""
     data = tour.open("Data", DataDock)
-    with tour.step("save the session"):
-        file = tour.out / "session.yaml"
-        with answering("Save beside", look=tour.look):
-            data.session.save(file)
-            wait_until(file.is_file, "the session", 60)
+    file = tour.out / "session.yaml"
+    with tour.step("save the session"), answering("Save beside", look=tour.look):
+        data.session.save(file)
+        wait_until(file.is_file, "the session", 60)
+        wait_until(lambda: data.is_settled, "the dock")
+    with tour.step("the session in another window"):
+        _shell(tour, "show", file, "--screenshot", tour.file("another window"))
 
 
-def models_and_methods(tour: Tour) -> None:
-    """What each model is, and which method is recommended."""
-    data = dock_of(tour.window, DataDock)  # in front; its entry would switch it off
+def models(tour: Tour) -> None:
+    """What each model is; one handed on as a file, and taken in again."""
+    data = tour.open("Data", DataDock)
+    panel, packed = data.models, tour.out / "handed_on.zip"
     with tour.step("models with their cards"):
         show_tab(data.tabs, "Models")
-        wait_until(lambda: data.models.model == MODEL and data.models.is_settled, "the cards")
-    train = tour.open("Train", TrainDock)
-    with tour.step("methods, the recommended one first"):
-        wait_until(lambda: train.form.methods.method is not None, "the methods")
+        wait_until(lambda: panel.model == MODEL and panel.is_settled, "the cards")
+    with (
+        tour.step("export a model, import it"),
+        naming(getSaveFileName=(str(packed), ""), getOpenFileName=(str(packed), "")),
+    ):
+        press(data, "export_model")
+        wait_until(lambda: packed.is_file() and panel.is_settled, "the file", 60)
+        press(data, "import_model")
+        wait_until(lambda: panel.model not in (None, MODEL) and panel.is_settled, "it", 60)
 
 
 def translate(tour: Tour) -> None:
@@ -343,6 +643,65 @@ def translate(tour: Tour) -> None:
         wait_until(lambda: dock.result is not None and dock.is_settled, "the translation", 180)
         wait(1.0)
         tour.expect(viewer.canvas.grid.enabled, "the translation is not shown side by side")
+        tour.look("translated")
+        check(dock.views, False)
+        wait_until(lambda: not viewer.canvas.grid.enabled, "one canvas again")
+
+
+def turned(tour: Tour, files: Files) -> None:
+    """A tilted volume beside a straight one of the same patient."""
+    viewer, dock = tour.viewer, tour.open("View", ViewDock)
+    with tour.step("a tilted volume beside a straight one"):
+        for layer in list(viewer.layers):
+            layer.visible = False
+        with naming(getOpenFileNames=([str(files.volume), str(files.turned)], "")):
+            press(dock, "open_volume")
+            wait_until(lambda: len(_named(viewer, files)) == 2, "both volumes")
+            wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
+        for layer in layers_of(viewer, "image"):
+            layer.visible = layer in _named(viewer, files)
+        wait_until(lambda: dock.turned.isVisible(), "a word about the tilt")
+    with tour.step("resampled for display"):
+        press(dock, "resample")
+        wait_until(lambda: layers_of(viewer, "display") and dock.is_settled, "the copy")
+
+
+def _named(viewer: Any, files: Files) -> list[Any]:
+    """The images of the straight and the tilted volume."""
+    cases = {case_name(file) for file in (files.volume, files.turned)}
+    return [layer for layer in layers_of(viewer, "image") if tag(layer)["case"] in cases]
+
+
+def keys(tour: Tour) -> None:
+    """The help of a dock, and its keys in napari's own list."""
+    dock = tour.open("View", ViewDock)
+    with tour.step("help of the dock"):
+        press(dock, "help")
+        page = dock.findChild(QDialog, "help_page")
+        page.move(tour.window.pos())
+        wait(0.5)
+        tour.look("help")
+        press(page, "close_help")
+    with tour.step("keys in napari's own list"):
+        choose(tour.viewer.window.file_menu, "Preferences")
+        preferences = next(
+            one
+            for one in QApplication.topLevelWidgets()
+            if type(one).__name__ == "PreferencesDialog"
+        )
+        preferences.move(tour.window.pos())
+        pages = next(one for one in preferences.findChildren(QListWidget) if one.count() > 3)
+        pages.setCurrentItem(pages.findItems("Shortcuts", Qt.MatchFlag.MatchExactly)[0])
+        wait(0.5)
+        tables = preferences.findChildren(QTableWidget)
+        ours = [one.findItems("(napari_uda)", Qt.MatchFlag.MatchContains) for one in tables]
+        tour.expect(any(ours), "napari's list of shortcuts has none of the docks'")
+        for table, found in zip(tables, ours, strict=True):
+            if found:
+                table.scrollToItem(found[0])
+        wait(0.5)
+        tour.look("shortcuts")
+        preferences.reject()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from hands import (
     key,
     layer_of,
     layers_of,
+    naming,
     open_napari,
     own_settings,
     photograph,
@@ -50,7 +51,7 @@ from hands import (
 )
 from napari.utils.notifications import NotificationSeverity, notification_manager
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
+from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_uda.gui.kit.files import SAMPLES
 from napari_uda.gui.kit.navigation import current_slice
@@ -147,6 +148,7 @@ class Tour:
     def step(self, title: str, picture: str = "") -> Iterator[None]:
         """One step of the tour: its time, its longest gap, and a picture at its end."""
         self.number, self.title = self.number + 1, title
+        close_notices()  # they stay where no window is active, as without a window manager
         self.heart.begin()
         start = time.monotonic()
         yield
@@ -162,13 +164,19 @@ class Tour:
         """A screenshot, numbered by the step; none once the window has been closed."""
         if not self.is_open:
             return
+        wait(0.2)  # until it is drawn
         with self.heart.paused():
-            words = "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
-            photograph(self.window, self.out / f"{self.number:02}_{words}.png")
+            photograph(self.window, self.file(name))
+
+    def file(self, name: str) -> Path:
+        """The picture of this name, numbered by the step."""
+        words = "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+        return self.out / f"{self.number:02}_{words}.png"
 
     def open(self, title: str, kind: type[Any]) -> Any:
-        """Open a dock from the menu Plugins."""
-        choose(self.viewer.window.plugins_menu, "napari_uda", title)
+        """Bring a dock to the front from the menu Plugins, whose entry would switch off one that is there."""
+        if all(one.visibleRegion().isEmpty() for one in self.window.findChildren(kind)):
+            choose(self.viewer.window.plugins_menu, "napari_uda", title)
         wait_until(lambda: self.window.findChildren(kind), f"the dock {title}")
         dock = dock_of(self.window, kind)
         wait_until(
@@ -471,7 +479,7 @@ def _translate(tour: Tour) -> None:
         )
         expect(not viewer.canvas.grid.enabled, "blinking needs one view")
     folder = tour.out / "translated"
-    with tour.step("Export the translation"), _dialogs(getExistingDirectory=str(folder)):
+    with tour.step("Export the translation"), naming(getExistingDirectory=str(folder)):
         press(dock, "export")
         wait_until(lambda: len(list(folder.glob("*.nii.gz"))) >= 3, "files", 60)
 
@@ -535,7 +543,7 @@ def _score(tour: Tour) -> None:
         ]
         expect(kept, "the prediction as it was is gone")
     with tour.step("Export: CSV, JSON, HTML"):
-        with _dialogs(getExistingDirectory=str(out / "scores")):
+        with naming(getExistingDirectory=str(out / "scores")):
             press(dock, "export")
             wait_until(lambda: (out / "scores" / "report.html").is_file(), "report.html", 120)
         rows = list(csv.DictReader((out / "scores" / "scores.csv").open()))
@@ -544,22 +552,9 @@ def _score(tour: Tour) -> None:
         page = (out / "scores" / "report.html").read_text()
         expect("changed by hand" in page, "the report does not say that the prediction was edited")
     file = out / "edited_labels.nii.gz"
-    with tour.step("Save the edits"), _dialogs(getSaveFileName=(str(file), "")):
+    with tour.step("Save the edits"), naming(getSaveFileName=(str(file), "")):
         press(dock, "save_edits")
         wait_until(file.is_file, "the edited labels", 60)
-
-
-@contextmanager
-def _dialogs(**answers: Any) -> Iterator[None]:
-    """Give the answers of static file dialogs, which a person would type."""
-    before: dict[str, Callable[..., Any]] = {name: getattr(QFileDialog, name) for name in answers}
-    for name, answer in answers.items():
-        setattr(QFileDialog, name, staticmethod(lambda *_, answer=answer, **__: answer))
-    try:
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(QFileDialog, name, function)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Make docs/images/workbench.gif: napari at work, from a sample to a correction that is scored again.
 
+The pictures of the tutorial that tells the same are taken on the way.
+
     tools/with-display .venv/bin/python tools/workbench.py
 
-The real window is photographed while it is used with clicks and keys, as in `pictures.py`.
+The real window is photographed while it is used with clicks and keys.
 """
 
 from __future__ import annotations
@@ -10,12 +12,33 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from hands import check, click_row, layer_of, own_settings, photograph, press, wait, wait_until
-from pictures import IMAGES, Scene, box, erase, part, tab
+from hands import (
+    Stuck,
+    check,
+    choose,
+    click_row,
+    key,
+    layer_of,
+    open_napari,
+    own_settings,
+    photograph,
+    place_of,
+    press,
+    show_tab,
+    stroke,
+    wait,
+    wait_until,
+)
+from pictures import IMAGES
 from PIL import Image, ImageDraw, ImageFont
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractButton, QTabWidget, QWidget
+from scipy.ndimage import label as connected
 
 from napari_uda.gui.launch import close_notices
 
@@ -23,6 +46,79 @@ GIF = IMAGES / "workbench.gif"
 SIZE, DOCK = (1360, 800), 430
 WIDTH, CAPTION, COLOURS = 940, 34, 128
 MOST_BYTES = 1_500_000
+
+
+class Scene:
+    """One napari window and the docks that are open in it.
+
+    Attributes:
+        viewer, window, canvas: of napari.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.viewer, self.window, self.canvas = open_napari(size)
+        wait(1.0)
+        close_notices()  # napari's own, on the version of Qt
+
+    def open(self, title: str, width: int = DOCK) -> Any:
+        """Open a dock and give it room."""
+        area, dock = self.viewer.window.add_plugin_dock_widget("napari_uda", title)
+        self.window.resizeDocks([area], [width], Qt.Orientation.Horizontal)
+        wait(1.0)
+        return dock
+
+    def sample(self, title: str = "MR, cardiac phantom, labelled") -> None:
+        """Open a sample through the menu."""
+        choose(self.viewer.window.file_menu, "Open Sample", "napari_uda", title)
+        wait_until(lambda: len(self.viewer.layers) >= 1, "the sample")
+        self.middle()
+
+    def middle(self) -> None:
+        """Show the slice in the middle."""
+        self.viewer.dims.set_current_step(0, self.viewer.dims.nsteps[0] // 2)
+
+    def segment(self) -> Any:
+        """Segment the open sample with the shipped model."""
+        dock = self.open("Segment")
+        press(dock, "run")
+        wait_until(lambda: layer_of(self.viewer, "reliability") is not None, "the result")
+        wait(1.0)
+        return dock
+
+    def close_docks(self) -> None:
+        """Make room for another dock."""
+        self.viewer.window.remove_dock_widget("all")
+        wait(0.5)
+
+    def end(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+        wait(0.5)
+
+
+def part(dock: QWidget, name: str) -> Any:
+    """The widget of this object name in a dock."""
+    found = dock.findChild(QWidget, name)
+    if found is None:
+        raise Stuck(f"the dock has no part '{name}'")
+    return found
+
+
+def box(dock: QWidget, text: str) -> Any:
+    """The check box that begins with this text."""
+    for one in dock.findChildren(QAbstractButton):
+        if one.isCheckable() and one.text().startswith(text):
+            return one
+    raise Stuck(f"the dock has no check box '{text}'")
+
+
+def tab(dock: QWidget, title: str) -> None:
+    """Open the tab of this title, wherever it is in the dock."""
+    for tabs in dock.findChildren(QTabWidget):
+        if title in (tabs.tabText(i) for i in range(tabs.count())):
+            show_tab(tabs, title)
+            return
+    raise Stuck(f"the dock has no tab '{title}'")
 
 
 class Film:
@@ -48,6 +144,10 @@ class Film:
         self.frames.append(frame)
         self.durations.append(round(1000 * seconds))
 
+    def keep(self, name: str) -> None:
+        """A picture of the documentation."""
+        photograph(self.scene.window, IMAGES / f"{name}.png")
+
     def save(self, file: Path) -> None:
         """Write the film with one palette, so that what does not change costs nothing."""
         palette = _palette(self.frames)
@@ -71,6 +171,37 @@ def _palette(frames: list[Image.Image]) -> Image.Image:
         b"".join(bytes(part.getpalette() or [])[: 3 * COLOURS // 2] for part in parts)
     )
     return palette
+
+
+def erase(scene: Scene, prediction: Any, look: Callable[[], None] = lambda: None) -> None:
+    """Erase with napari's brush what the network invented in the slice that is shown.
+
+    Args:
+        scene: the window.
+        prediction: layer that is corrected; only its largest region is erased.
+        look: called between the strokes.
+    """
+    z = scene.viewer.dims.current_step[0]
+    regions, _ = connected(prediction.data[z] > 0)
+    largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
+    ys, xs = np.nonzero(regions == largest)
+    scene.viewer.layers.selection.active = prediction
+    scene.canvas.setFocus()
+    key(scene.canvas, "1")
+    prediction.brush_size = 14
+    for x in range(int(xs.min()) + 4, int(xs.max()) + 6, 10):
+        places = [
+            place_of(scene.viewer, scene.canvas, prediction, (z, y, x))
+            for y in (ys.min(), ys.max())
+        ]
+        stroke(scene.canvas, *places)
+        look()
+        edited = (
+            scene.viewer.layers.selection.active
+        )  # the first stroke may make a layer of its own
+        if edited is not None and edited is not prediction:
+            prediction = edited
+            key(scene.canvas, "1")
 
 
 def play(film: Film) -> None:
@@ -100,10 +231,12 @@ def play(film: Film) -> None:
     check(box(segment, "Contours"))
     wait(1.5)
     film.shoot(1.8)
-    for _ in range(2):
+    for name in ("uncertainty", ""):
         press(segment, "next_uncertain")
         wait(1.0)
         film.shoot(1.2)
+        if name:
+            film.keep(name)
     check(box(segment, "Contours"), False)
     film.caption = "4. Score it against a reference, per structure and slice"
     scene.close_docks()
@@ -121,6 +254,7 @@ def play(film: Film) -> None:
     wait_until(lambda: layer_of(scene.viewer, "error") is not None, "the errors")
     wait(1.5)
     film.shoot(1.8)
+    film.keep("errors")
     check(box(score, "Errors"), False)
     film.caption = "6. Correct it with the brush, and the scores follow"
     before = [table.item(row, 2).text() for row in range(table.rowCount())]
@@ -133,6 +267,11 @@ def play(film: Film) -> None:
     )
     wait(1.5)
     film.shoot(3.0)
+    film.keep("edited")
+    print(part(score, "status").text())
+    tab(score, "Cohort")
+    wait(1.0)
+    film.keep("cohort")
 
 
 def main() -> int:

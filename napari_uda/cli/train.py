@@ -49,7 +49,7 @@ def train(given: list[str]) -> None:
         force, rest = take_flag(rest, "--force")
         skip, rest = take_flag(rest, "--skip-step")
         _check_changeable(rest)
-        run = Run.open(resume)
+        run = Run.open(resume, to_write=True)
         with _process_group() as leader:
             run = _changed(run, rest, skip=skip and leader, force=force)
             _wait_for_all()

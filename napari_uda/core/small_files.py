@@ -7,6 +7,7 @@ Whatever is wrong ends in one sentence with the file's name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -268,3 +269,16 @@ def _yaml_problem(error: Exception) -> str:
     if isinstance(error, yaml.YAMLError):
         return " ".join(str(error).split())
     return "a value does not fit its kind, such as a date that does not exist"
+
+
+def file_sha256(file: Path) -> str:
+    """Checksum of a file, as `sha256sum` gives it.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        with open_plain(file) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError as error:
+        raise InputError(refusal(error)) from error

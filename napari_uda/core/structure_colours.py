@@ -1,31 +1,43 @@
 """Names and colours of structures: the same in every layer, legend, curve and picture, in every session.
 
-Colours of one anatomy, of errors and of reliability are at least 20 apart (CIEDE2000) for everyone: for normal eyes and
-for those that lack the red, green or blue kind of cones (tests/core/test_structure_colours.py computes it). Such eyes
-see little more than lightness and blue against yellow, where hardly more than five structures fit beside the colours
-of errors and reliability.
+Structures that touch in the body are at least 20 apart (CIEDE2000) for everyone: for normal eyes and for those that
+lack the red, green or blue kind of cones; any two of one anatomy are at least 10 apart, and all are 20 apart from errors
+and reliability (tests/core/test_structure_colours.py computes it). Such eyes see little more than lightness and blue
+against yellow: a search found no more than 6 colours that are all 20 apart and as far from errors and reliability,
+9 at 15, and 15 at 10. Light colours are those of errors and reliability, the others those of structures.
 """
 
 from __future__ import annotations
 
-_RED, _GREEN, _YELLOW, _BLUE, _VIOLET = "#AC000C", "#03695E", "#FFD42D", "#7375FF", "#5C38A4"
-
-_STRUCTURES = {
-    # heart: hues as in Fig. 3 of the SE-ASA paper
-    "aa": _BLUE,
-    "lac": _GREEN,
-    "lvc": _YELLOW,
-    "myo": _RED,
-    "lv": _YELLOW,
-    "rv": _VIOLET,
-    # abdomen
-    "liver": _RED,
-    "right_kidney": _BLUE,
-    "left_kidney": _GREEN,
-    "spleen": _YELLOW,
+_HEART = {
+    "myo": "#940802",
+    "lac": "#4B8D8D",
+    "lvc": "#DA5800",
+    "aa": "#9166FF",
+    "rv": "#5D3291",
+    "ra": "#3C4B4B",
+    "pa": "#896945",
+    "lv": "#DA5800",
 }
+_ABDOMEN = {
+    "spleen": "#473748",
+    "right_kidney": "#AA684A",
+    "left_kidney": "#777E8A",
+    "gallbladder": "#557C6B",
+    "esophagus": "#4087B2",
+    "liver": "#820E00",
+    "stomach": "#3407C5",
+    "aorta": "#A73B4E",
+    "ivc": "#323867",
+    "portal_vein": "#B34DFF",
+    "pancreas": "#948D00",
+    "right_adrenal_gland": "#8800F7",
+    "left_adrenal_gland": "#135B2F",
+}
+STRUCTURES = _HEART | _ABDOMEN
 _FULL_NAMES = {
     "aa": "ascending aorta",
+    "ivc": "inferior vena cava",
     "la": "left atrium",
     "lac": "left atrium cavity",
     "lv": "left ventricle",
@@ -37,40 +49,47 @@ _FULL_NAMES = {
 }
 """What abbreviations in files stand for; files keep the abbreviations, which are the papers' names."""
 _ALIASES = {
-    "ascending_aorta": "aa",
-    "left_atrium": "lac",
-    "left_atrium_cavity": "lac",
-    "left_atrium_blood_cavity": "lac",
-    "la": "lac",
-    "left_ventricle": "lvc",
-    "left_ventricle_cavity": "lvc",
-    "left_ventricle_blood_cavity": "lvc",
-    "right_ventricle": "rv",
-    "myocardium": "myo",
-    "left_ventricle_myocardium": "myo",
-    "kidney_right": "right_kidney",
-    "kidney_left": "left_kidney",
+    alias: key
+    for key, aliases in {
+        "aa": "ascending_aorta",
+        "lac": "la left_atrium left_atrium_cavity left_atrium_blood_cavity heart_atrium_left",
+        "lvc": "left_ventricle left_ventricle_cavity left_ventricle_blood_cavity heart_ventricle_left",
+        "rv": "right_ventricle right_ventricle_cavity right_ventricle_blood_cavity heart_ventricle_right",
+        "ra": "right_atrium right_atrium_cavity right_atrium_blood_cavity heart_atrium_right",
+        "pa": "pulmonary_artery",
+        "myo": "myocardium left_ventricle_myocardium heart_myocardium",
+        "right_kidney": "kidney_right rkid",
+        "left_kidney": "kidney_left lkid",
+        "gallbladder": "gall_bladder gall",
+        "esophagus": "oesophagus eso",
+        "stomach": "sto",
+        "ivc": "inferior_vena_cava postcava vena_cava",
+        "portal_vein": "portal_and_splenic_vein portal_and_splenic_veins portal_vein_and_splenic_vein veins",
+        "right_adrenal_gland": "adrenal_gland_right right_adrenal rad",
+        "left_adrenal_gland": "adrenal_gland_left left_adrenal lad",
+    }.items()
+    for alias in aliases.split()
 }
+"""What BTCV, AMOS, TotalSegmentator and MM-WHS call them."""
 BY_VALUE = (
-    _RED,
-    _GREEN,
-    _YELLOW,
-    _BLUE,
-    _VIOLET,
-    "#274947",
-    "#A312F5",
-    "#424469",
-    "#7B462F",
-    "#3036D5",
+    *list(_HEART.values())[:5],
+    "#00693C",
+    "#874B78",
+    "#C3003C",
+    "#0000E1",
+    "#B45A78",
+    "#3C5AD2",
+    "#78004B",
+    "#7878B4",
 )
 """Colours of structures that are not known by name, by their label value: all pairs of the first five are 20 apart, and
-so are neighbours among the ten, the last and the first included."""
+so are neighbours in the list, the last and the first included; all others are 10 apart."""
 PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#F0E442", "#CC79A7", "#D55E00", "#0072B2", "#999999")
 """Colours of curves that are no structures: Okabe and Ito 2008, without their black."""
 
-RELIABLE_COLOUR, UNRELIABLE_COLOUR = "#4ED3E3", "#C67B06"
+RELIABLE_COLOUR, UNRELIABLE_COLOUR = "#4ED3E3", "#FFD200"
 """Reliable and unreliable voxels."""
-FALSE_POSITIVE_COLOUR, FALSE_NEGATIVE_COLOUR = "#F6779C", "#76CFFF"
+FALSE_POSITIVE_COLOUR, FALSE_NEGATIVE_COLOUR = "#FFA596", "#76CFFF"
 OTHER_STRUCTURE_COLOUR = "#FFFFFF"
 """Errors: a structure where there is none, none where there is one, and one in the place of another."""
 
@@ -96,5 +115,5 @@ def full_name(name: str) -> str:
 
 def structure_colour(name: str, value: int) -> str:
     """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
-    known = _STRUCTURES.get(known_structure(name))
+    known = STRUCTURES.get(known_structure(name))
     return known or BY_VALUE[(value - 1) % len(BY_VALUE)]

@@ -27,7 +27,7 @@ _CODES = {
     "lv": "LeftVentricle",
     "lvc": "LeftVentricle",
     "rv": "RightVentricle",
-    "right_atrium": "RightAtrium",
+    "ra": "RightAtrium",
     "liver": "Liver",
     "spleen": "Spleen",
     "left_kidney": "Kidney",

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.progress import watched
 from napari_uda.data.grid import Affine, check_affine, three_sides
-from napari_uda.data.itk_files import check_declared, most_voxel_bytes, says_orientation
+from napari_uda.data.itk_files import check_declared, says_orientation, voxel_files
 from napari_uda.data.units import in_millimetres, unit_of_header
 
 _logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
     name = shown(path)
     if path.name.lower().endswith((".mha", ".mhd")):
         _check_meta_header(path, name)
-    most = most_voxel_bytes(path)
+    files, most = voxel_files(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with _itk_failures(
@@ -88,7 +89,7 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name, most_components)
         check_declared(_declared_bytes(reader), most, name)
-        image = reader.Execute()
+        image = watched(files, reader.Execute)
     if not says_orientation(path):
         _logger.warning(
             "%s: does not say how it lies in space, so its orientation is a guess: left and right may be swapped",

@@ -27,8 +27,8 @@ _PATTERN = re.compile(r"[^%]*%0?\d{0,2}d[^%]*")
 """Names with a number in them, in the one form that such headers are written in."""
 
 
-def most_voxel_bytes(path: Path) -> int:
-    """How many bytes of voxels the files of a header can hold at most.
+def voxel_files(path: Path) -> tuple[list[Path], int]:
+    """The header and the files that it names, and how many bytes of voxels they can hold at most.
 
     Args:
         path: a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file.
@@ -46,7 +46,7 @@ def most_voxel_bytes(path: Path) -> int:
     if is_meta:
         _check_count(len(names), lines, shown(path))
     total = sum(file.stat().st_size for file in files)
-    return total * _MOST_PER_BYTE if is_packed else total
+    return files, total * _MOST_PER_BYTE if is_packed else total
 
 
 def check_declared(declared: int, most: int, name: str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.progress import watched
 from napari_uda.data.grid import Affine, check_affine, three_sides
 from napari_uda.data.nifti import Placement, native, placed, scaled, scaling
 from napari_uda.data.nifti_forms import NiftiForms
@@ -62,11 +63,9 @@ def read_nibabel(
         slope, intercept = _scaling(header, name)
         with np.errstate(invalid="ignore"):
             affine, forms = _placed(image, sides, name, placement)
-        stored = np.asarray(
-            image.dataobj.get_unscaled()
-            if hasattr(image.dataobj, "get_unscaled")
-            else image.dataobj
-        )
+        voxels = image.dataobj
+        unscaled = getattr(voxels, "get_unscaled", lambda: voxels)
+        stored = watched([_voxel_file(path)], lambda: np.asarray(unscaled()))
     except MemoryError as error:
         raise InputError(f"{name}: does not fit into memory; crop or resample it") from error
     except (OSError, *_DAMAGED) as error:
@@ -94,6 +93,8 @@ def _loaded(path: Path) -> Any:
 
 
 def _voxel_file(header: Path) -> Path:
+    if header.suffix.lower() != ".hdr":  # of FreeSurfer, which holds both
+        return header
     return header.with_suffix(".img" if header.suffix == ".hdr" else ".IMG")
 
 

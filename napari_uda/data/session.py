@@ -117,6 +117,8 @@ class Session(Config):
     """The folder of predictions that was listed with them."""
     case: str = ""
     """The one that was chosen."""
+    choices: dict[str, dict[str, bool | int | str]] = {}
+    """Of each dock, what was chosen in it, by the names of its widgets."""
     side_by_side: bool = False
     """Whether structures, entropy and reliability stood beside each other."""
     left_out: tuple[str, ...] = Field((), max_length=_MOST_LAYERS)

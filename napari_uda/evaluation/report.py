@@ -20,7 +20,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.core.small_files import read_object
+from napari_uda.core.small_files import file_sha256, read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
@@ -403,7 +403,9 @@ def _evaluate_files(
         except InputError as error:
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
-    return Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
+    scores = Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
+    scored = file_sha256(prediction)
+    return replace(scores, grids=[replace(one, prediction_sha256=scored) for one in scores.grids])
 
 
 def _axis_indices(

@@ -88,12 +88,14 @@ class CaseGrid:
         shape: voxels (z, y, x).
         spacing_mm: voxel size (z, y, x).
         axes: the axes slices were scored along.
+        prediction_sha256: checksum of the predicted file; "" where there was none.
     """
 
     case: str
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     axes: tuple[str, ...]
+    prediction_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from napari_uda.core.config import Config, plain_problem
-from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.small_files import dump_yaml, open_plain, read_json, read_yaml
+from napari_uda.core.errors import InputError
+from napari_uda.core.small_files import dump_yaml, file_sha256, read_json, read_yaml
+from napari_uda.evaluation.outdated import MOST_BYTES, outdated_cases
 from napari_uda.run.checkpoint import check_weights, newest
+from napari_uda.run.packed import CARD_FILE
 from napari_uda.run.run import Run, write_text
 
-CARD_FILE = "card.yaml"
-"""What the owner of a run says of it, and in a packed run all that is known of it."""
 NO_LICENCE = "not stated"
-_MOST_SCORES_BYTES = 50_000_000  # a line per case and structure
 
 
 class ModelCard(Config):
@@ -52,6 +50,8 @@ class ModelCard(Config):
     """Cases that the scores are of; 0 when it was not scored."""
     protocol: str = ""
     """Definitions of the scores."""
+    outdated: int = Field(default=0, ge=0)
+    """Cases whose predictions in the run were made anew after they were scored."""
     created: str = ""
     """When the run was made, ISO 8601."""
     made_by: str = ""
@@ -76,6 +76,7 @@ class ModelCard(Config):
             ("Structures", ", ".join(self.structures)),
             ("Method", f"{self.method}, {self.steps} steps"),
             ("Dice", f"{scores} ({self.scored_cases} cases, {self.protocol})" if scores else ""),
+            ("Scored before", _predicted_anew(self.outdated) if self.outdated else ""),
             ("Licence", self.licence),
             ("Made", " ".join(filter(None, [self.created[:10], "by", self.made_by]))),
             ("Weights", f"sha256 {self.weights_sha256}" if self.weights_sha256 else ""),
@@ -98,7 +99,7 @@ def read_card(path: Path, *, checksum: bool = False) -> ModelCard:
     stored = _stored(run.path / CARD_FILE)
     found = _found(run) | {key: value for key, value in stored.items() if key != "weights_sha256"}
     if checksum:
-        found["weights_sha256"] = weights_sha256(weights)
+        found["weights_sha256"] = file_sha256(weights)
     try:
         return ModelCard.model_validate(found)
     except ValidationError as error:
@@ -113,23 +114,10 @@ def write_card(path: Path, *, purpose: str = "", licence: str = "") -> None:
     Raises:
         InputError: if the folder is no run or cannot be written.
     """
-    run = Run.open(path)
+    run = Run.open(path, to_write=True)
     said = {"purpose": purpose, "licence": licence}
     stored = _stored(run.path / CARD_FILE) | {key: text for key, text in said.items() if text}
     write_text(run.path / CARD_FILE, dump_yaml(stored), follow=False)
-
-
-def weights_sha256(file: Path) -> str:
-    """Checksum of a file, as `sha256sum` gives it.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        with open_plain(file) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    except OSError as error:
-        raise InputError(refusal(error)) from error
 
 
 def _stored(file: Path) -> dict[str, Any]:
@@ -161,6 +149,7 @@ def _found(run: Run) -> dict[str, Any]:
         "created": run.created,
         "made_by": run.made_by,
         **_scores(run.path / "scores.json"),
+        "outdated": len(outdated_cases(run.scores_file, run.predictions)),
     }
 
 
@@ -168,7 +157,7 @@ def _scores(file: Path) -> dict[str, Any]:
     """Mean Dice of the run's scores.json; nothing where there is none, or a damaged one."""
     dice, cases = {}, 0
     try:
-        found = read_json(file, most_bytes=_MOST_SCORES_BYTES)
+        found = read_json(file, most_bytes=MOST_BYTES)
         for row in found["summary"]:
             mean = row["dice"]["mean"]
             if mean is not None and math.isfinite(mean):
@@ -178,6 +167,12 @@ def _scores(file: Path) -> dict[str, Any]:
     except (InputError, KeyError, TypeError, ValueError):
         return {}
     return {"dice": dice, "scored_cases": cases, "protocol": protocol} if dice else {}
+
+
+def _predicted_anew(cases: int) -> str:
+    """That scores are older than what they are of."""
+    what = "1 case was" if cases == 1 else f"{cases} cases were"
+    return f"{what} predicted anew since; napari-uda evaluate scores again"
 
 
 def _counted(cases: int, modality: str) -> str:

@@ -1,19 +1,12 @@
-"""A trained run as one file to hand on: what predicts, and its card; no names or places of its patients.
-
-The file is a plain zip archive. Its weights are stored as they are, so that a file of it is never larger than
-the archive; whatever else lies in an archive from elsewhere is refused.
-"""
+"""A trained run as one file to hand on: what predicts, and its card; no names or places of its patients."""
 
 from __future__ import annotations
 
-import shutil
 import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from napari_uda.core.errors import InputError, refusal
+from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
     atomic_file,
     check_new_folder,
@@ -21,17 +14,13 @@ from napari_uda.core.files import (
     temporary_folder,
     whole_folder,
 )
-from napari_uda.core.small_files import MOST_BYTES, dump_yaml, open_plain, read_yaml
+from napari_uda.core.small_files import dump_yaml, read_yaml
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.split import Split
-from napari_uda.experiments.model_card import CARD_FILE, ModelCard, read_card, weights_sha256
+from napari_uda.experiments.model_card import ModelCard, read_card
 from napari_uda.run.checkpoint import BEST, WEIGHTS
+from napari_uda.run.packed import CARD_FILE, ENDING, ON_THE_WAY, SMALL_FILES, extract
 from napari_uda.run.run import Run, with_paths
-
-ENDING = ".zip"
-_SMALL = ("config.yaml", "data.json", "environment.json", CARD_FILE)
-_WEIGHTS = tuple(f"checkpoints/{name}" for name in (WEIGHTS, BEST))
-_ON_THE_WAY = "get the file once more from where it came from"
 
 
 def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> ModelCard:
@@ -66,7 +55,7 @@ def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> Model
         )
         (aside / CARD_FILE).write_text(dump_yaml(card.model_dump()), encoding="utf-8")
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            for small in _SMALL:
+            for small in SMALL_FILES:
                 archive.write(aside / small, small)
             archive.write(weights, name, zipfile.ZIP_STORED)
     return card
@@ -86,17 +75,14 @@ def unpack(file: Path, out: Path) -> ModelCard:
         InputError: if the file is no packed run or damaged, or the folder is not empty or cannot be written.
     """
     check_new_folder(out)
-    with _opened(file) as archive:
-        members = _members(file, archive)
-        with whole_folder(out) as folder:
-            (folder / "checkpoints").mkdir()
-            for member in members:
-                with (
-                    archive.open(member) as packed,
-                    (folder / member.filename).open("wb") as stream,
-                ):
-                    shutil.copyfileobj(packed, stream)
-            return _checked(file, folder)
+    with whole_folder(out) as folder:
+        extract(file, folder)
+        try:
+            written = ModelCard.model_validate(read_yaml(folder / CARD_FILE))
+            stored = read_card(folder)
+        except ValueError as error:
+            raise InputError(f"{shown(file)} is damaged ({error}); {ON_THE_WAY}") from error
+        return stored.model_copy(update={"weights_sha256": written.weights_sha256})
 
 
 def _nameless(facts: DataFacts) -> DataFacts:
@@ -129,53 +115,3 @@ def _numbered(split: Split | None) -> Split | None:
     numbers = iter(range(1, 1 + len(split.train) + len(split.validation)))
     train = tuple(f"case {next(numbers)}" for _ in split.train)
     return Split(train=train, validation=tuple(f"case {next(numbers)}" for _ in split.validation))
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with open_plain(file) as stream, zipfile.ZipFile(stream) as archive:
-            yield archive
-    except FileNotFoundError as error:
-        raise InputError(f"{shown(file)} does not exist; give a file that pack wrote") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise InputError(f"{shown(file)} is no packed run or damaged; {_ON_THE_WAY}") from error
-    except OSError as error:
-        raise InputError(refusal(error)) from error
-
-
-def _members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """What is to be written.
-
-    Raises:
-        InputError: if anything is missing, there twice, or nothing that `pack` writes.
-    """
-    found = archive.infolist()
-    names = sorted(member.filename for member in found)
-    if names not in [sorted((*_SMALL, weights)) for weights in _WEIGHTS]:
-        raise InputError(
-            f"{shown(file)} holds other files than a packed run; give one that pack wrote"
-        )
-    for member in found:
-        stored = member.compress_type == zipfile.ZIP_STORED
-        too_large = member.file_size > MOST_BYTES and not stored
-        if too_large or member.flag_bits & 1 or (member.filename in _WEIGHTS and not stored):
-            raise InputError(
-                f"{shown(file)}: {member.filename} is not packed as pack does; {_ON_THE_WAY}"
-            )
-    return found
-
-
-def _checked(file: Path, folder: Path) -> ModelCard:
-    """The card, once the run can be opened and its weights are those that were packed."""
-    try:
-        stored = read_card(folder)
-        found = weights_sha256(Run.open(folder).weights_file())
-        written = ModelCard.model_validate(read_yaml(folder / CARD_FILE)).weights_sha256
-    except ValueError as error:
-        raise InputError(f"{shown(file)} is damaged ({error}); {_ON_THE_WAY}") from error
-    if found != written:
-        raise InputError(
-            f"{shown(file)} is damaged: its weights do not fit the checksum of its card; {_ON_THE_WAY}"
-        )
-    return stored.model_copy(update={"weights_sha256": found})

@@ -34,6 +34,7 @@ from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
 from napari_uda.inference.cases import CaseList, holds_predictions, list_cases
 from napari_uda.run.folder import RunFolder
+from napari_uda.run.packed import is_packed
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,12 @@ def open_viewer(
     if len(given) == 1 and is_session(given[0]):
         _open_session(given[0], screenshot)
         return
+    packed = next((path for path in given if is_packed(path)), None)
+    if packed is not None:
+        raise InputError(
+            f"{shown(packed)}: is a packed run, which holds no images and no predictions; segment images with it "
+            f"(`napari-uda predict {packed} IMAGE --out FOLDER`) and show that folder"
+        )
     found = case_list(given, placement)
     contents = []
     if found is None:

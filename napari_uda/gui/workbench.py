@@ -7,17 +7,16 @@ from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QMainWindow, QTabWidget, QWidget
 
-from napari_uda.gui.kit.dock import bring_to_front
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.place import DOCKS as DOCKS
+from napari_uda.gui.kit.place import NAME_END, bring_to_front, wait_for
 
-DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
-"""The tabs, from top to bottom."""
 _RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
 
 
 def open_workbench(viewer: napari.viewer.Viewer) -> None:
-    """Open the docks that are not open, a turn of the event loop for each, and bring Data to the front."""
+    """Open Data, in front, and a tab for every other dock that is not open; what is behind a tab is built later."""
     _Opening(viewer)
 
 
@@ -43,7 +42,7 @@ class Workbench(Panel):
 
 
 class _Opening(Guarded, QObject):
-    """Opens one dock after the other; it lives in the window, which may close in between."""
+    """Opens Data, and tabs for the others a turn later; it lives in the window, which may close in between."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         window = viewer.window.main_menu.window()
@@ -52,15 +51,15 @@ class _Opening(Guarded, QObject):
             window.setTabPosition(_RIGHT, QTabWidget.TabPosition.East)
         self._viewer = viewer
         self._waiting = list(DOCKS)
-        self._first: QWidget | None = None
         background(self, "Open the workbench", _load, lambda _: self._on_turn(), quiet=True)
 
     def _on_turn(self) -> None:
-        name = self._waiting.pop(0)
-        dock, widget = self._viewer.window.add_plugin_dock_widget("napari_uda", name)
-        dock.show()
-        self._first = self._first or widget
-        bring_to_front(self._first)  # before the new one is drawn
+        window, name = self._viewer.window, self._waiting.pop(0)
+        if name == DOCKS[0] or f"{name}{NAME_END}" in window.dock_widgets:
+            window.add_plugin_dock_widget("napari_uda", name)[0].show()
+        else:
+            wait_for(self._viewer, name)
+        bring_to_front(window.dock_widgets[f"{DOCKS[0]}{NAME_END}"])  # before the new one is drawn
         if self._waiting:
             QTimer.singleShot(0, self._on_turn)
         else:

@@ -28,6 +28,7 @@ from napari_uda.data.folder import DataFolder, find_cases
 from napari_uda.data.patients import IMAGE_FOLDERS, Case
 from napari_uda.data.segments import small_values
 from napari_uda.data.volume import Placement, Volume
+from napari_uda.evaluation.outdated import MOST_BYTES, outdated_cases
 from napari_uda.inference.results import LABEL_ENDINGS, voxels_sha256
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.run import Run
@@ -35,7 +36,6 @@ from napari_uda.run.run import Run
 _PREDICTIONS = (LABEL_ENDINGS["nifti"], LABEL_ENDINGS["seg-nrrd"], LABEL_ENDINGS["dicom-seg"])
 _MAPS = ("entropy", "reliability")
 _SCORES = "scores.csv"
-_MOST_SCORES_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class CaseFiles:
     prediction: Path | None = None
     """The predicted labels."""
     dice: float = math.nan
-    """Mean Dice over its structures, as `scores.csv` has it; NaN without."""
+    """Mean Dice over its structures, as `scores.csv` has it; NaN without, and where that is of an older prediction."""
+    outdated: bool = False
+    """Whether it was scored before this prediction was made."""
     missing: str = ""
     """The image that a prediction was made from, as its `<case>.json` names it, where it is not there."""
 
@@ -217,7 +219,13 @@ def list_cases(
             f"{start}: the run has no predictions, and its data are not where they were; write some with "
             f"napari-uda predict {start} IMAGE --out {RunFolder(start).predictions}"
         )
-    listed = (replace(cases[name], dice=dice.get(name, math.nan)) for name in sorted(cases))
+    old = frozenset() if table is None else outdated_cases(table, made)
+    listed = (
+        replace(
+            case, dice=math.nan if name in old else dice.get(name, math.nan), outdated=name in old
+        )
+        for name, case in sorted(cases.items())
+    )
     given = None if predictions is None else Path(predictions)
     return CaseList(start, tuple(listed), note, table, given)
 
@@ -238,7 +246,7 @@ def mean_dice(table: Path) -> dict[str, float]:
         InputError: it cannot be read, or has no columns `case` and `dice`.
     """
     try:
-        rows = read_csv(read_small(table, most_bytes=_MOST_SCORES_BYTES))
+        rows = read_csv(read_small(table, most_bytes=MOST_BYTES))
     except (OSError, csv.Error) as error:
         raise InputError(
             f"{table} cannot be read as a table; write it with evaluate again"

@@ -45,9 +45,12 @@ class LoadedRun:
     @property
     def origin(self) -> ModelOrigin:
         """What its results say of it."""
-        folder = self.run.path.resolve()
+        place = self.run.place.resolve()
         return ModelOrigin(
-            folder.name, self.weights_sha256, date=self.run.created[:10], path=str(folder)
+            self.run.path.resolve().name,
+            self.weights_sha256,
+            date=self.run.created[:10],
+            path=str(place),
         )
 
     @classmethod

@@ -153,7 +153,7 @@ def translate(
     translator = method.translator
     if translator is None:
         raise InputError(
-            f"{opened.path} was trained with {opened.config.method.name}, which has no generators; "
+            f"{opened.place} was trained with {opened.config.method.name}, which has no generators; "
             f"give a run of {translating_methods()}"
         )
     volume = as_volume(image)
@@ -201,7 +201,7 @@ def _mapping(facts: DataFacts, domain: str, run: Run) -> tuple[Intensity, tuple[
     bounds = getattr(facts, f"{domain}_range")
     if intensity is None or bounds is None:
         raise InputError(
-            f"data.json of {run.path} does not say which intensities its {domain} has; retrain the run"
+            f"data.json of {run.place} does not say which intensities its {domain} has; retrain the run"
         )
     return intensity, bounds
 

@@ -11,12 +11,12 @@ from typing import Any
 from napari_uda.core.csv_text import read_csv
 from napari_uda.core.setting_paths import by_path
 from napari_uda.core.small_files import read_small
+from napari_uda.evaluation.outdated import MOST_BYTES, outdated_cases
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.history import RunHistory
 from napari_uda.run.reader import RunReader
 
 _ABSENT = "–"
-_MOST_SCORES_BYTES = 50_000_000
 _SCORES = (("dice", "Dice"), ("assd_mm", "ASSD (mm)"), ("hd95_mm", "HD95 (mm)"))
 
 Row = tuple[str, str, str]
@@ -32,12 +32,14 @@ class RunRecord:
         history: its scalars.
         settings: dotted name to value, as in `config.yaml`.
         scores: structure and measure, such as `LVC · Dice`, to the mean over cases; empty without scores.csv.
+        outdated: how many cases were scored before their prediction in the run was made.
     """
 
     path: Path
     history: RunHistory = field(default_factory=RunHistory)
     settings: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
+    outdated: int = 0
 
 
 def read_record(path: Path) -> RunRecord:
@@ -47,7 +49,9 @@ def read_record(path: Path) -> RunRecord:
         update = reader.look()
         history.add(update.lines, update.damaged)
         more = update.more
-    return RunRecord(path, history, by_path(update.settings), read_scores(RunFolder(path)))
+    folder = RunFolder(path)
+    old = outdated_cases(folder.scores_file, folder.predictions)
+    return RunRecord(path, history, by_path(update.settings), read_scores(folder), len(old))
 
 
 def different_settings(first: RunRecord, second: RunRecord) -> list[Row]:
@@ -71,7 +75,7 @@ def side_by_side(first: RunRecord, second: RunRecord) -> list[Row]:
 def read_scores(folder: RunFolder) -> dict[str, float]:
     """Means over cases of `scores.csv`, by structure and measure; empty when there is no readable one."""
     try:
-        text = read_small(folder.scores_file, most_bytes=_MOST_SCORES_BYTES)
+        text = read_small(folder.scores_file, most_bytes=MOST_BYTES)
         rows = read_csv(text)
     except (OSError, ValueError, csv.Error):  # an InputError is a ValueError
         return {}

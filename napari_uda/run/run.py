@@ -11,7 +11,7 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem, setting_path
 from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.files import atomic_file, cannot_write, is_file, is_folder
+from napari_uda.core.files import atomic_file, cannot_write, is_folder, shown
 from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
@@ -34,6 +34,7 @@ from napari_uda.core.small_files import (
 )
 from napari_uda.core.suggestions import listed, near_option
 from napari_uda.run.folder import RunFolder, metric_line
+from napari_uda.run.packed import ON_THE_WAY, is_packed, unpacked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,12 +60,19 @@ class Run(RunFolder):
     Attributes:
         path: the folder.
         config: its resolved settings.
+        packed: the packed run that the folder was unpacked from for this process; None for a run folder.
     """
 
     config: RunConfig
+    packed: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """What the user gave: the folder, or the file that it is packed into."""
+        return self.packed or self.path
 
     def __repr__(self) -> str:
-        return f"<Run {self.path}: {self.config.method.name}>"
+        return f"<Run {self.place}: {self.config.method.name}>"
 
     def __str__(self) -> str:
         return "\n  ".join([self._title(), *self._facts()])
@@ -73,7 +81,7 @@ class Run(RunFolder):
         return html_table(self._title(), self._facts())
 
     def _title(self) -> str:
-        return f"Run {self.path}: {self.config.method.name}, {self._how_far()}"
+        return f"Run {self.place}: {self.config.method.name}, {self._how_far()}"
 
     def _how_far(self) -> str:
         from napari_uda.run.status import RunState, run_status
@@ -149,14 +157,30 @@ class Run(RunFolder):
             )
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Run:
-        """Open an existing run folder.
+    def open(cls, path: str | os.PathLike[str], *, to_write: bool = False) -> Run:
+        """Open an existing run folder, or a packed run.
+
+        Args:
+            path: the folder, or a file that `pack` wrote.
+            to_write: whether something is to be written into the run, which a packed run does not take.
 
         Raises:
             InputError: if it is none, its settings cannot be read by this version or are not those that
                 it wrote, or one of its files is a link out of the folder.
         """
         folder = Path(path)
+        if is_packed(folder):
+            if to_write:
+                raise InputError(
+                    f"{folder} is a packed run, and nothing can be written into it; "
+                    f"`napari-uda unpack {shlex.quote(str(folder))} --out FOLDER` makes a run folder of it"
+                )
+            try:
+                return replace(cls.open(unpacked(folder)), packed=folder)
+            except InputError as error:
+                if str(folder) in str(error) or shown(folder) in str(error):
+                    raise
+                raise InputError(f"{folder} is damaged ({error}); {ON_THE_WAY}") from error
         file = RunFolder(folder).config_file
         try:
             link = RunFolder(folder).link_outside()
@@ -167,11 +191,6 @@ class Run(RunFolder):
             raise InputError(
                 f"{link} is a link to a place outside of the run folder, which is not followed; put the "
                 "file itself in its place, or remove it"
-            )
-        if not is_run and folder.suffix.lower() == ".zip" and is_file(folder):
-            raise InputError(
-                f"{folder} is a file and no run folder; if a run was packed into it, "
-                f"`napari-uda unpack {shlex.quote(str(folder))} --out FOLDER` makes a run folder of it"
             )
         if not is_run:
             raise InputError(

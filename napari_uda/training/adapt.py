@@ -214,7 +214,7 @@ def _check_sizes(run: Run, config: AdaptConfig) -> None:
     method = config.method_with_sizes
     if has_size_prior(method) and method.reads_run_sizes and not run.facts.sizes:
         raise InputError(
-            f"{run.path} does not hold the sizes of its structures (it was trained by an older "
+            f"{run.place} does not hold the sizes of its structures (it was trained by an older "
             f"version); give sizes in mL, or adapt by {methods_without_sizes()}"
         )
 

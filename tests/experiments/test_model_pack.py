@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,10 +15,11 @@ import pytest
 import tiny_cases
 
 import napari_uda as uda
+from napari_uda.cli import main
 from napari_uda.core.errors import InputError
-from napari_uda.core.small_files import read_yaml
+from napari_uda.core.small_files import file_sha256, read_yaml
 from napari_uda.data.volume import Volume
-from napari_uda.experiments.model_card import read_card, weights_sha256, write_card
+from napari_uda.experiments.model_card import read_card, write_card
 from napari_uda.run.run import Run
 
 
@@ -45,20 +49,48 @@ def test_unpacked_run_predicts_the_same(run: Run, packed: Path, tmp_path: Path) 
     assert after.model.hash == before.model.hash
 
 
-def test_unpacked_run_can_be_started_from(
-    packed: Path, two_domains: tuple[Path, Path], tmp_path: Path
+def test_packed_run_is_taken_as_it_is(
+    run: Run, packed: Path, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    uda.unpack(packed, tmp_path / "there")
-    settings = {**tiny_cases.SMALL, "init": tmp_path / "there", "steps": 1}
-    run = uda.train("sfda", target=two_domains[1], run_dir=tmp_path / "next", **settings)
-    assert run.weights_file().is_file()
+    before, after = uda.predict(run, volume()), uda.predict(packed, volume())
+    np.testing.assert_array_equal(before.labels, after.labels)
+    np.testing.assert_array_equal(before.entropy, after.entropy)
+    assert after.model.hash == before.model.hash
+    assert (after.model.name, after.model.path) == ("first", str(packed.resolve()))
+    assert Run.open(packed).path == Run.open(packed).path  # unpacked once
+    again = uda.pack(packed, tmp_path / "again.zip", licence="MIT")
+    assert (again.licence, again.weights_sha256) == ("MIT", after.model.hash)
+    settings = {**tiny_cases.SMALL, "init": packed, "steps": 1}
+    started = uda.train("sfda", target=two_domains[1], run_dir=tmp_path / "next", **settings)
+    assert started.config.init == packed
+    with pytest.raises(InputError, match=r"first.zip was trained with se_asa, which has no gener"):
+        uda.translate(packed, volume())
 
 
-def test_who_takes_the_file_for_a_run_is_told_how_to_unpack_it(packed: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"`napari-uda unpack .*first.zip --out FOLDER` makes a run"
-    ):
-        uda.predict(packed, volume())
+def test_nothing_is_written_into_a_packed_run(
+    packed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = packed.read_bytes()
+    with pytest.raises(InputError, match=r"`napari-uda unpack .*first.zip --out FOLDER` makes a r"):
+        write_card(packed, licence="MIT")
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "--resume", str(packed)])
+    assert exit_.value.code == 2
+    assert "is a packed run, and nothing can be written into it" in capsys.readouterr().err
+    assert packed.read_bytes() == before
+
+
+def test_unpacked_files_are_gone_with_the_process(packed: Path, tmp_path: Path) -> None:
+    code = "import sys; from napari_uda.run.run import Run; print(Run.open(sys.argv[1]).path)"
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(packed)],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_name_or_place_of_a_patient_is_in_the_file(run: Run, packed: Path) -> None:
@@ -83,7 +115,7 @@ def test_card_tells_what_the_run_is(run: Run, packed: Path, tmp_path: Path) -> N
     assert (card.target, card.target_cases) == ("MR", 3)
     assert card.purpose == "Segments inner, outer in MR"
     assert card.structures == tiny_cases.LABELS
-    assert card.weights_sha256 == weights_sha256(run.weights_file())
+    assert card.weights_sha256 == file_sha256(run.weights_file())
     titles = dict(card.lines())
     assert titles["Structures"] == "inner, outer"
     assert titles["Licence"] == "CC-BY-4.0"
@@ -134,6 +166,8 @@ def test_what_pack_did_not_write_is_refused_and_leaves_nothing(
     file = rewritten(packed, tmp_path / "bent.zip", **changes)
     with pytest.raises(InputError, match=words):
         uda.unpack(file, tmp_path / "there")
+    with pytest.raises(InputError, match=rf"bent.zip.*{words}"):
+        Run.open(file)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bent.zip"]
 
 

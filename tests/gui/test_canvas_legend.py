@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject
 
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume
+from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.view.canvas_legend import CanvasLegend, legend_lines
@@ -26,9 +27,8 @@ def add(viewer: ViewerModel, role: str) -> Layer:
     return layer
 
 
-def texts(viewer: ViewerModel) -> list[str]:
-    found = {name: one for name, one in viewer.canvas.overlays.items() if "legend" in name}
-    return [one.text for one in found.values() if one.visible]
+def texts(words: CanvasWords) -> list[str]:
+    return words.texts.get("legend", "").splitlines()
 
 
 _HOW_DRAWN = ["area: prediction", "outline: reference"]
@@ -69,7 +69,8 @@ def test_maps_are_explained() -> None:
 
 def test_canvas_follows_the_layers_and_is_left_clean(qtbot: QtBot) -> None:
     viewer, owner = ViewerModel(), QObject()
-    legend = CanvasLegend(viewer, owner)
+    words = canvas_words(viewer)
+    legend = CanvasLegend(viewer, words, owner)
     legend.want(True)
     prediction = add(viewer, "prediction")
 
@@ -77,18 +78,18 @@ def test_canvas_follows_the_layers_and_is_left_clean(qtbot: QtBot) -> None:
         qtbot.waitUntil(lambda: legend.is_settled, timeout=WAIT_MS)
 
     settle()
-    assert texts(viewer) == ["■ left ventricle myocardium", "■ left atrium cavity"]
+    assert texts(words) == ["■ left ventricle myocardium", "■ left atrium cavity"]
     prediction.colormap = structure_colormap(NAMES, [2])
     settle()
-    assert texts(viewer) == ["■ left ventricle myocardium"]
+    assert texts(words) == ["■ left ventricle myocardium"]
     prediction.visible = False
     settle()
-    assert texts(viewer) == []
+    assert texts(words) == []
     prediction.visible = True
     legend.want(False)
     settle()
-    assert texts(viewer) == []
+    assert texts(words) == []
     with qtbot.waitSignal(owner.destroyed):
         owner.deleteLater()
-    assert not [name for name in viewer.canvas.overlays if "legend" in name]
+    assert words.texts == {}
     viewer.layers.clear()

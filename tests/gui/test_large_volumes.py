@@ -101,7 +101,7 @@ def test_counting_by_entropy_copies_no_volume(found: Prediction) -> None:
     assert most < found.labels.nbytes
 
 
-def test_scrolling_moves_the_crosses_and_draws_cuts_once_at_rest(
+def test_scrolling_moves_the_crosses_alone(
     dock: ViewDock, viewer: ViewerModel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = Mock(side_effect=linked_views.slice_picture)
@@ -109,9 +109,8 @@ def test_scrolling_moves_the_crosses_and_draws_cuts_once_at_rest(
     here = viewer.dims.current_step[0]
     for step in range(1, 6):
         viewer.dims.set_current_step(0, here + step)
-    assert drawn.call_count == 0
     settle(dock, qtbot)
-    assert [call.args[1] for call in drawn.call_args_list] == [1, 2]
+    assert drawn.call_count == 0  # they go on showing the same slices
     assert [pane.cross[0] for pane in dock.views.panes if pane.cross] == [here + 5, here + 5]
 
 
@@ -139,5 +138,4 @@ def test_at_rest_the_words_are_of_the_last_slice(
     viewer.dims.set_current_step(0, 13)
     settle(dock, qtbot)
     assert dock.slice_number.value() == SHAPE[0] - 1 - 13  # the file begins at the feet
-    texts = [getattr(one, "text", "") for one in viewer.canvas.overlays.values()]
-    assert any(f"axial slice {SHAPE[0] - 1 - 13}," in text for text in texts)
+    assert f"axial slice {SHAPE[0] - 1 - 13}," in dock.words.texts["line"]

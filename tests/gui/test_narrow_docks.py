@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
+import numpy as np
 import pytest
-from gui_cases import LABELS, add_data, ball_case, let_events_pass
+from gui_cases import LABELS, SHAPE, add_data, ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.key_bindings import coerce_keybinding
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QKeySequence
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -24,8 +27,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMainWindow,
+    QMenuBar,
     QPushButton,
     QScrollBar,
+    QStyle,
+    QStyleOptionComboBox,
     QTabBar,
     QTableWidget,
     QTabWidget,
@@ -34,14 +40,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.data.volume import Volume
 from napari_uda.gui.kit import jobs
-from napari_uda.gui.kit.dock import CANVAS_SHARE
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.layers import show
-from napari_uda.gui.workbench import DOCKS
+from napari_uda.gui.kit.letters import digits_of
+from napari_uda.gui.kit.place import CANVAS_SHARE
+from napari_uda.gui.workbench import DOCKS, open_workbench
 from napari_uda.inference.predict import Prediction
 
+SHOTS = ("Alt+S", "Alt+C", "Alt+T")
+"""napari's own, for screenshots and for how long it takes."""
+LONGEST = 16
+"""Letters of a choice that are always seen; longer ones are told by the tooltip."""
 USED = (
     QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider, QAbstractItemView, QTabBar,
 )  # fmt: skip
@@ -126,7 +138,23 @@ def cut_off(dock: QWidget) -> list[str]:
     for one in shown(dock, QTabBar):
         if one.count() and one.tabRect(one.count() - 1).right() > one.width():
             found.append(f"tab {one.tabText(one.count() - 1)}")
+    for box in shown(dock, QComboBox):
+        text = box.currentText()
+        if len(text) <= LONGEST and text_pixels(box, text) > room_for_text(box):
+            found.append(f"box {text!r} of {box.objectName()}")
     for table in shown(dock, QTableWidget):
+        beside = [one for one in shown(dock, QPushButton) if one.parent() is table.parent()]
+        if any(one.geometry().intersects(table.geometry()) for one in beside):
+            found.append(f"a button lies over {table.objectName()}")
+        for row in range(table.rowCount()):
+            for index in range(table.columnCount()):
+                cell, place = table.item(row, index), table.model().index(row, index)
+                if cell is None or not cell.text() or table.isColumnHidden(index):
+                    continue
+                hint = table.sizeHintForIndex(place).width()
+                cut = hint > table.visualRect(place).width()
+                if cut and cell.text() not in (cell.toolTip() or ""):
+                    found.append(f"cell {cell.text()!r} of {table.objectName()}")
         header = table.horizontalHeader()
         for index in range(table.columnCount()):
             title = table.horizontalHeaderItem(index)
@@ -137,6 +165,19 @@ def cut_off(dock: QWidget) -> list[str]:
             if narrow or end > table.viewport().width() + 1:
                 found.append(f"header {title.text()!r} of {table.objectName()}")
     return found
+
+
+def text_pixels(widget: QWidget, text: str) -> int:
+    return int(widget.fontMetrics().horizontalAdvance(text))
+
+
+def room_for_text(box: QComboBox) -> int:
+    """Pixels that a style leaves for the text of a box."""
+    asked = QStyleOptionComboBox()
+    box.initStyleOption(asked)
+    kinds = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+    icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
+    return int(box.style().subControlRect(kinds[0], asked, kinds[1], box).width()) - icon
 
 
 def spoken(widget: QWidget) -> str:
@@ -163,9 +204,63 @@ def unreachable(widget: QWidget) -> list[str]:
         for one in used
         if not (one.focusPolicy() & Qt.FocusPolicy.TabFocus) and one.focusProxy() is None
     ]
-    buttons = [one for one in used if isinstance(one, QAbstractButton)]
-    letters = [QKeySequence.mnemonic(one.text()).toString() for one in buttons]
-    return found + [one for one in set(letters) if one and letters.count(one) > 1]
+    keys = list[str]()
+    for one in used:
+        if isinstance(one, QAbstractButton):
+            keys.append(one.shortcut().toString())
+            words = any(map(str.isalpha, one.text())) and not one.text().endswith(")")
+            if words and one.isEnabled() and one.shortcut().isEmpty():
+                found.append(f"{title[one]} has no letter")
+    titles = [one for one in shown(widget, QLabel) if one.buddy() is not None]
+    keys += [QKeySequence.mnemonic(QLabel.text(one)).toString() for one in titles]
+    keys = [key for key in keys if key]
+    naparis = [
+        QKeySequence.mnemonic(action.text()).toString()
+        for action in widget.window().findChild(QMenuBar).actions()
+    ]
+    found += [key for key in set(keys) if keys.count(key) > 1 or key in (*naparis, *SHOTS)]
+    return found
+
+
+def skipped(dock: QDockWidget, widget: QWidget) -> list[str]:
+    """Walk through a dock with Tab: what it misses, and what comes before something above it or left of it."""
+    wanted = [
+        one
+        for one in shown(widget, USED)
+        if one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus and not one.focusProxy()
+        if not (isinstance(one, QAbstractButton) and one.group() is not None)  # its arrows
+    ]
+    window = dock.window()
+    window.activateWindow()
+    first = min(wanted, key=lambda one: one.mapTo(widget, one.rect().topLeft()).y())
+    first.setFocus()
+    walked = [window.focusWidget()]
+    while len(walked) < 3 * len(wanted):
+        QTest.keyClick(window.focusWidget(), Qt.Key.Key_Tab)
+        if not widget.isAncestorOf(window.focusWidget()):
+            break
+        walked.append(window.focusWidget())
+    found = [f"{type(one).__name__} {one.objectName()}" for one in wanted if one not in walked]
+    for one, other in pairwise(walked):
+        upper, lower = branches(one, other)
+        if lower.bottom() < upper.top() or (
+            lower.top() <= upper.top() and lower.right() < upper.left()
+        ):
+            found.append(f"{one.objectName()} before {other.objectName()}")
+    return found
+
+
+def branches(one: QWidget, other: QWidget) -> tuple[QRect, QRect]:
+    """Where two widgets lie in the smallest one that holds both."""
+    lines = []
+    for end in (one, other):
+        lines.append([end])
+        while (parent := lines[-1][-1].parentWidget()) is not None:
+            lines[-1].append(parent)
+    depth = 1
+    while all(len(line) > depth for line in lines) and lines[0][-depth] is lines[1][-depth]:
+        depth += 1
+    return lines[0][-depth].geometry(), lines[1][-depth].geometry()
 
 
 @pytest.mark.parametrize("name", DOCKS)
@@ -182,31 +277,45 @@ def test_a_small_window_keeps_its_canvas_its_texts_and_the_keyboard(
             assert (window.width(), window.height()) == (width, height)  # no dock makes it larger
             assert cut_off(dock) == [], f"{title} at {width}"
             assert unreachable(widget) == [], title
+            if width == 1280:
+                assert skipped(dock, widget) == [], title
             assert window.centralWidget().width() >= CANVAS_SHARE * width
 
 
-def test_docks_that_open_one_after_the_other_leave_a_small_window_as_it_is(
-    viewer: Viewer, qtbot: QtBot
+def test_the_whole_bar_leaves_a_small_window_its_canvas_and_its_keys(
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot
 ) -> None:
-    """napari adds each below the others before it joins them."""
-    for name in DOCKS:
-        dock, _ = opened(viewer, name, qtbot)
-        window = dock.parentWidget()
-        assert isinstance(window, QMainWindow)
-        assert (window.width(), window.height()) == (1280, 720), name
-
-
-def test_no_key_is_one_of_naparis_own(viewer: Viewer, qtbot: QtBot) -> None:
+    """Beside napari's wide controls of every kind of layer."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 720)
+    labels = (np.indices(SHAPE)[1] // 4 % 7).astype(np.uint8)
+    names = {value: f"part {value}" for value in range(1, 7)}
+    affine = np.diag([-1.5, -1.5, 8.0, 1.0])
+    for role, array in (("reference", labels), ("prediction", np.roll(labels, 1, axis=1))):
+        add_data(viewer, *layer_data(Volume(array, affine, "case_0"), role, names))
+    add_data(viewer, *layer_data(ball_case("case_0", 0)[0], "image", {}))
+    viewer.add_points([[2, 10, 10]])
+    viewer.add_shapes([[2, 10, 10], [2, 10, 20], [2, 20, 20]], shape_type="polygon")
+    window = viewer.window.main_menu.window()
+    assert isinstance(window, QMainWindow)
+    open_workbench(viewer)
+    qtbot.waitUntil(lambda: len(window.findChildren(QDockWidget)) > len(DOCKS))
     keys = []
-    for name in ("Data", "Segment", "Translate", "Score", "View"):
-        _, widget = opened(viewer, name, qtbot)
-        keys += [key for key, _ in keys_of(widget)]
-        page = widget.findChild(QToolButton, "help")
-        page.click()
-        dialog = widget.findChild(QDialog, "help_page")
-        text = dialog.findChild(QTextBrowser).toPlainText()
-        assert all(f"{key}\n{what}" in text or what in text for key, what in keys_of(widget))
-        dialog.close()
+    for name in DOCKS:
+        dock, widget = opened(viewer, name, qtbot)
+        for layer in viewer.layers:
+            viewer.layers.selection = {layer}
+            let_events_pass()
+            assert (window.width(), window.height()) == (1280, 720), name
+            assert window.centralWidget().width() >= CANVAS_SHARE * 1280, f"{name}, {layer}"
+        if name == "Score":
+            table = widget.table
+            assert table.rowCount() == len(names) + 1
+            assert table.viewport().height() >= 6 * table.rowHeight(0)
+            assert table.visibleRegion().boundingRect().height() == table.height()
+            assert not widget.fold.isExpanded()  # for the rows
+        assert cut_off(dock) == []
+        keys += keys_of_page(widget, qtbot)
     shared = {".", ","}
     assert {*"WDUHKNGQJ.,", "PageUp", "PageDown"} == set(keys)
     assert len([key for key in keys if key not in shared]) == len(set(keys) - shared)
@@ -215,3 +324,15 @@ def test_no_key_is_one_of_naparis_own(viewer: Viewer, qtbot: QtBot) -> None:
         assert binding not in Image.class_keymap
         assert binding not in Labels.class_keymap
         assert ViewerModel.class_keymap[binding].__name__.startswith("napari_uda")
+
+
+def keys_of_page(widget: QWidget, qtbot: QtBot) -> list[str]:
+    """The keys of a dock, all of which its help tells."""
+    widget.findChild(QToolButton, "help").click()
+    dialog = widget.findChild(QDialog, "help_page")
+    text = dialog.findChild(QTextBrowser).toPlainText()
+    with qtbot.waitSignal(dialog.destroyed):
+        dialog.close()
+    assert all(what in text for _, what in keys_of(widget))
+    assert all(key in text and what in text for key, what in digits_of(widget))
+    return [key for key, _ in keys_of(widget)]

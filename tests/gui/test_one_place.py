@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from gui_cases import let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.place import CANVAS_SHARE
 
 
 def test_a_second_dock_joins_the_first(
@@ -33,7 +35,7 @@ def test_a_second_dock_joins_the_first(
 
 
 def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
-    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1500, 900)
@@ -52,6 +54,19 @@ def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
     window.resizeDocks([docks[-1]], [700], Qt.Orientation.Horizontal)
     window.resizeDocks([docks[-1]], [300], Qt.Orientation.Horizontal)
     qtbot.waitUntil(lambda: docks[-1].width() == 300)  # the user can have it as narrow again
+    window.resize(1280, 720)  # the canvas keeps its share
+    share = CANVAS_SHARE * 1280
+    qtbot.waitUntil(lambda: window.centralWidget().width() >= share)
+    let_events_pass(10)
+    asked = docks[-1].width()
+    assert asked > 250
+    # the user draws the line beside it
+    monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
+    window.resizeDocks([docks[-1]], [asked - 30], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: docks[-1].width() == asked - 30)
+    monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.NoButton)
+    let_events_pass(10)
+    assert docks[-1].width() == asked - 30
 
 
 def test_a_dock_of_somebody_else_is_left_alone(

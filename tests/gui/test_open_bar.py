@@ -110,6 +110,9 @@ def test_dialogs_open_what_is_chosen_and_remember_it(
         ("Folder of a case, or data folder", str(volume.parent.parent)),
     ]
     assert preferences.recent_files() == [volume.parent, volume]
+    assert bar.status.text().startswith("a: 6 x 32 x 40 voxels")
+    bar.viewer.layers["a"].visible = False  # such as for another case: the words only take room
+    assert bar.status.text() == ""
 
 
 def test_nothing_chosen_opens_nothing(bar: OpenBar, monkeypatch: pytest.MonkeyPatch) -> None:

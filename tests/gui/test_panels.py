@@ -6,6 +6,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_uda.gui.kit import grid
+from napari_uda.gui.kit.canvas_words import CanvasWords
 from napari_uda.gui.kit.grid import SideBySide, best_shape
 from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
@@ -45,22 +47,30 @@ def test_no_other_arrangement_shows_more(count: int) -> None:
 
 
 def test_panels_have_titles_and_a_small_bar_until_they_are_left(
-    made_prediction: Prediction,
+    made_prediction: Prediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     viewer = ViewerModel()
     image, *results = show(viewer, made_prediction)
     assert isinstance(image, Image)
     entropy = results[1]
     entropy.visible = True  # its bar comes with it
-    before = (tuple(entropy.colorbar.size), entropy.colorbar.position)
+    words = CanvasWords(viewer)
+    monkeypatch.setattr(grid, "canvas_words", lambda _: words)
     viewer.canvas.size = (640, 706)
+    far = viewer.add_image(image.data, translate=(0, 2000, 0), visible=False)  # another patient
+    viewer.layers.move(viewer.layers.index(far), 0)
+    viewer.reset_view(layers=[image])
+    zoom = viewer.scene.camera.zoom
     views = SideBySide(viewer, image, results)
     for _ in views.enter():
         pass
     assert tuple(viewer.canvas.grid.shape) == (2, 2)
     assert [layer.name_overlay.visible for layer in results] == [True] * 3
     assert not image.name_overlay.visible
-    assert tuple(entropy.colorbar.size) == (10, 70)
+    assert words.bars == (entropy,)  # small and in its own cell, instead of napari's
+    assert not entropy.colorbar.visible
     views.leave()
     assert not any(layer.name_overlay.visible for layer in results)
-    assert (tuple(entropy.colorbar.size), entropy.colorbar.position) == before
+    assert entropy.colorbar.visible
+    assert words.bars == ()
+    assert viewer.scene.camera.zoom == pytest.approx(zoom)

@@ -34,6 +34,9 @@ def test_docks_and_samples_are_offered(manifest: PluginManifest) -> None:
     contributions = manifest.contributions
     docks = [widget.display_name for widget in contributions.widgets]
     assert docks == ["Workbench", "Data", "Train", "Segment", "Translate", "Score", "View"]
+    # beside File > Open Folder, which asks for a reader
+    (entry,) = contributions.menus["napari/file/io_utilities"]
+    assert entry.command == "napari_uda.open_dicom"
     assert [sample.display_name for sample in contributions.sample_data] == [
         "CT, cardiac phantom, labelled",
         "MR, cardiac phantom",

@@ -10,11 +10,14 @@ from gui_cases import add_data, let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
+from napari_uda.core.structure_colours import UNRELIABLE_COLOUR, structure_colour
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
+
+MYO, LVC = structure_colour("MYO", 1), structure_colour("LVC", 2)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_patients_right_front_is_drawn_top_left(
     viewer.layers[-1].opacity = 1
     picture = canvas(viewer, qtbot)
     height, width, _ = picture.shape
-    red = where(picture, "#AC000C", 8)
+    red = where(picture, MYO, 8)
     assert len(red) > 500
     row, column = red.mean(axis=0)
     assert row < 0.4 * height
@@ -66,11 +69,11 @@ def test_structures_are_seen_in_their_colours_over_the_image(
     prediction.opacity = 1
     picture = canvas(viewer, qtbot)
     assert picture.std() > 20  # not a black canvas
-    red, yellow = where(picture, "#AC000C", 8), where(picture, "#FFD42D", 8)
-    assert min(len(red), len(yellow)) > 500
+    red, orange = where(picture, MYO, 8), where(picture, LVC, 8)
+    assert min(len(red), len(orange)) > 500
     # the ball's core lies within its ring
-    assert red.min(axis=0)[0] < yellow.min(axis=0)[0]
-    assert red.max(axis=0)[0] > yellow.max(axis=0)[0]
+    assert red.min(axis=0)[0] < orange.min(axis=0)[0]
+    assert red.max(axis=0)[0] > orange.max(axis=0)[0]
 
 
 def test_three_views_show_structures_entropy_and_reliability(
@@ -89,7 +92,7 @@ def test_three_views_show_structures_entropy_and_reliability(
     # a structure, entropy 0.75 (as on the colour bar), and unreliable
     counts = [
         [len(where(cell, colour, nearly)) for cell in cells]
-        for colour, nearly in (("#FFD42D", 8), ("#F98D0A", 12), ("#C67B06", 8))
+        for colour, nearly in ((LVC, 8), ("#F98D0A", 12), (UNRELIABLE_COLOUR, 8))
     ]
     assert min(max(count) for count in counts) > 30
     assert len({int(np.argmax(count)) for count in counts}) == 3  # each in a cell of its own

@@ -362,12 +362,13 @@ def test_next_uncertain_slice(
 
 
 def test_double_click_goes_to_the_largest_slice(
-    view: ResultView, viewer: ViewerModel, shown: list[Image | Labels]
+    view: ResultView, viewer: ViewerModel, shown: list[Image | Labels], qtbot: QtBot
 ) -> None:
     prediction = shown[1]
     prediction.data[:, :5] = 0
     prediction.data[4, :5] = 2
     view.legend.cellDoubleClicked.emit(1, 0)
+    settle(view, qtbot)
     assert viewer.dims.current_step[0] == 4
 
 

@@ -18,7 +18,7 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QPushButton, QSplitter
 from tiny_cases import reoriented
 
 import napari_uda as uda
@@ -207,7 +207,7 @@ def test_other_cut_turns_the_view(scored: ScoreDock, qtbot: QtBot) -> None:
     click_row(scored, qtbot, 0)
     viewer = scored.viewer
     assert tuple(viewer.dims.order) == (1, 0, 2)
-    worst = scored.results[0].worst_slice(1, 1)
+    worst = scored.results[0].slices_by_dice(1, 1)[0]
     assert viewer.dims.current_step[1] == worst
     assert scored.slices.curve.marker.value() == worst
 
@@ -280,6 +280,9 @@ def test_says_what_is_missing(make_napari_viewer: Callable[[], Viewer], qtbot: Q
     viewer.add_labels(np.ones((2, 8, 8), np.uint8))
     assert "No reference" in dock.status.text()
     viewer.add_labels(np.ones((2, 8, 8), np.uint8))
+    dock.choices.references.choose(dock.choices.predictions.layer)
+    assert "one and the same layer" in dock.status.text()
+    viewer.add_labels(np.ones((2, 8, 8), np.uint8))
     dock.choices.references.choose(viewer.layers[0])
     assert dock.score.isEnabled()
     score(dock, qtbot)
@@ -305,7 +308,7 @@ def test_dock_stands_in_a_side_area_and_lies_in_a_bottom_area(
     ):
         dock.resize(*size)
         qtbot.waitUntil(
-            lambda o=orientation: dock.tabs.widget(0).orientation() == o, timeout=WAIT_MS
+            lambda o=orientation: dock.findChild(QSplitter).orientation() == o, timeout=WAIT_MS
         )
 
 
@@ -471,7 +474,7 @@ def test_several_predictions_against_one_reference(
     click_row(compared, qtbot, 5)  # MYO of the second
     assert compared.slices.methods.currentText() == "case_0 · prediction · other"
     assert compared.slices.structures.currentText() == "left ventricle myocardium"
-    worst = compared.results[1].worst_slice(0, 1)
+    worst = compared.results[1].slices_by_dice(0, 1)[0]
     assert shown(compared) == worst
     assert set(styles(compared)) == {Qt.PenStyle.DashLine}
     compared.slices.methods.setCurrentIndex(2)  # all predictions

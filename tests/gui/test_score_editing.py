@@ -23,7 +23,8 @@ from napari_uda.core.errors import InputError
 from napari_uda.data import edit_journal
 from napari_uda.data.edit_journal import leftovers
 from napari_uda.data.volume import Volume, read_labels
-from napari_uda.evaluation import evaluation
+from napari_uda.evaluation import evaluation, inputs
+from napari_uda.evaluation.inputs import label_map
 from napari_uda.evaluation.scores import Scores
 from napari_uda.evaluation.structures import score_slices
 from napari_uda.gui.kit import jobs
@@ -207,6 +208,34 @@ def test_a_touched_slice_is_scored_once(
 def turned(layer: Labels, data: np.ndarray) -> np.ndarray:
     """An array of the layer on the grid of its file."""
     return placement(layer).to_file(data)
+
+
+def test_a_stroke_that_does_not_wait_for_the_session_is_an_edit(
+    dock: ScoreDock, made_prediction: Prediction, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread reads the labels when the stroke is done; it must still find what they were."""
+    go_on, predicted = threading.Event(), made_prediction.labels.copy()
+
+    def held(*arguments: Any) -> Any:
+        assert go_on.wait(60)
+        return label_map(*arguments)
+
+    monkeypatch.setattr(inputs, "label_map", held)
+    layer = dock.choices.predictions.layer
+    layer.mode, layer.selected_label, layer.brush_size = "paint", 2, 4
+    layer.paint((2, 5, 30), 2)
+    painted = layer.data.copy()
+    go_on.set()
+    with qtbot.waitSignal(dock.editing.split, timeout=WAIT_MS):
+        pass
+    settle(dock, qtbot)
+    np.testing.assert_array_equal(made_prediction.labels, predicted)
+    original = dock.viewer.layers["case_0 · prediction · tiny"]
+    np.testing.assert_array_equal(layer_volume(original).array, predicted)
+    assert not np.array_equal(painted, original.data)
+    np.testing.assert_array_equal(layer.data, painted)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, original.data)
 
 
 def test_strokes_while_scoring_are_scored_as_well(

@@ -22,8 +22,10 @@ from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
 from napari_uda.gui.data import session as sessions
 from napari_uda.gui.data.session import SessionMenu, layers_folder, states
+from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.layer_order import is_helper
 from napari_uda.gui.kit.layers import show
 from napari_uda.inference.predict import Prediction
 
@@ -89,6 +91,11 @@ def reopened(menu: SessionMenu, file: Path, qtbot: QtBot) -> str:
     return menu.status.text()
 
 
+def eyes(viewer: ViewerModel) -> list[tuple[str, bool]]:
+    """Names and eyes of the layers that are no helpers."""
+    return [(one.name, one.visible) for one in viewer.layers if not is_helper(one)]
+
+
 def test_layers_and_view_come_back(
     menu: Callable[[], SessionMenu], data: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
@@ -122,6 +129,90 @@ def test_layers_and_view_come_back(
     assert after.dims.point == pytest.approx(before.dims.point)
     assert after.scene.camera.zoom == before.scene.camera.zoom
     assert tuple(after.scene.camera.center) == tuple(before.scene.camera.center)
+
+
+def test_what_is_open_is_taken_again_and_only_the_rest_is_added(
+    menu: Callable[[], SessionMenu], data: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    one = menu()
+    image, labels = opened(one.viewer, data)
+    file = tmp_path / "session.yaml"
+    saved(one, file, qtbot)
+    image.contrast_limits, image.gamma = (1, 2), 1.0
+    labels.name, labels.contour, labels.visible = "renamed", 0, False
+    one.viewer.layers.move(1, 0)
+    reopened(one, file, qtbot)
+    assert list(one.viewer.layers) == [image, labels]
+    assert (tuple(image.contrast_limits), image.gamma) == ((12, 88), 0.5)
+    assert (labels.name, labels.contour, labels.visible) == ("what I drew", 2, True)
+    # labels that were painted since are no longer those of the file
+    labels.data_setitem((np.array([0]), np.array([1]), np.array([2])), 2)
+    reopened(one, file, qtbot)
+    assert len(one.viewer.layers) == 3
+    assert [layer.visible for layer in one.viewer.layers] == [False, True, True]
+    assert one.viewer.layers[0] is labels
+    assert one.viewer.layers[1] is image
+
+
+def test_choices_of_docks_and_what_they_hide_come_back(
+    make_napari_viewer: Callable[..., napari.Viewer],
+    made_prediction: Prediction,
+    data: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+) -> None:
+    file = data / "images" / "case_0.nii.gz"
+    replace(made_prediction, volume=read_volume(file)).save(tmp_path / "out")
+    viewer = make_napari_viewer()
+    files = [file, *sorted((tmp_path / "out").glob("*.nii.gz"))]
+    for one in files:
+        viewer.add_layer(Layer.create(*read_layers(one)))
+    docks = {}
+    for name in ("Segment", "Score", "Data"):
+        _, docks[name] = viewer.window.add_plugin_dock_widget("napari_uda", name)
+    segment, score, menu = docks["Segment"], docks["Score"], docks["Data"].session
+
+    def settled() -> bool:
+        return menu.is_settled and segment.is_settled and score.is_settled
+
+    qtbot.waitUntil(settled)
+    seen = eyes(viewer)
+    segment.results.structures.outlines.setChecked(True)
+    segment.legend.findChild(EyeButton, "eye_2").setChecked(False)
+    segment.reliability.setChecked(False)
+    assert segment.views.isEnabled()  # also of results that were read from files
+    segment.views.setChecked(True)
+    score.choices.protocols.setCurrentText("sifa")
+    qtbot.waitUntil(settled)
+    saved(menu, tmp_path / "s.yaml", qtbot)
+    stored = read_session(tmp_path / "s.yaml")
+    # in the order and with the eyes that come back with one canvas
+    assert [(layer.name, layer.visible) for layer in stored.layers] == seen
+    viewer.layers.clear()
+    segment.results.structures.outlines.setChecked(False)
+    segment.reliability.setChecked(True)
+    score.choices.protocols.setCurrentText("recommended")
+    assert not segment.views.isChecked()
+    for _ in range(
+        2
+    ):  # again onto itself: nothing is doubled, and one grid is left before the next
+        reopened(menu, tmp_path / "s.yaml", qtbot)
+        qtbot.waitUntil(settled)
+        own = [layer for layer in viewer.layers if not is_helper(layer)]
+        assert len(own) == len(files)
+        assert not any("[1]" in layer.name for layer in own)
+        assert segment.views.isChecked()
+        assert viewer.canvas.grid.enabled
+        prediction = next(layer for layer in own if tag(layer)["role"] == "prediction")
+        assert (prediction.contour, segment.results.structures.outlines.isChecked()) == (1, True)
+        assert segment.legend.hidden == {2}
+        assert not prediction.colormap.map(2)[3] > 0
+        assert not segment.reliability.isChecked()
+        assert score.choices.protocol == "sifa"
+    segment.views.setChecked(False)
+    assert not viewer.canvas.grid.enabled
+    assert eyes(viewer) == seen
+    assert not any(tag(layer).get("role") == "background" for layer in viewer.layers)
 
 
 @pytest.mark.parametrize("beside", [True, False, None])

@@ -530,6 +530,7 @@ def test_structures_are_renamed_in_the_report(
         qtbot.waitUntil(lambda: form.is_settled, timeout=WAIT_MS)
         return form.data.reports.domains["Source"].structures.text()
 
+    assert "liver, left" in rename("liver, left")
     assert "liver" in rename("liver")
     assert names_beside(file) == {1: "liver", 2: "LVC"}
     assert "left ventricle myocardium" in rename("left ventricle myocardium")

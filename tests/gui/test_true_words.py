@@ -53,7 +53,9 @@ def test_volumes_before_and_after_come_with_their_share(qtbot: QtBot) -> None:
     names = {1: "LVC", 2: "RV", 3: "LA"}
     legend.show_structures(names, {1: 60.0, 2: 5.0, 3: 0.0}, {1: 90.0, 2: 0.0, 3: 0.0})
     texts = [legend.item(row, 1).text() for row in range(3)]
-    assert texts == ["90.0 → 60.0 (-33 %)", "0.0 → 5.0 (new)", "0.0 → 0.0 (none)"]
+    assert texts == ["60.0 (-33 %)", "5.0 (new)", "0.0 (none)"]
+    about = legend.item(0, 1).toolTip()
+    assert about == "90.0 mL before the adaptation, 60.0 mL after it"
 
 
 def test_the_list_of_runs_looks_before_it_denies(

@@ -20,7 +20,7 @@ from napari_uda.data.window import Window
 from napari_uda.gui.kit import jobs, preferences
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.layers import find, show
+from napari_uda.gui.kit.layers import show
 from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
 from napari_uda.gui.view.window import DRAG_KEY, window_of
 from napari_uda.inference.predict import Prediction
@@ -53,7 +53,8 @@ def dock(
         widget.deleteLater()
     # nothing of the dock is left, and nothing listens
     assert not viewer.keymap
-    assert not [name for name in viewer.canvas.overlays if name.startswith("napari_uda")]
+    assert widget.words.texts == {}
+    assert not widget.words.cross
     assert orientation(viewer) == ("down", "right")
     assert viewer.scene.camera.mouse_pan
     assert viewer.mouse_drag_callbacks == ViewerModel().mouse_drag_callbacks
@@ -77,15 +78,6 @@ def orientation(viewer: ViewerModel) -> tuple[str, ...]:
     return tuple(str(one) for one in viewer.scene.camera.orientation2d)
 
 
-def written(viewer: ViewerModel) -> dict[str, str]:
-    """Place on the canvas to what is written there."""
-    return {
-        name.removeprefix("napari_uda_"): overlay.text
-        for name, overlay in viewer.canvas.overlays.items()
-        if name.startswith("napari_uda_") and overlay.visible
-    }
-
-
 def sides(left: str, right: str, top: str, bottom: str) -> dict[str, str]:
     return {"left": left, "right": right, "top": top, "bottom": bottom}
 
@@ -94,7 +86,7 @@ def sides(left: str, right: str, top: str, bottom: str) -> dict[str, str]:
 
 
 def test_letters_follow_the_plane(dock: ViewDock, viewer: ViewerModel, qtbot: QtBot) -> None:
-    found = written(viewer)
+    found = dict(dock.words.texts)
     case, where, window = found.pop("line").splitlines()
     assert (case, where) == ("case_0", "axial slice 3, S 24.0 mm")
     assert window.startswith("W ")
@@ -103,7 +95,7 @@ def test_letters_follow_the_plane(dock: ViewDock, viewer: ViewerModel, qtbot: Qt
         dock.planes.button(axis).click()
         settle(dock, qtbot)
         assert viewer.dims.order[0] == axis
-        assert written(viewer).items() >= expected.items()
+        assert dock.words.texts.items() >= expected.items()
         assert dock.planes.checkedId() == axis
     viewer.dims.order = (0, 1, 2)  # napari's own button
     settle(dock, qtbot)
@@ -113,11 +105,11 @@ def test_letters_follow_the_plane(dock: ViewDock, viewer: ViewerModel, qtbot: Qt
 def test_letters_can_be_left_out(dock: ViewDock, viewer: ViewerModel, qtbot: QtBot) -> None:
     dock.letters.click()
     settle(dock, qtbot)
-    assert written(viewer) == {}
+    assert dock.words.texts == {}
     assert not preferences.letters_wanted()
     dock.letters.click()
     settle(dock, qtbot)
-    assert written(viewer).items() >= sides("R", "L", "A", "P").items()
+    assert dock.words.texts.items() >= sides("R", "L", "A", "P").items()
 
 
 def test_neurological_turns_left_and_right_only(
@@ -126,16 +118,16 @@ def test_neurological_turns_left_and_right_only(
     dock.neurological.click()
     settle(dock, qtbot)
     assert orientation(viewer) == ("down", "left")
-    assert written(viewer).items() >= sides("L", "R", "A", "P").items()
+    assert dock.words.texts.items() >= sides("L", "R", "A", "P").items()
     dock.planes.button(2).click()  # sagittal: no left and right to turn
     settle(dock, qtbot)
     assert orientation(viewer) == ("down", "right")
-    assert written(viewer).items() >= sides("A", "P", "S", "I").items()
+    assert dock.words.texts.items() >= sides("A", "P", "S", "I").items()
     dock.planes.button(0).click()
     viewer.dims.ndisplay = 3
     settle(dock, qtbot)
     assert orientation(viewer) == ("down", "right")  # a mirrored body would be none
-    assert "left" not in written(viewer)
+    assert "left" not in dict(dock.words.texts)
     viewer.dims.ndisplay = 2
     settle(dock, qtbot)
     assert orientation(viewer) == ("down", "left")
@@ -182,7 +174,7 @@ def test_the_letter_stands_where_that_side_is_drawn(
     if neurological:
         dock.neurological.click()
         settle(dock, qtbot)
-    right = next(place for place, text in written(viewer).items() if text == "R")
+    right = next(place for place, text in dock.words.texts.items() if text == "R")
     dock.letters.click()  # the letters would count as bright pixels
     settle(dock, qtbot)
     viewer.screenshot(canvas_only=False, flash=False)
@@ -205,7 +197,7 @@ def test_window_is_shown_and_set(
     image.contrast_limits = (0, 200)
     settle(dock, qtbot)
     assert (dock.window_panel.width_box.value(), dock.window_panel.level_box.value()) == (200, 100)
-    assert written(viewer)["line"].splitlines()[-1] == "W 200  L 100"
+    assert dock.words.texts["line"].splitlines()[-1] == "W 200  L 100"
     dock.window_panel.width_box.setValue(300)
     assert window_of(image) == Window(300, 100)
     dock.window_panel.presets.activated.emit(1)
@@ -277,8 +269,7 @@ def test_a_click_in_a_pane_moves_all(
     assert viewer.dims.current_step[0] == 4  # the canvas follows
     settle(linked, qtbot)
     assert linked.views.panes[1].title == "sagittal slice 30, L 45.0 mm"
-    cursor = find(viewer, role="cursor")
-    np.testing.assert_allclose(cursor.data_to_world(cursor.data[0]), viewer.dims.point)
+    assert linked.words.cross
 
 
 def test_wheel_and_sliders_move_all(
@@ -325,22 +316,11 @@ def test_a_click_in_the_canvas_moves_all(
     labels.mode = "pan_zoom"
 
 
-def test_the_cursor_changes_neither_sliders_nor_selection(
-    linked: ViewDock, viewer: ViewerModel, image: Image, qtbot: QtBot
-) -> None:
-    assert viewer.dims.nsteps == image.data.shape
-    assert viewer.layers.selection.active is image
-    viewer.layers.remove(find(viewer, role="cursor"))
-    linked.views.panes[1].scrolled.emit(1)
-    settle(linked, qtbot)
-    assert find(viewer, role="cursor") is None  # whoever deletes it does not want it
+def test_the_cursor_is_no_layer(linked: ViewDock, viewer: ViewerModel, image: Image) -> None:
+    assert list(viewer.layers) == [image]
+    assert linked.words.cross
     linked.linked.click()
-    linked.linked.click()
-    settle(linked, qtbot)
-    assert find(viewer, role="cursor") is not None
-    linked.linked.click()
-    settle(linked, qtbot)
-    assert find(viewer, role="cursor") is None
+    assert not linked.words.cross
 
 
 def test_panes_follow_how_layers_look(
@@ -392,7 +372,7 @@ def test_deleted_renamed_and_other_images(
     settle(linked, qtbot)
     assert linked.images.layer is None
     assert not linked.window_panel.presets.isEnabled()
-    assert written(viewer) == {}
+    assert linked.words.texts == {}
     linked.neurological.click()
     linked.planes.button(1).click()
     viewer.add_image(np.zeros((9, 9)), name="flat")

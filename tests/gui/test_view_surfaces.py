@@ -128,6 +128,7 @@ def test_distance_to_the_reference_is_painted_in_millimetres(
         o.text for name, o in viewer.canvas.overlays.items() if name.startswith("napari_uda")
     ]
     assert "(mm)" in text
+    assert "beyond" not in text  # all of 3 mm lies within 5
     assert (
         "3.0 mm from the reference on average" in panel.status.text()
         or "2.9 mm" in panel.status.text()
@@ -137,6 +138,41 @@ def test_distance_to_the_reference_is_painted_in_millimetres(
     assert sorted(one.name for one in tmp_path.iterdir()) == ["case_0_LVC.ply", "case_0_MYO.ply"]
     panel.distance.click()
     assert not any(one.colorbar.visible for one in surfaces_of(viewer).values())
+
+
+def test_what_is_far_off_does_not_whiten_the_rest(
+    viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
+) -> None:
+    """Of two balls the reference has one, and there the prediction is a millimetre off."""
+    reference, both = two_balls(7), two_balls(8)
+    labels_layer(viewer, np.where(reference == 1, 1, 0).astype(np.uint8), "reference", np.eye(4))
+    labels_layer(viewer, (both > 0).astype(np.uint8), "prediction", np.eye(4))
+    show(panel, qtbot)
+    panel.distance.click()
+    (surface,) = surfaces_of(viewer).values()
+    distances = surface.data[2]
+    assert distances.max() > 12
+    assert tuple(surface.contrast_limits) == (-10, 10)
+    (text,) = [
+        o.text for name, o in viewer.canvas.overlays.items() if name.startswith("napari_uda")
+    ]
+    share = 100 * (distances > 10).mean()
+    assert (
+        f"darkest: beyond 10 mm ({share:.0f} % of the points, at most {distances.max():.1f} mm)"
+        in text
+    )
+
+
+def test_surfaces_of_labels_that_were_edited_say_so(
+    viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
+) -> None:
+    layer = labels_layer(viewer, two_balls(7), "prediction", np.eye(4))
+    show(panel, qtbot)
+    assert panel.status.text() == "2 surfaces."
+    layer.data = np.flip(layer.data, 0).copy()
+    assert panel.status.text().startswith("The labels were changed since")
+    panel.show_surfaces.click()
+    assert panel.status.text() == ""
 
 
 def test_leaving_brings_everything_back(

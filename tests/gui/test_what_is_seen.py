@@ -70,8 +70,8 @@ def go_to(viewer: ViewerModel, layer: Image, index: tuple[float, ...]) -> None:
     viewer.dims.set_point(range(3), [float(part) for part in layer.data_to_world(index)])
 
 
-def line(viewer: ViewerModel) -> list[str]:
-    return viewer.canvas.overlays["napari_uda_line"].text.splitlines()
+def line(dock: ViewDock) -> list[str]:
+    return dock.words.texts["line"].splitlines()
 
 
 def greys(dock: ViewDock) -> set[int]:
@@ -87,7 +87,7 @@ def test_a_hidden_patient_is_not_read_and_not_cut(
     assert dock.readout.texts["Image"] == "second (at the cross)"
     assert dock.readout.texts["Intensity"] == "22"
     assert greys(dock) == {128}
-    assert line(viewer)[0] == "second"
+    assert line(dock)[0] == "second"
     dock.images.choose(first)  # chosen, but below
     settle(dock, qtbot)
     assert dock.readout.texts["Intensity"] == "22"
@@ -101,7 +101,7 @@ def test_a_hidden_patient_is_not_read_and_not_cut(
         "11",
     )
     assert greys(dock) == {64}
-    assert line(viewer)[0] == "first"
+    assert line(dock)[0] == "first"
     assert not dock.about.isVisible()
     second.visible, first.visible = True, False  # the chosen one is hidden: what is seen is chosen
     settle(dock, qtbot)
@@ -125,7 +125,7 @@ def test_no_pane_is_black_without_a_sentence(
     hidden = "All 2 images are hidden; an eye in the layer list shows one."
     assert notes() == {hidden}
     assert pane.pixels.size == 0
-    assert line(viewer) == [hidden]
+    assert line(dock) == [hidden]
     assert dock.readout.texts["Image"] == hidden
     viewer.layers.remove(first)
     assert notes() == {"second is hidden; its eye in the layer list shows it."}
@@ -154,7 +154,7 @@ def test_a_cross_outside_is_told_with_its_distance(
         assert pane.note == "The cross lies 24 mm outside: click here to move it in."
         assert pane.cross is None
         assert pane.pixels.any()
-    assert line(viewer)[:2] == ["second", "this slice lies outside of second"]
+    assert line(dock)[:2] == ["second", "this slice lies outside of second"]
     assert dock.readout.texts["Image"] == "outside of second"
     assert dock.slice_about.text() == "of 5: outside of second"
     dock.views.panes[0].pointed.emit(2.0, 18.0)
@@ -206,11 +206,11 @@ def test_where_patients_lie_apart_the_one_at_the_place_is_seen(
     go_to(viewer, first, (2, 14, 18))
     settle(dock, qtbot)
     assert dock.readout.texts["Intensity"] == "11"
-    assert line(viewer)[0] == "first"
+    assert line(dock)[0] == "first"
     dock.images.choose(second)  # who chooses an image wants to see it
     settle(dock, qtbot)
     assert dock.readout.texts["Intensity"] == "22"
-    assert line(viewer)[0] == "second"
+    assert line(dock)[0] == "second"
 
 
 def test_the_mouse_is_followed_once_it_moves_and_its_slice_too(
@@ -265,13 +265,13 @@ def test_dock_pane_canvas_and_voxel_have_one_number(
     x, y, z = map(int, dock.readout.texts["Voxel (x, y, z)"].split(", "))
     titles = [pane.title.split(",")[0] for pane in dock.views.panes]
     assert titles == [f"coronal slice {y}", f"sagittal slice {x}"]
-    assert line(viewer)[1].split(",")[0] == f"axial slice {z}"
+    assert line(dock)[1].split(",")[0] == f"axial slice {z}"
     assert dock.slice_number.value() == z
     dock.slice_number.setValue(4)
     settle(dock, qtbot)
     assert dock.readout.texts["Voxel (x, y, z)"] == f"{x}, {y}, 4"
     side = "S" if signs[2] > 0 else "I"
-    assert line(viewer)[1] == f"axial slice 4, {side} 32.0 mm"
+    assert line(dock)[1] == f"axial slice 4, {side} 32.0 mm"
     assert dock.slice_about.text() == f"of 5, axial, {side} 32.0 mm"
     np.testing.assert_array_equal(
         layer.data[round(float(layer.world_to_data(viewer.dims.point)[0]))].min(),
@@ -280,6 +280,6 @@ def test_dock_pane_canvas_and_voxel_have_one_number(
     for number, plane, index in ((1, "coronal", y), (2, "sagittal", x), (0, "axial", 4)):
         dock.planes.button(number).click()
         settle(dock, qtbot)
-        assert line(viewer)[1].split(",")[0] == f"{plane} slice {index}"
+        assert line(dock)[1].split(",")[0] == f"{plane} slice {index}"
         assert dock.slice_about.text().split(", ")[1] == plane
         assert dock.slice_number.value() == index

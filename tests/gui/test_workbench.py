@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.workbench import DOCKS
 
+ENTRIES = {f"{name} (napari_uda)" for name in ("Workbench", *DOCKS)}
+
 
 def choose(viewer: Viewer, title: str) -> None:
     """Plugins > napari_uda > title, as a user would."""
@@ -47,8 +49,10 @@ def test_a_dock_behind_a_tab_comes_to_the_front_when_it_is_chosen(
     choose(viewer, "View")
     qtbot.waitUntil(lambda: is_seen(view.widget()) and not is_seen(data.widget()))
     assert data in window.tabifiedDockWidgets(view)  # it kept its place
-    choose(viewer, "View")  # the one in front is switched off, as the mark at its entry says
-    qtbot.waitUntil(lambda: view.isHidden() and is_seen(data.widget()))
+    choose(viewer, "View")  # also the one in front: its own buttons close it
+    let_events_pass()
+    qtbot.waitUntil(lambda: is_seen(view.widget()) and not is_seen(data.widget()))
+    view.close()
     let_events_pass()
     assert view.isHidden()
     choose(viewer, "View")
@@ -67,24 +71,36 @@ def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: 
     choose(viewer, "Workbench")
 
     def docks() -> list[QDockWidget]:
-        found = (window.findChild(QDockWidget, f"{name} (napari_uda)") for name in DOCKS)
-        return [one for one in found if one is not None]
+        found = {one.windowTitle(): one for one in window.findChildren(QDockWidget)}
+        return [found[name] for name in DOCKS if name in found]
+
+    def names() -> list[str]:
+        bars = [bar for bar in window.findChildren(QTabBar) if bar.parent() is window]
+        (bar,) = [bar for bar in bars if bar.count() > 2]
+        assert bar.shape() == QTabBar.Shape.RoundedEast
+        assert bar.sizeHint().height() <= bar.height()  # every name is there in full
+        return [bar.tabText(index) for index in range(bar.count())]
 
     qtbot.waitUntil(lambda: len(docks()) == len(DOCKS) and not jobs.running())
     let_events_pass()
     first, *others = docks()
     assert set(window.tabifiedDockWidgets(first)) == set(others)
     assert is_seen(first.widget())
-    bars = [bar for bar in window.findChildren(QTabBar) if bar.parent() is window]
-    (bar,) = [bar for bar in bars if bar.count() > 2]
-    assert [bar.tabText(i) for i in range(bar.count())] == list(DOCKS)
-    assert bar.shape() == QTabBar.Shape.RoundedEast
-    assert bar.sizeHint().height() <= bar.height()  # every name is there in full
-    assert "Workbench (napari_uda)" not in viewer.window.dock_widgets  # it shows nothing itself
-    choose(viewer, "Score")
-    others[-1].close()
-    qtbot.waitUntil(lambda: not is_seen(first.widget()))
+    assert names() == list(DOCKS)
+    # only what is looked at is built
+    assert set(viewer.window.dock_widgets) & ENTRIES == {"Data (napari_uda)"}
+    others[DOCKS.index("Score") - 1].raise_()  # a click on its tab
+    qtbot.waitUntil(lambda: "Score (napari_uda)" in viewer.window.dock_widgets)
+    choose(viewer, "Translate")
+    qtbot.waitUntil(lambda: is_seen(viewer.window.dock_widgets["Translate (napari_uda)"]))
+    let_events_pass()
+    opened = {f"{name} (napari_uda)" for name in ("Data", "Translate", "Score")}
+    assert set(viewer.window.dock_widgets) & ENTRIES == opened
+    assert names() == list(DOCKS)
+    docks()[-1].close()
     choose(viewer, "Workbench")
-    qtbot.waitUntil(lambda: is_seen(first.widget()) and others[-1].isVisible())
-    assert len(docks()) == len(window.tabifiedDockWidgets(first)) + 1 == len(DOCKS)
+    qtbot.waitUntil(lambda: is_seen(docks()[0].widget()) and docks()[-1].isVisible())
+    let_events_pass()
+    assert names() == list(DOCKS)
+    assert set(viewer.window.dock_widgets) & ENTRIES == opened
     qtbot.waitUntil(lambda: not jobs.running())

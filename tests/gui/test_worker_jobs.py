@@ -137,6 +137,26 @@ def test_what_was_done_by_the_time_of_cancel_is_dropped(qtbot: QtBot, owner: QWi
     assert finish(qtbot, job) == [("cancelled", None)]
 
 
+def test_cancel_is_offered_where_it_stops_something_or_is_heard(
+    qtbot: QtBot, owner: QWidget, bars: list[progress]
+) -> None:
+    """Else a file is written, or a list made, of which nobody is told."""
+    ended: list[str] = []
+
+    def stoppable(_report: Report, _stop: threading.Event) -> None: ...
+
+    def not_stoppable() -> None: ...
+
+    def end() -> None:
+        ended.append("")
+
+    jobs.background(owner, "a", not_stoppable, ended=end)
+    jobs.background(owner, "b", stoppable, ended=end)
+    jobs.background(owner, "c", not_stoppable, cancelled=lambda: None, ended=end)
+    qtbot.waitUntil(lambda: len(ended) == 3)
+    assert [isinstance(bar, cancelable_progress) for bar in bars] == [False, True, True]
+
+
 def test_work_that_cannot_be_cancelled_does_not_offer_it(
     qtbot: QtBot, owner: QWidget, bars: list[progress]
 ) -> None:

@@ -16,9 +16,12 @@ import napari_uda as uda
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.evaluation.report import evaluate_folders
+from napari_uda.experiments.model_card import read_card
 from napari_uda.inference import cases
 from napari_uda.inference.cases import list_cases, mean_dice
 from napari_uda.inference.results import voxels_sha256
+from napari_uda.run.comparison import read_record
 
 NAMES = {"MYO": 1, "LVC": 2}
 
@@ -157,6 +160,29 @@ def test_a_run_lists_its_predictions_with_images_of_another_folder(tmp_path: Pat
     assert listed.first.dice == 0.25
     assert listed.first.labels is not None
     assert len(listed.cases) > 1  # those of its own data come, too
+
+
+def test_scores_of_a_prediction_that_was_made_anew_do_not_count(tmp_path: Path) -> None:
+    """Told by what the files hold, not by their times: a copy of a folder may turn these round."""
+    run = stored_run("se_asa", tmp_path / "stored")
+    data = data_folder(tmp_path / "mr", "xy", "xy")
+    for name in "xy":
+        predicted(data / "images" / f"{name}.nii.gz", run.predictions)
+    evaluate_folders(run.predictions, data / "labels").write(run.path)
+    os.utime(run.scores_file, (1, 1))  # older than the predictions, as after a copy
+    listed = {case.name: case for case in list_cases(run.path).cases}
+    assert listed["x"].dice == listed["y"].dice == 1
+    assert (read_card(run.path).outdated, read_record(run.path).outdated) == (0, 0)
+    two = read_volume(run.predictions / "x_labels.nii.gz")
+    write_volume(run.predictions / "x_labels.nii.gz", two.with_array(2 * two.array))
+    os.utime(run.predictions / "x_labels.nii.gz", (1, 1))
+    listed = {case.name: case for case in list_cases(run.path).cases}
+    assert (math.isnan(listed["x"].dice), listed["x"].outdated) == (True, True)
+    assert (listed["y"].dice, listed["y"].outdated) == (1, False)
+    card = read_card(run.path)
+    told = "1 case was predicted anew since; napari-uda evaluate scores again"
+    assert ("Scored before", told) in card.lines()
+    assert read_record(run.path).outdated == 1
 
 
 def test_a_tree_and_several_data_folders_are_listed(tmp_path: Path) -> None:

@@ -210,8 +210,8 @@ def test_the_sidecar_says_what_the_maps_were_made_from_and_by(
     content = json.loads(sidecar.read_text())
     assert content["model"] == {"name": "ct2mr", "weights_sha256": "ab" * 32}
     assert content["structures"] == [
-        {"value": 1, "name": "MYO", "colour": "#AC000C"},
-        {"value": 3, "name": "left kidney", "colour": "#03695E"},
+        {"value": 1, "name": "MYO", "colour": "#940802"},
+        {"value": 3, "name": "left kidney", "colour": "#777E8A"},
     ]
     assert content["fit"] == {"verdict": "not judged", "reasons": []}
     found = content["image"]

@@ -26,7 +26,7 @@ _METHODS = tuple(METHODS)
 _BY_COMMAND = "se_asa"
 """Trained by the command itself under torchrun; the others one after the other in two processes."""
 _AUGMENTED = "source_only"
-"""The one that also changes its slices at random."""
+"""The one that also changes its slices at random, and learns from corrected cases."""
 _RUN: dict[str, Any] = {
     "data": {"size": 32},
     "segmentor": {"width": 4, "depth": 2},
@@ -119,6 +119,7 @@ def _arguments(
     settings = {**_RUN, "method": _settings(METHODS[method].config_class())}  # type: ignore[call-arg]
     if method == _AUGMENTED:
         settings["augment"] = {"intensity": "gin", "spatial": {"rotation_deg": 10}}
+        settings["data"] = {**_RUN["data"], "corrected": str(target)}
     recipe.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return [
         *("train", method, "--data.source", str(source), "--data.target", str(target)),

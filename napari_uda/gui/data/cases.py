@@ -21,6 +21,7 @@ from superqt.utils import signals_blocked
 from napari_uda.core.errors import sentence
 from napari_uda.core.files import shown
 from napari_uda.data.volume import Placement
+from napari_uda.evaluation.outdated import OUTDATED
 from napari_uda.gui.data.case_layers import CaseContent, CaseLayers, read_case, read_maps
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.jobs import Job, background, running, take_steps
@@ -379,7 +380,8 @@ def _cells(case: CaseFiles) -> list[QTableWidgetItem]:
         cells.append(cell)
     scored = not math.isnan(case.dice)
     cells.append(right_aligned(f"{case.dice:.3f}" if scored else _NO))
-    cells[-1].setToolTip("" if scored else "not scored; napari-uda evaluate writes scores.csv")
+    why = OUTDATED if case.outdated else "not scored; napari-uda evaluate writes scores.csv"
+    cells[-1].setToolTip("" if scored else why)
     return cells
 
 
@@ -394,6 +396,10 @@ def _about(found: CaseList, listed: int) -> str:
         parts += [f"{number} {words}"] if number else []
     dice = [case.dice for case in cases if not math.isnan(case.dice)]
     parts += [f"mean Dice {sum(dice) / len(dice):.3f}"] if dice else []
+    old = sum(case.outdated for case in cases)
+    parts += [f"{old} scored before {'its prediction' if old == 1 else 'their predictions'}"] * (
+        old > 0
+    )
     parts += [f"{listed} listed"] if listed != len(cases) else []
     lines = [f"{shown(found.path)}: {', '.join(parts)}", found.note]
     return "\n".join(filter(None, lines))

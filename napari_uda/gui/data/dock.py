@@ -32,6 +32,8 @@ class DataDock(Dock):
         session: saves what is on the screen, and brings it back.
     """
 
+    kept = ("data_tabs",)
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
@@ -61,3 +63,9 @@ class DataDock(Dock):
         """List a folder; its first case is read unless it is opened already."""
         self.tabs.setCurrentWidget(self.cases)
         self.cases.open_folder(folder, on_screen=case or None)
+
+
+def open_dicom(viewer: napari.viewer.Viewer) -> None:
+    """File > IO Utilities: the button Open DICOM… of this dock, without napari's question for a reader."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari_uda", "Data")
+    dock.open_bar.dicom.click()

@@ -119,7 +119,8 @@ class ModelsPanel(Panel):
         self.table.setRowCount(len(found))
         for index, one in enumerate(found):
             mean = one.card.dice.get("mean")
-            texts = (one.title, one.card.purpose, "–" if mean is None else f"{mean:.3f}")
+            known = mean is not None and not one.card.outdated
+            texts = (one.title, one.card.purpose, f"{mean:.3f}" if known else "–")
             for place, text in enumerate(texts):
                 item = QTableWidgetItem(text)
                 item.setToolTip(f"{text}\n{one.path}")

@@ -36,11 +36,13 @@ from napari_uda.data.session import (
 )
 from napari_uda.data.volume import Source, Volume, read_volume, write_volume
 from napari_uda.gui.data.cases import CasesPanel
+from napari_uda.gui.kit.choices import choices, choose
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
-from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.grid import SideBySide, entered
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
@@ -48,7 +50,7 @@ from napari_uda.gui.kit.widgets import button, label
 
 _NAME_END = " (napari_uda)"
 _DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
-_NOT_KEPT = ("background", "cursor", "preview")
+_NOT_KEPT = ("background", "preview", "surface")
 """Roles of layers that belong to a way of looking; they are made anew."""
 _FILTER = "Sessions (*.yaml *.yml)"
 
@@ -87,7 +89,10 @@ class OnScreen:
 
 def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
     """What is on the screen now: its layers, and everything else as a session without layers."""
-    found = [_on_screen(layer) for layer in viewer.layers if not _is_helper(layer)]
+    grid = entered(viewer)
+    all_layers = [(layer, is_meant_to_be_seen(layer)) for layer in viewer.layers]
+    layers = all_layers if grid is None else grid.without()
+    found = [_on_screen(layer, seen) for layer, seen in layers if not _is_helper(layer)]
     camera, dims = viewer.scene.camera, viewer.dims
     docks = _open_docks(viewer)
     front = next((name for name, dock in docks.items() if not dock.visibleRegion().isEmpty()), "")
@@ -99,16 +104,14 @@ def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
         zoom=float(camera.zoom),
         angles=_three(camera.angles),
     )
-    beside = viewer.canvas.grid.enabled and any(
-        tag(layer).get("role") == "background" for layer in viewer.layers
-    )
     session = Session(
         program=f"napari_uda {__version__}",
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
         view=view,
         docks=tuple(docks),
         front=front,
-        side_by_side=beside,
+        choices={name: kept for name, dock in docks.items() if (kept := choices(dock))},
+        side_by_side=isinstance(grid, SideBySide),
         **_listed_cases(docks),
     )
     return found, session
@@ -175,42 +178,87 @@ def save(
 
 
 def read(
-    file: Path, report: Report | None = None, stop: threading.Event | None = None
-) -> tuple[Checked, list[tuple[LayerState, LayerData]]]:
+    file: Path,
+    report: Report | None = None,
+    stop: threading.Event | None = None,
+    there: Sequence[Layer] = (),
+) -> tuple[Checked, list[tuple[LayerState, LayerData | Layer]]]:
     """Read a session and its volumes, those that are as they were; for a worker thread.
+
+    Args:
+        file: the session.
+        report: progress in layers.
+        stop: when set, it is given up.
+        there: layers that are open; of what they show already, they stand in the place of the data.
 
     Raises:
         InputError: it is no session, or a volume cannot be read.
         Cancelled: when `stop` was set.
     """
     checked = check_files(read_session(file), file.parent, report, stop)
-    return checked, [(state, _content(state, path)) for state, path in checked.layers]
+    contents: list[tuple[LayerState, LayerData | Layer]] = []
+    spare = list(there)
+    for state, path in checked.layers:
+        content = _content(state, path)
+        same = next((one for one in spare if _is_shown_by(one, state, path, content)), None)
+        if same is not None:
+            spare.remove(same)
+        contents.append((state, content if same is None else same))
+    return checked, contents
+
+
+def _is_shown_by(layer: Layer, state: LayerState, path: Path, content: LayerData) -> bool:
+    """Whether a layer is of this file, where it says that it lies, and has its voxels."""
+    own = tag(layer)
+    if isinstance(layer, Labels) != (state.kind == "labels") or own.get("role") != state.role:
+        return False
+    try:
+        source = layer_volume(layer).source
+        same = source is not None and source.series == state.series and source.path.samefile(path)
+    except (InputError, OSError):
+        return False
+    return same and np.array_equal(content[0], layer.data)
 
 
 def restore(
     viewer: ViewerModel,
     folder: Path,
     checked: Checked,
-    contents: Sequence[tuple[LayerState, LayerData]],
+    contents: Sequence[tuple[LayerState, LayerData | Layer]],
 ) -> Iterator[None]:
     """Bring a session back in parts of some milliseconds; what else is in the viewer is hidden.
+
+    Layers that are open already get their place and their look, and are not added again.
 
     Args:
         viewer: where to.
         folder: that of the session's file.
         checked: the session.
-        contents: its layers that were read.
+        contents: its layers that were read, or that are open.
     """
     session = checked.session
+    for name, dock in _open_docks(viewer).items():
+        if name != "Train":  # its previews go on
+            dock.put_back()
+    grid = entered(viewer)
+    if isinstance(grid, SideBySide):  # of a session before, which no dock can leave
+        grid.leave()
+        yield
     for layer in list(viewer.layers):
         if layer.visible and not _is_helper(layer):
             layer.visible = False
     shown_layers = []
     for state, content in contents:
-        layer = Layer.create(*content)
+        is_open = isinstance(content, Layer)
+        layer = content if isinstance(content, Layer) else Layer.create(*content)
+        if is_open and layer not in viewer.layers:  # the user removed it meanwhile
+            continue
         _set_look(layer, state)
-        layer.visible = False  # not drawn before it lies where it belongs
-        viewer.add_layer(layer)
+        if is_open:
+            viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
+        else:
+            layer.visible = False  # not drawn before it lies where it belongs
+            viewer.add_layer(layer)
         shown_layers.append((layer, state))
         yield
     _connect_results([layer for layer, _ in shown_layers])
@@ -226,9 +274,15 @@ def restore(
             layer.visible = True
             viewer.layers.selection.active = layer
             yield
+    for name, dock in _open_docks(viewer).items():
+        choose(dock, session.choices.get(name, {}))
+        yield
     if session.side_by_side:
-        yield from _side_by_side(viewer, [layer for layer, state in shown_layers if state.visible])
-    _look_there(viewer, session.view)
+        by_eye = sorted(shown_layers, key=lambda one: one[1].visible)
+        yield from _side_by_side(viewer, [layer for layer, _ in by_eye])
+    _look_there(
+        viewer, session.view, surfaces=bool(session.choices.get("View", {}).get("surfaces"))
+    )
 
 
 class SessionMenu(Panel):
@@ -274,10 +328,11 @@ class SessionMenu(Panel):
     def open(self, file: Path) -> None:
         """Bring a session back."""
         self.say(f"Opening {shown(file)}…")
+        there = [layer for layer in self.viewer.layers if not _is_helper(layer)]
         background(
             self,
             f"Open {shown(file)}",
-            lambda report, stop: read(file, report, stop),
+            lambda report, stop: read(file, report, stop, there),
             lambda found: self._on_read(file, *found),
             failed=self.say,
             cancelled=lambda: self.say("Cancelled; nothing was opened."),
@@ -327,7 +382,7 @@ class SessionMenu(Panel):
         self.say(f"{kept}; left out: {', '.join(out)}." if out else f"{kept}.")
 
     def _on_read(
-        self, file: Path, checked: Checked, contents: list[tuple[LayerState, LayerData]]
+        self, file: Path, checked: Checked, contents: list[tuple[LayerState, LayerData | Layer]]
     ) -> None:
         self.say(what_is_not_there(checked) or f"{shown(file)} is shown.")
         self._steps = restore(self.viewer, file.parent, checked, contents)
@@ -386,7 +441,7 @@ def _is_helper(layer: Layer) -> bool:
     return bool(own.get("helper")) or own.get("role") in _NOT_KEPT
 
 
-def _on_screen(layer: Layer) -> OnScreen:
+def _on_screen(layer: Layer, seen: bool) -> OnScreen:
     own = tag(layer)
     model: Any = own.get("model")
     known = dict(model) if isinstance(model, dict) else {}
@@ -399,7 +454,7 @@ def _on_screen(layer: Layer) -> OnScreen:
         "case": str(own.get("case") or ""),
         "model": {str(key): None if one is None else str(one) for key, one in known.items()},
         "name": str(layer.name),
-        "visible": bool(layer.visible),
+        "visible": seen,
         "opacity": float(layer.opacity),
     }
     if isinstance(layer, Image) and not layer.rgb and not layer.multiscale:
@@ -459,7 +514,10 @@ def _content(state: LayerState, path: Path) -> LayerData:
 
 def _set_look(layer: Layer, state: LayerState) -> None:
     layer.opacity = state.opacity
+    layer.name = state.name or layer.name
     if isinstance(layer, Image):
+        if state.contrast_limits is not None:
+            layer.contrast_limits = state.contrast_limits
         layer.gamma = state.gamma
         if state.role != "entropy" and state.colormap in AVAILABLE_COLORMAPS:
             layer.colormap = state.colormap
@@ -491,20 +549,23 @@ def _side_by_side(viewer: ViewerModel, layers: Sequence[Layer]) -> Iterator[None
         yield from SideBySide(viewer, by_role["image"], results).enter()
 
 
-def _look_there(viewer: ViewerModel, view: ViewState) -> None:
+def _look_there(viewer: ViewerModel, view: ViewState, *, surfaces: bool) -> None:
+    """Go where one looked; surfaces, which are still being made, turn to 3-D and to themselves."""
     dims, camera = viewer.dims, viewer.scene.camera
     if len(view.order) == dims.ndim:
         dims.order = view.order
-    dims.ndisplay = view.ndisplay
     for axis, place in enumerate(view.point_mm[: dims.ndim]):
         dims.set_point(axis, place)
+    if surfaces:
+        return
+    dims.ndisplay = view.ndisplay
     camera.center, camera.zoom, camera.angles = view.center, view.zoom, view.angles
 
 
-def _open_docks(viewer: ViewerModel) -> dict[str, QWidget]:
+def _open_docks(viewer: ViewerModel) -> dict[str, Dock]:
     """The docks of napari_uda that the user has not closed."""
     window: Any = getattr(viewer, "window", None)  # a bare model has none
-    found: dict[str, QWidget] = {}
+    found: dict[str, Dock] = {}
     for name, widget in () if window is None else window.dock_widgets.items():
         title = name.removesuffix(_NAME_END)
         frame: QWidget | None = widget if isinstance(widget, Dock) else None
@@ -515,7 +576,7 @@ def _open_docks(viewer: ViewerModel) -> dict[str, QWidget]:
     return found
 
 
-def _listed_cases(docks: Mapping[str, QWidget]) -> dict[str, str]:
+def _listed_cases(docks: Mapping[str, Dock]) -> dict[str, str]:
     """The folders of the list of cases, where they are now, and the case that was chosen."""
     panel = docks["Data"].findChild(CasesPanel) if "Data" in docks else None
     if panel is None or panel.found is None:

@@ -40,7 +40,7 @@ def structure_colormap(
 
 
 def reliability_colormap() -> DirectLabelColormap:
-    """Thin blue-green where the network agrees with itself, ochre where it contradicts itself."""
+    """Thin blue-green where the network agrees with itself, yellow where it contradicts itself."""
     return _colormap(tuple(_RELIABILITY.items()))
 
 

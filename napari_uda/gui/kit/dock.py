@@ -1,4 +1,4 @@
-"""Docks: they share one place in the window, end with it, and do one thing at a time in a thread."""
+"""Docks: they end with the window, and do one thing at a time in a thread."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QProgressBar, QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import (
+    QProgressBar,
+    QWidget,
+)
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.focus import FocusFrame
 from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
-from napari_uda.gui.kit.panel import Guarded, Panel, delay
+from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.place import share_place as share_place
+from napari_uda.gui.kit.tab_order import step
 from napari_uda.gui.kit.widgets import button, label
 
 CANCELLING = "Cancelling…"
-CANVAS_SHARE = 0.55
-"""Of the window's width; a dock that opens takes no more than is left beside napari's own."""
 AROUND = (4, 8, 4, 4)
 """Pixels around what a dock holds: left, top, right, bottom; napari's title bar reaches below its own place."""
-_LEAST_WIDTH, _SMALLEST, _ANY = 200, 50, 1
-_FRAME = 10  # between the canvas and the room it is in
+_NEXT_TURN_MS = 1  # not at once: a click is answered and painted before
 T = TypeVar("T")
-_NAME_END = "(napari_uda)"
 _leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
 
 
@@ -37,6 +38,8 @@ class Dock(Panel):
 
     least_height = 0
     """Pixels, once it has its place; 0 for what its content needs."""
+    kept: tuple[str, ...] = ()
+    """Names of the widgets whose choices belong to a session, in the order in which they are made."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,6 +49,10 @@ class Dock(Panel):
     def is_settled(self) -> bool:
         """Whether nothing that was asked of the dock is still on its way."""
         return not running(self)
+
+    def focusNextPrevChild(self, forward: bool) -> bool:
+        """Tab goes through the dock as it is read."""
+        return step(self, forward) or super().focusNextPrevChild(forward)
 
     def changeEvent(self, event: QEvent) -> None:
         """Notice that the window lets go."""
@@ -143,17 +150,19 @@ class JobDock(Dock):
 
     def _in_turns(self, steps: Iterator[None]) -> None:
         """A few steps per turn of the event loop, so that the window stays alive in between."""
-        self._showing, more = True, False
+        self._showing = True
+        self._update_buttons()
+        QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
+
+    def _on_turn(self, steps: Iterator[None]) -> None:
+        more = False
         try:
             more = take_steps(steps)
         finally:
             self._showing = more
             self._update_buttons()
         if more:
-            QTimer.singleShot(0, lambda: self._on_turn(steps))
-
-    def _on_turn(self, steps: Iterator[None]) -> None:
-        self._in_turns(steps)
+            QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
 
 
 def open_dock(viewer: ViewerModel, name: str) -> Any:
@@ -168,141 +177,3 @@ def open_dock(viewer: ViewerModel, name: str) -> Any:
     bar.show()
     bar.raise_()
     return widget
-
-
-def share_place(widget: QWidget) -> None:
-    """Let a dock join the others of napari_uda when it is first shown; where it goes later is the user's.
-
-    From then on its tab has a short name, and an entry of a menu that would hide it while it lies behind
-    another tab brings it to the front instead.
-    """
-    _Place(widget)
-
-
-def bring_to_front(widget: QWidget) -> None:
-    """Show the dock that holds a widget, in front of the tabs beside it."""
-    dock = _dock_of(widget)
-    if dock is not None:
-        dock.show()
-        dock.raise_()
-
-
-class _Place(Guarded, QObject):
-    """Joins at the first show of a widget, before anything is drawn, and then watches over its dock.
-
-    napari's menus turn around whether a dock is visible. Qt calls one behind another tab visible, so they
-    would hide what the user asks for.
-    """
-
-    def __init__(self, widget: QWidget) -> None:
-        super().__init__(widget)
-        self._widget = widget
-        self._dock: QDockWidget | None = None
-        self._is_behind = False  # another tab
-        self._asked = 0  # width in pixels, which its content may not have allowed yet
-        self._squeezed: QTimer | None = None
-        # napari stacks a new dock below the others first, and Qt would make a low window higher for good
-        widget.setMinimumHeight(_ANY)
-        widget.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        kinds = QEvent.Type
-        if watched is not self._widget and watched is not self._dock:
-            if event.type() == kinds.Resize and self._squeezed is not None:
-                self._squeezed.start()
-        elif watched is self._widget:
-            if event.type() == kinds.Show:
-                self._widget.removeEventFilter(self)
-                self._on_first_show()
-                least = self._widget.least_height if isinstance(self._widget, Dock) else 0
-                self._widget.setMinimumHeight(least)
-        elif event.type() == kinds.LayoutRequest and self._dock is not None:
-            self._let_shrink(self._dock)
-        elif event.type() == kinds.Close:
-            self._is_behind = False  # who closes it means it
-        elif event.type() == kinds.Hide and self._is_behind and self._is_hidden():
-            QTimer.singleShot(0, self._on_wanted)
-        elif event.type() == kinds.ShowToParent and self._dock is not None:
-            self._dock.raise_()  # else a tab that was hidden comes back behind the others
-        return False
-
-    def _is_hidden(self) -> bool:
-        """Whether the dock itself was hidden, and not the window around it."""
-        return self._dock is not None and self._dock.isHidden()
-
-    def _on_first_show(self) -> None:
-        dock = _dock_of(self._widget)
-        window = None if dock is None else dock.parentWidget()
-        if dock is None or not isinstance(window, QMainWindow):
-            return
-        self._dock = dock
-        dock.setWindowTitle(dock.windowTitle().removesuffix(f" {_NAME_END}"))
-        for words in dock.titleBarWidget().findChildren(QLabel):
-            words.setText(words.text().removesuffix(f" {_NAME_END}"))
-        dock.visibilityChanged.connect(self._on_visibility)
-        dock.installEventFilter(self)
-        if dock.isFloating():
-            return
-        area = window.dockWidgetArea(dock)
-        others = [
-            other
-            for other in window.findChildren(QDockWidget)
-            if other is not dock
-            and other.objectName().endswith(_NAME_END)
-            and other.isVisible()
-            and not other.isFloating()
-            and window.dockWidgetArea(other) == area
-        ]
-        if others and dock.objectName().endswith(_NAME_END):
-            window.tabifyDockWidget(others[-1], dock)
-            dock.raise_()
-        window.centralWidget().installEventFilter(self)
-        self._squeezed = delay(self, 0, self._on_squeezed)
-        QTimer.singleShot(0, self._on_placed)
-
-    def _on_squeezed(self) -> None:
-        """The window or napari's own docks changed: keep the share, unless the user widened the dock."""
-        dock = _dock_of(self._widget)
-        if dock is not None and dock.width() <= self._asked:
-            self._on_placed()
-
-    def _on_placed(self) -> None:
-        """Leave the canvas its share of the window; the user may give the dock more."""
-        dock = _dock_of(self._widget)
-        window = None if dock is None else dock.parentWidget()
-        if dock is None or not isinstance(window, QMainWindow) or dock.isFloating():
-            return
-        sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
-        self._asked = dock.width()
-        missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
-        if window.dockWidgetArea(dock) in sides and missing > 0:
-            self._asked = max(_LEAST_WIDTH, dock.width() - missing)
-            window.resizeDocks([dock], [self._asked], Qt.Orientation.Horizontal)
-
-    def _let_shrink(self, dock: QDockWidget) -> None:
-        """Forget what the content needed before.
-
-        napari gives its docks a least size, and what Qt adds to it for the content then stays for good.
-        """
-        content, before = self._widget.minimumSizeHint(), dock.minimumSize()
-        frame = dock.titleBarWidget().height() + 2
-        if before.width() > max(content.width(), _SMALLEST):
-            dock.setMinimumWidth(_SMALLEST)
-            if self._asked < dock.width() == before.width():
-                QTimer.singleShot(0, self._on_placed)
-        if before.height() > max(content.height() + frame, _SMALLEST):
-            dock.setMinimumHeight(_SMALLEST)
-
-    def _on_visibility(self, visible: bool) -> None:
-        self._is_behind = not visible and not self._is_hidden()
-
-    def _on_wanted(self) -> None:
-        if self._dock is not None and _dock_of(self._widget) is self._dock:  # not taken out
-            bring_to_front(self._widget)
-
-
-def _dock_of(widget: QWidget) -> QDockWidget | None:
-    parent = widget.parentWidget()
-    while parent is not None and not isinstance(parent, QDockWidget):
-        parent = parent.parentWidget()
-    return parent

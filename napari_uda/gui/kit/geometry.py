@@ -151,6 +151,20 @@ def layer_volume(layer: Layer) -> Volume:
     return Volume(array, lies.affine, name, forms=own.get("forms"), source=source)
 
 
+def labels_volume(layer: Layer) -> Volume:
+    """The same of labels, as uint8.
+
+    Raises:
+        InputError: see `placement`; or a label is not in 0 to 255.
+    """
+    volume = layer_volume(layer)
+    low, high = int(volume.array.min(initial=0)), int(volume.array.max(initial=0))
+    if low < 0 or high > 255:
+        wrong = low if low < 0 else high
+        raise InputError(f"layer '{layer.name}' holds label {wrong}; remap its labels to 0 to 255")
+    return volume.with_array(volume.array.astype(np.uint8))
+
+
 def copied_geometry(layer: Layer) -> dict[str, Any]:
     """Layer arguments that put a new layer exactly where `layer` lies."""
     return {

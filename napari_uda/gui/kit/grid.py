@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from napari.experimental import link_layers
 from napari.layers import Image, Layer
 
 from napari_uda.gui.kit.canvas import make_current
+from napari_uda.gui.kit.canvas_words import canvas_words
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.hatching import HATCHED, hatching
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
@@ -17,18 +20,20 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
-_SMALL_BAR: dict[str, Any] = {
-    "size": (10, 70), "tick_length": 3, "font_size": 7, "position": "bottom_right",
-}  # fmt: skip
-"""A colour bar that leaves a cell of the grid to its image."""
+_entered: WeakKeyDictionary[ViewerModel, Grid] = WeakKeyDictionary()
+
+
+def entered(viewer: ViewerModel) -> Grid | None:
+    """The grid that a viewer shows, whoever entered it."""
+    return _entered.get(viewer)
 
 
 class Grid:
     """Groups of layers in the cells of napari's grid, with one camera for all of them.
 
-    The front layer of each cell says its name, and its colour bar is small and in its own cell. Other
-    layers are hidden. `leave` restores the order and what was visible before, and removes the layers that
-    were added for the grid alone.
+    The front layer of each cell says its name, and a small colour bar in that cell stands in for napari's: to
+    draw that for the first time takes half a second. Other layers are hidden. `leave` restores the order and
+    what was visible before, and removes the layers that were added for the grid alone.
     """
 
     def __init__(self, viewer: ViewerModel, cells: Sequence[Sequence[Layer]]) -> None:
@@ -45,17 +50,30 @@ class Grid:
         self._shape = best_shape(len(cells), viewer.canvas.size, _sides(viewer, cells[0][0]))
         titled = [_titled(cell) for cell in cells]
         self._named = [layer for layer in titled if not layer.name_overlay.visible]
-        self._bars: list[tuple[Layer, dict[str, Any]]] = []  # how they looked before
+        self._words = canvas_words(viewer)
+        self._bars: list[Image] = []
         self._added = [layer for layer in self._shown if layer not in viewer.layers]
         self._before = [(layer, layer.visible) for layer in viewer.layers]
         self._left = False
 
+    def without(self) -> list[tuple[Layer, bool]]:
+        """The viewer's layers in their order, and whether each is seen, once the grid is left."""
+        layers = self._viewer.layers
+        before = [(layer, seen) for layer, seen in self._before if layer in layers]
+        known = {layer for layer, _ in before}
+        return before + [(one, one.visible) for one in layers if one not in known]
+
     def enter(self) -> Iterator[None]:
         """Arrange in small parts, so that a dock can let the viewer draw in between; `leave` ends it."""
-        for _ in self._steps():
-            yield
-            if self._left:
-                return
+        _entered[self._viewer] = self
+        steps = self._steps()
+        # Python's search for circles among all objects there are would hold the window for 0.3 s in between
+        gc.freeze()
+        try:
+            while not self._left and next(steps, self) is not self:
+                yield
+        finally:
+            gc.unfreeze()
 
     def _steps(self) -> Iterator[None]:
         viewer = self._viewer
@@ -79,27 +97,31 @@ class Grid:
         for layer in self._shown:
             if layer in viewer.layers and not layer.visible:
                 layer.visible = True
+                self._take_bar(layer)
                 yield
+            self._take_bar(layer)
         alive = [layer for layer in self._shown if layer in viewer.layers]
         viewer.reset_view(layers=alive or None)  # hidden ones may be larger or lie elsewhere
         for layer in self._named:
             layer.name_overlay.visible = True
             yield
-        for layer in self._shown:
-            if isinstance(layer, Image) and layer.colorbar.visible:
-                self._bars.append(
-                    (layer, {key: getattr(layer.colorbar, key) for key in _SMALL_BAR})
-                )
-                layer.colorbar.update(_SMALL_BAR)
-                yield
+
+    def _take_bar(self, layer: Layer) -> None:
+        if isinstance(layer, Image) and layer.colorbar.visible:
+            layer.colorbar.visible = False
+            self._bars.append(layer)
+            self._words.show_bars(self._bars)
 
     def leave(self) -> None:
         """Back to one view."""
         self._left, viewer = True, self._viewer
+        if entered(viewer) is self:
+            del _entered[viewer]
         for layer in self._named:
             layer.name_overlay.visible = False
-        for layer, look in self._bars:
-            layer.colorbar.update(look)
+        self._words.show_bars(())
+        for layer in self._bars:
+            layer.colorbar.visible = True
         kept = [(layer, visible) for layer, visible in self._before if layer in viewer.layers]
         grid = viewer.canvas.grid
         with viewer.layers.batched_update():  # the scene is sorted once, at the end
@@ -112,7 +134,8 @@ class Grid:
             for layer, visible in kept:
                 _set_visible(layer, visible)
             make_current(viewer)
-        viewer.reset_view()
+        # hidden patients may lie far off, and would make what is seen small
+        viewer.reset_view(layers=[layer for layer, visible in kept if visible] or None)
 
 
 class SideBySide(Grid):
@@ -121,6 +144,10 @@ class SideBySide(Grid):
     napari's grid shows a layer once, so the second and third view get a copy of the image layer that
     shares its array and contrast. Stripes lie over the map of reliability, and as all cells have equally many
     layers, empty ones over the others.
+
+    Attributes:
+        image: the image layer.
+        results: one layer per view.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, results: Sequence[Layer]) -> None:
@@ -131,6 +158,7 @@ class SideBySide(Grid):
             image: the image layer.
             results: one layer per view.
         """
+        self.image, self.results = image, list(results)
         copies = [_copy(image) for _ in results[1:]]
         for copy in copies:
             remove_with(viewer, copy, image)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QDialog, QTextBrowser, QToolButton, QWidget
 
 from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.letters import digits_of
 from napari_uda.gui.kit.panel import Guarded
 from napari_uda.gui.kit.widgets import button, named, tool_button
 
@@ -43,7 +44,7 @@ class HelpPage(Guarded, QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.text = named(QTextBrowser(), "help_text", f"Help: {title}")
         self.text.setOpenExternalLinks(True)
-        self.text.setHtml(page(title, lines, keys_of(dock)))
+        self.text.setHtml(page(title, lines, [*keys_of(dock), *digits_of(dock)]))
         column((self.text, 1), button("Close", "", self._on_close, "close_help"), of=self)
         self.resize(*_SIZE)
 
@@ -65,7 +66,10 @@ def page(title: str, lines: Sequence[str], keys: Sequence[tuple[str, str]]) -> s
             f"<tr><td><b>{escape(key)}</b>&nbsp;&nbsp;</td><td>{escape(what)}</td></tr>"
             for key, what in keys
         )
-        change = "File &gt; Preferences &gt; Shortcuts changes these keys."
+        change = (
+            "File &gt; Preferences &gt; Shortcuts changes the keys that stand without Alt. Alt with the "
+            "underlined letter presses a button or leads to its field; Tab goes from one to the next."
+        )
         parts += ["<h4>Keys</h4>", f"<table>{rows}</table>", f"<p>{change}</p>"]
     name = f"docs/docks/{title.lower()}.md"
     file = Path(__file__).parents[3] / name  # not in a wheel

@@ -74,13 +74,15 @@ def background(
         ended: called last.
         progressed: takes how much is done, and of how much.
         quiet: no progress bar, and a notification of an error only if nothing takes it (`failed`).
-        can_cancel: whether the progress bar offers to cancel.
+        can_cancel: whether the progress bar offers to cancel. It never does where that would stop nothing: the
+            work takes no stop event, and nobody says what becomes of it (`cancelled`).
 
     Returns:
         The job, which has begun, to `cancel` it.
     """
     count = most_arguments(work)
-    job = Job(title, lambda *given: work(*given[:count]), owner, quiet=quiet, can_cancel=can_cancel)
+    offered = can_cancel and (count != 0 or cancelled is not None)
+    job = Job(title, lambda *given: work(*given[:count]), owner, quiet=quiet, can_cancel=offered)
     for signal, listener in (
         (job.progressed, progressed),
         (job.succeeded, then),

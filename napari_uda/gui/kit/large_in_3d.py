@@ -18,6 +18,7 @@ from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background, running
+from napari_uda.gui.kit.layer_order import bring_back, stand_in
 from napari_uda.gui.kit.panel import Guarded, listen
 
 if TYPE_CHECKING:
@@ -78,17 +79,17 @@ class CoarseIn3D(Guarded, QObject):
             return
         for layer in list(self._viewer.layers):
             if layer.visible and self._is_large(layer):
-                layer.visible = False
+                stand_in(layer)
                 self._stand_ins.append(_StandIn(layer, None))
                 self._make(layer)
 
     def _on_removed(self) -> None:
         """A copy goes with its original."""
-        for stand_in in list(self._stand_ins):
-            if stand_in.original not in self._viewer.layers:
-                self._stand_ins.remove(stand_in)
-                if stand_in.coarse is not None and stand_in.coarse in self._viewer.layers:
-                    self._viewer.layers.remove(stand_in.coarse)
+        for pair in list(self._stand_ins):
+            if pair.original not in self._viewer.layers:
+                self._stand_ins.remove(pair)
+                if pair.coarse is not None and pair.coarse in self._viewer.layers:
+                    self._viewer.layers.remove(pair.coarse)
 
     def _is_large(self, layer: Layer) -> bool:
         if not isinstance(layer, (Image, Labels)) or layer.multiscale or layer.ndim != 3:
@@ -132,7 +133,7 @@ class CoarseIn3D(Guarded, QObject):
             if copy is not None and copy in self._viewer.layers:
                 self._viewer.layers.remove(copy)
             if original in self._viewer.layers:
-                original.visible = True
+                bring_back(original)
 
 
 def coarse_steps(shape: tuple[int, ...], scale: NDArray[np.float64]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from napari.layers import Layer
 
@@ -20,6 +21,7 @@ RESULT = ("prediction", "edited", "entropy", "reliability", "contours")
 """Roles of one result from the back to the front; they stand together."""
 ORDER = ("image", "translation", "reference", *RESULT, "error")
 """Roles of the layers of a case from the back to the front."""
+_stood_in_for: WeakSet[Layer] = WeakSet()
 HELPER = "helper: "
 """How the name of a helper begins."""
 
@@ -67,6 +69,23 @@ def uncover(viewer: ViewerModel, layer: Layer) -> None:
     for other in list(viewer.layers)[viewer.layers.index(layer) + 1 :]:
         if other.visible and "case" in tag(other) and case_of(viewer.layers, other) != case:
             other.visible = False
+
+
+def stand_in(layer: Layer) -> None:
+    """Hide a layer because something else stands in for it in 3-D, until `bring_back`."""
+    _stood_in_for.add(layer)
+    layer.visible = False
+
+
+def bring_back(layer: Layer) -> None:
+    """Show a layer again that something stood in for."""
+    _stood_in_for.discard(layer)
+    layer.visible = True
+
+
+def is_meant_to_be_seen(layer: Layer) -> bool:
+    """Whether a layer is seen, itself or by what stands in for it."""
+    return bool(layer.visible) or layer in _stood_in_for
 
 
 def about_layer(layer: Layer) -> str:

@@ -214,6 +214,16 @@ def find(viewer: ViewerModel, **entries: Any) -> Layer | None:
     return None
 
 
+def image_under(viewer: ViewerModel, labels: Labels, case: object) -> Image | None:
+    """The newest image of a case with the shape of labels."""
+    for layer in reversed(viewer.layers):
+        own = tag(layer)
+        is_it = (own.get("role"), own.get("case")) == ("image", case)
+        if is_it and isinstance(layer, Image) and layer.data.shape == labels.data.shape:
+            return layer
+    return None
+
+
 def _image_of(viewer: ViewerModel, prediction: Prediction) -> Image | None:
     """The image layer that shows the predicted volume."""
     volume = prediction.volume

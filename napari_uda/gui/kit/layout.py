@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.gui.kit.letters import Title
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
 
 Part = QWidget | QLayout
@@ -90,16 +91,21 @@ def form(
 
 def add_row(layout: QFormLayout, title: str | QWidget, field: Part) -> None:
     """Add a title and its field to a form."""
-    # Qt has an overload for each pair of kinds, and none for "one or the other"
     if isinstance(title, str):
-        if isinstance(field, QWidget):
-            layout.addRow(title, field)
-        else:
-            layout.addRow(title, field)
-    elif isinstance(field, QWidget):
+        widgets = [field] if isinstance(field, QWidget) else _widgets_of(field)
+        title = Title(title)
+        for one in widgets[:1]:
+            title.setBuddy(one)
+    # Qt has an overload for each kind, and none for "one or the other"
+    if isinstance(field, QWidget):
         layout.addRow(title, field)
     else:
         layout.addRow(title, field)
+
+
+def _widgets_of(layout: QLayout) -> list[QWidget]:
+    items = (layout.itemAt(index) for index in range(layout.count()))
+    return [one for one in (item.widget() for item in items if item is not None) if one is not None]
 
 
 def show_row(layout: QFormLayout, field: QWidget, visible: bool) -> None:
@@ -133,12 +139,13 @@ def _fill(
 class WrappedRow(Guarded, QLayout):
     """A row that breaks into lines, so that a narrow dock cuts nothing off."""
 
+    _width = _height = 0  # laid out for, and taken; Qt asks before all is made
+
     def __init__(self, spacing: int) -> None:
         super().__init__()
         self._items: list[QLayoutItem] = []
         self._shares: list[int] = []
         self._gap = spacing
-        self._width = 0  # laid out for
         self.setContentsMargins(0, 0, 0, 0)
 
     def add(self, part: QWidget, share: int = 0) -> None:
@@ -197,9 +204,15 @@ class WrappedRow(Guarded, QLayout):
     def setGeometry(self, place: QRect) -> None:
         """Lay out."""
         super().setGeometry(place)
-        self._place(place, move=True)
+        self._height = self._place(place, move=True)
         if place.width() != self._width:
             self._width = place.width()
+            QTimer.singleShot(0, self._on_wider)
+
+    def invalidate(self) -> None:
+        """A part became wider or narrower: with more lines or fewer, what is below moves."""
+        super().invalidate()
+        if self._width and self.heightForWidth(self._width) != self._height:
             QTimer.singleShot(0, self._on_wider)
 
     def _on_wider(self) -> None:
@@ -332,4 +345,4 @@ class Scrolling(QScrollArea):
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
-        return False
+        return super().eventFilter(watched, event)  # which makes the content higher

@@ -10,7 +10,7 @@ from napari.layers import Layer
 from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QResizeEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QMenu,
@@ -34,7 +34,7 @@ from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.opening import Opening, open_paths
-from napari_uda.gui.kit.panel import Panel, listen
+from napari_uda.gui.kit.panel import Following, Panel, listen
 from napari_uda.gui.kit.reader_question import ReaderQuestion
 from napari_uda.gui.kit.widgets import button, label
 from napari_uda.inference.cases import holds_predictions
@@ -137,7 +137,8 @@ class OpenBar(Panel):
         self._lay_out()
         dock.setAcceptDrops(True)
         dock.installEventFilter(self)
-        listen(self, self._on_removed, viewer.layers.events.removed)
+        self._eyes = Following(self, self._on_unseen)
+        listen(self, self._on_unseen, viewer.layers.events.removed)
         accept_on_canvas(viewer)
         Arrivals(viewer, self).arrived.connect(self._on_arrived)
 
@@ -247,7 +248,7 @@ class OpenBar(Panel):
             self.opening.cancel()
 
     def _on_opened(self, paths: Sequence[Path], layers: list[Layer]) -> None:
-        self._shown = layers
+        self._tell_of(layers)
         for path in reversed(paths):
             preferences.remember_file(path)
         self.question.offer(paths)
@@ -273,13 +274,26 @@ class OpenBar(Panel):
             bar.data_folder_found.emit(folder, case)
 
     def _on_arrived(self, layers: list[Layer], sentence: str) -> None:
-        self._shown = layers
+        self._tell_of(layers)
         self.say(sentence)
 
-    def _on_removed(self) -> None:
-        """What was said of layers that are gone is true no more."""
-        if self._shown and not any(layer in self.viewer.layers for layer in self._shown):
-            self._shown = []
+    def _tell_of(self, layers: list[Layer]) -> None:
+        """What is said is of these layers."""
+        self._shown = layers
+        self._eyes.follow(*(layer.events.visible for layer in layers))
+
+    def _on_unseen(self) -> None:
+        """What was said of layers that are gone or hidden takes room from what is looked at."""
+        seen = (layer for layer in self._shown if layer in self.viewer.layers and layer.visible)
+        if self._shown and self.opening is None and next(seen, None) is None:
+            self._tell_of([])
+            self.say("")
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """Who goes to another dock has read what was opened."""
+        super().hideEvent(event)
+        if self._shown and self.opening is None and not event.spontaneous():
+            self._tell_of([])
             self.say("")
 
     def _on_ended(self, sentence: str) -> None:

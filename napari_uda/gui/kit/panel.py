@@ -73,11 +73,19 @@ class Following:
 
     def follow(self, *events: Any) -> None:
         """Listen to these events and no more to those before."""
-        for event in self._events:
-            event.disconnect(self._slot)
-        self._events = events
+        before, self._events = self._events, events
+        for event in before:
+            if event not in events:
+                event.disconnect(self._slot)
         for event in events:
-            event.connect(self._slot)
+            if event in before:  # connecting is slow
+                continue
+            try:
+                event.connect(self._slot)
+            except (
+                RuntimeError
+            ):  # napari miscounts where others connect meanwhile, and has connected nothing
+                event.connect(self._slot)
 
 
 def delay(owner: QObject, milliseconds: int, slot: Callable[..., None]) -> QTimer:

@@ -34,7 +34,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible, QSearchableComboBox
 
-from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit import letters, preferences
+from napari_uda.gui.kit.panel import Guarded, delay
 
 Slot = Callable[..., None]
 Widget = TypeVar("Widget", bound=QWidget)
@@ -42,11 +43,12 @@ Button = TypeVar("Button", bound=QAbstractButton)
 
 ANY_HEIGHT = 16_777_215
 """Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
+_MOST_LETTERS = 16
 _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
 _TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
-_ARROW_ROOM = 40  # of a combo box, with the frame
+_ARROW_ROOM = 46  # of a combo box, with the frame
 
 
 def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
@@ -68,16 +70,14 @@ def named(widget: Widget, name: str, tooltip: str = "") -> Widget:
 
 def button(text: str, tooltip: str = "", slot: Slot | None = None, name: str = "") -> QPushButton:
     """A button; `slot` is called when it is clicked."""
-    return _clicked(named(QPushButton(text), name, tooltip), slot)
+    return _clicked(named(letters.Button(text), name, tooltip), slot)
 
 
 def tool_button(
     text: str, tooltip: str = "", slot: Slot | None = None, name: str = ""
 ) -> QToolButton:
     """A button no wider than its text."""
-    made = named(QToolButton(), name, tooltip)
-    made.setText(text)
-    return _clicked(made, slot)
+    return _clicked(named(letters.ToolButton(text), name, tooltip), slot)
 
 
 def check_box(
@@ -89,7 +89,7 @@ def check_box(
     checked: bool = False,
 ) -> QCheckBox:
     """A check box; `slot` is called with every change of its state, not with the first one."""
-    made = named(QCheckBox(text), name, tooltip)
+    made = named(letters.CheckBox(text), name, tooltip)
     made.setChecked(checked)
     if slot is not None:
         made.toggled.connect(slot)
@@ -97,24 +97,31 @@ def check_box(
 
 
 def combo_box(
-    items: Iterable[tuple[str, Any]] = (),
+    items: Iterable[tuple[Any, ...]] = (),
     tooltip: str = "",
     slot: Slot | None = None,
     name: str = "",
     *,
     least_letters: int = 8,
 ) -> QComboBox:
-    """A choice among items with data, as narrow as `least_letters`; `slot` hears of every change."""
+    """A choice among items, as narrow as `least_letters`; `slot` hears of every change.
+
+    Items are texts with their data, and a tooltip of their own where they have one.
+    """
     made = make_narrow(named(QComboBox(), name, tooltip), least_letters)
-    for text, data in items:
+    for text, data, *own in items:
         made.addItem(text, data)
+        made.setItemData(made.count() - 1, "".join(own), Qt.ItemDataRole.ToolTipRole)
     if slot is not None:
         made.currentIndexChanged.connect(slot)
     return made
 
 
 def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
-    """Let a combo box be narrower than its longest item, and as wide as there is room."""
+    """Let a combo box be narrower than its longest item, and as wide as there is room.
+
+    It asks for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    """
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -131,6 +138,7 @@ def label(text: str = "", name: str = "", tooltip: str = "", *, wrap: bool = Tru
 
 def compact(tabs: QTabWidget, padding: int = 4) -> QTabWidget:
     """Tabs with little around their words, so that several fit into a narrow dock."""
+    tabs.currentChanged.connect(lambda: letters.look_again(tabs))
     tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px {padding}px; margin: 0; border: 0; }}")
     return tabs
 
@@ -150,11 +158,9 @@ def text_table(
     rows.setVisible(False)
     rows.setDefaultSectionSize(row_pixels)
     columns.setMinimumSectionSize(40)
-    for index in range(len(headers)):
-        modes = QHeaderView.ResizeMode
-        columns.setSectionResizeMode(
-            index, modes.Stretch if index in wide else modes.ResizeToContents
-        )
+    columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    for index in wide:
+        columns.setSectionResizeMode(index, QHeaderView.ResizeMode.Stretch)
     return made
 
 
@@ -190,7 +196,7 @@ class TallLabel(QLabel):
 class Foldable(QCollapsible):
     """A title that opens and closes what stands below it; `toggled(bool)` says which.
 
-    With `remembered`, the user's last choice counts in later sessions.
+    With `remembered`, the user's last click counts in later sessions.
 
     The content may grow and shrink while it is open. One that is made late is filled in by a slot of
     `toggled`.
@@ -208,6 +214,7 @@ class Foldable(QCollapsible):
         super().__init__(title, expandedIcon=_arrow("▼"), collapsedIcon=_arrow("▶"))
         named(self, name)
         self.toggleButton().setStyleSheet(_TITLE_STYLE)
+        letters.adopt(self.toggleButton())
         self.setDuration(0)  # at once: what is animated is cut off meanwhile
         outer, former = self.layout(), self.content()
         if outer is not None:
@@ -221,13 +228,24 @@ class Foldable(QCollapsible):
         if remembered:
             key = f"folds/{name}"
             opened = preferences.settings().value(key, opened) in (True, "true")
-            self.toggled.connect(lambda now: preferences.settings().setValue(key, now))
+            self.toggleButton().clicked.connect(
+                lambda now: preferences.settings().setValue(key, now)
+            )
         self.set_open(opened)
         self._fit(opened)
 
     def eventFilter(self, a0: QObject, a1: QEvent) -> bool:
         """Nothing: superqt would cap the content at a height that is none for rows that wrap."""
         return False
+
+    def text(self) -> str:
+        """The title."""
+        return letters.plain(super().text())
+
+    def setText(self, text: str) -> None:
+        """Another title."""
+        super().setText(text)
+        letters.look_again(self)
 
     def set_open(self, wanted: bool) -> None:
         """Open or close."""
@@ -325,10 +343,29 @@ def ignore_wheel(widget: Widget) -> Widget:
     return widget
 
 
-class _WholeText(QObject):
-    """Begins the tooltip of a combo box with the text that it has no room for."""
+class _WholeText(Guarded, QObject):
+    """Asks for room for the text of a combo box, and begins its tooltip with a text that has none."""
+
+    def __init__(self, box: QComboBox) -> None:
+        super().__init__(box)
+        self._box = box
+        self._fit = delay(self, 0, self._on_other_text)
+
+    def _on_other_text(self) -> None:
+        self._box.setMinimumWidth(self._wanted())
+
+    def _wanted(self) -> int:
+        """Pixels; what Qt counts from letters it keeps from the first time."""
+        box = self._box
+        icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
+        words = box.currentText()[:_MOST_LETTERS]
+        return box.fontMetrics().horizontalAdvance(words) + icon + _ARROW_ROOM if words else 0
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is not self._box:
+            return False
+        if event.type() == QEvent.Type.Paint and self._box.minimumWidth() != self._wanted():
+            self._fit.start()
         if isinstance(watched, QComboBox) and isinstance(event, QHelpEvent):
             text, tip = watched.currentText(), watched.toolTip()
             cut = watched.fontMetrics().horizontalAdvance(text) > watched.width() - _ARROW_ROOM

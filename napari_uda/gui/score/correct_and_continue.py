@@ -6,14 +6,13 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.gui.kit.geometry import layer_volume, tag
+from napari_uda.gui.kit.geometry import labels_volume, layer_volume, tag
 from napari_uda.gui.kit.jobs import Report
-from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.layers import EDITED, image_under, structure_names
 from napari_uda.gui.kit.models import is_shipped, known_models
 from napari_uda.gui.kit.preferences import last_folder
 
@@ -67,7 +66,7 @@ def corrected_cases(viewer: ViewerModel, chosen: Layer | None) -> tuple[list[Cor
     edited.sort(key=lambda layer: layer is not chosen)
     found = []
     for layer in edited:
-        image = _image_of(viewer, layer)
+        image = image_under(viewer, layer, tag(layer).get("case"))
         if image is not None:
             model = tag(layer).get("model")
             path = str(model.get("path") or "") if isinstance(model, dict) else ""
@@ -75,16 +74,6 @@ def corrected_cases(viewer: ViewerModel, chosen: Layer | None) -> tuple[list[Cor
     if not found or found[0].labels is not chosen:
         return [], "The image of this case is not open; open it, for the run learns from both"
     return found, ""
-
-
-def _image_of(viewer: ViewerModel, labels: Labels) -> Image | None:
-    case, shape = tag(labels).get("case"), labels.data.shape
-    for layer in viewer.layers:
-        own = tag(layer)
-        is_it = (own.get("role"), own.get("case")) == ("image", case)
-        if is_it and isinstance(layer, Image) and layer.data.shape == shape:
-            return layer
-    return None
 
 
 def save_cases(
@@ -109,13 +98,7 @@ def save_cases(
         report(done, len(cases))
         if stop.is_set():
             raise Cancelled
-        labels = layer_volume(case.labels)
-        high = int(labels.array.max(initial=0))
-        if high > 255:
-            raise InputError(
-                f"'{case.labels.name}' holds label {high}; remap its labels to 0 to 255"
-            )
-        labels = labels.with_array(labels.array.astype(np.uint8))
+        labels = labels_volume(case.labels)
         add_corrected_case(folder, layer_volume(case.image), labels, names, modality)
     return run
 

@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTabWidget, QWidget
 
@@ -32,7 +32,7 @@ from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
 from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
-from napari_uda.gui.kit.layers import EDITED, find, structure_layers, structure_names
+from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _POLL_S = 0.1
 _LEAST_HEIGHT = 220
-_LEAST_CURVE_PIXELS = 140
+_LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
     "Compares a prediction with a reference, structure by structure, by the chosen protocol.",
     "A click on a row leads to the worst slice of that structure; the curve shows every slice.",
@@ -97,6 +97,7 @@ class ScoreDock(JobDock):
     """
 
     least_height = _LEAST_HEIGHT
+    kept = ("predictions", "references", "entropies", "protocols", "quantities", "axes", "tabs")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -116,6 +117,7 @@ class ScoreDock(JobDock):
         self._regions: tuple[object, list[tuple[Region, tuple[int, int, int]]]] = (None, [])
         self._calibrated: object = None  # the scores that the calibration tab shows
         self._offered = False
+        self._make_room = False  # for the scores that were asked for
         self._by_tool = ""  # what a tool said of the edit that is scored next
         self.calibration: CalibrationPanel | None = None
         self._part = "Case"
@@ -182,10 +184,11 @@ class ScoreDock(JobDock):
         self._splitter.addWidget(self._table_place)
         self._splitter.addWidget(self.slices)
         self._splitter.setChildrenCollapsible(False)
+        self._case = Scrolling(self._splitter)
         self._doubt = QWidget()
         self._doubt_place = column(self._doubt_hint, of=self._doubt, margin=0)
         self.tabs = compact(named(QTabWidget(), "tabs"), 1)
-        self.tabs.addTab(self._splitter, "Case")
+        self.tabs.addTab(self._case, "Case")
         self.tabs.addTab(self.cohort, "Cohort")
         self.tabs.addTab(self._doubt, "Calibration")
         self.tabs.addTab(self.choices.matches, "Names")
@@ -259,7 +262,8 @@ class ScoreDock(JobDock):
         if self._splitter.orientation() == Qt.Orientation.Vertical:
             height = self._splitter.height()
             button = self._table_place.out.sizeHint().height()
-            rows = min(self.table.height_of_rows() + button, height // 2)
+            least = self.table.height_of_rows(_ROWS_BEFORE_CURVE)
+            rows = button + min(self.table.height_of_rows(), max(least, height // 2 - button))
             self._splitter.setSizes([rows, max(_LEAST_CURVE_PIXELS, height - rows)])
         else:
             self._splitter.setSizes([self._splitter.width() // 2] * 2)
@@ -321,7 +325,8 @@ class ScoreDock(JobDock):
     def _on_asked(self) -> None:
         """The button was pressed: the scores are what is to be seen."""
         if self.tabs.currentWidget() is self.choices.matches:
-            self.tabs.setCurrentWidget(self._splitter)
+            self.tabs.setCurrentWidget(self._case)
+        self._make_room = True
 
     def _on_score(self) -> None:
         prediction, reference = self.choices.predictions.layer, self.choices.references.layer
@@ -365,10 +370,21 @@ class ScoreDock(JobDock):
         self._finish(f"{results[0].name}: {_about_dice(results[0].mean_dice)}.{notes}")
         self._show_tables()
         self._share_space()
+        QTimer.singleShot(0, self._on_room)
         self._on_moved()
         self._show_errors_anew()
         self._calibrate()
         self.editing.follow(layers[0]).score_along(results[0].evaluation)
+
+    def _on_room(self) -> None:
+        """What was scored has no room: close what was chosen for it."""
+        wanted, self._make_room = self._make_room, False
+        if wanted and self._case.verticalScrollBar().maximum():
+            self.fold.set_open(False)
+            QTimer.singleShot(0, self._on_folded)
+
+    def _on_folded(self) -> None:
+        self._share_space()
 
     def _on_renamed(self, rank: int, value: int, name: str) -> None:
         """Rename in the scored layers and all of their case, and where their names are stored."""
@@ -727,7 +743,7 @@ class ScoreDock(JobDock):
                 told=str(tag(layer).get("target_supervision") or ""),
             )
             for layer, result in zip(self._layers, self.results, strict=True)
-            for image in (self._image_of(layer, result),)
+            for image in (image_under(self.viewer, layer, result.case),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -735,13 +751,6 @@ class ScoreDock(JobDock):
             lambda: export_scores(folder, exported, methods),
             lambda paths: show_info(f"{len(paths)} files saved in {folder}"),
         )
-
-    def _image_of(self, layer: Labels, result: LayerScores) -> Image | None:
-        """The image that the layer lies on; None when none of its case and shape is open."""
-        image = find(self.viewer, role="image", case=result.case)
-        if isinstance(image, Image) and image.data.shape == layer.data.shape:
-            return image
-        return None
 
 
 def _about_dice(mean: float) -> str:

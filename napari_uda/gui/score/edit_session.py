@@ -118,6 +118,7 @@ class EditSession(Guarded, QObject):
         self._job: Job | None = None
         self._turn: Future[None] = Future()  # of the job: it has begun, or is done
         self._prepared = self._edited  # restored labels have an array and a journal of their own
+        self._untouched: Any = None  # the array that the layer had, until it is prepared
         self._ready: Future[None] = Future()  # that it is prepared
         if self._prepared:
             self._ready.set_result(None)
@@ -189,8 +190,17 @@ class EditSession(Guarded, QObject):
         """Promise that the layer may be edited: what it was is kept, and its journal is begun."""
         if not self._prepared:
             self._prepared, self._ready = True, Future()
+            self._give_own_array()
             self._ask(_Task(self._prepare, self._on_prepared))
         return self._ready
+
+    def _give_own_array(self) -> None:
+        """Before the first stroke: whoever predicted the labels keeps theirs, and the thread reads them undisturbed."""
+        self._untouched = self._layer.data
+        if not self._layer.multiscale:
+            self._ignored = True
+            self._layer.data = np.array(self._untouched)
+            self._ignored = False
 
     def apply(self, edit: LabelEdit) -> None:
         """Take over what a tool has made, as one stroke: one undo, one entry of the journal, one scoring.
@@ -240,6 +250,8 @@ class EditSession(Guarded, QObject):
         # a thread begins a moment after it was asked to; one that has begun is waited for
         if self._turn.cancel() or not wait([self._turn], _LONGEST_WAIT_S).not_done:
             with suppress(InputError):
+                if self._untouched is not None:
+                    self._prepare()
                 if self._prepared:
                     self._look()
             self._end_journal()
@@ -344,25 +356,29 @@ class EditSession(Guarded, QObject):
 
     # -- in the thread ----------------------------------------------------------------------------
 
-    def _prepare(self) -> tuple[NDArray[np.uint8], str]:
-        """The copy and the journal; returns an array for the layer alone, and what the disk says."""
+    def _prepare(self) -> str:
+        """The copy and the journal, of the labels before any stroke; returns what the disk says."""
         try:
-            known = self._copied().copy()
+            known = self._copied()
         except InputError as error:  # to be said by whoever waits for it
             self._ready.set_exception(error)
             raise
-        problem = ""
+        finally:
+            self._untouched = None
         try:
             self._begin_journal(known)
         except InputError as error:
-            problem = str(error)
-        return placement(self._layer).to_layer(known), problem
+            return str(error)
+        return ""
 
     def _copied(self) -> NDArray[np.uint8]:
         from napari_uda.evaluation.inputs import label_map
 
         if self._known is None:
-            array = layer_volume(self._layer).array
+            volume, untouched = layer_volume(self._layer), self._untouched
+            array = volume.array
+            if untouched is not None:
+                array = placement(self._layer).to_file(np.asarray(untouched))
             self._known = label_map(array, self._layer.name).astype(np.uint8, order="C")
         return self._known
 
@@ -449,16 +465,11 @@ class EditSession(Guarded, QObject):
 
     # -- back in the main thread ------------------------------------------------------------------
 
-    def _on_prepared(self, result: tuple[NDArray[np.uint8], str]) -> None:
-        """The brush gets an array of its own: whoever predicted the labels keeps theirs as they are."""
-        own, problem = result
+    def _on_prepared(self, problem: str) -> None:
         self._warn(problem)
-        if not self._touched and not self._closed and np.array_equal(own, self._layer.data):
-            self._ignored = True
-            self._layer.data = own
-            self._ignored = False
         if not self._ready.done():
             self._ready.set_result(None)
+        self._on_touched()  # by strokes that did not wait
 
     def _on_looked(self, found: tuple[Stroke | None, Evaluation | None]) -> None:
         stroke, scored_in = found

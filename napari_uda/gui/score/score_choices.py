@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
@@ -119,15 +119,18 @@ class ScoreChoices(Panel):
         """Why nothing can be scored; empty when it can."""
         if self.predictions.layer is None:
             return "No prediction: segment an image, or open a labels file."
-        if self.references.layer is None or self.references.layer is self.predictions.layer:
-            return "No reference: open the labels that the prediction is compared with."
-        return ""
+        if (
+            self.references.layer is not None
+            and self.references.layer is not self.predictions.layer
+        ):
+            return ""
+        if self.references.count() > 1:
+            return "Prediction and reference are one and the same layer: choose another one for one of them."
+        return "No reference: open the labels that the prediction is compared with."
 
     def _describe(self) -> None:
         from napari_uda.evaluation.protocols import PROTOCOLS
 
-        for index, protocol in enumerate(PROTOCOLS.values()):
-            self.protocols.setItemData(index, protocol.purpose, Qt.ItemDataRole.ToolTipRole)
         chosen = PROTOCOLS[self.protocol]
         self.protocols.setToolTip(chosen.purpose)
         self.definition.setPlainText(chosen.describe())
@@ -172,10 +175,10 @@ class ScoreChoices(Panel):
         self.protocol_changed.emit()
 
 
-def _protocols() -> list[tuple[str, str]]:
+def _protocols() -> list[tuple[str, str, str]]:
     from napari_uda.evaluation.protocols import PROTOCOLS
 
-    return [(name, name) for name in PROTOCOLS]
+    return [(name, name, protocol.purpose) for name, protocol in PROTOCOLS.items()]
 
 
 def _is_structures(layer: Layer) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QPointF, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QToolTip
+from qtpy.QtWidgets import QToolTip
 
 from napari_uda.evaluation.calibration import (
     BAND_MM,
     DEFINITIONS,
+    Bins,
     Calibration,
     StructureCalibration,
 )
@@ -183,8 +184,8 @@ class CalibrationPanel(Panel):
         self._found: list[StructureCalibration] = []
         self._background, self._text = DARK
         self.structures = combo_box(slot=self._on_choice, name="calibration_structures")
-        self.regions = self._choices("calibration_regions", _REGIONS)
-        self.bins = self._choices("calibration_bins", _BINS)
+        self.regions = combo_box(_REGIONS, slot=self._on_choice, name="calibration_regions")
+        self.bins = combo_box(_BINS, slot=self._on_choice, name="calibration_bins")
         self.plot = still_plot("confidence (1 - entropy)", "share of right voxels", height=150)
         self.plot.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.02)
         self.plot.setToolTip(
@@ -205,18 +206,11 @@ class CalibrationPanel(Panel):
         found = self._chosen()
         if found is None:
             return None
-        bins = found.width if self.bins.currentData() == "width" else found.mass
+        bins = self._bins_of(found)
         region = self.regions.currentText()
         note = f"{self.structures.currentText()}, {region}: ECE {_number(bins.ece())}"
         labels = "confidence (1 - entropy)", "share of right voxels"
         return BarPlot(bins.edges, bins.accuracy, [_BARS], *labels, 1.0, True, note)
-
-    def _choices(self, name: str, entries: Sequence[tuple[str, str, str]]) -> QComboBox:
-        items = ((title, data) for title, data, _ in entries)
-        combo = combo_box(items, slot=self._on_choice, name=name)
-        for index, (_, _, tip) in enumerate(entries):
-            combo.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
-        return combo
 
     def show_calibrations(self, found: Sequence[StructureCalibration]) -> None:
         """Draw; the chosen structure stays when it is still there."""
@@ -244,6 +238,9 @@ class CalibrationPanel(Panel):
         found = self._found[index]
         return found.band if self.regions.currentData() == "band" else found.whole
 
+    def _bins_of(self, found: Calibration) -> Bins:
+        return found.width if self.bins.currentData() == "width" else found.mass
+
     def _draw(self) -> None:
         self.plot.clear()
         colour_plot(self.plot, self._background, self._text)
@@ -256,7 +253,7 @@ class CalibrationPanel(Panel):
         self.numbers.setText(nothing if found is None else self._words(found))
 
     def _draw_bars(self, found: Calibration) -> None:
-        bins = found.width if self.bins.currentData() == "width" else found.mass
+        bins = self._bins_of(found)
         filled = bins.counts > 0
         bars = pg.BarGraphItem(
             x0=bins.edges[:-1][filled],
@@ -269,7 +266,7 @@ class CalibrationPanel(Panel):
         self.plot.addItem(bars)
 
     def _words(self, found: Calibration) -> str:
-        bins = found.width if self.bins.currentData() == "width" else found.mass
+        bins = self._bins_of(found)
         parts = [
             f"ECE {_number(bins.ece())}",
             f"ACE {_number(bins.ace())}",

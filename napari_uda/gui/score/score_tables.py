@@ -51,6 +51,7 @@ _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "
     "folder of predictions."
 )
+_ROW_PIXELS, _LEAST_ROWS = 22, 6
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
 _RANK, _NAME, _FULL = (Qt.ItemDataRole.UserRole + number for number in (1, 2, 3))
 
@@ -71,7 +72,7 @@ class _Table(Guarded, QTableWidget):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setShowGrid(False)
         self.verticalHeader().setVisible(False)
-        self.verticalHeader().setDefaultSectionSize(24)
+        self.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -181,6 +182,7 @@ class ScoreTable(_Table):
                 texts.append(number(found["mean"], decimals))
             self.add_row(_first(rank, 0, "mean"), texts, bold=True)
         self.fit_names()
+        self.setMinimumHeight(self.height_of_rows(_LEAST_ROWS))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """F2 renames the structure of the row."""
@@ -208,7 +210,12 @@ class ScoreTable(_Table):
     def _explain(self, values: Row) -> None:
         """Say in the last row what its state means, and what enters the mean where nothing was measured."""
         place = self.rowCount() - 1
-        state = self.item(place, 1)
+        first, state = self.item(place, 0), self.item(place, 1)
+        if first is not None:  # a narrow dock leaves columns out
+            heads = (head for _, head, *_ in (*_NUMBERS, *_VOLUMES))
+            values_of_row = zip(heads, _texts(values)[1:], strict=True)
+            listed = ", ".join(f"{' '.join(head.split())} {text}" for head, text in values_of_row)
+            first.setToolTip(f"{first.toolTip()}\n{listed}")
         if state is not None:
             state.setToolTip(STATE_TIPS[state.text()])
         note = penalty_note(values, _KEYS)
@@ -217,13 +224,15 @@ class ScoreTable(_Table):
             if note and cell is not None and is_distance(key):
                 cell.setToolTip(note)
 
-    def height_of_rows(self) -> int:
-        """Pixels that show every row without scrolling."""
-        scroll = self.horizontalScrollBar().sizeHint().height()
-        rows = self.rowCount() * self.verticalHeader().defaultSectionSize()
+    def height_of_rows(self, most: int | None = None) -> int:
+        """Pixels that show every row without scrolling, or `most` of them."""
+        count = self.rowCount() if most is None else min(most, self.rowCount())
         header = self.horizontalHeader()
-        head = max(header.height(), header.sizeHint().height())
-        return int(head + rows + scroll + 2 * self.frameWidth() + _SPARE_PIXELS)
+        units = (
+            2 * header.fontMetrics().lineSpacing()
+        )  # in a second line, once such a column is shown
+        head = max(header.height(), header.sizeHint().height(), units)
+        return int(head + count * _ROW_PIXELS + 2 * self.frameWidth() + _SPARE_PIXELS)
 
     def _on_cell_clicked(self, place: int) -> None:
         first = self.item(place, 0)

@@ -157,10 +157,6 @@ class LayerScores:
         }
         return sorted(ranks, key=ranks.__getitem__)
 
-    def worst_slice(self, axis: int, label: int) -> int | None:
-        """The first of `slices_by_dice`; None when there is none."""
-        return next(iter(self.slices_by_dice(axis, label)), None)
-
     def slice_number(self, axis: int, index: int) -> int:
         """The file's number of a slice of the layer."""
         return self.placement.to_file_slice(axis, index, self.shape)[1]

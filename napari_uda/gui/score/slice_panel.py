@@ -71,7 +71,7 @@ class SlicePanel(Panel):
         )
         self.errors = check_box(
             "Errors",
-            "Layer of errors: false positives in pink, false negatives in light blue under stripes;\n"
+            "Layer of errors: false positives in salmon, false negatives in light blue under stripes;\n"
             "for all structures together, voxels of another structure in white",
             name="errors",
         )
@@ -166,7 +166,7 @@ class SlicePanel(Panel):
         )
         self.methods.hide()
         buttons = wrapped((self.worst, 1), (self.disagreement, 1), self.errors)
-        self._column = column(choices, (self._hint, 1), buttons, of=self, margin=0)
+        self._column = column(buttons, choices, (self._hint, 1), of=self, margin=0)
 
     def _list_structures(self, result: LayerScores) -> None:
         """List the structures anew, and keep the chosen one if it is still there."""

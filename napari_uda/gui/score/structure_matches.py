@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidgetItem
 
 from napari_uda.core.small_files import parse_object
 from napari_uda.core.structure_colours import structure_colour
@@ -18,8 +18,9 @@ from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, guarded
+from napari_uda.gui.kit.tab_order import lets_tab_leave
 from napari_uda.gui.kit.tables import TablePlace
-from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, named, swatch
+from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, swatch, text_table
 
 _ROW_PIXELS = 26
 _NOTHING = "(nothing: missed)"
@@ -49,21 +50,17 @@ class StructureMatches(Panel):
         self._renaming = Following(self, self._on_renamed)
         self._chosen: dict[str, str] = {}
         self._combos: dict[int, QComboBox] = {}  # by label of the reference, row by row
-        self.table = named(
-            QTableWidget(0, 3),
+        self.table = text_table(
+            ("Reference", "Prediction", "By"),
             "structure_matches",
-            "Which structure of the prediction is compared with which one of the reference.\n"
-            "Choices are remembered for the folder of the reference, in your settings; no file is touched.",
+            row_pixels=_ROW_PIXELS,
+            wide=(1,),
         )
-        self.table.setHorizontalHeaderLabels(["Reference", "Prediction", "By"])
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setToolTip(
+            "Which structure of the prediction is compared with which one of the reference.\n"
+            "Choices are remembered for the folder of the reference, in your settings; no file is touched."
+        )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().setVisible(False)
-        self.table.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self.extra = label(name="unmatched")
         place = TablePlace(self.table, "Names", (0, 1, 2))
         column((place, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
@@ -135,6 +132,7 @@ class StructureMatches(Panel):
             first.setIcon(swatch(structure_colour(one.reference, one.value)))
             self.table.setItem(place, 0, first)
             self.table.setCellWidget(place, 1, self._combos[one.value])
+            lets_tab_leave(self._combos[one.value])
             self.table.setItem(place, 2, QTableWidgetItem())
         self._describe()
 

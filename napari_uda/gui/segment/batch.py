@@ -9,13 +9,7 @@ from pathlib import Path
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractItemView, QTableWidgetItem
 
 from napari_uda.gui.kit.files import LayerData, read_layers
 from napari_uda.gui.kit.geometry import tag
@@ -24,7 +18,7 @@ from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.tables import TablePlace
-from napari_uda.gui.kit.widgets import button, label, named, right_aligned
+from napari_uda.gui.kit.widgets import button, label, right_aligned, text_table
 from napari_uda.gui.segment.result_layers import result_steps
 from napari_uda.gui.segment.segmenting import Result
 from napari_uda.inference.cohort import Row
@@ -43,22 +37,13 @@ class BatchPanel(Panel):
         table: one line per volume that is done.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.layers = button("Open images", name="batch_layers")
         self.folder = button("Folder…", name="batch_folder")
-        self.table = named(
-            QTableWidget(0, 0), "batch_table", "Double-click a row to see its result"
-        )
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table = text_table((), "batch_table", row_pixels=24)
+        self.table.setToolTip("Double-click a row to see its result")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setShowGrid(False)
-        lines = self.table.verticalHeader()
-        lines.setVisible(False)
-        lines.setDefaultSectionSize(24)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.about = label(name="batch_about")
         column(
             wrapped(label("Segment", wrap=False), (self.layers, 1), (self.folder, 1)),
@@ -82,15 +67,11 @@ class BatchPanel(Panel):
         )
         self.layers.setEnabled(not obstacle and images > 0)
         self.layers.setText(f"Open images ({images})")
-        self.layers.setToolTip(
-            obstacle
-            or (
-                ""
-                if images
-                else "No 3-D image is open; open one, for example from File > Open Sample."
-            )
-            or "Segment the images selected in the layer list; all of them unless several are selected"
+        none = "No 3-D image is open; open one, for example from File > Open Sample."
+        what = (
+            "Segment the images selected in the layer list; all of them unless several are selected"
         )
+        self.layers.setToolTip(obstacle or (what if images else none))
 
     def show_rows(self, rows: Sequence[Row]) -> None:
         """Show the volumes that are done."""

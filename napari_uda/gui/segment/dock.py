@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import napari.viewer
 from napari.layers import Image, Layer
@@ -20,7 +21,7 @@ from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import AROUND, CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
-from napari_uda.gui.kit.grid import SideBySide
+from napari_uda.gui.kit.grid import SideBySide, entered
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_order import uncover
@@ -81,6 +82,8 @@ class _Batch:
 class SegmentDock(ModelDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
+    kept = ("models", "images", "results", "result_tabs", "reliability_wanted")
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)
         self._side_by_side: SideBySide | None = None
@@ -106,12 +109,14 @@ class SegmentDock(ModelDock):
             "Reliability map",
             "Also vote over changed copies of each slice: shows where the network contradicts itself.\n"
             "Takes about seven times as long.",
+            name="reliability_wanted",
             checked=True,
         )
         self.views = check_box(
             "Side by side",
             "Structures, entropy and reliability in three linked views",
             self._on_views_toggled,
+            "side_by_side",
         )
         self.help = help_button(self, "Segment", _HELP)
         self.run = button("Run", slot=self._on_run, name="run")
@@ -135,7 +140,9 @@ class SegmentDock(ModelDock):
         self.results.tabs.addTab(self.batch, "Several")
         self.models.currentIndexChanged.connect(self._on_model_changed)
         listen(self, self._on_image_changed, self.viewer.layers.selection.events.changed)
+        self.results.results.currentIndexChanged.connect(self._on_result)
         listen(self, self._on_removed, self.viewer.layers.events.removed)
+        listen(self, self._on_grid, self.viewer.canvas.grid.events.enabled)
 
     def _lay_out(self) -> None:
         self.open_bar.add(self.help)
@@ -176,6 +183,7 @@ class SegmentDock(ModelDock):
         """Offer runs trained meanwhile; describe the chosen one, which also loads torch before it is needed."""
         super().showEvent(event)
         self._list_models()
+        self._on_grid()
         if not self.about.text():
             self._on_model_changed()
 
@@ -253,7 +261,7 @@ class SegmentDock(ModelDock):
             "Stop; volumes that are done are kept" if batch else "Stop; nothing is changed"
         )
         self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
-        self.views.setEnabled(bool(self._shown) and not running and not self._showing)
+        self.views.setEnabled(bool(self._beside()) and not running and not self._showing)
         self.status.setText(self._model_obstacle() or self._message or obstacle)
         self.bar.setVisible(running)
 
@@ -305,7 +313,7 @@ class SegmentDock(ModelDock):
             layer
         ) in earlier:  # two on top of each other show neither; a translation is not the image
             layer.visible = False
-        prediction_layer.visible = True
+        image.visible = prediction_layer.visible = True  # else it lies on another patient
         uncover(self.viewer, prediction_layer)
         if prediction_layer in self.viewer.layers:
             self.viewer.layers.selection.active = prediction_layer
@@ -319,21 +327,41 @@ class SegmentDock(ModelDock):
             )
         self._message = result.sentence
 
+    def _beside(self) -> list[Any]:
+        """Image and maps to be seen side by side: those of the last run, or of the result that is chosen."""
+        layers = self._shown
+        if self.results.results.layer not in layers:
+            layers = self.results.layers_of_result()
+        alive = [layer for layer in layers if layer in self.viewer.layers]
+        return alive if len(alive) > 1 and alive[0] is layers[0] else []
+
+    def _on_result(self) -> None:
+        self._update_buttons()
+
     def _on_removed(self) -> None:
         """The views side by side are of an image: without it there is nothing to compare."""
-        if self._shown and self._shown[0] not in self.viewer.layers:
+        grid = self._side_by_side
+        if grid is not None and grid.image not in self.viewer.layers:
             self.views.setChecked(False)
+        if self._shown and self._shown[0] not in self.viewer.layers:
             self._shown = []
-            self._update_buttons()
+        self._update_buttons()
+
+    def _on_grid(self) -> None:
+        """A session, or what was opened, may have arranged results: the box says so, and takes them back."""
+        grid = entered(self.viewer)
+        if isinstance(grid, SideBySide) and grid is not self._side_by_side:
+            self._side_by_side = grid
+            with signals_blocked(self.views):
+                self.views.setChecked(True)
 
     def _on_views_toggled(self, wanted: bool) -> None:
         if self._side_by_side is not None:
             self._side_by_side.leave()
             self._side_by_side = None
-        image, *results = self._shown or [None]
-        alive = [layer for layer in results if layer in self.viewer.layers]
-        if wanted and alive and image in self.viewer.layers:
-            self._side_by_side = SideBySide(self.viewer, image, alive)
+        image, *results = self._beside() or [None]
+        if wanted and results:
+            self._side_by_side = SideBySide(self.viewer, image, results)
             self._in_turns(self._side_by_side.enter())
 
     def put_back(self) -> None:

@@ -37,8 +37,8 @@ class EntropyPanel(Panel):
 
     drawing_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._uncertainty: Uncertainty | None = None
         self._why_none = NO_RESULT
         self.slider = named(
@@ -177,21 +177,20 @@ def _number(value: float) -> str:
 
 
 class EntropyHistogram(QWidget):
-    """Bars on a logarithmic scale, blue below the threshold and orange from it on.
+    """Bars on a logarithmic scale, blue below the threshold and yellow from it on.
 
     `step_chosen(int)` is emitted when the user clicks or drags; it does not move the threshold itself.
     """
 
     step_chosen = Signal(int)
 
-    def __init__(self, steps: int, parent: QWidget | None = None) -> None:
+    def __init__(self, steps: int) -> None:
         """Build.
 
         Args:
             steps: number of bins over [0, 1].
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self.setMinimumHeight(_HEIGHT_PIXELS)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.SizeHorCursor)

@@ -69,9 +69,30 @@ def prediction_rank(layer: Layer) -> int:
 
 def entropy_of(viewer: ViewerModel, prediction: Labels) -> Image | None:
     """The entropy map of the same case by the same run; results read from files name no run."""
+    return _map_of(viewer, prediction, "entropy", Image)
+
+
+def reliability_of(viewer: ViewerModel, prediction: Labels) -> Labels | None:
+    """The map of reliability of the same case by the same run."""
+    return _map_of(viewer, prediction, "reliability", Labels)
+
+
+def _map_of(viewer: ViewerModel, prediction: Labels, role: str, kind: type[Layer]) -> Any:
     run = tag(prediction).get("run")
-    found = _companions(viewer, prediction, "entropy", Image)
+    found = _companions(viewer, prediction, role, kind)
     return next((layer for layer in found if tag(layer).get("run") == run), None)
+
+
+def image_of(viewer: ViewerModel, prediction: Labels) -> Image | None:
+    """The image of the same case on the same grid."""
+    return next(_companions(viewer, prediction, "image", Image), None)
+
+
+def hidden_structures(layer: Labels) -> frozenset[int]:
+    """Structures with names whose colour in the layer is not to be seen, unless that is all of them."""
+    names = structure_names(layer)
+    hidden = frozenset(value for value in names if not layer.colormap.map(value)[3] > 0)
+    return hidden if len(hidden) < len(names) else frozenset()
 
 
 def reference_of(viewer: ViewerModel, prediction: Labels) -> Labels | None:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_error
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QTabWidget, QWidget
+from qtpy.QtWidgets import QTabWidget
 
 from napari_uda.data.plane import count_values
 from napari_uda.gui.kit.fit_line import FitLine
@@ -36,11 +37,14 @@ from napari_uda.gui.segment.entropy_panel import (
 from napari_uda.gui.segment.result_layers import (
     coarsest_axis,
     entropy_of,
+    hidden_structures,
     hide_contours,
+    image_of,
     is_prediction,
     prediction_rank,
     put_contours,
     reference_of,
+    reliability_of,
     show_entropy,
     show_structures,
 )
@@ -85,8 +89,8 @@ class ResultView(Panel):
         uncertainty: its counted voxels; None without an entropy map, and until they are counted.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self.uncertainty: Uncertainty | None = None
         self._layers: _Layers | None = None
@@ -177,6 +181,15 @@ class ResultView(Panel):
         self._on_look_changed()
         self._settle.start()
 
+    def layers_of_result(self) -> list[Layer]:
+        """The image of the chosen result, its prediction and its maps; none without its image."""
+        prediction = self._prediction()
+        image = None if prediction is None else image_of(self._viewer, prediction)
+        if prediction is None or image is None:
+            return []
+        maps = (entropy_of(self._viewer, prediction), reliability_of(self._viewer, prediction))
+        return [image, prediction, *(layer for layer in maps if layer is not None)]
+
     def choose_case(self, case: str) -> None:
         """Choose the newest result of a case."""
         for index in range(self.results.count()):
@@ -209,6 +222,7 @@ class ResultView(Panel):
             return
         if another:  # the volumes are of the one before
             self.legend.show_structures(structure_names(prediction), {})
+            self.structures.show_look(prediction.contour > 0, hidden_structures(prediction))
         self._settle.start()
 
     def _show_fit(self) -> None:
@@ -337,10 +351,19 @@ class ResultView(Panel):
         if prediction is None:
             return
         axis = coarsest_axis(prediction)
-        others = tuple(other for other in range(3) if other != axis)
-        areas = np.count_nonzero(np.asarray(prediction.data) == value, axis=others)
-        if areas.any():
-            go_to_slice(self._viewer, prediction, axis, int(areas.argmax()))
+
+        def then(index: int | None) -> None:
+            if index is not None and prediction in self._viewer.layers:
+                go_to_slice(self._viewer, prediction, axis, index)
+
+        background(
+            self,
+            "Find the largest slice",
+            lambda: _largest_slice(prediction, value, axis),
+            then,
+            failed=show_error,
+            quiet=True,
+        )
 
     def _on_slice_changed(self) -> None:
         prediction, uncertainty = self._prediction(), self.uncertainty
@@ -359,6 +382,13 @@ def _edits(layer: Layer) -> list[Any]:
     events = [layer.events.data]
     own = (layer.events.labels_update, layer.events.features) if isinstance(layer, Labels) else ()
     return [*events, *own]
+
+
+def _largest_slice(layer: Labels, value: int, axis: int) -> int | None:
+    """In the thread: the slice with the most pixels of a structure; None where it is nowhere."""
+    slices = np.moveaxis(np.asarray(layer.data), axis, 0)
+    areas = [np.count_nonzero(plane == value) for plane in slices]  # one plane in memory at a time
+    return int(np.argmax(areas)) if any(areas) else None
 
 
 def _count(layers: _Layers, stop: threading.Event) -> _Counted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
 from qtpy.QtGui import QKeyEvent
@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
-    QWidget,
 )
+from superqt.utils import signals_blocked
 
 from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.data.volume_change import change_text
@@ -39,8 +39,8 @@ class StructurePanel(Panel):
 
     look_changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._opacity_chosen = False
         self.legend = Legend()
         self.legend.hidden_changed.connect(self.look_changed)
@@ -74,6 +74,13 @@ class StructurePanel(Panel):
         """Opacity in [0, 1]; None until the user chose one: layers keep their own."""
         return self.opacity.value() / 100 if self._opacity_chosen else None
 
+    def show_look(self, outlined: bool, hidden: Collection[int]) -> None:
+        """What a layer that is shown for the first time says of itself stays as it is."""
+        with signals_blocked(self):
+            self.legend.hide_structures(hidden)
+            if outlined:
+                self.outlines.setChecked(True)
+
     def _on_opacity(self) -> None:
         self._opacity_chosen = True
         self.look_changed.emit()
@@ -101,8 +108,8 @@ class Legend(Guarded, QTableWidget):
     structure_chosen = Signal(int)
     renamed = Signal(int, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(0, 4, parent)
+    def __init__(self) -> None:
+        super().__init__(0, 4)
         self._names: dict[int, str] = {}
         self._eyes: dict[int, EyeButton] = {}
         self._solos: dict[int, QToolButton] = {}
@@ -139,6 +146,11 @@ class Legend(Guarded, QTableWidget):
             return frozenset(self._names) - alone
         return frozenset(value for value, eye in self._eyes.items() if not eye.isChecked())
 
+    def hide_structures(self, values: Collection[int]) -> None:
+        """Close the eyes of these, as the user would."""
+        for value in values:
+            self._eyes[value].setChecked(False)
+
     def show_structures(
         self,
         names: Mapping[int, str],
@@ -150,16 +162,19 @@ class Legend(Guarded, QTableWidget):
         Args:
             names: label value to structure name.
             volumes_ml: label value to volume in millilitres; one that is left out is still counted.
-            before_ml: volumes before a change, shown in front of the ones after it.
+            before_ml: volumes before a change, told as the change since; the tooltip has both.
         """
         if dict(names) != self._names:
             self._make_rows(names)
         for number, value in enumerate(names):
-            text = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…"
+            text, about = f"{volumes_ml[value]:.1f}" if value in volumes_ml else "…", ""
             if before_ml is not None and value in volumes_ml:
                 was, now = before_ml.get(value, 0.0), volumes_ml.get(value, 0.0)
-                text = f"{was:.1f} → {text} ({change_text(was, now)})"
-            self.setItem(number, _VOLUME, right_aligned(text))
+                about = f"{was:.1f} mL before the adaptation, {text} mL after it"
+                text = f"{text} ({change_text(was, now)})"  # both would squeeze the names out
+            volume = right_aligned(text)
+            volume.setToolTip(about)
+            self.setItem(number, _VOLUME, volume)
 
     def _make_rows(self, names: Mapping[int, str]) -> None:
         self._names = dict(names)

@@ -21,6 +21,9 @@ from napari_uda.gui.kit.widgets import label
 
 _MOST_PROBLEMS = 12
 _HEIGHT_PX = 48
+_PENCIL = (
+    "#909090"  # seen on dark and on light themes, which a report does not know yet when it is made
+)
 
 
 class DataCheck(Panel):
@@ -31,8 +34,8 @@ class DataCheck(Panel):
 
     renamed = Signal(str, int, str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.domains: dict[str, DomainView] = {}
         self._blocks = column(of=self, margin=0)
         self.setVisible(False)
@@ -70,14 +73,13 @@ class DomainView(Panel):
 
     renamed = Signal(int, str)
 
-    def __init__(self, title: str, report: DomainReport, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, report: DomainReport) -> None:
+        super().__init__()
         self.setObjectName(f"check_{title.lower()}")
         self.facts = _text("facts", f"<b>{escape(title)}</b> {_facts(report)}")
         self.histogram = Histogram(report.histogram, report.edges)
         self._names = {one.value: one.name for one in report.structures}
-        colour = self.palette().color(QPalette.ColorRole.WindowText).name()
-        self.structures = _text("structures", _structures(report, colour))
+        self.structures = _text("structures", _structures(report))
         flags, links = self.structures.textInteractionFlags(), Qt.TextInteractionFlag
         flags |= links.LinksAccessibleByMouse | links.LinksAccessibleByKeyboard
         self.structures.setTextInteractionFlags(flags)
@@ -110,17 +112,14 @@ class DomainView(Panel):
 class Histogram(QWidget):
     """Bars of a histogram, their heights the square roots of the counts: air would dwarf the rest."""
 
-    def __init__(
-        self, counts: np.ndarray, edges: np.ndarray, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, counts: np.ndarray, edges: np.ndarray) -> None:
         """Draw.
 
         Args:
             counts: voxels per bin, `(N,)`.
             edges: grey values between the bins, `(N + 1,)`.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._counts, self._edges = counts, edges
         self.setObjectName("histogram")
         self.setMouseTracking(True)
@@ -196,15 +195,15 @@ def _range(sizes: Sequence[Sequence[float]]) -> str:
     return " x ".join(parts)
 
 
-def _structures(report: DomainReport, colour: str) -> str:
-    pencil = f"style='text-decoration: none; color: {colour}'"
+def _structures(report: DomainReport) -> str:
+    pencil = f"style='text-decoration: none; color: {_PENCIL}'"
     rows = "".join(
         f"<tr><td><a href='{one.value}' {pencil}>✎</a> {_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
-        f"<td align='right'>&nbsp;&nbsp;{one.voxels:,} voxels</td>"
+        f"<td align='right'>&nbsp;&nbsp;{format(one.voxels, ',').replace(',', ' ')} voxels</td>"
         f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
         for one in report.structures
     )
-    return f"<table>{rows}</table>".replace(",", " ")
+    return f"<table>{rows}</table>"
 
 
 def _named(name: str, value: int) -> str:

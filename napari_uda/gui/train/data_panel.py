@@ -51,14 +51,13 @@ class DataPanel(Panel):
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel | None, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel | None) -> None:
         """Build.
 
         Args:
             viewer: whose layers can be trained on; None offers folders only.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._method: MethodEntry | None = None
         self.source = DomainChooser("Source", viewer)
         self.target = DomainChooser("Target", viewer)
@@ -225,17 +224,14 @@ class DomainChooser(Panel):
 
     changed = Signal()
 
-    def __init__(
-        self, title: str, viewer: ViewerModel | None, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, title: str, viewer: ViewerModel | None) -> None:
         """Build.
 
         Args:
             title: the domain, such as "Source".
             viewer: whose layers to offer; None offers folders only.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._title = title
         self._labelled = True
         name = title.lower()

@@ -68,8 +68,8 @@ class TrainDock(Dock):
         tabs: New run, Watch, Runs.
     """
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self.viewer = napari_viewer
         share_place(self)
         free_in_canvas(napari_viewer)

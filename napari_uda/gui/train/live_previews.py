@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QListWidget, QSpinBox, QWidget
+from qtpy.QtWidgets import QListWidget, QSpinBox
 
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.jobs import background, take_steps
@@ -34,8 +34,8 @@ class LivePreviews(Panel):
         problem: why there are none.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._layers = PreviewLayers(viewer)
         self._path: Path | None = None
         self._asked = False
@@ -205,8 +205,8 @@ class SliceChoice(Panel):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._places: list[SlicePlace] = []
         self._choices: dict[str, dict[str, int]] = {}
         self._by_user = False

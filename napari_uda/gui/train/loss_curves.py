@@ -44,14 +44,13 @@ class LossCurves(Panel):
         losses, shares: the two plots; None before the first curve.
     """
 
-    def __init__(self, nothing: str = "", parent: QWidget | None = None) -> None:
+    def __init__(self, nothing: str = "") -> None:
         """Build.
 
         Args:
             nothing: what is said as long as there has been no curve.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self.setObjectName("loss_curves")
         self._curves: list[Curve] = []
         self._lines: dict[str, Any] = {}
@@ -127,10 +126,6 @@ class LossCurves(Panel):
             self._draw()
         elif self.is_drawn:
             self._make_lines()
-
-    def visible_keys(self) -> list[str]:
-        """Keys of the curves that are drawn."""
-        return [curve.key for curve in self._curves if curve.key not in self._hidden]
 
     def picture(self) -> list[CurvePlot] | None:
         """What is drawn, as a picture for paper; None before the first curve."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QWidget
 
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
@@ -72,8 +71,8 @@ class MethodPicker(Panel):
 
     method_chosen = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._methods: Sequence[MethodEntry] = ()
         self._chosen = ""
         self.source = check_box(

@@ -39,8 +39,8 @@ class RunComparison(Panel):
         settings, scores: tables with a column per run.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._records: tuple[RunRecord, RunRecord] | None = None
         self._wanted: tuple[Path, Path] | None = None
         self.back = button("← Runs", "Back to the list of runs", name="back_to_runs")
@@ -92,11 +92,20 @@ class RunComparison(Panel):
         rows = side_by_side(*records)
         _fill(self.scores, rows, names)
         missing = [name for name, record in zip(names, records, strict=True) if not record.scores]
-        self.no_scores.setText(
-            f"There is no scores.csv in {' and '.join(missing)}; napari-uda evaluate PREDICTIONS LABELS "
-            "--out RUN writes it."
-        )
-        self.no_scores.setVisible(bool(missing))
+        old = [name for name, record in zip(names, records, strict=True) if record.outdated]
+        said = []
+        if missing:
+            said.append(
+                f"There is no scores.csv in {' and '.join(missing)}; napari-uda evaluate PREDICTIONS LABELS "
+                "--out RUN writes it."
+            )
+        if old:
+            said.append(
+                f"Cases of {' and '.join(old)} were predicted anew since they were scored; napari-uda evaluate "
+                "scores them again."
+            )
+        self.no_scores.setText(" ".join(said))
+        self.no_scores.setVisible(bool(said))
         self.scores.setVisible(bool(rows))
 
     def _on_scalar(self) -> None:

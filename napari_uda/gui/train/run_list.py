@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qtpy.QtCore import QItemSelectionModel
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFileDialog, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QFileDialog, QTableWidgetItem
 
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.jobs import Looking
@@ -35,8 +35,8 @@ class RunList(Panel):
         add, refresh: buttons.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.runs: list[KnownRun] = []
         self._scan = _Scan()
         self._looking: Looking | None = None

@@ -27,7 +27,7 @@ from napari_uda.data.check import (
 )
 from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import Placement, Volume, write_volume
-from napari_uda.gui.kit.geometry import layer_volume
+from napari_uda.gui.kit.geometry import labels_volume, layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.train.method_picker import MethodEntry, read_methods
@@ -353,13 +353,8 @@ def domain_volumes(domain: LayerDomain) -> tuple[Volume, Volume | None]:
     image = Volume(image.array, image.affine, case)
     if domain.labels is None:
         return image, None
-    labels = layer_volume(domain.labels)
-    top = int(labels.array.max(initial=0))
-    if top > 255 or int(labels.array.min(initial=0)) < 0:
-        raise InputError(
-            f"layer '{domain.labels.name}' holds label {top}; remap its labels to 0 to 255"
-        )
-    return image, Volume(labels.array.astype(np.uint8), labels.affine, case)
+    labels = labels_volume(domain.labels)
+    return image, Volume(labels.array, labels.affine, case)
 
 
 def domain_names(layer: Labels, values: np.ndarray) -> dict[str, int]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.layout import column, form, row
@@ -69,8 +68,8 @@ class PresetPicker(Panel):
 
     chosen = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._presets: list[Preset] = []
         self._method = ""
         self.first = SearchableBox(
@@ -149,8 +148,8 @@ class SettingsPanel(SettingsPlace):
         load, save, reset: buttons; who owns the panel reads and writes the files.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._method = ""
         self.presets = PresetPicker()
         self.load = button(

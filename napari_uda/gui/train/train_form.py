@@ -69,14 +69,13 @@ class TrainForm(JobDock):
 
     started = Signal(object)
 
-    def __init__(self, viewer: ViewerModel | None = None, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel | None = None) -> None:
         """Build; methods are read when the form is first shown.
 
         Args:
             viewer: whose layers can be trained on; None offers folders only.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._part = "Case"
         self._catalogue: Catalogue | None = None
         self._reading = False

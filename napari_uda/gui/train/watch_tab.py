@@ -45,8 +45,8 @@ class WatchTab(Panel):
 
     updated = Signal(object)
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self.path: Path | None = None
         self.update_seen: RunUpdate | None = None
         self.history = RunHistory()

@@ -18,6 +18,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
+from napari_uda.gui.kit.grid import Grid
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background, load_torch
 from napari_uda.gui.kit.layers import NOT_IMAGES
@@ -32,7 +33,6 @@ from napari_uda.gui.kit.panel import Following
 from napari_uda.gui.kit.widgets import button, check_box, combo_box, label
 from napari_uda.gui.translate.translation_layers import (
     ComparedTranslation,
-    TranslationGrid,
     hide_other_translations,
     show_colorbars,
     show_translation,
@@ -88,7 +88,7 @@ class TranslateDock(ModelDock):
             not_images=(*NOT_IMAGES, "translation"),
         )
         self.result: ComparedTranslation | None = None
-        self._grid: TranslationGrid | None = None
+        self._grid: Grid | None = None
         self._image: Image | None = None
         self._shown: list[Layer] = []
         self._listed = False
@@ -104,12 +104,10 @@ class TranslateDock(ModelDock):
 
     def _build(self) -> None:
         self.directions = combo_box(
-            ((title, direction) for title, direction, _ in _DIRECTIONS),
+            _DIRECTIONS,
             "Which look the image has, and which one it is given",
             name="directions",
         )
-        for index, (_, _, text) in enumerate(_DIRECTIONS):
-            self.directions.setItemData(index, text, Qt.ItemDataRole.ToolTipRole)
         self.views = check_box(
             "Side by side",
             "Original, translated, cycle reconstruction, their difference and attention maps in a\n"
@@ -296,7 +294,7 @@ class TranslateDock(ModelDock):
         layers = [*([self._image] if self._image is not None else []), *self._shown]
         alive = [layer for layer in layers if layer in self.viewer.layers]
         if alive:
-            self._grid = TranslationGrid(self.viewer, alive)
+            self._grid = Grid(self.viewer, [[layer] for layer in alive])
             yield from self._grid.enter()
 
     def put_back(self) -> None:

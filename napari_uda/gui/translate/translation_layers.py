@@ -17,7 +17,6 @@ from napari.layers import Image, Layer
 
 from napari_uda.data.volume import write_maps
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, placement, tag
-from napari_uda.gui.kit.grid import Grid
 from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.layers import find, image_arguments, put, result_tag
 
@@ -123,19 +122,6 @@ def hide_other_translations(viewer: ViewerModel, image: Image, shown: Sequence[L
         other = (own.get("role"), own.get("source")) == ("translation", str(image.unique_id))
         if other and layer not in shown and layer.visible:
             layer.visible = False
-
-
-class TranslationGrid(Grid):
-    """Original, translated, cycle, difference and attention maps, a cell each, with their names."""
-
-    def __init__(self, viewer: ViewerModel, layers: Sequence[Layer]) -> None:
-        """Prepare; `enter` arranges.
-
-        Args:
-            viewer: the viewer that holds the layers.
-            layers: one per cell, row by row.
-        """
-        super().__init__(viewer, [[layer] for layer in layers])
 
 
 def _put_part(

@@ -6,13 +6,13 @@ import napari.viewer
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.events import Event
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QButtonGroup, QSpinBox, QWidget
 from superqt.utils import signals_blocked
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.dock import AROUND, Dock, bind_keys, share_place
 from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.hatching import hatch_maps
@@ -30,7 +30,6 @@ from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, label, named
 from napari_uda.gui.view.canvas_legend import CanvasLegend
-from napari_uda.gui.view.canvas_text import CanvasText
 from napari_uda.gui.view.linked_views import LinkedViews
 from napari_uda.gui.view.measure import MeasurePanel
 from napari_uda.gui.view.readout import Readout, read_at
@@ -42,9 +41,16 @@ from napari_uda.gui.view.window import WindowPanel, window_of
 
 CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
-_WRITE_MS = 40
 _SCROLL_MS = 200  # slices that follow each other faster are scrolled through
-_WORDS_MS = 300  # words that change on the canvas make napari draw it a second time
+_WORDS_MS = 300
+_SIDES = {
+    "left": "middle_left",
+    "right": "middle_right",
+    "top": "top_center",
+    "bottom": "bottom_center",
+}
+_LETTER_POINTS = 16.0
+_LINE, _LINE_PLACE = "line", "bottom_left"
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 _HELP = (
     "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
@@ -61,6 +67,11 @@ _NO_IMAGE = Seen(None)
 class ViewDock(Dock):
     """Tools for looking at a volume; they change how layers are shown, never their values."""
 
+    kept = (
+        *("images", "letters", "canvas_legend", "neurological", "linked"),
+        *("surface_distance", "surfaces"),
+    )
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
@@ -76,8 +87,8 @@ class ViewDock(Dock):
         self._cursor: tuple[float, ...] = tuple(napari_viewer.cursor.position)
         self._mouse: tuple[float, ...] | None = None  # None before it moved
         self._in_canvas = False  # the mouse, else in a pane
-        self._text = CanvasText(napari_viewer)
-        self._legend = CanvasLegend(napari_viewer, self)
+        self.words = canvas_words(napari_viewer)
+        self._legend = CanvasLegend(napari_viewer, self.words, self)
         self._build()
         self._lay_out()
         self._connect()
@@ -140,15 +151,13 @@ class ViewDock(Dock):
             self._on_linked,
             "linked",
         )
-        self.views = LinkedViews(self.viewer, self._sides_of, self._title_of)
+        self.views = LinkedViews(self.viewer, self.words, self._sides_of, self._title_of)
         self.surfaces = SurfacePanel(self.viewer)
         self.readout = Readout()
         self._read = delay(self, _READ_MS, self._on_rest)
         self._scroll = delay(self, _SCROLL_MS, self._on_scrolled)
         self._words = delay(self, _WORDS_MS, self._on_look)
         self._stale = False  # a slice came by that is not spoken of
-        self._write = QTimer(self)
-        self._write.setInterval(_WRITE_MS)
 
     def _lay_out(self) -> None:
         self.open_bar.add(self.help)
@@ -180,8 +189,7 @@ class ViewDock(Dock):
         self.planes.idClicked.connect(self._on_plane)
         self.slice_number.valueChanged.connect(self._on_number)
         self.views.hovered.connect(self._on_hovered)
-        self._write.timeout.connect(self._on_write)
-        viewer, text = self.viewer, self._text
+        viewer, words = self.viewer, self.words
         listen(self, self._on_turned, viewer.dims.events.order, viewer.dims.events.ndisplay)
         listen(self, self._on_cursor, viewer.cursor.events.position)
         layers = viewer.layers.events
@@ -193,7 +201,8 @@ class ViewDock(Dock):
         self._eyes = Following(self, self._on_eye)
 
         def leave() -> None:
-            text.remove()
+            for name in (*_SIDES, _LINE):
+                words.write(name, (), _SIDES.get(name, _LINE_PLACE))
             viewer.scene.camera.orientation2d = ("down", "right")
 
         self.destroyed.connect(leave)
@@ -219,7 +228,7 @@ class ViewDock(Dock):
     @property
     def is_settled(self) -> bool:
         """Whether everything is shown as it is wanted."""
-        timers = (self._write, self._read, self._compare)
+        timers = (self._read, self._compare)
         waiting = (
             self._stale or any(timer.isActive() for timer in timers) or not self.measure.is_settled
         )
@@ -267,9 +276,10 @@ class ViewDock(Dock):
             dims.set_point(range(dims.ndim - 3, dims.ndim), [float(part) for part in middle])
 
     def _on_point(self) -> None:
-        """The first slice is spoken of at once; while more follow, words come some times a second, and at rest."""
+        """The first slice is spoken of at once; while more follow, the dock does so some times a second, and at rest."""
         if self._scroll.isActive():
             self._stale = True
+            self._write_line()
             if not self._words.isActive():
                 self._words.start()
         else:
@@ -296,7 +306,7 @@ class ViewDock(Dock):
             self._on_turned()
             self._show_views()
         self._describe()
-        self._read_soon()
+        self._read.start()
         self._say()
 
     def _show_views(self) -> None:
@@ -333,14 +343,16 @@ class ViewDock(Dock):
         self._say()
 
     def _say(self) -> None:
-        """Image, slice and window in words: on the canvas, drawn together with the slice, and here."""
+        """Image, slice and window in words."""
+        self._show_number(*self._write_line())
+
+    def _write_line(self) -> tuple[int | None, int | None, str]:
+        """On the canvas, drawn together with the slice; its axis, its index and what it is called."""
         image = self._image
         axis, index = (None, None) if image is None else self._shown_slice(image)
         title = "" if axis is None or index is None else self._title_of(axis, index)
-        self._text.want_line(self._lines(axis, title))
-        self._text.change()
-        self._show_number(axis, index, title)
-        self._write_soon()
+        self.words.write(_LINE, [Line(one) for one in self._lines(axis, title)], _LINE_PLACE)
+        return axis, index, title
 
     def _title_of(self, axis: int, index: int) -> str:
         """What a slice of the image is called."""
@@ -348,22 +360,18 @@ class ViewDock(Dock):
             return ""
         return self._lies.slice_title(axis, index, self._image.data.shape)
 
-    def _write_soon(self) -> None:
-        if not self._write.isActive():
-            self._write.start()
-
-    def _lines(self, axis: int | None, title: str) -> str:
+    def _lines(self, axis: int | None, title: str) -> list[str]:
         """Whose image, which slice of it, and its window."""
         image = self._image
         if not self.letters.isChecked():
-            return ""
+            return []
         if image is None:
             others = not len(self.viewer.layers) or shows_surfaces(self.viewer)
-            return "" if others else self._seen.why
+            return [] if others else [self._seen.why]
         lines = [title_of(image)]
         if axis is not None:
             lines.append(title or f"this slice lies outside of {title_of(image)}")
-        return "\n".join([*lines, str(window_of(image))])
+        return [*lines, str(window_of(image))]
 
     def _shown_slice(self, image: Image) -> tuple[int | None, int | None]:
         """Axis of the volume that the canvas cuts across, and the slice; None for none."""
@@ -433,18 +441,15 @@ class ViewDock(Dock):
         orientation = ("down", "left" if mirrored else "right")
         if tuple(map(str, self.viewer.scene.camera.orientation2d)) != orientation:
             self.viewer.scene.camera.orientation2d = orientation
-        self._text.want_sides(shown)
+        for side, place in _SIDES.items():
+            letters = [] if shown is None else [Line(getattr(shown, side))]
+            self.words.write(side, letters, place, _LETTER_POINTS, in_cells=True)
         self._say()
         for choice in self.planes.buttons():
             choice.setEnabled(self._image is not None)
             if self.planes.id(choice) == cut:
                 choice.setChecked(True)
         self.views.redraw()
-
-    def _on_write(self) -> None:
-        """One text per turn of the event loop."""
-        if not self._text.step():
-            self._write.stop()
 
     def _on_letters(self, wanted: bool) -> None:
         preferences.remember_letters(wanted)
@@ -490,7 +495,9 @@ class ViewDock(Dock):
         self._read_soon()
 
     def _read_soon(self) -> None:
-        if not self._read.isActive():
+        if self._scroll.isActive():
+            self._stale = True  # read at rest: labels that change are painted, too
+        elif not self._read.isActive():
             self._read.start()
 
     def _on_rest(self) -> None:

@@ -3,8 +3,8 @@
 The cursor is the viewer's own point (`dims.point`): sliders, keys and other plugins move it as well. The
 panes draw themselves: two more canvases of napari would take 0.3 s each to open and copy every layer.
 
-While slices of the canvas are scrolled through, both panes go on showing the same slices, so that only their
-crosses move; all is drawn anew once the scroll has come to rest, one pane per turn of the event loop.
+While slices of the canvas are scrolled through, both panes go on showing the same slices: their crosses alone
+move. A pane is drawn anew when its slice or the look of a layer changes, one pane per turn of the event loop.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSplitter, QWidget
 
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry
-from napari_uda.gui.kit.layer_order import as_helper, remove_with
+from napari_uda.gui.kit.canvas_words import CanvasWords
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.view.sides import Sides
@@ -29,10 +28,6 @@ from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 
 _REDRAW_MS = 15
-_CROSS_MS = 40
-_REST_MS = 120
-_CURSOR_SHARE = 0.04  # of the volume's longest side
-_CURSOR_COLOUR = "#3DDC84"
 _LOOKS = ("visible", "opacity", "colormap", "contrast_limits", "gamma", "data", "labels_update")
 
 
@@ -44,6 +39,7 @@ class LinkedViews(Panel):
     def __init__(
         self,
         viewer: ViewerModel,
+        words: CanvasWords,
         sides_of: Callable[[int, int], tuple[Sides | None, bool]],
         title_of: Callable[[int, int], str],
         parent: QWidget | None = None,
@@ -52,27 +48,24 @@ class LinkedViews(Panel):
 
         Args:
             viewer: whose cursor and layers.
+            words: on its canvas, where the cursor is marked.
             sides_of: gives, for the axes of the volume that run downwards and across, the letters at
                 the edges and whether the slice is mirrored.
             title_of: what a slice of the volume is called, by its axis and index.
             parent: owner.
         """
         super().__init__(parent)
-        self._viewer = viewer
+        self._viewer, self._words = viewer, words
         self._sides_of, self._title_of = sides_of, title_of
         self._image: Image | None = None
         self._on = False
         self._axes = (1, 2)  # of the volume, across which the panes cut
-        self._cursor: Points | None = None
-        self._marked: Image | None = None  # the image that the cursor goes with
         self._numbers: tuple[int, int] | None = (
             None  # of the slices in the panes; None: not all well
         )
         self._waiting: list[int] = []  # panes that are still to be drawn
         self._drawing = delay(self, _REDRAW_MS, self._on_draw)
-        self._rest = delay(self, _REST_MS, self._on_draw)
         self._turn = delay(self, 0, self._on_turn)
-        self._crossing = delay(self, _CROSS_MS, self._on_crosses)
         self._looks = Following(self, self._on_changed)
         self.panes = (SlicePane(), SlicePane())
         self.splitter = QSplitter(Qt.Orientation.Vertical)
@@ -91,13 +84,17 @@ class LinkedViews(Panel):
         listen(self, self._on_layers_changed, layers.inserted, layers.removed, layers.reordered)
         click = self._click  # one object, to be found again
         viewer.mouse_drag_callbacks.append(click)
-        self.destroyed.connect(lambda: viewer.mouse_drag_callbacks.remove(click))
+
+        def leave() -> None:
+            viewer.mouse_drag_callbacks.remove(click)
+            words.show_cross(False)
+
+        self.destroyed.connect(leave)
 
     @property
     def is_settled(self) -> bool:
         """Whether the panes show what they should."""
-        timers = (self._drawing, self._rest, self._turn, self._crossing)
-        return not any(timer.isActive() for timer in timers)
+        return not self._drawing.isActive() and not self._turn.isActive()
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -116,8 +113,8 @@ class LinkedViews(Panel):
         self._image, self._on = image, on and image is not None
         self._numbers = None
         self.splitter.setVisible(on)
+        self._words.show_cross(self._on)
         if not self._on:
-            self._remove_cursor()
             for pane in self.panes:
                 pane.clear(why)
         self._on_layers_changed()
@@ -140,27 +137,18 @@ class LinkedViews(Panel):
         exact, index = self._exact(image), self._index(image)
         same = self._numbers == tuple(round(index[axis]) for axis in self._axes)
         if same and not self._drawing.isActive() and not _outside_mm(image, exact, index):
-            self._rest.start()
-            if not self._crossing.isActive():
-                self._crossing.start()
-        else:
-            self._on_changed()
-
-    def _on_crosses(self) -> None:
-        image = self._image
-        if self._on and image is not None and image in self._viewer.layers:
-            index = self._index(image)
             for pane, axis in zip(self.panes, self._axes, strict=True):
                 rows, columns = (other for other in range(3) if other != axis)
                 pane.set_cross(index[rows], index[columns])
+        else:
+            self._on_changed()
 
     def redraw(self) -> None:
         """Draw soon."""
         self._on_changed()
 
     def _on_draw(self) -> None:
-        """Draw both panes, one per turn, and then the cursor in the canvas."""
-        self._rest.stop()
+        """Draw both panes, one per turn."""
         self._waiting = [0, 1]
         self._on_turn()
 
@@ -168,11 +156,9 @@ class LinkedViews(Panel):
         image = self._image
         if not self._on or image is None or image not in self._viewer.layers:
             return
+        self._draw_pane(self._waiting.pop(0), image)
         if self._waiting:
-            self._draw_pane(self._waiting.pop(0), image)
             self._turn.start()
-        else:
-            self._mark(image, self._index(image))
 
     def _draw_pane(self, pane_number: int, image: Image) -> None:
         shown = self._viewer.dims.order[-3] - (self._viewer.dims.ndim - 3)
@@ -257,34 +243,6 @@ class LinkedViews(Panel):
             yield
         if np.abs(np.asarray(event.pos, float) - start).max() <= 2:
             self._go(np.asarray(event.position[-3:], float))
-
-    # -- the cursor on the canvas -----------------------------------------------------------------
-
-    def _mark(self, image: Image, index: NDArray[np.float64]) -> None:
-        if self._cursor is None or self._marked not in self._viewer.layers:
-            active = self._viewer.layers.selection.active
-            self._cursor = Points(
-                index[None],
-                symbol="cross",
-                size=float(max(image.data.shape)) * _CURSOR_SHARE,
-                face_color=_CURSOR_COLOUR,
-                border_width=0,
-                opacity=0.8,
-                **copied_geometry(image),  # its own steps would become the sliders'
-                metadata={METADATA: {"role": "cursor"}},
-            )
-            self._viewer.add_layer(as_helper(self._cursor, "cursor"))
-            remove_with(self._viewer, self._cursor, image)
-            self._marked = image
-            if active is not None and active in self._viewer.layers:
-                self._viewer.layers.selection.active = active
-        elif not np.array_equal(self._cursor.data, index[None]):
-            self._cursor.data = index[None]
-
-    def _remove_cursor(self) -> None:
-        if self._cursor is not None and self._cursor in self._viewer.layers:
-            self._viewer.layers.remove(self._cursor)
-        self._cursor = None
 
 
 def _outside_mm(image: Image, exact: NDArray[np.float64], index: NDArray[np.float64]) -> float:

@@ -31,7 +31,7 @@ from napari_uda.gui.kit.layers import DISPLAY, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.tables import TablePlace
-from napari_uda.gui.kit.widgets import button, label, named, right_aligned, text_table
+from napari_uda.gui.kit.widgets import TallLabel, button, named, right_aligned, text_table
 from napari_uda.gui.view.measuring import (
     COLUMNS,
     Measured,
@@ -92,7 +92,7 @@ class MeasurePanel(Panel):
         self.clear = button(
             "Remove all", "Remove the measurements", self._on_clear, "measure_clear"
         )
-        self.about = label(name="measure_about")
+        self.about = named(TallLabel(), "measure_about")
         self.shapes = MeasureTable("Measurements", _SHAPE_HEADERS, "measurements")
         self.labels = named(
             LayerChooser(self._viewer, _is_structures, _rank),
@@ -109,7 +109,7 @@ class MeasurePanel(Panel):
         self.structures = MeasureTable(
             "Measured structures", _STRUCTURE_HEADERS, "measured_structures"
         )
-        self.structures_about = label(name="structures_about")
+        self.structures_about = named(TallLabel(), "structures_about")
         column(
             wrapped(*((tool, 1) for tool in self.tools.values())),
             self.about,

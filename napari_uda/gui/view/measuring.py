@@ -23,7 +23,7 @@ from napari_uda.gui.view.sides import file_index
 
 ROLE = "measurements"
 _NAME = "helper: measurements"
-_COLOUR = "#B84DFF"  # seen on black, grey and white, and no colour of a structure or an error
+_COLOUR = "#E178E1"  # seen on black, grey and white, and no colour of a structure or an error
 _REGIONS: tuple[Shape, ...] = ("rectangle", "ellipse", "polygon")
 _LINES = ("line", "path")
 COLUMNS = (
@@ -101,7 +101,7 @@ def measurements_layer(viewer: ViewerModel, image: Image | None = None) -> Shape
         edge_width=0.4,
         opacity=1.0,
         features={"measure": np.zeros(0, dtype=object)},
-        text={"string": "{measure}", "size": 10, "color": _COLOUR, "anchor": "upper_left"},
+        text={"string": "{measure}", "size": 14, "color": _COLOUR, "anchor": "upper_left"},
         metadata={METADATA: {"role": ROLE, "helper": True}},
         **copied_geometry(image),
     )

@@ -20,6 +20,7 @@ from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.colormaps import unnamed
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.layer_order import bring_back, stand_in
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
@@ -40,7 +41,8 @@ _COLOURS = Colormap(
     display_name="distance",
 )
 """Blue inside of the reference, white on it, red outside: apart for every colour blindness."""
-_ROUND_MM = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_ROUND_MM = (1.0, 2.0, 5.0, 10.0)
+"""Ranges of the colours: a centimetre is as far off as any distance that is told apart by eye."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class _Before:
         viewer.dims.ndisplay = self.ndisplay
         for layer in self.visible:
             if layer in viewer.layers:
-                layer.visible = True
+                bring_back(layer)
         if self.active in viewer.layers:
             viewer.layers.selection.active = self.active
         if len(self.point) == viewer.dims.ndim:  # napari moves it with the surfaces' range
@@ -134,6 +136,7 @@ class SurfacePanel(Panel):
             margin=0,
         )
         self._eyes = Following(self, self._on_eyes)
+        self._edits = Following(self, self._on_edited)
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed)
         self.destroyed.connect(partial(_remove_overlay, viewer))
@@ -189,7 +192,7 @@ class SurfacePanel(Panel):
             self,
             f"Surfaces of {name}",
             lambda report, stop: make_parts(source, reference, report, stop),
-            lambda parts: self._on_made(source, parts),
+            lambda parts: self._on_made(source, reference, parts),
             failed=self._on_failed,
             cancelled=lambda: self._on_failed("Cancelled; nothing was changed."),
         )
@@ -198,7 +201,7 @@ class SurfacePanel(Panel):
         self.put_back()
         self._say(sentence)
 
-    def _on_made(self, source: Labels, parts: list[Part]) -> None:
+    def _on_made(self, source: Labels, reference: Labels | None, parts: list[Part]) -> None:
         if self._source != source or source not in self._viewer.layers:
             return
         if not parts:
@@ -209,8 +212,12 @@ class SurfacePanel(Panel):
         self.parts = parts
         self._before = _Before.of(self._viewer)
         for layer in self._before.visible:
-            layer.visible = False
+            stand_in(layer)
         self._eyes.follow(source.events.colormap)
+        edited = [one for one in (source, reference) if one is not None]
+        self._edits.follow(
+            *(event for one in edited for event in (one.events.data, one.events.labels_update))
+        )
         self._showing = True
         self._on_turn(self._add(source))
 
@@ -228,7 +235,7 @@ class SurfacePanel(Panel):
                 return
             self._viewer.add_layer(surface_layer(source, part))
             yield
-        self._viewer.reset_view()
+        self._viewer.reset_view(layers=_surfaces(self._viewer))  # hidden patients may lie far off
         # from the front and a little from above, head up; axes run to the feet, the back and the left
         self._viewer.scene.camera.set_view_direction(
             view_direction=(0.3, 1.0, 0.3), up_direction=(-1.0, 0.0, 0.0)
@@ -238,6 +245,7 @@ class SurfacePanel(Panel):
 
     def _leave(self) -> None:
         self._eyes.follow()
+        self._edits.follow()
         before, self._before, self._source, self.parts = self._before, None, None, []
         _remove_overlay(self._viewer)
         for layer in _surfaces(self._viewer):
@@ -245,6 +253,11 @@ class SurfacePanel(Panel):
         if before is not None:
             before.bring_back(self._viewer)
         self._say("")
+
+    def _on_edited(self) -> None:
+        self._say(
+            "The labels were changed since these surfaces were made; press 3-D surfaces twice to make them anew."
+        )
 
     def _say(self, sentence: str) -> None:
         self.status.setText(sentence)
@@ -294,7 +307,13 @@ class SurfacePanel(Panel):
         _remove_overlay(self._viewer)
         if bar:
             self._viewer.canvas.overlays[_OVERLAY] = TextOverlay(
-                text="Distance to the reference (mm)\nred: outside of it, blue: inside",
+                text="\n".join(
+                    [
+                        "Distance to the reference (mm)",
+                        "red: outside of it, blue: inside",
+                        *_beyond(known, most),
+                    ]
+                ),
                 position="top_right",
                 font_size=10,
                 visible=True,
@@ -413,12 +432,27 @@ def _plain(colour: Any) -> Colormap:
 def _range_mm(distances: list[NDArray[np.float64]]) -> float:
     """The colours' range, a round number for the ticks of the bar; beyond it colours stay the same.
 
-    It holds 99 % of all distances, so that one spike does not whiten the rest.
+    It holds 95 % of all distances unless these go beyond a centimetre, so that what is far off does not whiten
+    the rest.
     """
-    all_of_them = np.abs(np.concatenate(distances))
-    finite = all_of_them[np.isfinite(all_of_them)]
-    most = float(np.percentile(finite, 99)) if finite.size else 0.0
-    return next((one for one in _ROUND_MM if one >= most), float(np.ceil(most / 100) * 100))
+    finite = _sizes(distances)
+    most = float(np.percentile(finite, 95)) if finite.size else 0.0
+    return next((one for one in _ROUND_MM if one >= most), _ROUND_MM[-1])
+
+
+def _beyond(distances: list[NDArray[np.float64]], most: float) -> list[str]:
+    """What the last colours stand for, where anything lies beyond the range."""
+    finite = _sizes(distances)
+    share = 100 * float((finite > most).mean()) if finite.size else 0.0
+    if not share:
+        return []
+    part = "less than 1 %" if share < 1 else f"{share:.0f} %"
+    return [f"darkest: beyond {most:g} mm ({part} of the points, at most {finite.max():.1f} mm)"]
+
+
+def _sizes(distances: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    sizes = np.abs(np.concatenate(distances))
+    return sizes[np.isfinite(sizes)]
 
 
 def _sentence(parts: list[Part]) -> str:
