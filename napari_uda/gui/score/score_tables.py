@@ -80,9 +80,9 @@ class _Table(Guarded, QTableWidget):
         self.setShowGrid(False)
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)  # long names give way
+        widths = self.horizontalHeader()
+        widths.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        widths.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)  # long names give way
         self.setItemDelegate(ShortTexts(self))
 
     def picture(self) -> TableText | None:
