@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.place import CANVAS_SHARE
 from napari_uda.gui.workbench import DOCKS
 
 ENTRIES = {f"{name} (napari_uda)" for name in ("Workbench", *DOCKS)}
@@ -116,4 +117,7 @@ def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: 
     let_events_pass()
     assert names() == list(DOCKS)
     assert set(viewer.window.dock_widgets) & ENTRIES == opened
+    viewer.window.resize(1920, 1080)  # with room for more than in a small window
+    qtbot.waitUntil(lambda: docks()[0].width() >= 1920 // 5)
+    assert window.centralWidget().width() >= CANVAS_SHARE * 1920
     qtbot.waitUntil(lambda: not jobs.running())

@@ -28,9 +28,8 @@ DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
 CANVAS_SHARE = 0.55
 """Of the window's width; a dock that opens takes no more than is left beside napari's own."""
 _LEAST_WIDTH, _SMALLEST, _ANY = 200, 50, 1
-_ENOUGH_WIDTH = (
-    300  # of a dock; with less, napari's own controls give way as far as their words fit
-)
+# of a dock; with less, napari's own controls give way as far as their words fit
+_ENOUGH_WIDTH, _ENOUGH_SHARE = 300, 0.2  # of the window, where that is more
 _CONTROLS, _CONTROLS_WIDTH = "layer controls", 290
 _ASKED = "napari_uda_dock_width"
 _FRAME = 10  # between the canvas and the room it is in
@@ -177,10 +176,11 @@ class _Place(Guarded, QObject):
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
         missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
         area, wanted = window.dockWidgetArea(dock), dock.width()
-        if area not in sides or not missing or (missing < 0 and wanted >= _ENOUGH_WIDTH):
+        enough = max(_ENOUGH_WIDTH, round(_ENOUGH_SHARE * window.width()))
+        if area not in sides or not missing or (missing < 0 and wanted >= enough):
             self._asked = wanted
             return
-        docks, widths = [dock], [min(wanted - missing, max(wanted, _ENOUGH_WIDTH))]
+        docks, widths = [dock], [min(wanted - missing, max(wanted, enough))]
         controls = window.findChild(QDockWidget, _CONTROLS)
         if controls is not None and _takes_width(controls, window, area):
             given = min(_ENOUGH_WIDTH - widths[0], controls.width() - _CONTROLS_WIDTH)
