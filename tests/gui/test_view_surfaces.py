@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas_legend import legend_lines
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, tag
-from napari_uda.gui.view.canvas_legend import legend_lines
 from napari_uda.gui.view.surfaces import SurfacePanel, shows_surfaces
 
 WAIT_MS = 60_000

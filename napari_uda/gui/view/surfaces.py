@@ -491,11 +491,6 @@ def _reference_of(viewer: ViewerModel, source: Labels) -> Labels | None:
     return None
 
 
-def shows_surfaces(viewer: ViewerModel) -> bool:
-    """Whether surfaces are what the canvas shows."""
-    return viewer.dims.ndisplay == 3 and any(one.visible for one in _surfaces(viewer))
-
-
 def _surfaces(viewer: ViewerModel) -> list[Surface]:
     return [
         layer
