@@ -108,9 +108,12 @@ def test_the_legend_covers_no_title(make_napari_viewer: Callable[..., Viewer]) -
     assert found[1].stop > width / 2 > found[1].start  # a letter in each cell
     wide = [Line("x" * 30)] * 3
     line = changed(viewer, lambda: words.write("line", wide, "bottom_left"))
-    before = picture(viewer)[line]
+    above = slice(line[0].start - 40, line[0].start), line[1]
+    before = picture(viewer)
     words.write("below", [Line("P")], "bottom_center", in_cells=True)
-    assert (picture(viewer)[line] == before).all()  # the letter of that cell stands above it
+    after = picture(viewer)
+    assert (after[line] == before[line]).all()
+    assert (after[above] != before[above]).any()  # the letter of that cell
     viewer.canvas.grid.enabled = False
     rows, columns = changed(viewer, lambda: words.write("legend", [], ASIDE))
     assert rows.start < 30

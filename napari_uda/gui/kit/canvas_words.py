@@ -190,7 +190,7 @@ class CanvasWords(Guarded, QObject):
         taken: list[Box] = []
         for name, place, boxes in wanted:
             size = canvas.size_of(name)
-            lies = [_beside(Box(*_at(box, place, size), *size), taken) for box in boxes]
+            lies = [_beside(Box(*_at(box, place, size), *size), place, taken) for box in boxes]
             taken += lies
             found[name] = [(one.left, one.top) for one in lies]
         if self.cross:
@@ -267,13 +267,14 @@ def _below_title(cell: Box) -> Box:
     return cell._replace(top=cell.top + _TITLE, height=cell.height - _TITLE)
 
 
-def _beside(box: Box, taken: Sequence[Box]) -> Box:
-    """A box, moved up or down from what it would cover."""
+def _beside(box: Box, place: str, taken: Sequence[Box]) -> Box:
+    """A box, moved away from its edge, or up or down, from what it would cover."""
     for other in taken:
         across = other.left - box.width < box.left < other.left + other.width
         if across and other.top - box.height < box.top < other.top + other.height:
-            is_upper = box.top + box.height / 2 < other.top + other.height / 2
-            box = box._replace(top=other.top + (-box.height if is_upper else other.height))
+            middle, that = box.top + box.height / 2, other.top + other.height / 2
+            up = place.startswith("bottom") or (place.startswith("middle") and middle < that)
+            box = box._replace(top=other.top + (-box.height if up else other.height))
     return box
 
 
