@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QMenu,
     QPushButton,
+    QRadioButton,
     QScrollArea,
     QTabWidget,
     QWidget,
@@ -233,13 +234,17 @@ def dock_of(window: QWidget, kind: type[QWidget]) -> Any:
 
 @contextmanager
 def answering(
-    *buttons: str, text: str = "", look: Callable[[str], None] = lambda text: None
+    *buttons: str,
+    text: str = "",
+    mark: str = "",
+    look: Callable[[str], None] = lambda text: None,
 ) -> Iterator[list[str]]:
     """Click these buttons in the dialogs that open meanwhile, one in each.
 
     Args:
         buttons: their texts, in the order of the dialogs.
         text: typed into the line of each dialog before; nothing when empty.
+        mark: the choice of each dialog that is marked before; none when empty.
         look: called with the title of each dialog before it is answered.
 
     Yields:
@@ -258,6 +263,9 @@ def answering(
             for line in dialog.findChildren(QLineEdit)[: bool(text)]:
                 line.selectAll()
                 QTest.keyClicks(line, text)
+            for choice in dialog.findChildren(QRadioButton):
+                if choice.text() == mark:
+                    click(choice, QPoint(10, choice.height() // 2))
             look(dialog.windowTitle())
             clicked.append(button)
             QTest.mouseClick(texts[button], _LEFT)
@@ -268,6 +276,29 @@ def answering(
         yield clicked
     finally:
         timer.stop()
+
+
+@contextmanager
+def opening_menu(
+    button: QPushButton, entry: str, look: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """Press a button with a menu, look at it, and choose the entry that begins with this text by its keys."""
+
+    def on_time() -> None:
+        menu = QApplication.activePopupWidget()
+        if menu is None:
+            raise Stuck(f"'{button.text()}' opened no menu")
+        look(f"menu {button.text()}")
+        for action in menu.actions():
+            QTest.keyClick(menu, Qt.Key.Key_Down)
+            if action.text().startswith(entry):
+                QTest.keyClick(menu, Qt.Key.Key_Return)
+                return
+        menu.close()
+
+    QTimer.singleShot(500, on_time)
+    click(button)  # returns when the menu is closed
+    yield
 
 
 @contextmanager
