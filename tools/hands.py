@@ -119,7 +119,7 @@ def click(widget: QWidget, place: QPoint | None = None) -> None:
     """
     name = widget.objectName() or type(widget).__name__
     wait_until(widget.isEnabled, f"'{name}' to be enabled, which says: {widget.toolTip()!r}")
-    _scroll_to(widget)
+    scroll_to(widget)
     middle = place or widget.rect().center()
     if not widget.isVisible() or widget.visibleRegion().isEmpty():
         raise Stuck(f"'{name}' cannot be seen, so it cannot be clicked")
@@ -160,7 +160,7 @@ def type_into(line: QLineEdit, text: str) -> None:
 
 def pick(box: QComboBox, text: str) -> None:
     """Choose the entry that begins with this text, by the arrow keys."""
-    _scroll_to(box)
+    scroll_to(box)
     index = next((i for i in range(box.count()) if box.itemText(i).startswith(text)), -1)
     if index < 0:
         offered = ", ".join(box.itemText(i) for i in range(box.count()))
@@ -178,7 +178,7 @@ def pick(box: QComboBox, text: str) -> None:
 def click_row(view: QAbstractItemView, row: int) -> None:
     """Click the first cell of a row."""
     index = view.model().index(row, 0)
-    _scroll_to(view)
+    scroll_to(view)
     view.scrollTo(index)
     wait(0.1)
     click(view.viewport(), view.visualRect(index).center())
@@ -194,7 +194,8 @@ def show_tab(tabs: QTabWidget, title: str) -> None:
         raise Stuck(f"a click did not open the tab '{title}'")
 
 
-def _scroll_to(widget: QWidget) -> None:
+def scroll_to(widget: QWidget) -> None:
+    """Bring a widget into sight where it is scrolled."""
     wait(0.05)  # what was pressed before may still move it
     parent = widget.parentWidget()
     while parent is not None:

@@ -41,6 +41,7 @@ from hands import (
     pick,
     place_of,
     press,
+    scroll_to,
     show_tab,
     stroke,
     type_into,
@@ -548,6 +549,8 @@ def measure_and_surfaces(tour: Tour) -> None:
     with tour.step("measure: structures"):
         press(dock, "measure_structures")
         wait_until(lambda: dock.is_settled, "the measures", 120)
+        wait(0.3)
+        scroll_to(dock.measure.structures)
     with tour.step("surfaces in 3-D with the distance to the reference"):
         dock.measuring.set_open(False)
         press(dock, "surfaces")
