@@ -64,6 +64,19 @@ def test_a_dock_behind_a_tab_comes_to_the_front_when_it_is_chosen(
     qtbot.waitUntil(lambda: not jobs.running())
 
 
+def test_a_dock_that_is_chosen_while_the_bar_opens_stays_in_front(
+    viewer: Viewer, qtbot: QtBot
+) -> None:
+    tabs = viewer.window.dock_widgets
+    choose(viewer, "Workbench")
+    qtbot.waitUntil(lambda: "Train later (napari_uda)" in tabs)
+    choose(viewer, "View")
+    qtbot.waitUntil(lambda: "Score later (napari_uda)" in tabs and not jobs.running())
+    let_events_pass()
+    assert is_seen(tabs["View (napari_uda)"])
+    assert not is_seen(tabs["Data (napari_uda)"])
+
+
 def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: QtBot) -> None:
     viewer.window.resize(1280, 720)
     window = viewer.window.main_menu.window()

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QSizePolicy,
     QTabBar,
+    QTabWidget,
     QWidget,
 )
 
@@ -33,6 +34,7 @@ _ENOUGH_WIDTH = (
 _CONTROLS, _CONTROLS_WIDTH = "layer controls", 290
 _ASKED = "napari_uda_dock_width"
 _FRAME = 10  # between the canvas and the room it is in
+_RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
 _AT_THE_SIDE = QTabBar.Shape.RoundedEast, QTabBar.Shape.RoundedWest
 _TAB_STYLE = "QTabBar::tab { padding: 4px 1px; margin: 0; }"
 NAME_END = " (napari_uda)"
@@ -55,6 +57,14 @@ def bring_to_front(widget: QWidget) -> None:
     if dock is not None:
         dock.show()
         dock.raise_()
+
+
+def bring_tab_to_front(viewer: Viewer, title: str) -> None:
+    """Show a dock, or its tab, in front of the others."""
+    tabs = viewer.window.dock_widgets
+    found = tabs.get(f"{title}{NAME_END}") or tabs.get(f"{title}{_LATER_END}")
+    if found is not None:
+        bring_to_front(found)
 
 
 class _Place(Guarded, QObject):
@@ -128,6 +138,8 @@ class _Place(Guarded, QObject):
                 QTimer.singleShot(0, waiting.leave)
         if dock.isFloating():
             return
+        # six names do not fit below a narrow dock
+        window.setTabPosition(_RIGHT, QTabWidget.TabPosition.East)
         area = window.dockWidgetArea(dock)
         others = [
             other
@@ -208,10 +220,27 @@ class _Place(Guarded, QObject):
 def wait_for(viewer: Viewer, title: str) -> None:
     """Add the tab of a dock, which is only built when it is first looked at; the dock takes the place of the tab."""
     tabs = viewer.window.dock_widgets
-    if f"{title}{_LATER_END}" in tabs:
+    if f"{title}{NAME_END}" in tabs:  # it is built
+        viewer.window.add_plugin_dock_widget("napari_uda", title)[0].show()
+    elif f"{title}{_LATER_END}" in tabs:
         bring_to_front(tabs[f"{title}{_LATER_END}"])
     else:
         _Later(viewer, title)
+
+
+def waiting(viewer: Viewer) -> list[str]:
+    """Titles of the tabs whose docks are not built yet."""
+    found = (one for one in viewer.window.dock_widgets.values() if isinstance(one, _Later))
+    return [one.title for one in found if (dock := _dock_of(one)) and not dock.isHidden()]
+
+
+def in_front(viewer: Viewer) -> str:
+    """Title of the dock that is seen, or whose tab is; "" where none is."""
+    tabs = viewer.window.dock_widgets
+    seen = (tabs.get(f"{title}{end}") for title in DOCKS for end in (NAME_END, _LATER_END))
+    first = next((one for one in seen if one and not one.visibleRegion().isEmpty()), None)
+    dock = None if first is None else _dock_of(first)
+    return "" if dock is None else dock.windowTitle()
 
 
 class _Later(Panel):

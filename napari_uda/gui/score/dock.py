@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_S = 0.1
+_ASKED = "?)"
 _LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
@@ -201,7 +202,7 @@ class ScoreDock(JobDock):
         self.choices.protocol_changed.connect(self._on_protocol_changed)
         self.choices.matches.shown.connect(self._on_names)
         self.choices.matches.changed.connect(self._on_protocol_changed)
-        self.choices.matches.changed.connect(self._on_name_chosen)
+        self.choices.matches.changed.connect(self._on_matched)
         self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.table.renamed.connect(self._on_renamed)
@@ -311,10 +312,20 @@ class ScoreDock(JobDock):
         if matches.unsure:
             self.tabs.setCurrentWidget(matches)
 
+    def _on_matched(self) -> None:
+        """With the last name that did not agree, what is scored comes back."""
+        matches = self.choices.matches
+        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)).endswith(_ASKED)
+        self._on_name_chosen()
+        if was_asked and not matches.unsure and self.results:
+            self.tabs.setCurrentWidget(self._case)
+
     def _on_name_chosen(self) -> None:
         matches = self.choices.matches
         place = self.tabs.indexOf(matches)
-        self.tabs.setTabText(place, f"Names ({matches.unsure}?)" if matches.unsure else "Names")
+        self.tabs.setTabText(
+            place, f"Names ({matches.unsure}{_ASKED}" if matches.unsure else "Names"
+        )
         self.tabs.setTabToolTip(
             place,
             f"{matches.unsure} structures of the reference have no structure of the same name"
