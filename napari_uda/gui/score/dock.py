@@ -22,15 +22,14 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
-from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import file_of, tag
-from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
+from napari_uda.gui.kit.hatching import refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
-from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
@@ -104,9 +103,7 @@ class ScoreDock(JobDock):
         super().__init__(parent)
         self.viewer = napari_viewer
         share_place(self)
-        free_in_canvas(napari_viewer)
-        guard_3d(napari_viewer)
-        hatch_maps(napari_viewer)
+        prepare_canvas(napari_viewer, self)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._reference: Labels | None = None

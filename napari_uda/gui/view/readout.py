@@ -15,8 +15,8 @@ from napari_uda.gui.kit.geometry import placement, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.view.seen import title_of
-from napari_uda.gui.view.sides import file_index
+from napari_uda.gui.kit.seen import title_of
+from napari_uda.gui.kit.sides import file_index
 
 _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
