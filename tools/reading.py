@@ -49,7 +49,7 @@ from hands import (
     wait_until,
 )
 from napari.settings import get_settings
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QApplication,
@@ -251,7 +251,7 @@ def open_files(tour: Tour, files: Files) -> None:
             naming(getOpenFileNames=([str(files.volume)], "")),
             answering("OK", mark="napari_uda", look=tour.look) as clicked,
         ):
-            choose(viewer.window.file_menu, "Open File(s)...")
+            _file_open(viewer)
             wait_until(lambda: layers_of(viewer, "image"), "the volume of File > Open")
         tour.expect(clicked, "napari did not ask which reader is meant")
         _expect_good_sight(tour, layer_of(viewer, "image"))
@@ -274,9 +274,12 @@ def open_files(tour: Tour, files: Files) -> None:
         click(next(one for one in data.open_bar.question.findChildren(QPushButton)))
         first = sorted((files.cases / "images").glob("*.nii*"))[0]
         with naming(getOpenFileNames=([str(first)], "")):
-            choose(viewer.window.file_menu, "Open File(s)...")
+            _file_open(viewer)
             wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the volume of File > Open")
-        tour.expect(layers_of(viewer, "image")[-1].visible, "what was opened last is not seen")
+        wait(0.5)
+        _expect_good_sight(tour, layers_of(viewer, "image")[-1])
+        seen = [layer.name for layer in layers_of(viewer, "image") if layer.visible]
+        tour.expect(len(seen) == 1, f"one upon the other lie {seen}")
     with tour.step("Open DICOM: a list of series"):
         several = len([one for one in files.dicom.iterdir() if one.is_dir()]) > 1
         with (
@@ -327,6 +330,11 @@ def open_files(tour: Tour, files: Files) -> None:
         press(data, "open_case_folder")
         wait_until(lambda: layers_of(viewer, "reference"), "the labels of the case")
         wait_until(lambda: data.is_settled and data.cases.current, "the first case")
+
+
+def _file_open(viewer: Any) -> None:
+    """The entry of napari's own menu, inside the event loop, where a user's click arrives."""
+    QTimer.singleShot(0, lambda: choose(viewer.window.file_menu, "Open File(s)..."))
 
 
 def _expect_good_sight(tour: Tour, image: Any) -> None:

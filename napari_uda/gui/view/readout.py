@@ -17,6 +17,7 @@ from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.seen import title_of
 from napari_uda.gui.kit.sides import file_index
+from napari_uda.gui.kit.widgets import TallLabel
 
 _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
@@ -117,7 +118,7 @@ class Readout(Panel):
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(2)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        self._values = {title: QLabel() for title in _ROWS}
+        self._values = {title: TallLabel() if title in _WRAPPED else QLabel() for title in _ROWS}
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             value.setMinimumWidth(_LEAST_WIDTH)
@@ -125,8 +126,6 @@ class Readout(Panel):
                 words = _position((-288.8, -288.8, -288.8))
                 value.setMinimumWidth(value.fontMetrics().horizontalAdvance(words) + 4)
             form.addRow(title, value)
-        for title in _WRAPPED:
-            self._values[title].setWordWrap(True)
         self.show_reading(None)
 
     @property
