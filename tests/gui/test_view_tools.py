@@ -123,7 +123,7 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     volume, labels = ball_case("case_0", 0)
     viewer = ViewerModel()
     (image,) = add_data(viewer, *layer_data(volume, "image", {}))
-    for name in ("one", "two"):
+    for name in ("case_0", "two"):
         named = Volume(labels.array, labels.affine, name)
         add_data(viewer, *layer_data(named, "reference", {1: "MYO", 2: "LVC"}))
     reading = read_at(viewer, image, image.data_to_world((3, 14, 18)))
@@ -136,7 +136,7 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert texts["Entropy"] == "–"
     viewer.layers[-1].data = np.zeros(SHAPE, np.uint8)
     readout.show_reading(read_at(viewer, image, image.data_to_world((3, 14, 18))))
-    assert readout.texts["Structure"] == "LVC (one · reference)\nbackground (two · reference)"
+    assert readout.texts["Structure"] == "LVC (reference)\nbackground (two · reference)"
 
 
 # --- window and level -------------------------------------------------------------------------------

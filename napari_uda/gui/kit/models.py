@@ -24,7 +24,7 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
-from napari_uda.gui.kit.layout import form, wrapped
+from napari_uda.gui.kit.layout import add_row, form, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import TallLabel, button, combo_box, named
 
@@ -86,7 +86,10 @@ class ModelDock(JobDock):
     def _form(self) -> QFormLayout:
         """Run and image, to be followed by what else can be chosen."""
         model = wrapped((self.models, 1), self.browse)
-        return form(("Model", model), ("", self.about), ("Image", self.images))
+        rows = form(("Model", model))
+        rows.addRow(self.about)  # its long lines take the room of a title, too
+        add_row(rows, "Image", self.images)
+        return rows
 
     def _on_browse(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, self._wanted)
