@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QMenu,
     QPushButton,
+    QRadioButton,
     QScrollArea,
     QTabWidget,
     QWidget,
@@ -118,7 +119,7 @@ def click(widget: QWidget, place: QPoint | None = None) -> None:
     """
     name = widget.objectName() or type(widget).__name__
     wait_until(widget.isEnabled, f"'{name}' to be enabled, which says: {widget.toolTip()!r}")
-    _scroll_to(widget)
+    scroll_to(widget)
     middle = place or widget.rect().center()
     if not widget.isVisible() or widget.visibleRegion().isEmpty():
         raise Stuck(f"'{name}' cannot be seen, so it cannot be clicked")
@@ -159,7 +160,7 @@ def type_into(line: QLineEdit, text: str) -> None:
 
 def pick(box: QComboBox, text: str) -> None:
     """Choose the entry that begins with this text, by the arrow keys."""
-    _scroll_to(box)
+    scroll_to(box)
     index = next((i for i in range(box.count()) if box.itemText(i).startswith(text)), -1)
     if index < 0:
         offered = ", ".join(box.itemText(i) for i in range(box.count()))
@@ -177,7 +178,7 @@ def pick(box: QComboBox, text: str) -> None:
 def click_row(view: QAbstractItemView, row: int) -> None:
     """Click the first cell of a row."""
     index = view.model().index(row, 0)
-    _scroll_to(view)
+    scroll_to(view)
     view.scrollTo(index)
     wait(0.1)
     click(view.viewport(), view.visualRect(index).center())
@@ -193,7 +194,8 @@ def show_tab(tabs: QTabWidget, title: str) -> None:
         raise Stuck(f"a click did not open the tab '{title}'")
 
 
-def _scroll_to(widget: QWidget) -> None:
+def scroll_to(widget: QWidget) -> None:
+    """Bring a widget into sight where it is scrolled."""
     wait(0.05)  # what was pressed before may still move it
     parent = widget.parentWidget()
     while parent is not None:
@@ -233,13 +235,17 @@ def dock_of(window: QWidget, kind: type[QWidget]) -> Any:
 
 @contextmanager
 def answering(
-    *buttons: str, text: str = "", look: Callable[[str], None] = lambda text: None
+    *buttons: str,
+    text: str = "",
+    mark: str = "",
+    look: Callable[[str], None] = lambda text: None,
 ) -> Iterator[list[str]]:
     """Click these buttons in the dialogs that open meanwhile, one in each.
 
     Args:
         buttons: their texts, in the order of the dialogs.
         text: typed into the line of each dialog before; nothing when empty.
+        mark: the choice of each dialog that is marked before; none when empty.
         look: called with the title of each dialog before it is answered.
 
     Yields:
@@ -258,6 +264,9 @@ def answering(
             for line in dialog.findChildren(QLineEdit)[: bool(text)]:
                 line.selectAll()
                 QTest.keyClicks(line, text)
+            for choice in dialog.findChildren(QRadioButton):
+                if choice.text() == mark:
+                    click(choice, QPoint(10, choice.height() // 2))
             look(dialog.windowTitle())
             clicked.append(button)
             QTest.mouseClick(texts[button], _LEFT)
@@ -268,6 +277,29 @@ def answering(
         yield clicked
     finally:
         timer.stop()
+
+
+@contextmanager
+def opening_menu(
+    button: QPushButton, entry: str, look: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """Press a button with a menu, look at it, and choose the entry that begins with this text by its keys."""
+
+    def on_time() -> None:
+        menu = QApplication.activePopupWidget()
+        if menu is None:
+            raise Stuck(f"'{button.text()}' opened no menu")
+        look(f"menu {button.text()}")
+        for action in menu.actions():
+            QTest.keyClick(menu, Qt.Key.Key_Down)
+            if action.text().startswith(entry):
+                QTest.keyClick(menu, Qt.Key.Key_Return)
+                return
+        menu.close()
+
+    QTimer.singleShot(500, on_time)
+    click(button)  # returns when the menu is closed
+    yield
 
 
 @contextmanager

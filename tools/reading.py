@@ -36,10 +36,12 @@ from hands import (
     layer_of,
     layers_of,
     naming,
+    opening_menu,
     own_settings,
     pick,
     place_of,
     press,
+    scroll_to,
     show_tab,
     stroke,
     type_into,
@@ -47,7 +49,7 @@ from hands import (
     wait_until,
 )
 from napari.settings import get_settings
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QApplication,
@@ -138,6 +140,7 @@ class Files:
     Attributes:
         volume: one file.
         turned: the same patient on a tilted grid.
+        large: noise that takes a while to read.
         dicom: a tree of series.
         cases: a data folder.
         others: the first case of it, with other names for its structures and one structure more.
@@ -145,6 +148,7 @@ class Files:
 
     volume: Path
     turned: Path
+    large: Path
     dicom: Path
     cases: Path
     others: Path
@@ -165,9 +169,12 @@ def _files(data: Path | None, folder: Path) -> Files:
     turned = folder / f"turned_{volume.name}"
     turned.parent.mkdir(parents=True, exist_ok=True)
     _write_turned(turned, volume)
+    large = folder / "large.nii.gz"
+    noise = np.random.default_rng(0).integers(0, 4000, (400, 400, 160), np.int16)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), large)
     others = folder / "others"
     _write_others(others, cases)
-    return Files(volume, turned, dicom, cases, others)
+    return Files(volume, turned, large, dicom, cases, others)
 
 
 def _write_turned(file: Path, volume: Path) -> None:
@@ -239,21 +246,25 @@ def _write_series(folder: Path, source: Path, modality: str, number: int) -> Non
 def open_files(tour: Tour, files: Files) -> None:
     """The workbench; a volume, File > Open, a DICOM series of several, a case folder, a drop; the readout."""
     viewer = tour.viewer
+    with tour.step("File > Open before anything else"):
+        with (
+            naming(getOpenFileNames=([str(files.volume)], "")),
+            answering("OK", mark="napari_uda", look=tour.look) as clicked,
+        ):
+            _file_open(viewer)
+            wait_until(lambda: layers_of(viewer, "image"), "the volume of File > Open")
+        tour.expect(clicked, "napari did not ask which reader is meant")
+        _expect_good_sight(tour, layer_of(viewer, "image"))
+    viewer.layers.clear()
     with tour.step("Plugins > napari_uda > Workbench"):
         choose(viewer.window.plugins_menu, "napari_uda", "Workbench")
-        wait_until(lambda: tour.window.findChildren(ViewDock), "the docks")
+        wait_until(lambda: dock_seen(tour, DataDock), "the dock Data in front")
         data = tour.window.findChildren(DataDock)[0]
-        wait_until(lambda: not data.visibleRegion().isEmpty(), "the dock Data in front")
     with tour.step("Open volume"):
         with naming(getOpenFileNames=([str(files.volume)], "")):
             press(data, "open_volume")
             wait_until(lambda: layers_of(viewer, "image"), "the image")
-        image = layer_of(viewer, "image")
-        low, high = image.contrast_limits
-        tour.expect(high - low < float(np.ptp(image.data)), "the window is as wide as all values")
-        middle = image.data.shape[0] // 2
-        here = round(float(image.world_to_data(viewer.dims.point)[0]))
-        tour.expect(abs(here - middle) <= 1, f"slice {here} is shown, not the middle {middle}")
+        _expect_good_sight(tour, layer_of(viewer, "image"))
         share = tour.canvas.width() / tour.window.width()
         tour.expect(share > 0.5, f"the canvas has {share:.0%} of the window's width")
     with tour.step("open NIfTI with napari_uda from now on, then File > Open"):
@@ -263,9 +274,12 @@ def open_files(tour: Tour, files: Files) -> None:
         click(next(one for one in data.open_bar.question.findChildren(QPushButton)))
         first = sorted((files.cases / "images").glob("*.nii*"))[0]
         with naming(getOpenFileNames=([str(first)], "")):
-            choose(viewer.window.file_menu, "Open File(s)...")
+            _file_open(viewer)
             wait_until(lambda: len(layers_of(viewer, "image")) == 2, "the volume of File > Open")
-        tour.expect(layers_of(viewer, "image")[-1].visible, "what was opened last is not seen")
+        wait(0.5)
+        _expect_good_sight(tour, layers_of(viewer, "image")[-1])
+        seen = [layer.name for layer in layers_of(viewer, "image") if layer.visible]
+        tour.expect(len(seen) == 1, f"one upon the other lie {seen}")
     with tour.step("Open DICOM: a list of series"):
         several = len([one for one in files.dicom.iterdir() if one.is_dir()]) > 1
         with (
@@ -301,10 +315,35 @@ def open_files(tour: Tour, files: Files) -> None:
         drop(tour.canvas.parentWidget(), sorted((files.cases / "images").glob("*.nii*"))[1])
         wait_until(lambda: len(layers_of(viewer, "image")) == 4, "the dropped volume")
     data = tour.open("Data", DataDock)
+    with tour.step("Cancel while a volume is read"):
+        with naming(getOpenFileNames=([str(files.large)], "")):
+            press(data, "open_volume")
+            press(data, "open_cancel")
+            wait_until(lambda: data.open_bar.opening is None, "the end of reading")
+        said = data.open_bar.status.text()
+        tour.expect(said.startswith("Cancelled"), f"it says {said!r}")
+        tour.expect(len(layers_of(viewer, "image")) == 4, "what was cancelled is shown")
+    with tour.step("Recent"), opening_menu(data.open_bar.recent, files.volume.name, tour.look):
+        wait_until(lambda: layers_of(viewer, "image")[0].visible, "the volume again")
+        tour.expect(len(layers_of(viewer, "image")) == 4, "it is there twice")
     with tour.step("Open case folder"), naming(getExistingDirectory=str(files.cases)):
         press(data, "open_case_folder")
         wait_until(lambda: layers_of(viewer, "reference"), "the labels of the case")
         wait_until(lambda: data.is_settled and data.cases.current, "the first case")
+
+
+def _file_open(viewer: Any) -> None:
+    """The entry of napari's own menu, inside the event loop, where a user's click arrives."""
+    QTimer.singleShot(0, lambda: choose(viewer.window.file_menu, "Open File(s)..."))
+
+
+def _expect_good_sight(tour: Tour, image: Any) -> None:
+    """A window that shows tissue, and the middle slice."""
+    low, high = image.contrast_limits
+    tour.expect(high - low < float(np.ptp(image.data)), "the window is as wide as all values")
+    middle = image.data.shape[0] // 2
+    here = round(float(image.world_to_data(tour.viewer.dims.point)[0]))
+    tour.expect(abs(here - middle) <= 1, f"slice {here} is shown, not the middle {middle}")
 
 
 def look_at_cases(tour: Tour) -> None:
@@ -518,6 +557,8 @@ def measure_and_surfaces(tour: Tour) -> None:
     with tour.step("measure: structures"):
         press(dock, "measure_structures")
         wait_until(lambda: dock.is_settled, "the measures", 120)
+        wait(0.3)
+        scroll_to(dock.measure.structures)
     with tour.step("surfaces in 3-D with the distance to the reference"):
         dock.measuring.set_open(False)
         press(dock, "surfaces")
@@ -602,6 +643,7 @@ def check_and_estimate(tour: Tour) -> None:
         press(form, "estimate")
         wait_until(lambda: not form.is_settled, "the estimate to begin")
         wait_until(lambda: form.is_settled, "the estimate", 180)
+        tour.expect(" s a step" in form.status.text(), f"it says {form.status.text()!r}")
 
 
 def keep(tour: Tour) -> None:

@@ -58,6 +58,7 @@ def edit_structure(
     index: int | None = None,
     painted: Collection[int] = (),
     overwrite: bool = False,
+    name: str = "the structure",
     stop: threading.Event | None = None,
 ) -> LabelEdit:
     """What a tool makes of a structure; the labels stay as they are.
@@ -72,6 +73,7 @@ def edit_structure(
         index: the slice to edit; None edits the volume. Filling takes the volume.
         painted: slices that were edited by hand; see `fill_between`.
         overwrite: whether voxels of other structures may become this one.
+        name: of the structure, for what is said of it.
         stop: when set, the edit is given up.
 
     Raises:
@@ -85,9 +87,8 @@ def edit_structure(
         region = (*region[:axis], slice(index, index + 1), *region[axis + 1 :])
     mask = labels[region] == value
     if not mask.any():
-        raise InputError(
-            f"the structure is not in this {'volume' if index is None else 'slice'}; paint it first"
-        )
+        where = "volume" if index is None else "slice"
+        raise InputError(f"{name} is not in this {where}; paint it first")
     if tool == "fill":
         made = fill_between(mask, axis, spacing_mm, painted, stop)
         return _difference(labels, value, mask, made, (0,) * labels.ndim, overwrite)

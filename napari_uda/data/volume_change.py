@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+_LARGE = 10.0  # from here on a factor is told, for nobody reads +14900 %
 SMALL_ML = 1.0
 """Added to both volumes before they are compared, so that a few voxels are no change by a large factor."""
 
@@ -14,9 +15,11 @@ def how_far(was: float, now: float) -> float:
 
 
 def change_text(was: float, now: float) -> str:
-    """A change as a share: `-33 %`; `new` where there was nothing."""
+    """A change as a share: `-33 %`, or `x 150`; `new` where there was nothing."""
     if not was:
         return "new" if now else "none"
+    if now >= _LARGE * was:
+        return f"x {now / was:.0f}"
     return f"{(now - was) / was:+.0%}".replace("%", " %")
 
 

@@ -3,16 +3,14 @@
 import importlib
 
 import napari.viewer
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QMainWindow, QTabWidget, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.place import DOCKS as DOCKS
-from napari_uda.gui.kit.place import NAME_END, bring_to_front, wait_for
-
-_RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
+from napari_uda.gui.kit.place import bring_tab_to_front, in_front, wait_for
 
 
 def open_workbench(viewer: napari.viewer.Viewer) -> None:
@@ -45,21 +43,23 @@ class _Opening(Guarded, QObject):
     """Opens Data, and tabs for the others a turn later; it lives in the window, which may close in between."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        window = viewer.window.main_menu.window()
-        super().__init__(window)
-        if isinstance(window, QMainWindow):  # six names do not fit below a narrow dock
-            window.setTabPosition(_RIGHT, QTabWidget.TabPosition.East)
+        super().__init__(viewer.window.main_menu.window())
         self._viewer = viewer
         self._waiting = list(DOCKS)
+        self._front, self._left = DOCKS[0], in_front(viewer)
         background(self, "Open the workbench", _load, lambda _: self._on_turn(), quiet=True)
 
     def _on_turn(self) -> None:
         window, name = self._viewer.window, self._waiting.pop(0)
-        if name == DOCKS[0] or f"{name}{NAME_END}" in window.dock_widgets:
+        seen = in_front(self._viewer)
+        if seen != self._left:  # the user chose another one meanwhile
+            self._front = seen or self._front
+        if name == DOCKS[0]:
             window.add_plugin_dock_widget("napari_uda", name)[0].show()
         else:
             wait_for(self._viewer, name)
-        bring_to_front(window.dock_widgets[f"{DOCKS[0]}{NAME_END}"])  # before the new one is drawn
+        bring_tab_to_front(self._viewer, self._front)  # before the new one is drawn
+        self._left = in_front(self._viewer)
         if self._waiting:
             QTimer.singleShot(0, self._on_turn)
         else:

@@ -11,10 +11,10 @@ from qtpy.QtCore import QObject
 
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume
+from napari_uda.gui.kit.canvas_legend import CanvasLegend, legend_lines
 from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
-from napari_uda.gui.view.canvas_legend import CanvasLegend, legend_lines
 
 WAIT_MS = 60_000
 NAMES = {1: "MYO", 2: "LAC"}

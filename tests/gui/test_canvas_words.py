@@ -106,6 +106,14 @@ def test_the_legend_covers_no_title(make_napari_viewer: Callable[..., Viewer]) -
     assert rows.stop <= legend.start
     found = changed(viewer, lambda: words.write("side", [Line("R")], "middle_left", in_cells=True))
     assert found[1].stop > width / 2 > found[1].start  # a letter in each cell
+    wide = [Line("x" * 30)] * 3
+    line = changed(viewer, lambda: words.write("line", wide, "bottom_left"))
+    above = slice(line[0].start - 40, line[0].start), line[1]
+    before = picture(viewer)
+    words.write("below", [Line("P")], "bottom_center", in_cells=True)
+    after = picture(viewer)
+    assert (after[line] == before[line]).all()
+    assert (after[above] != before[above]).any()  # the letter of that cell
     viewer.canvas.grid.enabled = False
     rows, columns = changed(viewer, lambda: words.write("legend", [], ASIDE))
     assert rows.start < 30

@@ -15,6 +15,7 @@ from written_runs import beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_words import canvas_words
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.large_in_3d import guard_3d
@@ -56,13 +57,15 @@ def test_a_closed_dock_takes_its_listeners_with_it(
     viewer = make_napari_viewer()
     viewer.add_image(np.zeros((3, 8, 8)), name="image")
     viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="labels")
-    for made in (free_in_canvas, guard_3d, hatch_maps):  # for as long as the window is there
+    # for as long as the window is there
+    for made in (free_in_canvas, guard_3d, hatch_maps, canvas_words):
         made(viewer)
     before = listeners(viewer)
     dock, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
     assert listeners(viewer) > before
     close(viewer, dock, qtbot)
-    assert listeners(viewer) - before == Counter()
+    # what marks the canvas for all docks goes a turn after the last of them
+    qtbot.waitUntil(lambda: listeners(viewer) - before == Counter(), timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 

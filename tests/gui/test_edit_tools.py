@@ -257,7 +257,7 @@ def test_a_tool_without_effect_or_structure_says_so(dock: ScoreDock, qtbot: QtBo
     layer = edited_layer(dock)
     layer.data_setitem(np.nonzero(layer.data == 1), 0)
     settle(dock, qtbot)
-    assert use(dock, qtbot, "grow", "MYO").endswith("not in this volume; paint it first")
+    assert use(dock, qtbot, "grow", "MYO") == "MYO is not in this volume; paint it first"
     dock.tools.mm.setValue(3.5)
     dock.tools.menu.aboutToShow.emit()
     texts = [action.text() for action in dock.tools.menu.actions()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from pytestqt.qtbot import QtBot
@@ -53,3 +53,16 @@ def test_the_frame_follows_the_keyboard(dock: Dock, qtbot: QtBot) -> None:
     assert not frame.isVisible()
     qtbot.mouseClick(outside, Qt.MouseButton.LeftButton)
     assert not frame.isVisible()
+
+
+@pytest.mark.parametrize("goes", [lambda one: one.setEnabled(False), lambda one: one.hide()])
+def test_a_button_that_goes_hands_the_keyboard_to_the_next(
+    dock: Dock, goes: Callable[[QWidget], None]
+) -> None:
+    scrolling = dock.findChild(Scrolling)
+    far, following = (dock.findChild(QPushButton, name) for name in ("b12", "b13"))
+    scrolling.ensureWidgetVisible(far)
+    far.setFocus()
+    goes(far)
+    assert dock.window().focusWidget().objectName() == "b13"  # and not the first of the dock
+    assert not following.visibleRegion().isEmpty()

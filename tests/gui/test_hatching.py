@@ -16,6 +16,7 @@ from qtpy.QtCore import QObject
 
 from napari_uda.data.volume import Volume
 from napari_uda.evaluation.disagreement import FALSE_NEGATIVE, FALSE_POSITIVE
+from napari_uda.gui.kit.canvas_legend import legend_lines
 from napari_uda.gui.kit.colormaps import RELIABLE, UNRELIABLE
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
@@ -23,7 +24,6 @@ from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.hatching import HATCHED, HATCHING, Hatching, Stripes, hatching
 from napari_uda.gui.kit.layer_order import HELPER
 from napari_uda.gui.score.added_layers import show_errors
-from napari_uda.gui.view.canvas_legend import legend_lines
 from napari_uda.gui.view.slice_picture import slice_picture
 
 WAIT_MS = 60_000

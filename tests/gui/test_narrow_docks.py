@@ -289,9 +289,10 @@ def test_the_whole_bar_leaves_a_small_window_its_canvas_and_its_keys(
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1280, 720)
     labels = (np.indices(SHAPE)[1] // 4 % 7).astype(np.uint8)
-    names = {value: f"part {value}" for value in range(1, 7)}
+    names = {value: f"part {value}" for value in range(1, 6)}
+    names[6] = "a part that has the longest name of them all"
     affine = np.diag([-1.5, -1.5, 8.0, 1.0])
-    for role, array in (("reference", labels), ("prediction", np.roll(labels, 1, axis=1))):
+    for role, array in (("reference", labels), ("prediction", np.roll(labels % 6, 1, axis=1))):
         add_data(viewer, *layer_data(Volume(array, affine, "case_0"), role, names))
     add_data(viewer, *layer_data(ball_case("case_0", 0)[0], "image", {}))
     viewer.add_points([[2, 10, 10]])
@@ -312,6 +313,7 @@ def test_the_whole_bar_leaves_a_small_window_its_canvas_and_its_keys(
             table = widget.table
             assert table.rowCount() == len(names) + 1
             assert table.viewport().height() >= 6 * table.rowHeight(0)
+            assert not any(map(table.isColumnHidden, range(3)))  # name, state and Dice
             assert table.visibleRegion().boundingRect().height() == table.height()
             assert not widget.fold.isExpanded()  # for the rows
         assert cut_off(dock) == []

@@ -63,10 +63,11 @@ def test_the_side_becomes_no_wider_than_its_widest_dock_asks_for(
     # the user draws the line beside it
     monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.LeftButton)
     window.resizeDocks([docks[-1]], [asked - 30], Qt.Orientation.Horizontal)
-    qtbot.waitUntil(lambda: docks[-1].width() == asked - 30)
+    qtbot.waitUntil(lambda: docks[-1].width() <= asked - 30)  # the tabs beside it count
+    drawn = docks[-1].width()
     monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.NoButton)
     let_events_pass(10)
-    assert docks[-1].width() == asked - 30
+    assert docks[-1].width() == drawn
 
 
 def test_a_dock_of_somebody_else_is_left_alone(

@@ -11,7 +11,7 @@ from gui_cases import add_data
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QInputDialog
+from qtpy.QtWidgets import QInputDialog, QStyleOptionViewItem
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
@@ -21,8 +21,9 @@ from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import jobs, renaming
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import structure_names
+from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.score.dock import ScoreDock
-from napari_uda.gui.score.score_tables import ScoreTable
+from napari_uda.gui.score.score_tables import BY_IMPORTANCE, ScoreTable
 from napari_uda.gui.score.structure_matches import StructureMatches
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.run.roles import names_beside
@@ -81,6 +82,14 @@ def settle(dock: ScoreDock, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
+def drawn(table: ScoreTable) -> str:
+    """What is drawn of the first name."""
+    option, first = QStyleOptionViewItem(), table.item(0, 0)
+    option.rect = table.visualItemRect(first)
+    table.itemDelegate().initStyleOption(option, table.indexFromItem(first))
+    return str(option.text)
+
+
 def test_score_renames_in_its_table(
     make_napari_viewer: Callable[[], Viewer],
     qtbot: QtBot,
@@ -106,12 +115,13 @@ def test_score_renames_in_its_table(
     settle(dock, qtbot)
     before = [row["dice"] for row in dock.results[0].scores.rows]
     table = ScoreTable()
-    qtbot.addWidget(table)
+    place = TablePlace(table, "Scores", BY_IMPORTANCE)
+    qtbot.addWidget(place)
     table.show_scores([("tiny", dock.results[0].scores)])
-    for width, text in ((300, "LAC"), (1500, "left atrium cavity"), (300, "LAC")):
-        table.resize(width, 200)
-        table.show()
-        assert table.item(0, 0).text() == text
+    for width, text in ((200, "LAC"), (1500, "left atrium cavity"), (200, "LAC")):
+        place.resize(width, 200)
+        place.show()
+        qtbot.waitUntil(lambda text=text: drawn(table) == text)
         assert "left atrium cavity: LAC in files" in table.item(0, 0).toolTip()
     monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("spleen", True))
     dock.table.setCurrentCell(0, 0)

@@ -14,6 +14,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QTabBar, QTabWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
@@ -27,6 +29,7 @@ from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.layer_order import is_helper
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.place import bring_tab_to_front, wait_for
 from napari_uda.inference.predict import Prediction
 
 
@@ -299,13 +302,15 @@ def test_docks_and_panes_come_back_from_the_shell(
     assert viewer.canvas.grid.enabled
     for name in ("View", "Data"):
         viewer.window.add_plugin_dock_widget("napari_uda", name)
+    wait_for(viewer, "Train")  # a tab that nobody looks at
+    bring_tab_to_front(viewer, "Data")
     qtbot.waitUntil(lambda: bool(states(viewer)[1].front))
     dock = viewer.window.dock_widgets["Data (napari_uda)"]
     dock.cases.open_folder(data, tmp_path / "out", on_screen="case_0")
     qtbot.waitUntil(lambda: dock.is_settled)
     found, session = states(viewer)
     assert len(found) == 4  # the copies of the image are made anew
-    assert (session.docks, session.side_by_side) == (("View", "Data"), True)
+    assert (session.docks, session.side_by_side) == (("View", "Data", "Train"), True)
     sessions.save(tmp_path / "s.yaml", found, session, [], False)
     assert read_session(tmp_path / "s.yaml").layers[0].path == "mr/images/case_0.nii.gz"
     stored = read_session(tmp_path / "s.yaml")
@@ -317,12 +322,19 @@ def test_docks_and_panes_come_back_from_the_shell(
     qtbot.waitUntil(lambda: dock.is_settled)
     viewer.canvas.grid.enabled = False
     viewer.layers.clear()
+    window = dock.window()
+    window.setTabPosition(Qt.DockWidgetArea.RightDockWidgetArea, QTabWidget.TabPosition.South)
+    for name in ("View", "Train later"):
+        viewer.window.remove_dock_widget(viewer.window.dock_widgets[f"{name} (napari_uda)"])
 
     def close(_: napari.Viewer) -> None:
         names = [name.split()[0] for name in viewer.window.dock_widgets]
         view = viewer.window.dock_widgets["View (napari_uda)"]
         assert (view.visibleRegion().isEmpty(), dock.visibleRegion().isEmpty()) == (False, True)
         assert dock.session.status.text() == "It was saved without mine."
+        (bar,) = [one for one in window.findChildren(QTabBar) if one.parent() is window]
+        assert bar.shape() == QTabBar.Shape.RoundedEast
+        assert [bar.tabText(index) for index in range(bar.count())] == ["Data", "Train", "View"]
         seen.append((viewer.canvas.grid.enabled, len(viewer.layers), names))
 
     with monkeypatch.context() as patched:
@@ -338,7 +350,8 @@ def test_docks_and_panes_come_back_from_the_shell(
     ((beside, count, names),) = seen
     assert beside
     assert count == 9
-    assert {"View", "Data"} <= set(names)
+    assert {"View", "Data", "Train"} <= set(names)
+    assert "Train (napari_uda)" not in viewer.window.dock_widgets  # nobody looked at it
 
 
 def test_a_session_with_nothing_left_says_so_in_the_shell(data: Path, tmp_path: Path) -> None:

@@ -89,10 +89,16 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
     choose(dock, "LA", "LVC")  # it moves there, and is asked for once
     assert matches.chosen == {"LA": "LVC"}
     choose(dock, "ventricle", "LVC")
+    dock.tabs.setCurrentWidget(matches)
+    choose(dock, "LA", "")  # the last one: what is scored comes back
+    assert (dock.tabs.tabText(3), dock.tabs.currentIndex()) == ("Names", 0)
+    dock.tabs.setCurrentWidget(matches)
+    choose(dock, "LA", "AA")  # all agreed before
+    assert dock.tabs.currentWidget() is matches
     qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)
     again = ScoreDock(dock.viewer)
     qtbot.addWidget(again)
-    assert again.choices.matches.chosen == {"ventricle": "LVC"}
+    assert again.choices.matches.chosen == {"ventricle": "LVC", "LA": "AA"}
 
 
 def test_names_that_agree_stay_behind_and_nameless_labels_need_no_table(

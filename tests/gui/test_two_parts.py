@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.kit.layout import Scrolling, TwoParts
+from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row
 
 
 def controls() -> QWidget:
@@ -51,3 +51,18 @@ def test_taller_controls_ask_for_more_room(qtbot: QtBot) -> None:
     before = scroll.sizeHint().height()
     content.layout().addWidget(QPushButton("one more"))
     qtbot.waitUntil(lambda: scroll.sizeHint().height() > before)
+
+
+def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtBot) -> None:
+    words, results = QLabel("Some words of the controls. " * 20), QLabel("results")
+    words.setWordWrap(True)
+    first = QWidget()
+    column(row(words, QPushButton("Button with a long text")), of=first)
+    parts = TwoParts(first, results)
+    qtbot.addWidget(parts)
+    parts.show()
+    bar = parts.findChild(Scrolling).verticalScrollBar()
+    for width in (320, 250, 400):
+        parts.resize(width, 1600)
+        qtbot.waitUntil(lambda: first.height() == first.heightForWidth(parts.width()))
+        qtbot.waitUntil(lambda: bar.maximum() == 0)

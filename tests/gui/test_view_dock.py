@@ -21,8 +21,9 @@ from napari_uda.gui.kit import jobs, preferences
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.seen import shown_window
 from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
-from napari_uda.gui.view.window import DRAG_KEY, window_of
+from napari_uda.gui.view.window import DRAG_KEY
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -199,7 +200,7 @@ def test_window_is_shown_and_set(
     assert (dock.window_panel.width_box.value(), dock.window_panel.level_box.value()) == (200, 100)
     assert dock.words.texts["line"].splitlines()[-1] == "W 200  L 100"
     dock.window_panel.width_box.setValue(300)
-    assert window_of(image) == Window(300, 100)
+    assert shown_window(image) == Window(300, 100)
     dock.window_panel.presets.activated.emit(1)
     assert tuple(image.contrast_limits) == pytest.approx(
         np.percentile(image.data, (1, 99)).tolist()
@@ -210,7 +211,7 @@ def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: Viewe
     assert dock.window_panel.drag.text().endswith(f"({DRAG_KEY})")
     dock.window_panel.drag.click()
     assert not viewer.scene.camera.mouse_pan
-    before = window_of(image)
+    before = shown_window(image)
     event = SimpleNamespace(type="mouse_press", pos=(10, 10), button=1, modifiers=())
     callbacks = [callback(viewer, event) for callback in viewer.mouse_drag_callbacks]
     callbacks = [step for step in callbacks if step is not None]
@@ -219,8 +220,8 @@ def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: Viewe
     event.type, event.pos = "mouse_move", (30, 10)
     for step in callbacks:
         next(step, None)
-    assert window_of(image).width > before.width
-    assert window_of(image).level == before.level
+    assert shown_window(image).width > before.width
+    assert shown_window(image).level == before.level
 
 
 # --- linked cuts ------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas_legend import legend_lines
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA, tag
-from napari_uda.gui.view.canvas_legend import legend_lines
-from napari_uda.gui.view.surfaces import SurfacePanel, shows_surfaces
+from napari_uda.gui.kit.seen import shows_surfaces
+from napari_uda.gui.view.surfaces import SurfacePanel
 
 WAIT_MS = 60_000
 NAMES = {1: "MYO", 2: "LVC"}
@@ -48,7 +49,7 @@ def panel(
     yield widget
     settle(widget, qtbot)
     widget.put_back()
-    assert not [name for name in viewer.canvas.overlays if name.startswith("napari_uda")]
+    assert widget.words.texts == {}
     assert notifications() == []
 
 
@@ -124,9 +125,7 @@ def test_distance_to_the_reference_is_painted_in_millimetres(
         assert (values > 0).all()
         assert tuple(surface.contrast_limits) == (-5, 5)
     assert [one.colorbar.visible for one in surfaces_of(viewer).values()] == [True, False]
-    (text,) = [
-        o.text for name, o in viewer.canvas.overlays.items() if name.startswith("napari_uda")
-    ]
+    text = panel.words.texts["distance"]
     assert "(mm)" in text
     assert "beyond" not in text  # all of 3 mm lies within 5
     assert (
@@ -153,9 +152,7 @@ def test_what_is_far_off_does_not_whiten_the_rest(
     distances = surface.data[2]
     assert distances.max() > 12
     assert tuple(surface.contrast_limits) == (-10, 10)
-    (text,) = [
-        o.text for name, o in viewer.canvas.overlays.items() if name.startswith("napari_uda")
-    ]
+    text = panel.words.texts["distance"]
     share = 100 * (distances > 10).mean()
     assert (
         f"darkest: beyond 10 mm ({share:.0f} % of the points, at most {distances.max():.1f} mm)"

@@ -16,11 +16,12 @@ from napari_uda.data.volume import Volume
 from napari_uda.data.window import CT_PRESETS, Window, percentile_window
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.seen import shown_window
+from napari_uda.gui.kit.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.view.readout import Readout, read_at
-from napari_uda.gui.view.sides import Sides, letters, patient_directions, sides
 from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
-from napari_uda.gui.view.window import WindowDrag, WindowPanel, apply_window, window_of
+from napari_uda.gui.view.window import WindowDrag, WindowPanel, apply_window
 from napari_uda.inference.predict import Prediction
 
 AXIAL, CORONAL, SAGITTAL = (1, 2), (0, 2), (0, 1)  # axes that run downwards and across
@@ -122,7 +123,7 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     volume, labels = ball_case("case_0", 0)
     viewer = ViewerModel()
     (image,) = add_data(viewer, *layer_data(volume, "image", {}))
-    for name in ("one", "two"):
+    for name in ("case_0", "two"):
         named = Volume(labels.array, labels.affine, name)
         add_data(viewer, *layer_data(named, "reference", {1: "MYO", 2: "LVC"}))
     reading = read_at(viewer, image, image.data_to_world((3, 14, 18)))
@@ -135,7 +136,7 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert texts["Entropy"] == "–"
     viewer.layers[-1].data = np.zeros(SHAPE, np.uint8)
     readout.show_reading(read_at(viewer, image, image.data_to_world((3, 14, 18))))
-    assert readout.texts["Structure"] == "LVC (one · reference)\nbackground (two · reference)"
+    assert readout.texts["Structure"] == "LVC (reference)\nbackground (two · reference)"
 
 
 # --- window and level -------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ def test_a_window_is_applied_to_all_slices() -> None:
     ct.auto_contrast = True
     apply_window(CT_PRESETS["lung"], ct)
     assert (tuple(ct.contrast_limits), ct.auto_contrast) == ((-1350, 150), False)
-    assert window_of(ct) == Window(1500, -600)
+    assert shown_window(ct) == Window(1500, -600)
 
 
 def test_drag_in_the_viewer() -> None:
@@ -165,17 +166,17 @@ def test_drag_in_the_viewer() -> None:
             event.pos = positions[0] if positions else event.pos
 
     move((10, 10), (60, 10))
-    assert window_of(image) == Window(600, 300)  # not active
+    assert shown_window(image) == Window(600, 300)  # not active
     drag.active = True
     assert not viewer.scene.camera.mouse_pan
     move((10, 10), (60, 10), (60, 40))
-    assert window_of(image) == Window(650, 330)
+    assert shown_window(image) == Window(650, 330)
     move((10, 10), (60, 10), button=2)
-    assert window_of(image) == Window(650, 330)
+    assert shown_window(image) == Window(650, 330)
     labels = viewer.add_labels(np.zeros((1, 1, 601), int))
     labels.mode = "paint"
     move((10, 10), (60, 10))  # the mouse paints
-    assert window_of(image) == Window(650, 330)
+    assert shown_window(image) == Window(650, 330)
     drag.active = False
     assert not viewer.scene.camera.mouse_pan  # the layer is still painted on
     labels.mode = "pan_zoom"
@@ -197,12 +198,12 @@ def test_window_panel(qtbot: QtBot) -> None:
     assert (panel.width_box.text(), panel.level_box.text()) == ("400", "40")
     with qtbot.waitSignal(panel.changed):
         panel.width_box.setValue(300)
-    assert window_of(image) == Window(300, 40)
+    assert shown_window(image) == Window(300, 40)
     lung = next(i for i in range(panel.presets.count()) if "lung" in panel.presets.itemText(i))
     panel.presets.activated.emit(lung)
-    assert window_of(image) == Window(1500, -600)
+    assert shown_window(image) == Window(1500, -600)
     panel.presets.activated.emit(1)
-    assert window_of(image) == percentile_window(image.data, 1, 99)
+    assert shown_window(image) == percentile_window(image.data, 1, 99)
     apply_window(Window(0.02, 0.015), image)  # small numbers keep their digits
     assert panel.width_box.value() == 0.02
     panel.show_image(None)
@@ -222,7 +223,7 @@ def test_a_window_stays_at_the_next_slice_although_napari_sets_the_contrast_by_i
     apply_window(Window(20, 10), image)
     assert not image.auto_contrast
     viewer.dims.set_current_step(0, 1)
-    assert window_of(image) == Window(20, 10)
+    assert shown_window(image) == Window(20, 10)
 
 
 # --- slices -----------------------------------------------------------------------------------------

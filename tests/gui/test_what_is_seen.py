@@ -17,8 +17,8 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.seen import seen_at
 from napari_uda.gui.view.dock import ViewDock
-from napari_uda.gui.view.seen import seen_at
 from napari_uda.inference.predict import Prediction
 
 

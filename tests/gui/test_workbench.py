@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.place import CANVAS_SHARE
 from napari_uda.gui.workbench import DOCKS
 
 ENTRIES = {f"{name} (napari_uda)" for name in ("Workbench", *DOCKS)}
@@ -64,6 +65,19 @@ def test_a_dock_behind_a_tab_comes_to_the_front_when_it_is_chosen(
     qtbot.waitUntil(lambda: not jobs.running())
 
 
+def test_a_dock_that_is_chosen_while_the_bar_opens_stays_in_front(
+    viewer: Viewer, qtbot: QtBot
+) -> None:
+    tabs = viewer.window.dock_widgets
+    choose(viewer, "Workbench")
+    qtbot.waitUntil(lambda: "Train later (napari_uda)" in tabs)
+    choose(viewer, "View")
+    qtbot.waitUntil(lambda: "Score later (napari_uda)" in tabs and not jobs.running())
+    let_events_pass()
+    assert is_seen(tabs["View (napari_uda)"])
+    assert not is_seen(tabs["Data (napari_uda)"])
+
+
 def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: QtBot) -> None:
     viewer.window.resize(1280, 720)
     window = viewer.window.main_menu.window()
@@ -103,4 +117,7 @@ def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: 
     let_events_pass()
     assert names() == list(DOCKS)
     assert set(viewer.window.dock_widgets) & ENTRIES == opened
+    viewer.window.resize(1920, 1080)  # with room for more than in a small window
+    qtbot.waitUntil(lambda: docks()[0].width() >= 1920 // 5)
+    assert window.centralWidget().width() >= CANVAS_SHARE * 1920
     qtbot.waitUntil(lambda: not jobs.running())

@@ -38,6 +38,8 @@ def test_a_few_voxels_more_are_no_change_by_a_large_factor() -> None:
         (60.0, 60.0, "LV 60.0 to 60.0 mL (+0 %)"),
         (0.0, 5.0, "LV 0.0 to 5.0 mL (new)"),
         (0.0, 0.0, "LV 0.0 to 0.0 mL (none)"),
+        (2.0, 19.0, "LV 2.0 to 19.0 mL (+850 %)"),
+        (0.02, 3.0, "LV 0.0 to 3.0 mL (x 150)"),
         (8.0, 0.0, "LV 8.0 to 0.0 mL (-100 %)"),
     ],
 )

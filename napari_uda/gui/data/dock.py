@@ -9,9 +9,8 @@ from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
-from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.dock import AROUND, Dock, share_place
-from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
@@ -37,8 +36,7 @@ class DataDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
-        free_in_canvas(napari_viewer)
-        hatch_maps(napari_viewer)
+        prepare_canvas(napari_viewer, self)
         share_place(self)
         self.open_bar = OpenBar(napari_viewer, self)
         self.session = SessionMenu(napari_viewer)

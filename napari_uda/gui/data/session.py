@@ -15,6 +15,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, DirectLabelColormap
 from napari.utils.notifications import show_warning
+from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
 
@@ -46,10 +47,16 @@ from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
+from napari_uda.gui.kit.place import (
+    DOCKS,
+    NAME_END,
+    bring_tab_to_front,
+    in_front,
+    wait_for,
+    waiting,
+)
 from napari_uda.gui.kit.widgets import button, label
 
-_NAME_END = " (napari_uda)"
-_DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
 _NOT_KEPT = ("background", "preview", "surface")
 """Roles of layers that belong to a way of looking; they are made anew."""
 _FILTER = "Sessions (*.yaml *.yml)"
@@ -95,7 +102,7 @@ def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
     found = [_on_screen(layer, seen) for layer, seen in layers if not _is_helper(layer)]
     camera, dims = viewer.scene.camera, viewer.dims
     docks = _open_docks(viewer)
-    front = next((name for name, dock in docks.items() if not dock.visibleRegion().isEmpty()), "")
+    window = isinstance(viewer, Viewer)  # a bare model has none
     view = ViewState(
         ndisplay=dims.ndisplay,
         order=tuple(dims.order),
@@ -108,8 +115,8 @@ def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
         program=f"napari_uda {__version__}",
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
         view=view,
-        docks=tuple(docks),
-        front=front,
+        docks=(*docks, *(waiting(viewer) if window else ())),
+        front=in_front(viewer) if window else "",
         choices={name: kept for name, dock in docks.items() if (kept := choices(dock))},
         side_by_side=isinstance(grid, SideBySide),
         **_listed_cases(docks),
@@ -263,11 +270,7 @@ def restore(
         yield
     _connect_results([layer for layer, _ in shown_layers])
     if hasattr(viewer, "window"):
-        for name in (*session.docks, session.front):
-            if name in _DOCKS:
-                frame, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
-                frame.raise_()
-                yield
+        yield from _open_tabs(viewer, session)
         _list_cases(viewer, session, folder)
     for layer, state in shown_layers:
         if state.visible and layer in viewer.layers:
@@ -562,16 +565,29 @@ def _look_there(viewer: ViewerModel, view: ViewState, *, surfaces: bool) -> None
     camera.center, camera.zoom, camera.angles = view.center, view.zoom, view.angles
 
 
+def _open_tabs(viewer: Any, session: Session) -> Iterator[None]:
+    """Build the docks that something is to be told, and add the tabs of the others, which nobody had looked at."""
+    wanted = [name for name in DOCKS if name in (*session.docks, session.front)]
+    told = {*session.choices, session.front, *(("Data",) if session.cases else ())}
+    for name in sorted(wanted, key=lambda name: (name not in told, name == session.front)):
+        if name in told:
+            viewer.window.add_plugin_dock_widget("napari_uda", name)[0].raise_()
+        else:
+            wait_for(viewer, name)
+            bring_tab_to_front(viewer, session.front)  # before the new one is drawn
+        yield
+
+
 def _open_docks(viewer: ViewerModel) -> dict[str, Dock]:
     """The docks of napari_uda that the user has not closed."""
     window: Any = getattr(viewer, "window", None)  # a bare model has none
     found: dict[str, Dock] = {}
     for name, widget in () if window is None else window.dock_widgets.items():
-        title = name.removesuffix(_NAME_END)
+        title = name.removesuffix(NAME_END)
         frame: QWidget | None = widget if isinstance(widget, Dock) else None
         while frame is not None and not isinstance(frame, QDockWidget):
             frame = frame.parentWidget()
-        if title in _DOCKS and frame is not None and not frame.isHidden():
+        if title in DOCKS and frame is not None and not frame.isHidden():
             found[title] = widget
     return found
 

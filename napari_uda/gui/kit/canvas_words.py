@@ -174,18 +174,25 @@ class CanvasWords(Guarded, QObject):
         views = canvas.views(bool(grid.enabled and len(self._viewer.layers)))
         found: dict[str, list[tuple[float, float]]] = {}
         occupied = self._occupied(views)
+        in_cells = [name for name, one in self.words.items() if one.in_cells and grid.enabled]
+        wanted: list[tuple[str, str, list[Box]]] = []  # what comes first keeps its place
         for name, words in self.words.items():
-            boxes, place = [canvas.room], words.place
-            if grid.enabled and words.in_cells:
-                boxes = [_below_title(box_of(view)) for view in occupied]
-            elif place == ASIDE:
-                boxes, place = [self._aside(canvas.room, views)], "top_left"
-            found[name] = [_at(box, place, canvas.size_of(name)) for box in boxes]
+            box, place = canvas.room, words.place
+            if place == ASIDE:
+                box, place = self._aside(box, views), "top_left"
+            if name not in in_cells:
+                wanted.append((name, place, [box]))
         for number, layer in enumerate(self.bars):
             cell = self._cell_of(layer, views)
-            if cell is not None:
-                name = f"{_BAR}{number}"
-                found[name] = [_at(cell, "bottom_right", canvas.size_of(name))]
+            wanted.append((f"{_BAR}{number}", "bottom_right", [] if cell is None else [cell]))
+        cells = [_below_title(box_of(view)) for view in occupied]
+        wanted += [(name, self.words[name].place, cells) for name in in_cells]
+        taken: list[Box] = []
+        for name, place, boxes in wanted:
+            size = canvas.size_of(name)
+            lies = [_beside(Box(*_at(box, place, size), *size), place, taken) for box in boxes]
+            taken += lies
+            found[name] = [(one.left, one.top) for one in lies]
         if self.cross:
             dims = self._viewer.dims
             point = tuple(dims.point[axis] for axis in dims.displayed[::-1])
@@ -258,6 +265,17 @@ def picture_of(words: Words, behind: str, ratio: float = 1.0) -> NDArray[np.uint
 
 def _below_title(cell: Box) -> Box:
     return cell._replace(top=cell.top + _TITLE, height=cell.height - _TITLE)
+
+
+def _beside(box: Box, place: str, taken: Sequence[Box]) -> Box:
+    """A box, moved away from its edge, or up or down, from what it would cover."""
+    for other in taken:
+        across = other.left - box.width < box.left < other.left + other.width
+        if across and other.top - box.height < box.top < other.top + other.height:
+            middle, that = box.top + box.height / 2, other.top + other.height / 2
+            up = place.startswith("bottom") or (place.startswith("middle") and middle < that)
+            box = box._replace(top=other.top + (-box.height if up else other.height))
+    return box
 
 
 def _at(box: Box, place: str, size: tuple[float, float]) -> tuple[float, float]:

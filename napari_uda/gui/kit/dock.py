@@ -19,7 +19,7 @@ from napari_uda.gui.kit.keys import bind_keys as bind_keys
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import share_place as share_place
 from napari_uda.gui.kit.tab_order import step
-from napari_uda.gui.kit.widgets import button, label
+from napari_uda.gui.kit.widgets import TallLabel, button, named
 
 CANCELLING = "Cancelling…"
 AROUND = (4, 8, 4, 4)
@@ -97,7 +97,7 @@ class JobDock(Dock):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
-        self.status = label(name="status")
+        self.status = named(TallLabel(), "status")
 
     @property
     def is_settled(self) -> bool:

@@ -6,6 +6,7 @@ from types import EllipsisType
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QBoxLayout,
     QFormLayout,
@@ -330,7 +331,8 @@ class Scrolling(QScrollArea):
         content = self._content
         hint = content.sizeHint()
         if content.hasHeightForWidth():
-            height = content.heightForWidth(max(self.viewport().width(), hint.width()))
+            width = self.width() if self.isVisible() else max(self.width(), hint.width())
+            height = content.heightForWidth(width)
             # below its minimum the content would scroll by a few pixels
             hint.setHeight(max(height, content.minimumSizeHint().height()))
         frame = 2 * self.frameWidth()
@@ -340,6 +342,12 @@ class Scrolling(QScrollArea):
         """Wide enough never to scroll sideways."""
         bar = self._bar.sizeHint().width()
         return QSize(self._content.minimumSizeHint().width() + bar, _LEAST_PIXELS)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Lines are broken elsewhere at another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask for another height when the content needs one."""

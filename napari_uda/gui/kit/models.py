@@ -17,16 +17,14 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.dock import JobDock, share_place
 from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.jobs import load_torch
-from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
-from napari_uda.gui.kit.layout import form, wrapped
+from napari_uda.gui.kit.layout import add_row, form, wrapped
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import TallLabel, button, combo_box, named
 
@@ -61,9 +59,7 @@ class ModelDock(JobDock):
         super().__init__(parent)
         self.viewer = viewer
         share_place(self)
-        free_in_canvas(viewer)
-        guard_3d(viewer)
-        hatch_maps(viewer)
+        prepare_canvas(viewer, self)
         self._wanted = wanted
         self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")
@@ -90,7 +86,10 @@ class ModelDock(JobDock):
     def _form(self) -> QFormLayout:
         """Run and image, to be followed by what else can be chosen."""
         model = wrapped((self.models, 1), self.browse)
-        return form(("Model", model), ("", self.about), ("Image", self.images))
+        rows = form(("Model", model))
+        rows.addRow(self.about)  # its long lines take the room of a title, too
+        add_row(rows, "Image", self.images)
+        return rows
 
     def _on_browse(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, self._wanted)

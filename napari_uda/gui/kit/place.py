@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QSizePolicy,
     QTabBar,
+    QTabWidget,
     QWidget,
 )
 
@@ -27,12 +28,12 @@ DOCKS = ("Data", "Train", "Segment", "Translate", "Score", "View")
 CANVAS_SHARE = 0.55
 """Of the window's width; a dock that opens takes no more than is left beside napari's own."""
 _LEAST_WIDTH, _SMALLEST, _ANY = 200, 50, 1
-_ENOUGH_WIDTH = (
-    300  # of a dock; with less, napari's own controls give way as far as their words fit
-)
+# of a dock; with less, napari's own controls give way as far as their words fit
+_ENOUGH_WIDTH, _ENOUGH_SHARE = 300, 0.2  # of the window, where that is more
 _CONTROLS, _CONTROLS_WIDTH = "layer controls", 290
 _ASKED = "napari_uda_dock_width"
 _FRAME = 10  # between the canvas and the room it is in
+_RIGHT = Qt.DockWidgetArea.RightDockWidgetArea
 _AT_THE_SIDE = QTabBar.Shape.RoundedEast, QTabBar.Shape.RoundedWest
 _TAB_STYLE = "QTabBar::tab { padding: 4px 1px; margin: 0; }"
 NAME_END = " (napari_uda)"
@@ -55,6 +56,14 @@ def bring_to_front(widget: QWidget) -> None:
     if dock is not None:
         dock.show()
         dock.raise_()
+
+
+def bring_tab_to_front(viewer: Viewer, title: str) -> None:
+    """Show a dock, or its tab, in front of the others."""
+    tabs = viewer.window.dock_widgets
+    found = tabs.get(f"{title}{NAME_END}") or tabs.get(f"{title}{_LATER_END}")
+    if found is not None:
+        bring_to_front(found)
 
 
 class _Place(Guarded, QObject):
@@ -128,6 +137,8 @@ class _Place(Guarded, QObject):
                 QTimer.singleShot(0, waiting.leave)
         if dock.isFloating():
             return
+        # six names do not fit below a narrow dock
+        window.setTabPosition(_RIGHT, QTabWidget.TabPosition.East)
         area = window.dockWidgetArea(dock)
         others = [
             other
@@ -165,10 +176,11 @@ class _Place(Guarded, QObject):
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
         missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
         area, wanted = window.dockWidgetArea(dock), dock.width()
-        if area not in sides or not missing or (missing < 0 and wanted >= _ENOUGH_WIDTH):
+        enough = max(_ENOUGH_WIDTH, round(_ENOUGH_SHARE * window.width()))
+        if area not in sides or not missing or (missing < 0 and wanted >= enough):
             self._asked = wanted
             return
-        docks, widths = [dock], [min(wanted - missing, max(wanted, _ENOUGH_WIDTH))]
+        docks, widths = [dock], [min(wanted - missing, max(wanted, enough))]
         controls = window.findChild(QDockWidget, _CONTROLS)
         if controls is not None and _takes_width(controls, window, area):
             given = min(_ENOUGH_WIDTH - widths[0], controls.width() - _CONTROLS_WIDTH)
@@ -208,10 +220,27 @@ class _Place(Guarded, QObject):
 def wait_for(viewer: Viewer, title: str) -> None:
     """Add the tab of a dock, which is only built when it is first looked at; the dock takes the place of the tab."""
     tabs = viewer.window.dock_widgets
-    if f"{title}{_LATER_END}" in tabs:
+    if f"{title}{NAME_END}" in tabs:  # it is built
+        viewer.window.add_plugin_dock_widget("napari_uda", title)[0].show()
+    elif f"{title}{_LATER_END}" in tabs:
         bring_to_front(tabs[f"{title}{_LATER_END}"])
     else:
         _Later(viewer, title)
+
+
+def waiting(viewer: Viewer) -> list[str]:
+    """Titles of the tabs whose docks are not built yet."""
+    found = (one for one in viewer.window.dock_widgets.values() if isinstance(one, _Later))
+    return [one.title for one in found if (dock := _dock_of(one)) and not dock.isHidden()]
+
+
+def in_front(viewer: Viewer) -> str:
+    """Title of the dock that is seen, or whose tab is; "" where none is."""
+    tabs = viewer.window.dock_widgets
+    seen = (tabs.get(f"{title}{end}") for title in DOCKS for end in (NAME_END, _LATER_END))
+    first = next((one for one in seen if one and not one.visibleRegion().isEmpty()), None)
+    dock = None if first is None else _dock_of(first)
+    return "" if dock is None else dock.windowTitle()
 
 
 class _Later(Panel):

@@ -9,16 +9,15 @@ from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 def step(dock: QWidget, forward: bool) -> bool:
     """Take the keyboard to the next or previous stop of a dock, or out of it; False where there is none."""
-    stops = [one for one in tab_stops(dock) if one.isEnabled()]
+    stops = tab_stops(dock)
     now = QApplication.focusWidget() or dock.focusWidget()
+    if now is not None and not now.isVisible():
+        return False  # it has just been hidden: Qt knows its place
     while now is not None and now not in stops and now is not dock:
         now = now.parentWidget()
-    place = stops.index(now) if now in stops else -1
-    place += 1 if forward else -1
-    if 0 <= place < len(stops):
-        target: QWidget | None = stops[place]
-    else:
-        target = _outside(dock, forward)
+    place = stops.index(now) if now in stops else -1  # also of a button that has just been disabled
+    following = stops[place + 1 :] if forward else stops[: max(place, 0)][::-1]
+    target = next((one for one in following if one.isEnabled()), None) or _outside(dock, forward)
     if target is None:
         return False
     reasons = Qt.FocusReason

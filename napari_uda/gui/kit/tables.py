@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QDialog, QHeaderView, QTableWidget
+from qtpy.QtCore import QEvent, QModelIndex, QObject, QSize, Qt
+from qtpy.QtWidgets import (
+    QDialog,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableWidget,
+)
 
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
@@ -13,7 +19,29 @@ from napari_uda.gui.kit.widgets import ANY_HEIGHT, button, label
 
 _OUT = "In a window"
 _WINDOW = 820, 420
+_ROOMY = 400  # pixels of a table
+_AROUND_TEXT = 28  # swatch and margins of a cell, in pixels
+SHORT, LONG = Qt.ItemDataRole.UserRole + 1, Qt.ItemDataRole.UserRole + 2
+"""Roles of a cell: its text in fewer letters, and in more; see `ShortTexts`."""
 _ENOUGH = 90  # pixels of a column that takes the room that is left, and ends in dots
+
+
+class ShortTexts(QStyledItemDelegate):
+    """Shows the long text of a cell where there is room for it, else the short one."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """Choose between them by the width of the cell."""
+        super().initStyleOption(option, index)
+        long, short = index.data(LONG) or option.text, index.data(SHORT) or option.text
+        room = option.rect.width() - _AROUND_TEXT
+        option.text = long if option.fontMetrics.horizontalAdvance(long) <= room else short
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
+        """In a dock that of the short text, in a window that of all."""
+        table = option.widget
+        if isinstance(table, QTableWidget) and table.width() >= _ROOMY:
+            option.rect = table.rect()  # it has no place yet
+        return super().sizeHint(option, index)
 
 
 class TablePlace(Panel):

@@ -22,15 +22,14 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
-from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock, share_place
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import file_of, tag
-from napari_uda.gui.kit.hatching import hatch_maps, refresh_hatching
+from napari_uda.gui.kit.hatching import refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
-from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
@@ -65,6 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_S = 0.1
+_ASKED = "?)"
 _LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
@@ -103,9 +103,7 @@ class ScoreDock(JobDock):
         super().__init__(parent)
         self.viewer = napari_viewer
         share_place(self)
-        free_in_canvas(napari_viewer)
-        guard_3d(napari_viewer)
-        hatch_maps(napari_viewer)
+        prepare_canvas(napari_viewer, self)
         self.results: list[LayerScores] = []
         self._layers: list[Labels] = []
         self._reference: Labels | None = None
@@ -201,7 +199,7 @@ class ScoreDock(JobDock):
         self.choices.protocol_changed.connect(self._on_protocol_changed)
         self.choices.matches.shown.connect(self._on_names)
         self.choices.matches.changed.connect(self._on_protocol_changed)
-        self.choices.matches.changed.connect(self._on_name_chosen)
+        self.choices.matches.changed.connect(self._on_matched)
         self.score.clicked.connect(self._on_asked)
         self.table.structure_chosen.connect(self._on_structure_chosen)
         self.table.renamed.connect(self._on_renamed)
@@ -311,10 +309,20 @@ class ScoreDock(JobDock):
         if matches.unsure:
             self.tabs.setCurrentWidget(matches)
 
+    def _on_matched(self) -> None:
+        """With the last name that did not agree, what is scored comes back."""
+        matches = self.choices.matches
+        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)).endswith(_ASKED)
+        self._on_name_chosen()
+        if was_asked and not matches.unsure and self.results:
+            self.tabs.setCurrentWidget(self._case)
+
     def _on_name_chosen(self) -> None:
         matches = self.choices.matches
         place = self.tabs.indexOf(matches)
-        self.tabs.setTabText(place, f"Names ({matches.unsure}?)" if matches.unsure else "Names")
+        self.tabs.setTabText(
+            place, f"Names ({matches.unsure}{_ASKED}" if matches.unsure else "Names"
+        )
         self.tabs.setTabToolTip(
             place,
             f"{matches.unsure} structures of the reference have no structure of the same name"

@@ -146,6 +146,7 @@ def use_tool(layer: Labels, order: ToolOrder, stop: threading.Event) -> LabelEdi
         index=order.index,
         painted=order.painted,
         overwrite=order.overwrite,
+        name=order.name,
         stop=stop,
     )
 

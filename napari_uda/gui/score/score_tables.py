@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPoint, Qt, Signal
-from qtpy.QtGui import QKeyEvent, QResizeEvent, QShowEvent
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_uda.core.structure_colours import full_name, structure_colour
@@ -25,7 +26,7 @@ from napari_uda.evaluation.score_words import (
 from napari_uda.gui.kit.layout import column, row
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.renaming import ask_name
-from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.tables import LONG, SHORT, ShortTexts, TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ _HINT = (
 )
 _ROW_PIXELS, _LEAST_ROWS = 22, 6
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
-_RANK, _NAME, _FULL = (Qt.ItemDataRole.UserRole + number for number in (1, 2, 3))
+_RANK = LONG + 1
+_SHORTER = (
+    (r"^n \d+, (?=\d+ penalised)", ""),
+    ("penalised", "pen."),
+    ("not in the reference", "extra"),
+)
+"""What a narrow dock makes of states, of which the tooltip tells all."""
 
 
 class _Table(Guarded, QTableWidget):
@@ -73,31 +80,10 @@ class _Table(Guarded, QTableWidget):
         self.setShowGrid(False)
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(_ROW_PIXELS)
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Full names come and go with the room for them."""
-        super().resizeEvent(event)
-        self.fit_names()
-
-    def showEvent(self, event: QShowEvent) -> None:
-        """What was filled in behind a tab has room or not."""
-        super().showEvent(event)
-        self.fit_names()
-
-    def fit_names(self) -> None:
-        """Write names in full if no column is pushed out of sight by that, else as in files."""
-        if not self.isVisible():
-            return
-        first = [cell for place in range(self.rowCount()) if (cell := self.item(place, 0))]
-        for chosen in (_FULL, _NAME):
-            for cell in first:
-                if cell.data(chosen) is not None and cell.text() != cell.data(chosen):
-                    cell.setText(cell.data(chosen))
-            needed = sum(self.sizeHintForColumn(place) for place in range(1, self.columnCount()))
-            needed = max(needed, self.horizontalHeader().length() - self.columnWidth(0))
-            if needed + self.sizeHintForColumn(0) <= self.viewport().width():
-                return
+        widths = self.horizontalHeader()
+        widths.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        widths.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)  # long names give way
+        self.setItemDelegate(ShortTexts(self))
 
     def picture(self) -> TableText | None:
         """The table as text, for a picture or a paper; None while it is empty."""
@@ -128,6 +114,12 @@ class _Table(Guarded, QTableWidget):
         blank = [""] * (self.columnCount() - 1)
         cells = [first, *(right_aligned(text) for text in texts or blank)]
         for index, cell in enumerate(cells):
+            short = cell.text()
+            for long, less in _SHORTER:
+                short = re.sub(long, less, short)
+            if short != cell.text() and index:
+                cell.setData(SHORT, short)
+                cell.setToolTip(cell.text())
             font = cell.font()
             font.setBold(bold)
             cell.setFont(font)
@@ -181,7 +173,6 @@ class ScoreTable(_Table):
                 assert isinstance(found, dict)
                 texts.append(number(found["mean"], decimals))
             self.add_row(_first(rank, 0, "mean"), texts, bold=True)
-        self.fit_names()
         self.setMinimumHeight(self.height_of_rows(_LEAST_ROWS))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -203,7 +194,7 @@ class ScoreTable(_Table):
         if first is None or not first.data(Qt.ItemDataRole.UserRole):
             return
         rank, value = first.data(_RANK), first.data(Qt.ItemDataRole.UserRole)
-        name = ask_name(self, first.data(_NAME), value)
+        name = ask_name(self, first.text(), value)
         if name:
             self.renamed.emit(int(rank), int(value), name)
 
@@ -280,7 +271,6 @@ class CohortPanel(Panel):
                 value = summary["label"]
                 first = _first(0, value if isinstance(value, int) else 0, str(summary["name"]))
                 self.table.add_row(first, cells, bold=value is None)
-        self.table.fit_names()
 
 
 def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
@@ -291,8 +281,7 @@ def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
         cell.setToolTip(
             f"{full_name(name)}: {name} in files, label value {value}; double-click or F2 renames"
         )
-        cell.setData(_NAME, name)
-        cell.setData(_FULL, full_name(name))
+        cell.setData(LONG, full_name(name))
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell

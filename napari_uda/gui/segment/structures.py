@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from qtpy.QtCore import QModelIndex, QPoint, Qt, Signal
+from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
     QSlider,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
@@ -24,14 +22,13 @@ from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.renaming import ask_name
+from napari_uda.gui.kit.tables import SHORT, ShortTexts
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
 
 OUTLINE_KEY = "H"  # as in hollow; napari and its layers leave it free
 _FIRST_OPACITY = 55
 _BUTTON_PIXELS = 24
 _NAME, _VOLUME, _EYE, _SOLO = range(4)
-_SHORT = Qt.ItemDataRole.UserRole + 1
-_AROUND_NAME = 28  # swatch and margins, in pixels
 
 
 class StructurePanel(Panel):
@@ -86,16 +83,6 @@ class StructurePanel(Panel):
         self.look_changed.emit()
 
 
-class _Names(QStyledItemDelegate):
-    """Shows the name in the files where there is no room for the full one."""
-
-    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        super().initStyleOption(option, index)
-        room = option.rect.width() - _AROUND_NAME
-        if option.fontMetrics.horizontalAdvance(option.text) > room:
-            option.text = str(index.data(_SHORT))
-
-
 class Legend(Guarded, QTableWidget):
     """A small table: structure (with its colour), volume in millilitres, eye, solo.
 
@@ -133,7 +120,7 @@ class Legend(Guarded, QTableWidget):
             "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
             "right-click renames"
         )
-        self.setItemDelegateForColumn(_NAME, _Names(self))
+        self.setItemDelegateForColumn(_NAME, ShortTexts(self))
         self.cellDoubleClicked.connect(self._on_double_clicked)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._on_menu)
@@ -195,7 +182,7 @@ class Legend(Guarded, QTableWidget):
             structure = QTableWidgetItem(swatch(structure_colour(name, value)), full_name(name))
             structure.setToolTip(f"{full_name(name)}: {name} in files, label value {value}")
             structure.setData(Qt.ItemDataRole.UserRole, value)
-            structure.setData(_SHORT, name)
+            structure.setData(SHORT, name)
             self.setItem(number, _NAME, structure)
             self.setCellWidget(number, _EYE, eye)
             self.setCellWidget(number, _SOLO, solo)

@@ -21,12 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.kit.canvas import free_in_canvas
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.dock import AROUND, Dock, share_place
-from napari_uda.gui.kit.hatching import hatch_maps
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background, load_torch
-from napari_uda.gui.kit.large_in_3d import guard_3d
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
@@ -72,9 +70,7 @@ class TrainDock(Dock):
         super().__init__()
         self.viewer = napari_viewer
         share_place(self)
-        free_in_canvas(napari_viewer)
-        guard_3d(napari_viewer)
-        hatch_maps(napari_viewer)
+        prepare_canvas(napari_viewer, self)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QSplitter, QWidget
 from napari_uda.gui.kit.canvas_words import CanvasWords
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
-from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.kit.sides import Sides
 from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
 

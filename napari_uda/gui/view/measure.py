@@ -30,6 +30,7 @@ from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import DISPLAY, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
+from napari_uda.gui.kit.seen import seen_at
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import TallLabel, button, named, right_aligned, text_table
 from napari_uda.gui.view.measuring import (
@@ -39,7 +40,6 @@ from napari_uda.gui.view.measuring import (
     measured,
     measurements_layer,
 )
-from napari_uda.gui.view.seen import seen_at
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Volume

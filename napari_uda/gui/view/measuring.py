@@ -18,8 +18,8 @@ from napari_uda.data.plane import plane_of
 from napari_uda.data.regions import RegionMeasure, Shape, length_mm, measure_region
 from napari_uda.gui.kit.geometry import METADATA, Placement, copied_geometry, placement, tag
 from napari_uda.gui.kit.layers import find
-from napari_uda.gui.view.seen import seen_at, title_of
-from napari_uda.gui.view.sides import file_index
+from napari_uda.gui.kit.seen import seen_at, title_of
+from napari_uda.gui.kit.sides import file_index
 
 ROLE = "measurements"
 _NAME = "helper: measurements"

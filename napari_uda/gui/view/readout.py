@@ -15,11 +15,14 @@ from napari_uda.gui.kit.geometry import placement, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.view.seen import title_of
-from napari_uda.gui.view.sides import file_index
+from napari_uda.gui.kit.seen import title_of
+from napari_uda.gui.kit.sides import file_index
+from napari_uda.gui.kit.widgets import TallLabel
 
 _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
+_WRAPPED = ("Image", "Structure")
+_LEAST_WIDTH = 80
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 _NO_STRUCTURES = ("contours", "error", HATCHING)  # drawn from other layers
 
@@ -115,16 +118,14 @@ class Readout(Panel):
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(2)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        self._values = {title: QLabel() for title in _ROWS}
+        self._values = {title: TallLabel() if title in _WRAPPED else QLabel() for title in _ROWS}
         for title, value in self._values.items():
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setMinimumWidth(80)
+            value.setMinimumWidth(_LEAST_WIDTH)
             if title == "Position (mm)":  # below its title where there is no room for it
                 words = _position((-288.8, -288.8, -288.8))
                 value.setMinimumWidth(value.fontMetrics().horizontalAdvance(words) + 4)
             form.addRow(title, value)
-        for title in ("Image", "Structure"):
-            self._values[title].setWordWrap(True)
         self.show_reading(None)
 
     @property
@@ -141,11 +142,17 @@ class Readout(Panel):
                 ", ".join(map(str, reading.voxel)),
                 _position(reading.position_mm),
                 f"{reading.intensity:.5g}",
-                _structures(reading.structures),
+                _structures(reading.structures, reading.image),
                 _DASH if reading.entropy is None else f"{reading.entropy:.3f}",
             ]
         for value, text in zip(self._values.values(), texts, strict=True):
             value.setText(text)
+        for title in _WRAPPED:  # below its title where a word does not fit beside it
+            self._values[title].setMinimumWidth(self._width_for(self._values[title]))
+
+    def _width_for(self, value: QLabel) -> int:
+        longest = max(map(value.fontMetrics().horizontalAdvance, value.text().split()), default=0)
+        return max(_LEAST_WIDTH, min(longest + 4, self._values["Position (mm)"].minimumWidth()))
 
 
 def _position(position_mm: tuple[float, float, float]) -> str:
@@ -156,11 +163,12 @@ def _position(position_mm: tuple[float, float, float]) -> str:
     )
 
 
-def _structures(structures: dict[str, str]) -> str:
-    """One name if all layers agree, else each with its layer."""
+def _structures(structures: dict[str, str], image: str) -> str:
+    """One name if all layers agree, else each with its layer, without the name of the image that is read."""
     names = set(structures.values())
     if not names:
         return _DASH
     if len(names) == 1:
         return names.pop()
-    return "\n".join(f"{name} ({layer})" for layer, name in structures.items())
+    whose = {layer: layer.removeprefix(f"{image} · ") for layer in structures}
+    return "\n".join(f"{name} ({whose[layer]})" for layer, name in structures.items())

@@ -20,7 +20,7 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.view.sides import Sides
+from napari_uda.gui.kit.sides import Sides
 
 _CROSS = "#3DDC84"
 _GAP_PIXELS = 8  # the cross leaves the point itself free

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.components.overlays import TextOverlay
 from napari.layers import Labels, Layer, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
+from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.colormaps import unnamed
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Report, background, running, take_steps
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 ROLE = "surface"
-_OVERLAY = "napari_uda_distance"
+_DISTANCE, _BELOW_BAR = "distance", "middle_right"
 _OURS = ("prediction", EDITED)
 _LABELS = (*_OURS, "reference")
 _COLOURS = Colormap(
@@ -139,7 +138,8 @@ class SurfacePanel(Panel):
         self._edits = Following(self, self._on_edited)
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed)
-        self.destroyed.connect(partial(_remove_overlay, viewer))
+        words = self.words = canvas_words(viewer)
+        self.destroyed.connect(lambda: words.write(_DISTANCE, (), _BELOW_BAR))
         self._update()
 
     @property
@@ -247,7 +247,7 @@ class SurfacePanel(Panel):
         self._eyes.follow()
         self._edits.follow()
         before, self._before, self._source, self.parts = self._before, None, None, []
-        _remove_overlay(self._viewer)
+        self.words.write(_DISTANCE, (), _BELOW_BAR)
         for layer in _surfaces(self._viewer):
             self._viewer.layers.remove(layer)
         if before is not None:
@@ -304,20 +304,9 @@ class SurfacePanel(Panel):
             if layer.colorbar.visible != (painted and not bar):
                 layer.colorbar.visible = painted and not bar
             bar = bar or painted
-        _remove_overlay(self._viewer)
-        if bar:
-            self._viewer.canvas.overlays[_OVERLAY] = TextOverlay(
-                text="\n".join(
-                    [
-                        "Distance to the reference (mm)",
-                        "red: outside of it, blue: inside",
-                        *_beyond(known, most),
-                    ]
-                ),
-                position="top_right",
-                font_size=10,
-                visible=True,
-            )
+        about = ["Distance to the reference (mm)", "red: outside of it, blue: inside"]
+        lines = [Line(one) for one in (*about, *_beyond(known, most))] if bar else []
+        self.words.write(_DISTANCE, lines, _BELOW_BAR)
 
     def _on_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the surfaces")
@@ -491,18 +480,9 @@ def _reference_of(viewer: ViewerModel, source: Labels) -> Labels | None:
     return None
 
 
-def shows_surfaces(viewer: ViewerModel) -> bool:
-    """Whether surfaces are what the canvas shows."""
-    return viewer.dims.ndisplay == 3 and any(one.visible for one in _surfaces(viewer))
-
-
 def _surfaces(viewer: ViewerModel) -> list[Surface]:
     return [
         layer
         for layer in viewer.layers
         if isinstance(layer, Surface) and tag(layer).get("role") == ROLE
     ]
-
-
-def _remove_overlay(viewer: ViewerModel, *_: object) -> None:
-    viewer.canvas.overlays.pop(_OVERLAY, None)

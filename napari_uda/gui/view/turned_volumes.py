@@ -28,9 +28,9 @@ from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layers import DISPLAY, find
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel
+from napari_uda.gui.kit.seen import is_looked_at
+from napari_uda.gui.kit.sides import file_index
 from napari_uda.gui.kit.widgets import button, label
-from napari_uda.gui.view.seen import is_looked_at
-from napari_uda.gui.view.sides import file_index
 
 _TOLERANCE = 0.5  # of the smallest voxel side
 

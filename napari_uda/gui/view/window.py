@@ -15,16 +15,11 @@ from napari_uda.data.window import CT_PRESETS, PERCENTILES, Window, data_range, 
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Following, Panel
+from napari_uda.gui.kit.seen import shown_window
 from napari_uda.gui.kit.widgets import button, combo_box, named
 
 DRAG_KEY, PRESET_KEY = "G", "Q"
 _LARGEST = 1e9
-
-
-def window_of(layer: Image) -> Window:
-    """The window an image is shown with."""
-    low, high = (float(limit) for limit in layer.contrast_limits)
-    return Window.between(low, high)
 
 
 def apply_window(window: Window, layer: Image) -> None:
@@ -98,7 +93,7 @@ class WindowPanel(Panel):
     @property
     def shown(self) -> Window | None:
         """The window of the image; None without one."""
-        return None if self._image is None else window_of(self._image)
+        return None if self._image is None else shown_window(self._image)
 
     def show_image(self, image: Image | None) -> None:
         """Show the window of an image and change it from now on; None disables all."""
@@ -188,7 +183,7 @@ class WindowDrag:
         if "Alt" in event.modifiers:  # napari draws a box to zoom into
             return
         viewer.scene.camera.mouse_pan = False  # another active layer may have set it
-        start, (x, y), whole = window_of(image), event.pos, data_range(image.data)
+        start, (x, y), whole = shown_window(image), event.pos, data_range(image.data)
         yield
         while event.type == "mouse_move":
             apply_window(start.dragged(event.pos[0] - x, event.pos[1] - y, whole), image)

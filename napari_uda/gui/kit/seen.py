@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Surface
 
+from napari_uda.data.window import Window
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import is_volume
 
@@ -73,6 +74,18 @@ def seen_at(
     if volume is None:
         return Seen(None, why=_no_volume(shown[0]))
     return Seen(volume, why=f"outside of {title_of(volume)}")
+
+
+def shows_surfaces(viewer: ViewerModel) -> bool:
+    """Whether surfaces are what the canvas shows."""
+    shown = (one.visible for one in viewer.layers if isinstance(one, Surface))
+    return viewer.dims.ndisplay == 3 and any(shown)
+
+
+def shown_window(layer: Image) -> Window:
+    """The window an image is shown with."""
+    low, high = (float(limit) for limit in layer.contrast_limits)
+    return Window.between(low, high)
 
 
 def contains(layer: Image, position: Sequence[float]) -> bool:

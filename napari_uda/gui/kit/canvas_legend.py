@@ -28,16 +28,19 @@ _AREA = "■"
 
 
 class CanvasLegend(Guarded, QObject):
-    """Follows the layers that are seen and how they are drawn, as long as it is wanted."""
+    """Follows the layers that are seen and how they are drawn.
+
+    Attributes:
+        is_wanted: whether there is one.
+    """
 
     def __init__(self, viewer: ViewerModel, words: CanvasWords, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer, self._words = viewer, words
-        self._wanted = False
+        self.is_wanted = True
         self._settle = delay(self, _SETTLING_MS, self._on_settled)
         self._looks = Following(self, self._on_look_changed)
         listen(self, self._on_layers, viewer.layers.events.inserted, viewer.layers.events.removed)
-        parent.destroyed.connect(lambda: words.write(_LEGEND, (), ASIDE))
         self._on_layers()
 
     @property
@@ -47,8 +50,14 @@ class CanvasLegend(Guarded, QObject):
 
     def want(self, wanted: bool) -> None:
         """Show the legend, or none."""
-        self._wanted = wanted
+        self.is_wanted = wanted
         self._settle.start()
+
+    def leave(self) -> None:
+        """Take it off the canvas, which shows none from now on."""
+        self._looks.follow()
+        self.is_wanted = False
+        self._words.write(_LEGEND, (), ASIDE)
 
     def _on_layers(self) -> None:
         self._looks.follow(*(event for layer in self._viewer.layers for event in _events(layer)))
@@ -58,7 +67,7 @@ class CanvasLegend(Guarded, QObject):
         self._settle.start()
 
     def _on_settled(self) -> None:
-        lines = list(legend_lines(list(self._viewer.layers))) if self._wanted else []
+        lines = list(legend_lines(list(self._viewer.layers))) if self.is_wanted else []
         if len(lines) > _MOST_LINES:
             more = len(lines) - _MOST_LINES + 1
             lines[_MOST_LINES - 1 :] = [Line(f"and {more} more")]

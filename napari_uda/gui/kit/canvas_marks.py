@@ -1,0 +1,290 @@
+"""What the canvas tells of itself while any dock is open: whose image, which slice and window, sides, colours."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Image
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_uda.core.errors import InputError
+from napari_uda.gui.kit import preferences
+from napari_uda.gui.kit.canvas import free_in_canvas, window_of
+from napari_uda.gui.kit.canvas_legend import CanvasLegend
+from napari_uda.gui.kit.canvas_words import Line, canvas_words
+from napari_uda.gui.kit.geometry import Placement, placement
+from napari_uda.gui.kit.hatching import hatch_maps
+from napari_uda.gui.kit.jobs import background, running
+from napari_uda.gui.kit.large_in_3d import guard_3d
+from napari_uda.gui.kit.navigation import current_slice
+from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
+from napari_uda.gui.kit.seen import Seen, seen_at, shown_window, shows_surfaces, title_of
+from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_SCROLL_MS = 200  # slices that follow each other faster are scrolled through
+_WORDS_MS = 300
+_SIDES = {
+    "left": "middle_left",
+    "right": "middle_right",
+    "top": "top_center",
+    "bottom": "bottom_center",
+}
+_LETTER_POINTS = 16.0
+_LINE, _LINE_PLACE = "line", "bottom_left"
+_PLACES = ("scale", "translate", "rotate", "shear", "affine")
+
+
+def prepare_canvas(viewer: ViewerModel, dock: QWidget) -> CanvasMarks:
+    """Mark the canvas while a dock is open, and let it draw our layers as they should be; each dock asks for it."""
+    free_in_canvas(viewer)
+    guard_3d(viewer)
+    hatch_maps(viewer)
+    window = window_of(viewer)
+    known = None if window is None else window.findChild(CanvasMarks)
+    marks = known if known is not None else CanvasMarks(viewer, window or dock)
+    marks.stay_for(dock)
+    return marks
+
+
+class CanvasMarks(Guarded, QObject):
+    """One for a window, from its first dock to its last.
+
+    Signals: `looked` when what is seen at the cross was looked at; in between, while slices are scrolled
+    through, the line on the canvas alone follows. `changed` when that is another image, `turned` when the
+    canvas shows another cut, or the same one from another side, `loaded` once the settings are there.
+
+    Attributes:
+        words: on the canvas.
+        legend: of its colours.
+        letters: whether sides, slice and window are written.
+        neurological: whether the patient's right is on the right of the screen.
+        is_loaded: whether the settings are there; nothing is written before.
+        seen: what is on top at the cross.
+        lies: where the image lies; None where that is not known.
+        stale: whether something came by while slices were scrolled through, to be looked at when they rest.
+    """
+
+    looked, changed, turned, loaded = Signal(), Signal(), Signal(), Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._docks: set[int] = set()
+        self.words = canvas_words(viewer)
+        self.legend = CanvasLegend(viewer, self.words, self)
+        self.letters, self.neurological, self.is_loaded = True, False, False
+        self.seen = Seen(None)
+        self.lies: Placement | None = None  # kept: to find it for every slice would be slow
+        self._directions: NDArray[np.float64] | None = None  # of the viewer's axes in the patient
+        self.stale = False
+        self._scroll = delay(self, _SCROLL_MS, self._on_scrolled)
+        self._talk = delay(self, _WORDS_MS, self._on_look)
+        self._places = Following(self, self._on_placed)
+        self._window = Following(self, self._on_look)
+        self._eyes = Following(self, self._on_look)
+        dims, layers = viewer.dims.events, viewer.layers.events
+        listen(self, self._on_turned, dims.order, dims.ndisplay)
+        listen(self, self._on_point, dims.point)
+        listen(self, self._on_layers, layers.inserted, layers.removed, layers.reordered)
+        listen(self, self._on_look, layers.renamed)
+        background(self, "Prepare the canvas", _prepare, self._on_loaded, quiet=True)
+
+    def stay_for(self, dock: QWidget) -> None:
+        """Stay until this dock and the others that asked are gone."""
+        number = id(dock)
+        self._docks.add(number)
+        # no method of this object: it may end before its docks do
+        dock.destroyed.connect(lambda: self._let_go(number))
+
+    def _let_go(self, number: int) -> None:
+        self._docks.discard(number)
+        if self._docks:
+            return
+        for name in (*_SIDES, _LINE):
+            self.words.write(name, (), _LINE_PLACE)
+        self.legend.leave()
+        self._viewer.scene.camera.orientation2d = ("down", "right")
+        with suppress(RuntimeError):  # the window ends, and has deleted it
+            self.setParent(None)  # type: ignore[arg-type]  # the next dock finds it no more
+            self.deleteLater()
+
+    @property
+    def image(self) -> Image | None:
+        """The image on top at the cross."""
+        return self.seen.image
+
+    @property
+    def is_scrolled_through(self) -> bool:
+        """Whether slices follow each other faster than one reads."""
+        return self._scroll.isActive()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the canvas says what it should."""
+        return not self.stale and not running(self) and self.legend.is_settled
+
+    def _on_loaded(self, settings: tuple[bool, preferences.Convention]) -> None:
+        self.letters, self.neurological = settings[0], settings[1] == "neurological"
+        self.is_loaded = True
+        self._on_layers()
+        self.loaded.emit()
+
+    # -- choices ----------------------------------------------------------------------------------
+
+    def want_letters(self, wanted: bool) -> None:
+        """Write sides, slice and window, or not; remembered."""
+        preferences.remember_letters(wanted)
+        self.letters = wanted
+        self._on_turned()
+
+    def want_neurological(self, wanted: bool) -> None:
+        """Turn the patient's right to the right of the screen, or to the left; remembered."""
+        preferences.remember_convention("neurological" if wanted else "radiological")
+        self.neurological = wanted
+        self._on_turned()
+
+    # -- the image --------------------------------------------------------------------------------
+
+    def _on_layers(self) -> None:
+        """Others, or in another order."""
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self._eyes.follow(
+            *(event for one in images for event in (one.events.visible, one.events.opacity))
+        )
+        self.look()
+
+    def _on_point(self) -> None:
+        """The first slice is spoken of at once; while more follow, docks do so some times a second, and at rest."""
+        if self._scroll.isActive():
+            self.stale = True
+            self.write_line()
+            if not self._talk.isActive():
+                self._talk.start()
+        else:
+            self.look()
+        self._scroll.start()
+
+    def _on_scrolled(self) -> None:
+        self._talk.stop()
+        if self.stale:
+            self.look()
+
+    def _on_look(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """See what is on top at the cross."""
+        self.stale = False
+        if not self.is_loaded:
+            return
+        before, self.seen = self.seen, seen_at(self._viewer, self._viewer.dims.point)
+        image = self.seen.image
+        if image is not before.image or (image is None and self.seen.why != before.why):
+            places = [] if image is None else [getattr(image.events, name) for name in _PLACES]
+            self._window.follow(*([] if image is None else [image.events.contrast_limits]))
+            self._places.follow(*places)
+            self._on_placed()
+            self.changed.emit()
+        self.write_line()
+        self.looked.emit()
+
+    def _on_placed(self) -> None:
+        self._directions = self.lies = None
+        if self.image is not None:
+            with suppress(InputError):  # a transform that cannot be inverted has no sides
+                self.lies = placement(self.image)
+                self._directions = patient_directions(self.image)
+        self._on_turned()
+
+    # -- slice and window -------------------------------------------------------------------------
+
+    def write_line(self) -> None:
+        """On the canvas, drawn together with the slice."""
+        lines = [Line(one) for one in self._lines()]
+        self.words.write(_LINE, lines, _LINE_PLACE)
+
+    def _lines(self) -> list[str]:
+        """Whose image, which slice of it, and its window."""
+        image, viewer = self.image, self._viewer
+        if not self.letters:
+            return []
+        if image is None:
+            others = not len(viewer.layers) or shows_surfaces(viewer)
+            return [] if others else [self.seen.why]
+        lines = [title_of(image)]
+        axis, index = self.shown_slice()
+        if axis is not None:
+            title = "" if index is None else self.title_of(axis, index)
+            lines.append(title or f"this slice lies outside of {title_of(image)}")
+        return [*lines, str(shown_window(image))]
+
+    def shown_slice(self) -> tuple[int | None, int | None]:
+        """Axis of the volume that the canvas cuts across, and the slice; None for none."""
+        dims = self._viewer.dims
+        if self.image is None or dims.ndisplay != 2 or dims.ndim < 3:
+            return None, None
+        axis = dims.order[0] if dims.ndim == 3 else dims.order[-3] - (dims.ndim - 3)
+        if axis < 0:
+            return None, None
+        return axis, current_slice(self._viewer, self.image, axis)
+
+    def title_of(self, axis: int, index: int) -> str:
+        """What a slice of the image is called."""
+        if self.image is None or self.lies is None:
+            return ""
+        return self.lies.slice_title(axis, index, self.image.data.shape)
+
+    # -- sides of the patient ---------------------------------------------------------------------
+
+    def sides_of(self, rows: int, columns: int) -> tuple[Sides | None, bool]:
+        """Letters of a cut with these axes of the volume, and whether it is mirrored."""
+        if self._directions is None:
+            return None, False
+        mirrored = self._is_mirrored(columns)
+        shown = sides(self._directions, rows, columns, mirrored=mirrored)
+        return (shown if self.letters else None), mirrored
+
+    def _is_mirrored(self, columns: int) -> bool:
+        """Whether the convention wants columns that run from left to right turned round."""
+        if self._directions is None or not is_left_to_right(self._directions, columns):
+            return False
+        to_the_left = self._directions[columns, 0] < 0  # radiological as it is
+        return bool(to_the_left == self.neurological)
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """Of the volume: across the canvas's cut, downwards and to the right; -1 for one that it has not."""
+        dims = self._viewer.dims
+        spare = dims.ndim - 3
+        cut, rows, columns = (*(-1,) * -spare, *(axis - spare for axis in dims.order))[-3:]
+        return cut, rows, columns
+
+    def _on_turned(self) -> None:
+        """Letters, mirroring and slice of the canvas."""
+        if not self.is_loaded:
+            return
+        _, rows, columns = axes = self.axes
+        flat = self._viewer.dims.ndisplay == 2 and min(axes) >= 0
+        shown, mirrored = self.sides_of(rows, columns) if flat else (None, False)
+        camera, orientation = self._viewer.scene.camera, ("down", "left" if mirrored else "right")
+        if tuple(map(str, camera.orientation2d)) != orientation:
+            camera.orientation2d = orientation
+        for side, place in _SIDES.items():
+            letters = [] if shown is None else [Line(getattr(shown, side))]
+            self.words.write(side, letters, place, _LETTER_POINTS, in_cells=True)
+        self.write_line()
+        self.turned.emit()
+
+
+def _prepare() -> tuple[bool, preferences.Convention]:
+    """In the thread."""
+    import scipy.spatial.transform  # noqa: F401
+
+    return preferences.letters_wanted(), preferences.convention()
