@@ -20,6 +20,7 @@ except ImportError as error:
     raise InputError("napari is not installed; pip install 'napari_uda[all]' brings it") from error
 
 from napari.layers import Layer
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_uda.core.files import is_file, is_folder, shown
@@ -86,7 +87,7 @@ def open_viewer(
         docks[-1].cases.open_list(found)
     view.linked.setChecked(not viewer.canvas.grid.enabled)
     if screenshot is None:
-        napari.run()
+        _run()
         return
     _take_picture(viewer, docks, screenshot)
 
@@ -111,7 +112,7 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
     if words:
         session.say_in_window(viewer, words)
     if screenshot is None:
-        napari.run()
+        _run()
         return
     widgets = viewer.window.dock_widgets.values()
     _take_picture(viewer, [one for one in widgets if isinstance(one, Dock)], screenshot)
@@ -129,6 +130,18 @@ def _take_picture(viewer: Any, docks: Sequence[Dock], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     viewer.screenshot(str(file), canvas_only=False, flash=False)
     viewer.close()
+    _let_windows_go()
+
+
+def _run() -> None:
+    """Wait for the user to close napari."""
+    napari.run()
+    _let_windows_go()
+
+
+def _let_windows_go() -> None:
+    """Let Qt delete what was closed, which it leaves for later; at the end of the process PyQt5 may crash over it."""
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def close_notices() -> None:
