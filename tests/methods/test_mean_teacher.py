@@ -176,10 +176,6 @@ def test_needs_depend_on_the_settings(two_domains: Domains) -> None:
         build_config("mean_teacher", method={"source_free": True})
 
 
-def _free(domains: Domains) -> Any:
-    return small_config("mean_teacher", *domains, data={"source": None}, method=FREE)
-
-
 def test_it_learns_without_source_and_goes_on_exactly(
     two_domains: Domains, source_run: Run, tmp_path: Path
 ) -> None:
