@@ -332,9 +332,7 @@ class Scrolling(QScrollArea):
         hint = content.sizeHint()
         if content.hasHeightForWidth():
             width = self.width() if self.isVisible() else max(self.width(), hint.width())
-            height = content.heightForWidth(width)
-            # below its minimum the content would scroll by a few pixels
-            hint.setHeight(max(height, content.minimumSizeHint().height()))
+            hint.setHeight(self._height_at(width))
         frame = 2 * self.frameWidth()
         return hint + QSize(self._bar.sizeHint().width() + frame, frame)
 
@@ -346,11 +344,27 @@ class Scrolling(QScrollArea):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Lines are broken elsewhere at another width."""
         super().resizeEvent(event)
+        self._show_bar_if_needed()
         if event.size().width() != event.oldSize().width():
             self.updateGeometry()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
+            self._show_bar_if_needed()
             self.updateGeometry()
         return super().eventFilter(watched, event)  # which makes the content higher
+
+    def _height_at(self, width: int) -> int:
+        """Pixels the content needs; below its minimum it would scroll by a few of them."""
+        content = self._content
+        height = content.heightForWidth(width) if content.hasHeightForWidth() else 0
+        return max(height, content.minimumSizeHint().height())
+
+    def _show_bar_if_needed(self) -> None:
+        """Qt 6 keeps a bar for which alone there is not enough room: beside it lines are broken earlier."""
+        policy = Qt.ScrollBarPolicy
+        fits = self._height_at(self.width()) <= self.height()
+        wanted = policy.ScrollBarAlwaysOff if fits else policy.ScrollBarAsNeeded
+        if self.verticalScrollBarPolicy() != wanted:
+            self.setVerticalScrollBarPolicy(wanted)
