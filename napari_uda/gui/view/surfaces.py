@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 ROLE = "surface"
-_DISTANCE, _BELOW_BAR = "distance", "middle_right"
+_DISTANCE, _CORNER = "distance", "bottom_right"
 _OURS = ("prediction", EDITED)
 _LABELS = (*_OURS, "reference")
 _COLOURS = Colormap(
@@ -139,7 +139,7 @@ class SurfacePanel(Panel):
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed)
         words = self.words = canvas_words(viewer)
-        self.destroyed.connect(lambda: words.write(_DISTANCE, (), _BELOW_BAR))
+        self.destroyed.connect(lambda: words.write(_DISTANCE, (), _CORNER))
         self._update()
 
     @property
@@ -247,7 +247,7 @@ class SurfacePanel(Panel):
         self._eyes.follow()
         self._edits.follow()
         before, self._before, self._source, self.parts = self._before, None, None, []
-        self.words.write(_DISTANCE, (), _BELOW_BAR)
+        self.words.write(_DISTANCE, (), _CORNER)
         for layer in _surfaces(self._viewer):
             self._viewer.layers.remove(layer)
         if before is not None:
@@ -306,7 +306,7 @@ class SurfacePanel(Panel):
             bar = bar or painted
         about = ["Distance to the reference (mm)", "red: outside of it, blue: inside"]
         lines = [Line(one) for one in (*about, *_beyond(known, most))] if bar else []
-        self.words.write(_DISTANCE, lines, _BELOW_BAR)
+        self.words.write(_DISTANCE, lines, _CORNER)
 
     def _on_save(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the surfaces")
