@@ -14,11 +14,11 @@ from qtpy.QtWidgets import QWidget
 from written_runs import beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
-from napari_uda.gui.kit.canvas import free_in_canvas
-from napari_uda.gui.kit.canvas_words import canvas_words
+from napari_uda.gui.kit.canvas import FreeingInCanvas, one_in_window
+from napari_uda.gui.kit.canvas_words import CanvasWords
 from napari_uda.gui.kit.dock import Dock
-from napari_uda.gui.kit.hatching import hatch_maps
-from napari_uda.gui.kit.large_in_3d import guard_3d
+from napari_uda.gui.kit.hatching import Hatching
+from napari_uda.gui.kit.large_in_3d import CoarseIn3D
 
 WAIT_MS = 60_000
 
@@ -58,8 +58,8 @@ def test_a_closed_dock_takes_its_listeners_with_it(
     viewer.add_image(np.zeros((3, 8, 8)), name="image")
     viewer.add_labels(np.zeros((3, 8, 8), np.uint8), name="labels")
     # for as long as the window is there
-    for made in (free_in_canvas, guard_3d, hatch_maps, canvas_words):
-        made(viewer)
+    for kind in (FreeingInCanvas, CoarseIn3D, Hatching, CanvasWords):
+        one_in_window(viewer, kind)
     before = listeners(viewer)
     dock, _ = viewer.window.add_plugin_dock_widget("napari_uda", name)
     assert listeners(viewer) > before

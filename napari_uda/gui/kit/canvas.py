@@ -7,18 +7,36 @@ some drivers crash when it draws the next time.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
 from napari_uda.gui.kit.panel import Guarded, listen
 
+T = TypeVar("T", bound=QObject)
+
 
 def free_in_canvas(viewer: ViewerModel) -> None:
     """From now on, make the canvas's context current before a layer leaves `viewer`; once for a window."""
+    one_in_window(viewer, FreeingInCanvas)
+
+
+def one_in_window(viewer: ViewerModel, kind: type[T]) -> T | None:
+    """The one object of a class that a viewer's window holds, made when there is none; None without a window.
+
+    Args:
+        viewer: whose window.
+        kind: made by `kind(viewer, window)`, which is its parent.
+    """
     window = window_of(viewer)
-    if window is not None and window.findChild(FreeingInCanvas) is None:
-        FreeingInCanvas(viewer, window)
+    if window is None:
+        return None
+    known = window.findChild(kind)
+    if known is None:
+        known = kind(viewer, window)  # type: ignore[call-arg] # a QObject's own takes a parent alone
+    return known
 
 
 def make_current(viewer: ViewerModel) -> None:

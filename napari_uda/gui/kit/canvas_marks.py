@@ -13,13 +13,13 @@ from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.canvas import free_in_canvas, window_of
+from napari_uda.gui.kit.canvas import FreeingInCanvas, one_in_window
 from napari_uda.gui.kit.canvas_legend import CanvasLegend
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.geometry import Placement, placement
-from napari_uda.gui.kit.hatching import hatch_maps
+from napari_uda.gui.kit.hatching import Hatching
 from napari_uda.gui.kit.jobs import background, running
-from napari_uda.gui.kit.large_in_3d import guard_3d
+from napari_uda.gui.kit.large_in_3d import CoarseIn3D
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 from napari_uda.gui.kit.seen import Seen, seen_at, shown_window, shows_surfaces, title_of
@@ -43,12 +43,9 @@ _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 
 def prepare_canvas(viewer: ViewerModel, dock: QWidget) -> CanvasMarks:
     """Mark the canvas while a dock is open, and let it draw our layers as they should be; each dock asks for it."""
-    free_in_canvas(viewer)
-    guard_3d(viewer)
-    hatch_maps(viewer)
-    window = window_of(viewer)
-    known = None if window is None else window.findChild(CanvasMarks)
-    marks = known if known is not None else CanvasMarks(viewer, window or dock)
+    for kind in (FreeingInCanvas, CoarseIn3D, Hatching):
+        one_in_window(viewer, kind)
+    marks = one_in_window(viewer, CanvasMarks) or CanvasMarks(viewer, dock)
     marks.stay_for(dock)
     return marks
 

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QImage, QPainter
 from superqt.utils import qimage_to_array
 
-from napari_uda.gui.kit.canvas import window_of
+from napari_uda.gui.kit.canvas import one_in_window, window_of
 from napari_uda.gui.kit.canvas_pictures import (
     Box,
     PicturesVisual,
@@ -226,9 +226,7 @@ class CanvasWords(Guarded, QObject):
 
 def canvas_words(viewer: ViewerModel) -> CanvasWords:
     """The words on a viewer's canvas, shared by all docks of its window."""
-    window = window_of(viewer)
-    known = None if window is None else window.findChild(CanvasWords)
-    return known if known is not None else CanvasWords(viewer, window)
+    return one_in_window(viewer, CanvasWords) or CanvasWords(viewer, None)
 
 
 def picture_of(words: Words, behind: str, ratio: float = 1.0) -> NDArray[np.uint8]:

@@ -15,7 +15,6 @@ from numpy.typing import DTypeLike, NDArray
 from qtpy.QtCore import QObject
 
 from napari_uda.evaluation.disagreement import FALSE_NEGATIVE
-from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.colormaps import UNRELIABLE, hatching_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.layer_order import HELPER, as_helper
@@ -67,13 +66,6 @@ class Stripes:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.zeros(self.shape, dtype or self.dtype)
-
-
-def hatch_maps(viewer: ViewerModel) -> None:
-    """From now on, draw stripes over maps of reliability and errors; once for a window."""
-    window = window_of(viewer)
-    if window is not None and window.findChild(Hatching) is None:
-        Hatching(viewer, window)
 
 
 class Hatching(Guarded, QObject):

@@ -14,7 +14,6 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from napari_uda.gui.kit.canvas import window_of
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background, running
@@ -34,13 +33,6 @@ _ALIKE = ("opacity", "blending", "colormap", "contrast_limits", "gamma", "render
 class _StandIn(NamedTuple):
     original: Layer
     coarse: Layer | None  # on its way while None
-
-
-def guard_3d(viewer: ViewerModel) -> None:
-    """From now on, let coarser copies stand in for large volumes in 3-D; once for a window."""
-    window = window_of(viewer)
-    if window is not None and window.findChild(CoarseIn3D) is None:
-        CoarseIn3D(viewer, window)
 
 
 class CoarseIn3D(Guarded, QObject):
