@@ -16,7 +16,8 @@ import pytest
 from gui_cases import LABELS, ball_case
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
+from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings, Qt
+from qtpy.QtWidgets import QApplication
 
 import napari_uda as uda
 from napari_uda.data.folder import write_dataset_json
@@ -64,6 +65,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     while jobs.running() and time.monotonic() < give_up_at:
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 100)
     assert not jobs.running(), "a job outlived its test"
+    assert QApplication.mouseButtons() == Qt.MouseButton.NoButton, "a button is still pressed"
 
 
 @pytest.fixture

@@ -39,14 +39,17 @@ def headers(picker: MethodPicker) -> list[str]:
 
 
 def click(picker: MethodPicker, name: str, qtbot: QtBot) -> None:
-    """Choose in the list that a click on the arrow opens."""
-    picker.methods.showPopup()
+    """Choose in the list that a click on the arrow opens, once it stands still."""
     view = picker.methods.view()
+    with qtbot.waitExposed(view.window(), timeout=60_000):
+        picker.methods.showPopup()
     index = picker.methods.model().index(picker.methods.findData(name), 0)
     view.scrollTo(index)
     place = view.visualRect(index).center()
     qtbot.mouseMove(view.viewport(), place)
+    qtbot.waitUntil(lambda: view.currentIndex() == index == view.indexAt(place))
     qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: not view.isVisible())
 
 
 def needing(*needs: str) -> list[str]:

@@ -388,6 +388,7 @@ def test_the_list_leads_to_a_comparison_and_a_double_click_to_a_run(
     cell = dock.runs.table.visualItemRect(dock.runs.table.item(row, 0)).center()
     for press in (qtbot.mouseClick, qtbot.mouseDClick):  # as a hand does
         press(dock.runs.table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+    qtbot.mouseRelease(dock.watch, Qt.MouseButton.LeftButton)  # the list is hidden by then
     assert dock.watch.path == folders[1].path
     assert dock.tabs.currentWidget() is dock.watch
 
