@@ -526,7 +526,10 @@ def names(tour: Tour, files: Files) -> None:
     with tour.step("say which structure is which"):
         box = dock.choices.matches.findChild(QComboBox, "match_9")
         first = next(one for one in dock.choices.matches.findChildren(QComboBox) if one is not box)
+        right = first.currentText()
         pick(first, first.itemText(first.currentIndex() % (first.count() - 1) + 1))
+        tour.look("another one")
+        pick(first, right)
     with tour.step("a structure that was missed"):
         press(dock, "score")
         wait_until(lambda: dock.is_settled, "the scores", 60)
@@ -670,7 +673,7 @@ def train_on(tour: Tour) -> None:
         tour.expect(state_of(run) == "finished", f"the run is {state_of(run)}")
         wait_until(dock.watch.more.isEnabled, "the dock to say that it finished")
         facts = json.loads((run / "data.json").read_text())
-        told, cases = facts["target_supervision"], facts["corrected_cases"]
+        told, cases = facts["target_supervision"], facts["corrected_contents"]
         tour.expect(told == "corrected (1 case)" and len(cases) == 1, f"data.json says {told!r}")
     segmenting = tour.open("Segment", SegmentDock)
     with tour.step("the run that has learnt from it segments it"):

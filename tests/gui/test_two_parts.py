@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row
+from napari_uda.gui.kit.widgets import TallLabel
 
 
 def controls() -> QWidget:
@@ -51,6 +53,23 @@ def test_taller_controls_ask_for_more_room(qtbot: QtBot) -> None:
     before = scroll.sizeHint().height()
     content.layout().addWidget(QPushButton("one more"))
     qtbot.waitUntil(lambda: scroll.sizeHint().height() > before)
+
+
+def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) -> None:
+    content, told = controls(), TallLabel()
+    content.layout().addWidget(told)
+    parts = TwoParts(content, QLabel("results"), told)
+    qtbot.addWidget(parts)
+    parts.resize(300, 150)
+    parts.show()
+    bar = parts.findChild(Scrolling).verticalScrollBar()
+    assert bar.value() == 0
+    told.setText("Slice 1 of 24, and more words than there is room for in one line of a dock")
+    qtbot.waitUntil(lambda: told.visibleRegion().boundingRect() == told.rect())
+    bar.setValue(0)
+    told.setText(told.text().replace("1", "2"))
+    let_events_pass(4)
+    assert bar.value() == 0
 
 
 def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtBot) -> None:

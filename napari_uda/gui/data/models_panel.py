@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.jobs import background, load_torch, running
@@ -54,6 +54,8 @@ class ModelsPanel(Panel):
 
     def _build(self) -> None:
         self.table = text_table(_HEADERS, "model_table", wide=(0, 1))
+        # a table of few rows leaves its room to the card
+        self.table.setSizeAdjustPolicy(QTableWidget.SizeAdjustPolicy.AdjustToContents)
         self.table.itemSelectionChanged.connect(self._on_chosen)
         self.card = label(name="model_card")
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)

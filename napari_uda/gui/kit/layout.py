@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.kit.letters import Title
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
+from napari_uda.gui.kit.widgets import TallLabel
 
 Part = QWidget | QLayout
 _LYING = 1.3  # width over height from which a widget lies
@@ -293,17 +294,23 @@ class LongerSide(Guarded, QObject):
 
 
 class TwoParts(Panel):
-    """Lays two widgets along its longer side. `turned(bool)` says whether they lie side by side now."""
+    """Lays two widgets along its longer side. `turned(bool)` says whether they lie side by side now.
+
+    Args:
+        controls: scroll where there is no room.
+        results: the other part.
+        told: a label among the controls, which come so far that its news are seen.
+    """
 
     turned = Signal(bool)
 
-    def __init__(self, controls: QWidget, results: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, controls: QWidget, results: QWidget, told: TallLabel | None = None) -> None:
+        super().__init__()
         # napari pushes what does not expand to the top of a side dock
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._outer = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
         self._outer.setContentsMargins(0, 0, 0, 0)
-        self._outer.addWidget(Scrolling(controls), 0)
+        self._outer.addWidget(Scrolling(controls, told), 0)
         self._outer.addWidget(results, 1)
         LongerSide(self).turned.connect(self._on_turned)
 
@@ -316,8 +323,8 @@ class TwoParts(Panel):
 class Scrolling(QScrollArea):
     """Shows a widget as tall as it is where there is room, and scrolls it where there is not."""
 
-    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, content: QWidget, told: TallLabel | None = None) -> None:
+        super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -325,6 +332,9 @@ class Scrolling(QScrollArea):
         self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
         content.installEventFilter(self)
+        if told is not None:
+            sight = delay(self, 0, lambda: self.ensureWidgetVisible(told, 0, 0))
+            told.retold.connect(sight.start)
 
     def sizeHint(self) -> QSize:
         """The content's, at the width there is."""

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_S = 0.1
-_ASKED = "?)"
+_ASKED = "Names?"
 _LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
@@ -312,7 +312,7 @@ class ScoreDock(JobDock):
     def _on_matched(self) -> None:
         """With the last name that did not agree, what is scored comes back."""
         matches = self.choices.matches
-        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)).endswith(_ASKED)
+        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)) == _ASKED
         self._on_name_chosen()
         if was_asked and not matches.unsure and self.results:
             self.tabs.setCurrentWidget(self._case)
@@ -320,9 +320,7 @@ class ScoreDock(JobDock):
     def _on_name_chosen(self) -> None:
         matches = self.choices.matches
         place = self.tabs.indexOf(matches)
-        self.tabs.setTabText(
-            place, f"Names ({matches.unsure}{_ASKED}" if matches.unsure else "Names"
-        )
+        self.tabs.setTabText(place, _ASKED if matches.unsure else "Names")
         self.tabs.setTabToolTip(
             place,
             f"{matches.unsure} structures of the reference have no structure of the same name"

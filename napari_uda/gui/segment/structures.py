@@ -111,11 +111,12 @@ class Legend(Guarded, QTableWidget):
         rows.setVisible(False)
         rows.setDefaultSectionSize(_BUTTON_PIXELS)
         columns.setMinimumSectionSize(_BUTTON_PIXELS)
+        columns.setHighlightSections(False)  # bold titles take the room of others
         columns.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         columns.setSectionResizeMode(_VOLUME, QHeaderView.ResizeMode.ResizeToContents)
         for number in (_EYE, _SOLO):
             columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-            columns.resizeSection(number, _BUTTON_PIXELS + 4)
+            columns.resizeSection(number, _BUTTON_PIXELS)
         self.setToolTip(
             "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
             "right-click renames"

@@ -144,7 +144,7 @@ class ViewDock(Dock):
             of=controls,
             margin=0,
         )
-        parts = TwoParts(controls, self.views)
+        parts = TwoParts(controls, self.views, self.surfaces.status)
         parts.turned.connect(self.views.lie)
         column(parts, of=self).setContentsMargins(*AROUND)
 
