@@ -636,7 +636,7 @@ def check_and_estimate(tour: Tour) -> None:
     """The methods, the recommended one first; a wrong folder; what is wrong with the data; how long it takes."""
     form = tour.open("Train", TrainDock).form
     with tour.step("methods by family, the recommended one first"):
-        wait_until(lambda: form.methods.method is not None, "the methods")
+        wait_until(lambda: form.methods.method is not None and form.is_settled, "the methods")
         form.scrolling.ensureWidgetVisible(form.methods.methods)
         form.methods.methods.showPopup()
         wait(0.5)

@@ -6,7 +6,7 @@ from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row
+from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row, wrapped
 from napari_uda.gui.kit.widgets import TallLabel
 
 
@@ -70,6 +70,21 @@ def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) ->
     told.setText(told.text().replace("1", "2"))
     let_events_pass(4)
     assert bar.value() == 0
+
+
+def test_nothing_small_stands_alone_in_a_line(qtbot: QtBot) -> None:
+    parts = [QPushButton() for _ in range(3)]
+    for part, pixels in zip(parts, (100, 100, 20), strict=True):
+        part.setFixedWidth(pixels)
+    place = QWidget()
+    place.setLayout(wrapped((parts[0], 1), (parts[1], 1), parts[2], spacing=4))
+    qtbot.addWidget(place)
+    place.show()
+    for width, lines in ((300, [0, 0, 0]), (210, [0, 1, 1]), (110, [0, 1, 2])):
+        place.resize(width, 200)
+        let_events_pass(4)
+        tops = sorted({part.y() for part in parts})
+        assert [tops.index(part.y()) for part in parts] == lines
 
 
 def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtBot) -> None:

@@ -233,6 +233,11 @@ class WrappedRow(Guarded, QLayout):
                 used = -self._gap
             lines[-1].append(index)
             used += self._gap + width
+        if len(lines) > 1 and len(lines[-1]) == 1 and len(lines[-2]) > 1:
+            alone, other = lines[-1][0], lines[-2][-1]
+            both = sum(self._items[one].minimumSize().width() for one in (alone, other))
+            if not self._shares[alone] and both + self._gap <= place.width():
+                lines[-1].insert(0, lines[-2].pop())  # nothing small stands alone
         top = place.top()
         for line in lines:
             top += self._place_line(line, place, top, move=move) + self._gap
