@@ -689,6 +689,7 @@ def train_on(tour: Tour) -> None:
         pick(scoring.choices.predictions, own[-1].name)
         press(scoring, "score")
         wait_until(lambda: "left out of the scores" in scoring.status.text(), "a word on it", 60)
+        notification_manager.records.clear()  # napari tells it as an error
 
 
 def keep(tour: Tour) -> None:

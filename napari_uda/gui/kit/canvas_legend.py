@@ -24,7 +24,7 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
-_AREA, _OUTLINE, _STRIPES = SIGNS
+_AREA, _OUTLINE, _STRIPES = tuple(SIGNS)
 
 
 class CanvasLegend(Guarded, QObject):
