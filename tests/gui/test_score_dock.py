@@ -147,6 +147,18 @@ def test_table_shows_the_numbers_of_evaluate(
     assert scored.status.text() == f"case_0 · prediction · tiny: mean Dice {mean:.3f}."
 
 
+def test_scores_of_what_is_not_chosen_any_more_have_its_name_above(
+    scored: ScoreDock, reference: Volume
+) -> None:
+    before = scored.choices.references.layer
+    add_data(scored.viewer, *layer_data(reference, "reference", NAMES))
+    scored.choices.references.choose(scored.viewer.layers[-1])
+    assert scored.table.item(0, 0).text() == scored.results[0].name
+    assert scored.table.rowCount() == 4
+    scored.choices.references.choose(before)
+    assert scored.table.rowCount() == 3
+
+
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
     scored: ScoreDock, qtbot: QtBot
 ) -> None:

@@ -105,6 +105,7 @@ class ScoreDock(JobDock):
         share_place(self)
         prepare_canvas(napari_viewer, self)
         self.results: list[LayerScores] = []
+        self._named_above = False  # in the table
         self._layers: list[Labels] = []
         self._reference: Labels | None = None
         self._named: dict[int, str] = {}  # structures of the reference
@@ -294,7 +295,14 @@ class ScoreDock(JobDock):
         layer = self.choices.predictions.layer
         if isinstance(layer, Labels) and layer in self.viewer.layers:
             self.editing.follow(layer)
+        if self.results and self._named_above != self._is_of_others():
+            self._show_tables()
         self._update_buttons()
+
+    def _is_of_others(self) -> bool:
+        """Whether the shown scores are not of what is chosen now: then the table says of what they are."""
+        chosen = self.choices.predictions.layer, self.choices.references.layer
+        return not self._layers or (self._layers[0], self._reference) != chosen
 
     def _on_protocol_changed(self) -> None:
         self._show_cohort()
@@ -431,7 +439,10 @@ class ScoreDock(JobDock):
         self._on_moved()
 
     def _show_tables(self) -> None:
-        self.table.show_scores([(result.name, result.scores) for result in self.results])
+        self._named_above = self._is_of_others()
+        self.table.show_scores(
+            [(result.name, result.scores) for result in self.results], named=self._named_above
+        )
         self._show_cohort()
         self._update_buttons()
 
