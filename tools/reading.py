@@ -796,6 +796,7 @@ def large_in_3d(tour: Tour, files: Files) -> None:
         tour.expect(image.visible, "the volume did not come back")
         tour.expect(not layers_of(viewer, "coarse"), "the copy is still there")
     viewer.layers.remove(image)
+    _named(viewer, files)[0].visible = True
 
 
 def keys(tour: Tour) -> None:
@@ -843,10 +844,11 @@ def letters(tour: Tour) -> None:
         given = [one.toString() for one in seen if not one.isEmpty()]
         tour.expect(len(set(given)) == len(given) > 8, f"the letters are {sorted(given)}")
         before = dock.linked.isChecked()
-        _with_alt(tour, dock.linked.shortcut())
-        tour.expect(dock.linked.isChecked() != before, "Alt and its letter do not tick a box")
-        wait_until(lambda: dock.is_settled, "the cuts")
-        _with_alt(tour, dock.linked.shortcut())
+        for wanted in (not before, before):
+            _with_alt(tour, dock.linked.shortcut())
+            wait_until(lambda wanted=wanted: dock.linked.isChecked() == wanted, "the box", 10)
+            wait_until(lambda: dock.is_settled, "the cuts")
+            tour.look(f"linked cuts {'on' if wanted else 'off'}")
         tour.expect(len(boxes) > 1 and dock.linked in boxes, "boxes have no letters")
         title = next(one for one, letter in marked.items() if not letter.isEmpty())
         _with_alt(tour, marked[title])

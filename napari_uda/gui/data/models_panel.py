@@ -78,9 +78,11 @@ class ModelsPanel(Panel):
         self.status = label(name="model_status")
 
     def _lay_out(self) -> None:
+        place = QWidget()  # a label alone would not tell that it has other lines
+        column(self.card, of=place, margin=0)
         column(
             (TablePlace(self.table, "Models", (0, 2, 1)), 1),
-            Scrolling(self.card),
+            Scrolling(place),
             form(("For", self.purpose), ("Licence", self.licence)),
             wrapped((self.export, 1), (self.take_in, 1), (self.add, 1)),
             self.status,

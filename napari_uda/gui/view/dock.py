@@ -242,7 +242,9 @@ class ViewDock(Dock):
         """Say of which image what is below speaks, where that is not plain."""
         chosen, seen = self.images.layer, self.marks.image
         text = ""
-        if chosen is not None and seen is not None and chosen is not seen:
+        if chosen is None or seen is None or tag(seen).get("of") == str(chosen.unique_id):
+            pass  # a copy is drawn as the chosen one is
+        elif chosen is not seen:
             hidden = " (hidden)" if not chosen.visible else ""
             text = (
                 f"Window and level are those of {chosen.name}{hidden}; on top at the cross lies "
