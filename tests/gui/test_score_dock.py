@@ -34,7 +34,6 @@ from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
-from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
@@ -368,10 +367,10 @@ def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: Q
     viewer = scored.viewer
     assert scored.slices.worst.text() == "Next worst slice (W)"
     worst = scored.results[0].slices_by_dice(0, 0)
-    for key in (WORST_KEY, WORST_KEY):
+    for key in "WW":
         press_key(viewer, key)
     assert shown(scored) == worst[1]
-    press_key(viewer, DISAGREEMENT_KEY)
+    press_key(viewer, "D")
     settle(scored, qtbot)
     assert "Error 1 of" in scored.status.text()
 

@@ -20,7 +20,6 @@ from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
 if TYPE_CHECKING:
     from napari_uda.gui.score.score_plots import SliceCurve
 
-WORST_KEY, DISAGREEMENT_KEY = "W", "D"
 """Free in napari's own viewer, image and labels layers."""
 ALL = -1
 """Every prediction."""
@@ -60,12 +59,12 @@ class SlicePanel(Panel):
         )
         self.next = tool_button("▶", "Next structure", lambda: self._step(1), "next_structure")
         self.worst = button(
-            f"Next worst slice ({WORST_KEY})",
+            "Next worst slice",
             "From the lowest Dice of the chosen structure upwards; a click on a row begins anew",
             name="worst",
         )
         self.disagreement = button(
-            f"Next error ({DISAGREEMENT_KEY})",
+            "Next error",
             "Connected region where prediction and reference differ, the largest first",
             name="disagreement",
         )

@@ -27,7 +27,6 @@ from napari_uda.gui.view.surfaces import SurfacePanel
 from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel
 
-CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _HELP = (
     "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
@@ -91,7 +90,7 @@ class ViewDock(Dock):
             checked=self.marks.legend.is_wanted,
         )
         self.neurological = button(
-            f"Neurological ({CONVENTION_KEY})",
+            "Neurological",
             "Off: radiological, the patient's right is on the left of the screen.\n"
             "On: neurological, the patient's right is on the right.",
             name="neurological",
@@ -167,10 +166,8 @@ class ViewDock(Dock):
         bind_keys(
             viewer,
             self,
-            {
-                CONVENTION_KEY: (self.neurological, self.neurological.toggle),
-                PLANE_KEY: (self.planes.buttons()[0], self._on_next_plane, "Next cut"),
-            },
+            (self.neurological, self.neurological.toggle),
+            (self.planes.buttons()[0], self._on_next_plane),
         )
 
     def _on_loaded(self) -> None:
