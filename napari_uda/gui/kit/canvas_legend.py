@@ -24,6 +24,7 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
+_OF_METHODS = "labels."  # previews that a method has of its own
 _AREA = "■"
 
 
@@ -81,7 +82,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
         layers: of the viewer, the lowest first.
     """
     shown = [layer for layer in layers if layer.visible]
-    structures = [one for one in shown if isinstance(one, Labels) and _role(one) in _STRUCTURES]
+    structures = [one for one in shown if isinstance(one, Labels) and _is_of_structures(one)]
     lines: dict[Line, str] = {}  # without its sign, and the sign
     for layer in structures:
         for line in _of_labels(layer):
@@ -104,7 +105,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
             hatched = HATCHED[_role(layer)] if str(layer.unique_id) in under else None
             yield from _of_labels(layer, hatched)
         elif _role(layer) == "entropy":
-            yield Line("colour bar: entropy, 0 sure to 1 undecided")
+            yield Line("entropy: 0 sure to 1 undecided")
 
 
 def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
@@ -113,6 +114,10 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
             sign = "▨" if value == hatched else "□" if layer.contour else _AREA
             yield Line(f"{sign} {full_name(name)}", _hex(colour))
+
+
+def _is_of_structures(layer: Labels) -> bool:
+    return _role(layer) in _STRUCTURES or _role(layer).startswith(_OF_METHODS)
 
 
 def _is_plain(colours: Any) -> bool:
@@ -125,7 +130,8 @@ def _hex(colour: Any) -> str:
 
 
 def _role(layer: Layer) -> str:
-    return str(tag(layer).get("role", ""))
+    own = tag(layer)
+    return str(own.get("part" if own.get("role") == "preview" else "role", ""))
 
 
 def _events(layer: Layer) -> list[Any]:
