@@ -27,6 +27,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.evaluation.report import evaluate_folders
+from napari_uda.gui.kit.choices import choices, choose
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
@@ -98,6 +99,21 @@ def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
     assert dock.choices.entropies.currentText() == "case_0 · entropy · tiny"
     assert dock.choices.predictions.count() == 2  # no reliability map among structures
     assert not dock.export.isEnabled()
+
+
+def test_choices_of_a_session_wait_for_the_scores(scored: ScoreDock, qtbot: QtBot) -> None:
+    scored.slices.choose(0, 2)
+    scored.slices.axes.setCurrentIndex(2)
+    stored = choices(scored)
+    assert stored["structures"] == "left ventricle cavity"
+    other = ScoreDock(scored.viewer)
+    scored.viewer.window.add_dock_widget(other, name="Other")
+    choose(other, stored)
+    score(other, qtbot)
+    assert (other.slices.label, other.slices.axis) == (2, 2)
+    other.slices.choose(0, 1)
+    score(other, qtbot)
+    assert (other.slices.label, other.slices.axis) == (1, 2)
 
 
 def test_cancel_is_said_at_once_and_changes_nothing(

@@ -97,7 +97,10 @@ class ScoreDock(JobDock):
     """
 
     least_height = _LEAST_HEIGHT
-    kept = ("predictions", "references", "entropies", "protocols", "quantities", "axes", "tabs")
+    kept = (
+        *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
+        *("structures", "tabs"),
+    )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)

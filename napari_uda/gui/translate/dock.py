@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 Listed = tuple[str, Path, str]
 """Title, folder and description of a run."""
 
-"""Free in napari's own layers and viewer."""
-
 _DIRECTIONS = (
     (
         "Target to source",
