@@ -65,7 +65,7 @@ def test_maps_are_explained() -> None:
     assert [line.text for line in legend_lines(viewer.layers)] == [
         "■ reliable",
         "■ unreliable",
-        "colour bar: entropy, 0 sure to 1 undecided",
+        "entropy: 0 sure to 1 undecided",
     ]
 
 

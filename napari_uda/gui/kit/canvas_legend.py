@@ -24,6 +24,7 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
+_OF_METHODS = "labels."  # previews that a method has of its own
 _AREA, _OUTLINE, _STRIPES = tuple(SIGNS)
 
 
@@ -81,7 +82,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
         layers: of the viewer, the lowest first.
     """
     shown = [layer for layer in layers if layer.visible]
-    structures = [one for one in shown if isinstance(one, Labels) and _role(one) in _STRUCTURES]
+    structures = [one for one in shown if isinstance(one, Labels) and _is_of_structures(one)]
     lines: dict[Line, str] = {}  # without its sign, and the sign
     for layer in structures:
         for line in _of_labels(layer):
@@ -103,7 +104,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
         elif _role(layer) == "contours":
             yield from _of_labels(layer)
         elif _role(layer) == "entropy":
-            yield Line("colour bar: entropy, 0 sure to 1 undecided")
+            yield Line("entropy: 0 sure to 1 undecided")
 
 
 def _how_drawn(structures: list[Labels]) -> Iterator[Line]:
@@ -127,6 +128,10 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
             yield Line(f"{sign} {full_name(name)}", _hex(colour))
 
 
+def _is_of_structures(layer: Labels) -> bool:
+    return _role(layer) in _STRUCTURES or _role(layer).startswith(_OF_METHODS)
+
+
 def _is_plain(colours: Any) -> bool:
     """Whether a colormap has one colour alone; its name tells nothing, for napari numbers equal ones."""
     return bool((np.asarray(colours) == np.asarray(colours)[0]).all())
@@ -137,7 +142,8 @@ def _hex(colour: Any) -> str:
 
 
 def _role(layer: Layer) -> str:
-    return str(tag(layer).get("role", ""))
+    own = tag(layer)
+    return str(own.get("part" if own.get("role") == "preview" else "role", ""))
 
 
 def _events(layer: Layer) -> list[Any]:

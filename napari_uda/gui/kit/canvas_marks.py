@@ -16,13 +16,20 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import FreeingInCanvas, one_in_window
 from napari_uda.gui.kit.canvas_legend import CanvasLegend
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
-from napari_uda.gui.kit.geometry import Placement, placement
+from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.hatching import Hatching
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.large_in_3d import CoarseIn3D
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
-from napari_uda.gui.kit.seen import Seen, seen_at, shown_window, shows_surfaces, title_of
+from napari_uda.gui.kit.seen import (
+    Seen,
+    preview_words,
+    seen_at,
+    shown_window,
+    shows_surfaces,
+    title_of,
+)
 from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
 
 if TYPE_CHECKING:
@@ -153,7 +160,11 @@ class CanvasMarks(Guarded, QObject):
         """Others, or in another order."""
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         self._eyes.follow(
-            *(event for one in images for event in (one.events.visible, one.events.opacity))
+            *(
+                getattr(one.events, name)
+                for one in images
+                for name in ("visible", "opacity", "metadata")
+            )
         )
         self.look()
 
@@ -194,10 +205,12 @@ class CanvasMarks(Guarded, QObject):
 
     def _on_placed(self) -> None:
         self._directions = self.lies = None
-        if self.image is not None:
-            with suppress(InputError):  # a transform that cannot be inverted has no sides
+        with suppress(InputError):  # a transform that cannot be inverted has no sides
+            if self.image is not None:
                 self.lies = placement(self.image)
                 self._directions = patient_directions(self.image)
+            elif self.seen.preview is not None and "directions" in tag(self.seen.preview):
+                self._directions = patient_directions(self.seen.preview)
         self._on_turned()
 
     # -- slice and window -------------------------------------------------------------------------
@@ -213,6 +226,8 @@ class CanvasMarks(Guarded, QObject):
         if not self.letters:
             return []
         if image is None:
+            if self.seen.preview is not None:
+                return [preview_words(self.seen.preview, viewer.dims.point)]
             others = not len(viewer.layers) or shows_surfaces(viewer)
             return [] if others else [self.seen.why]
         lines = [title_of(image)]
@@ -269,6 +284,7 @@ class CanvasMarks(Guarded, QObject):
             return
         _, rows, columns = axes = self.axes
         flat = self._viewer.dims.ndisplay == 2 and min(axes) >= 0
+        flat = flat and (self.seen.preview is None or axes[0] == 0)  # not along several volumes
         shown, mirrored = self.sides_of(rows, columns) if flat else (None, False)
         camera, orientation = self._viewer.scene.camera, ("down", "left" if mirrored else "right")
         if tuple(map(str, camera.orientation2d)) != orientation:

@@ -40,6 +40,7 @@ ASIDE = "aside"
 """In the empty place of a grid where there is one, else in the upper left corner, below its title."""
 _EDGE = 10  # pixels that stay free, as with napari's own
 _TITLE = 30  # pixels that the title of a cell takes
+_LEAST_CELL = 100  # below its title, for letters at all sides
 _PADDING = 5
 _PIXELS_PER_POINT = 96 / 72
 _OPAQUE = 0.8
@@ -208,6 +209,7 @@ class CanvasWords(Guarded, QObject):
             cell = self._cell_of(layer, views)
             wanted.append((f"{_BAR}{number}", "bottom_right", [] if cell is None else [cell]))
         cells = [_below_title(box_of(view)) for view in occupied]
+        cells = [cell for cell in cells if cell.height >= _LEAST_CELL]
         wanted += [(name, self.words[name].place, cells) for name in in_cells]
         taken: list[Box] = []
         for name, place, boxes in wanted:

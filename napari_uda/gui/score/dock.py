@@ -29,7 +29,7 @@ from napari_uda.gui.kit.geometry import file_of, tag
 from napari_uda.gui.kit.hatching import refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
-from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
+from napari_uda.gui.kit.keys import bind_keys
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
@@ -54,7 +54,7 @@ from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
 from napari_uda.gui.score.score_tables import BY_IMPORTANCE, CohortPanel, ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
-from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
+from napari_uda.gui.score.slice_panel import SlicePanel
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
@@ -97,7 +97,10 @@ class ScoreDock(JobDock):
     """
 
     least_height = _LEAST_HEIGHT
-    kept = ("predictions", "references", "entropies", "protocols", "quantities", "axes", "tabs")
+    kept = (
+        *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
+        *("structures", "tabs"),
+    )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -224,13 +227,14 @@ class ScoreDock(JobDock):
         listen(self, self._on_moved, viewer.dims.events.current_step, viewer.dims.events.order)
         listen(self, self._on_theme, viewer.events.theme)
         listen(self, self._on_removed, viewer.layers.events.removed)
-        keys: dict[str, Bound] = {
-            WORST_KEY: (self.slices.worst, self._on_worst),
-            DISAGREEMENT_KEY: (self.slices.disagreement, self._on_disagreement),
-            PREVIOUS_KEY: (self.slices.previous, self.slices.previous.click, "Previous structure"),
-            NEXT_KEY: (self.slices.next, self.slices.next.click, "Next structure"),
-        }
-        bind_keys(viewer, self, keys)
+        bind_keys(
+            viewer,
+            self,
+            (self.slices.worst, self._on_worst),
+            (self.slices.disagreement, self._on_disagreement),
+            (self.slices.previous, self.slices.previous.click),
+            (self.slices.next, self.slices.next.click),
+        )
 
     def picture(self) -> "Drawing | None":
         """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
