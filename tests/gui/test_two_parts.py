@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row, wrapped
@@ -85,6 +86,30 @@ def test_nothing_small_stands_alone_in_a_line(qtbot: QtBot) -> None:
         let_events_pass(4)
         tops = sorted({part.y() for part in parts})
         assert [tops.index(part.y()) for part in parts] == lines
+
+
+def test_another_text_of_the_same_size_lays_nothing_out_around_it(qtbot: QtBot) -> None:
+    content, number = QWidget(), QLabel("1")
+    number.setFixedWidth(40)
+    column(number, QLabel("a longer line"), of=content)
+    asked: list[QEvent.Type] = []
+
+    class Window(QWidget):
+        def event(self, event: QEvent | None) -> bool:
+            asked.extend([] if event is None else [event.type()])
+            return super().event(event)
+
+    window = Window()
+    qtbot.addWidget(window)
+    column(Scrolling(content), of=window)
+    window.show()
+    for text in ("2", "3"):  # the first one after it was shown may find other sizes
+        asked.clear()
+        number.setText(text)
+        let_events_pass()
+    assert QEvent.Type.LayoutRequest not in asked
+    number.setFixedWidth(400)
+    qtbot.waitUntil(lambda: QEvent.Type.LayoutRequest in asked)
 
 
 def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtBot) -> None:

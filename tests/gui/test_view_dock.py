@@ -398,6 +398,21 @@ def test_readout_follows_the_mouse(
     assert linked.readout.texts["Intensity"] == "–"
 
 
+def test_while_slices_follow_each_other_the_canvas_alone_tells(
+    dock: ViewDock, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    before, looked = dock.readout.texts, []
+    dock.marks.looked.connect(lambda: looked.append(True))
+    for index in (3, 4, 5, 0):
+        viewer.dims.set_current_step(0, index)
+        assert f"axial slice {5 - index}," in dock.words.texts["line"]
+    assert looked == [True]  # at the first one
+    assert dock.readout.texts == before
+    assert not dock.is_settled
+    settle(dock, qtbot)
+    assert dock.readout.texts["Voxel (x, y, z)"] != before["Voxel (x, y, z)"]
+
+
 def test_dock_lies_in_a_bottom_dock(linked: ViewDock, qtbot: QtBot) -> None:
     splitter = linked.views.splitter
     linked.resize(300, 800)

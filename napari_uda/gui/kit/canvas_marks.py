@@ -35,8 +35,8 @@ from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-_SCROLL_MS = 200  # slices that follow each other faster are scrolled through
-_WORDS_MS = 300
+_BEAT_MS = 50
+_RESTING, _TELLING = 4, 10  # beats until slices rest, and until docks speak of those that do not
 _SIDES = {
     "left": "middle_left",
     "right": "middle_right",
@@ -88,8 +88,8 @@ class CanvasMarks(Guarded, QObject):
         self.lies: Placement | None = None  # kept: to find it for every slice would be slow
         self._directions: NDArray[np.float64] | None = None  # of the viewer's axes in the patient
         self.stale = False
-        self._scroll = delay(self, _SCROLL_MS, self._on_scrolled)
-        self._talk = delay(self, _WORDS_MS, self._on_look)
+        self._beat = delay(self, _BEAT_MS, self._on_beat)
+        self._beats = self._untold = 0  # since the last slice, and since docks spoke of one
         self._places = Following(self, self._on_placed)
         self._window = Following(self, self._on_look)
         self._eyes = Following(self, self._on_look)
@@ -127,7 +127,7 @@ class CanvasMarks(Guarded, QObject):
     @property
     def is_scrolled_through(self) -> bool:
         """Whether slices follow each other faster than one reads."""
-        return self._scroll.isActive()
+        return self._beat.isActive()
 
     @property
     def is_settled(self) -> bool:
@@ -170,19 +170,24 @@ class CanvasMarks(Guarded, QObject):
 
     def _on_point(self) -> None:
         """The first slice is spoken of at once; while more follow, docks do so some times a second, and at rest."""
-        if self._scroll.isActive():
+        self._beats = 0
+        if self.is_scrolled_through:
             self.stale = True
             self.write_line()
-            if not self._talk.isActive():
-                self._talk.start()
         else:
+            self._untold = 0
+            self._beat.start()
             self.look()
-        self._scroll.start()
 
-    def _on_scrolled(self) -> None:
-        self._talk.stop()
-        if self.stale:
+    def _on_beat(self) -> None:
+        """Turns of the event loop are counted: a window that draws a slice for long does not rest meanwhile."""
+        self._beats, self._untold = self._beats + 1, self._untold + 1
+        rests = self._beats >= _RESTING
+        if self.stale and (rests or self._untold >= _TELLING):
+            self._untold = 0
             self.look()
+        if not rests:
+            self._beat.start()
 
     def _on_look(self) -> None:
         self.look()

@@ -334,6 +334,7 @@ class Scrolling(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._content, self._bar = content, QScrollBar()
+        self._wanted: tuple[QSize, QSize] | None = None
         self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
         content.installEventFilter(self)
@@ -367,7 +368,10 @@ class Scrolling(QScrollArea):
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
             self._show_bar_if_needed()
-            self.updateGeometry()
+            wanted = self.sizeHint(), self.minimumSizeHint()
+            if wanted != self._wanted:  # else the whole window is laid out anew for another text
+                self._wanted = wanted
+                self.updateGeometry()
         return super().eventFilter(watched, event)  # which makes the content higher
 
     def _height_at(self, width: int) -> int:

@@ -200,7 +200,6 @@ class TallLabel(QLabel):
             self.retold.emit()
 
     def _fit(self) -> None:
-        self.setMinimumHeight(0)
         self.setMinimumHeight(max(0, self.heightForWidth(self.width())))
 
 

@@ -228,7 +228,7 @@ class ViewDock(Dock):
     def _on_looked(self) -> None:
         """What is on top at the cross was looked at."""
         self._describe()
-        self._read.start()
+        self._read_soon()
         self._show_number()
 
     def _on_other_image(self) -> None:
@@ -334,14 +334,15 @@ class ViewDock(Dock):
         self._read_soon()
 
     def _read_soon(self) -> None:
-        if self.marks.is_scrolled_through:
-            self.marks.stale = True  # read at rest: labels that change are painted, too
-        elif not self._read.isActive():
+        if not self._read.isActive():
             self._read.start()
 
     def _on_rest(self) -> None:
         """Read under the mouse; at the cross before it moved."""
         viewer = self.viewer
+        if self.marks.is_scrolled_through:
+            self.marks.stale = True  # read when slices rest: labels that change are painted, too
+            return
         if viewer.dims.ndisplay != 2:
             self.readout.show_reading(None, "Nothing is read in 3-D; show slices to read.")
             return
