@@ -29,7 +29,7 @@ def write_run(
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path)
     folder.config_file.write_text(config)
-    folder.facts_file.write_text(json.dumps({"labels": {"MYO": 1, "LVC": 3}}))
+    folder.facts_file.write_text(json.dumps({"labels": {"MYO": 1, "LVC": 3}, "grid": {"axis": 0}}))
     folder.events_file.write_text(
         "".join(
             json.dumps({"event": kind, "reason": "InputError: no labels"}) + "\n" for kind in kinds
@@ -64,8 +64,10 @@ def beat(folder: RunFolder, count: int = 1, **changes: Any) -> None:
     folder.write_beat(content | changes)
 
 
-def write_preview(folder: RunFolder, step: int, slices: int = 2, fill: int = 1) -> None:
-    """A preview as the trainer writes it: class `fill` in a corner of each slice."""
+def write_preview(
+    folder: RunFolder, step: int, slices: int = 2, fill: int = 1, first: int = 0
+) -> None:
+    """A preview as the trainer writes it: class `fill` in a corner of each slice, `first` and those after it."""
     shape = (slices, 8, 8)
     grey = np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float16).reshape(shape)
     prediction = np.zeros(shape, np.uint8)
@@ -82,6 +84,6 @@ def write_preview(folder: RunFolder, step: int, slices: int = 2, fill: int = 1) 
         reliability=np.ones(shape, np.uint8),
         domains=np.array(["target"] * slices),
         cases=np.array(["mr_0"] * slices),
-        slices=np.arange(slices),
+        slices=np.arange(first, first + slices),
         pixel_mm=np.array(2.0),
     )

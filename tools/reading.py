@@ -49,19 +49,24 @@ from hands import (
     wait_until,
 )
 from napari.settings import get_settings
-from qtpy.QtCore import Qt, QTimer
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QApplication,
+    QCheckBox,
     QComboBox,
     QDialog,
+    QLabel,
     QLineEdit,
     QListWidget,
     QPushButton,
     QTableWidget,
 )
 from scipy.spatial.transform import Rotation
-from tour import Tour
+from tour import Tour, set_field, state_of
 
 from napari_uda.core.files import case_name
 from napari_uda.data.volume import read_volume
@@ -74,6 +79,8 @@ from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.train.dock import TrainDock
 from napari_uda.gui.translate.dock import TranslateDock
 from napari_uda.gui.view.dock import ViewDock
+
+BEGINS = Qt.MatchFlag.MatchStartsWith
 
 
 def main() -> int:
@@ -115,11 +122,14 @@ def _morning(given: argparse.Namespace, out: Path) -> int:
         measure_and_surfaces(tour)
         correct(tour)
         check_and_estimate(tour)
+        train_on(tour)
         keep(tour)
         models(tour)
         translate(tour)
         turned(tour, files)
+        large_in_3d(tour, files)
         keys(tour)
+        letters(tour)
     except Stuck as problem:
         with suppress(Exception):
             tour.look("failed")
@@ -516,7 +526,10 @@ def names(tour: Tour, files: Files) -> None:
     with tour.step("say which structure is which"):
         box = dock.choices.matches.findChild(QComboBox, "match_9")
         first = next(one for one in dock.choices.matches.findChildren(QComboBox) if one is not box)
+        right = first.currentText()
         pick(first, first.itemText(first.currentIndex() % (first.count() - 1) + 1))
+        tour.look("another one")
+        pick(first, right)
     with tour.step("a structure that was missed"):
         press(dock, "score")
         wait_until(lambda: dock.is_settled, "the scores", 60)
@@ -623,7 +636,7 @@ def check_and_estimate(tour: Tour) -> None:
     """The methods, the recommended one first; a wrong folder; what is wrong with the data; how long it takes."""
     form = tour.open("Train", TrainDock).form
     with tour.step("methods by family, the recommended one first"):
-        wait_until(lambda: form.methods.method is not None, "the methods")
+        wait_until(lambda: form.methods.method is not None and form.is_settled, "the methods")
         form.scrolling.ensureWidgetVisible(form.methods.methods)
         form.methods.methods.showPopup()
         wait(0.5)
@@ -644,6 +657,39 @@ def check_and_estimate(tour: Tour) -> None:
         wait_until(lambda: not form.is_settled, "the estimate to begin")
         wait_until(lambda: form.is_settled, "the estimate", 180)
         tour.expect(" s a step" in form.status.text(), f"it says {form.status.text()!r}")
+
+
+def train_on(tour: Tour) -> None:
+    """A few steps with the corrected case, which is never scored from then on."""
+    viewer, dock = tour.viewer, tour.open("Train", TrainDock)
+    form = dock.form
+    with tour.step("train on with the corrected case"):
+        tour.expect(form.data.init.value, "no run to start from is chosen")
+        set_field(form, "steps", "4")
+        press(form, "start")
+        wait_until(lambda: dock.watch.path is not None, "the run")
+        run = dock.watch.path
+        wait_until(lambda: state_of(run) in ("finished", "failed"), "the end of training", 300)
+        tour.expect(state_of(run) == "finished", f"the run is {state_of(run)}")
+        wait_until(dock.watch.more.isEnabled, "the dock to say that it finished")
+        facts = json.loads((run / "data.json").read_text())
+        told, cases = facts["target_supervision"], facts["corrected_contents"]
+        tour.expect(told == "corrected (1 case)" and len(cases) == 1, f"data.json says {told!r}")
+    segmenting = tour.open("Segment", SegmentDock)
+    with tour.step("the run that has learnt from it segments it"):
+        wait_until(lambda: segmenting.models.findText(run.name, BEGINS) >= 0, "it among the models")
+        pick(segmenting.models, run.name)
+        wait_until(lambda: segmenting.model == run and segmenting.is_settled, "the run")
+        press(segmenting, "run")
+        wait_until(lambda: not segmenting.is_settled, "the segmentation to begin")
+        wait_until(lambda: segmenting.is_settled, "the segmentation", 180)
+    scoring = tour.open("Score", ScoreDock)
+    with tour.step("what was learnt from is not scored"):
+        own = [one for one in layers_of(viewer, "prediction") if tag(one)["run"] == run.name]
+        pick(scoring.choices.predictions, own[-1].name)
+        press(scoring, "score")
+        wait_until(lambda: "left out of the scores" in scoring.status.text(), "a word on it", 60)
+        notification_manager.records.clear()  # napari tells it as an error
 
 
 def keep(tour: Tour) -> None:
@@ -714,6 +760,45 @@ def _named(viewer: Any, files: Files) -> list[Any]:
     return [layer for layer in layers_of(viewer, "image") if tag(layer)["case"] in cases]
 
 
+def large_in_3d(tour: Tour, files: Files) -> None:
+    """The button of napari for 3-D, on a volume that would freeze the window."""
+    viewer, dock = tour.viewer, tour.open("View", ViewDock)
+    with tour.step("a large volume"):
+        with naming(getOpenFileNames=([str(files.large)], "")):
+            press(dock, "open_volume")
+            name = case_name(files.large)
+            wait_until(
+                lambda: any(tag(one)["case"] == name for one in layers_of(viewer, "image")), "it"
+            )
+            wait_until(lambda: dock.open_bar.opening is None, "the end of opening")
+        (image,) = (one for one in layers_of(viewer, "image") if tag(one)["case"] == name)
+    buttons = tour.window.findChildren(QPushButton)
+    turn = next(one for one in buttons if one.property("mode") == "ndisplay_button")
+    with tour.step("napari's button for 3-D: a coarser copy"):
+        click(turn)
+        wait_until(lambda: layers_of(viewer, "coarse"), "the coarser copy", 60)
+        (copy,) = layers_of(viewer, "coarse")
+        tour.expect(copy.visible and not image.visible, "the whole volume is drawn")
+        tour.expect(copy.data.size <= 2e6, f"the copy has {copy.data.size} voxels")
+        ends = [[0, 0, 0], np.array(image.data.shape) - 1]
+        middle = np.mean([image.data_to_world(end) for end in ends], axis=0)
+        away = np.abs(copy.world_to_data(middle) - (np.array(copy.data.shape) - 1) / 2)
+        tour.expect((away <= 1).all(), f"the copy lies {away} of its voxels beside the volume")
+        said = notification_manager.records[-1].message
+        tour.expect("million voxels" in said, f"napari says {said!r}")
+    with tour.step("turn it, and back to slices"):
+        centre = tour.canvas.rect().center()
+        before = viewer.camera.angles
+        stroke(tour.canvas, centre, centre + QPoint(150, 60))
+        tour.expect(viewer.camera.angles != before, "dragging does not turn the volume")
+        tour.look("turned")
+        click(turn)
+        tour.expect(image.visible, "the volume did not come back")
+        tour.expect(not layers_of(viewer, "coarse"), "the copy is still there")
+    viewer.layers.remove(image)
+    _named(viewer, files)[0].visible = True
+
+
 def keys(tour: Tour) -> None:
     """The help of a dock, and its keys in napari's own list."""
     dock = tour.open("View", ViewDock)
@@ -744,6 +829,40 @@ def keys(tour: Tour) -> None:
         wait(0.5)
         tour.look("shortcuts")
         preferences.reject()
+
+
+def letters(tour: Tour) -> None:
+    """Alt and the underlined letter: a box, a field, and that nobody shares a letter."""
+    dock = tour.open("View", ViewDock)
+    tour.window.activateWindow()
+    wait_until(tour.window.isActiveWindow, "the window to be active")
+    with tour.step("Alt and a letter"):
+        boxes = [one for one in dock.findChildren(QCheckBox) if not one.shortcut().isEmpty()]
+        titles = [one for one in dock.findChildren(QLabel) if one.buddy() is not None]
+        marked = {one: QKeySequence.mnemonic(QLabel.text(one)) for one in titles}
+        seen = [one.shortcut() for one in dock.findChildren(QAbstractButton)] + [*marked.values()]
+        given = [one.toString() for one in seen if not one.isEmpty()]
+        tour.expect(len(set(given)) == len(given) > 8, f"the letters are {sorted(given)}")
+        before = dock.linked.isChecked()
+        for wanted in (not before, before):
+            _with_alt(tour, dock.linked.shortcut())
+            wait_until(lambda wanted=wanted: dock.linked.isChecked() == wanted, "the box", 10)
+            wait_until(lambda: dock.is_settled, "the cuts")
+            tour.look(f"linked cuts {'on' if wanted else 'off'}")
+        tour.expect(len(boxes) > 1 and dock.linked in boxes, "boxes have no letters")
+        title = next(one for one, letter in marked.items() if not letter.isEmpty())
+        _with_alt(tour, marked[title])
+        at = tour.window.focusWidget()
+        field = title.buddy()
+        tour.expect(
+            at is field or field.isAncestorOf(at), f"the letter of {title.text()!r} leads to {at}"
+        )
+
+
+def _with_alt(tour: Tour, letter: QKeySequence) -> None:
+    """Type Alt and a letter."""
+    sign = letter.toString().removeprefix("Alt+")
+    QTest.keyClick(tour.window, getattr(Qt.Key, f"Key_{sign}"), Qt.KeyboardModifier.AltModifier)
 
 
 if __name__ == "__main__":

@@ -255,15 +255,15 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         pick(form.settings.presets.first, "cpu_small")
         expect(form.start.isEnabled(), f"Start is not available: {form.status.text()}")
     with tour.step("settings: a wrong number, then fewer warm-up steps"):
-        _set(form, "batch_size", "0")
+        set_field(form, "batch_size", "0")
         expect(not form.start.isEnabled(), "a batch of no slices can be started")
         expect("batch_size" in form.status.text(), f"the form says '{form.status.text()}'")
         tour.look("a wrong number")
-        _set(form, "batch_size", "8")
+        set_field(form, "batch_size", "8")
         click(form.settings.form.advanced.toggleButton())
         type_into(form.settings.form.search, "rotation")
-        _set(form, "augment.spatial.rotation_deg", "10")
-        _set(form, "method.warmup_steps", "60")
+        set_field(form, "augment.spatial.rotation_deg", "10")
+        set_field(form, "method.warmup_steps", "60")
         expect(form.start.isEnabled(), f"Start is not available: {form.status.text()}")
     with tour.step("Check the data"):
         press(form, "check")
@@ -306,7 +306,7 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         expect(layers_of(viewer, "preview")[0] in viewer.layers, "the previews are gone")
     with tour.step("Stop (saves)"):
         press(dock, "stop")
-        wait_until(lambda: _state(path) == "stopped", "the run to stop", 120)
+        wait_until(lambda: state_of(path) == "stopped", "the run to stop", 120)
         wait_until(lambda: dock.watch.resume.isEnabled(), "the dock to say that it stopped")
         expect(any((path / "checkpoints").iterdir()), "no checkpoint was written")
         stopped_at = dock.watch.history.step
@@ -317,7 +317,9 @@ def first_session(tour: Tour, train_seconds: float) -> None:
         clicked = tour.close("Close", "Let it go on", look=True)
         expect("Let it go on" in clicked, "nobody asked what becomes of the training")
         expect(not tour.is_open, "the window is still open")
-        expect(_state(path) == "running", f"the run is {_state(path)} after the window was closed")
+        expect(
+            state_of(path) == "running", f"the run is {state_of(path)} after the window was closed"
+        )
 
 
 def _choose_method(form: Any, name: str) -> None:
@@ -327,7 +329,7 @@ def _choose_method(form: Any, name: str) -> None:
         raise Stuck(f"the arrow keys did not choose {name}")
 
 
-def _set(form: Any, setting: str, text: str) -> None:
+def set_field(form: Any, setting: str, text: str) -> None:
     """Type into the editor of a setting."""
     editor = form.settings.form.findChild(QWidget, setting)
     if editor is None:
@@ -335,8 +337,8 @@ def _set(form: Any, setting: str, text: str) -> None:
     type_into(editor if isinstance(editor, QLineEdit) else editor.findChild(QLineEdit), text)
 
 
-def _state(path: Path) -> str:
-
+def state_of(path: Path) -> str:
+    """What has become of a run."""
     return str(run_status(RunFolder(path)).state.value)
 
 
@@ -380,13 +382,13 @@ def _attach(tour: Tour) -> Any:
         wait_until(lambda: dock.watch.history.step > step, "another step of it", 120)
     with tour.step("Stop it from the new napari, Resume, Stop"):
         press(dock, "stop")
-        wait_until(lambda: _state(path) == "stopped", "the run to stop", 120)
+        wait_until(lambda: state_of(path) == "stopped", "the run to stop", 120)
         wait_until(dock.watch.resume.isEnabled, "the dock to say that it stopped")
         step = dock.watch.history.step
         press(dock, "resume")
         wait_until(lambda: dock.watch.history.step > step, "a step after resuming", 180)
         press(dock, "stop")
-        wait_until(lambda: _state(path) == "stopped", "the run to stop again", 120)
+        wait_until(lambda: state_of(path) == "stopped", "the run to stop again", 120)
         wait_until(dock.watch.resume.isEnabled, "the dock to say that it stopped")
     return dock
 
@@ -400,11 +402,11 @@ def _train_translator(tour: Tour, dock: Any) -> None:
         _choose_method(form, "cyclegan")
         type_into(form.data.source.folder.line_edit.native, str(SAMPLES / "ct"))
         type_into(form.data.target.folder.line_edit.native, str(SAMPLES / "mr"))
-        _set(form, "steps", "15")
+        set_field(form, "steps", "15")
         press(form, "start")
         wait_until(lambda: dock.watch.path is not None and "cyclegan" in dock.watch.path.name, "it")
         path = dock.watch.path
-        wait_until(lambda: _state(path) == "finished", "cyclegan to finish", 300)
+        wait_until(lambda: state_of(path) == "finished", "cyclegan to finish", 300)
         wait_until(dock.watch.more.isEnabled, "the dock to say that it finished")
 
 

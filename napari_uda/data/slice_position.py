@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,15 @@ def patient_axis(affine: NDArray[np.float64], axis: int) -> int:
         affine: `(4, 4)`, voxel index (x, y, z, 1) to RAS+ millimetres.
         axis: of the file, 0 is x.
     """
+    return int(_orientation(np.asarray(affine, np.float64).tobytes())[axis, 0])
+
+
+@lru_cache(maxsize=32)
+def _orientation(affine: bytes) -> NDArray[np.float64]:
+    """nibabel's, kept: slices that are scrolled through are named one after the other."""
     from nibabel.orientations import io_orientation
 
-    return int(io_orientation(affine)[axis, 0])
+    return np.asarray(io_orientation(np.frombuffer(affine).reshape(4, 4)))
 
 
 def slice_position_mm(

@@ -61,6 +61,7 @@ class Preview:
         pixel_mm: side of a pixel.
         pixel_mm2: `(N,)` area of a pixel: less than the side squared where a slice is sheared.
         names: label value to structure name.
+        axis: canonical axis (z, y, x) that the slices were cut across; None where the run does not say.
     """
 
     step: int
@@ -69,6 +70,7 @@ class Preview:
     pixel_mm: float
     pixel_mm2: NDArray[np.float64]
     names: dict[int, str]
+    axis: int | None = None
 
     def areas_mm2(self) -> dict[str, NDArray[np.float64]]:
         """Area of each structure in each slice, `(N,)`, by name."""
@@ -385,4 +387,8 @@ def _read_preview(file: Path, folder: RunFolder) -> Preview:
     names = dict(sorted((value, name) for name, value in labels.items()))
     side = float(content["pixel_mm"])
     areas = content.get("pixel_mm2", np.full(len(places), side**2))  # version 0.1 has none
-    return Preview(int(file.stem), places, maps, side, areas.astype(np.float64), names)
+    grid = facts.get("grid")
+    axis = grid.get("axis") if isinstance(grid, dict) else None
+    if axis not in (0, 1, 2):
+        axis = None
+    return Preview(int(file.stem), places, maps, side, areas.astype(np.float64), names, axis)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 from gui_cases import add_data
 from napari.components import ViewerModel
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject
 
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.canvas_legend import CanvasLegend, legend_lines
-from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
+from napari_uda.gui.kit.canvas_words import CanvasWords, Line, canvas_words
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.geometry import METADATA
+from napari_uda.gui.segment.result_layers import put_contours
 
 WAIT_MS = 60_000
 NAMES = {1: "MYO", 2: "LAC"}
@@ -63,8 +65,34 @@ def test_maps_are_explained() -> None:
     assert [line.text for line in legend_lines(viewer.layers)] == [
         "■ reliable",
         "■ unreliable",
-        "colour bar: entropy, 0 sure to 1 undecided",
+        "entropy: 0 sure to 1 undecided",
     ]
+
+
+def test_two_outlines_of_one_colour_are_told_apart() -> None:
+    viewer = ViewerModel()
+    for role, opacity in (("reference", 1.0), ("prediction", 0.5)):
+        layer = add(viewer, role)
+        layer.contour, layer.opacity = 1, opacity
+    found = [line.text for line in legend_lines(viewer.layers)]
+    assert found[2:] == ["outline: reference", "fainter outline: prediction"]
+    layer.opacity = 1.0
+    assert [line.text for line in legend_lines(viewer.layers)][2:] == [
+        "outline: reference and prediction"
+    ]
+
+
+def test_contours_of_entropy_are_explained() -> None:
+    viewer = ViewerModel()
+    prediction = add(viewer, "prediction")
+    contours = put_contours(viewer, prediction, np.zeros(prediction.data.shape, np.uint8), 50)
+    found = list(legend_lines(viewer.layers))[2:]
+    assert found[0] == Line("□ entropy 0.50", _colour_of(contours, 1))
+    assert len(found) == len(contours.metadata[METADATA]["names"])
+
+
+def _colour_of(layer: Labels, value: int) -> str:
+    return "#" + "".join(f"{round(255 * part):02X}" for part in layer.get_color(value)[:3])
 
 
 def test_canvas_follows_the_layers_and_is_left_clean(qtbot: QtBot) -> None:

@@ -15,6 +15,7 @@ from napari_uda.gui.kit.canvas_words import (
     ASIDE,
     CanvasWords,
     Line,
+    Mark,
     Words,
     canvas_words,
     picture_of,
@@ -63,7 +64,19 @@ def test_a_slice_with_new_words_and_a_cross_is_painted_once(
         middle = (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2
         assert np.abs(bright.mean(axis=0) - middle).max() <= 1
         words.show_cross(False)
+        mark = Mark("7.0 mm", ((5, -36, 85), (8, -36, 85)))  # on the first two slices
+        rows, columns = changed(viewer, lambda mark=mark: words.show_marks([mark]))
+        assert 0 < bright[:, 0].mean() - rows.stop < 20
+        assert np.abs(columns.start - bright[:, 1].mean()) < 5
+        words.show_marks([])
+    for index, seen in ((1, True), (2, False)):
+        viewer.dims.set_current_step(0, index)
+        without = picture(viewer)
+        words.show_marks([mark])
+        assert (picture(viewer) != without).any() == seen
+        words.show_marks([])
     words.show_cross(True)
+    viewer.dims.set_current_step(0, 0)
     viewer.screenshot(canvas_only=True, flash=False)
     paints = Paints()
     canvas = viewer.window.main_menu.window().findChild(QOpenGLWidget)
@@ -132,3 +145,16 @@ def test_a_sign_has_the_colour_that_it_explains_and_words_are_seen_on_any_canvas
             2 * len(drawn),
             2 * len(drawn) + 1,
         )
+
+
+def test_signs_of_pale_colours_are_seen_and_outlines_are_hollow() -> None:
+    def sign(letter: str, colour: str, behind: str) -> NDArray[np.uint8]:
+        words = Words((Line(letter, colour),), "top_left", 9.0, False)
+        return picture_of(words, behind)[..., :3]
+
+    assert (sign("■", "#FFFFFF", "#FFFFFF") < 70).any()
+    assert (sign("■", "#000000", "#000000") > 180).any()
+    red = [(sign(one, "#FF0000", "#FFFFFF") == (255, 0, 0)).all(axis=2).sum() for one in "■□▨"]
+    assert red[0] > red[1] > red[0] / 2
+    assert red[0] > red[2] > red[0] / 3
+    assert (sign("▨", "#FFFF00", "#000000") == 0).all(axis=2).any()

@@ -42,8 +42,8 @@ def test_folder_is_described_in_words(check: DataCheck, data_folder: Path) -> No
         "size 6 x 32 x 40 voxels (z, y, x)",
     ]
     table = plain(view.structures).split()
-    assert table[:7] == ["✎", "■", "left", "ventricle", "myocardium", "(MYO)", "1"]
-    assert "(LVC)" in table
+    assert table[:8] == ["✎", "■", "left", "ventricle", "myocardium", "(MYO):", "label", "1,"]
+    assert "(LVC):" in table
     assert not view.problems.isVisibleTo(check)
 
 
@@ -69,7 +69,7 @@ def test_unnamed_structure_and_thousands(check: DataCheck) -> None:
     structures = (Structure("", 7, 1_234_567, 1),)
     check.show_reports({"Source": DomainReport("ct", case_count=1, structures=structures)})
     words = plain(check.domains["Source"].structures).split()
-    assert words == ["✎", "(no", "name)", "7", "1", "234", "567", "voxels", "1", "case"]
+    assert words == ["✎", "(no", "name):", "label", "7,", "1", "234", "567", "voxels,", "1", "case"]
 
 
 def test_new_reports_replace_the_old(check: DataCheck) -> None:

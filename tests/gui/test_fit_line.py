@@ -132,7 +132,7 @@ def test_several_volumes_are_marked_one_by_one(qtbot: QtBot) -> None:
     assert panel.table.item(1, 0).toolTip() == str(BAD)
     failed, odd = panel.about.text().splitlines()
     assert failed == "1 failed: the file is damaged"
-    assert odd == f"1 to be looked at with care: odd, {BAD}"
+    assert odd == "1 to be looked at with care: their tooltips say why."
 
 
 def adaptation(prediction: Prediction, **changes: object) -> Adaptation:

@@ -9,19 +9,22 @@ from gui_cases import press_key
 from napari.components import ViewerModel
 from napari.settings import get_settings
 from napari.utils.action_manager import action_manager
+from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_uda.gui.kit.keys import bind_keys, keys_of
+from napari_uda.gui.kit.dock import Dock
+from napari_uda.gui.kit.keys import KEYS, Key, bind_keys, keys_of
 from napari_uda.gui.kit.widgets import button, combo_box
 
 KEY = "I"
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A name of its own for the action of every test: napari keeps them."""
+def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A key in the table, with a name of its own in every test: napari keeps the actions."""
     name = f"{request.node.originalname}"
+    monkeypatch.setitem(KEYS, name, Key(KEY, "Do it", ("Data",)))
     yield name
     action_manager.unbind_shortcut(f"napari_uda:{name}")
 
@@ -29,10 +32,17 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
 def keyed(qtbot: QtBot, viewer: ViewerModel, name: str, pressed: list[str]) -> QPushButton:
     owner = QWidget()
     qtbot.addWidget(owner)
-    made = button(f"Do it ({KEY})", "What it does", name=name)
+    made = button("Do it", "What it does", name=name)
     made.setParent(owner)
-    bind_keys(viewer, owner, {KEY: (made, lambda: pressed.append(name))})
+    bind_keys(viewer, owner, (made, lambda: pressed.append(name)))
     return made
+
+
+def test_a_key_is_listed_before_its_dock_is_built(qtbot: QtBot, name: str) -> None:
+    assert coerce_keybinding(KEY) not in ViewerModel.class_keymap
+    qtbot.addWidget(Dock())  # any
+    assert ViewerModel.class_keymap[coerce_keybinding(KEY)].__name__ == f"napari_uda_{name}"
+    press_key(ViewerModel(), KEY)  # and nothing happens
 
 
 def test_another_key_stands_on_the_button_and_works(qtbot: QtBot, name: str) -> None:
@@ -87,6 +97,6 @@ def test_a_widget_without_text_says_its_key_in_the_tooltip(qtbot: QtBot, name: s
     qtbot.addWidget(owner)
     choice = combo_box([("a", 1)], "What", name=name)
     choice.setParent(owner)
-    bind_keys(viewer, owner, {KEY: (choice, lambda: None, "Next choice")})
+    bind_keys(viewer, owner, (choice, lambda: None))
     assert choice.toolTip() == f"What\nKey: {KEY}"
-    assert keys_of(owner) == [(KEY, "Next choice")]
+    assert keys_of(owner) == [(KEY, "Do it")]

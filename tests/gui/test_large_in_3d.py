@@ -66,6 +66,10 @@ def test_large_volumes_are_replaced_in_3d_alone(
     assert of_image.colormap.name == "magma"
     assert of_image.name == "helper: ct, coarser"
     assert tag(of_image)["helper"]
+    image.contrast_limits = (7, 90)  # as the View dock does, for the hidden one
+    labels.opacity = 0.3
+    assert tuple(of_image.contrast_limits) == (7, 90)
+    assert of_labels.opacity == 0.3
     for index in ((0, 0, 0), tuple(n - 1 for n in of_image.data.shape)):
         there = tuple(np.round(image.world_to_data(of_image.data_to_world(index))).astype(int))
         assert of_image.data[index] == data[there]

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
@@ -37,6 +38,9 @@ def test_each_run_is_told_by_its_card(panel: ModelsPanel, qtbot: QtBot) -> None:
     assert panel.purpose.text() == "Segments MYO, LAC, LVC, AA in MR"
     assert not panel.purpose.isEnabled()  # the shipped model is nobody's to rename
     assert "Weights: sha256 " in panel.card.text()
+    panel.resize(230, 600)
+    let_events_pass(8)
+    assert panel.card.visibleRegion().boundingRect() == panel.card.rect()  # not cut, not scrolled
     choose(panel, "tiny (runs)", qtbot)
     assert panel.purpose.text() == "Segments MYO, LVC in MR"
     assert "Trained on: 2 MR cases with labels" in panel.card.text()

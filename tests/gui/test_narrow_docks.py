@@ -88,6 +88,10 @@ def opened(viewer: Viewer, name: str, qtbot: QtBot) -> tuple[QDockWidget, QWidge
     if name == "Score":
         widget.score.click()
         widget.tools_fold.set_open(True)
+    elif name == "Segment":  # as after an adaptation
+        ml = dict.fromkeys(_names(), 114.8)
+        widget.legend.show_structures(_names(), ml, ml)
+        widget.legend.selectRow(0)
     elif name == "View":
         widget.measuring.set_open(True)
         widget.measure.measure.click()

@@ -27,6 +27,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.evaluation.report import evaluate_folders
+from napari_uda.gui.kit.choices import choices, choose
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
@@ -34,7 +35,6 @@ from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
-from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY
 from napari_uda.gui.segment.result_view import _count, _Layers
 from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
@@ -101,6 +101,21 @@ def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
     assert not dock.export.isEnabled()
 
 
+def test_choices_of_a_session_wait_for_the_scores(scored: ScoreDock, qtbot: QtBot) -> None:
+    scored.slices.choose(0, 2)
+    scored.slices.axes.setCurrentIndex(2)
+    stored = choices(scored)
+    assert stored["structures"] == "left ventricle cavity"
+    other = ScoreDock(scored.viewer)
+    scored.viewer.window.add_dock_widget(other, name="Other")
+    choose(other, stored)
+    score(other, qtbot)
+    assert (other.slices.label, other.slices.axis) == (2, 2)
+    other.slices.choose(0, 1)
+    score(other, qtbot)
+    assert (other.slices.label, other.slices.axis) == (1, 2)
+
+
 def test_cancel_is_said_at_once_and_changes_nothing(
     scored: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +160,18 @@ def test_table_shows_the_numbers_of_evaluate(
     mean = np.mean([row["dice"] for row in expected.rows])
     assert cells(scored, 2)[0:3:2] == ["mean", f"{mean:.3f}"]
     assert scored.status.text() == f"case_0 · prediction · tiny: mean Dice {mean:.3f}."
+
+
+def test_scores_of_what_is_not_chosen_any_more_have_its_name_above(
+    scored: ScoreDock, reference: Volume
+) -> None:
+    before = scored.choices.references.layer
+    add_data(scored.viewer, *layer_data(reference, "reference", NAMES))
+    scored.choices.references.choose(scored.viewer.layers[-1])
+    assert scored.table.item(0, 0).text() == scored.results[0].name
+    assert scored.table.rowCount() == 4
+    scored.choices.references.choose(before)
+    assert scored.table.rowCount() == 3
 
 
 def test_click_on_a_row_shows_the_worst_slice_of_the_structure(
@@ -368,10 +395,10 @@ def test_keys_walk_wherever_the_viewer_has_the_focus(scored: ScoreDock, qtbot: Q
     viewer = scored.viewer
     assert scored.slices.worst.text() == "Next worst slice (W)"
     worst = scored.results[0].slices_by_dice(0, 0)
-    for key in (WORST_KEY, WORST_KEY):
+    for key in "WW":
         press_key(viewer, key)
     assert shown(scored) == worst[1]
-    press_key(viewer, DISAGREEMENT_KEY)
+    press_key(viewer, "D")
     settle(scored, qtbot)
     assert "Error 1 of" in scored.status.text()
 

@@ -23,6 +23,7 @@ from watch_cases import resume
 from written_runs import append_lines, beat, write_preview, write_run
 
 from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas_words import canvas_words
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.train import dock as dock_module
@@ -464,6 +465,31 @@ def test_previews_are_asked_for_as_long_as_somebody_looks(
     dock.previews.wanted.click()
     assert watched.preview_request() is None
     qtbot.waitUntil(lambda: len(dock.viewer.layers) == 0, timeout=WAIT_MS)
+
+
+def test_the_canvas_tells_what_previews_are(
+    dock: TrainDock, qtbot: QtBot, watched: RunFolder
+) -> None:
+    words = canvas_words(dock.viewer)
+
+    def says(name: str, text: str) -> None:
+        qtbot.waitUntil(lambda: words.texts.get(name) == text, timeout=WAIT_MS)
+
+    says("line", "This is a live preview: target, mr_0, slice 0.")
+    assert [words.texts[side] for side in ("left", "right", "top", "bottom")] == list("RLAP")
+    structures = ["■ left ventricle myocardium", "■ left ventricle cavity"]
+    maps = ["entropy: 0 sure to 1 undecided", "■ reliable", "■ unreliable"]
+    says("legend", "\n".join([*structures, *maps]))
+    assert words.bars == (layers(dock)["entropy"],)
+    dock.previews.slices.chosen.setCurrentRow(1)
+    says("line", "This is a live preview: target, mr_0, slice 1.")
+    write_preview(watched, 9, first=3)
+    says("line", "This is a live preview: target, mr_0, slice 4.")
+    dock.viewer.dims.order = (1, 0, 2)  # across several volumes
+    assert "left" not in words.texts
+    dock.previews.wanted.click()
+    qtbot.waitUntil(lambda: "legend" not in words.texts, timeout=WAIT_MS)
+    assert "line" not in words.texts
 
 
 def test_layers_of_previews(dock: TrainDock, watched: RunFolder) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row
+from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row, wrapped
+from napari_uda.gui.kit.widgets import TallLabel
 
 
 def controls() -> QWidget:
@@ -51,6 +54,62 @@ def test_taller_controls_ask_for_more_room(qtbot: QtBot) -> None:
     before = scroll.sizeHint().height()
     content.layout().addWidget(QPushButton("one more"))
     qtbot.waitUntil(lambda: scroll.sizeHint().height() > before)
+
+
+def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) -> None:
+    content, told = controls(), TallLabel()
+    content.layout().addWidget(told)
+    parts = TwoParts(content, QLabel("results"), told)
+    qtbot.addWidget(parts)
+    parts.resize(300, 150)
+    parts.show()
+    bar = parts.findChild(Scrolling).verticalScrollBar()
+    assert bar.value() == 0
+    told.setText("Slice 1 of 24, and more words than there is room for in one line of a dock")
+    qtbot.waitUntil(lambda: told.visibleRegion().boundingRect() == told.rect())
+    bar.setValue(0)
+    told.setText(told.text().replace("1", "2"))
+    let_events_pass(4)
+    assert bar.value() == 0
+
+
+def test_nothing_small_stands_alone_in_a_line(qtbot: QtBot) -> None:
+    parts = [QPushButton() for _ in range(3)]
+    for part, pixels in zip(parts, (100, 100, 20), strict=True):
+        part.setFixedWidth(pixels)
+    place = QWidget()
+    place.setLayout(wrapped((parts[0], 1), (parts[1], 1), parts[2], spacing=4))
+    qtbot.addWidget(place)
+    place.show()
+    for width, lines in ((300, [0, 0, 0]), (210, [0, 1, 1]), (110, [0, 1, 2])):
+        place.resize(width, 200)
+        let_events_pass(4)
+        tops = sorted({part.y() for part in parts})
+        assert [tops.index(part.y()) for part in parts] == lines
+
+
+def test_another_text_of_the_same_size_lays_nothing_out_around_it(qtbot: QtBot) -> None:
+    content, number = QWidget(), QLabel("1")
+    number.setFixedWidth(40)
+    column(number, QLabel("a longer line"), of=content)
+    asked: list[QEvent.Type] = []
+
+    class Window(QWidget):
+        def event(self, event: QEvent | None) -> bool:
+            asked.extend([] if event is None else [event.type()])
+            return super().event(event)
+
+    window = Window()
+    qtbot.addWidget(window)
+    column(Scrolling(content), of=window)
+    window.show()
+    for text in ("2", "3"):  # the first one after it was shown may find other sizes
+        asked.clear()
+        number.setText(text)
+        let_events_pass()
+    assert QEvent.Type.LayoutRequest not in asked
+    number.setFixedWidth(400)
+    qtbot.waitUntil(lambda: QEvent.Type.LayoutRequest in asked)
 
 
 def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtBot) -> None:

@@ -22,8 +22,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.kit.seen import shown_window
-from napari_uda.gui.view.dock import CONVENTION_KEY, ViewDock
-from napari_uda.gui.view.window import DRAG_KEY
+from napari_uda.gui.view.dock import ViewDock
 from napari_uda.inference.predict import Prediction
 
 WAIT_MS = 60_000
@@ -208,7 +207,7 @@ def test_window_is_shown_and_set(
 
 
 def test_drag_button_takes_the_mouse(dock: ViewDock, image: Image, viewer: ViewerModel) -> None:
-    assert dock.window_panel.drag.text().endswith(f"({DRAG_KEY})")
+    assert dock.window_panel.drag.text().endswith("(G)")
     dock.window_panel.drag.click()
     assert not viewer.scene.camera.mouse_pan
     before = shown_window(image)
@@ -399,6 +398,21 @@ def test_readout_follows_the_mouse(
     assert linked.readout.texts["Intensity"] == "–"
 
 
+def test_while_slices_follow_each_other_the_canvas_alone_tells(
+    dock: ViewDock, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    before, looked = dock.readout.texts, []
+    dock.marks.looked.connect(lambda: looked.append(True))
+    for index in (3, 4, 5, 0):
+        viewer.dims.set_current_step(0, index)
+        assert f"axial slice {5 - index}," in dock.words.texts["line"]
+    assert looked == [True]  # at the first one
+    assert dock.readout.texts == before
+    assert not dock.is_settled
+    settle(dock, qtbot)
+    assert dock.readout.texts["Voxel (x, y, z)"] != before["Voxel (x, y, z)"]
+
+
 def test_dock_lies_in_a_bottom_dock(linked: ViewDock, qtbot: QtBot) -> None:
     splitter = linked.views.splitter
     linked.resize(300, 800)
@@ -415,9 +429,9 @@ def test_keys(make_napari_viewer: Callable[..., Viewer], qtbot: QtBot) -> None:
     settle(dock, qtbot)
     assert tag(dock.images.layer)["case"] == "mr_001"
     window = viewer.window.main_menu.window()
-    qtbot.keyClick(window, getattr(Qt.Key, f"Key_{CONVENTION_KEY}"))
+    qtbot.keyClick(window, Qt.Key.Key_N)
     assert dock.neurological.isChecked()
-    qtbot.keyClick(window, getattr(Qt.Key, f"Key_{DRAG_KEY}"))
+    qtbot.keyClick(window, Qt.Key.Key_G)
     assert dock.window_panel.drag.isChecked()
     dock.linked.click()
     settle(dock, qtbot)

@@ -82,6 +82,11 @@ def test_surfaces_enclose_the_voxels_where_they_are_drawn(
     found = surfaces_of(viewer)
     assert sorted(found) == [1, 2]
     assert viewer.dims.ndisplay == 3
+    camera, extent = viewer.scene.camera, viewer.layers.get_extent(list(found.values())).world
+    up, ahead = np.array(camera.up_direction), np.array(camera.view_direction)
+    seen = np.abs([up, np.cross(ahead, up)]) @ np.ptp(extent, axis=0) * camera.zoom
+    assert (seen <= viewer.canvas.size).all()
+    assert (seen / viewer.canvas.size).max() > 0.9
     for value, surface in found.items():
         world = np.array([surface.data_to_world(one) for one in surface.data[0][::7]])
         voxels = np.array([layer.data_to_world(one) for one in np.argwhere(layer.data == value)])

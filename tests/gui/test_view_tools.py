@@ -17,7 +17,7 @@ from napari_uda.data.window import CT_PRESETS, Window, percentile_window
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.kit.seen import shown_window
-from napari_uda.gui.kit.sides import Sides, letters, patient_directions, sides
+from napari_uda.gui.kit.sides import Sides, directions_across, letters, patient_directions, sides
 from napari_uda.gui.view.readout import Readout, read_at
 from napari_uda.gui.view.slice_pane import SlicePane
 from napari_uda.gui.view.slice_picture import layers_on_grid, slice_picture, spacing_of
@@ -44,6 +44,11 @@ def test_letters_of_the_three_cuts(signs: tuple[int, int, int]) -> None:
     assert sides(directions, *CORONAL) == Sides("R", "L", "S", "I")
     assert sides(directions, *SAGITTAL) == Sides("A", "P", "S", "I")
     assert sides(directions, *AXIAL, mirrored=True) == Sides("L", "R", "A", "P")
+
+
+@pytest.mark.parametrize(("cut", "shown"), [(0, "RLAP"), (1, "RLSI"), (2, "APSI")])
+def test_slices_without_a_volume_have_the_letters_of_their_cut(cut: int, shown: str) -> None:
+    assert sides(directions_across(cut), 1, 2) == Sides(*shown)
 
 
 def test_letters_of_a_volume_stored_in_another_order() -> None:

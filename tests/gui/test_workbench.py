@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gui_cases import let_events_pass
+from gui_cases import let_events_pass, press_key
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
@@ -107,8 +107,12 @@ def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: 
     qtbot.waitUntil(lambda: "Score (napari_uda)" in viewer.window.dock_widgets)
     choose(viewer, "Translate")
     qtbot.waitUntil(lambda: is_seen(viewer.window.dock_widgets["Translate (napari_uda)"]))
+    press_key(viewer, "N")  # of a dock that was never looked at
+    view = viewer.window.dock_widgets["View (napari_uda)"]
+    qtbot.waitUntil(lambda: is_seen(view))
+    assert view.neurological.isChecked()
     let_events_pass()
-    opened = {f"{name} (napari_uda)" for name in ("Data", "Translate", "Score")}
+    opened = {f"{name} (napari_uda)" for name in ("Data", "Translate", "Score", "View")}
     assert set(viewer.window.dock_widgets) & ENTRIES == opened
     assert names() == list(DOCKS)
     docks()[-1].close()

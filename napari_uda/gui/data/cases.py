@@ -33,7 +33,6 @@ from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, named, right_aligned, text_table, tool_button
 from napari_uda.inference.cases import CaseFiles, CaseList, list_cases
 
-PREVIOUS_KEY, NEXT_KEY = "PageUp", "PageDown"
 _CASE, _IMAGE, _LABELS, _PREDICTION, _DICE = range(5)
 _HEADERS = ("Case", "Image", "Labels", "Pred.", "Dice")
 _BY_IMPORTANCE = (_CASE, _DICE, _LABELS, _PREDICTION, _IMAGE)
@@ -117,14 +116,7 @@ class CasesPanel(Panel):
             of=self,
             margin=4,
         ).addStretch(0)  # takes the room of the table while there is none
-        bind_keys(
-            viewer,
-            self,
-            {
-                PREVIOUS_KEY: (self.previous, self._on_previous, "Previous case"),
-                NEXT_KEY: (self.next, self._on_next, "Next case"),
-            },
-        )
+        bind_keys(viewer, self, (self.previous, self._on_previous), (self.next, self._on_next))
         self._update()
 
     @property
@@ -198,8 +190,8 @@ class CasesPanel(Panel):
         if event.type() == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             bound = [key for keys, _ in keys_of(self) for key in keys.split(" or ")]
             for pressed, key, step in (
-                (Qt.Key.Key_PageUp, PREVIOUS_KEY, self._on_previous),
-                (Qt.Key.Key_PageDown, NEXT_KEY, self._on_next),
+                (Qt.Key.Key_PageUp, "PageUp", self._on_previous),
+                (Qt.Key.Key_PageDown, "PageDown", self._on_next),
             ):
                 if event.key() == pressed and key in bound:  # else the user has other keys
                     step()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.jobs import background, load_torch, running
@@ -54,6 +54,8 @@ class ModelsPanel(Panel):
 
     def _build(self) -> None:
         self.table = text_table(_HEADERS, "model_table", wide=(0, 1))
+        # a table of few rows leaves its room to the card
+        self.table.setSizeAdjustPolicy(QTableWidget.SizeAdjustPolicy.AdjustToContents)
         self.table.itemSelectionChanged.connect(self._on_chosen)
         self.card = label(name="model_card")
         self.card.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -76,9 +78,11 @@ class ModelsPanel(Panel):
         self.status = label(name="model_status")
 
     def _lay_out(self) -> None:
+        place = QWidget()  # a label alone would not tell that it has other lines
+        column(self.card, of=place, margin=0)
         column(
             (TablePlace(self.table, "Models", (0, 2, 1)), 1),
-            Scrolling(self.card),
+            Scrolling(place),
             form(("For", self.purpose), ("Licence", self.licence)),
             wrapped((self.export, 1), (self.take_in, 1), (self.add, 1)),
             self.status,

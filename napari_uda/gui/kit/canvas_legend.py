@@ -10,7 +10,7 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject
 
 from napari_uda.core.structure_colours import full_name
-from napari_uda.gui.kit.canvas_words import ASIDE, CanvasWords, Line
+from napari_uda.gui.kit.canvas_words import ASIDE, SIGNS, CanvasWords, Line
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import HATCHED, HATCHING
 from napari_uda.gui.kit.layers import EDITED, structure_names
@@ -24,7 +24,8 @@ _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
 _STRUCTURES = ("prediction", EDITED, "reference")
-_AREA = "■"
+_OF_METHODS = "labels."  # previews that a method has of its own
+_AREA, _OUTLINE, _STRIPES = tuple(SIGNS)
 
 
 class CanvasLegend(Guarded, QObject):
@@ -81,7 +82,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
         layers: of the viewer, the lowest first.
     """
     shown = [layer for layer in layers if layer.visible]
-    structures = [one for one in shown if isinstance(one, Labels) and _role(one) in _STRUCTURES]
+    structures = [one for one in shown if isinstance(one, Labels) and _is_of_structures(one)]
     lines: dict[Line, str] = {}  # without its sign, and the sign
     for layer in structures:
         for line in _of_labels(layer):
@@ -94,25 +95,41 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
             lines[Line(f" {name}", _hex(layer.colormap.colors[-1]))] = _AREA
     for line, sign in lines.items():
         yield line._replace(text=sign + line.text)
-    if len({bool(layer.contour) for layer in structures}) > 1:
-        for layer in structures:
-            drawn = "outline" if layer.contour else "area"
-            yield Line(f"{drawn}: {_role(layer)}")
+    yield from _how_drawn(structures)
     under = {tag(layer)["of"] for layer in shown if _role(layer) == HATCHING}
     for layer in shown:
         if isinstance(layer, Labels) and _role(layer) in HATCHED:
             hatched = HATCHED[_role(layer)] if str(layer.unique_id) in under else None
             yield from _of_labels(layer, hatched)
+        elif _role(layer) == "contours":
+            yield from _of_labels(layer)
         elif _role(layer) == "entropy":
-            yield Line("colour bar: entropy, 0 sure to 1 undecided")
+            yield Line("entropy: 0 sure to 1 undecided")
+
+
+def _how_drawn(structures: list[Labels]) -> Iterator[Line]:
+    """What tells a prediction and a reference from each other, which have the same colours."""
+    drawn: dict[str, dict[str, None]] = {}
+    outlines = [layer.opacity for layer in structures if layer.contour]
+    for layer in structures:
+        faint = layer.contour and layer.opacity < max(outlines)
+        how = "fainter outline" if faint else "outline" if layer.contour else "area"
+        drawn.setdefault(how, {})[_role(layer)] = None
+    if len(drawn) > 1 or len({role for roles in drawn.values() for role in roles}) > 1:
+        for how, of in drawn.items():
+            yield Line(f"{how}: {' and '.join(of)}")
 
 
 def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
     for value, name in structure_names(layer).items():
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
-            sign = "▨" if value == hatched else "□" if layer.contour else _AREA
+            sign = _STRIPES if value == hatched else _OUTLINE if layer.contour else _AREA
             yield Line(f"{sign} {full_name(name)}", _hex(colour))
+
+
+def _is_of_structures(layer: Labels) -> bool:
+    return _role(layer) in _STRUCTURES or _role(layer).startswith(_OF_METHODS)
 
 
 def _is_plain(colours: Any) -> bool:
@@ -125,9 +142,10 @@ def _hex(colour: Any) -> str:
 
 
 def _role(layer: Layer) -> str:
-    return str(tag(layer).get("role", ""))
+    own = tag(layer)
+    return str(own.get("part" if own.get("role") == "preview" else "role", ""))
 
 
 def _events(layer: Layer) -> list[Any]:
-    names = ("visible", "colormap", "contour", "features", "metadata")
+    names = ("visible", "colormap", "contour", "opacity", "features", "metadata")
     return [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]

@@ -16,20 +16,27 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.canvas import FreeingInCanvas, one_in_window
 from napari_uda.gui.kit.canvas_legend import CanvasLegend
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
-from napari_uda.gui.kit.geometry import Placement, placement
+from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.hatching import Hatching
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.large_in_3d import CoarseIn3D
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
-from napari_uda.gui.kit.seen import Seen, seen_at, shown_window, shows_surfaces, title_of
+from napari_uda.gui.kit.seen import (
+    Seen,
+    preview_words,
+    seen_at,
+    shown_window,
+    shows_surfaces,
+    title_of,
+)
 from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-_SCROLL_MS = 200  # slices that follow each other faster are scrolled through
-_WORDS_MS = 300
+_BEAT_MS = 50
+_RESTING, _TELLING = 4, 10  # beats until slices rest, and until docks speak of those that do not
 _SIDES = {
     "left": "middle_left",
     "right": "middle_right",
@@ -81,8 +88,8 @@ class CanvasMarks(Guarded, QObject):
         self.lies: Placement | None = None  # kept: to find it for every slice would be slow
         self._directions: NDArray[np.float64] | None = None  # of the viewer's axes in the patient
         self.stale = False
-        self._scroll = delay(self, _SCROLL_MS, self._on_scrolled)
-        self._talk = delay(self, _WORDS_MS, self._on_look)
+        self._beat = delay(self, _BEAT_MS, self._on_beat)
+        self._beats = self._untold = 0  # since the last slice, and since docks spoke of one
         self._places = Following(self, self._on_placed)
         self._window = Following(self, self._on_look)
         self._eyes = Following(self, self._on_look)
@@ -120,7 +127,7 @@ class CanvasMarks(Guarded, QObject):
     @property
     def is_scrolled_through(self) -> bool:
         """Whether slices follow each other faster than one reads."""
-        return self._scroll.isActive()
+        return self._beat.isActive()
 
     @property
     def is_settled(self) -> bool:
@@ -153,25 +160,34 @@ class CanvasMarks(Guarded, QObject):
         """Others, or in another order."""
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
         self._eyes.follow(
-            *(event for one in images for event in (one.events.visible, one.events.opacity))
+            *(
+                getattr(one.events, name)
+                for one in images
+                for name in ("visible", "opacity", "metadata")
+            )
         )
         self.look()
 
     def _on_point(self) -> None:
         """The first slice is spoken of at once; while more follow, docks do so some times a second, and at rest."""
-        if self._scroll.isActive():
+        self._beats = 0
+        if self.is_scrolled_through:
             self.stale = True
             self.write_line()
-            if not self._talk.isActive():
-                self._talk.start()
         else:
+            self._untold = 0
+            self._beat.start()
             self.look()
-        self._scroll.start()
 
-    def _on_scrolled(self) -> None:
-        self._talk.stop()
-        if self.stale:
+    def _on_beat(self) -> None:
+        """Turns of the event loop are counted: a window that draws a slice for long does not rest meanwhile."""
+        self._beats, self._untold = self._beats + 1, self._untold + 1
+        rests = self._beats >= _RESTING
+        if self.stale and (rests or self._untold >= _TELLING):
+            self._untold = 0
             self.look()
+        if not rests:
+            self._beat.start()
 
     def _on_look(self) -> None:
         self.look()
@@ -194,10 +210,12 @@ class CanvasMarks(Guarded, QObject):
 
     def _on_placed(self) -> None:
         self._directions = self.lies = None
-        if self.image is not None:
-            with suppress(InputError):  # a transform that cannot be inverted has no sides
+        with suppress(InputError):  # a transform that cannot be inverted has no sides
+            if self.image is not None:
                 self.lies = placement(self.image)
                 self._directions = patient_directions(self.image)
+            elif self.seen.preview is not None and "directions" in tag(self.seen.preview):
+                self._directions = patient_directions(self.seen.preview)
         self._on_turned()
 
     # -- slice and window -------------------------------------------------------------------------
@@ -213,6 +231,8 @@ class CanvasMarks(Guarded, QObject):
         if not self.letters:
             return []
         if image is None:
+            if self.seen.preview is not None:
+                return [preview_words(self.seen.preview, viewer.dims.point)]
             others = not len(viewer.layers) or shows_surfaces(viewer)
             return [] if others else [self.seen.why]
         lines = [title_of(image)]
@@ -269,6 +289,7 @@ class CanvasMarks(Guarded, QObject):
             return
         _, rows, columns = axes = self.axes
         flat = self._viewer.dims.ndisplay == 2 and min(axes) >= 0
+        flat = flat and (self.seen.preview is None or axes[0] == 0)  # not along several volumes
         shown, mirrored = self.sides_of(rows, columns) if flat else (None, False)
         camera, orientation = self._viewer.scene.camera, ("down", "left" if mirrored else "right")
         if tuple(map(str, camera.orientation2d)) != orientation:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from napari.layers import Image, Layer
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QRectF, Qt
+from qtpy.QtCore import QObject, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QImage, QPainter
 from superqt.utils import qimage_to_array
 
@@ -40,19 +40,23 @@ ASIDE = "aside"
 """In the empty place of a grid where there is one, else in the upper left corner, below its title."""
 _EDGE = 10  # pixels that stay free, as with napari's own
 _TITLE = 30  # pixels that the title of a cell takes
+_LEAST_CELL = 100  # below its title, for letters at all sides
 _PADDING = 5
 _PIXELS_PER_POINT = 96 / 72
 _OPAQUE = 0.8
 _LEAST_CONTRAST = 11.0
+SIGNS = "■□▨"
+"""Of an area, an outline and stripes: letters for whoever reads them, drawn as a square."""
 _CROSS = "cross"
 _CROSS_COLOUR = "#3DDC84"
 _ARM, _GAP = 14, 4
-_BAR = "bar "
+_MARK_POINTS, _ABOVE = 10.0, 2
+_BAR, _MARK = "bar ", "mark "
 _BAR_WIDE, _BAR_TALL, _BAR_LETTERS = 10, 70, 10
 
 
 class Line(NamedTuple):
-    """A line; its first letter is a sign in the colour that it explains, unless that is None."""
+    """A line; its first letter is one of `SIGNS` in the colour that it explains, unless that is None."""
 
     text: str
     colour: str | None = None
@@ -67,6 +71,13 @@ class Words(NamedTuple):
     in_cells: bool
 
 
+class Mark(NamedTuple):
+    """A word above what it speaks of, seen on the slices that this lies on; `corners` are `(n, 3)` of the world."""
+
+    text: str
+    corners: tuple[tuple[float, float, float], ...]
+
+
 class CanvasWords(Guarded, QObject):
     """Words by name, and one cross: drawn together with the slice, and not once more.
 
@@ -74,6 +85,7 @@ class CanvasWords(Guarded, QObject):
         words: what is written, by name.
         bars: layers whose colours are explained in their cells of a grid.
         cross: whether there is a cross at the viewer's own point.
+        marks: words at places of the world.
     """
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None) -> None:
@@ -83,6 +95,7 @@ class CanvasWords(Guarded, QObject):
         self.bars: tuple[Image, ...] = ()
         self._colours = Following(self, self._on_background)
         self.cross = False
+        self.marks: tuple[Mark, ...] = ()
         self._pictures: dict[str, NDArray[np.uint8]] = {}
         self._shown = pictures_over(window_of(viewer), self._places)
         if self._shown is not None:
@@ -138,6 +151,12 @@ class CanvasWords(Guarded, QObject):
             self.cross = wanted
             self._draw(_CROSS)
 
+    def show_marks(self, marks: Sequence[Mark]) -> None:
+        """Write words at places of the world, in place of those before."""
+        if self.marks != (wanted := tuple(marks)):
+            self.marks = wanted
+            self._draw(*[name for name in self._pictures if name.startswith(_MARK)])
+
     def _on_point(self) -> None:
         if self.cross and self._shown is not None:
             self._shown.update()
@@ -164,6 +183,10 @@ class CanvasWords(Guarded, QObject):
         for number, layer in enumerate(self.bars):
             if f"{_BAR}{number}" not in self._pictures:
                 self._pictures[f"{_BAR}{number}"] = _bar(layer, behind, ratio)
+        for number, mark in enumerate(self.marks):
+            if f"{_MARK}{number}" not in self._pictures:
+                alone = Words((Line(mark.text),), "", _MARK_POINTS, False)
+                self._pictures[f"{_MARK}{number}"] = picture_of(alone, behind, ratio)
         if self.cross:
             self._pictures.setdefault(_CROSS, _cross(ratio))
         self._shown.show(self._pictures, ratio)
@@ -186,11 +209,22 @@ class CanvasWords(Guarded, QObject):
             cell = self._cell_of(layer, views)
             wanted.append((f"{_BAR}{number}", "bottom_right", [] if cell is None else [cell]))
         cells = [_below_title(box_of(view)) for view in occupied]
+        cells = [cell for cell in cells if cell.height >= _LEAST_CELL]
         wanted += [(name, self.words[name].place, cells) for name in in_cells]
         taken: list[Box] = []
         for name, place, boxes in wanted:
             size = canvas.size_of(name)
             lies = [_beside(Box(*_at(box, place, size), *size), place, taken) for box in boxes]
+            taken += lies
+            found[name] = [(one.left, one.top) for one in lies]
+        for number, mark in enumerate(self.marks):
+            name = f"{_MARK}{number}"
+            width, height = canvas.size_of(name)
+            lies = [
+                _beside(Box(left, top - height - _ABOVE, width, height), "bottom", taken)
+                for view in occupied
+                for left, top in self._above(mark, view)
+            ]
             taken += lies
             found[name] = [(one.left, one.top) for one in lies]
         if self.cross:
@@ -203,6 +237,25 @@ class CanvasWords(Guarded, QObject):
                 if (at := place_in(view, point)) is not None
             ]
         return found
+
+    def _above(self, mark: Mark, view: Any) -> list[tuple[float, float]]:
+        """The upper left corner of what a mark speaks of; none where it is not seen."""
+        dims = self._viewer.dims
+        world = np.array(mark.corners)
+        before = dims.ndim - 3  # axes that the mark has not
+        for axis in dims.not_displayed:
+            across, half = world[:, axis - before], dims.range[axis].step / 2
+            if (
+                axis >= before
+                and not across.min() - half <= dims.point[axis] <= across.max() + half
+            ):
+                return []
+        if dims.ndisplay == 3 or min(dims.displayed) < before:
+            return []
+        order = [axis - before for axis in dims.displayed[::-1]]
+        drawn = [place_in(view, tuple(corner[order])) for corner in world]
+        inside = [at for at in drawn if at is not None]
+        return [tuple(np.min(inside, axis=0))] if inside else []
 
     def _occupied(self, views: Sequence[Any]) -> Sequence[Any]:
         cells = self._viewer.canvas.grid.iter_viewboxes(self._viewer.layers)
@@ -249,16 +302,37 @@ def picture_of(words: Words, behind: str, ratio: float = 1.0) -> NDArray[np.uint
     painter = QPainter(image)
     painter.setFont(font)
     plain = readable(behind, behind, _LEAST_CONTRAST)
+    painter.setPen(QColor(plain))
     for number, line in enumerate(words.lines):
-        signs = 0 if line.colour is None else 1
-        left = float(_PADDING)
-        for text, colour in ((line.text[:signs], line.colour or plain), (line.text[signs:], plain)):
-            painter.setPen(QColor(colour))
-            area = QRectF(left, _PADDING / 2 + number * step, width + _PADDING, step)
-            painter.drawText(area, int(Qt.AlignmentFlag.AlignLeft), text)
-            left += metrics.horizontalAdvance(text)
+        left, top = float(_PADDING), _PADDING / 2 + number * step
+        text = line.text
+        if line.colour is not None and text[0] in SIGNS:
+            side = round(metrics.ascent() * 0.9)
+            square = QRectF(round(left), round(top + (step - side) / 2), side, side)
+            _sign(painter, text[0], square, (line.colour, plain, behind))
+            left, text = left + metrics.horizontalAdvance(text[0]), text[1:]
+        area = QRectF(left, top, width + _PADDING, step)
+        painter.drawText(area, int(Qt.AlignmentFlag.AlignLeft), text)
     painter.end()
     return np.asarray(qimage_to_array(image), np.uint8)
+
+
+def _sign(painter: QPainter, sign: str, square: QRectF, colours: tuple[str, str, str]) -> None:
+    """A square in a colour, with a thin frame: pale colours are seen on a white canvas, too."""
+    colour, plain, behind = (QColor(one) for one in colours)
+    painter.fillRect(square, plain)
+    square = square.adjusted(1, 1, -1, -1)
+    painter.fillRect(square, colour)
+    if sign == "□":
+        painter.fillRect(square.adjusted(2, 2, -2, -2), behind)
+    elif sign == "▨":
+        painter.setClipRect(square)
+        painter.setPen(QColor("black"))
+        for start in np.arange(-square.height(), square.width(), 4):
+            foot = square.bottomLeft() + QPointF(start, 0)
+            painter.drawLine(foot, foot + QPointF(square.height(), -square.height()))
+        painter.setClipping(False)
+        painter.setPen(plain)
 
 
 def _below_title(cell: Box) -> Box:

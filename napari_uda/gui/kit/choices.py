@@ -17,6 +17,8 @@ from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 
 Choice = bool | int | str
+LATER = "chosen_later"
+"""Property of a combo box: the text to choose once it is offered."""
 
 
 def choices(dock: Dock) -> dict[str, Choice]:
@@ -56,6 +58,8 @@ def _set(widget: QWidget, wanted: Choice) -> None:
         if index >= 0:
             widget.setCurrentIndex(index)
             widget.activated.emit(index)
+        else:
+            widget.setProperty(LATER, str(wanted))
     elif isinstance(widget, QTabWidget):
         titles = [widget.tabText(index) for index in range(widget.count())]
         if wanted in titles:

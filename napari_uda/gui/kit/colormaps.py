@@ -74,6 +74,7 @@ def unnamed(values: Iterable[int]) -> dict[int, str]:
     return {int(value): f"label {int(value)}" for value in values if value}
 
 
+@cache
 def readable(colour: str, background: str, least_contrast: float = 2.0) -> str:
     """`colour`, moved towards black or white until it stands out against `background` (WCAG ratio)."""
     rgb, behind = _rgb(colour), _rgb(background)

@@ -16,6 +16,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.focus import FocusFrame
 from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
+from napari_uda.gui.kit.keys import list_keys
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import share_place as share_place
 from napari_uda.gui.kit.tab_order import step
@@ -43,6 +44,7 @@ class Dock(Panel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        list_keys()
         FocusFrame(self)
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
+_NEARLY = 0.85
 _entered: WeakKeyDictionary[ViewerModel, Grid] = WeakKeyDictionary()
 
 
@@ -174,7 +175,7 @@ class SideBySide(Grid):
 
 
 def best_shape(count: int, canvas: tuple[int, int], sides: tuple[float, float]) -> tuple[int, int]:
-    """Rows and columns that show panels as large as the canvas allows.
+    """Rows and columns that show panels as large as the canvas allows, or nearly so and with room for a legend.
 
     Args:
         count: number of panels.
@@ -182,19 +183,22 @@ def best_shape(count: int, canvas: tuple[int, int], sides: tuple[float, float]) 
         sides: height and width of what a panel shows, in millimetres.
     """
 
-    def size(rows: int) -> tuple[float, int]:
-        columns = -(-count // rows)
+    def size(shape: tuple[int, int]) -> tuple[float, int]:
+        rows, columns = shape
         pixels_per_mm = min(canvas[0] / rows / sides[0], canvas[1] / columns / sides[1])
         return pixels_per_mm, -rows * columns  # of two equals, the one with fewer empty cells
 
-    rows = max(range(1, count + 1), key=size)
-    return rows, -(-count // rows)
+    def best(places: int) -> tuple[int, int]:
+        return max(((rows, -(-places // rows)) for rows in range(1, places + 1)), key=size)
+
+    full, roomy = best(count), best(count + 1)
+    return roomy if size(roomy)[0] >= _NEARLY * size(full)[0] else full
 
 
 def _sides(viewer: ViewerModel, layer: Layer) -> tuple[float, float]:
     """Height and width of a layer's slices as they are shown, in the viewer's units."""
     low, high = layer.extent.world
-    spare = viewer.dims.ndim - layer.ndim if viewer.layers else 0
+    spare = viewer.dims.ndim - layer.ndim  # -1 in a viewer without layers, which has two axes
     down, right = (max(0, axis - spare) for axis in viewer.dims.displayed[-2:])
     return float(high[down] - low[down]) or 1.0, float(high[right] - low[right]) or 1.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +14,47 @@ from napari.utils.interactions import KEY_SYMBOLS
 from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtWidgets import QAbstractButton, QWidget
 
+from napari_uda.gui.kit.letters import plain
 from napari_uda.gui.kit.panel import guarded
+from napari_uda.gui.kit.place import waiting
 
-Bound = tuple[QWidget, Callable[[], object]] | tuple[QWidget, Callable[[], object], str]
-NEXT_KEY, PREVIOUS_KEY = ".", ","
-"""From structure to structure; the dock in front answers. Free in napari's viewer and all of its layers."""
+
+@dataclass(frozen=True)
+class Key:
+    """A key, until the user chooses another one."""
+
+    key: str
+    what: str
+    docks: tuple[str, ...]
+
+
+KEYS = {
+    "case_previous": Key("PageUp", "Previous case", ("Data",)),
+    "case_next": Key("PageDown", "Next case", ("Data",)),
+    "previous_structure": Key(",", "Previous structure", ("Segment", "Score")),
+    "next_structure": Key(".", "Next structure", ("Segment", "Score")),
+    "next_uncertain": Key("U", "Next uncertain slice", ("Segment",)),
+    "outlines": Key("H", "Outlines", ("Segment",)),  # as in hollow
+    "blink": Key("K", "Blink", ("Translate",)),
+    "worst": Key("W", "Next worst slice", ("Score",)),
+    "disagreement": Key("D", "Next error", ("Score",)),
+    "window_drag": Key("G", "Drag in the image", ("View",)),
+    "presets": Key("Q", "Next window preset", ("View",)),
+    "neurological": Key("N", "Neurological", ("View",)),
+    "plane_axial": Key("J", "Next cut", ("View",)),
+}
+"""By the name of the widget that stands for it, which is that of napari's action, too.
+
+napari's viewer and its layers leave these keys free.
+"""
 _PLUGIN = "napari_uda"
 
 
 @dataclass(frozen=True, eq=False)
-class _Key:
+class _Bound:
     """What a key does in one dock of one viewer."""
 
     name: str
-    what: str
     viewer: ViewerModel
     owner: QWidget
     pressed: QWidget
@@ -35,37 +62,47 @@ class _Key:
     tooltip: str | None
     """What the keys are added to; None where they stand in the text of a button."""
 
+    @property
+    def what(self) -> str:
+        return KEYS[self.name].what
 
-_bound: list[_Key] = []  # of the docks that are open
+
+_bound: list[_Bound] = []  # of the docks that are open
 _keys: dict[str, list[str]] = {}  # of every action that was ever bound, as the user wants them
 
 
-def bind_keys(viewer: ViewerModel, owner: QWidget, actions: Mapping[str, Bound]) -> None:
-    """Give widgets keys until `owner` is destroyed; a key that somebody else has is left alone.
+def list_keys() -> None:
+    """Put the keys of all docks into napari's list of shortcuts, also of those that are not built yet.
 
-    An action is registered with napari when the first widget of its name asks, and stays in napari's list
-    of shortcuts. What the user has chosen there counts, also when it is no key at all.
+    What the user has chosen there counts, also when it is no key at all.
+    """
+    for name, key in KEYS.items():
+        if name not in _keys:
+            _register(name, key)
+
+
+def bind_keys(
+    viewer: ViewerModel, owner: QWidget, *actions: tuple[QWidget, Callable[[], object]]
+) -> None:
+    """Give widgets their keys until `owner` is destroyed; a key that somebody else has is left alone.
 
     Args:
         viewer: whose keys.
         owner: the dock or a part of it.
-        actions: key to the widget that stands for it, to what it does, and to that in words. The name of
-            the widget is that of the action. One that is disabled makes the key do nothing. Without words,
-            they are the text of a button, which ends with its keys in brackets; otherwise the keys stand
-            in the tooltip.
+        actions: the widget that stands for a key, by its name, and what the key does. One that is disabled
+            makes the key do nothing. A button that says it in words has its keys in brackets behind them,
+            any other widget in its tooltip.
     """
+    list_keys()
+    model = getattr(viewer, "__wrapped__", viewer)  # napari hands out proxies
     made = []
-    for key, (pressed, action, *words) in actions.items():
-        name = f"{_PLUGIN}:{pressed.objectName()}"
-        text = pressed.text() if isinstance(pressed, QAbstractButton) else ""
-        what = words[0] if words else text.removesuffix(f" ({key})")
-        model = getattr(viewer, "__wrapped__", viewer)  # napari hands out proxies
-        tooltip = pressed.toolTip() if words else None
-        bound = _Key(name, what, model, owner, pressed, action, tooltip)
+    for pressed, action in actions:
+        name = pressed.objectName()
+        in_words = isinstance(pressed, QAbstractButton) and plain(pressed.text()) == KEYS[name].what
+        tooltip = None if in_words else pressed.toolTip()
+        bound = _Bound(name, model, owner, pressed, action, tooltip)
         made.append(bound)
         _bound.append(bound)
-        if name not in _keys:
-            _register(name, what, key)
         _show(bound)
 
     def release() -> None:
@@ -81,23 +118,24 @@ def keys_of(dock: QWidget) -> list[tuple[str, str]]:
     return [(" or ".join(_free(one)), one.what) for one in own if _free(one)]
 
 
-def _register(name: str, what: str, key: str) -> None:
+def _register(name: str, key: Key) -> None:
     if not _keys:
         action_manager.events.shortcut_changed.connect(_on_changed)
     _keys[name] = []
+    action = f"{_PLUGIN}:{name}"
 
     def press(viewer: ViewerModel) -> None:
         _press(name, viewer)
 
-    press.__name__ = name.replace(":", "_")  # napari tells actions apart by it as well
-    action_manager.register_action(name, press, f"{what} ({_PLUGIN})", ViewerModel)
-    chosen = get_settings().shortcuts.shortcuts.get(name)
+    press.__name__ = f"{_PLUGIN}_{name}"  # napari tells actions apart by it as well
+    action_manager.register_action(action, press, f"{key.what} ({_PLUGIN})", ViewerModel)
+    chosen = get_settings().shortcuts.shortcuts.get(action)
     if chosen is None:
-        taken = coerce_keybinding(key) in ViewerModel.class_keymap
-        chosen = [] if taken else [coerce_keybinding(key)]
+        own = coerce_keybinding(key.key)
+        chosen = [] if own in ViewerModel.class_keymap else [own]
     for one in chosen:
         _name(str(one))
-        action_manager.bind_shortcut(name, one)
+        action_manager.bind_shortcut(action, one)
     _keys[name] = [str(one) for one in chosen]
 
 
@@ -110,25 +148,26 @@ def _name(shortcut: str) -> None:
 
 def _on_changed(event: Any) -> None:
     """Another key, or none, which napari tells in turns: first none, then each."""
-    if event.name not in _keys:
+    plugin, _, name = event.name.partition(":")
+    if plugin != _PLUGIN or name not in _keys:
         return
     text = str(event.shortcut)
     if not text:
-        _keys[event.name] = []
-    elif text not in _keys[event.name]:
-        _keys[event.name].append(text)
+        _keys[name] = []
+    elif text not in _keys[name]:
+        _keys[name].append(text)
     for bound in _bound:
-        if bound.name == event.name:
+        if bound.name == name:
             _show(bound)
 
 
-def _free(bound: _Key) -> list[str]:
+def _free(bound: _Bound) -> list[str]:
     """The keys that nothing else has in the viewer: what was bound to the viewer itself comes first."""
     taken = bound.viewer.keymap
     return [key for key in _keys[bound.name] if coerce_keybinding(key) not in taken]
 
 
-def _show(bound: _Key) -> None:
+def _show(bound: _Bound) -> None:
     keys = ", ".join(_free(bound))
     if bound.tooltip is None and isinstance(bound.pressed, QAbstractButton):
         bound.pressed.setText(f"{bound.what} ({keys})" if keys else bound.what)
@@ -137,10 +176,20 @@ def _show(bound: _Key) -> None:
 
 
 def _press(name: str, viewer: ViewerModel) -> None:
-    """Of several docks that know the key, the one in front answers."""
-    asked = [one for one in _bound if one.name == name and one.viewer is viewer]
+    """Of several docks that know the key, the one in front answers; a tab that was never looked at is opened."""
+    window = getattr(viewer, "window", None)
+    if window is not None and not _asked(name, viewer):
+        tabs = waiting(viewer)
+        title = next((one for one in KEYS[name].docks if one in tabs), None)
+        if title is not None:
+            window.add_plugin_dock_widget(_PLUGIN, title)[0].raise_()
+    asked = _asked(name, viewer)
     seen = [one for one in asked if not one.pressed.visibleRegion().isEmpty()]
     for one in (*seen, *asked):
         if one.pressed.isEnabled():
             guarded(one.action)()
             return
+
+
+def _asked(name: str, viewer: ViewerModel) -> list[_Bound]:
+    return [one for one in _bound if one.name == name and one.viewer is viewer]

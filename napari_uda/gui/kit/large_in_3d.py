@@ -18,7 +18,7 @@ from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.layer_order import bring_back, stand_in
-from napari_uda.gui.kit.panel import Guarded, listen
+from napari_uda.gui.kit.panel import Following, Guarded, listen
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -51,6 +51,7 @@ class CoarseIn3D(Guarded, QObject):
         self._viewer = viewer
         self._largest = largest_voxels
         self._stand_ins: list[_StandIn] = []
+        self._looks = Following(self, self._on_look)
         listen(self, self._on_turned, viewer.dims.events.ndisplay)
         listen(self, self._on_inserted, viewer.layers.events.inserted)
         listen(self, self._on_removed, viewer.layers.events.removed)
@@ -109,6 +110,8 @@ class CoarseIn3D(Guarded, QObject):
         coarse_layer = _layer(layer, copy, steps)
         self._stand_ins[self._stand_ins.index(mine)] = _StandIn(layer, coarse_layer)
         self._viewer.layers.insert(self._viewer.layers.index(layer) + 1, coarse_layer)
+        originals = [pair.original for pair in self._stand_ins if pair.coarse is not None]
+        self._looks.follow(*(event for one in originals for event in _looks_of(one)))
         self._viewer.layers.selection.active = active
         show_info(
             f"{layer.name} has {int(np.prod(layer.data.shape)) / 1e6:.0f} million voxels: 3-D shows every "
@@ -116,11 +119,20 @@ class CoarseIn3D(Guarded, QObject):
             "2-D shows all."
         )
 
+    def _on_look(self) -> None:
+        """Window and colours are chosen for the original, also in 3-D."""
+        for original, copy in self._stand_ins:
+            for name in _ALIKE if copy is not None else ():
+                wanted = getattr(original, name, None)
+                if wanted is not None and getattr(copy, name) != wanted:
+                    setattr(copy, name, wanted)
+
     def _on_failed(self, layer: Layer, problem: str) -> None:
         show_info(f"{layer.name} is hidden in 3-D, where it would freeze the window: {problem}")
 
     def _bring_back(self) -> None:
         stand_ins, self._stand_ins = self._stand_ins, []
+        self._looks.follow()
         for original, copy in stand_ins:
             if copy is not None and copy in self._viewer.layers:
                 self._viewer.layers.remove(copy)
@@ -144,6 +156,10 @@ def coarse_steps(shape: tuple[int, ...], scale: NDArray[np.float64]) -> tuple[in
 def coarse(data: NDArray[Any], steps: tuple[int, ...]) -> NDArray[Any]:
     """A copy of every so-many-th voxel; for a worker thread."""
     return np.ascontiguousarray(np.asarray(data[tuple(slice(None, None, step) for step in steps)]))
+
+
+def _looks_of(layer: Layer) -> list[Any]:
+    return [getattr(layer.events, name) for name in _ALIKE if hasattr(layer.events, name)]
 
 
 def _layer(original: Layer, copy: NDArray[Any], steps: tuple[int, ...]) -> Layer:

@@ -270,14 +270,18 @@ def _result_layers(
             yield Labels(data, **labels_arguments(name, prediction.names), **where)
         elif role == "entropy":
             layer = Image(data, **entropy_arguments(name), **where, visible=False)
-            layer.events.visible.connect(_add_colorbar)
-            yield layer
+            yield with_colorbar(layer)
         else:
             yield Labels(data, **reliability_arguments(name), **where, visible=False)
 
 
+def with_colorbar(layer: Image) -> Image:
+    """A map that gets its colour bar when it is first seen: that is slow to make."""
+    layer.events.visible.connect(_add_colorbar)
+    return layer
+
+
 def _add_colorbar(event: Any) -> None:
-    """A colour bar is slow to make: it comes when the map is first seen."""
     layer = event.source
     layer.events.visible.disconnect(_add_colorbar)
     layer.colorbar.visible = True

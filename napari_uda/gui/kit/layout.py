@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.gui.kit.letters import Title
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
+from napari_uda.gui.kit.widgets import TallLabel
 
 Part = QWidget | QLayout
 _LYING = 1.3  # width over height from which a widget lies
@@ -232,6 +233,11 @@ class WrappedRow(Guarded, QLayout):
                 used = -self._gap
             lines[-1].append(index)
             used += self._gap + width
+        if len(lines) > 1 and len(lines[-1]) == 1 and len(lines[-2]) > 1:
+            alone, other = lines[-1][0], lines[-2][-1]
+            both = sum(self._items[one].minimumSize().width() for one in (alone, other))
+            if not self._shares[alone] and both + self._gap <= place.width():
+                lines[-1].insert(0, lines[-2].pop())  # nothing small stands alone
         top = place.top()
         for line in lines:
             top += self._place_line(line, place, top, move=move) + self._gap
@@ -293,17 +299,23 @@ class LongerSide(Guarded, QObject):
 
 
 class TwoParts(Panel):
-    """Lays two widgets along its longer side. `turned(bool)` says whether they lie side by side now."""
+    """Lays two widgets along its longer side. `turned(bool)` says whether they lie side by side now.
+
+    Args:
+        controls: scroll where there is no room.
+        results: the other part.
+        told: a label among the controls, which come so far that its news are seen.
+    """
 
     turned = Signal(bool)
 
-    def __init__(self, controls: QWidget, results: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, controls: QWidget, results: QWidget, told: TallLabel | None = None) -> None:
+        super().__init__()
         # napari pushes what does not expand to the top of a side dock
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._outer = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
         self._outer.setContentsMargins(0, 0, 0, 0)
-        self._outer.addWidget(Scrolling(controls), 0)
+        self._outer.addWidget(Scrolling(controls, told), 0)
         self._outer.addWidget(results, 1)
         LongerSide(self).turned.connect(self._on_turned)
 
@@ -316,15 +328,19 @@ class TwoParts(Panel):
 class Scrolling(QScrollArea):
     """Shows a widget as tall as it is where there is room, and scrolls it where there is not."""
 
-    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, content: QWidget, told: TallLabel | None = None) -> None:
+        super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._content, self._bar = content, QScrollBar()
+        self._wanted: tuple[QSize, QSize] | None = None
         self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
         content.installEventFilter(self)
+        if told is not None:
+            sight = delay(self, 0, lambda: self.ensureWidgetVisible(told, 0, 0))
+            told.retold.connect(sight.start)
 
     def sizeHint(self) -> QSize:
         """The content's, at the width there is."""
@@ -352,7 +368,10 @@ class Scrolling(QScrollArea):
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
             self._show_bar_if_needed()
-            self.updateGeometry()
+            wanted = self.sizeHint(), self.minimumSizeHint()
+            if wanted != self._wanted:  # else the whole window is laid out anew for another text
+                self._wanted = wanted
+                self.updateGeometry()
         return super().eventFilter(watched, event)  # which makes the content higher
 
     def _height_at(self, width: int) -> int:

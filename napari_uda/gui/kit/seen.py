@@ -27,11 +27,13 @@ class Seen:
         image: a grey 3-D volume; None without one.
         inside: whether the place lies in it; else it is the uppermost of the images that are visible.
         why: the sentence that says what is the matter; "" where all is well.
+        preview: slices of a run in training, which are seen instead of an image.
     """
 
     image: Image | None
     inside: bool = False
     why: str = ""
+    preview: Layer | None = None
 
 
 def is_looked_at(layer: Layer) -> bool:
@@ -52,6 +54,9 @@ def seen_at(
     layers = list(viewer.layers)
     if cell is not None:
         layers = [layers[index] for index in viewer.canvas.grid.contents_at(cell, layers)]
+    preview = next((one for one in reversed(layers) if one.visible and _is_preview(one)), None)
+    if preview is not None:
+        return Seen(None, why=preview_words(preview, position), preview=preview)
     left_out = _MAPS if cell is not None else (*_MAPS, *_COPIES)
     images = [
         layer
@@ -74,6 +79,18 @@ def seen_at(
     if volume is None:
         return Seen(None, why=_no_volume(shown[0]))
     return Seen(volume, why=f"outside of {title_of(volume)}")
+
+
+def preview_words(layer: Layer, position: Sequence[float]) -> str:
+    """The sentence that says of which volume a preview shows a slice at a place."""
+    places = tag(layer).get("places", ())
+    index = round(float(layer.world_to_data(position[-layer.ndim :])[0]))
+    which = f": {places[index]}" if 0 <= index < len(places) else ""
+    return f"This is a live preview{which}."
+
+
+def _is_preview(layer: Layer) -> bool:
+    return tag(layer).get("role") == "preview"
 
 
 def shows_surfaces(viewer: ViewerModel) -> bool:

@@ -9,7 +9,7 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_uda.data.volume import Orientation
-from napari_uda.gui.kit.geometry import placement
+from napari_uda.gui.kit.geometry import placement, tag
 
 _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # towards + and - of x, y, z in RAS+
 _OBLIQUE = 0.4  # share of a second direction from which it is named as well (about 24 degrees)
@@ -31,6 +31,8 @@ def patient_directions(layer: Layer) -> NDArray[np.float64]:
     Raises:
         InputError: if the layer is no single 3-D volume or its transform cannot be inverted.
     """
+    if "directions" in tag(layer):  # slices of several volumes
+        return np.asarray(tag(layer)["directions"], float)
     lies = placement(layer)
     origin = np.asarray(layer.world_to_data((0, 0, 0)), float)
     directions = np.zeros((3, 3))
@@ -38,6 +40,12 @@ def patient_directions(layer: Layer) -> NDArray[np.float64]:
         step = np.asarray(layer.world_to_data(np.eye(3)[axis]), float) - origin
         directions[axis] = lies.affine[:3, :3] @ file_index(step, lies.orientation, (1, 1, 1))
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+def directions_across(axis: int) -> NDArray[np.float64]:
+    """The same of slices across one of the canonical axes (z, y, x), the other two running back and down or left."""
+    inside = [other for other in range(3) if other != axis]
+    return -np.eye(3)[::-1][[axis, *inside]]
 
 
 def file_index(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import (
     QColor,
     QHelpEvent,
@@ -44,6 +45,7 @@ Button = TypeVar("Button", bound=QAbstractButton)
 ANY_HEIGHT = 16_777_215
 """Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
 _MOST_LETTERS = 16
+_NUMBERS = re.compile(r"\d+")
 _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
@@ -158,6 +160,7 @@ def text_table(
     rows.setVisible(False)
     rows.setDefaultSectionSize(row_pixels)
     columns.setMinimumSectionSize(40)
+    columns.setHighlightSections(False)
     columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     for index in wide:
         columns.setSectionResizeMode(index, QHeaderView.ResizeMode.Stretch)
@@ -172,7 +175,12 @@ def right_aligned(text: str) -> QTableWidgetItem:
 
 
 class TallLabel(QLabel):
-    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little."""
+    """Wraps, and is as tall as its lines: a form under Qt 6 gives those of a narrow dock too little.
+
+    `retold()` says that it has other words, not only other numbers.
+    """
+
+    retold = Signal()
 
     def __init__(self, text: str = "") -> None:
         super().__init__(text)
@@ -185,11 +193,13 @@ class TallLabel(QLabel):
 
     def setText(self, text: str) -> None:
         """Other lines."""
+        before = self.text()
         super().setText(text)
         self._fit()
+        if text and _NUMBERS.sub("", text) != _NUMBERS.sub("", before):
+            self.retold.emit()
 
     def _fit(self) -> None:
-        self.setMinimumHeight(0)
         self.setMinimumHeight(max(0, self.heightForWidth(self.width())))
 
 

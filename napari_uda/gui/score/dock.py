@@ -29,7 +29,7 @@ from napari_uda.gui.kit.geometry import file_of, tag
 from napari_uda.gui.kit.hatching import refresh_hatching
 from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
-from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, Bound, bind_keys
+from napari_uda.gui.kit.keys import bind_keys
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
@@ -54,7 +54,7 @@ from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
 from napari_uda.gui.score.score_tables import BY_IMPORTANCE, CohortPanel, ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
-from napari_uda.gui.score.slice_panel import DISAGREEMENT_KEY, WORST_KEY, SlicePanel
+from napari_uda.gui.score.slice_panel import SlicePanel
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.disagreement import Region
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_S = 0.1
-_ASKED = "?)"
+_ASKED = "Names?"
 _LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
 _HELP = (
@@ -97,7 +97,10 @@ class ScoreDock(JobDock):
     """
 
     least_height = _LEAST_HEIGHT
-    kept = ("predictions", "references", "entropies", "protocols", "quantities", "axes", "tabs")
+    kept = (
+        *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
+        *("structures", "tabs"),
+    )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -105,6 +108,7 @@ class ScoreDock(JobDock):
         share_place(self)
         prepare_canvas(napari_viewer, self)
         self.results: list[LayerScores] = []
+        self._named_above = False  # in the table
         self._layers: list[Labels] = []
         self._reference: Labels | None = None
         self._named: dict[int, str] = {}  # structures of the reference
@@ -223,13 +227,14 @@ class ScoreDock(JobDock):
         listen(self, self._on_moved, viewer.dims.events.current_step, viewer.dims.events.order)
         listen(self, self._on_theme, viewer.events.theme)
         listen(self, self._on_removed, viewer.layers.events.removed)
-        keys: dict[str, Bound] = {
-            WORST_KEY: (self.slices.worst, self._on_worst),
-            DISAGREEMENT_KEY: (self.slices.disagreement, self._on_disagreement),
-            PREVIOUS_KEY: (self.slices.previous, self.slices.previous.click, "Previous structure"),
-            NEXT_KEY: (self.slices.next, self.slices.next.click, "Next structure"),
-        }
-        bind_keys(viewer, self, keys)
+        bind_keys(
+            viewer,
+            self,
+            (self.slices.worst, self._on_worst),
+            (self.slices.disagreement, self._on_disagreement),
+            (self.slices.previous, self.slices.previous.click),
+            (self.slices.next, self.slices.next.click),
+        )
 
     def picture(self) -> "Drawing | None":
         """The table or plot of the tab in front, as a picture for paper; None while it is empty."""
@@ -294,7 +299,14 @@ class ScoreDock(JobDock):
         layer = self.choices.predictions.layer
         if isinstance(layer, Labels) and layer in self.viewer.layers:
             self.editing.follow(layer)
+        if self.results and self._named_above != self._is_of_others():
+            self._show_tables()
         self._update_buttons()
+
+    def _is_of_others(self) -> bool:
+        """Whether the shown scores are not of what is chosen now: then the table says of what they are."""
+        chosen = self.choices.predictions.layer, self.choices.references.layer
+        return not self._layers or (self._layers[0], self._reference) != chosen
 
     def _on_protocol_changed(self) -> None:
         self._show_cohort()
@@ -312,7 +324,7 @@ class ScoreDock(JobDock):
     def _on_matched(self) -> None:
         """With the last name that did not agree, what is scored comes back."""
         matches = self.choices.matches
-        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)).endswith(_ASKED)
+        was_asked = self.tabs.tabText(self.tabs.indexOf(matches)) == _ASKED
         self._on_name_chosen()
         if was_asked and not matches.unsure and self.results:
             self.tabs.setCurrentWidget(self._case)
@@ -320,9 +332,7 @@ class ScoreDock(JobDock):
     def _on_name_chosen(self) -> None:
         matches = self.choices.matches
         place = self.tabs.indexOf(matches)
-        self.tabs.setTabText(
-            place, f"Names ({matches.unsure}{_ASKED}" if matches.unsure else "Names"
-        )
+        self.tabs.setTabText(place, _ASKED if matches.unsure else "Names")
         self.tabs.setTabToolTip(
             place,
             f"{matches.unsure} structures of the reference have no structure of the same name"
@@ -433,7 +443,10 @@ class ScoreDock(JobDock):
         self._on_moved()
 
     def _show_tables(self) -> None:
-        self.table.show_scores([(result.name, result.scores) for result in self.results])
+        self._named_above = self._is_of_others()
+        self.table.show_scores(
+            [(result.name, result.scores) for result in self.results], named=self._named_above
+        )
         self._show_cohort()
         self._update_buttons()
 

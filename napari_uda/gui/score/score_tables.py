@@ -150,16 +150,19 @@ class ScoreTable(_Table):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._on_menu)
 
-    def show_scores(self, predictions: Sequence[tuple[str, Scores]]) -> None:
+    def show_scores(
+        self, predictions: Sequence[tuple[str, Scores]], *, named: bool = False
+    ) -> None:
         """Fill in.
 
         Args:
             predictions: name and scores of each; the names stand above their rows when there are
                 several.
+            named: also above the rows of a single one.
         """
         self.clear_rows()
         for rank, (name, scores) in enumerate(predictions):
-            if len(predictions) > 1:
+            if named or len(predictions) > 1:
                 self.add_row(_first(rank, 0, name), bold=True)
             for values in scores.rows:
                 self.add_row(

@@ -10,6 +10,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox
 
 from napari_uda.core.structure_colours import full_name
+from napari_uda.gui.kit.choices import LATER
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES
@@ -20,8 +21,6 @@ from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
 if TYPE_CHECKING:
     from napari_uda.gui.score.score_plots import SliceCurve
 
-WORST_KEY, DISAGREEMENT_KEY = "W", "D"
-"""Free in napari's own viewer, image and labels layers."""
 ALL = -1
 """Every prediction."""
 
@@ -52,6 +51,8 @@ class SlicePanel(Panel):
         axes = ((name, axis) for axis, name in enumerate(AXIS_NAMES))
         self.quantities = self._combo("quantities", "What the curve shows", quantities)
         self.axes = self._combo("axes", "Cut whose slices the curve shows", axes)
+        self.axes.activated.connect(self._on_axis_chosen)
+        self._axis_chosen = False
         tip = "whose slices and errors are meant"
         self.structures = self._combo("structures", f"Structure {tip}")
         self.methods = self._combo("methods", f"Prediction {tip}")
@@ -60,12 +61,12 @@ class SlicePanel(Panel):
         )
         self.next = tool_button("▶", "Next structure", lambda: self._step(1), "next_structure")
         self.worst = button(
-            f"Next worst slice ({WORST_KEY})",
+            "Next worst slice",
             "From the lowest Dice of the chosen structure upwards; a click on a row begins anew",
             name="worst",
         )
         self.disagreement = button(
-            f"Next error ({DISAGREEMENT_KEY})",
+            "Next error",
             "Connected region where prediction and reference differ, the largest first",
             name="disagreement",
         )
@@ -117,8 +118,9 @@ class SlicePanel(Panel):
             _list(self.methods, [(one.name, rank) for rank, one in enumerate(results)])
             if len(results) > 1:
                 self.methods.addItem("all predictions", ALL)
-            with QSignalBlocker(self.axes):
-                self.axes.setCurrentIndex(results[0].coarsest_axis)
+            if not self._axis_chosen:
+                with QSignalBlocker(self.axes):
+                    self.axes.setCurrentIndex(results[0].coarsest_axis)
         self._list_structures(results[0])
         self.methods.setVisible(len(results) > 1)
         if self.curve is None:
@@ -178,8 +180,11 @@ class SlicePanel(Panel):
         )
         for index, line in enumerate(lines, start=1):
             self.structures.setItemIcon(index, swatch(line.colour))
+        later = self.structures.property(LATER)  # of a session
+        self.structures.setProperty(LATER, None)
+        wanted = max(self.structures.findText(str(later)), self.structures.findData(before), 0)
         with QSignalBlocker(self.structures):
-            self.structures.setCurrentIndex(max(0, self.structures.findData(before)))
+            self.structures.setCurrentIndex(wanted)
 
     def _step(self, by: int) -> None:
         """To the structure `by` items further, beginning anew at the end."""
@@ -208,6 +213,9 @@ class SlicePanel(Panel):
                 lines += result.lines(self.axis, quantity, rank)
         title_of = partial(self._results[0].slice_title, self.axis)
         self.curve.show_curves(lines, title, top, self.label or None, title_of)
+
+    def _on_axis_chosen(self) -> None:
+        self._axis_chosen = True
 
     def _on_choice(self) -> None:
         self._draw()

@@ -23,7 +23,7 @@ from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, swatch, text_table
 
 _ROW_PIXELS = 26
-_NOTHING = "(nothing: missed)"
+_NOTHING = "(missed)"
 _WORDS = {
     "name": "same name",
     "number": "same number",

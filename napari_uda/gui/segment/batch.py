@@ -101,9 +101,7 @@ class BatchPanel(Panel):
         failed = [one for one in rows if one.problem]
         odd = [one for one in rows if mark_of_fit(one.fit)]
         lines = [f"{len(failed)} failed: {failed[0].problem}"] if failed else []
-        lines += (
-            [f"{len(odd)} to be looked at with care: {odd[0].case}, {odd[0].fit}"] if odd else []
-        )
+        lines += [f"{len(odd)} to be looked at with care: their tooltips say why."] if odd else []
         self.about.setText("\n".join(lines))
         self.about.setVisible(bool(lines))
 

@@ -159,7 +159,7 @@ class SegmentDock(ModelDock):
             of=controls,
             margin=0,
         )
-        column(TwoParts(controls, self.results), of=self).setContentsMargins(*AROUND)
+        column(TwoParts(controls, self.results, self.status), of=self).setContentsMargins(*AROUND)
 
     # -- models -----------------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import button, check_box, label, named
 from napari_uda.uncertainty.entropy_counts import STEPS, Uncertainty
 
-UNCERTAIN_KEY = "U"
 NO_RESULT = "No result yet: segment an image, or open a prediction and its entropy map."
 NO_MAP = "No entropy map belongs to this result; segment the image, or open the map."
 COUNTING = "Counting the voxels of this result…"
@@ -65,7 +64,7 @@ class EntropyPanel(Panel):
             box.toggled.connect(self.drawing_changed)
         self.kept = label(name="kept")
         self.kept.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.next = button(f"Next uncertain slice ({UNCERTAIN_KEY})", name="next_uncertain")
+        self.next = button("Next uncertain slice", name="next_uncertain")
         self.rank = label(name="rank")
         export = picture_button(
             self.picture, "this histogram", "entropy", "export_entropy", short=True

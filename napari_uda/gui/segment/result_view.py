@@ -18,7 +18,7 @@ from napari_uda.data.plane import count_values
 from napari_uda.gui.kit.fit_line import FitLine
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.jobs import Job, background, running
-from napari_uda.gui.kit.keys import NEXT_KEY, PREVIOUS_KEY, bind_keys
+from napari_uda.gui.kit.keys import bind_keys
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer
 from napari_uda.gui.kit.layers import structure_layers, structure_names
@@ -31,7 +31,6 @@ from napari_uda.gui.segment.entropy_panel import (
     COUNTING,
     NO_MAP,
     NO_RESULT,
-    UNCERTAIN_KEY,
     EntropyPanel,
 )
 from napari_uda.gui.segment.result_layers import (
@@ -48,7 +47,7 @@ from napari_uda.gui.segment.result_layers import (
     show_entropy,
     show_structures,
 )
-from napari_uda.gui.segment.structures import OUTLINE_KEY, StructurePanel
+from napari_uda.gui.segment.structures import StructurePanel
 from napari_uda.inference.fit import Fit
 from napari_uda.uncertainty.entropy_counts import (
     STEPS,
@@ -135,16 +134,10 @@ class ResultView(Panel):
         bind_keys(
             self._viewer,
             self,
-            {
-                UNCERTAIN_KEY: (self.entropy.next, self._on_next),
-                OUTLINE_KEY: (self.structures.outlines, self.structures.outlines.toggle),
-                PREVIOUS_KEY: (
-                    self.structures.previous,
-                    self.structures.previous.click,
-                    "Previous structure",
-                ),
-                NEXT_KEY: (self.structures.next, self.structures.next.click, "Next structure"),
-            },
+            (self.entropy.next, self._on_next),
+            (self.structures.outlines, self.structures.outlines.toggle),
+            (self.structures.previous, self.structures.previous.click),
+            (self.structures.next, self.structures.next.click),
         )
 
     # -- what is shown ----------------------------------------------------------------------------

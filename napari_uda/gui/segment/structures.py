@@ -25,7 +25,6 @@ from napari_uda.gui.kit.renaming import ask_name
 from napari_uda.gui.kit.tables import SHORT, ShortTexts
 from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
 
-OUTLINE_KEY = "H"  # as in hollow; napari and its layers leave it free
 _FIRST_OPACITY = 55
 _BUTTON_PIXELS = 24
 _NAME, _VOLUME, _EYE, _SOLO = range(4)
@@ -42,7 +41,7 @@ class StructurePanel(Panel):
         self.legend = Legend()
         self.legend.hidden_changed.connect(self.look_changed)
         self.outlines = check_box(
-            f"Outlines ({OUTLINE_KEY})",
+            "Outlines",
             "Draw predictions as outlines, so that the image inside is seen",
             name="outlines",
         )
@@ -111,11 +110,12 @@ class Legend(Guarded, QTableWidget):
         rows.setVisible(False)
         rows.setDefaultSectionSize(_BUTTON_PIXELS)
         columns.setMinimumSectionSize(_BUTTON_PIXELS)
+        columns.setHighlightSections(False)  # bold titles take the room of others
         columns.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         columns.setSectionResizeMode(_VOLUME, QHeaderView.ResizeMode.ResizeToContents)
         for number in (_EYE, _SOLO):
             columns.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-            columns.resizeSection(number, _BUTTON_PIXELS + 4)
+            columns.resizeSection(number, _BUTTON_PIXELS)
         self.setToolTip(
             "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
             "right-click renames"

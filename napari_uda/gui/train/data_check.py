@@ -197,13 +197,17 @@ def _range(sizes: Sequence[Sequence[float]]) -> str:
 
 def _structures(report: DomainReport) -> str:
     pencil = f"style='text-decoration: none; color: {_PENCIL}'"
-    rows = "".join(
-        f"<tr><td><a href='{one.value}' {pencil}>✎</a> {_named(one.name, one.value)}</td><td align='right'>&nbsp;{one.value}</td>"
-        f"<td align='right'>&nbsp;&nbsp;{format(one.voxels, ',').replace(',', ' ')} voxels</td>"
-        f"<td align='right'>&nbsp;&nbsp;{_counted(one.cases, 'case')}</td></tr>"
-        for one in report.structures
-    )
-    return f"<table>{rows}</table>"
+    lines = []
+    for one in report.structures:
+        numbers = (
+            f"label {one.value}",
+            f"{one.voxels:,} voxels".replace(",", " "),
+            _counted(one.cases, "case"),
+        )
+        told = ", ".join(number.replace(" ", "&nbsp;") for number in numbers)
+        named = _named(one.name, one.value)
+        lines.append(f"<a href='{one.value}' {pencil}>✎</a> {named}: {told}")
+    return "<br>".join(lines)
 
 
 def _named(name: str, value: int) -> str:

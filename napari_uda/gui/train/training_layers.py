@@ -16,7 +16,7 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
 from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES
-from napari_uda.gui.kit.geometry import AXIS_LABELS, METADATA, UNITS
+from napari_uda.gui.kit.geometry import AXIS_LABELS, METADATA, UNITS, tag
 from napari_uda.gui.kit.grid import Grid
 from napari_uda.gui.kit.layer_order import as_helper, remove_with
 from napari_uda.gui.kit.layers import (
@@ -24,8 +24,10 @@ from napari_uda.gui.kit.layers import (
     image_arguments,
     labels_arguments,
     reliability_arguments,
+    with_colorbar,
 )
 from napari_uda.gui.kit.navigation import go_to_slice
+from napari_uda.gui.kit.sides import directions_across
 from napari_uda.run.reader import Preview
 
 _TITLES = {
@@ -112,6 +114,9 @@ class PreviewLayers:
 
     def _update(self, preview: Preview) -> Iterator[None]:
         for role, layer in list(self._layers.items()):
+            if tag(layer).get("places") != _places(preview):
+                own = {**tag(layer), "places": _places(preview)}
+                layer.metadata = {**layer.metadata, METADATA: own}
             values = _displayed(preview.maps[role])
             if np.array_equal(layer.data, values):
                 continue
@@ -125,7 +130,6 @@ class PreviewLayers:
                     shown.data = layer.data
                 if shown in self._viewer.layers:
                     shown.refresh(extent=False, thumbnail=False)
-                    yield
 
 
 def _displayed(array: NDArray[Any]) -> NDArray[Any]:
@@ -145,7 +149,7 @@ def _layer(role: str, preview: Preview, where: dict[str, Any]) -> Layer:
     if role in _GREY or role.startswith("grey."):
         return _grey(data, name, where)
     if role == "entropy":
-        return Image(data, **entropy_arguments(name), **where)
+        return with_colorbar(Image(data, **entropy_arguments(name), **where))
     if role == "reliability":
         own["names"] = dict(RELIABILITY_NAMES)
         return Labels(data, **reliability_arguments(name), **where)
@@ -167,9 +171,16 @@ def _grey(data: NDArray[Any], name: str, where: dict[str, Any]) -> Image:
 
 
 def _where(preview: Preview, run: str, role: str, units: tuple[Any, ...]) -> dict[str, Any]:
+    own = {"role": "preview", "part": role, "run": run, "places": _places(preview)}
+    if preview.axis is not None:
+        own["directions"] = directions_across(preview.axis)
     return {
         "scale": (preview.pixel_mm,) * 3,
         "units": units,
         "axis_labels": AXIS_LABELS,
-        "metadata": {METADATA: {"role": "preview", "part": role, "run": run}},
+        "metadata": {METADATA: own},
     }
+
+
+def _places(preview: Preview) -> list[str]:
+    return [f"{one.domain}, {one.case}, slice {one.index}" for one in preview.places]

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 Listed = tuple[str, Path, str]
 """Title, folder and description of a run."""
 
-BLINK_KEY = "K"
-"""Free in napari's own layers and viewer."""
-
 _DIRECTIONS = (
     (
         "Target to source",
@@ -97,7 +94,7 @@ class TranslateDock(ModelDock):
         self._build()
         self._lay_out()
         self.models.currentIndexChanged.connect(self._on_model_changed)
-        bind_keys(self.viewer, self, {BLINK_KEY: (self.blink, self._on_blink)})
+        bind_keys(self.viewer, self, (self.blink, self._on_blink))
         self._update_buttons()
 
     # -- construction -----------------------------------------------------------------------------
@@ -116,7 +113,7 @@ class TranslateDock(ModelDock):
             checked=True,
         )
         self.translate = button("Translate", slot=self._on_translate, name="translate")
-        self.blink = button(f"Blink ({BLINK_KEY})", slot=self._on_blink, name="blink")
+        self.blink = button("Blink", slot=self._on_blink, name="blink")
         self.export = button("Export…", slot=self._on_export, name="export")
         self.help = help_button(self, "Translate", _HELP)
         self.change = label(

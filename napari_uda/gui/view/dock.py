@@ -27,7 +27,6 @@ from napari_uda.gui.view.surfaces import SurfacePanel
 from napari_uda.gui.view.turned_volumes import TurnedNotice
 from napari_uda.gui.view.window import WindowPanel
 
-CONVENTION_KEY, PLANE_KEY = "N", "J"
 _READ_MS = 30
 _HELP = (
     "Sets window and level of the chosen image, by preset, by number, or by dragging in the image.",
@@ -91,7 +90,7 @@ class ViewDock(Dock):
             checked=self.marks.legend.is_wanted,
         )
         self.neurological = button(
-            f"Neurological ({CONVENTION_KEY})",
+            "Neurological",
             "Off: radiological, the patient's right is on the left of the screen.\n"
             "On: neurological, the patient's right is on the right.",
             name="neurological",
@@ -144,7 +143,7 @@ class ViewDock(Dock):
             of=controls,
             margin=0,
         )
-        parts = TwoParts(controls, self.views)
+        parts = TwoParts(controls, self.views, self.surfaces.status)
         parts.turned.connect(self.views.lie)
         column(parts, of=self).setContentsMargins(*AROUND)
 
@@ -167,10 +166,8 @@ class ViewDock(Dock):
         bind_keys(
             viewer,
             self,
-            {
-                CONVENTION_KEY: (self.neurological, self.neurological.toggle),
-                PLANE_KEY: (self.planes.buttons()[0], self._on_next_plane, "Next cut"),
-            },
+            (self.neurological, self.neurological.toggle),
+            (self.planes.buttons()[0], self._on_next_plane),
         )
 
     def _on_loaded(self) -> None:
@@ -231,7 +228,7 @@ class ViewDock(Dock):
     def _on_looked(self) -> None:
         """What is on top at the cross was looked at."""
         self._describe()
-        self._read.start()
+        self._read_soon()
         self._show_number()
 
     def _on_other_image(self) -> None:
@@ -242,7 +239,7 @@ class ViewDock(Dock):
         """Say of which image what is below speaks, where that is not plain."""
         chosen, seen = self.images.layer, self.marks.image
         text = ""
-        if chosen is not None and seen is not None and chosen is not seen:
+        if chosen is not None and seen is not None and not _stands_for(seen, chosen):
             hidden = " (hidden)" if not chosen.visible else ""
             text = (
                 f"Window and level are those of {chosen.name}{hidden}; on top at the cross lies "
@@ -337,14 +334,15 @@ class ViewDock(Dock):
         self._read_soon()
 
     def _read_soon(self) -> None:
-        if self.marks.is_scrolled_through:
-            self.marks.stale = True  # read at rest: labels that change are painted, too
-        elif not self._read.isActive():
+        if not self._read.isActive():
             self._read.start()
 
     def _on_rest(self) -> None:
         """Read under the mouse; at the cross before it moved."""
         viewer = self.viewer
+        if self.marks.is_scrolled_through:
+            self.marks.stale = True  # read when slices rest: labels that change are painted, too
+            return
         if viewer.dims.ndisplay != 2:
             self.readout.show_reading(None, "Nothing is read in 3-D; show slices to read.")
             return
@@ -362,3 +360,8 @@ class ViewDock(Dock):
 def _rank(layer: Layer) -> int:
     """What is seen first; among hidden ones, those that were read from a file."""
     return 2 if layer.visible else int(tag(layer).get("role") == "image")
+
+
+def _stands_for(seen: Layer, chosen: Layer) -> bool:
+    """Whether an image is another one or a copy, which is drawn as that one is."""
+    return seen is chosen or tag(seen).get("of") == str(chosen.unique_id)

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
+from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background
@@ -37,6 +38,7 @@ from napari_uda.gui.view.measuring import (
     COLUMNS,
     Measured,
     drawn_shapes,
+    marks,
     measured,
     measurements_layer,
 )
@@ -74,13 +76,17 @@ class MeasurePanel(Panel):
         self._layer: Shapes | None = None
         self._labels: Layer | None = None
         self._changes = Following(self, self._on_drawn)
+        self._looks = Following(self, self._on_look)
         self._count = delay(self, _WAIT_MS, self._on_count)
         self._build()
         layers = viewer.layers.events
         listen(self, self._on_layers, layers.inserted, layers.removed)
         click = self._click  # one object, to be found again
         viewer.mouse_drag_callbacks.append(click)
-        self.destroyed.connect(lambda: viewer.mouse_drag_callbacks.remove(click))
+        self._words = canvas_words(viewer)
+        self._measured: list[Measured] = []
+        leave = partial(_leave, viewer, click, self._words)
+        self.destroyed.connect(lambda: leave())
 
     def _build(self) -> None:
         self.tools: dict[str, QPushButton] = {}
@@ -170,6 +176,9 @@ class MeasurePanel(Panel):
     def _follow(self, layer: Shapes | None) -> None:
         self._layer = layer
         self._changes.follow(*([] if layer is None else [layer.events.data]))
+        self._looks.follow(*([] if layer is None else [layer.events.visible]))
+        if layer is not None:
+            layer.text.visible = False  # napari's letters cannot be read on bright tissue
 
     def _click(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
         """A click without a drag is an end of the ruler."""
@@ -227,11 +236,19 @@ class MeasurePanel(Panel):
         layer = self._layer
         if layer is not None and layer in self._viewer.layers and len(layer.data) == len(found):
             layer.features = {"measure": np.array([one.words for one in found], dtype=object)}
+        self._measured = found
+        self._on_look()
         self.shapes.show_rows(
             [_shape_cells(one) for one in found], COLUMNS, [one.cells for one in found]
         )
         self.shapes.set_tips([f"{one.words}\n{one.image}, {one.slice}" for one in found])
         self._update()
+
+    def _on_look(self) -> None:
+        """The numbers on the canvas, beside what is drawn."""
+        layer = self._layer
+        shown = layer is not None and layer.visible and layer in self._viewer.layers
+        self._words.show_marks(marks(layer, self._measured) if layer is not None and shown else [])
 
     def _update(self) -> None:
         hint = _HINTS.get(self.tool, "")
@@ -386,6 +403,15 @@ class MeasureTable(Panel):
         """Write the CSV file."""
         with atomic_file(path) as file:
             file.write(self.csv.encode())
+
+
+def _leave(viewer: ViewerModel, click: Any, words: CanvasWords) -> None:
+    """Without the panel napari's letters have to do."""
+    viewer.mouse_drag_callbacks.remove(click)
+    words.show_marks([])
+    layer = measurements_layer(viewer)
+    if layer is not None:
+        layer.text.visible = True
 
 
 def _shape_cells(one: Measured) -> list[str]:

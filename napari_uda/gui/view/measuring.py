@@ -16,6 +16,7 @@ from napari_uda.data.grid import Lattice
 from napari_uda.data.intensity_unit import unit_of
 from napari_uda.data.plane import plane_of
 from napari_uda.data.regions import RegionMeasure, Shape, length_mm, measure_region
+from napari_uda.gui.kit.canvas_words import Mark
 from napari_uda.gui.kit.geometry import METADATA, Placement, copied_geometry, placement, tag
 from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.seen import seen_at, title_of
@@ -107,6 +108,15 @@ def measurements_layer(viewer: ViewerModel, image: Image | None = None) -> Shape
     )
     viewer.add_layer(made)
     return made
+
+
+def marks(layer: Shapes, found: Sequence[Measured]) -> list[Mark]:
+    """The numbers as words of the canvas, above the shapes of the layer."""
+    return [
+        Mark(one.words, tuple(tuple(map(float, layer.data_to_world(end))) for end in corners))  # type: ignore[misc]
+        for one, corners in zip(found, layer.data, strict=False)
+        if one.words
+    ]
 
 
 def drawn_shapes(viewer: ViewerModel, layer: Shapes) -> list[Drawn]:

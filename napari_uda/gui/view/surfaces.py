@@ -23,7 +23,7 @@ from napari_uda.gui.kit.layer_order import bring_back, stand_in
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
-from napari_uda.gui.kit.widgets import button, check_box, label
+from napari_uda.gui.kit.widgets import TallLabel, button, check_box, named
 
 if TYPE_CHECKING:
     import threading
@@ -127,7 +127,7 @@ class SurfacePanel(Panel):
             self._on_save,
             "save_surfaces",
         )
-        self.status = label(name="surface_status")
+        self.status = named(TallLabel(), "surface_status")
         column(
             wrapped((self.show_surfaces, 1), self.distance, self.save),
             self.status,
@@ -235,11 +235,12 @@ class SurfacePanel(Panel):
                 return
             self._viewer.add_layer(surface_layer(source, part))
             yield
-        self._viewer.reset_view(layers=_surfaces(self._viewer))  # hidden patients may lie far off
         # from the front and a little from above, head up; axes run to the feet, the back and the left
         self._viewer.scene.camera.set_view_direction(
             view_direction=(0.3, 1.0, 0.3), up_direction=(-1.0, 0.0, 0.0)
         )
+        # what is high from there has to fit; hidden patients may lie far off
+        self._viewer.reset_view(layers=_surfaces(self._viewer), reset_camera_angle=False)
         self._on_coloured()
         self._say(_sentence(self.parts))
 

@@ -18,7 +18,6 @@ from napari_uda.gui.kit.panel import Following, Panel
 from napari_uda.gui.kit.seen import shown_window
 from napari_uda.gui.kit.widgets import button, combo_box, named
 
-DRAG_KEY, PRESET_KEY = "G", "Q"
 _LARGEST = 1e9
 
 
@@ -62,7 +61,7 @@ class WindowPanel(Panel):
             -_LARGEST, "window_level", "Level: the intensity in the middle, a medium grey"
         )
         self.drag = button(
-            f"Drag in the image ({DRAG_KEY})",
+            "Drag in the image",
             "While pressed, dragging with the left button changes the window instead of moving the\n"
             "image: to the right wider, downwards darker",
             name="window_drag",
@@ -73,14 +72,7 @@ class WindowPanel(Panel):
             *((one, 1) for one in (_beside("W", self.width_box), _beside("L", self.level_box)))
         )
         column(self.presets, numbers, self.drag, of=self, margin=0)
-        bind_keys(
-            viewer,
-            self,
-            {
-                DRAG_KEY: (self.drag, self.drag.toggle),
-                PRESET_KEY: (self.presets, self._on_next_preset, "Next window preset"),
-            },
-        )
+        bind_keys(viewer, self, (self.drag, self.drag.toggle), (self.presets, self._on_next_preset))
         self.show_image(None)
 
     def _number(self, least: float, name: str, tooltip: str) -> QDoubleSpinBox:
