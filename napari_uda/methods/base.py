@@ -199,6 +199,11 @@ class Method(nn.Module, Generic[C]):
         """Data without which it cannot train with these settings."""
         return cls.needs
 
+    @classmethod
+    def needs_start_with(cls, config: MethodConfig) -> bool:
+        """Whether it can only start from a trained run with these settings."""
+        return cls.needs_init or config.needs_start
+
     @property
     def learner(self) -> Segmentor:
         """The network that the supervised loss trains: the segmentor, which predicts, unless another one."""
