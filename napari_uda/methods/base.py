@@ -26,7 +26,7 @@ from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.normalisation import batch_norms
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
-from napari_uda.players.slice_translator import SliceTranslator
+from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 from napari_uda.players.translator import TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
 
@@ -358,6 +358,8 @@ class Method(nn.Module, Generic[C]):
         A name says what kind of map it is, and its title: `labels.pseudo-labels` is uint8 classes, 255 where a
         pixel has none; `grey.second image` is grey values in [-1, 1]. Every slice has the same maps.
 
+        Without an override those with generators show slices that were translated there and back.
+
         Args:
             image: `(1, K, H, W)`.
             domain: the labelled one or the target.
@@ -366,7 +368,13 @@ class Method(nn.Module, Generic[C]):
         Returns:
             `(H, W)` each, by name.
         """
-        return {}
+        if self.translator is None:
+            return {}
+        ways: tuple[Direction, Direction] = ("source_to_target", "target_to_source")
+        shown = middle_slice(image)
+        for way in ways if domain == "source" else ways[::-1]:
+            shown = self.translator.translate(shown, way)
+        return {"grey.there and back": shown[0, 0]}
 
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Called once, after the last step of the run, to look at the whole data set with the final weights.

@@ -170,6 +170,8 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             confidence, label = self.segmentor(target.image).logits.float().softmax(1).max(1)
         weight = self._weights(confidence, label) * self.gate.weights(target, label)
         logs["label_weight"] = weight.mean()
+        for index in range(self.num_classes):
+            logs[f"accepted_share_{index}"] = (weight * (label == index)).mean()
 
         # The student sees a strong view of it.
         image, own, label, weight = self._strong_view(source, target.image, label, weight, runtime)

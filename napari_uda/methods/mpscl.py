@@ -20,6 +20,7 @@ from napari_uda.data.batches import Batch, TrainingData
 from napari_uda.data.slices import SliceStore
 from napari_uda.losses.contrastive import (
     contrast,
+    cosines_of_prototypes,
     mean_where,
     nearest_prototypes,
     prototype_cosines,
@@ -129,11 +130,17 @@ class MPSCL(Method[MPSCLConfig]):
     def preview_maps(
         self, image: Tensor, domain: Literal["source", "target"], index: int
     ) -> dict[str, Tensor]:
-        features = self.segmentor(image).features
-        cosines = prototype_cosines(features, self.prototypes, self.known)
+        output, sides = self.segmentor(image), _sides(image)
+        cosines = prototype_cosines(output.features, self.prototypes, self.known)
         nearest, accepted = nearest_prototypes(cosines, self.config.gap)
         shown = torch.where(accepted & self.known.any(), nearest, IGNORED)
-        return {"labels.nearest prototype": resize_nearest(shown, _sides(image))[0]}
+        # the matrix as a map, one block per pair; slices are shown turned, so that the background is at the top left
+        matrix = cosines_of_prototypes(self.prototypes, self.known).clamp(min=-1).flip(0, 1)
+        return {
+            "labels.nearest prototype": resize_nearest(shown, sides)[0],
+            "grey.cosines of prototypes": resize_nearest(matrix[None], sides)[0],
+            **self.adversary.preview_maps(output),
+        }
 
     def _contrasts(self) -> bool:
         return bool(self.config.source_contrast_weight or self.config.target_contrast_weight)
@@ -194,8 +201,8 @@ class MPSCL(Method[MPSCLConfig]):
 
     def _least_cosine(self) -> Tensor:
         """The cosine of the two prototypes that are farthest from each other."""
-        found = prototype_cosines(self.prototypes[:, :, None, None], self.prototypes, self.known)
-        return found[self.known][:, self.known].min()
+        cosines = cosines_of_prototypes(self.prototypes, self.known)
+        return cosines[self.known][:, self.known].min()
 
 
 def _size(output: SegmentorOutput) -> tuple[int, int]:

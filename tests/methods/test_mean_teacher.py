@@ -68,7 +68,11 @@ def test_a_gate_that_nobody_passes_teaches_nothing(two_domains: Domains, tmp_pat
     logs = stand.step()
     assert (float(logs["label_weight"]), float(logs["pseudo_label"])) == (0, 0)
     all_of_it = stand_of(two_domains, tmp_path, gate="none", mix="none")
-    assert float(all_of_it.step()["label_weight"]) == 1
+    logs = all_of_it.step()
+    assert float(logs["label_weight"]) == 1
+    shares = [float(logs[f"accepted_share_{index}"]) for index in range(3)]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) >= 0
 
 
 def test_weights_by_hand(two_domains: Domains, tmp_path: Path) -> None:
