@@ -16,6 +16,7 @@ from typing import (
 )
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
@@ -301,6 +302,20 @@ class Method(nn.Module, Generic[C]):
             `(B, C, H, W)`.
         """
         return self.predict(image)
+
+    def consistency_loss(self, image: Tensor, changed: Tensor) -> Tensor:
+        """Cross-entropy of what is said of changed target slices with the classes of the slices themselves.
+
+        A score of a network without labels: `select: consistency` chooses weights by it.
+
+        Args:
+            image: `(B, K, H, W)` target slices; the method is in evaluation mode.
+            changed: the same slices in other grey values.
+
+        Returns:
+            Scalar, mean over all pixels.
+        """
+        return F.cross_entropy(self.predict(changed).float(), self.predict(image).argmax(1))
 
     def check_init(self, start: MethodConfig) -> None:
         """Refuse weights that fit these settings but mean something else.

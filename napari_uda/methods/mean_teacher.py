@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, optim
 
@@ -147,6 +148,11 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         if self.student is not None:
             terms |= self._target_terms(batch.source, batch.unlabelled(), runtime, logs)
         return logs | runtime.minimise(terms, "student")
+
+    def consistency_loss(self, image: Tensor, changed: Tensor) -> Tensor:
+        """Of the student on changed slices with its teacher on the slices themselves, all pixels alike (MT-D5)."""
+        label = self.segmentor(image).logits.argmax(1)
+        return F.cross_entropy(self.learner(changed).logits.float(), label)
 
     def preview_maps(
         self, image: Tensor, domain: Literal["source", "target"], index: int
