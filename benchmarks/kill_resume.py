@@ -1,9 +1,9 @@
 """Kill training at random moments with SIGKILL, resume it, compare the final weights bit for bit.
 
-    python benchmarks/kill_resume.py --kills 20
+    python benchmarks/kill_resume.py --kills 20 [--methods se_asa mpscl ...]
 
-Every kill hits a run of its own: `python -m napari_uda train se_asa ...` on small phantoms, saving after
-each step. Moments are uniform over the training time; every second kill then waits for a save to begin,
+Every kill hits a run of its own: `python -m napari_uda train METHOD ...` on small phantoms, with networks as
+small as in the tests of every method, all of its stages in every step, saving after each one. Moments are uniform over the training time; every second kill then waits for a save to begin,
 because a save is a small part of a step. The run is then continued with `--resume` until it is done,
 and its weights and training state are compared with those of a run that nobody disturbed. One line per
 kill, then the verdict; exit code 1 when a single bit differs.
@@ -22,14 +22,20 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
 from safetensors import safe_open
 
-SETTINGS = (
-    "--segmentor.width 4 --segmentor.depth 3 --batch-size 2 --save-every 1 --log-every 1 "
-    "--method.prototype-batches 1 --method.warmup-steps 4 --method.adversary.width 4 --device cpu "
-    "--augment.intensity bezier --augment.spatial.rotation-deg 10"
-)
+SETTINGS: dict[str, Any] = {
+    "segmentor": {"width": 4, "depth": 3},
+    "batch_size": 2,
+    "save_every": 1,
+    "log_every": 1,
+    "device": "cpu",
+    "augment": {"intensity": "bezier", "spatial": {"rotation_deg": 10}},
+}
+WARMUP_STEPS = 4
 CHECKPOINT = ("last.safetensors", "last.state.safetensors")
 
 
@@ -118,6 +124,29 @@ def kill_once(
     )
 
 
+def new_run_of(method: str, folders: list[str], work: Path, steps: int, size: int) -> list[str]:
+    """The words that train a method anew, after the run that it starts from where it needs one."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from tiny_cases import small_settings
+
+    from napari_uda.methods.registry import METHODS
+
+    words = {}
+    for name in ("source_only", method):
+        own = small_settings(METHODS[name].config_class)
+        if "warmup_steps" in METHODS[name].config_class.model_fields:
+            own["warmup_steps"] = WARMUP_STEPS
+        recipe = work / f"{name}.yaml"
+        recipe.write_text(yaml.safe_dump({**SETTINGS, "method": {"name": name, **own}}))
+        words[name] = [name, *folders, "--recipe", str(recipe), "--data.size", str(size)]
+    start: list[str] = []
+    if METHODS[method].needs_init:
+        run = work / "start"
+        finish([*words["source_only"], "--steps", "1", "--run-dir", str(run)], work / "start.log")
+        start = ["--init", str(run)]
+    return [*words[method], *start, "--steps", str(steps)]
+
+
 def same(first: Path, second: Path) -> bool:
     """Whether two files hold the same tensors, bit for bit, and the same step and settings."""
     with safe_open(first, "numpy") as one, safe_open(second, "numpy") as two:
@@ -136,19 +165,28 @@ def losses(run: Path) -> list[str]:
 
 
 def run_all(
-    source: Path, target: Path, work: Path, *, kills: int, steps: int, size: int, seed: int
+    source: Path,
+    target: Path,
+    work: Path,
+    *,
+    kills: int,
+    steps: int,
+    size: int,
+    seed: int,
+    method: str = "se_asa",
 ) -> list[Kill]:
     """Train once undisturbed, then kill and resume `kills` runs; prints a line for each."""
     log = work / "children.log"
     folders = ["--data.source", str(source), "--data.target", str(target)]
-    new_run = ["se_asa", *folders, "--steps", str(steps), "--data.size", str(size)]
-    new_run += SETTINGS.split()
+    new_run = new_run_of(method, folders, work, steps, size)
     reference = work / "undisturbed"
     finish([*new_run, "--run-dir", str(reference)], log)
     seconds = float(
         json.loads((reference / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
     )
-    print(f"undisturbed: {steps} steps in {seconds:.1f} s; kills fall uniformly into that time")
+    print(
+        f"{method} undisturbed: {steps} steps in {seconds:.1f} s; kills fall uniformly into that time"
+    )
     print("kill  moment     steps  where      resumes  final weights, state and losses", flush=True)
     moments = random.Random(seed)
     found: list[Kill] = []
@@ -168,23 +206,26 @@ def main() -> int:
     from napari_uda.phantom import write_phantom
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20, help="of each method")
+    parser.add_argument("--methods", nargs="+", default=["se_asa"])
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--size", type=int, default=64, help="pixels per side of a slice")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kill_resume_") as folder:
         work = Path(folder)
-        source, target = write_phantom(work / "phantom", subjects=2, size=options.size)
-        found = run_all(
-            source,
-            target,
-            work,
-            kills=options.kills,
-            steps=options.steps,
-            size=options.size,
-            seed=options.seed,
-        )
+        source, target = write_phantom(work / "phantom", subjects=2, size=max(64, options.size))
+        found: list[Kill] = []
+        for method in options.methods:
+            (work / method).mkdir()
+            found += run_all(
+                *(source, target, work / method),
+                kills=options.kills,
+                steps=options.steps,
+                size=options.size,
+                seed=options.seed,
+                method=method,
+            )
     good = sum(kill.equal and kill.lines_equal for kill in found)
     saves = sum(kill.in_save for kill in found)
     print(f"{good} of {len(found)} killed runs ended bit for bit the same; {saves} died in a save")

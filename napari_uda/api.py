@@ -48,7 +48,7 @@ def _needs(kind: type[Method[Any]], settings: Mapping[str, Any]) -> str:
     """What a method needs with some settings, in words."""
     config = kind.config_class.model_validate(settings)
     data = [need.replace("_", " ") for need in sorted(kind.needs_with(config))]
-    return ", ".join(data + ["a trained run"] * (kind.needs_init or config.needs_start))
+    return ", ".join(data + ["a trained run"] * kind.needs_start_with(config))
 
 
 def train(

@@ -90,7 +90,7 @@ def small_config(method: str, source: Path, target: Path, /, **settings: Any) ->
     base = merge(base, {"data": {"source": str(source), "target": str(target)}})
     merged = merge(base, settings)
     config = build_config(method, **merged)
-    needs_start = METHODS[method].needs_init or config.method.needs_start
+    needs_start = METHODS[method].needs_start_with(config.method)
     if not needs_start or "init" in merged:
         return config
     return build_config(method, **merged, init=str(_started_run(source, target, merged)))

@@ -1,8 +1,9 @@
 """What the package looks like from outside: rooms, files, lines, functions, and who imports whom.
 
-usage: python tools/house.py [CHECKOUT]      prints one table; another checkout to compare with
+usage: python tools/house.py [CHECKOUT]      prints two tables; another checkout to compare with
 
-A room is a folder of Python files, or a module at the top of the package. A circle is a set of rooms that
+The second one has a line for each file of methods: its lines of code without blank lines, comments and
+docstrings, and the modules that no other method imports. A room is a folder of Python files, or a module at the top of the package. A circle is a set of rooms that
 import each other, directly or over others; imports for type checkers and inside functions count.
 """
 
@@ -71,8 +72,44 @@ def circles_of(arrows: dict[str, set[str]]) -> list[set[str]]:
     return sorted((set(circle) for circle in found if len(circle) > 1), key=len, reverse=True)
 
 
+def lines_of_code(text: str) -> int:
+    """Lines but for blank ones, comments and docstrings."""
+    said = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    lines = enumerate(text.splitlines(), 1)
+    return sum(
+        1 for at, line in lines if line.strip() and line.strip()[0] != "#" and at not in said
+    )
+
+
+def print_methods(package: Path) -> None:
+    """A line for each file in `methods` that defines some, from long to short."""
+    imported: dict[str, set[str]] = {}
+    code: dict[str, int] = {}
+    for path in sorted((package / "methods").glob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if path.stem not in ("__init__", "base", "registry"):
+            code[path.stem] = lines_of_code(text)
+            modules = imported_modules(ast.parse(text))
+            imported[path.stem] = {
+                name.removeprefix(f"{PACKAGE}.")
+                for name in modules
+                if (package.parent / f"{name.replace('.', '/')}.py").is_file()
+            }
+    print(f"\n{'method':<18}{'lines of code':>14}  modules that no other method imports")
+    for name in sorted(code, key=lambda name: -code[name]):
+        others = set().union(*(found for other, found in imported.items() if other != name))
+        print(f"{name:<18}{code[name]:>14}  {' '.join(sorted(imported[name] - others))}")
+
+
 def main(checkout: Path) -> None:
-    """Print the table of one checkout."""
+    """Print the tables of one checkout."""
     package = checkout / PACKAGE
     files = sorted(package.rglob("*.py"))
     rooms = {path: room_of(path, package) for path in files}
@@ -117,6 +154,7 @@ def main(checkout: Path) -> None:
         f"{sum(map(len, arrows.values()))} arrows between rooms; circles: "
         f"{'; '.join(' '.join(sorted(c)) for c in circles_of(arrows)) or 'none'}"
     )
+    print_methods(package)
 
 
 if __name__ == "__main__":

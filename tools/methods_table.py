@@ -48,7 +48,7 @@ def _needs(method: type[Method[Any]], settings: Mapping[str, Any]) -> str:
     """What a method trains on with some settings."""
     config = method.config_class.model_validate(settings)
     found = [text for need, text in NEEDS.items() if need in method.needs_with(config)]
-    return ", ".join(["a trained run"] * (method.needs_init or config.needs_start) + found)
+    return ", ".join(["a trained run"] * method.needs_start_with(config) + found)
 
 
 def recipes() -> str:

@@ -58,7 +58,7 @@ def basic_help(config: RunConfig) -> str:
     data = ["data.source"] if "source" in needs else []
     data += ["data.target"] if {"target", "target_labels"} & set(needs) else []
     corrected = ["data.corrected"] if kind.learns_from_corrected else []
-    start = ["init"] if kind.needs_init or config.method.needs_start else []
+    start = ["init"] if kind.needs_start_with(config.method) else []
     basic = [path for path in basic_settings(config) if path in found]
     others = len(found) - len({*basic, *data, *corrected, "init"})
     must = " ".join(f"{_option(path)} {_word(path, found[path][0])}" for path in (*data, *start))

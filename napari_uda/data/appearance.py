@@ -200,8 +200,8 @@ def _gaussian_blur(image: Tensor, sigmas: Sequence[float], largest: float) -> Te
     """
     batch, channels, height, width = image.shape
     radius = min(max(1, int(np.ceil(3 * largest))), 11, height - 1, width - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
-    sigma = torch.tensor(sigmas, dtype=torch.float32, device=image.device).clamp_min(1e-3)
+    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    sigma = torch.tensor(sigmas, dtype=image.dtype, device=image.device).clamp_min(1e-3)
     kernel = torch.exp(-(offsets**2) / (2 * sigma[:, None] ** 2))
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)  # (B*K, taps)
     flat = image.reshape(1, batch * channels, height, width)

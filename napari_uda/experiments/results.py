@@ -283,5 +283,9 @@ def _target_supervision(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _selection(cells: Sequence[Cell]) -> str:
-    words = {"last": "last weights", "source_validation": "best weights on held-out source cases"}
+    words = {
+        "last": "last weights",
+        "source_validation": "best weights on held-out source cases",
+        "consistency": "best weights by held-out source cases and consistency on the target",
+    }
     return " or ".join(sorted({words[cell.config.select] for cell in cells}))

@@ -48,3 +48,20 @@ def domain_loss(score: Tensor, is_source: bool, mode: AdversarialMode = "bce") -
     if mode == "wgan":
         return -values.mean() if is_source else values.mean()
     raise ValueError(f"unknown adversarial loss {mode!r}; choose bce, ls or wgan")
+
+
+def source_likeness(score: Tensor, mode: Literal["bce", "ls"] = "bce") -> Tensor:
+    """How much a discriminator takes what it sees for the source: 1 surely, 0 undecided, -1 for the target.
+
+    `2 p - 1` with the probability `p` that the loss gives a score its meaning by: `sigmoid(s)` for `bce`, the
+    score itself, held in [0, 1], for `ls`.
+
+    Args:
+        score: any shape, any float.
+        mode: the loss it learns by.
+
+    Returns:
+        The same shape, float32 in [-1, 1].
+    """
+    values = score.float()
+    return 2 * (values.sigmoid() if mode == "bce" else values.clamp(0, 1)) - 1

@@ -36,6 +36,20 @@ def prototype_cosines(features: Tensor, prototypes: Tensor, known: Tensor) -> Te
     return cosines.masked_fill(~known.view(-1, 1, 1), _NO_CLASS)
 
 
+def cosines_of_prototypes(prototypes: Tensor, known: Tensor) -> Tensor:
+    """Cosine of every prototype with every other.
+
+    Args:
+        prototypes: `(C, F)`.
+        known: `(C,)` bool, prototypes that there are.
+
+    Returns:
+        `(C, C)` float32 in [-1, 1], and far below where one of the two is not known.
+    """
+    cosines = prototype_cosines(prototypes[:, :, None, None], prototypes, known)[:, :, 0, 0]
+    return cosines.masked_fill(~known[:, None], _NO_CLASS)
+
+
 def with_margin(cosines: Tensor, margin: float) -> Tensor:
     """Cosines of angles that are larger by the margin: `cos(theta + m)`, and `cos - m sin m` beyond pi - m.
 

@@ -16,6 +16,7 @@ from typing import (
 )
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn, optim
 
@@ -26,7 +27,7 @@ from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.normalisation import batch_norms
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
-from napari_uda.players.slice_translator import SliceTranslator
+from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 from napari_uda.players.translator import TranslatorConfig
 from napari_uda.uncertainty.reliability import ReliabilityConfig
 
@@ -199,6 +200,11 @@ class Method(nn.Module, Generic[C]):
         """Data without which it cannot train with these settings."""
         return cls.needs
 
+    @classmethod
+    def needs_start_with(cls, config: MethodConfig) -> bool:
+        """Whether it can only start from a trained run with these settings."""
+        return cls.needs_init or config.needs_start
+
     @property
     def learner(self) -> Segmentor:
         """The network that the supervised loss trains: the segmentor, which predicts, unless another one."""
@@ -297,6 +303,20 @@ class Method(nn.Module, Generic[C]):
         """
         return self.predict(image)
 
+    def consistency_loss(self, image: Tensor, changed: Tensor) -> Tensor:
+        """Cross-entropy of what is said of changed target slices with the classes of the slices themselves.
+
+        A score of a network without labels: `select: consistency` chooses weights by it.
+
+        Args:
+            image: `(B, K, H, W)` target slices; the method is in evaluation mode.
+            changed: the same slices in other grey values.
+
+        Returns:
+            Scalar, mean over all pixels.
+        """
+        return F.cross_entropy(self.predict(changed).float(), self.predict(image).argmax(1))
+
     def check_init(self, start: MethodConfig) -> None:
         """Refuse weights that fit these settings but mean something else.
 
@@ -353,6 +373,8 @@ class Method(nn.Module, Generic[C]):
         A name says what kind of map it is, and its title: `labels.pseudo-labels` is uint8 classes, 255 where a
         pixel has none; `grey.second image` is grey values in [-1, 1]. Every slice has the same maps.
 
+        Without an override those with generators show slices that were translated there and back.
+
         Args:
             image: `(1, K, H, W)`.
             domain: the labelled one or the target.
@@ -361,7 +383,13 @@ class Method(nn.Module, Generic[C]):
         Returns:
             `(H, W)` each, by name.
         """
-        return {}
+        if self.translator is None:
+            return {}
+        ways: tuple[Direction, Direction] = ("source_to_target", "target_to_source")
+        shown = middle_slice(image)
+        for way in ways if domain == "source" else ways[::-1]:
+            shown = self.translator.translate(shown, way)
+        return {"grey.there and back": shown[0, 0]}
 
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Called once, after the last step of the run, to look at the whole data set with the final weights.

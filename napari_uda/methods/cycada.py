@@ -189,6 +189,15 @@ class CyCADA(Method[CyCADAConfig]):
                 loss = loss + weighted_cross_entropy(self.start(seen).logits, wanted)
         return {"semantic": self.config.semantic_weight * loss}
 
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        maps = super().preview_maps(image, domain, index)
+        if self.adversary is not None:
+            predict = self.predict_labelled if domain == "source" else self.predict
+            maps |= self.adversary.preview_maps(predict(image))
+        return maps
+
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which the segmentor sees in the target's look, as in training."""
         return super().predict(self.translator.translate(image, "source_to_target"))

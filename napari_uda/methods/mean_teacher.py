@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, optim
 
@@ -148,6 +149,11 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             terms |= self._target_terms(batch.source, batch.unlabelled(), runtime, logs)
         return logs | runtime.minimise(terms, "student")
 
+    def consistency_loss(self, image: Tensor, changed: Tensor) -> Tensor:
+        """Of the student on changed slices with its teacher on the slices themselves, all pixels alike (MT-D5)."""
+        label = self.segmentor(image).logits.argmax(1)
+        return F.cross_entropy(self.learner(changed).logits.float(), label)
+
     def preview_maps(
         self, image: Tensor, domain: Literal["source", "target"], index: int
     ) -> dict[str, Tensor]:
@@ -170,6 +176,8 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             confidence, label = self.segmentor(target.image).logits.float().softmax(1).max(1)
         weight = self._weights(confidence, label) * self.gate.weights(target, label)
         logs["label_weight"] = weight.mean()
+        for index in range(self.num_classes):
+            logs[f"accepted_share_{index}"] = (weight * (label == index)).mean()
 
         # The student sees a strong view of it.
         image, own, label, weight = self._strong_view(source, target.image, label, weight, runtime)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, optim
@@ -17,9 +16,9 @@ from torch import Tensor, optim
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData
-from napari_uda.data.slices import SliceStore
 from napari_uda.losses.contrastive import (
     contrast,
+    cosines_of_prototypes,
     mean_where,
     nearest_prototypes,
     prototype_cosines,
@@ -27,11 +26,9 @@ from napari_uda.losses.contrastive import (
 from napari_uda.losses.prototype import class_means, resize_nearest, update_prototypes
 from napari_uda.losses.pseudo_label import IGNORED
 from napari_uda.methods.base import Method, MethodConfig
-from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
-
-_SLICES_AT_ONCE = 8
+from napari_uda.players.source_prototypes import source_prototypes
 
 
 class MPSCLConfig(MethodConfig):
@@ -120,40 +117,31 @@ class MPSCL(Method[MPSCLConfig]):
         return logs | self.adversary.learn(source_output, target_output, runtime)
 
     def before_step(self, data: TrainingData, runtime: Runtime) -> None:
-        """Start the prototypes when the warm-up ends."""
+        """Start the prototypes when the warm-up ends: means over the whole source (MP-D2)."""
         due = runtime.step >= self.config.warmup_steps and self._contrasts()
         if due and not bool(self.known.any()):
             assert data.source is not None  # `needs` promises it
-            self._start_prototypes(data.source, runtime.device)
+            found = source_prototypes(self.segmentor, data.source, self.num_classes, runtime.device)
+            for own, new in zip((self.prototypes, self.known), found, strict=True):
+                own.copy_(new)
 
     def preview_maps(
         self, image: Tensor, domain: Literal["source", "target"], index: int
     ) -> dict[str, Tensor]:
-        features = self.segmentor(image).features
-        cosines = prototype_cosines(features, self.prototypes, self.known)
+        output, sides = self.segmentor(image), _sides(image)
+        cosines = prototype_cosines(output.features, self.prototypes, self.known)
         nearest, accepted = nearest_prototypes(cosines, self.config.gap)
         shown = torch.where(accepted & self.known.any(), nearest, IGNORED)
-        return {"labels.nearest prototype": resize_nearest(shown, _sides(image))[0]}
+        # the matrix as a map, one block per pair; slices are shown turned, so that the background is at the top left
+        matrix = cosines_of_prototypes(self.prototypes, self.known).clamp(min=-1).flip(0, 1)
+        return {
+            "labels.nearest prototype": resize_nearest(shown, sides)[0],
+            "grey.cosines of prototypes": resize_nearest(matrix[None], sides)[0],
+            **self.adversary.preview_maps(output),
+        }
 
     def _contrasts(self) -> bool:
         return bool(self.config.source_contrast_weight or self.config.target_contrast_weight)
-
-    @torch.no_grad()
-    def _start_prototypes(self, store: SliceStore, device: torch.device) -> None:
-        """Mean feature of every class over the whole source, by the network as it is now (MP-D2)."""
-        sums = torch.zeros_like(self.prototypes)
-        counts = torch.zeros(self.num_classes, device=device)
-        with evaluating(self.segmentor):
-            for start in range(0, len(store), _SLICES_AT_ONCE):
-                indices = np.arange(start, min(start + _SLICES_AT_ONCE, len(store)))
-                output = self.segmentor(store.image(indices).to(device))
-                label = resize_nearest(store.label(indices).to(device), _size(output))
-                means, _ = class_means(output.features, label, self.num_classes)
-                pixels = torch.stack([(label == k).sum() for k in range(self.num_classes)])
-                sums += means * pixels[:, None]
-                counts += pixels
-        self.prototypes.copy_(sums / counts.clamp(min=1)[:, None])
-        self.known.copy_(counts > 0)
 
     @torch.no_grad()
     def _move_prototypes(self, features: Tensor, label: Tensor) -> None:
@@ -194,8 +182,8 @@ class MPSCL(Method[MPSCLConfig]):
 
     def _least_cosine(self) -> Tensor:
         """The cosine of the two prototypes that are farthest from each other."""
-        found = prototype_cosines(self.prototypes[:, :, None, None], self.prototypes, self.known)
-        return found[self.known][:, self.known].min()
+        cosines = cosines_of_prototypes(self.prototypes, self.known)
+        return cosines[self.known][:, self.known].min()
 
 
 def _size(output: SegmentorOutput) -> tuple[int, int]:

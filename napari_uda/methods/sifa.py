@@ -235,6 +235,13 @@ class SIFAv2(Method[SIFAConfig]):
         epoch_steps = self.config.ramp_epoch_steps
         return min(max(0, step // epoch_steps - 4), 3) / 3 if epoch_steps else 1.0
 
+    def preview_maps(
+        self, image: Tensor, domain: Literal["source", "target"], index: int
+    ) -> dict[str, Tensor]:
+        seen = self.translator.translate(image, "source_to_target") if domain == "source" else image
+        maps = super().preview_maps(image, domain, index)
+        return maps | self.adversary.preview_maps(self.segmentor(seen))
+
     def predict_labelled(self, image: Tensor) -> Tensor:
         """Logits of source slices, which the segmentor sees in the target's look, as in training."""
         return super().predict(self.translator.translate(image, "source_to_target"))

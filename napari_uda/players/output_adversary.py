@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn, optim
 
 from napari_uda.core.config import Config
 from napari_uda.core.optimizer import OptimizerConfig
-from napari_uda.losses.adversarial import domain_loss
+from napari_uda.losses.adversarial import domain_loss, source_likeness
 from napari_uda.losses.entropy import self_information
 from napari_uda.networks.discriminator import DiscriminatorName, build_discriminator
 from napari_uda.networks.segmentor import SegmentorOutput
@@ -112,6 +113,14 @@ class OutputAdversary(nn.Module):
             player = f"discriminator_{head}"
             logs |= runtime.minimise({player: loss}, player)
         return logs
+
+    def preview_maps(self, output: SegmentorOutput) -> dict[str, Tensor]:
+        """Where the discriminator of the main head takes one slice for the source (`Method.preview_maps`)."""
+        if "main" not in self.weights:
+            return {}
+        shown = source_likeness(self._score("main", output), self.config.loss)
+        size = output.logits.shape[2:]
+        return {"grey.source-like": F.interpolate(shown, size=size)[0, 0]}
 
     def _heads(self, output: SegmentorOutput) -> list[str]:
         return [h for h in self.weights if h == "main" or output.aux_logits is not None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_uda.core.distributed import all_sum
-from napari_uda.losses.adversarial import domain_loss
+from napari_uda.losses.adversarial import domain_loss, source_likeness
 from napari_uda.networks.discriminator import PixelDiscriminator
 from napari_uda.networks.dropout import dropping
 
@@ -60,6 +60,10 @@ class ScoreAdversary(nn.Module):
     def is_open(self, accuracy: float) -> bool:
         """Whether its mean accuracy is above a number; of the steps there are, while they are few."""
         return not accuracy or bool(self.accuracies[self.accuracies >= 0].mean() > accuracy)
+
+    def preview_maps(self, logits: Tensor) -> dict[str, Tensor]:
+        """Which pixels of one slice `(1, C, H, W)` it takes for the source (`Method.preview_maps`)."""
+        return {"grey.source-like": source_likeness(self.discriminators["score"](logits))[0, 0]}
 
     def _score(self, logits: Tensor, stream: str, runtime: Runtime) -> Tensor:
         with dropping(runtime.sample_generators(f"score-{stream}", len(logits)), self):

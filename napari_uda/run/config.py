@@ -109,9 +109,10 @@ class RunConfig(Config):
     deterministic: bool = False
     """Use deterministic GPU operations wherever they exist, which is slower; the CPU is
     deterministic anyway."""
-    select: Literal["last", "source_validation"] = "last"
-    """Which weights predict: last, or source_validation (the best on held-out labelled source
-    cases)."""
+    select: Literal["last", "source_validation", "consistency"] = "last"
+    """Which weights predict: last, source_validation (the best on held-out labelled source cases) or
+    consistency (the best there, minus half of the network's disagreement with itself on changed target
+    slices)."""
     save_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)

@@ -10,6 +10,7 @@ import torch
 from napari_uda.core import distributed
 from napari_uda.core.errors import InputError
 from napari_uda.data.split import split_cases
+from napari_uda.methods.registry import method_class
 from napari_uda.networks.build import build_segmentor, is_halved
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.networks.trial import try_network
@@ -113,11 +114,17 @@ def check_validation(config: RunConfig, *, has_held_out: bool) -> None:
     """Refuse to validate or select without cases to score.
 
     Raises:
-        InputError: saying which setting is missing.
+        InputError: saying which setting is missing, or does not fit the method.
     """
     if config.validate_every and not has_held_out:
         raise InputError(
             "validate_every needs held-out labelled cases; set data.validation_fraction above 0"
         )
-    if config.select == "source_validation" and not config.validate_every:
-        raise InputError("select source_validation needs scores; set validate_every above 0")
+    if config.select != "last" and not config.validate_every:
+        raise InputError(f"select {config.select} needs scores; set validate_every above 0")
+    needs = method_class(config.method.name).needs_with(config.method)
+    if config.select == "consistency" and "target" not in needs:
+        raise InputError(
+            f"select consistency looks at target slices, and {config.method.name} reads none; choose "
+            "select source_validation"
+        )

@@ -293,7 +293,7 @@ def _known_before(
         told = known.target_supervision
         return known, supervision if told == "none" else told
     if config.init is None:
-        if method.needs_init or config.method.needs_start:
+        if method.needs_start_with(config.method):
             raise InputError(
                 f"{config.method.name} starts from a trained run; give it one with --init RUN"
             )

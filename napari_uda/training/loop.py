@@ -37,8 +37,9 @@ from napari_uda.training.load import load_training_data
 from napari_uda.training.previews import Previews
 from napari_uda.training.same_data import check_same_data, refuse_moved_folders
 from napari_uda.training.start import take_over, vote_of_new_run
+from napari_uda.training.validation import INCONSISTENCY as INCONSISTENCY_SCALAR
 from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
-from napari_uda.training.validation import best_so_far, validation_dice
+from napari_uda.training.validation import best_so_far, inconsistency, score, validation_dice
 from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
@@ -228,10 +229,13 @@ class _Session:
     def validate(self, done: int, seconds: float) -> None:
         """Score the held-out cases, and keep the weights if the settings select by them."""
         dice = validation_dice(self.method, self.data, self.runtime.device)
+        scores, rule = {VALIDATION_SCALAR: dice}, self.run.config.select
+        if rule == "consistency":
+            scores |= {INCONSISTENCY_SCALAR: inconsistency(self.method, self.data, self.runtime)}
         best = best_so_far(self.run)
-        self.run.log(done, seconds, {VALIDATION_SCALAR: dice})
+        self.run.log(done, seconds, scores)
         logger.info("Dice of the held-out cases after step %d: %.4f", done, dice)
-        if self.run.config.select == "source_validation" and dice > best:
+        if rule != "last" and score(scores) > best:
             checkpoint.save_weights(self.run.checkpoints / checkpoint.BEST, self.weights(), done)
 
 

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from napari_uda.core.seeds import generator
+from napari_uda.data.appearance import augment_intensity
 from napari_uda.evaluation.report import evaluate
 from napari_uda.inference.predict import segment_volume
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Mapping
 
+    from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import TrainingData
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
 
 SCALAR = "source_validation_dice"
 """Name of the score among the scalars of a run."""
+INCONSISTENCY = "target_inconsistency"
+"""Name of the mean cross-entropy of target slices that were changed, with the slices themselves."""
+
+_INCONSISTENCY_WEIGHT = 0.5  # MAPSeg's (Zhang et al., CVPR 2024)
+_MOST_SLICES = 64
+_SLICES_AT_ONCE = 8
 
 
 def validation_dice(method: Method[Any], data: TrainingData, device: torch.device) -> float:
@@ -38,6 +50,43 @@ def validation_dice(method: Method[Any], data: TrainingData, device: torch.devic
     return sum(values) / max(1, len(values))
 
 
+@torch.no_grad()
+def inconsistency(method: Method[Any], data: TrainingData, runtime: Runtime) -> float:
+    """How much the network contradicts itself on target slices in other grey values; reads no label.
+
+    The slices and their changes are the same whenever a run is asked, so that its scores can be compared.
+
+    Args:
+        method: the network in training; its mode and statistics are left as they were.
+        data: with target slices; of many, some are looked at.
+        runtime: device, precision and seed.
+
+    Returns:
+        Mean of `Method.consistency_loss`, from 0.
+    """
+    store = data.target
+    assert store is not None  # `check_validation` has seen to it
+    rows = np.unique(np.linspace(0, len(store) - 1, _MOST_SLICES).round().astype(np.int64))
+    total, training = 0.0, method.training
+    method.eval()
+    try:
+        for start in range(0, len(rows), _SLICES_AT_ONCE):
+            part = rows[start : start + _SLICES_AT_ONCE]
+            image = store.image(part).to(runtime.device)
+            draws = [generator(runtime.seed, "consistency", int(row)) for row in part]
+            with runtime.autocast():
+                loss = method.consistency_loss(image, augment_intensity(image, "gin_ipa", draws))
+            total += float(loss) * len(part)
+    finally:
+        method.train(training)
+    return total / len(rows)
+
+
+def score(scalars: Mapping[str, float]) -> float:
+    """What weights are chosen by: the Dice, less half of the inconsistency where that was measured."""
+    return float(scalars[SCALAR]) - _INCONSISTENCY_WEIGHT * float(scalars.get(INCONSISTENCY, 0.0))
+
+
 def best_so_far(run: Run) -> float:
-    """The best score that the run has logged, in earlier sessions too; -1 when there is none."""
-    return max((float(m[SCALAR]) for m in run.metrics() if SCALAR in m), default=-1.0)
+    """The best score that the run has logged, in earlier sessions too; far below all when there is none."""
+    return max((score(m) for m in run.metrics() if SCALAR in m), default=-np.inf)

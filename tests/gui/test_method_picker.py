@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 
 from napari_uda.experiments.recommendation import measured
 from napari_uda.gui.train.method_picker import MethodPicker, read_methods
-from napari_uda.methods.registry import METHODS, source_free_methods
+from napari_uda.methods.base import Method
+from napari_uda.methods.registry import METHODS
 
 
 @pytest.fixture
@@ -53,7 +56,19 @@ def click(picker: MethodPicker, name: str, qtbot: QtBot) -> None:
 
 
 def needing(*needs: str) -> list[str]:
-    return sorted(name for name, kind in METHODS.items() if kind.needs <= set(needs))
+    """Titles of the methods and variants that can train on these data."""
+
+    def can(kind: type[Method[Any]], settings: Any) -> bool:
+        return kind.needs_with(kind.config_class.model_validate(settings)) <= set(needs)
+
+    plain = [name for name, kind in METHODS.items() if kind.needs <= set(needs)]
+    variants = [
+        f"{name} with {variant}"
+        for name, kind in METHODS.items()
+        for variant, settings in kind.variants.items()
+        if can(kind, settings)
+    ]
+    return sorted(plain + variants)
 
 
 def best(names: list[str]) -> str:
@@ -62,7 +77,7 @@ def best(names: list[str]) -> str:
 
 
 def test_the_recommended_method_is_chosen_and_marked(picker: MethodPicker) -> None:
-    adapting = [name for name in offered(picker) if METHODS[name].family != "bounds"]
+    adapting = [n for n in offered(picker) if n in METHODS and METHODS[n].family != "bounds"]
     assert picker.method is not None
     assert picker.method.name == best(adapting)
     marked = [text for text in texts(picker) if ": recommended · " in text]
@@ -81,10 +96,11 @@ def test_answers_leave_methods_whose_needs_are_met(picker: MethodPicker, qtbot: 
     assert offered(picker) == needing("source", "target")
     assert "target_supervised" not in offered(picker)
     picker.target_labels.click()
-    assert offered(picker) == sorted(METHODS)
+    assert offered(picker) == needing("source", "target", "target_labels")
+    assert set(offered(picker)) > set(METHODS)
     picker.source.click()
     assert offered(picker) == needing("target", "target_labels")
-    assert offered(picker) == sorted([*source_free_methods(), "target_supervised"])
+    assert "target_supervised" in offered(picker)
     picker.target.click()
     assert offered(picker) == []
     assert picker.none.isVisible()
@@ -103,15 +119,15 @@ def test_the_methods_that_read_labels_of_the_target_are_named(picker: MethodPick
 
 def test_one_scan_leaves_what_needs_no_source(picker: MethodPicker) -> None:
     picker.one_scan.click()
-    assert offered(picker) == sorted(source_free_methods())
+    assert offered(picker) == needing("target")
     assert picker.method is not None
-    assert picker.method.name == best(source_free_methods())
+    assert picker.method.name == best(needing("target"))
     assert picker.method.needs_init
     assert not picker.source.isEnabled()
     picker.one_scan.click()
     assert picker.source.isEnabled()
     assert offered(picker) == needing("source", "target")
-    assert picker.method.name == best(source_free_methods())  # still fits
+    assert picker.method.name == best(needing("target"))  # still fits
 
 
 def test_families_head_their_methods_and_bounds_come_last(picker: MethodPicker) -> None:
@@ -147,8 +163,22 @@ def test_choice_is_told_once_and_kept_while_it_fits(picker: MethodPicker, qtbot:
     picker.target_labels.click()
     assert chosen == ["advent"]
     picker.source.click()
-    assert picker.method.name == best(source_free_methods())
-    assert chosen == ["advent", best(source_free_methods())]
+    assert picker.method.name == best(needing("target"))
+    assert chosen == ["advent", best(needing("target"))]
+
+
+def test_variant_is_offered_for_the_data_that_it_needs(picker: MethodPicker, qtbot: QtBot) -> None:
+    picker.one_scan.click()
+    assert "mean_teacher" not in offered(picker)
+    click(picker, "mean_teacher with source_free", qtbot)
+    variant = picker.method
+    assert variant is not None
+    assert (variant.name, variant.needs, variant.needs_init) == ("mean_teacher", {"target"}, True)
+    assert variant.settings == METHODS["mean_teacher"].variants["source_free"]
+    assert "It starts from a trained run." in picker.about.text()
+    picker.choose("mean_teacher")
+    assert picker.method is not None
+    assert (picker.method.needs, picker.method.needs_init) == ({"source", "target"}, False)
 
 
 def test_header_cannot_be_chosen(picker: MethodPicker, qtbot: QtBot) -> None:

@@ -169,6 +169,73 @@ def test_domains_that_the_method_does_not_train_on_are_not_asked_for(ready: Trai
     assert not ready.data.source.isHidden()
 
 
+def tick(form: TrainForm, path: str) -> None:
+    """Open Advanced at a setting, and click its check box."""
+    settings = settings_of(form)
+    settings.advanced.set_open(True)
+    settings.search.setText(path.replace("_", " "))
+    settings.editors[f"method.{path}"].native.click()
+
+
+def test_data_are_asked_for_as_the_settings_need_them(
+    ready: TrainForm, tiny_run: Path, qtbot: QtBot
+) -> None:
+    ready.methods.choose("mean_teacher")
+    assert ready.start.isEnabled()
+    settings_of(ready).set_values({"method": {"mix": "mask"}})
+    tick(ready, "source_free")
+    assert ready.data.source.isHidden()
+    assert set(ready.data.domains()) == {"target"}
+    assert "starts from a trained run" in ready.status.text()
+    assert not ready.start.isEnabled()
+    settings_of(ready).set_values({"method": {"mix": "class_mix"}})  # which source_free refuses
+    assert ready.data.source.isHidden()
+    settings_of(ready).set_values({"method": {"mix": "mask"}})
+    ready.data.init.value = tiny_run
+    qtbot.waitUntil(lambda: "Network and slices" in ready.status.text())
+    config = ready.config()
+    assert config is not None
+    assert (config.data.source, config.init) == (None, tiny_run)
+    assert ready.start.isEnabled()
+    tick(ready, "source_free")
+    assert not ready.data.source.isHidden()
+    assert set(ready.data.domains()) == {"source", "target"}
+
+
+def test_presets_files_and_variants_change_what_is_asked_for(
+    ready: TrainForm, tmp_path: Path
+) -> None:
+    ready.methods.choose("mean_teacher")
+    second = ready.settings.presets.second
+    second.setCurrentIndex(second.findText("mean_teacher_source_free"))
+    assert ready.data.source.isHidden()
+    second.setCurrentIndex(0)
+    assert not ready.data.source.isHidden()
+    ready.methods.choose("cycada")
+    assert ready.start.isEnabled()
+    settings_of(ready).set_values({"method": {"semantic_weight": 1.0}})
+    assert "starts from a trained run" in ready.status.text()
+    assert not ready.data.source.isHidden()
+    file = tmp_path / "mine.yaml"
+    file.write_text("method: {name: mean_teacher, source_free: true, mix: none}\n")
+    ready.load_settings(file)
+    assert ready.data.source.isHidden()
+    # a variant keeps its settings under every preset
+    ready.methods.source.click()
+    ready.methods.choose("mean_teacher with source_free")
+    assert ready.data.source.isHidden()
+    method: Any = values_of(ready).method
+    assert (method.name, method.source_free, method.mix) == ("mean_teacher", True, "mask")
+    assert settings_of(ready).changes() == {}
+    second = ready.settings.presets.second
+    second.setCurrentIndex(second.findText("mean_teacher_mask"))
+    changed: Any = values_of(ready).method
+    assert (changed.source_free, changed.mask_share) == (True, (0.7, 0.7))
+    ready.methods.choose("mean_teacher")
+    assert not ready.data.source.isHidden()
+    assert not values_of(ready).method.source_free  # type: ignore[attr-defined]
+
+
 def test_source_only_starts_without_a_target(
     make_form: Callable[..., TrainForm], data_folder: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:

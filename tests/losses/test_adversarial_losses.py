@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from napari_uda.losses.adversarial import domain_loss
+from napari_uda.losses.adversarial import domain_loss, source_likeness
 
 SCORE = torch.tensor([[-1.0, 2.0]])
 
@@ -47,3 +47,12 @@ def test_extreme_scores_stay_finite_in_float32() -> None:
 def test_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown adversarial loss 'hinge'; choose bce"):
         domain_loss(SCORE, True, "hinge")
+
+
+def test_likeness_to_the_source_by_hand() -> None:
+    score = torch.tensor([-1e3, -1.0, 0.0, 0.5, 1.0, 1e3])
+    sigmoid = 1 / (1 + math.exp(1))
+    wanted = [-1, 2 * sigmoid - 1, 0, math.tanh(0.25), 1 - 2 * sigmoid, 1]
+    torch.testing.assert_close(source_likeness(score), torch.tensor(wanted))
+    wanted = [-1, -1, -1, 0, 1, 1]
+    assert source_likeness(score, "ls").tolist() == wanted

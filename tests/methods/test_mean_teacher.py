@@ -23,6 +23,7 @@ from napari_uda.losses.pseudo_label import soft_cross_entropy, weighted_pixel_lo
 from napari_uda.players.plausibility import PlausibilityGate
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
+from napari_uda.training.validation import inconsistency
 
 Domains = tuple[Path, Path]
 
@@ -68,7 +69,33 @@ def test_a_gate_that_nobody_passes_teaches_nothing(two_domains: Domains, tmp_pat
     logs = stand.step()
     assert (float(logs["label_weight"]), float(logs["pseudo_label"])) == (0, 0)
     all_of_it = stand_of(two_domains, tmp_path, gate="none", mix="none")
-    assert float(all_of_it.step()["label_weight"]) == 1
+    logs = all_of_it.step()
+    assert float(logs["label_weight"]) == 1
+    shares = [float(logs[f"accepted_share_{index}"]) for index in range(3)]
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) >= 0
+
+
+def test_consistency_is_of_student_and_teacher_over_all_pixels(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    stand = stand_of(two_domains, tmp_path, confidence=1.0)
+    stand.step()
+    stand.step()
+    method = stand.method.eval()
+    image, changed = torch.rand(2, 2, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        wanted = method.segmentor(image).logits.argmax(1)
+        said = method.student(changed).logits.softmax(1)
+        loss = method.consistency_loss(image, changed)
+    expected = -said.gather(1, wanted[:, None]).log().mean()
+    torch.testing.assert_close(loss, expected)
+    before = snapshot(method)
+    method.train()
+    first, second = (inconsistency(method, stand.data, stand.runtime) for _ in range(2))
+    assert first == second > 0
+    assert method.training
+    assert_same_tensors(before, snapshot(method))
 
 
 def test_weights_by_hand(two_domains: Domains, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scores at some steps": {
         "data": {"validation_fraction": 0.34},
         "validate_every": 4,
-        "select": "source_validation",
+        "select": "consistency",
     },
     "neighbours, clipping, views move the statistics": {
         "data": {"neighbours": 3},
@@ -590,6 +590,30 @@ def test_held_out_cases_are_scored_and_select_the_weights(
     assert np.mean([row["dice"] for row in scores.rows]) == pytest.approx(dice[best], abs=1e-6)
 
 
+def test_agreement_with_itself_selects_the_weights_too(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    config = small_config(
+        "mean_teacher",
+        *two_domains,
+        steps=4,
+        validate_every=1,
+        select="consistency",
+        data={"validation_fraction": 0.34},
+        method={"segmentor_optimizer": {"lr": 3e-2}},
+    )
+    run = _new(tmp_path / "run", config)
+    _train(run)
+    lines = [line for line in metric_lines(run) if "target_inconsistency" in line]
+    score = {
+        line["step"]: line["source_validation_dice"] - line["target_inconsistency"] / 2
+        for line in lines
+    }
+    assert list(score) == [1, 2, 3, 4]
+    with safe_open(run.weights_file(), framework="pt") as file:
+        assert int(file.metadata()["step"]) == max(score, key=lambda step: score[step])
+
+
 def test_values_that_are_no_structure_of_the_run_are_not_scored(
     two_domains: Domains, tmp_path: Path
 ) -> None:
@@ -626,6 +650,10 @@ def test_scoring_changes_no_weight(two_domains: Domains, tmp_path: Path) -> None
         (
             {"select": "source_validation", "data": {"validation_fraction": 0.34}},
             "select source_validation needs scores",
+        ),
+        (
+            {"select": "consistency", "validate_every": 1, "data": {"validation_fraction": 0.34}},
+            "looks at target slices, and source_only reads none",
         ),
         ({"data": {"size": 33}}, "choose a data.size that is a multiple of 4"),
         ({"data": {"validation_fraction": 0.9}}, "leaves none of 3 patients"),

@@ -132,7 +132,14 @@ class DataPanel(Panel):
     # -- what others set --------------------------------------------------------------------------
 
     def set_method(self, method: MethodEntry | None, *, one_scan: bool) -> None:
-        """Ask for what this method needs; one scan alone is taken from the viewer."""
+        """Ask for what this method needs; one scan alone is taken from the viewer.
+
+        Args:
+            method: with its needs, which are those of its settings; None for no method.
+            one_scan: whether one target scan is all there is.
+        """
+        if method == self._method is not None:
+            return
         before = (self.labelled, list(self.domains()))
         self._method = method
         self.source.setVisible("source" in self._needs())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import SearchableBox, check_box, label
+
+if TYPE_CHECKING:
+    from napari_uda.methods.base import MethodConfig
 
 _WIDEST_LIST_PX = 520
 _MOST_SEEN = 24
@@ -24,6 +28,8 @@ class MethodEntry:
 
     Attributes:
         dice: mean Dice in per cent of the shipped measurement; None where it was not measured.
+        variant: what the method is called with `settings`, with which it needs other data; "" for itself.
+        settings: those of the variant, by name.
     """
 
     name: str
@@ -34,10 +40,25 @@ class MethodEntry:
     needs_init: bool
     dice: float | None = None
     learns_from_corrected: bool = False
+    variant: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name, and that of the variant."""
+        return f"{self.name} with {self.variant}" if self.variant else self.name
+
+    def needing_with(self, settings: MethodConfig) -> MethodEntry:
+        """The same with what it needs with these settings of it."""
+        from napari_uda.methods.registry import METHODS
+
+        kind = METHODS[self.name]
+        needs = frozenset[str](kind.needs_with(settings))
+        return replace(self, needs=needs, needs_init=kind.needs_start_with(settings))
 
 
 def read_methods() -> list[MethodEntry]:
-    """Every method there is, those that learn first.
+    """Every method there is, those that learn first, each with its variants behind it.
 
     Those of other packages too. Loads torch: for a worker thread.
     """
@@ -45,15 +66,18 @@ def read_methods() -> list[MethodEntry]:
     from napari_uda.methods.registry import METHODS
 
     dice = measured()
-    learning_first = sorted(METHODS.items(), key=lambda item: not item[1].learns)
-    return [
-        MethodEntry(
+    found = []
+    for name, kind in sorted(METHODS.items(), key=lambda item: not item[1].learns):
+        entry = MethodEntry(
             *(name, kind.family, kind.paper, kind.summary, frozenset(kind.needs), kind.needs_init),
             dice.get(name),
             kind.learns_from_corrected,
         )
-        for name, kind in learning_first
-    ]
+        found.append(entry)
+        for variant, settings in kind.variants.items():
+            changed = replace(entry, dice=None, variant=variant, settings=settings)
+            found.append(changed.needing_with(kind.config_class.model_validate(settings)))
+    return found
 
 
 class MethodPicker(Panel):
@@ -118,7 +142,7 @@ class MethodPicker(Panel):
     @property
     def method(self) -> MethodEntry | None:
         """The chosen method."""
-        return next((one for one in self._methods if one.name == self._chosen), None)
+        return next((one for one in self._methods if one.title == self._chosen), None)
 
     def set_methods(self, methods: Sequence[MethodEntry]) -> None:
         """Offer these; the first choice is the recommended one, else the first that adapts."""
@@ -127,22 +151,22 @@ class MethodPicker(Panel):
         self.target_labels.setToolTip(_LABELS_TIP.format(" and ".join(readers)))
         self._offer()
 
-    def choose(self, name: str) -> None:
-        """Choose a method, ticking what it needs.
+    def choose(self, title: str) -> None:
+        """Choose a method by its name or the title of its variant, ticking what it needs.
 
         Raises:
             KeyError: if there is no such method.
         """
-        entry = next((one for one in self._methods if one.name == name), None)
+        entry = next((one for one in self._methods if one.title == title), None)
         if entry is None:
-            raise KeyError(name)
+            raise KeyError(title)
         if not entry.needs <= self.available():
             self.one_scan.setChecked(False)
             self.source.setChecked(self.source.isChecked() or "source" in entry.needs)
             self.target.setChecked(True)
             wants_labels = "target_labels" in entry.needs
             self.target_labels.setChecked(self.target_labels.isChecked() or wants_labels)
-        self.methods.setCurrentIndex(self.methods.findData(name))
+        self.methods.setCurrentIndex(self.methods.findData(title))
 
     def available(self) -> frozenset[str]:
         """The answers in the words of a method's `needs`."""
@@ -165,7 +189,7 @@ class MethodPicker(Panel):
         fitting = [one for one in self._methods if one.needs <= self.available()]
         adapting = [one for one in fitting if one.family != "bounds"]
         best = _best(adapting) or _best(fitting)
-        kept = next((one for one in fitting if one.name == self._chosen), None)
+        kept = next((one for one in fitting if one.title == self._chosen), None)
         first = kept or best or next(iter([*adapting, *fitting]), None)
         self.methods.blockSignals(True)
         self.methods.clear()
@@ -174,8 +198,8 @@ class MethodPicker(Panel):
             for one in fitting:
                 if one.family == family:
                     mark = _MARK if one is best else ""
-                    self.methods.add(f"{one.name}: {mark}{one.summary}", one.name, _about(one))
-        self.methods.setCurrentIndex(self.methods.findData(first.name) if first else -1)
+                    self.methods.add(f"{one.title}: {mark}{one.summary}", one.title, _about(one))
+        self.methods.setCurrentIndex(self.methods.findData(first.title) if first else -1)
         self.methods.blockSignals(False)
         view = self.methods.view()
         view.setMinimumWidth(min(view.sizeHintForColumn(0), _WIDEST_LIST_PX))
@@ -185,17 +209,17 @@ class MethodPicker(Panel):
 
     def _on_chosen(self) -> None:
         """Tell of another choice; a family, which can be typed, is none."""
-        name = self.methods.currentData() or ""
-        if self.methods.count() and not name:
+        title = self.methods.currentData() or ""
+        if self.methods.count() and not title:
             self.methods.setCurrentIndex(self.methods.findData(self._chosen))
             return
-        changed, self._chosen = name != self._chosen, name
+        changed, self._chosen = title != self._chosen, title
         method = self.method
         self.about.setText("" if method is None else _about(method))
         self.about.setVisible(method is not None)
         self.methods.show_chosen()
         if changed:
-            self.method_chosen.emit(name)
+            self.method_chosen.emit(title)
 
 
 def _best(methods: Iterable[MethodEntry]) -> MethodEntry | None:

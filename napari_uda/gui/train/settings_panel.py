@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 
@@ -151,6 +151,7 @@ class SettingsPanel(SettingsPlace):
     def __init__(self) -> None:
         super().__init__()
         self._method = ""
+        self._variant: Mapping[str, Any] = {}
         self.presets = PresetPicker()
         self.load = button(
             "Load…", "Begin with a YAML file: a recipe or a config.yaml", name="load"
@@ -166,9 +167,14 @@ class SettingsPanel(SettingsPlace):
         """Offer these from the next method on, and begin with the one of this name."""
         self.presets.set_presets(presets, "", wanted)
 
-    def set_method(self, name: str) -> None:
-        """Settings of another method; what the user changed is kept where both have it."""
-        self._method = name
+    def set_method(self, name: str, variant: Mapping[str, Any]) -> None:
+        """Settings of another method; what the user changed is kept where both have it.
+
+        Args:
+            name: of the method.
+            variant: settings of it that go over those of every preset.
+        """
+        self._method, self._variant = name, variant
         self.presets.set_method(name)
         self._show(self._of_preset(), keep_changes=True)
 
@@ -180,6 +186,7 @@ class SettingsPanel(SettingsPlace):
         """
         self.presets.add(preset)
         self._show(_for_watching(config))
+        self.changed.emit()
 
     def allow(self, *, loading: bool) -> None:
         """Enable the buttons that make sense."""
@@ -190,7 +197,8 @@ class SettingsPanel(SettingsPlace):
     def _of_preset(self) -> RunConfig:
         from napari_uda.run.recipes import build_config
 
-        return _for_watching(build_config(self._method, recipe=self.presets.recipe))
+        recipe, variant = self.presets.recipe, dict(self._variant)
+        return _for_watching(build_config(self._method, recipe=recipe, method=variant))
 
     def _show(self, config: RunConfig, *, keep_changes: bool = False) -> None:
         from napari_uda.run.basic_settings import basic_settings

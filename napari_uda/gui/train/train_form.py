@@ -125,7 +125,7 @@ class TrainForm(JobDock):
         self.data.init.changed.connect(self._on_init)
         self.data.check.clicked.connect(self._on_check)
         self.data.reports.renamed.connect(self._on_renamed)
-        self.settings.changed.connect(self._on_changed)
+        self.settings.changed.connect(self._on_settings)
         self.settings.load.clicked.connect(self._on_load)
         self.settings.save.clicked.connect(self._on_save)
         self.run_dir.changed.connect(self._on_run_dir)
@@ -234,11 +234,23 @@ class TrainForm(JobDock):
 
     def _on_method(self) -> None:
         entry = self.methods.method
-        self.data.set_method(entry, one_scan=self.methods.one_scan.isChecked())
         if entry is not None:
-            self.settings.set_method(entry.name)
+            self.settings.set_method(entry.name, entry.settings)
             self._suggest_run_dir()
+        self._ask_for_data()
         self._update_buttons()
+
+    def _on_settings(self) -> None:
+        self._ask_for_data()
+        self._on_changed()
+
+    def _ask_for_data(self) -> None:
+        """Ask for what the method needs with its settings; as long as one does not fit, for what it did."""
+        entry, config = self.methods.method, self.settings.config()
+        if entry is not None and config is not None:
+            entry = entry.needing_with(config.method)
+        if entry is None or config is not None:
+            self.data.set_method(entry, one_scan=self.methods.one_scan.isChecked())
 
     def _on_load(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Settings", "", _FILES)

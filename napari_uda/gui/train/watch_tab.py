@@ -180,7 +180,7 @@ class WatchTab(Panel):
             if self._undrawn or update.preview is not None:
                 self._show_hints(update)
             if self._undrawn:
-                selects = update.settings.get("select") == "source_validation"
+                selects = update.settings.get("select", "last") != "last"
                 self.curves.show_curves(curves_of(self.history, selects=selects))
             self._undrawn = False
         self.previews.take(update)
