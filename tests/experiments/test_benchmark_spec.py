@@ -11,6 +11,7 @@ from benchmark_cases import tiny_content, tiny_spec, write_spec
 from napari_uda.core.errors import InputError
 from napari_uda.experiments.plan import cell_config, plan
 from napari_uda.experiments.spec import read_spec
+from napari_uda.methods.registry import METHODS
 
 Domains = tuple[Path, Path]
 ROW = {"name": "source_only", "method": "source_only"}
@@ -174,6 +175,34 @@ def test_shipped_specs_fit_recipes_and_methods(file: Path, tmp_path: Path) -> No
             assert config.data.target == data.target
         if row.init:
             assert set(spec.seeds_of(row)) <= set(spec.seeds_of(by_name[row.init]))
+
+
+@pytest.mark.parametrize("file", [f for f in SHIPPED if "table1" in f.stem], ids=lambda f: f.stem)
+def test_rows_have_to_beat_a_source_row_of_the_same_steps_and_augmentation(
+    file: Path, tmp_path: Path
+) -> None:
+    spec = read_spec(file, data=tmp_path)
+    by_name = {row.name: row for row in spec.rows}
+    start = tmp_path / "run"
+    configs = {row.name: cell_config(spec, row, spec.data[0], 0, start) for row in spec.rows}
+    for row in spec.rows:
+        config, other = configs[row.name], configs.get(row.against)
+        wanted = "gin_ipa" if "augm" in row.name and row.method != "sfda" else "none"
+        assert config.augment.intensity == wanted
+        assert config.batch_size == 4
+        begun = configs[row.init].steps if row.init else 0
+        assert config.steps + begun == (400 if row.name in SOURCES else 800)
+        if other is None:
+            assert row.method in ("source_only", "target_supervised")
+        else:
+            assert other.augment.intensity == configs[row.init].augment.intensity
+            assert (other.steps, by_name[row.against].init) == (config.steps, row.init)
+    assert {row.method for row in spec.rows if row.against} == set(METHODS) - {
+        *("source_only", "target_supervised", "tent", "bn_adapt"),
+    }
+
+
+SOURCES = ("source_only", "source_only + augmentation")
 
 
 def test_recipe_of_the_data_wins_over_that_of_the_row(tmp_path: Path) -> None:
