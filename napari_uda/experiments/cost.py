@@ -79,7 +79,7 @@ def of_prediction(loaded: LoadedRun) -> dict[str, Any]:
 def _on_gpu() -> bool:
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
+    return torch.cuda.is_available() and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _forget_peak() -> None:
