@@ -112,6 +112,7 @@ def benchmark(
     executor: Literal["local", "slurm", "submitit_local"] = "local",
     ranks: int = 1,
     slurm: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
     pictures: bool = True,
     strict: bool = False,
 ) -> None:
@@ -123,12 +124,13 @@ def benchmark(
 
     Args:
         spec: YAML file that names rows, data, directions, seeds and protocol.
-        out: folder for `table.md`, `table.csv`, `table.tex`, `tests.csv`, `cells.csv`, pictures and runs.
+        out: folder for `table.md`, `table.csv`, `table.tex`, `tests.csv`, `cost.md`, `cells.csv`, pictures and runs.
         data: folder that relative data folders in the file start from; the folder of the file when left out.
         jobs: cells that run at once; 0 means one on this machine, and all of them on a cluster.
         executor: where cells run: local, slurm, or submitit_local (jobs as for slurm, but on this machine, to try it).
         ranks: processes that train one cell together, started by torchrun.
         slurm: parameters of the jobs on the cluster as NAME=VALUE, such as timeout_min=600 slurm_partition=gpu.
+        only: data sets of the file to run, by name, so that folders of the others need not be there; all when left out.
         pictures: draw bars, segmentations and entropy maps; needs napari_uda[tables].
         strict: refuse to begin if the check of the data finds anything.
     """
@@ -136,7 +138,7 @@ def benchmark(
     from napari_uda.experiments.executors import read_parameters
     from napari_uda.experiments.spec import read_spec
 
-    read = read_spec(spec, data=data)
+    read = read_spec(spec, data=data, only=only)
     with (
         stop_on_signal() as stop,
         progress_bar("cell", title="cells") as cells,

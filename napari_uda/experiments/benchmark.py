@@ -69,7 +69,7 @@ def run_benchmark(
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Outcome:
-    """Run what is not finished and write `table.md`, `table.csv`, `table.tex`, `tests.csv`, `cells.csv`.
+    """Run what is not finished and write `table.md`, `table.csv`, `table.tex` and `tests.csv`, `cost.md`, `cost.csv`, `cells.csv`.
 
     The tables are written again after every cell, so they are there whatever happens.
 
@@ -130,7 +130,7 @@ def run_benchmark(
             collect(spec, cells, store),
             spec.pictures,
             store.out / "pictures",
-            chosen=bool(spec.compare),
+            chosen=bool(spec.tested_pairs()),
         )
     failed = {cell.title: store.reason(cell.key) for cell in cells if store.result(cell) is None}
     of_input = all(
@@ -148,6 +148,8 @@ def write_tables(spec: Spec, cells: Sequence[Cell], store: Store) -> tuple[list[
         "table.csv": tables.scores_csv(results),
         "table.tex": tables.latex(spec, results),
         "tests.csv": tables.pvalues_csv(results),
+        "cost.md": tables.cost_table(spec, results).markdown(),
+        "cost.csv": tables.cost_csv(results),
         "cells.csv": _cells_csv(cells, store),
     }
     for name, text in texts.items():

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.folder import Case, DataFolder
 from napari_uda.data.volume import Placement
 from napari_uda.evaluation.protocols import METRICS
+from napari_uda.experiments.cost import TrainingMeter, of_prediction
 from napari_uda.experiments.fingerprints import labels_fingerprint, scored_cases
 from napari_uda.experiments.store import Cell, Result, Store, note_failure
+from napari_uda.run.folder import RunFolder
 from napari_uda.run.run import Run, write_text
 
 if TYPE_CHECKING:
@@ -71,33 +73,45 @@ def _run_cell(
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
 
-    run = _open_run(store, cell)
-    if not _is_trained(run):
-        _train(run, cell, on_progress, stop, lock)
+    if cell.scores_start:
+        run, folder = Run.open(store.run(cell.start)), store.run(cell.key)
+    else:
+        run, folder = _open_run(store, cell), store.run(cell.key)
+        if not _is_trained(run):
+            _train(run, cell, store, on_progress, stop, lock)
+    predictions = RunFolder(folder).predictions
     data, began = cell.config.data, time.monotonic()
     cases = scored_cases(cell.score, series=data.series, placement=data.placement)
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
-        if not (run.predictions / f"{case.name}_reliability.nii.gz").exists():
+        if not (predictions / f"{case.name}_reliability.nii.gz").exists():
             # the last one of the three that `save` puts in place
             found = predict(load(), case.read_image(), reliability=cell.reliability, stop=stop)
-            found.save(run.predictions)
-    if hasattr(run.config.method, "translator"):
+            found.save(predictions)
+    if hasattr(run.config.method, "translator") and not cell.scores_start:
         _translate(load, cases, translations(run.path), stop)
     spent = time.monotonic() - began
     score(
         store,
         cell.key,
-        run.predictions,
+        predictions,
         cell.score,
         cell.protocol,
-        out=run.path,
-        seconds=run.seconds(),
+        out=folder,
+        seconds=0.0 if cell.scores_start else run.seconds(),
         predict_seconds=spent,
+        cost=_cost(store, cell, load),
         placement=data.placement,
         on_progress=on_progress,
     )
+
+
+def _cost(store: Store, cell: Cell, load: Callable[[], LoadedRun]) -> dict[str, Any]:
+    """What was measured while the cell was trained, and what its prediction needs."""
+    if cell.scores_start:
+        return {}
+    return store.training_cost(cell.key) | of_prediction(load())
 
 
 def _translate(
@@ -126,6 +140,7 @@ def score(
     out: Path,
     seconds: float = 0.0,
     predict_seconds: float = 0.0,
+    cost: dict[str, Any] | None = None,
     placement: Placement = "auto",
     on_progress: OnProgress = lambda *_: None,
 ) -> Result:
@@ -140,12 +155,14 @@ def score(
         on_progress=lambda done, total: on_progress("score", done, total),
     )
     scores.write(out)
-    result = _as_result(scores, labels_fingerprint(folder), seconds, predict_seconds)
+    result = _as_result(scores, labels_fingerprint(folder), seconds, predict_seconds, cost or {})
     write_text(store.result_file(key), json.dumps(asdict(result), indent=1, allow_nan=False) + "\n")
     return result
 
 
-def _as_result(scores: Scores, labels: str, seconds: float, predict_seconds: float) -> Result:
+def _as_result(
+    scores: Scores, labels: str, seconds: float, predict_seconds: float, cost: dict[str, Any]
+) -> Result:
     summary: dict[str, dict[str, float | None]] = {}
     for entry in scores.summary():
         if entry["label"] is None:
@@ -167,7 +184,7 @@ def _as_result(scores: Scores, labels: str, seconds: float, predict_seconds: flo
         }
         for row in scores.rows
     ]
-    return Result(scores.protocol.name, labels, summary, cases, seconds, predict_seconds)
+    return Result(scores.protocol.name, labels, summary, cases, seconds, predict_seconds, cost)
 
 
 def _defined(value: float) -> float | None:
@@ -197,16 +214,25 @@ def last_event(run: Run) -> str:
 
 
 def _train(
-    run: Run, cell: Cell, on_progress: OnProgress, stop: threading.Event | None, lock: int
+    run: Run,
+    cell: Cell,
+    store: Store,
+    on_progress: OnProgress,
+    stop: threading.Event | None,
+    lock: int,
 ) -> None:
     if cell.ranks > 1:
         _train_under_torchrun(run, cell, on_progress, stop, lock)
         return
     from napari_uda.training.loop import train_run
 
+    meter = TrainingMeter()
     try:
         # the benchmark has said what is odd before its first cell
         for progress in train_run(run, stop=stop, findings="log"):
+            meter.after_step(progress.step)
+            if progress.step == progress.total:  # before the run is known to be finished
+                write_text(store.cost_file(cell.key), json.dumps(meter.measured()) + "\n")
             on_progress("train", progress.step, progress.total)
             if progress.stopped:
                 raise Cancelled

@@ -30,7 +30,8 @@ def check_data(
         InputError: with `strict`, if anything is odd.
         Cancelled: when `stop` was set.
     """
-    for cell in _one_of_each(cell for cell in cells if store.result(cell) is None):
+    waiting = (cell for cell in cells if not cell.scores_start and store.result(cell) is None)
+    for cell in _one_of_each(waiting):
         data = cell.config.data
         if data.source is not None:
             reports = check_folders(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +54,37 @@ def plan(spec: Spec, out: Path, *, ranks: int = 1) -> list[Cell]:
         _check_data(data, spec.structures)
     _check_pictures(spec)
     known: dict[tuple[str, str, int], Cell] = {}
-    for row in spec.in_order():
-        for data in spec.data:
-            if row.data and data.name not in row.data:
+    for trained in (data for data in spec.data if not data.runs_of):
+        scored = [data for data in spec.data if data.runs_of == trained.name]
+        for row in spec.in_order():
+            if not trained.has_row(row):
                 continue
             for seed in spec.seeds_of(row):
-                start = _start(row, data, seed, known)
-                cell = _cell(spec, row, data, seed, start, store, ranks)
-                known[row.name, data.name, seed] = cell
+                start = _start(row, trained, seed, known)
+                cell = _cell(spec, row, trained, seed, start, store, ranks)
+                known[row.name, trained.name, seed] = cell
+                for data in scored:
+                    if not learnt_from_labels_of(data, cell):
+                        known[row.name, data.name, seed] = _scored_again(cell, data)
     return list(known.values())
+
+
+def learnt_from_labels_of(data: DataSet, cell: Cell) -> bool:
+    """Whether a run was trained on the labels of volumes that are scored."""
+    if "target_labels" not in _needs(cell.config):
+        return False
+    assert data.score is not None
+    trained = {content_hash(case.image) for case in DataFolder.open(data.target).cases}
+    return any(content_hash(case.image) in trained for case in scored_cases(data.score))
+
+
+def _scored_again(cell: Cell, data: DataSet) -> Cell:
+    """The cell that scores a finished one's run on other volumes."""
+    assert data.score is not None
+    key = digest(f"{cell.key} on {data_fingerprint(data.score, False)}".encode())
+    return replace(
+        cell, data=data.name, key=key, score=data.score, start=cell.key, scores_start=True
+    )
 
 
 def _check_data(data: DataSet, structures: tuple[str, ...]) -> None:

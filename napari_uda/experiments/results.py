@@ -103,6 +103,7 @@ class DataResults:
         rows: in the order of the spec.
         recovered: share of the gap between the bounds by row, in per cent of average Dice.
         comparisons: tests by column.
+        against: by row the one that it has to beat.
         published: numbers of the literature by row.
         volumes: volumes that are scored.
         seen: those of them that are also among the unlabelled training volumes.
@@ -121,6 +122,7 @@ class DataResults:
     rows: list[RowResults]
     recovered: dict[str, float]
     comparisons: dict[str, list[Comparison]]
+    against: dict[str, str]
     published: dict[str, Published]
     volumes: int
     seen: int
@@ -163,13 +165,13 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
     of_data = [cell for cell in cells if cell.data == data.name]
     for row in spec.rows:
         own = [cell for cell in of_data if cell.row == row.name]
-        if own:
+        if own or (data.runs_of and data.has_row(row)):
             rows.append(_row(row.name, own, store, data))
     results = [result for row in rows for result in row.results.values()]
     structures = spec.structures or _ordered(results)
     structures = structures or tuple(data.names().values())  # none is finished yet
     with_results = [row.name for row in rows if row.results]
-    wanted = spec.compare or tuple(
+    wanted = spec.tested_pairs() or tuple(
         (first, second) for i, first in enumerate(with_results) for second in with_results[i + 1 :]
     )
     wanted = tuple(pair for pair in wanted if set(pair) <= set(with_results))
@@ -189,6 +191,7 @@ def _of_data(spec: Spec, data: DataSet, cells: Sequence[Cell], store: Store) -> 
         rows=rows,
         recovered=_recovered(spec, rows, structures),
         comparisons=comparisons,
+        against={row.name: row.against for row in spec.rows if row.against},
         published={p.row: p for p in spec.published if p.data in ("", data.name)},
         volumes=len(scored),
         seen=sum(content_hash(case.image) in trained for case in scored),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,13 @@ class DataSet(Config):
     dataset.json."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of every run on this data."""
+    runs_of: str = ""
+    """Data set whose runs are scored here on other volumes, such as those that they were adapted to;
+    nothing is trained then, and what is not named is as there."""
+
+    def has_row(self, row: Row) -> bool:
+        """Whether a row is for this data, or for that whose runs are scored here."""
+        return not row.data or bool({self.name, self.runs_of} & set(row.data))
 
     def names(self) -> dict[int, str]:
         """Label value to structure name, for every structure that is named."""
@@ -68,6 +75,9 @@ class Row(Config):
     """Seeds of this row; empty takes those of the spec."""
     data: tuple[str, ...] = ()
     """Names of the data sets that this row is for; empty takes all."""
+    against: str = ""
+    """Row that this one has to beat, such as the source network that was trained as long: the tables say
+    by how much it does, and test that pair; empty compares it with none."""
 
 
 class Published(Config):
@@ -83,6 +93,8 @@ class Published(Config):
     """Dice in per cent by structure; `mean` is the average."""
     distance: dict[str, float] = Field(default_factory=dict)
     """Surface distance by structure, in the unit of that paper; `mean` is the average."""
+    unit: str = ""
+    """What the distance is and its unit, such as "ASD in voxels"."""
 
 
 class Pictures(Config):
@@ -133,12 +145,23 @@ class Spec(Config):
     """Row at which the recovered share of the gap is 100 %; without both rows the column is left
     out."""
     compare: tuple[tuple[str, str], ...] = ()
-    """Pairs of rows to test; empty tests all. Holm's correction is over the pairs that are
-    tested."""
+    """Pairs of rows to test beside those of rows with `against`; without either all are tested. Holm's
+    correction is over the pairs that are tested."""
     published: tuple[Published, ...] = ()
     """Numbers from the literature, shown in columns of their own."""
     pictures: Pictures = Pictures()
     """What the qualitative pictures show."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_runs_of(cls, content: Any) -> Any:
+        """A data set that scores the runs of another one says only what is other than there."""
+        data = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(data, list | tuple) or not all(isinstance(each, dict) for each in data):
+            return content
+        by_name = {each.get("name"): each for each in data if not each.get("runs_of")}
+        filled = [{**by_name.get(each.get("runs_of"), {}), **each} for each in data]
+        return {**content, "data": filled}
 
     @field_validator("seeds")
     @classmethod
@@ -168,8 +191,15 @@ class Spec(Config):
             _check_known(row.data, data, f"{where}: data set")
             _check_known((row.init,) if row.init else (), rows, f"{where}: init")
             _check_settings(row.settings, where)
+            _check_known((row.against,) if row.against else (), rows, f"{where}: against")
+            if row.against == row.name:
+                raise ValueError(f"{where} is against itself; name another row")
+        trained = {each.name: each for each in self.data if not each.runs_of}
         for each in self.data:
             _check_settings(each.settings, f"data set {each.name!r}")
+            if each.runs_of:
+                _check_known((each.runs_of,), list(trained), f"data set {each.name!r}: runs_of")
+                _check_same_runs(each, trained[each.runs_of])
         _check_settings(self.settings, "settings")
         for pair in self.compare:
             _check_known(pair, scored, "compare: row")
@@ -190,48 +220,64 @@ class Spec(Config):
         return self
 
     def in_order(self) -> list[Row]:
-        """Rows so that each comes after those it starts from.
+        """Rows in their order, but each after those it starts from.
 
         Raises:
             ValueError: if rows start from each other in a circle.
         """
-        ordered: list[Row] = []
-        waiting = list(self.rows)
-        while waiting:
-            done = {"", *(row.name for row in ordered)}
-            ready = [row for row in waiting if row.init in done]
-            if not ready:
-                circle = ", ".join(row.name for row in waiting)
-                raise ValueError(f"rows {circle} start from each other in a circle; break it")
-            ordered += ready
-            waiting = [row for row in waiting if row not in ready]
-        return ordered
+        by_name = {row.name: row for row in self.rows}
+        ordered: dict[str, Row] = {}
+        for row in self.rows:
+            before = [row]
+            while before[-1].init and before[-1].init not in ordered:
+                before.append(by_name[before[-1].init])
+                if before[-1] in before[:-1]:
+                    circle = ", ".join(sorted({each.name for each in before}))
+                    raise ValueError(f"rows {circle} start from each other in a circle; break it")
+            ordered |= {each.name: each for each in reversed(before)}
+        return list(ordered.values())
+
+    def tested_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of rows to test; () for all."""
+        against = ((row.against, row.name) for row in self.rows if row.against)
+        return tuple(dict.fromkeys([*self.compare, *against]))
 
     def seeds_of(self, row: Row) -> tuple[int, ...]:
         """Seeds of one row."""
         return row.seeds or self.seeds
 
 
-def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | None = None) -> Spec:
+def read_spec(
+    file: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    only: Sequence[str] = (),
+) -> Spec:
     """Read a spec; its relative data folders become absolute.
+
+    `include: FILE` takes what the spec does not say itself from another file, named from the spec's folder.
 
     Args:
         file: YAML file.
         data: folder that relative data folders start from; none takes the folder of the spec.
+        only: data sets to keep, with those that score their runs; empty keeps all.
 
     Raises:
         InputError: naming the first thing in it that does not fit.
     """
     path = Path(file)
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path} does not describe a benchmark; write `name:`, `data:` and `rows:`"
-        )
+    content = _content(path)
+    shared = content.pop("include", "")
+    if shared:
+        content = {**_content(path.parent / str(shared)), **content}
     try:
         spec = Spec.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: {_sentence(error)}") from error
+    names = [each.name for each in spec.data if not each.runs_of]
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise InputError(f"{path} has no data set {unknown[0]!r}; choose among {', '.join(names)}")
     root = (Path(data) if data is not None else path.parent).expanduser().absolute()
     sets = tuple(
         each.model_copy(
@@ -242,8 +288,18 @@ def read_spec(file: str | os.PathLike[str], *, data: str | os.PathLike[str] | No
             }
         )
         for each in spec.data
+        if not only or {each.name, each.runs_of} & set(only)
     )
     return spec.model_copy(update={"data": sets})
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} does not describe a benchmark; write `name:`, `data:` and `rows:`"
+        )
+    return content
 
 
 def _sentence(error: ValidationError) -> str:
@@ -268,6 +324,15 @@ def _check_known(names: Iterable[str], known: list[str], what: str) -> None:
 def _check_seeds(seeds: tuple[int, ...], where: str) -> None:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"{where}: seeds {list(seeds)} must be different and not negative")
+
+
+def _check_same_runs(scored: DataSet, trained: DataSet) -> None:
+    for name in ("source", "target", "recipe", "settings"):
+        if getattr(scored, name) != getattr(trained, name):
+            raise ValueError(
+                f"data set {scored.name!r} scores the runs of {trained.name!r} and has another {name}; "
+                "leave it out"
+            )
 
 
 def _check_settings(settings: dict[str, Any], where: str) -> None:

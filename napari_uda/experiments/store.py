@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Cell:
         reliability: whether prediction votes on reliability.
         ranks: processes that train together.
         start: key of the cell whose run this one starts from; "" when it starts anew.
+        scores_start: whether nothing is trained, and the run of `start` is scored on other volumes.
     """
 
     row: str
@@ -47,6 +48,7 @@ class Cell:
     reliability: bool = False
     ranks: int = 1
     start: str = ""
+    scores_start: bool = False
 
     @property
     def title(self) -> str:
@@ -67,6 +69,7 @@ class Result:
             undefined number is None.
         seconds: training time.
         predict_seconds: time to segment the volumes that were not yet segmented.
+        cost: what training and prediction took, as `experiments.cost` says; {} where that is not known.
     """
 
     protocol: str
@@ -75,6 +78,7 @@ class Result:
     cases: list[dict[str, Any]]
     seconds: float = 0.0
     predict_seconds: float = 0.0
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ class Store:
     def failure(self, key: str) -> Path:
         """Why the cell failed, until it succeeds."""
         return self.out / "cells" / f"{key}.failed.json"
+
+    def cost_file(self, key: str) -> Path:
+        """What training cost, until `result_file` says it."""
+        return self.out / "cells" / f"{key}.cost.json"
+
+    def training_cost(self, key: str) -> dict[str, Any]:
+        """What the cost file says; {} where training was not measured."""
+        try:
+            return dict(_read(self.cost_file(key)))
+        except (OSError, ValueError, TypeError):
+            return {}
 
     def result_file(self, key: str) -> Path:
         """Scores of the cell."""

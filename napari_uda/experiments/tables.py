@@ -102,6 +102,9 @@ def scores_table(spec: Spec, found: DataResults) -> Table:
     header.append(("", ["missed", "seeds"]))
     if found.recovered:
         header.append(("", ["gap recovered (%)"]))
+    against = found.against
+    if against:
+        header.append(("compared", ["with", "gain (Dice, points)", "p"]))
     if found.published:
         header.append(("published", ["Dice", "distance", "in"]))
     body, notes = [], []
@@ -114,13 +117,19 @@ def scores_table(spec: Spec, found: DataResults) -> Table:
         if found.recovered:
             share = found.recovered.get(row.name, math.nan)
             line.append("-" if math.isnan(share) else f"{share:.0f}")
+        if against:
+            line += _against(found, row, against.get(row.name, ""))
         if found.published:
             line += _published(found.published.get(row.name))
         body.append(line)
         notes += [f"{row.name} failed for seed {seed}: {why}" for seed, why in row.failed.items()]
-        if row.waiting:
+        if row.results and row.waiting:
             seeds = ", ".join(map(str, row.waiting))
             notes.append(f"{row.name} is not finished yet for seed {seeds}.")
+        if found.data.runs_of and not (row.results or row.failed or row.waiting):
+            notes.append(
+                f"{row.name} learnt from labels of these volumes and is not scored on them."
+            )
     notes += [
         f"{row} used labels of the target in training ({what})."
         for row, what in found.supervision.items()
@@ -137,9 +146,10 @@ def _caption(spec: Spec, found: DataResults) -> str:
     means = "; ".join(f"{column_title(c)}: {definitions[c]}" for c in found.columns)
     unseen = f"{found.volumes} volumes scored, none of them trained on"
     if found.seen:
+        how = "" if found.data.runs_of else ", but for target_supervised"
         unseen = (
             f"{found.volumes} volumes scored, {found.seen} of them among the target's training volumes "
-            "(without their labels, but for target_supervised)"
+            f"(without their labels{how})"
         )
     parts = [
         f"{unseen}; split {found.split}.",
@@ -150,6 +160,14 @@ def _caption(spec: Spec, found: DataResults) -> str:
     ]
     if found.recovered:
         parts.append(f"Gap: average Dice between {spec.lower} and {spec.upper}.")
+    if found.against:
+        tests = found.comparisons["dice"]
+        n = " or ".join(map(str, sorted({each.paired.n for each in tests}))) or "0"
+        parts.append(
+            "Gain: average Dice above that of the row compared with; p: Wilcoxon's signed-rank test on Dice "
+            f"over n = {n} pairs of (volume, structure), two-sided, with Holm's correction over the "
+            f"{len(tests)} pairs of rows."
+        )
     if found.published:
         parts.append(
             "Published numbers are from the named papers, on their data, splits and metrics, not ours."
@@ -174,14 +192,35 @@ def _seeds(row: RowResults) -> str:
         return "-"
     if row.results:
         return ", ".join(map(str, sorted(row.results)))
-    return "failed" if row.failed else "-"
+    if row.failed:
+        return "failed"
+    return "not run" if row.waiting else "-"
+
+
+def _against(found: DataResults, row: RowResults, other: str) -> list[str]:
+    """Whom a row has to beat, by how many points of average Dice it does, and the p-value."""
+    tests = {(each.first, each.second): each for each in found.comparisons["dice"]}
+    test = tests.get((other, row.name))
+    if test is None:
+        return [other, "-" if other else "", "-" if other else ""]
+    gain = f"{100 * gain_over(found, row, other):+.1f}"
+    return [other, gain, _p_value(test.paired, test.paired_holm)]
+
+
+def gain_over(found: DataResults, row: RowResults, other: str) -> float:
+    """Average Dice above another row's, as a fraction; NaN where one has none."""
+    own, theirs = (
+        each.number("dice", AVERAGE, found.structures).mean for each in (row, found.row(other))
+    )
+    return own - theirs
 
 
 def _published(entry: Published | None) -> list[str]:
     if entry is None:
         return ["", "", ""]
     averages = (_average(entry.dice), _average(entry.distance))
-    return [*("-" if math.isnan(value) else f"{value:g}" for value in averages), entry.source]
+    source = f"{entry.source} ({entry.unit})" if entry.unit else entry.source
+    return [*("-" if math.isnan(value) else f"{value:g}" for value in averages), source]
 
 
 def _average(numbers: dict[str, float]) -> float:
@@ -233,26 +272,95 @@ def _p_value(test: Test, p: float | None) -> str:
 def markdown(spec: Spec, results: Sequence[DataResults]) -> str:
     """All tables of a benchmark as one Markdown page."""
     parts = [f"# {spec.name}\n"]
-    for found in results:
-        parts += [table.markdown() for table in _tables(spec, found)]
+    parts += [table.markdown() for found in results for table in _tables(spec, found)]
     return "\n".join(parts)
 
 
 def latex(spec: Spec, results: Sequence[DataResults]) -> str:
     r"""All tables as LaTeX, for \input."""
     parts = ["% needs \\usepackage{booktabs}\n"]
-    for found in results:
-        parts += [table.latex() for table in _tables(spec, found)]
+    parts += [table.latex() for found in results for table in _tables(spec, found)]
     return "\n".join(parts)
 
 
 def _tables(spec: Spec, found: DataResults) -> list[Table]:
+    if spec.tested_pairs() and not spec.compare:  # each p stands beside its row
+        return [scores_table(spec, found)]
     matrices = [
         matrix_table(spec, found, column)
         for column in found.columns
         if len([row for row in found.rows if row.results]) > 1
     ]
     return [scores_table(spec, found), *matrices]
+
+
+COST_COLUMNS = {
+    "seconds_per_step": "seconds per step",
+    "peak_mib": "peak memory (MiB)",
+    "parameters": "parameters (millions)",
+    "networks": "networks at prediction",
+    "prediction_parameters": "their parameters (millions)",
+}
+
+
+def cost_table(spec: Spec, results: Sequence[DataResults]) -> Table:
+    """What the runs of each row cost; apart from the scores, since it is never twice the same."""
+    body = []
+    for line in cost_rows(results):
+        cells = [str(line["row"])]
+        for column in COST_COLUMNS:
+            value = line[column]
+            if not isinstance(value, float):
+                cells.append(str(value))
+            elif math.isnan(value):
+                cells.append("-")
+            elif column.endswith("parameters"):
+                cells.append(f"{value / 1e6:.2f}")
+            else:
+                cells.append(f"{value:.0f}" if column == "peak_mib" else f"{value:.3f}")
+        body.append(cells)
+    caption = (
+        "Mean over the finished runs of all data sets; the peak is the largest. Seconds: of the processor, all "
+        "threads of the training together, or of the clock on a GPU. Memory: of the whole process while it "
+        "trains, with its libraries and slices, or on a GPU what torch has reserved there. Parameters: of "
+        "all networks that a run trains or holds, and of those that segmenting a target slice calls."
+    )
+    return Table(f"{spec.name}: cost", caption, [("", ["row", *COST_COLUMNS.values()])], body)
+
+
+def cost_rows(results: Sequence[DataResults]) -> list[dict[str, object]]:
+    """What the runs of each row cost, in the order of the rows; rows that were not measured are left out."""
+    names = dict.fromkeys(row.name for found in results for row in found.rows)
+    lines = []
+    for name in names:
+        costs = [
+            result.cost
+            for found in results
+            for row in found.rows
+            if row.name == name
+            for result in row.results.values()
+            if result.cost
+        ]
+        if not costs:
+            continue
+        line: dict[str, object] = {"row": name}
+        for column in COST_COLUMNS:
+            values = [cost[column] for cost in costs if column in cost]
+            if column == "networks":
+                line[column] = " + ".join(values[0]) if values else ""
+            else:
+                whole = max if column == "peak_mib" else np.mean
+                line[column] = float(whole(values)) if values else math.nan
+        lines.append(line)
+    return lines
+
+
+def cost_csv(results: Sequence[DataResults]) -> str:
+    """The table of cost as CSV, parameters as numbers."""
+    return csv_text(
+        ("row", *COST_COLUMNS),
+        [[line[name] for name in ("row", *COST_COLUMNS)] for line in cost_rows(results)],
+    )
 
 
 def scores_csv(results: Sequence[DataResults]) -> str:
@@ -264,6 +372,7 @@ def score_rows(results: Sequence[DataResults]) -> list[dict[str, object]]:
     """The same as values by column; an undefined number is NaN."""
     lines = []
     for found in results:
+        against = found.against
         for row in found.rows:
             line: dict[str, object] = {
                 "data": found.data.name,
@@ -283,11 +392,15 @@ def score_rows(results: Sequence[DataResults]) -> list[dict[str, object]]:
                     line[f"{name}_{structure}"] = factor * number.mean
                     line[f"{name}_{structure}_sd"] = factor * number.sd
             line["gap_recovered_percent"] = found.recovered.get(row.name, math.nan)
+            if row.name in against:
+                line["against"] = against[row.name]
+                line["gain_dice_points"] = 100 * gain_over(found, row, against[row.name])
             entry = found.published.get(row.name)
             if entry is not None:
                 for kind, numbers in (("dice", entry.dice), ("distance", entry.distance)):
                     line |= {f"published_{kind}_{name}": value for name, value in numbers.items()}
                 line["published_source"] = entry.source
+                line["published_unit"] = entry.unit
             lines.append(line)
     return lines
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_uda.core.config import merged
-from napari_uda.core.errors import InputError
+from napari_uda.core.errors import InputError, refusal
 from napari_uda.core.setting_paths import by_path
-from napari_uda.core.small_files import read_small, read_yaml
+from napari_uda.core.small_files import parse_yaml, read_small, read_yaml
 from napari_uda.core.suggestions import listed, near
 from napari_uda.run.run import parse_config
 
@@ -75,9 +76,19 @@ def read_recipe(file: Path) -> Recipe:
     Raises:
         InputError: if it cannot be read or is no recipe.
     """
+    try:
+        text = read_small(file)
+    except FileNotFoundError as error:
+        raise InputError(refusal(error)) from error
+    return _parsed(file, text)
+
+
+@lru_cache(maxsize=32)
+def _parsed(file: Path, text: str) -> Recipe:
+    """Read once and not for every run of a benchmark: reading YAML takes longer than all else."""
     from napari_uda.methods.registry import method_name
 
-    content = read_yaml(file)
+    content = parse_yaml(text, str(file))
     if not isinstance(content, dict):
         raise InputError(f"{file} holds no settings; write each one as `name: value`")
     per_method = content.pop("per_method", {})

@@ -15,7 +15,7 @@ from benchmark_cases import ADVERSARY, SETTINGS, events_of_runs, merge, run_tiny
 from matplotlib.image import imread
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.data.volume import read_labels, write_volume
+from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.experiments import cells as cells_module
 from napari_uda.experiments.cells import run_cell
@@ -25,6 +25,8 @@ from napari_uda.experiments.plan import plan
 from napari_uda.experiments.results import collect
 from napari_uda.experiments.spec import Pictures
 from napari_uda.experiments.store import Cell, Store, read_job, write_job
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.predict import predict
 from napari_uda.run.run import Run
 
 pytestmark = pytest.mark.slow  # cells are trained
@@ -171,6 +173,55 @@ def test_numbers_are_those_of_the_run_folders(two_domains: Domains, tmp_path: Pa
     assert found.volumes == found.seen == 3  # scored on the target itself
 
 
+def test_runs_are_scored_on_what_they_were_adapted_to(two_domains: Domains, tmp_path: Path) -> None:
+    source, target = two_domains
+    data = [
+        {"name": "new", "source": str(source), "target": str(target), "score": str(source)},
+        {"name": "adapted to", "runs_of": "new", "score": str(target)},
+    ]
+    small = {"generator": {"width": 4, "blocks": 1}, "discriminator_width": 4, "pool_size": 3}
+    method = {"segment": "translated_target", "translator": small}
+    rows = [
+        SOURCE_ONLY,
+        {"name": "upper", "method": "target_supervised"},
+        {"name": "cyclegan", "method": "cyclegan", "settings": {"method": method}},
+    ]
+    spec, out = tiny_spec(two_domains, tmp_path, data=data, rows=rows, steps=2), tmp_path / "out"
+    planned, store = plan(spec, out), Store(out)
+    again = {cell.row: cell for cell in planned if cell.scores_start}
+    assert again.keys() == {"source_only", "cyclegan"}  # never on labels that were learnt from
+    assert planned.index(again["source_only"]) == 1  # at once after what it scores
+    first = run_tiny(spec, out)
+    assert first.failed == {}
+    assert list(events_of_runs(out).values()) == [["started", "finished"]] * 3
+    run = LoadedRun.load(out / "runs" / again["cyclegan"].start, "cpu")
+    file = out / "runs" / again["cyclegan"].key / "predictions" / "target_1_labels.nii.gz"
+    image = read_volume(target / "images" / "target_1.nii.gz")
+    assert np.array_equal(read_labels(file).array, predict(run, image).labels)
+    _, found = collect(spec, planned, store)
+    assert found.seen == 3
+    text = first.markdown.partition("adapted to")[2]
+    assert next(x for x in text.splitlines() if x.startswith("| upper")).strip("| -") == "upper"
+    assert "upper learnt from labels of these volumes and is not scored on them." in text
+    assert "but for target_supervised" not in text
+
+    costs = {cell.row: store.result(cell).cost for cell in planned if not cell.scores_start}  # type: ignore[union-attr]
+    assert [costs[row["name"]]["networks"] for row in rows] == [
+        ["segmentor"],
+        ["segmentor"],
+        ["translator", "segmentor"],
+    ]
+    plain, cycle = costs["source_only"], costs["cyclegan"]
+    assert plain["parameters"] == sum(p.numel() for p in run.method.segmentor.parameters())
+    one_generator = cycle["prediction_parameters"] - plain["prediction_parameters"]
+    assert 0 < one_generator < cycle["parameters"] - plain["parameters"]
+    assert all(cost["seconds_per_step"] > 0 < cost["peak_mib"] for cost in costs.values())
+
+    store.result_file(again["cyclegan"].key).unlink()
+    assert run_tiny(spec, out).markdown == first.markdown  # scored again, and nothing trained
+    assert list(events_of_runs(out).values()) == [["started", "finished"]] * 3
+
+
 def test_failed_cell_is_named_and_the_rest_goes_on(two_domains: Domains, tmp_path: Path) -> None:
     odd = {"data": {"size": 33}}  # not a multiple of the network's stride
     rows = [
@@ -216,7 +267,7 @@ def test_stop_saves_and_the_same_call_goes_on(two_domains: Domains, tmp_path: Pa
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
         run_tiny(spec, out, on_progress=after_two, stop=stop)
-    assert "not finished yet for seed 0" in (out / "table.md").read_text()
+    assert "| not run |" in (out / "table.md").read_text()
     whole = run_tiny(spec, tmp_path / "whole").markdown
     assert run_tiny(spec, out).markdown == whole
     assert list(events_of_runs(out).values()) == [["started", "stopped", "resumed", "finished"]]

@@ -11,6 +11,7 @@ from benchmark_cases import tiny_content, tiny_spec, write_spec
 from napari_uda.core.errors import InputError
 from napari_uda.experiments.plan import cell_config, plan
 from napari_uda.experiments.spec import read_spec
+from napari_uda.methods.registry import METHODS
 
 Domains = tuple[Path, Path]
 ROW = {"name": "source_only", "method": "source_only"}
@@ -37,6 +38,52 @@ def test_rows_come_after_those_they_start_from(two_domains: Domains, tmp_path: P
     assert [row.name for row in spec.rows] == ["third", "second", "first"]  # as in the table
 
 
+def test_rows_run_in_their_order_but_for_what_they_start_from(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    rows = [
+        {"name": "a", "method": "advent", "init": "start"},
+        {"name": "b", "method": "source_only"},
+        {"name": "start", "method": "source_only"},
+    ]
+    spec = tiny_spec(two_domains, tmp_path, rows=rows)
+    assert [row.name for row in spec.in_order()] == ["start", "a", "b"]
+
+
+def test_included_file_says_what_the_spec_does_not(two_domains: Domains, tmp_path: Path) -> None:
+    shared = {"rows": [ROW, {**ROW, "name": "b"}], "steps": 7, "seeds": [4]}
+    (tmp_path / "shared").mkdir()
+    write_spec(tmp_path / "shared" / "rows.yaml", shared)
+    own = tiny_content(two_domains)
+    own = {name: own[name] for name in ("name", "data")} | {"include": "shared/rows.yaml"}
+    spec = read_spec(write_spec(tmp_path / "spec.yaml", {**own, "steps": 5}))
+    assert (spec.steps, spec.seeds, [row.name for row in spec.rows]) == (
+        5,
+        (4,),
+        ["source_only", "b"],
+    )
+    with pytest.raises(InputError, match=r"gone\.yaml cannot be used"):
+        read_spec(write_spec(tmp_path / "spec.yaml", {**own, "include": "gone.yaml"}))
+
+
+def test_data_that_scores_runs_of_another_is_filled_and_kept_with_it(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    content = tiny_content(two_domains)
+    content["data"] += [
+        {"name": "again", "runs_of": "CT to MR", "score": "other"},
+        {"name": "MR to CT", "source": "a", "target": "b"},
+    ]
+    file = write_spec(tmp_path / "spec.yaml", content)
+    again = read_spec(file).data[1]
+    assert (again.source, again.target, again.score) == (*two_domains, tmp_path / "other")
+    assert [each.name for each in read_spec(file, only=["CT to MR"]).data] == ["CT to MR", "again"]
+    with pytest.raises(InputError, match="no data set 'again'; choose among CT to MR, MR to CT"):
+        read_spec(file, only=["again"])
+
+
+AGAIN = {"name": "again", "runs_of": "CT to MR"}
+FIRST = {"name": "CT to MR", "source": "a", "target": "b"}
 BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"rows": []}, ("rows",)),
     ({"rows": [ROW, ROW]}, ("row 'source_only' is there twice", "a name of its own")),
@@ -58,6 +105,10 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"published": [{"row": "advent"}]}, ("published (entry 1).source",)),
     ({"pictures": {"rows": ["sifa"]}}, ("pictures", "'sifa'")),
     ({"nonsense": 1}, ("nonsense",)),
+    ({"rows": [{**ROW, "against": "se_asa"}]}, ("against 'se_asa'",)),
+    ({"rows": [{**ROW, "against": "source_only"}]}, ("against itself",)),
+    ({"data": [FIRST, {**AGAIN, "source": "c"}]}, ("'again'", "another source")),
+    ({"data": [FIRST, {**FIRST, "name": "x", "runs_of": "gone"}]}, ("runs_of 'gone'",)),
 ]
 
 
@@ -124,6 +175,34 @@ def test_shipped_specs_fit_recipes_and_methods(file: Path, tmp_path: Path) -> No
             assert config.data.target == data.target
         if row.init:
             assert set(spec.seeds_of(row)) <= set(spec.seeds_of(by_name[row.init]))
+
+
+@pytest.mark.parametrize("file", [f for f in SHIPPED if "table1" in f.stem], ids=lambda f: f.stem)
+def test_rows_have_to_beat_a_source_row_of_the_same_steps_and_augmentation(
+    file: Path, tmp_path: Path
+) -> None:
+    spec = read_spec(file, data=tmp_path)
+    by_name = {row.name: row for row in spec.rows}
+    start = tmp_path / "run"
+    configs = {row.name: cell_config(spec, row, spec.data[0], 0, start) for row in spec.rows}
+    for row in spec.rows:
+        config, other = configs[row.name], configs.get(row.against)
+        wanted = "gin_ipa" if "augm" in row.name and row.method != "sfda" else "none"
+        assert config.augment.intensity == wanted
+        assert config.batch_size == 4
+        begun = configs[row.init].steps if row.init else 0
+        assert config.steps + begun == (400 if row.name in SOURCES else 800)
+        if other is None:
+            assert row.method in ("source_only", "target_supervised")
+        else:
+            assert other.augment.intensity == configs[row.init].augment.intensity
+            assert (other.steps, by_name[row.against].init) == (config.steps, row.init)
+    assert {row.method for row in spec.rows if row.against} == set(METHODS) - {
+        *("source_only", "target_supervised", "tent", "bn_adapt"),
+    }
+
+
+SOURCES = ("source_only", "source_only + augmentation")
 
 
 def test_recipe_of_the_data_wins_over_that_of_the_row(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ PUBLISHED = [
     {
         "row": "source_only",
         "source": "Somebody et al. 2020, Table 1",
+        "unit": "ASD in voxels",
         "dice": {"inner": 11.0, "outer": 22.0},
         "distance": {"inner": 1.0, "mean": 9.0},
     }
@@ -92,7 +93,11 @@ def test_scores_table_by_hand(two_domains: Domains, tmp_path: Path) -> None:
     assert lines["best | of all"][2] == "60.0 ± 7.1"
     # (60 - 35) / (85 - 35)
     assert [lines[row["name"]][8] for row in ROWS] == ["0", "50", "100"]
-    assert lines["source_only"][9:] == ["16.5", "9", "Somebody et al. 2020, Table 1"]
+    assert lines["source_only"][9:] == [
+        "16.5",
+        "9",
+        "Somebody et al. 2020, Table 1 (ASD in voxels)",
+    ]
     assert lines["best | of all"][9:] == ["", "", ""]
 
 
@@ -167,6 +172,40 @@ def test_only_chosen_pairs_are_tested(two_domains: Domains, tmp_path: Path) -> N
     assert lines[2][1:] == ["", ""]
 
 
+def test_row_is_compared_with_the_one_it_has_to_beat(two_domains: Domains, tmp_path: Path) -> None:
+    rows = [ROWS[0], {**ROWS[1], "against": "source_only"}, ROWS[2]]
+    spec, found = collected(two_domains, tmp_path, rows=rows, published=[])
+    table = tables.scores_table(spec, found)
+    lines = {name: line[-3:] for name, line in lines_of(table).items()}
+    # 60 - 35, and six pairs all one way; that pair alone is tested
+    assert lines["best | of all"] == ["source_only", "+25.0", f"{2 / 64:.4f}"]
+    assert lines["source_only"] == lines["target_supervised"] == ["", "", ""]
+    assert "over n = 6 pairs" in table.caption
+    assert "over the 1 pairs of rows" in table.caption
+    assert tables.markdown(spec, [found]).count("\n## ") == 1  # no matrix of p-values
+    line = tables.score_rows([found])[1]
+    assert (line["against"], line["gain_dice_points"]) == ("source_only", pytest.approx(25))
+    waiting, none = collected(two_domains, tmp_path, rows=rows, seeds=[7])
+    shown = lines_of(tables.scores_table(waiting, none))["best | of all"]
+    assert shown[8:11] == ["source_only", "-", "-"]
+
+
+def test_cost_by_hand(two_domains: Domains, tmp_path: Path) -> None:
+    spec, found = collected(two_domains, tmp_path)
+    assert tables.cost_rows([found]) == []  # nothing was measured
+    costs = [
+        {"seconds_per_step": 0.5, "peak_mib": 100.0, "parameters": 3_000_000},
+        {"seconds_per_step": 0.7, "peak_mib": 300.0, "parameters": 3_000_000},
+    ]
+    for result, cost in zip(found.rows[0].results.values(), costs, strict=True):
+        result.cost.update(**cost, networks=["translator", "segmentor"], prediction_parameters=5e5)
+    text = tables.cost_table(spec, [found]).markdown()
+    assert "| source_only | 0.600 | 300 | 3.00 | translator + segmentor | 0.50 |" in text
+    assert tables.cost_csv([found]).splitlines()[1] == (
+        "source_only,0.6,300.0,3000000.0,translator + segmentor,500000.0"
+    )
+
+
 def test_markdown_has_as_many_cells_everywhere(two_domains: Domains, tmp_path: Path) -> None:
     spec, found = collected(two_domains, tmp_path)
     text = tables.markdown(spec, [found])
@@ -238,7 +277,8 @@ def test_unfinished_and_undefined_are_dashes(two_domains: Domains, tmp_path: Pat
     assert "source_only is not finished yet for seed 7." in table.notes
     (tmp_path / "none").mkdir()
     spec, found = collected(two_domains, tmp_path / "none", seeds=[7])
-    assert lines_of(tables.scores_table(spec, found))["source_only"][:8] == ["-"] * 8
+    line = lines_of(tables.scores_table(spec, found))["source_only"]
+    assert line[:8] == ["-"] * 7 + ["not run"]
 
 
 def test_names_of_the_spec_stand_for_values(two_domains: Domains, tmp_path: Path) -> None:
@@ -280,8 +320,8 @@ def test_rows_that_used_labels_of_the_target_are_named(
         note for note in tables.scores_table(spec, found).notes if "labels of the target" in note
     ]
     assert used == [
-        "bound used labels of the target in training (all: trained on them).",
         "tagged used labels of the target in training (weak: which structures each slice contains).",
         "again used labels of the target in training (in the run it starts from, "
         "weak: which structures each slice contains).",
+        "bound used labels of the target in training (all: trained on them).",
     ]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from napari_uda.losses.adversarial import domain_loss
+from napari_uda.networks.critic import MASK_STAGES, Critic
 from napari_uda.networks.discriminator import build_discriminator
 
 
@@ -88,3 +89,25 @@ def test_wrong_name_and_small_maps_are_refused() -> None:
         assert discriminator(torch.rand(2, 1, side, side)).numel() > 0
         with pytest.raises(ValueError, match="too small"):
             discriminator(torch.rand(2, 1, side - 1, side))
+
+
+def test_critic_learns_the_same_in_bfloat16_on_maps_smaller_than_a_stride() -> None:
+    """96 pixels end in a 3 x 3 map and stride 4, where torch's own bfloat16 gradient is garbage."""
+    torch.manual_seed(1)
+    critic = Critic(4, 4, MASK_STAGES)
+    critic.clip_weights(0.03)
+    maps = 8 * torch.nn.functional.interpolate(torch.randn(4, 4, 6, 6), size=96, mode="bilinear")
+
+    def gradient(bfloat16: bool) -> torch.Tensor:
+        critic.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            score = critic(maps).float().mean()
+        weights = sum(p.numel() for p in critic.parameters())
+        used_before = [torch.full((weights // n,), float("nan")) for n in (1, 2, 2, 4)]
+        del used_before  # the memory that gradients may be written to
+        score.backward()
+        return torch.cat([p.grad.flatten() for p in critic.parameters() if p.grad is not None])
+
+    exact, rounded = gradient(False), gradient(True)
+    assert torch.nn.functional.cosine_similarity(exact, rounded, dim=0) > 0.9
+    assert rounded.norm() == pytest.approx(exact.norm(), rel=0.2)

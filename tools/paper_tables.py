@@ -1,0 +1,37 @@
+"""Puts the tables of finished and unfinished benchmarks into docs/paper-tables.md.
+
+`python tools/paper_tables.py RESULTS ...` takes folders that `napari-uda benchmark --out` wrote. Data sets of which nothing was run
+yet are left out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "paper-tables.md"
+BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
+
+
+def tables(folder: Path) -> list[str]:
+    """Tables of scores and of cost in which a row has been run."""
+    parts = [
+        part
+        for name in ("table.md", "cost.md")
+        for part in re.split(r"^(?=## )", (folder / name).read_text(encoding="utf-8"), flags=re.M)
+    ]
+    return [part.strip() + "\n" for part in parts if re.search(r"^\| .*\d\.\d", part, re.M)]
+
+
+def filled(page: str, folders: list[Path]) -> str:
+    """The page with the tables of these folders between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    found = [table for folder in folders for table in tables(folder)]
+    return "".join((before, BEGIN, "\n", "\n".join(found), "\n", END, after))
+
+
+if __name__ == "__main__":
+    text = filled(PAGE.read_text(encoding="utf-8"), [Path(name) for name in sys.argv[1:]])
+    PAGE.write_text(text, encoding="utf-8")
