@@ -39,7 +39,7 @@ class AugmentConfig(Config):
     bezier (a random grey-value curve), gin (random convolutions) or gin_ipa (two results of gin,
     blended from place to place)."""
     structures: StructureAppearanceConfig = StructureAppearanceConfig()
-    """Random brightness, contrast and patches of each labelled structure, before the change of the whole slice."""
+    """Random brightness, contrast and patches of each labelled structure, on top of the change of the whole slice."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
     """Random rotation, scaling, shear and shift of source and target slices."""
 
@@ -160,13 +160,14 @@ class TrainingData:
             image, moved = move(image, label, matrices)
             assert moved is not None
             label = moved
+        image = augment_intensity(image, self.augment.intensity, generators)
         structures = self.augment.structures
         if structures.is_on:  # with numbers of their own: what else is drawn stays the same
             image = augment_structures(
                 *(image, label, structures, self.facts.num_classes),
                 self._generators(f"structures-{stream}", step),
             )
-        return Labelled(augment_intensity(image, self.augment.intensity, generators), label)
+        return Labelled(image, label)
 
     def source_slices(self, count: int) -> Tensor:
         """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""
