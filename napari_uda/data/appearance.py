@@ -188,11 +188,11 @@ def jitter_and_blur(
     mean = grey.mean(dim=(1, 2, 3), keepdim=True)
     grey = ((grey - mean) * contrast + mean).clamp(0, 1)
     if any(sigmas):
-        grey = _gaussian_blur(grey, sigmas, max(blur_sigma))
+        grey = gaussian_blur(grey, sigmas, max(blur_sigma))
     return grey * 2 - 1
 
 
-def _gaussian_blur(image: Tensor, sigmas: Sequence[float], largest: float) -> Tensor:
+def gaussian_blur(image: Tensor, sigmas: Sequence[float], largest: float) -> Tensor:
     """Separable blur with one width per sample (0 leaves the sample as it is).
 
     The kernel reaches three times the largest width that can be drawn, not that was drawn, so that a

@@ -16,6 +16,7 @@ from napari_uda.data.facts import DataFacts
 from napari_uda.data.folder import Case
 from napari_uda.data.slices import SliceStore
 from napari_uda.data.spatial import SpatialConfig, move, random_affine_matrices
+from napari_uda.data.structure_appearance import StructureAppearanceConfig, augment_structures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ class AugmentConfig(Config):
     """Random change of grey values in labelled slices: none, gamma (with contrast and brightness),
     bezier (a random grey-value curve), gin (random convolutions) or gin_ipa (two results of gin,
     blended from place to place)."""
+    structures: StructureAppearanceConfig = StructureAppearanceConfig()
+    """Random brightness, contrast and patches of each labelled structure, on top of the change of the whole slice."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
     """Random rotation, scaling, shear and shift of source and target slices."""
 
@@ -157,7 +160,14 @@ class TrainingData:
             image, moved = move(image, label, matrices)
             assert moved is not None
             label = moved
-        return Labelled(augment_intensity(image, self.augment.intensity, generators), label)
+        image = augment_intensity(image, self.augment.intensity, generators)
+        structures = self.augment.structures
+        if structures.is_on:  # with numbers of their own: what else is drawn stays the same
+            image = augment_structures(
+                *(image, label, structures, self.facts.num_classes),
+                self._generators(f"structures-{stream}", step),
+            )
+        return Labelled(image, label)
 
     def source_slices(self, count: int) -> Tensor:
         """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""
@@ -188,15 +198,21 @@ class TrainingData:
         """This rank's slices of the batch, and a random generator for each of them."""
         size, first = self.batch_size, distributed.rank() * self.batch_size
         whole = batch_indices(self.seed, stream, step, len(store), size * distributed.world_size())
-        own, places = whole[first : first + size], range(first, first + size)
+        own = whole[first : first + size]
         if choose is not None:
             # with numbers of their own, so that a slice that is chosen is changed as another would be
             own = choose(
                 "source" if store is self.source else "target",
                 own,
-                [generator(self.seed, f"choose-{stream}", step, place) for place in places],
+                self._generators(f"choose-{stream}", step),
             )
-        return own, [generator(self.seed, f"augment-{stream}", step, place) for place in places]
+        return own, self._generators(f"augment-{stream}", step)
+
+    def _generators(self, stream: str, step: int) -> list[np.random.Generator]:
+        """Random numbers for each of this rank's places in the batch of a step."""
+        first = distributed.rank() * self.batch_size
+        places = range(first, first + self.batch_size)
+        return [generator(self.seed, stream, step, place) for place in places]
 
     def _matrices(self, generators: list[np.random.Generator]) -> Tensor | None:
         """How slices are moved, `(B, 2, 3)`; None where they are not."""

@@ -23,12 +23,13 @@ FLOOR = 1e-10
 class that is said to be absent costs `-ln FLOOR` = 23 times its predicted ratio."""
 
 
-def weighted_entropy(logits: Tensor, weights: Tensor) -> Tensor:
+def weighted_entropy(logits: Tensor, weights: Tensor, pixels: Tensor | None = None) -> Tensor:
     """Mean over pixels of `l(i) = -sum_k nu_k p_k(i) ln p_k(i)`.
 
     Args:
         logits: `(B, C, H, W)`, any float, finite.
         weights: `(C,)`, nu, not negative.
+        pixels: `(B, H, W)` bool, those that count, all when left out; the mean is over all of them either way.
 
     Returns:
         Scalar, float32, in [0, max(nu) ln C]. Reference: Bateson et al., MedIA 2022, entropy term,
@@ -36,7 +37,8 @@ def weighted_entropy(logits: Tensor, weights: Tensor) -> Tensor:
     """
     log_probability = F.log_softmax(logits.float(), dim=1)
     information = -log_probability.exp() * log_probability
-    return (information * weights.to(information).view(1, -1, 1, 1)).sum(dim=1).mean()
+    entropy = (information * weights.to(information).view(1, -1, 1, 1)).sum(dim=1)
+    return (entropy if pixels is None else entropy * pixels).mean()
 
 
 def predicted_log_ratio(logits: Tensor, mode: RatioMode = "mean") -> Tensor:
@@ -113,6 +115,25 @@ def ratio_divergence(
     if kind == "adaent":
         return -(prior * log_predicted).sum(dim=1)
     return (log_ratio.exp() * (log_predicted - (prior + floor).log())).sum(dim=1)
+
+
+def tolerated(log_ratio: Tensor, prior: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Expected ratios that leave predicted ones alone within a factor: sizes as inequalities.
+
+    Towards `min(max(tau_hat, tau_e / t), t tau_e)` a class within the factor t of its prior has no gradient of its
+    own. The constrained form is that of Bateson et al., IPMI 2019, where bounds are hard penalties.
+
+    Args:
+        log_ratio: `(B, C)`, ln tau_hat.
+        prior: `(B, C)` or `(1, C)`, tau_e.
+        tolerance: t, from 1, which gives tau_e itself.
+
+    Returns:
+        `(B, C)` for `ratio_divergence`, without gradient; and `(B,)` bool, whether a class is outside at all.
+    """
+    ratio = log_ratio.detach().exp()
+    wanted = torch.minimum(torch.maximum(ratio, prior / tolerance), prior * tolerance)
+    return wanted, (wanted != ratio).any(dim=1)
 
 
 def renormalised(ratios: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ released code differ.
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 from typing import Any, Literal, Self
 
@@ -30,16 +31,20 @@ from napari_uda.losses.prior import (
     ratio_divergence,
     renormalised,
     size_weights,
+    tolerated,
     weighted_entropy,
 )
+from napari_uda.losses.pseudo_label import soft_cross_entropy
 from napari_uda.losses.size_prior import SizePriorConfig, by_name, expected_areas
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import (
     evaluating,
+    move_statistics,
     running_statistics,
     statistics_of_the_batch,
 )
 from napari_uda.networks.segmentor import Segmentor
+from napari_uda.uncertainty.reliability import majority, random_views
 
 _SLICES_AT_ONCE = 8
 
@@ -75,10 +80,23 @@ class SFDAConfig(SizePriorConfig, MethodConfig):
     given_class_weights: dict[str, float] = Field(default_factory=dict)
     """For entropy_class_weights given: the weight of each structure by name, and of
     `background`."""
-    batch_norm: Literal["adapt", "frozen", "batch"] = "adapt"
+    batch_norm: Literal["adapt", "frozen", "blended", "batch"] = "adapt"
     """Statistics of batch normalisation: adapt (learn with those of the batch, predict with running
-    ones of the target), frozen (those of the source run throughout) or batch (as adapt, but predict
-    with those of the predicted batch)."""
+    ones of the target), frozen (those of the source run throughout), blended (those of the source run and of
+    the target together, taken once, as in bn_adapt) or batch (as adapt, but predict with those of the
+    predicted batch)."""
+    source_slices: int = Field(default=16, ge=0)
+    """For batch_norm blended: how many slices of the target weigh as much as the source's statistics; 0
+    forgets the source."""
+    size_tolerance: float = Field(default=1.0, ge=1)
+    """Factor within which class ratios may differ from the expected ones without being pulled; 1 wants them
+    equal, as in the paper (SF-D15)."""
+    entropy_on: Literal["all", "reliable"] = "all"
+    """Where entropy is lowered: all pixels, as in the paper, or those that most views of a slice, of other
+    brightness, contrast and sharpness, call the same (SF-D16)."""
+    anchor_weight: float = Field(default=0.0, ge=0)
+    """Weight of the cross-entropy with what the run it starts from predicts, which holds the network near it;
+    0 switches it off (SF-D17)."""
 
     @property
     def target_supervision(self) -> str:
@@ -145,23 +163,38 @@ class SFDA(Method[SFDAConfig]):
         # one row per target slice once `before_step` has looked at them: tau_e, and 1 where it counts
         self.register_buffer("expected", torch.zeros(0, num_classes))
         self.register_buffer("trusted", torch.zeros(0))
+        self.start: Segmentor | None = None
+        if config.anchor_weight:
+            self.start = copy.deepcopy(segmentor).requires_grad_(False)
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         config, target = self.config, batch.unlabelled()
-        with running_statistics(self.segmentor) if config.batch_norm == "frozen" else nullcontext():
+        with running_statistics(self.segmentor) if self._keeps_statistics() else nullcontext():
             output = self.segmentor(target.image)
         terms = {}
 
         # Weighted entropy, 1/|Omega| sum_i l_ent(i).
         if config.entropy_weight:
+            pixels = (
+                self._reliable(target.image, runtime) if config.entropy_on == "reliable" else None
+            )
             terms["entropy"] = config.entropy_weight * self.over_heads(
-                output, lambda logits: weighted_entropy(logits, self.class_weights)
+                output, lambda logits: weighted_entropy(logits, self.class_weights, pixels)
             )
 
         # Divergence of class ratios, KL(tau_hat || tau_e) or KL(tau_e || tau_hat).
         if config.prior_weight:
             terms["prior"] = config.prior_weight * self.over_heads(
                 output, lambda logits: self._divergence(logits, target.index)
+            )
+
+        # Cross-entropy with the run that this one starts from.
+        if self.start is not None:
+            with torch.no_grad(), evaluating(self.start):
+                first = self.start(target.image).logits
+            terms["anchor"] = config.anchor_weight * self.over_heads(
+                output,
+                lambda logits: soft_cross_entropy(logits, first, torch.ones_like(first[:, 0])),
             )
         return runtime.minimise(terms, "segmentor")
 
@@ -172,7 +205,7 @@ class SFDA(Method[SFDAConfig]):
             return super().predict(image)
 
     def loads_from_init(self, name: str) -> bool:
-        return name not in ("class_weights", "expected", "trusted")
+        return name not in ("class_weights", "expected", "trusted") and name[:6] != "start."
 
     def before_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Work out, once, what each target slice is expected to contain, and the weights of the entropy.
@@ -183,6 +216,8 @@ class SFDA(Method[SFDAConfig]):
             return
         assert data.target is not None
         config, device = self.config, self.class_weights.device
+        if self.start is not None:  # weights of a run that this one starts from are loaded by now
+            self.start.load_state_dict(self.segmentor.state_dict())
         if config.prior_weight or config.weighs_by_size:
             proposals = self._proposals(data.target, runtime)
             areas, sizes, trusted = expected_areas(
@@ -201,6 +236,23 @@ class SFDA(Method[SFDAConfig]):
         if config.entropy_class_weights == "given":
             names = ["background", *data.facts.names().values()]
             self.class_weights.copy_(torch.tensor(by_name(config.given_class_weights, names)))
+        if config.batch_norm == "blended":
+            share = len(data.target) / (len(data.target) + config.source_slices)
+            slices = data.whole_target(_SLICES_AT_ONCE, runtime.device)
+            move_statistics(self.segmentor, slices, share)
+
+    def _keeps_statistics(self) -> bool:
+        return self.config.batch_norm in ("frozen", "blended")
+
+    @torch.no_grad()
+    def _reliable(self, image: Tensor, runtime: Runtime) -> Tensor:
+        """Pixels `(B, H, W)` that most views call what the slice itself is called, by the network as it is."""
+        settings, count = self.config.reliability, len(image)
+        views = random_views(image, settings, runtime.sample_generators("vote", count))
+        with evaluating(self.segmentor):
+            label = self.segmentor(image).logits.argmax(1)
+            seen = [self.segmentor(view).logits.argmax(1) for view in views.chunk(settings.views)]
+        return majority(torch.stack(seen) == label)[0]
 
     def _divergence(self, logits: Tensor, index: Tensor | None) -> Tensor:
         """Mean divergence of the slices that have a prior; over all slices, as the code divides."""
@@ -216,6 +268,9 @@ class SFDA(Method[SFDAConfig]):
             log_ratio = mean_log_ratio(log_ratio)
             expected = all_sum(expected.mean(dim=0, keepdim=True)) / world_size()
             trusted = torch.ones_like(expected[:, 0])
+        if config.size_tolerance > 1:
+            expected, outside = tolerated(log_ratio, expected, config.size_tolerance)
+            trusted = trusted * outside
         divergence = ratio_divergence(
             log_ratio, expected, config.divergence, floor=config.ratio_floor
         )
