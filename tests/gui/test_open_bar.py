@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gui_cases import ball_case
 from napari.components import ViewerModel
+from napari.plugins.utils import get_preferred_reader
 from napari.qt import QtViewer
 from napari.settings import get_settings
 from napari.viewer import Viewer
@@ -237,6 +238,9 @@ def test_asked_once_and_yes_is_written(bar: OpenBar, volume: Path, qtbot: QtBot)
     readers = get_settings().plugins.extension2reader
     assert readers["*.nii.gz"] == readers["*.nii"] == readers["*.dcm"] == "napari_uda"
     assert "*.hdr" not in readers
+    for name, reader in (("DICOM", "napari_uda"), ("dicom", "napari_uda"), ("study.zarr", None)):
+        (volume.parent / name).mkdir(exist_ok=True)
+        assert get_preferred_reader(volume.parent / name) == reader
     bar.open([volume])
     settle(bar, qtbot)
     assert not question.isVisible()
