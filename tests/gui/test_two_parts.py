@@ -76,6 +76,18 @@ def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) ->
     assert bar.value() == 0
 
 
+def test_a_told_line_gives_back_the_room_of_a_longer_one(qtbot: QtBot) -> None:
+    told = TallLabel("one line")
+    qtbot.addWidget(told)
+    told.resize(120, 30)
+    told.show()
+    before = told.minimumHeight()
+    told.setText("many more words than there is room for in a single line")
+    assert told.minimumHeight() > 1.5 * before
+    told.setText("another")
+    assert told.minimumHeight() == before
+
+
 def test_nothing_small_stands_alone_in_a_line(qtbot: QtBot) -> None:
     parts = [QPushButton() for _ in range(3)]
     for part, pixels in zip(parts, (100, 100, 20), strict=True):
