@@ -56,7 +56,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QCheckBox,
     QComboBox,
     QDialog,
     QLabel,
@@ -836,27 +835,36 @@ def letters(tour: Tour) -> None:
     dock = tour.open("View", ViewDock)
     tour.window.activateWindow()
     wait_until(tour.window.isActiveWindow, "the window to be active")
-    with tour.step("Alt and a letter"):
-        boxes = [one for one in dock.findChildren(QCheckBox) if not one.shortcut().isEmpty()]
-        titles = [one for one in dock.findChildren(QLabel) if one.buddy() is not None]
-        marked = {one: QKeySequence.mnemonic(QLabel.text(one)) for one in titles}
-        seen = [one.shortcut() for one in dock.findChildren(QAbstractButton)] + [*marked.values()]
-        given = [one.toString() for one in seen if not one.isEmpty()]
-        tour.expect(len(set(given)) == len(given) > 8, f"the letters are {sorted(given)}")
+    with tour.step("Alt and the letter of a box"):
+        _expect_letters(tour, dock)
         before = dock.linked.isChecked()
         for wanted in (not before, before):
             _with_alt(tour, dock.linked.shortcut())
             wait_until(lambda wanted=wanted: dock.linked.isChecked() == wanted, "the box", 10)
             wait_until(lambda: dock.is_settled, "the cuts")
             tour.look(f"linked cuts {'on' if wanted else 'off'}")
-        tour.expect(len(boxes) > 1 and dock.linked in boxes, "boxes have no letters")
-        title = next(one for one, letter in marked.items() if not letter.isEmpty())
-        _with_alt(tour, marked[title])
-        at = tour.window.focusWidget()
-        field = title.buddy()
-        tour.expect(
-            at is field or field.isAncestorOf(at), f"the letter of {title.text()!r} leads to {at}"
-        )
+    dock = tour.open("Segment", SegmentDock)
+    with tour.step("Alt and the letter of a field"):
+        wait_until(lambda: any(_titles(dock).values()), "a title with a letter", 10)
+        _expect_letters(tour, dock)
+        title, letter = next((one, letter) for one, letter in _titles(dock).items() if letter)
+        _with_alt(tour, QKeySequence(letter))
+        field, at = title.buddy(), tour.window.focusWidget()
+        reached = at is not None and (at is field or field.isAncestorOf(at))
+        tour.expect(reached, f"the letter of {title.text()!r} leads to {at}")
+
+
+def _titles(dock: Any) -> dict[Any, str]:
+    """Titles of fields, and Alt with the letter of each, "" for none."""
+    found = [one for one in dock.findChildren(QLabel) if one.buddy() is not None]
+    return {one: QKeySequence.mnemonic(QLabel.text(one)).toString() for one in found}
+
+
+def _expect_letters(tour: Tour, dock: Any) -> None:
+    """Most of what is seen has a letter, and none has that of another one."""
+    buttons = [one.shortcut().toString() for one in dock.findChildren(QAbstractButton)]
+    given = [one for one in (*buttons, *_titles(dock).values()) if one]
+    tour.expect(len(set(given)) == len(given) > 8, f"the letters are {sorted(given)}")
 
 
 def _with_alt(tour: Tour, letter: QKeySequence) -> None:

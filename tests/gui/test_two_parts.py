@@ -5,7 +5,7 @@ from __future__ import annotations
 from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractSlider, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row, wrapped
 from napari_uda.gui.kit.widgets import TallLabel
@@ -67,10 +67,25 @@ def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) ->
     assert bar.value() == 0
     told.setText("Slice 1 of 24, and more words than there is room for in one line of a dock")
     qtbot.waitUntil(lambda: told.visibleRegion().boundingRect() == told.rect())
-    bar.setValue(0)
+    parts.resize(300, 120)  # the results take more room
+    let_events_pass(4)
+    assert told.visibleRegion().boundingRect() == told.rect()
+    bar.triggerAction(QAbstractSlider.SliderAction.SliderToMinimum)
     told.setText(told.text().replace("1", "2"))
     let_events_pass(4)
     assert bar.value() == 0
+
+
+def test_a_told_line_gives_back_the_room_of_a_longer_one(qtbot: QtBot) -> None:
+    told = TallLabel("one line")
+    qtbot.addWidget(told)
+    told.resize(120, 30)
+    told.show()
+    before = told.minimumHeight()
+    told.setText("many more words than there is room for in a single line")
+    assert told.minimumHeight() > 1.5 * before
+    told.setText("another")
+    assert told.minimumHeight() == before
 
 
 def test_nothing_small_stands_alone_in_a_line(qtbot: QtBot) -> None:

@@ -304,7 +304,7 @@ class TwoParts(Panel):
     Args:
         controls: scroll where there is no room.
         results: the other part.
-        told: a label among the controls, which come so far that its news are seen.
+        told: a label among the controls; see `Scrolling`.
     """
 
     turned = Signal(bool)
@@ -325,8 +325,13 @@ class TwoParts(Panel):
         self.turned.emit(wide)
 
 
-class Scrolling(QScrollArea):
-    """Shows a widget as tall as it is where there is room, and scrolls it where there is not."""
+class Scrolling(Guarded, QScrollArea):
+    """Shows a widget as tall as it is where there is room, and scrolls it where there is not.
+
+    Args:
+        content: the widget.
+        told: a label in it; once it has other words it stays in sight, whatever grows, until the user scrolls.
+    """
 
     def __init__(self, content: QWidget, told: TallLabel | None = None) -> None:
         super().__init__()
@@ -335,12 +340,14 @@ class Scrolling(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._content, self._bar = content, QScrollBar()
         self._wanted: tuple[QSize, QSize] | None = None
+        self._told, self._stays = told, False
+        self._sight = delay(self, 0, self._on_rest)
         self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
         content.installEventFilter(self)
+        self._bar.actionTriggered.connect(self._on_scrolled)
         if told is not None:
-            sight = delay(self, 0, lambda: self.ensureWidgetVisible(told, 0, 0))
-            told.retold.connect(sight.start)
+            told.retold.connect(self._on_told)
 
     def sizeHint(self) -> QSize:
         """The content's, at the width there is."""
@@ -361,6 +368,8 @@ class Scrolling(QScrollArea):
         """Lines are broken elsewhere at another width."""
         super().resizeEvent(event)
         self._show_bar_if_needed()
+        if self._stays:
+            self._sight.start()
         if event.size().width() != event.oldSize().width():
             self.updateGeometry()
 
@@ -368,11 +377,24 @@ class Scrolling(QScrollArea):
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
             self._show_bar_if_needed()
+            if self._stays:
+                self._sight.start()
             wanted = self.sizeHint(), self.minimumSizeHint()
             if wanted != self._wanted:  # else the whole window is laid out anew for another text
                 self._wanted = wanted
                 self.updateGeometry()
         return super().eventFilter(watched, event)  # which makes the content higher
+
+    def _on_told(self) -> None:
+        self._stays = True
+        self._sight.start()
+
+    def _on_scrolled(self) -> None:
+        self._stays = False
+
+    def _on_rest(self) -> None:
+        if self._told is not None:
+            self.ensureWidgetVisible(self._told, 0, 0)
 
     def _height_at(self, width: int) -> int:
         """Pixels the content needs; below its minimum it would scroll by a few of them."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QRect, QSize, Qt, Signal
 from qtpy.QtGui import (
     QColor,
     QHelpEvent,
@@ -200,6 +200,10 @@ class TallLabel(QLabel):
             self.retold.emit()
 
     def _fit(self) -> None:
+        room = QRect(0, 0, self.width(), ANY_HEIGHT)
+        lines = self.fontMetrics().boundingRect(room, Qt.TextFlag.TextWordWrap, self.text())
+        if lines.height() < self.minimumHeight() - self.fontMetrics().height() // 2:
+            self.setMinimumHeight(0)  # or Qt counts it, and lays out the window for every text
         self.setMinimumHeight(max(0, self.heightForWidth(self.width())))
 
 
