@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from napari_uda.data.structure_appearance import StructureAppearanceConfig, augm
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     ChooseSlices: TypeAlias = Callable[
@@ -42,6 +42,11 @@ class AugmentConfig(Config):
     """Random brightness, contrast and patches of each labelled structure, on top of the change of the whole slice."""
     spatial: SpatialConfig = SpatialConfig(rotation_deg=0, scale=0, shear=0, shift=0)
     """Random rotation, scaling, shear and shift of source and target slices."""
+
+    @property
+    def changes_grey_values(self) -> bool:
+        """Whether labelled slices look other than they are, and not only turned or moved."""
+        return self.intensity != "none" or self.structures.is_on
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,21 @@ class TrainingData:
     ) -> Labelled:
         """Slices of a labelled domain, moved and augmented."""
         indices, generators = self._draw(store, stream, step, choose)
+        structures = self._generators(f"structures-{stream}", step)
+        return self._changed(store, indices, generators, structures, device)
+
+    def _changed(
+        self,
+        store: SliceStore,
+        indices: NDArray[np.int64],
+        generators: list[np.random.Generator],
+        structures: list[np.random.Generator],
+        device: torch.device,
+    ) -> Labelled:
+        """Labelled slices as a step sees them.
+
+        Looks of structures have numbers of their own, so that what else is drawn stays the same without them.
+        """
         image = store.image(indices).to(device, non_blocking=True)
         label = store.label(indices).to(device, non_blocking=True)
         matrices = self._matrices(generators)
@@ -161,13 +181,35 @@ class TrainingData:
             assert moved is not None
             label = moved
         image = augment_intensity(image, self.augment.intensity, generators)
-        structures = self.augment.structures
-        if structures.is_on:  # with numbers of their own: what else is drawn stays the same
-            image = augment_structures(
-                *(image, label, structures, self.facts.num_classes),
-                self._generators(f"structures-{stream}", step),
-            )
-        return Labelled(image, label)
+        classes = self.facts.num_classes
+        return Labelled(
+            augment_structures(image, label, self.augment.structures, classes, structures), label
+        )
+
+    def example(self, domain: Literal["source", "target"], row: int, step: int) -> Tensor:
+        """A slice moved and augmented as training does it, with other random numbers: something to look at.
+
+        Args:
+            domain: the labelled one or the target.
+            row: of the slice among those of its domain.
+            step: another step, another look.
+
+        Returns:
+            `(1, K, size, size)` on the CPU.
+        """
+        one = np.array([row])
+        generators, structures = (
+            [generator(self.seed, f"{name}-example", step, row)]
+            for name in ("augment", "structures")
+        )
+        if domain == "source":
+            assert self.source is not None
+            return self._changed(
+                self.source, one, generators, structures, torch.device("cpu")
+            ).image
+        assert self.target is not None
+        image, matrices = self.target.image(one), self._matrices(generators)
+        return image if matrices is None else move(image, None, matrices)[0]
 
     def source_slices(self, count: int) -> Tensor:
         """Some un-augmented labelled-domain slices, `(count, K, size, size)`, on the CPU."""

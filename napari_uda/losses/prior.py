@@ -117,23 +117,32 @@ def ratio_divergence(
     return (log_ratio.exp() * (log_predicted - (prior + floor).log())).sum(dim=1)
 
 
-def tolerated(log_ratio: Tensor, prior: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Expected ratios that leave predicted ones alone within a factor: sizes as inequalities.
+def tolerant_divergence(
+    log_ratio: Tensor, prior: Tensor, kind: Divergence, *, tolerance: float, floor: float = FLOOR
+) -> Tensor:
+    """Sizes as inequalities: a class whose ratio is within a factor of its prior has no gradient.
 
-    Towards `min(max(tau_hat, tau_e / t), t tau_e)` a class within the factor t of its prior has no gradient of its
-    own. The constrained form is that of Bateson et al., IPMI 2019, where bounds are hard penalties.
+    The divergence to `w = min(max(tau_hat, tau_e / t), t tau_e)`, in the form for ratios that need not sum to 1:
+    `sum_k tau_hat_k ln(tau_hat_k / w_k) - tau_hat_k + w_k` for adami, the other direction for adaent. The
+    constrained form of Bateson et al. (IPMI 2019) has hard penalties outside its bounds.
 
     Args:
         log_ratio: `(B, C)`, ln tau_hat.
         prior: `(B, C)` or `(1, C)`, tau_e.
-        tolerance: t, from 1, which gives tau_e itself.
+        kind: as for `ratio_divergence`.
+        tolerance: t, above 1.
+        floor: as for `ratio_divergence`.
 
     Returns:
-        `(B, C)` for `ratio_divergence`, without gradient; and `(B,)` bool, whether a class is outside at all.
+        `(B,)`, float32, not negative but for rounding; exactly 0 where all classes are within the factor.
     """
-    ratio = log_ratio.detach().exp()
-    wanted = torch.minimum(torch.maximum(ratio, prior / tolerance), prior * tolerance)
-    return wanted, (wanted != ratio).any(dim=1)
+    ratio = log_ratio.exp()
+    seen, prior = ratio.detach(), prior.to(log_ratio)
+    wanted = torch.minimum(torch.maximum(seen, prior / tolerance), prior * tolerance)
+    divergence = ratio_divergence(log_ratio, wanted, kind, floor=floor)
+    rest = wanted - ratio if kind == "adami" else ratio - wanted + wanted * (wanted + floor).log()
+    result: Tensor = (divergence + rest.sum(dim=1)) * (wanted != seen).any(dim=1)
+    return result
 
 
 def renormalised(ratios: Tensor) -> Tensor:

@@ -69,8 +69,9 @@ class Adaptation:
         after: by the adapted weights; the same as `before` when `reverted`.
         entropy_before: mean normalised entropy in [0, 1].
         entropy_after: the same with the adapted weights, also when they were given up.
+        entropy_inside: both for the voxels that either result gives to a structure; NaN where there are none.
         volumes_ml: structure name to millilitres before and after, also when they were given up.
-        reverted: whether the adapted weights were given up.
+        reverted: whether the adapted weights were given up, so that adaptation changed nothing.
         reason: why, in one sentence; "" when they were not.
         method: name of the method.
         steps: training steps taken.
@@ -91,6 +92,7 @@ class Adaptation:
     seconds: float
     target_supervision: str = "none"
     warning: str = ""
+    entropy_inside: tuple[float, float] = (math.nan, math.nan)
 
     def __repr__(self) -> str:
         return f"<Adaptation of {self.before.run} to {self.before.case} by {self.method}>"
@@ -103,13 +105,14 @@ class Adaptation:
         title = f"Adaptation of the run {self.before.run} to {self.before.case} by {self.method}"
         rows = [
             ("entropy", f"{self.entropy_before:.3f}", f"{self.entropy_after:.3f}"),
+            ("entropy inside structures", *(f"{value:.3f}" for value in self.entropy_inside)),
             *(
                 (f"{name} (mL)", f"{was:.1f}", f"{now:.1f}")
                 for name, (was, now) in self.volumes_ml.items()
             ),
         ]
         facts = [f"{self.steps} steps, {self.seconds:.1f} s"]
-        facts += [f"the unadapted result is kept: {self.reason}"] * self.reverted
+        facts += [f"no change, the unadapted result is kept: {self.reason}"] * self.reverted
         facts += [self.warning] * bool(self.warning)
         return html_table(title, facts, ("", "before", "after"), rows)
 
@@ -119,7 +122,7 @@ class Adaptation:
         parts += [moved_text(name, *pair, " -> ") for name, pair in self.volumes_ml.items()]
         line = f"{self.before.case}: {', '.join(parts)}"
         if self.reverted:
-            return f"{line}; unadapted result kept: {self.reason}"
+            return f"{line}; no change, the unadapted result is kept: {self.reason}"
         return f"{line}; {self.warning}" if self.warning else line
 
     def save(self, out: str | os.PathLike[str]) -> list[Path]:
@@ -146,6 +149,9 @@ class Adaptation:
             "seconds": round(self.seconds, 2),
             "target_supervision": self.target_supervision,
             "entropy": {"before": self.entropy_before, "after": self.entropy_after},
+            "entropy_inside": None
+            if math.isnan(self.entropy_inside[0])
+            else dict(zip(("before", "after"), self.entropy_inside, strict=True)),
             "volumes_ml": {
                 name: {"before": was, "after": now} for name, (was, now) in self.volumes_ml.items()
             },
@@ -276,13 +282,18 @@ def _adapt_group(
 def _outcome(
     before: Prediction, after: Prediction, config: AdaptConfig, seconds: float, *, failure: str
 ) -> Adaptation:
-    """Compare, and give the adapted result up where a structure's volume moved too far."""
+    """Compare, and give the adapted result up where a volume moved too far or the network is no surer."""
     was, now = before.volumes_ml(), after.volumes_ml()
     volumes = {structure: (was[structure], now[structure]) for structure in was}
+    inside = _entropy_inside(before, after)
     reason = failure or _too_far(volumes, config.max_volume_change)
+    if not reason and config.only_if_surer and config.max_volume_change:
+        reason = _no_surer(*inside)
     if reason:
         remedy = "" if failure else "; a max_volume_change of 0 keeps the adapted one"
-        logger.warning("%s: the unadapted result is kept: %s%s", before.case, reason, remedy)
+        logger.warning(
+            "%s: no change, the unadapted result is kept: %s%s", before.case, reason, remedy
+        )
     warning = "" if reason else _noted(volumes, config.noted_volume_change)
     return Adaptation(
         before=before,
@@ -297,7 +308,29 @@ def _outcome(
         seconds=seconds,
         target_supervision=config.method_with_sizes.target_supervision,
         warning=warning,
+        entropy_inside=inside,
     )
+
+
+def _entropy_inside(before: Prediction, after: Prediction) -> tuple[float, float]:
+    """Mean entropy before and after of the voxels that either result gives to a structure.
+
+    The voxels are the same for both, so that a structure does not become surer by losing its border.
+    """
+    inside = (before.labels > 0) | (after.labels > 0)
+    if not inside.any():
+        return math.nan, math.nan
+    was, now = (float(one.entropy[inside].mean(dtype=np.float64)) for one in (before, after))
+    return was, now
+
+
+def _no_surer(was: float, now: float) -> str:
+    """That the network is no surer of the structures afterwards, as a sentence; "" where it is."""
+    if math.isnan(was):
+        return "neither result has a structure"
+    if now < was:
+        return ""
+    return f"the network is no surer of the structures (entropy inside them {was:.3f} -> {now:.3f})"
 
 
 def _adapted(prediction: Prediction, method: str) -> Prediction:

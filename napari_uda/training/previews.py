@@ -107,7 +107,8 @@ def preview_arrays(
         Arrays `(N, H, W)` by name: `input`, `random_view`, `fourier_view` and, of methods with
         generators, `translation` (float16 in [-1, 1]), `prediction` (uint8, classes of the network),
         `entropy` (float16 in [0, 1]), `reliability` (uint8, 1 reliable, 2 unreliable), and the maps that the
-        method has of its own (`Method.preview_maps`; uint8 or float16). With them
+        method has of its own (`Method.preview_maps`; uint8 or float16), and, where grey values are augmented,
+        `grey.as trained on`. With them
         `domains`, `cases`, `slices` (N,) of the places, `pixel_mm` () and `pixel_mm2` (N,).
     """
     stores = _stores(data)
@@ -121,13 +122,17 @@ def preview_arrays(
                 raise ValueError(f"{place} is no slice of this run")
             image = stores[place.domain].image(np.array([row])).to(runtime.device)
             with torch.no_grad(), runtime.autocast():
-                slices.append(_one_slice(method, vote, image, place.domain, row))
+                arrays = _one_slice(method, vote, image, place.domain, row)
+            if data.augment.changes_grey_values:
+                example = data.example(place.domain, row, runtime.step)
+                arrays["grey.as trained on"] = _middle_channel(example)
+            slices.append(arrays)
     finally:
         method.train(training)
-    arrays: dict[str, NDArray[np.generic]] = {
+    stacked: dict[str, NDArray[np.generic]] = {
         name: np.stack([one[name] for one in slices]) for name in slices[0]
     }
-    return arrays | {
+    return stacked | {
         "domains": np.array([place.domain for place in places]),
         "cases": np.array([place.case for place in places]),
         "slices": np.array([place.index for place in places]),

@@ -55,7 +55,7 @@ def test_a_planted_citation_is_found() -> None:
     {
         "SE": 16,
         "AT": 15,
-        "SF": 14,
+        "SF": 17,
         "CR": 6,
         "EB": 2,
         "MP": 3,

@@ -357,6 +357,9 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in source_free_methods():
         fewer = {**METHODS[name].for_a_volume, "steps": 2}
         monkeypatch.setattr(METHODS[name], "for_a_volume", fewer)
+    monkeypatch.setattr(
+        adapt_module, "_no_surer", lambda *_: ""
+    )  # two steps need not make it surer
 
 
 def test_every_source_free_method_is_offered_the_usual_one_first(ready: SegmentDock) -> None:
@@ -437,7 +440,7 @@ def test_an_adaptation_that_is_given_up_says_so(
     monkeypatch.setattr(adapt_module, "adapt", given_up)
     adapt(ready, qtbot)
     assert roles(ready) == ["image", "prediction", "entropy"]
-    assert f"the unadapted result is kept, because {reason}" in ready.status.text()
+    assert f"no change: the unadapted result is kept, because {reason}" in ready.status.text()
     assert "(" not in ready.legend.item(0, 1).text()
     assert ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
 
@@ -512,7 +515,7 @@ def test_the_form_has_the_settings_of_the_method_for_a_volume(way: str, ready: S
     assert config == own.model_copy(update={"steps": own.training_steps})
     assert config.steps == (kind.for_a_volume.get("steps", 50) if kind.learns else 0)
     first = {
-        "sfda": ["sizes_ml", "method.entropy_weight", "method.prior_weight"],
+        "sfda": ["sizes_ml", *(f"method.{name}_weight" for name in ("entropy", "prior", "anchor"))],
         "tent": [],
         "bn_adapt": [],
     }[way]
@@ -521,7 +524,7 @@ def test_the_form_has_the_settings_of_the_method_for_a_volume(way: str, ready: S
     assert list(form_of(ready).editors) == shown
     others = {path for one in form_of(ready).findChildren(SettingGroup) for path in one.paths}
     assert "device" in others
-    assert ("method.source_slices" in others) == (way == "bn_adapt")
+    assert ("method.source_slices" in others) == (way in ("bn_adapt", "sfda"))
     assert not others & {"together", "method.ce_weight", "method.reliability.views"}
 
 
@@ -565,6 +568,7 @@ def test_the_sizes_of_the_form_serve_a_run_without_stored_ones(
     qtbot.waitUntil(lambda: is_resting(ready) and ready.adapt.isEnabled(), timeout=WAIT_MS)
     type_into(ready, qtbot, "steps", "1")
     type_into(ready, qtbot, "sizes_ml", "MYO: 2, LVC: 3")
+    type_into(ready, qtbot, "max_volume_change", "0")
     adapt(ready, qtbot)
     assert ready.status.text().startswith("case_0: adapted in ")
 

@@ -102,8 +102,8 @@ def test_a_translation_and_an_adaptation_in_words() -> None:
     ]
     assert str(adaptation()).splitlines() == [
         "Adaptation of the run ct2mr (tent, 50 steps, 2.0 s)",
-        "  mr_001: entropy 0.500 -> 0.250, heart 9.0 -> 12.0 mL (+33 %); unadapted result kept: "
-        "heart went from 9.0 to 90.0 mL, more than 4 times",
+        "  mr_001: entropy 0.500 -> 0.250, heart 9.0 -> 12.0 mL (+33 %); no change, the unadapted "
+        "result is kept: heart went from 9.0 to 90.0 mL, more than 4 times",
     ]
     assert repr([adaptation()]) == "[<Adaptation of ct2mr to mr_001 by tent>]"
     assert repr(volume()) == (

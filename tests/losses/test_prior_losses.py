@@ -8,11 +8,13 @@ import torch
 from napari_uda.losses.entropy import entropy_map
 from napari_uda.losses.prior import (
     FLOOR,
+    Divergence,
     mean_log_ratio,
     predicted_log_ratio,
     ratio_divergence,
     renormalised,
     size_weights,
+    tolerant_divergence,
     weighted_entropy,
 )
 
@@ -39,6 +41,15 @@ def test_weighted_entropy_by_hand() -> None:
     second = math.log(3) / 3
     expected = torch.tensor((first + second) / 2)
     torch.testing.assert_close(weighted_entropy(logits, weights), expected)
+
+
+def test_pixels_that_do_not_count_add_nothing() -> None:
+    logits, weights = torch.randn(2, 3, 4, 4, requires_grad=True), torch.tensor([0.2, 0.3, 0.5])
+    some = torch.rand(2, 4, 4) > 0.5
+    parts = [weighted_entropy(logits, weights, pixels) for pixels in (some, ~some)]
+    torch.testing.assert_close(sum(parts), weighted_entropy(logits, weights))
+    (gradient,) = torch.autograd.grad(parts[0], logits)
+    assert not gradient.permute(0, 2, 3, 1)[~some].any()
 
 
 def test_equal_weights_are_the_entropy() -> None:
@@ -223,6 +234,25 @@ def test_uniform_prior_makes_mutual_information() -> None:
 
 
 # --- priors and weights -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adami", "adaent"])
+def test_ratios_within_the_tolerance_are_left_alone(kind: Divergence) -> None:
+    ratio = torch.tensor([[0.7, 0.2, 0.1], [0.9, 0.02, 0.08]])
+    log_ratio = ratio.log().requires_grad_()
+    prior = torch.tensor([[0.8, 0.1, 0.1]])
+    loss = tolerant_divergence(log_ratio, prior, kind, tolerance=3.0)
+    (gradient,) = torch.autograd.grad(loss.sum(), log_ratio)
+    # only the 0.02 is below a third of its prior
+    wanted = 0.1 / 3
+    expected = 0.02 * math.log(0.02 / wanted) if kind == "adami" else 0.02 - wanted
+    values = torch.tensor([[0.0, 0, 0], [0, expected, 0]])
+    torch.testing.assert_close(gradient, values, atol=1e-6, rtol=1e-4)
+    assert loss[0] == 0.0
+    distance = 0.02 * math.log(0.02 / wanted) - 0.02 + wanted
+    if kind == "adaent":
+        distance = wanted * math.log(wanted / 0.02) - wanted + 0.02
+    assert float(loss[1].detach()) == pytest.approx(distance, abs=1e-6)
 
 
 def test_priors_are_renormalised() -> None:

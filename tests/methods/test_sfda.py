@@ -31,6 +31,7 @@ from napari_uda.data.folder import DataFolder
 from napari_uda.data.weak_labels import WeakLabels, make_weak_labels
 from napari_uda.losses.prior import predicted_log_ratio, size_weights
 from napari_uda.methods.sfda import SFDA
+from napari_uda.networks.segmentor import SegmentorOutput
 from napari_uda.run import checkpoint
 from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run
@@ -279,6 +280,76 @@ def test_entropy_alone_sharpens(two_domains: Domains, tmp_path: Path) -> None:
     assert last < 0.5 * first < math.log(3) / 3
 
 
+def test_what_guards_it_by_hand(
+    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes as inequalities, entropy of reliable pixels, an anchor: each leaves a network alone that needs nothing."""
+    settings = {"aux_weight": 0, "batch_norm": "frozen", "presence": "all", "anchor_weight": 0.5}
+    guards = {"entropy_on": "reliable", "size_tolerance": 2.0}
+    stand = _stand(two_domains, tmp_path, **settings, **guards)
+    method = stand.method
+    with torch.no_grad():  # expected is what it predicts, but for a factor within the tolerance
+        method.eval()
+        logits = torch.cat(
+            [method.predict(stand.data.target.image(np.array([i]))) for i in range(18)]
+        )
+        method.train()
+    ratio = logits.softmax(1).mean((2, 3))
+    method.expected = ratio * torch.tensor([1.0, 1.5, 1 / 1.5])
+    monkeypatch.setattr(
+        SFDA, "_reliable", lambda _, image, __: torch.zeros_like(image[:, 0], dtype=torch.bool)
+    )
+    before, drawn = snapshot(method), stand.data.batch(1, CPU).unlabelled().index
+    logs = stand.step()
+    assert float(logs["entropy"]) == float(logs["prior"]) == 0.0
+    p = logits.softmax(1)
+    entropy = -(p * p.log()).sum(1)[drawn].mean()  # a cross-entropy with itself
+    assert float(logs["anchor"]) == pytest.approx(0.5 * float(entropy), rel=1e-4)
+    gradients = [q.grad for q in method.segmentor.parameters() if q.grad is not None]
+    assert max(float(g.abs().max()) for g in gradients) < 1e-6
+    moved = changed(before, method)
+    assert not [name for name in moved if name.startswith("start.")]
+
+    # sizes beyond the factor pull, and all pixels give the whole entropy
+    method.load_state_dict(before)
+    method.expected = ratio * torch.tensor([1.0, 2.5, 1.0])
+    monkeypatch.setattr(
+        SFDA, "_reliable", lambda _, image, __: torch.ones_like(image[:, 0], dtype=torch.bool)
+    )
+    stand.runtime.step = 1
+    logs = stand.step()
+    assert float(logs["prior"]) > 0
+    whole = _stand(two_domains, tmp_path, **settings)
+    whole.method.load_state_dict(before)
+    assert float(whole.step()["entropy"]) == pytest.approx(float(logs["entropy"]), rel=1e-5)
+
+
+def test_reliable_is_where_most_views_agree(two_domains: Domains, tmp_path: Path) -> None:
+    stand = _stand(two_domains, tmp_path, reliability={"jitter": 0, "blur_probability": 0})
+    image = stand.data.target.image(np.arange(2))
+    assert stand.method._reliable(image, stand.runtime).all()  # the views are the slice itself
+    changing = _stand(two_domains, tmp_path)
+    calls = iter([0, 0, 1, 1])  # the slice, and three views: one agrees
+
+    def predicted(seen: torch.Tensor) -> SegmentorOutput:
+        classes = torch.full(seen[:, 0].shape, next(calls))
+        return SegmentorOutput(
+            torch.nn.functional.one_hot(classes, 3).permute(0, 3, 1, 2), None, seen
+        )
+
+    changing.method.segmentor.forward = predicted  # type: ignore[method-assign]
+    assert not changing.method._reliable(image, changing.runtime).any()
+
+
+def test_blended_statistics_are_those_of_bn_adapt(two_domains: Domains, tmp_path: Path) -> None:
+    found = {}
+    for name, own in (("sfda", {"batch_norm": "blended"}), ("bn_adapt", {})):
+        stand = bench(name, two_domains, tmp_path, method={**own, "source_slices": 5})
+        stand.method.before_step(stand.data, stand.runtime)
+        found[name] = snapshot(stand.method.segmentor)
+    assert_same_tensors(found["sfda"], found["bn_adapt"])
+
+
 def test_tag_of_an_absent_class_gives_a_finite_step(two_domains: Domains, tmp_path: Path) -> None:
     stand = _stand(two_domains, tmp_path, presence="all")
     stand.method.expected[:, 1:] = 0
@@ -289,13 +360,13 @@ def test_tag_of_an_absent_class_gives_a_finite_step(two_domains: Domains, tmp_pa
     assert all(torch.isfinite(p).all() for p in stand.method.parameters())
 
 
-@pytest.mark.parametrize("mode", ["adapt", "frozen", "batch"])
+@pytest.mark.parametrize("mode", ["adapt", "frozen", "blended", "batch"])
 def test_batch_norm_choices(mode: str, two_domains: Domains, tmp_path: Path) -> None:
     stand = _stand(two_domains, tmp_path, batch_norm=mode)
     before = snapshot(stand.method)
     stand.step()
     moved = {name for name in changed(before, stand.method) if "running" in name}
-    assert bool(moved) == (mode != "frozen")
+    assert bool(moved) == (mode in ("adapt", "batch"))  # blended ones moved before the first step
     layers = [m for m in stand.method.modules() if isinstance(m, _BatchNorm)]
     assert all(layer.training and layer.track_running_stats for layer in layers)
     stand.method.eval()

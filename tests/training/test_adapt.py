@@ -261,11 +261,39 @@ def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
     np.testing.assert_array_equal(found.after.labels, found.before.labels)
     assert found.volumes_ml == free.volumes_ml  # what it would have been is told
     assert found.entropy_after == free.entropy_after
-    assert "unadapted result kept" in found.summary()
+    assert "no change, the unadapted result is kept: " in found.summary()
     found.save(tmp_path)
     stored = json.loads((tmp_path / "target_1_adaptation.json").read_text())
     assert stored["reverted"] is True
     assert stored["reason"] == found.reason
+
+
+def test_a_network_that_becomes_no_surer_keeps_the_unadapted_result(
+    source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same voxels before and after: a structure that only loses its unsure border is no surer."""
+    given: dict[str, Any] = {"method": "tent", "steps": 3, "max_volume_change": 1e6}
+    (free,) = adapt(source_run, image, only_if_surer=False, **given)
+    assert not free.reverted
+    inside = (free.before.labels > 0) | (free.after.labels > 0)
+    means = [float(one.entropy[inside].mean()) for one in (free.before, free.after)]
+    assert free.entropy_inside == pytest.approx(means, rel=1e-5)
+    assert free.report()["entropy_inside"] == dict(
+        zip(("before", "after"), free.entropy_inside, strict=True)
+    )
+    (found,) = adapt(source_run, image, **given)
+    assert found.reverted is (means[1] >= means[0])
+    for was, now in ((0.4, 0.5), (0.4, 0.4), (0.5, 0.4)):
+        monkeypatch.setattr(adapt_module, "_entropy_inside", lambda *_: (was, now))  # noqa: B023
+        (found,) = adapt(source_run, image, **given)
+        assert found.reverted is (now >= was)
+        same = np.array_equal(found.after.entropy, found.before.entropy)
+        assert same is found.reverted
+        assert (
+            f"no surer of the structures (entropy inside them {was:.3f}" in found.reason
+        ) is same
+        (kept,) = adapt(source_run, image, **{**given, "max_volume_change": 0})
+        assert not kept.reverted  # every result is taken as it is
 
 
 def test_a_loss_that_is_not_finite_keeps_the_unadapted_result(
@@ -425,7 +453,7 @@ def test_every_method_has_its_own_settings_for_a_volume() -> None:
     assert build_adapt_config() == AdaptConfig()
     assert isinstance(AdaptConfig().method, SFDAConfig)
     steps = {name: build_adapt_config(name).training_steps for name in ("sfda", "bn_adapt", "tent")}
-    assert steps == {"sfda": 60, "bn_adapt": 0, "tent": 10}
+    assert steps == {"sfda": 30, "bn_adapt": 0, "tent": 10}
     assert build_adapt_config("bn-adapt", steps=7).training_steps == 0
     assert build_adapt_config("tent", steps=7).training_steps == 7
     method = build_adapt_config("sfda", settings={"segmentor_optimizer": {"momentum": 0.5}}).method

@@ -51,6 +51,28 @@ def test_maps_of_a_methods_own_are_read_as_they_are_named(
         assert 0 < (found[0] != IGNORED).mean() < 1
 
 
+@pytest.mark.parametrize("share", [0, 1])
+def test_slices_are_shown_as_they_are_trained_on(
+    share: int, two_domains: Domains, tmp_path: Path
+) -> None:
+    augment = {"structures": {"share": share}}
+    config = small_config("adaptsegnet", *two_domains, steps=2, augment=augment)
+    run = Run.create(tmp_path / "run", config)
+    places = (SlicePlace("target", "target_1", 2), SlicePlace("source", "source_0", 3))
+    run.ask_for_previews(PreviewRequest(places, seconds=0))
+    training = iterate(run)
+    next(training)
+    preview = RunReader(run.path).look().preview
+    training.close()
+    assert preview is not None
+    if not share:
+        assert "grey.as trained on" not in preview.maps
+        return
+    shown, given = preview.maps["grey.as trained on"], preview.maps["input"]
+    np.testing.assert_array_equal(shown[0], given[0])  # nothing changes a target slice here
+    assert np.abs(shown[1] - given[1]).mean() > 0.01
+
+
 def test_soft_labels_are_shown_by_the_most_probable_class(
     two_domains: Domains, tmp_path: Path
 ) -> None:

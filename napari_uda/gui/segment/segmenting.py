@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_uda.training.adapt import Adaptation
     from napari_uda.training.adapt_config import AdaptConfig
 
-# beginnings of settings of `adapt`: labels, the auxiliary head and the method's own vote are of training
+# beginnings of settings of `adapt`: labels and the auxiliary head are of training, a vote is the run's own
 _NOT_FOR_A_VOLUME: tuple[str, ...] = (
     "together",
     "method.aux_weight",
@@ -174,10 +174,7 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
     was, now = adaptation.entropy_before, adaptation.entropy_after
     case = adaptation.before.case
     if adaptation.reverted:
-        return (
-            f"{case}: the unadapted result is kept, because {adaptation.reason}. "
-            f"Entropy would have gone from {was:.3f} to {now:.3f}."
-        )
+        return f"{case}: no change: the unadapted result is kept, because {adaptation.reason}."
     said = f"{case}: adapted in {seconds:.1f} s; entropy {was:.3f} → {now:.3f}"
     if adaptation.warning:
         return f"{said}. Some volumes moved far: see below."
