@@ -1,8 +1,9 @@
 """Names and colours of structures: the same in every layer, legend, curve and picture, in every session.
 
 Structures that touch in the body are at least 20 apart (CIEDE2000) for everyone: for normal eyes and for those that
-lack the red, green or blue kind of cones; any two of one anatomy are at least 10 apart, and all are 20 apart from errors
-and reliability (tests/core/test_structure_colours.py computes it). Such eyes see little more than lightness and blue
+lack the red, green or blue kind of cones; any two of one data set are at least 10 apart, and all are 20 apart from errors
+and reliability (tests/core/test_structure_colours.py computes it for MM-WHS, BTCV, AMOS and FLARE). TotalSegmentator has
+both a portal vein and a duodenum, which look alike: a search found no colours that hold with the two. Such eyes see little more than lightness and blue
 against yellow: a search found no more than 6 colours that are all 20 apart and as far from errors and reliability,
 9 at 15, and 15 at 10. Light colours are those of errors and reliability, the others those of structures.
 """
@@ -33,6 +34,9 @@ _ABDOMEN = {
     "pancreas": "#948D00",
     "right_adrenal_gland": "#8800F7",
     "left_adrenal_gland": "#135B2F",
+    "duodenum": "#965AFF",
+    "bladder": "#4B5A96",
+    "prostate": "#696900",
 }
 STRUCTURES = _HEART | _ABDOMEN
 _FULL_NAMES = {
@@ -58,6 +62,9 @@ _ALIASES = {
         "ra": "right_atrium right_atrium_cavity right_atrium_blood_cavity heart_atrium_right",
         "pa": "pulmonary_artery",
         "myo": "myocardium left_ventricle_myocardium heart_myocardium",
+        "duodenum": "duo",
+        "bladder": "urinary_bladder",
+        "prostate": "prostate/uterus prostate_uterus prostate_or_uterus",
         "right_kidney": "kidney_right rkid",
         "left_kidney": "kidney_left lkid",
         "gallbladder": "gall_bladder gall",
@@ -65,12 +72,12 @@ _ALIASES = {
         "stomach": "sto",
         "ivc": "inferior_vena_cava postcava vena_cava",
         "portal_vein": "portal_and_splenic_vein portal_and_splenic_veins portal_vein_and_splenic_vein veins",
-        "right_adrenal_gland": "adrenal_gland_right right_adrenal rad",
-        "left_adrenal_gland": "adrenal_gland_left left_adrenal lad",
+        "right_adrenal_gland": "adrenal_gland_right right_adrenal rad rag",
+        "left_adrenal_gland": "adrenal_gland_left left_adrenal lad lag",
     }.items()
     for alias in aliases.split()
 }
-"""What BTCV, AMOS, TotalSegmentator and MM-WHS call them."""
+"""What BTCV, AMOS, FLARE, TotalSegmentator and MM-WHS call them."""
 BY_VALUE = (
     *list(_HEART.values())[:5],
     "#00693C",

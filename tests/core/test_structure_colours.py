@@ -74,6 +74,17 @@ TOUCHING = {
         "left_kidney": "left_adrenal_gland",
     },
 }
+TOUCHING["amos"] = (
+    {  # with the neighbours that anatomy gives a duodenum; FLARE has all but the last two
+        one: others.replace("portal_vein_and_splenic_vein", "")
+        for one, others in TOUCHING["abdomen"].items()
+        if one != "portal_vein_and_splenic_vein"
+    }
+    | {
+        "duodenum": "liver gallbladder stomach pancreas right_kidney inferior_vena_cava aorta",
+        "bladder": "prostate/uterus",
+    }
+)
 SIGNALS = {
     "reliable": colours.RELIABLE_COLOUR,
     "unreliable": colours.UNRELIABLE_COLOUR,
@@ -169,7 +180,7 @@ def test_all_structures_of_an_anatomy_are_apart_for_everyone(anatomy: tuple[str,
         assert apart(structure_colour(one, 1), structure_colour(other, 1)) >= LEAST, (one, other)
 
 
-@pytest.mark.parametrize(("anatomy", "count"), [("heart", 7), ("abdomen", 13)])
+@pytest.mark.parametrize(("anatomy", "count"), [("heart", 7), ("abdomen", 13), ("amos", 15)])
 def test_structures_that_touch_are_apart_for_everyone(anatomy: str, count: int) -> None:
     """And any two of the anatomy, touching or not, by half of that."""
     touching = {
@@ -219,6 +230,9 @@ def test_colours_of_structures_are_seen_on_a_black_image() -> None:
         ("postcava", "inferior_vena_cava"),  # AMOS, TotalSegmentator
         ("adrenal_gland_left", "left adrenal gland"),  # TotalSegmentator, AMOS
         ("oesophagus", "esophagus"),
+        ("urinary_bladder", "Bladder"),  # TotalSegmentator, AMOS
+        ("prostate/uterus", "prostate"),  # AMOS, TotalSegmentator
+        ("RAG", "Right adrenal gland"),  # FLARE, AMOS
         ("portal_vein_and_splenic_vein", "portal vein"),
         ("heart_atrium_left", "LA"),  # TotalSegmentator, MM-WHS
         ("right atrium blood cavity", "RA"),

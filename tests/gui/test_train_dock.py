@@ -468,7 +468,7 @@ def test_previews_are_asked_for_as_long_as_somebody_looks(
 
 
 def test_the_canvas_tells_what_previews_are(
-    dock: TrainDock, qtbot: QtBot, watched: RunFolder
+    dock: TrainDock, qtbot: QtBot, watched: RunFolder, notifications: Callable[[], list[str]]
 ) -> None:
     words = canvas_words(dock.viewer)
 
@@ -490,6 +490,7 @@ def test_the_canvas_tells_what_previews_are(
     dock.previews.wanted.click()
     qtbot.waitUntil(lambda: "legend" not in words.texts, timeout=WAIT_MS)
     assert "line" not in words.texts
+    assert notifications() == []
 
 
 def test_layers_of_previews(dock: TrainDock, watched: RunFolder) -> None:
