@@ -117,8 +117,21 @@ class _ResidualBlock(nn.Module):
         return F.leaky_relu(shortcut + self.layers(features), NEGATIVE_SLOPE)
 
 
+class _Convolution(nn.Conv2d):
+    """A convolution that stays in float32 where the map is smaller than the stride.
+
+    In bfloat16 torch's gradient of its weights is garbage there (findings/torch-bfloat16-weight-gradient.sh).
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        if min(image.shape[2:]) >= self.stride[0]:
+            return super().forward(image)
+        with torch.autocast(image.device.type, enabled=False):
+            return super().forward(image.float())
+
+
 def _convolution(before: int, after: int, size: int, stride: int) -> list[nn.Module]:
     return [
-        nn.Conv2d(before, after, size, stride=stride, padding=size // 2, bias=False),
+        _Convolution(before, after, size, stride=stride, padding=size // 2, bias=False),
         *(Dropout(0.0), BatchNorm2d(after), nn.LeakyReLU(NEGATIVE_SLOPE)),
     ]

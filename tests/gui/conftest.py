@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gui_cases import LABELS, ball_case
+from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QCoreApplication, QEventLoop, QSettings
@@ -23,6 +24,7 @@ from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import write_volume
 from napari_uda.gui.kit import jobs, preferences
+from napari_uda.gui.view.dock import ViewDock
 from napari_uda.inference.predict import Prediction
 
 
@@ -72,6 +74,28 @@ def qtbot(qtbot: QtBot) -> QtBot:
     for name in ("waitUntil", "waitSignal", "waitSignals", "waitCallback"):
         setattr(qtbot, name, functools.partial(getattr(qtbot, name), timeout=60_000))
     return qtbot
+
+
+@pytest.fixture
+def linked_dock(
+    viewer: ViewerModel, qtbot: QtBot, notifications: Callable[[], list[str]]
+) -> Iterator[ViewDock]:
+    """The View dock with linked cuts, for the viewer of a file of tests; nothing may be complained of."""
+    widget = ViewDock(viewer)
+    widget.resize(320, 900)
+    widget.show()
+
+    def is_settled() -> bool:
+        return widget.is_settled and not jobs.running()
+
+    qtbot.waitUntil(is_settled)
+    widget.linked.click()
+    qtbot.waitUntil(is_settled)
+    yield widget
+    qtbot.waitUntil(is_settled)
+    with qtbot.waitSignal(widget.destroyed):
+        widget.deleteLater()
+    assert notifications() == []
 
 
 @pytest.fixture

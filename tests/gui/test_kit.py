@@ -92,13 +92,13 @@ def test_events_are_followed_until_others_are_and_until_the_owner_goes(qtbot: Qt
     assert counter.clicks == 1
 
 
-def test_an_event_that_napari_miscounts_once_is_followed(qtbot: QtBot) -> None:
+def test_an_event_that_napari_miscounts_some_times_is_followed(qtbot: QtBot) -> None:
     class Miscounting:
         tries = 0
 
         def connect(self, slot: Callable[..., None]) -> None:
             self.tries += 1
-            if self.tries == 1:
+            if self.tries <= 3:
                 raise RuntimeError("cannot place callback before None")
 
         def disconnect(self, slot: Callable[..., None]) -> None:
@@ -107,7 +107,7 @@ def test_an_event_that_napari_miscounts_once_is_followed(qtbot: QtBot) -> None:
     counter, event = Counter(), Miscounting()
     qtbot.addWidget(counter)
     Following(counter, counter._on_more).follow(event)
-    assert event.tries == 2
+    assert event.tries == 4
 
 
 def test_a_delay_counts_from_its_last_start(qtbot: QtBot) -> None:

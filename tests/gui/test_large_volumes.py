@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
 from unittest.mock import Mock
 
 import numpy as np
@@ -49,19 +48,8 @@ def image(viewer: ViewerModel, found: Prediction) -> Image:
 
 
 @pytest.fixture
-def dock(
-    viewer: ViewerModel, image: Image, qtbot: QtBot, notifications: Callable[[], list[str]]
-) -> Iterator[ViewDock]:
-    widget = ViewDock(viewer)
-    widget.resize(320, 900)
-    widget.show()
-    settle(widget, qtbot)
-    widget.linked.click()
-    settle(widget, qtbot)
-    yield widget
-    settle(widget, qtbot)
-    with qtbot.waitSignal(widget.destroyed):
-        widget.deleteLater()
+def dock(image: Image, linked_dock: ViewDock) -> ViewDock:
+    return linked_dock
 
 
 def settle(widget: ViewDock, qtbot: QtBot) -> None:

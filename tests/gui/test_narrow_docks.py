@@ -43,6 +43,7 @@ from qtpy.QtWidgets import (
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.keys import keys_of
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.kit.letters import digits_of
@@ -322,6 +323,14 @@ def test_the_whole_bar_leaves_a_small_window_its_canvas_and_its_keys(
             assert not widget.fold.isExpanded()  # for the rows
         assert cut_off(dock) == []
         keys += keys_of_page(widget, qtbot)
+    image = next(one for one in viewer.layers if isinstance(one, Image))
+    results = [one for one in viewer.layers if isinstance(one, Labels)]
+    for _ in SideBySide(viewer, image, results).enter():
+        pass
+    for layer in viewer.layers:
+        viewer.layers.selection = {layer}
+        let_events_pass()
+        assert window.centralWidget().width() >= CANVAS_SHARE * 1280, f"side by side, {layer}"
     shared = {".", ","}
     assert {*"WDUHKNGQJ.,", "PageUp", "PageDown"} == set(keys)
     assert len([key for key in keys if key not in shared]) == len(set(keys) - shared)

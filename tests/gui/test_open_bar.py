@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gui_cases import ball_case
 from napari.components import ViewerModel
+from napari.plugins.utils import get_preferred_reader
 from napari.qt import QtViewer
 from napari.settings import get_settings
 from napari.viewer import Viewer
@@ -29,6 +30,7 @@ from napari_uda.gui.kit import opening, preferences
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.open_bar import FILTERS, OpenBar
+from napari_uda.gui.kit.widgets import tool_button
 
 DOCKS = ("Data", "Translate", "View")
 
@@ -151,7 +153,7 @@ def test_recent_files(bar: OpenBar, volume: Path, qtbot: QtBot) -> None:
 def test_words_fit_the_width(bar: OpenBar) -> None:
     buttons = (bar.volume, bar.dicom, bar.case_folder)
     said = {}
-    for width in (900, 418, 300):
+    for width in (900, 418, 300, 250):
         bar.resize(width, 40)
         said[width] = [button.text() for button in buttons]
         for button in buttons:
@@ -159,8 +161,23 @@ def test_words_fit_the_width(bar: OpenBar) -> None:
             assert button.width() >= needed, (width, button.text())
     assert said[900] == ["Open volume…", "Open DICOM…", "Open case folder…"]
     assert said[300] == ["Volume…", "DICOM…", "Case…"]
+    assert said[250] == ["Volume", "DICOM", "Case"]
     assert bar.minimumSizeHint().width() <= 300
     assert [button.accessibleName() for button in buttons] == said[900]
+
+
+def test_the_help_stands_alone_in_no_line(bar: OpenBar) -> None:
+    more = tool_button("?", name="help")
+    bar.add(more)
+    more.show()
+    lines = set()
+    for width in range(160, 420, 4):
+        bar.resize(width, 80)
+        bar.layout().activate()
+        assert bar.recent.y() + bar.recent.height() > more.y(), width
+        assert more.x() + more.width() <= width
+        lines.add(more.y())
+    assert len(lines) > 1
 
 
 def test_a_drop_on_the_dock(bar: OpenBar, volume: Path, qtbot: QtBot) -> None:
@@ -221,6 +238,9 @@ def test_asked_once_and_yes_is_written(bar: OpenBar, volume: Path, qtbot: QtBot)
     readers = get_settings().plugins.extension2reader
     assert readers["*.nii.gz"] == readers["*.nii"] == readers["*.dcm"] == "napari_uda"
     assert "*.hdr" not in readers
+    for name, reader in (("DICOM", "napari_uda"), ("dicom", "napari_uda"), ("study.zarr", None)):
+        (volume.parent / name).mkdir(exist_ok=True)
+        assert get_preferred_reader(volume.parent / name) == reader
     bar.open([volume])
     settle(bar, qtbot)
     assert not question.isVisible()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import add_data
+from gui_cases import add_data, let_events_pass
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -23,7 +23,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.score.dock import ScoreDock
-from napari_uda.gui.score.score_tables import BY_IMPORTANCE, ScoreTable
+from napari_uda.gui.score.score_tables import BY_IMPORTANCE, NAME_PIXELS, ScoreTable
 from napari_uda.gui.score.structure_matches import StructureMatches
 from napari_uda.gui.segment.result_view import ResultView
 from napari_uda.run.roles import names_beside
@@ -115,17 +115,33 @@ def test_score_renames_in_its_table(
     settle(dock, qtbot)
     before = [row["dice"] for row in dock.results[0].scores.rows]
     table = ScoreTable()
-    place = TablePlace(table, "Scores", BY_IMPORTANCE)
+    place = TablePlace(table, "Scores", BY_IMPORTANCE, NAME_PIXELS)
     qtbot.addWidget(place)
     table.show_scores([("tiny", dock.results[0].scores)])
-    for width, text in ((200, "LAC"), (1500, "left atrium cavity"), (200, "LAC")):
+    for width, text in (
+        (200, "LAC"),
+        (1500, "left atrium cavity"),
+        (200, "LAC"),
+        (1500, "left atrium cavity"),
+    ):
         place.resize(width, 200)
         place.show()
         qtbot.waitUntil(lambda text=text: drawn(table) == text)
         assert "left atrium cavity: LAC in files" in table.item(0, 0).toolTip()
+    table.horizontalHeaderItem(1).setText("who has the structure")
+    let_events_pass()
+    head = max(NAME_PIXELS, table.horizontalHeader().sectionSizeHint(0))
+    needed = head + sum(max(table.sizeHintForColumn(one), table.columnWidth(one)) for one in (1, 2))
+    long = dock.results[0].renamed({1: "a long name of a structure"})
+    table.show_scores([("tiny", long.scores)])
+    place.resize(needed + place.width() - table.viewport().width() + 2, 200)
+    qtbot.waitUntil(lambda: not table.isColumnHidden(2) and table.isColumnHidden(5))
     monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("spleen", True))
     dock.table.setCurrentCell(0, 0)
+    tab = dock.tabs.currentWidget()
     qtbot.keyClick(dock.table, Qt.Key.Key_F2)
+    let_events_pass()
+    assert dock.tabs.currentWidget() is tab  # the tumour is not yet asked for
     assert structure_names(prediction) == {1: "spleen"}
     assert structure_names(reference) == {1: "spleen", 2: "tumour"}
     assert dock.table.item(0, 0).text() == "spleen"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 from gui_cases import add_data, ball_case
@@ -46,20 +44,8 @@ def two(viewer: ViewerModel) -> tuple[Image, Image]:
 
 
 @pytest.fixture
-def dock(
-    viewer: ViewerModel, qtbot: QtBot, notifications: Callable[[], list[str]]
-) -> Iterator[ViewDock]:
-    widget = ViewDock(viewer)
-    widget.resize(320, 900)
-    widget.show()
-    settle(widget, qtbot)
-    widget.linked.click()
-    settle(widget, qtbot)
-    yield widget
-    settle(widget, qtbot)
-    with qtbot.waitSignal(widget.destroyed):
-        widget.deleteLater()
-    assert notifications() == []
+def dock(linked_dock: ViewDock) -> ViewDock:
+    return linked_dock
 
 
 def settle(dock: ViewDock, qtbot: QtBot) -> None:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from napari.utils.notifications import show_error
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import QWidget
 from napari_uda.core.errors import InputError, sentence
 
 logger = logging.getLogger(__name__)
+_TRIES = 20
 
 
 class Guarded:
@@ -80,12 +82,19 @@ class Following:
         for event in events:
             if event in before:  # connecting is slow
                 continue
-            try:
-                event.connect(self._slot)
-            except (
-                RuntimeError
-            ):  # napari miscounts where others connect meanwhile, and has connected nothing
-                event.connect(self._slot)
+            _connect(event, self._slot)
+
+
+def _connect(event: Any, slot: Callable[..., None]) -> None:
+    """Connect to an event of napari, whose thread for the status bar connects to layers at any time, too.
+
+    Where the two meet, napari miscounts and has connected nothing (findings/napari-status-thread-connects.sh).
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(RuntimeError):
+            event.connect(slot)
+            return
+    event.connect(slot)
 
 
 def delay(owner: QObject, milliseconds: int, slot: Callable[..., None]) -> QTimer:

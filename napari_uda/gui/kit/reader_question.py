@@ -15,8 +15,10 @@ from napari_uda.gui.kit.widgets import button, label
 
 PATTERNS = (
     "*.nii.gz", "*.nii", "*.nii.zst", "*.mgz", "*.mgh", "*.nrrd", "*.nhdr", "*.mha", "*.mhd", "*.dcm",
+    "*/DICOM/", "*/dicom/",
 )  # fmt: skip
-"""Names of files that napari claims as well, and cannot read as volumes. `.hdr` is also a kind of photograph."""
+"""Names of files and folders that napari claims as well, and cannot read as volumes; it looks at nothing but names.
+`.hdr` is also a kind of photograph."""
 
 
 class ReaderQuestion(Panel):

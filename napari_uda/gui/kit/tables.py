@@ -23,7 +23,7 @@ _ROOMY = 400  # pixels of a table
 _AROUND_TEXT = 28  # swatch and margins of a cell, in pixels
 SHORT, LONG = Qt.ItemDataRole.UserRole + 1, Qt.ItemDataRole.UserRole + 2
 """Roles of a cell: its text in fewer letters, and in more; see `ShortTexts`."""
-_ENOUGH = 90  # pixels of a column that takes the room that is left, and ends in dots
+_ENOUGH = 90  # pixels; a long text ends in dots
 
 
 class ShortTexts(QStyledItemDelegate):
@@ -52,13 +52,20 @@ class TablePlace(Panel):
         out: the button.
     """
 
-    def __init__(self, table: QTableWidget, title: str, order: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        table: QTableWidget,
+        title: str,
+        order: Sequence[int] = (),
+        enough: int = _ENOUGH,
+    ) -> None:
         """Build.
 
         Args:
             table: what is shown.
             title: of the window.
             order: columns from the most to the least important; without it all are always shown.
+            enough: pixels of a column that takes the room that is left, if its header needs no more.
         """
         super().__init__()
         self.table = table
@@ -74,7 +81,7 @@ class TablePlace(Panel):
             "table_out",
         )
         self._place = column((table, 1), (self._away, 1), wrapped(self.out), of=self, margin=0)
-        self._fitting = _Fitting(table, order, self._on_fitted) if order else None
+        self._fitting = _Fitting(table, order, enough, self._on_fitted) if order else None
 
     def _on_fitted(self, left_out: int) -> None:
         more = f" ({left_out} more)"
@@ -109,10 +116,14 @@ class _Fitting(Guarded, QObject):
     """Hides the least important columns of a table that would be cut off."""
 
     def __init__(
-        self, table: QTableWidget, order: Sequence[int], fitted: Callable[[int], object]
+        self,
+        table: QTableWidget,
+        order: Sequence[int],
+        enough: int,
+        fitted: Callable[[int], object],
     ) -> None:
         super().__init__(table)
-        self._table, self._order, self._fitted = table, order, fitted
+        self._table, self._order, self._enough, self._fitted = table, order, enough, fitted
         self._widths: dict[int, int] = {}
         self._wait = delay(self, 0, self._on_change)
         table.viewport().installEventFilter(self)
@@ -132,7 +143,8 @@ class _Fitting(Guarded, QObject):
             if not table.isColumnHidden(index):  # hidden ones have no width
                 hints = table.sizeHintForColumn(index), header.sectionSizeHint(index)
                 stretches = header.sectionResizeMode(index) == QHeaderView.ResizeMode.Stretch
-                self._widths[index] = min(max(hints), _ENOUGH) if stretches else max(hints)
+                wanted = min(hints[0], self._enough) if stretches else hints[0]
+                self._widths[index] = max(wanted, hints[1])
             width = self._widths.get(index, 0)
             hidden = width > room and index != self._order[0]
             room -= 0 if hidden else width

@@ -52,7 +52,7 @@ from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
-from napari_uda.gui.score.score_tables import BY_IMPORTANCE, CohortPanel, ScoreTable
+from napari_uda.gui.score.score_tables import BY_IMPORTANCE, NAME_PIXELS, CohortPanel, ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
 from napari_uda.gui.score.slice_panel import SlicePanel
 
@@ -182,7 +182,7 @@ class ScoreDock(JobDock):
         parts = (Scrolling(choices), buttons, self.bar, self.status)
         column(self.open_bar, *parts, ..., of=controls, margin=0)
         self._splitter = QSplitter(Qt.Orientation.Vertical)
-        self._table_place = TablePlace(self.table, "Scores", BY_IMPORTANCE)
+        self._table_place = TablePlace(self.table, "Scores", BY_IMPORTANCE, NAME_PIXELS)
         self._splitter.addWidget(self._table_place)
         self._splitter.addWidget(self.slices)
         self._splitter.setChildrenCollapsible(False)

@@ -47,6 +47,8 @@ _VOLUMES = (
 _KEYS = tuple(key for key, *_ in _NUMBERS)
 BY_IMPORTANCE = (0, 1, 2, 5, 3, 6, 4, 7, 8)
 """Columns of the table of a case: what a narrow dock shows first."""
+NAME_PIXELS = 70
+"""Of names; long ones must not take the room of the scores."""
 _OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "

@@ -17,7 +17,7 @@ from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.panel import Following, Panel, guarded
+from napari_uda.gui.kit.panel import Following, Panel, delay, guarded
 from napari_uda.gui.kit.tab_order import lets_tab_leave
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, swatch, text_table
@@ -47,7 +47,9 @@ class StructureMatches(Panel):
         self._referenced: dict[int, str] = {}
         self._key = ""
         self._layers: tuple[Layer | None, Layer | None] = (None, None)
-        self._renaming = Following(self, self._on_renamed)
+        # layers are renamed one after the other: in between their names do not agree
+        self._settle = delay(self, 0, self._on_renamed)
+        self._renaming = Following(self, self._on_names)
         self._chosen: dict[str, str] = {}
         self._combos: dict[int, QComboBox] = {}  # by label of the reference, row by row
         self.table = text_table(
@@ -102,6 +104,9 @@ class StructureMatches(Panel):
         after = {names.get(one, one): names.get(other, other) for one, other in before.items()}
         if after != before:
             preferences.settings().setValue(self._key, json.dumps(after))
+
+    def _on_names(self) -> None:
+        self._settle.start()
 
     def _on_renamed(self) -> None:
         self.set_layers(*self._layers)

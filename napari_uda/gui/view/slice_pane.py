@@ -59,7 +59,7 @@ class SlicePane(Panel):
         self._drawn: QPixmap | None = (
             None  # the slice without cross and text, in the size of the widget
         )
-        self.setMinimumSize(100, 80)
+        self.setMinimumSize(100, 100)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMouseTracking(True)
         self.setToolTip("Click or drag to move the cursor, turn the wheel for other slices")
