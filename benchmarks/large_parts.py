@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import napari
 import numpy as np
 from heartbeat import Heartbeat, Row, live, live_until
 from napari.layers import Layer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QToolButton, QWidget
 from viewer_parts import _add, _in_turns, _scroll_through, dock, prediction, sample, window
 
 from napari_uda.data.volume import Volume
@@ -31,6 +32,7 @@ from napari_uda.inference.predict import Prediction
 _BLOWN_UP, _FACTOR = (75, 128, 128), 4
 _QUICK_FACTOR = 2
 _GOAL = 1.25
+_COMPUTED_MS = 50
 _BLOCK = 8  # slices in a row before it is the other viewer's turn
 _RESULTS = ("prediction", "entropy", "reliability")
 ADDING, SIDES, LEAVING = "results are added", "side by side is entered", "side by side is left"
@@ -62,8 +64,34 @@ def large(shared: Path, *, quick: bool) -> list[Row]:
             _in_turn(ours, alone, block, "scroll", block) for block in range(8 if quick else 26)
         ]
         rows += _rows(f"slice, linked cuts {'on' if linked else 'off'}", pairs[2:])
+    rows += _acts(ours, alone, 3 if quick else 5)
     for one in (ours, alone):
         one.end()
+    return rows
+
+
+def _acts(ours: _Child, alone: _Child, times: int) -> list[Row]:
+    """Maps that are shown and hidden, as in napari alone; and what napari has not, by what the thread computes."""
+    rows = []
+    for name in _RESULTS[1:]:
+        shown = []
+        for number in range(times):
+            shown.append(_in_turn(ours, alone, number, "gap", f"show_{name}"))
+            for one in (ours, alone):
+                one.ask(f"show_{name}")
+        rows += _rows(f"longest gap, {name} is shown", shown)
+    for what, act in (
+        ("a structure is hidden or shown", "eye"),
+        ("the largest slice of a structure is found", "step"),
+        ("Score is pressed", "score"),
+        ("a brush is taken up", "brush"),
+        ("a tool edits a structure", "tool"),
+        ("that is taken back", "undo"),
+    ):
+        gaps = [ours.ask("gap", act) for _ in range(1 if act == "brush" else times)]
+        own = statistics.median(one[1] for one in gaps)
+        met = f"computed <= {_COMPUTED_MS}: {'met' if own <= _COMPUTED_MS else 'MISSED'}"
+        rows.append(Row.of(f"longest gap, {what}", [one[0] for one in gaps], met, own))
     return rows
 
 
@@ -195,8 +223,8 @@ class _Ours:
         self._names = result.prediction.names
         _add(self.viewer, result.prediction.volume, "image")
         self._segment = dock(self.viewer, "Segment")
-        for name in ("Data", "Score"):
-            dock(self.viewer, name)
+        dock(self.viewer, "Data")
+        self._score = dock(self.viewer, "Score")
         self.view = dock(self.viewer, "View")
         self._rest()
 
@@ -225,9 +253,46 @@ class _Ours:
         self.view.linked.setChecked(linked)
         self._rest()
 
+    def show_entropy(self) -> None:
+        self._segment.results.entropy.map.toggle()
+        self._rest()
+
+    def show_reliability(self) -> None:
+        _turn_eye(self.viewer, "reliability")
+        self._rest()
+
+    def eye(self) -> None:
+        """Hide a structure, or show it again."""
+        self._segment.results.legend.findChild(QToolButton, "eye_1").toggle()
+        self._rest()
+
+    def step(self) -> None:
+        self._segment.results.structures.next.click()
+        self._rest()
+
+    def score(self) -> None:
+        self._score.score.click()
+        self._rest()
+
+    def brush(self) -> None:
+        layer = self._score.choices.predictions.layer
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        self._rest()
+
+    def tool(self) -> None:
+        """Grow a structure by 2 mm."""
+        self._score.tools.menu.actions()[3].trigger()
+        self._rest()
+
+    def undo(self) -> None:
+        self._score.choices.predictions.layer.undo()
+        self._rest()
+
     def _rest(self) -> None:
         live(0.1)
-        live_until(lambda: self.view.is_settled and self._segment.is_settled)
+        docks = (self.view, self._segment, self._score)
+        live_until(lambda: all(one.is_settled for one in docks))
 
 
 class _Alone:
@@ -318,11 +383,23 @@ class _Alone:
         make_current(viewer)
         viewer.reset_view()
 
+    def show_entropy(self) -> None:
+        _turn_eye(self.viewer, "entropy")
+
+    def show_reliability(self) -> None:
+        _turn_eye(self.viewer, "reliability")
+
     def clear(self) -> None:
         for layer in list(self.viewer.layers)[::-1]:
             if layer is not self._image:
                 self.viewer.layers.remove(layer)
         live(0.2)
+
+
+def _turn_eye(viewer: napari.Viewer, word: str) -> None:
+    """Show a layer with this word in its name, or hide it."""
+    layer = next(one for one in viewer.layers if word in one.name and "hatching" not in one.name)
+    layer.visible = not layer.visible
 
 
 if __name__ == "__main__":

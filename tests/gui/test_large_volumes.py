@@ -11,12 +11,15 @@ from gui_cases import add_data
 from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QObject
 
+from napari_uda.data.edit_journal import EditJournal
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.score.editing import Editing
 from napari_uda.gui.view import linked_views
 from napari_uda.gui.view.dock import ViewDock
 from napari_uda.inference.predict import Prediction
@@ -90,6 +93,32 @@ def test_counting_by_entropy_copies_no_volume(found: Prediction) -> None:
     finally:
         tracemalloc.stop()
     assert most < found.labels.nbytes
+
+
+def test_a_brush_on_a_scored_volume_takes_memory_that_is_there(
+    viewer: ViewerModel,
+    image: Image,
+    found: Prediction,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(EditJournal, "begin", Mock())
+    owner = QObject()
+    editing = Editing(viewer, owner)
+    _, layer, *_ = show(viewer, found, image)
+    editing.follow(layer).copy()  # as Score does
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
+    tracemalloc.start()
+    try:
+        layer.mode = "paint"
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < found.labels.nbytes
+    assert not np.may_share_memory(layer.data, found.labels)
+    assert np.array_equal(np.unique(layer.data), [0, 1])
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
+    editing.close()
 
 
 def test_scrolling_moves_the_crosses_alone(

@@ -10,6 +10,7 @@ affine, oblique or not, stays in the layer's metadata and is used again on every
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ def _world_matrix(layer: Layer) -> NDArray[np.float64]:
     return matrix
 
 
+@cache
 def _millimetres(unit: Any) -> float:
     """Length of a layer's unit; a pixel counts as one millimetre."""
     try:

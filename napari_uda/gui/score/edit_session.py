@@ -119,6 +119,7 @@ class EditSession(Guarded, QObject):
         self._turn: Future[None] = Future()  # of the job: it has begun, or is done
         self._prepared = self._edited  # restored labels have an array and a journal of their own
         self._untouched: Any = None  # the array that the layer had, until it is prepared
+        self._spare: NDArray[Any] | None = None  # as large as it
         self._ready: Future[None] = Future()  # that it is prepared
         if self._prepared:
             self._ready.set_result(None)
@@ -196,10 +197,15 @@ class EditSession(Guarded, QObject):
 
     def _give_own_array(self) -> None:
         """Before the first stroke: whoever predicted the labels keeps theirs, and the thread reads them undisturbed."""
-        self._untouched = self._layer.data
+        self._untouched = untouched = self._layer.data
         if not self._layer.multiscale:
+            own, self._spare = self._spare, None
+            if own is None or (own.shape, own.dtype) != (untouched.shape, untouched.dtype):
+                own = np.array(untouched)
+            else:
+                np.copyto(own, untouched)
             self._ignored = True
-            self._layer.data = np.array(self._untouched)
+            self._layer.data = own
             self._ignored = False
 
     def apply(self, edit: LabelEdit) -> None:
@@ -380,6 +386,9 @@ class EditSession(Guarded, QObject):
             if untouched is not None:
                 array = placement(self._layer).to_file(np.asarray(untouched))
             self._known = label_map(array, self._layer.name).astype(np.uint8, order="C")
+            if not self._prepared and not self._layer.multiscale:
+                # for the first stroke: to get memory takes the main thread longer than to fill it
+                self._spare = np.array(self._layer.data)
         return self._known
 
     def _look(self) -> tuple[Stroke | None, Evaluation | None]:

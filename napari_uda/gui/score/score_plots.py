@@ -87,11 +87,12 @@ class SliceCurve(Panel):
         self._lines, self._chosen, self._title_of = list(lines), label, title_of
         self._quantity, self._top = quantity, top
         self.plot.setLabel("left", quantity)
-        self._draw()
+        self.plot.clear()  # a curve is worked out anew at every change of the range
         ends = [float(np.nanmax(one.values)) for one in lines if np.isfinite(one.values).any()]
         self.plot.setYRange(0, top or max(ends, default=1.0), padding=0.08)
         numbers = np.concatenate([line.numbers for line in lines] or [np.arange(2)])
         self.plot.setXRange(int(numbers.min()), int(numbers.max()), padding=0.02)
+        self._draw()
 
     def picture(self) -> CurvePlot | None:
         """What is drawn, as a picture for paper; None without a curve."""
