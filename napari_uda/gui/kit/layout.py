@@ -393,7 +393,9 @@ class Scrolling(Guarded, QScrollArea):
         self._stays = False
 
     def _on_rest(self) -> None:
-        if self._told is not None:
+        if self._told is None or not (self._told.text() and self._told.isVisible()):
+            self._stays = False
+        else:
             self.ensureWidgetVisible(self._told, 0, 0)
 
     def _height_at(self, width: int) -> int:
