@@ -130,6 +130,7 @@ class PreviewLayers:
                     shown.data = layer.data
                 if shown in self._viewer.layers:
                     shown.refresh(extent=False, thumbnail=False)
+                    yield
 
 
 def _displayed(array: NDArray[Any]) -> NDArray[Any]:
@@ -171,7 +172,7 @@ def _grey(data: NDArray[Any], name: str, where: dict[str, Any]) -> Image:
 
 
 def _where(preview: Preview, run: str, role: str, units: tuple[Any, ...]) -> dict[str, Any]:
-    own = {"role": "preview", "part": role, "run": run, "places": _places(preview)}
+    own: dict[str, Any] = {"role": "preview", "part": role, "run": run, "places": _places(preview)}
     if preview.axis is not None:
         own["directions"] = directions_across(preview.axis)
     return {
