@@ -796,6 +796,7 @@ def large_in_3d(tour: Tour, files: Files) -> None:
         tour.expect(not layers_of(viewer, "coarse"), "the copy is still there")
     viewer.layers.remove(image)
     _named(viewer, files)[0].visible = True
+    click(next(one for one in buttons if one.property("mode") == "home"))
 
 
 def keys(tour: Tour) -> None:

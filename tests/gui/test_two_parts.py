@@ -70,6 +70,14 @@ def test_news_come_into_sight_and_numbers_let_the_reader_scroll(qtbot: QtBot) ->
     parts.resize(300, 120)  # the results take more room
     let_events_pass(4)
     assert told.visibleRegion().boundingRect() == told.rect()
+    told.setText("")
+    let_events_pass(4)
+    bar.setValue(0)
+    parts.resize(300, 150)
+    let_events_pass(4)
+    assert bar.value() == 0  # nothing is told any more
+    told.setText("Slice 1 of 24")
+    qtbot.waitUntil(lambda: told.visibleRegion().boundingRect() == told.rect())
     bar.triggerAction(QAbstractSlider.SliderAction.SliderToMinimum)
     told.setText(told.text().replace("1", "2"))
     let_events_pass(4)

@@ -377,12 +377,12 @@ class Scrolling(Guarded, QScrollArea):
         """Ask for another height when the content needs one."""
         if event.type() == QEvent.Type.LayoutRequest:
             self._show_bar_if_needed()
-            if self._stays:
-                self._sight.start()
             wanted = self.sizeHint(), self.minimumSizeHint()
             if wanted != self._wanted:  # else the whole window is laid out anew for another text
                 self._wanted = wanted
                 self.updateGeometry()
+        if self._stays and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self._sight.start()
         return super().eventFilter(watched, event)  # which makes the content higher
 
     def _on_told(self) -> None:
@@ -393,7 +393,9 @@ class Scrolling(Guarded, QScrollArea):
         self._stays = False
 
     def _on_rest(self) -> None:
-        if self._told is not None:
+        if self._told is None or not (self._told.text() and self._told.isVisible()):
+            self._stays = False
+        else:
             self.ensureWidgetVisible(self._told, 0, 0)
 
     def _height_at(self, width: int) -> int:
