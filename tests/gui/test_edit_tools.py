@@ -191,6 +191,23 @@ def test_the_slice_that_is_shown_can_be_edited_alone(dock: ScoreDock, qtbot: QtB
     dock.viewer.dims.ndisplay = 2
 
 
+def test_labels_that_3d_hides_are_edited(
+    dock: ScoreDock, qtbot: QtBot, notifications: Callable[[], list[str]]
+) -> None:
+    layer, seen = edited_layer(dock), notifications()
+    before = layer.data.copy()
+    layer.visible = False  # as by its eye or by surfaces
+    dock.viewer.dims.ndisplay = 3
+    dock.tools.overwrite.setChecked(True)
+    assert "voxels changed" in use(dock, qtbot, "grow")
+    assert notifications() == seen
+    assert_up_to_date(dock)
+    dock.viewer.dims.ndisplay = 2
+    layer.undo()
+    settle(dock, qtbot)
+    assert np.array_equal(layer.data, before)
+
+
 def test_cancel_leaves_nothing(
     dock: ScoreDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from gui_cases import let_events_pass
 from napari.components import ViewerModel
 from napari.utils.events import EmitterGroup, Event
 from pydantic import BaseModel
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QObject, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -27,7 +28,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.fields import folder_edit, make_editor, show_value
-from napari_uda.gui.kit.jobs import Looking, Report, background, running
+from napari_uda.gui.kit.jobs import Looking, Report, Turns, background, running
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import column, form, row
@@ -231,6 +232,47 @@ def test_an_error_of_quiet_work_that_nobody_takes_is_shown(
 
 
 # --- looking again and again --------------------------------------------------------------------------
+
+
+def test_turns_take_row_after_row_and_go_on_after_an_error(
+    qtbot: QtBot, owner: QWidget, notifications: Callable[[], list[str]]
+) -> None:
+    turns, taken = Turns(owner), []
+
+    def steps(name: str, *, fails: bool = False) -> Iterator[None]:
+        for number in range(2):
+            taken.append(f"{name}{number}")
+            yield
+        if fails:
+            raise InputError("That went wrong")
+
+    with qtbot.waitSignal(turns.rested):
+        turns.take(steps("a", fails=True))
+        turns.take(steps("b"))
+        assert turns.is_busy
+        assert taken == []  # whoever asked is answered before
+    assert taken == ["a0", "a1", "b0", "b1"]
+    assert not turns.is_busy
+    assert notifications() == ["That went wrong"]
+
+
+def test_turns_that_are_dropped_or_whose_owner_goes_are_not_taken(qtbot: QtBot) -> None:
+    owner, taken = QObject(), []
+    turns = Turns(owner)
+
+    def steps(name: str) -> Iterator[None]:
+        taken.append(name)
+        turns.drop()
+        yield
+        taken.append(f"{name} to the end")
+
+    turns.take(steps("first"))
+    qtbot.waitUntil(lambda: not turns.is_busy)
+    turns.take(steps("second"))
+    with qtbot.waitSignal(owner.destroyed):
+        owner.deleteLater()
+    let_events_pass()
+    assert taken == ["first"]
 
 
 def test_looking_tells_what_it_finds_until_it_is_stopped(qtbot: QtBot, owner: QWidget) -> None:

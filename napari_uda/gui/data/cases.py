@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -24,7 +24,7 @@ from napari_uda.data.volume import Placement
 from napari_uda.evaluation.outdated import OUTDATED
 from napari_uda.gui.data.case_layers import CaseContent, CaseLayers, read_case, read_maps
 from napari_uda.gui.kit.files import LayerData
-from napari_uda.gui.kit.jobs import Job, background, running, take_steps
+from napari_uda.gui.kit.jobs import Job, Turns, background, running
 from napari_uda.gui.kit.keys import bind_keys, keys_of
 from napari_uda.gui.kit.layers import preload
 from napari_uda.gui.kit.layout import column, row, wrapped
@@ -69,7 +69,7 @@ class CasesPanel(Panel):
         self._listed: list[CaseFiles] = []  # as the table has them
         self._sorted_by, self._turned = _CASE, False
         self._job: Job | None = None
-        self._steps: Iterator[None] | None = None
+        self._turns = Turns(self)
         self._choice = delay(self, _CHOICE_MS, self._on_rest)
         self.folder = button(
             "Folder…",
@@ -122,7 +122,7 @@ class CasesPanel(Panel):
     @property
     def is_settled(self) -> bool:
         """Whether what was chosen is shown."""
-        return not (running(self) or self._steps is not None or self._choice.isActive())
+        return not (running(self) or self._turns.is_busy or self._choice.isActive())
 
     def open_folder(
         self,
@@ -274,7 +274,7 @@ class CasesPanel(Panel):
     def _on_read(self, case: CaseFiles, content: CaseContent) -> None:
         if case is self.current:
             self.status.setText(content.problem)
-            self._take_turns(self._swap(content))
+            self._turns.take(self._told(self._swap(content)))
 
     def _swap(self, content: CaseContent) -> Iterator[None]:
         yield from self._layers.swap(content)
@@ -291,33 +291,18 @@ class CasesPanel(Panel):
 
     def _on_maps(self, case: CaseFiles, maps: list[LayerData]) -> None:
         if case is self.current:
-            self._take_turns(self._layers.add(maps))
+            self._turns.take(self._told(self._layers.add(maps)))
 
     def _on_no_maps(self, case: CaseFiles, message: str) -> None:
         if case is self.current:
             self.status.setText(message)
 
-    def _take_turns(self, steps: Iterator[None]) -> None:
-        """A few steps per turn of the event loop; what is under way is finished before."""
-        for _ in self._steps or ():
-            pass
-        self._steps = steps
-        self._on_turn()
-
-    def _on_turn(self) -> None:
-        steps = self._steps
-        if steps is None:
-            return
+    def _told(self, steps: Iterator[None]) -> Iterator[None]:
         try:
-            more = take_steps(steps)
+            yield from steps
         except Exception as error:
-            self._steps = None
             self.status.setText(sentence(error))
             raise
-        if steps is self._steps:
-            self._steps = steps if more else None
-            if more:
-                QTimer.singleShot(0, self._on_turn)
 
     def _fill(self) -> None:
         """The table anew, in its order, with the current case chosen if it is in it."""

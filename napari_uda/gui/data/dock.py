@@ -9,11 +9,8 @@ from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.data.models_panel import ModelsPanel
 from napari_uda.gui.data.session import SessionMenu
-from napari_uda.gui.kit.canvas_marks import prepare_canvas
-from napari_uda.gui.kit.dock import AROUND, Dock, share_place
-from napari_uda.gui.kit.help import help_button
+from napari_uda.gui.kit.dock import AROUND, Dock
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import compact, named
 
 _HELP = (
@@ -31,14 +28,11 @@ class DataDock(Dock):
         session: saves what is on the screen, and brings it back.
     """
 
+    manual = ("Data", _HELP)
     kept = ("data_tabs",)
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
-        prepare_canvas(napari_viewer, self)
-        share_place(self)
-        self.open_bar = OpenBar(napari_viewer, self)
+        super().__init__(parent, napari_viewer)
         self.session = SessionMenu(napari_viewer)
         self.tabs = compact(named(QTabWidget(), "data_tabs"))
         self.cases = CasesPanel(napari_viewer)
@@ -49,7 +43,7 @@ class DataDock(Dock):
         self.tabs.addTab(self.models, "Models")
         self.open_bar.data_folder_found.connect(self._on_data_folder)
         self.open_bar.session_found.connect(self.session.open)
-        self.open_bar.add(self.session.button, help_button(self, "Data", _HELP))
+        self.open_bar.add(self.session.button, self.help)
         column(self.open_bar, self.session, (self.tabs, 1), of=self).setContentsMargins(*AROUND)
 
     @property

@@ -16,7 +16,6 @@ from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import AVAILABLE_COLORMAPS, DirectLabelColormap
 from napari.utils.notifications import show_warning
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_uda.core.errors import InputError
@@ -42,7 +41,7 @@ from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide, entered
-from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.jobs import Report, Turns, background, running
 from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
@@ -299,7 +298,7 @@ class SessionMenu(Panel):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self._steps: Iterator[None] | None = None
+        self._turns = Turns(self)
         self.button = button(
             "Session", "Save what is on the screen as a small file, or open one", name="session"
         )
@@ -314,7 +313,7 @@ class SessionMenu(Panel):
     @property
     def is_settled(self) -> bool:
         """Whether what was asked for is done."""
-        return self._steps is None and not running(self)
+        return not self._turns.is_busy and not running(self)
 
     def save(self, file: Path) -> None:
         """Save what is on the screen; the user is asked about layers that are in no file."""
@@ -388,14 +387,7 @@ class SessionMenu(Panel):
         self, file: Path, checked: Checked, contents: list[tuple[LayerState, LayerData | Layer]]
     ) -> None:
         self.say(what_is_not_there(checked) or f"{shown(file)} is shown.")
-        self._steps = restore(self.viewer, file.parent, checked, contents)
-        self._on_turn()
-
-    def _on_turn(self) -> None:
-        steps, self._steps = self._steps, None
-        if steps is not None and take_steps(steps):
-            self._steps = steps
-            QTimer.singleShot(0, self._on_turn)
+        self._turns.take(restore(self.viewer, file.parent, checked, contents))
 
     def say(self, words: str) -> None:
         """Show a sentence, or none."""

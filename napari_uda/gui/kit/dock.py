@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from napari.components import ViewerModel
@@ -13,19 +13,21 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
+from napari_uda.gui.kit.canvas_marks import prepare_canvas
 from napari_uda.gui.kit.focus import FocusFrame
-from napari_uda.gui.kit.jobs import Job, Work, background, running, take_steps
+from napari_uda.gui.kit.help import help_button
+from napari_uda.gui.kit.jobs import Job, Turns, Work, background, running
 from napari_uda.gui.kit.keys import bind_keys as bind_keys
 from napari_uda.gui.kit.keys import list_keys
+from napari_uda.gui.kit.open_bar import CANCELLING as CANCELLING
+from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.place import share_place as share_place
+from napari_uda.gui.kit.place import share_place
 from napari_uda.gui.kit.tab_order import step
 from napari_uda.gui.kit.widgets import TallLabel, button, named
 
-CANCELLING = "Cancelling…"
 AROUND = (4, 8, 4, 4)
 """Pixels around what a dock holds: left, top, right, bottom; napari's title bar reaches below its own place."""
-_NEXT_TURN_MS = 1  # not at once: a click is answered and painted before
 T = TypeVar("T")
 _leaving: set[Dock] = set()  # Python must not free them before Qt has told their listeners
 
@@ -35,17 +37,28 @@ class Dock(Panel):
 
     napari only lets go of a dock that the user closes. Whoever takes it out to put it elsewhere does so
     before the event loop turns again.
+
+    One of a viewer has a place among the others, words on the canvas (`marks`), and for its layout the row that
+    opens files (`open_bar`) and the ? (`help`).
     """
 
+    manual: tuple[str, Sequence[str]] = ("", ())
+    """Behind the ?: the dock's name, and what it does."""
     least_height = 0
     """Pixels, once it has its place; 0 for what its content needs."""
     kept: tuple[str, ...] = ()
     """Names of the widgets whose choices belong to a session, in the order in which they are made."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, viewer: Any = None) -> None:
         super().__init__(parent)
         list_keys()
         FocusFrame(self)
+        if viewer is not None:
+            self.viewer = viewer
+            share_place(self)
+            self.marks = prepare_canvas(viewer, self)
+            self.open_bar = OpenBar(viewer, self)
+            self.help = help_button(self, *self.manual)
 
     @property
     def is_settled(self) -> bool:
@@ -88,11 +101,12 @@ class JobDock(Dock):
         status: one sentence: the obstacle, the progress or the outcome.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, parent: QWidget | None = None, viewer: Any = None) -> None:
+        super().__init__(parent, viewer)
         self._job: Job | None = None
         self._cancelling = False
-        self._showing = False  # layers are still being added
+        self._turns = Turns(self)  # in which layers are added
+        self._turns.rested.connect(self._on_rested)
         self._message = ""
         self._part = "Slice"  # what progress counts
         self.cancel = button("Cancel", "Stop; nothing is changed", self._on_cancel, "cancel")
@@ -104,7 +118,7 @@ class JobDock(Dock):
     @property
     def is_settled(self) -> bool:
         """Whether no job runs and all layers are there."""
-        return not self._showing and self._job is None and super().is_settled
+        return not self._turns.is_busy and self._job is None and super().is_settled
 
     def _update_buttons(self) -> None:
         """Enable what can be pressed now and show the status."""
@@ -152,19 +166,11 @@ class JobDock(Dock):
 
     def _in_turns(self, steps: Iterator[None]) -> None:
         """A few steps per turn of the event loop, so that the window stays alive in between."""
-        self._showing = True
+        self._turns.take(steps)
         self._update_buttons()
-        QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
 
-    def _on_turn(self, steps: Iterator[None]) -> None:
-        more = False
-        try:
-            more = take_steps(steps)
-        finally:
-            self._showing = more
-            self._update_buttons()
-        if more:
-            QTimer.singleShot(_NEXT_TURN_MS, lambda: self._on_turn(steps))
+    def _on_rested(self) -> None:
+        self._update_buttons()
 
 
 def open_dock(viewer: ViewerModel, name: str) -> Any:

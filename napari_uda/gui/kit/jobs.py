@@ -1,7 +1,8 @@
 """Work off the main thread: progress and Cancel in the activity dock, every error as one sentence.
 
 `background` starts a piece of work and names what is called with its result. `Looking` looks at something again
-and again, such as a folder in which another process writes.
+and again, such as a folder in which another process writes. `Turns` does in the main thread what cannot be done
+elsewhere, a little at a time.
 
 Work runs in napari's *function* worker: its generator worker swallows `RuntimeError`, and most errors
 of torch are one. Nothing but this module's signals crosses the threads.
@@ -16,6 +17,7 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,7 +31,7 @@ from qtpy.QtCore import QObject, QThread, QThreadPool, QTimer, Signal
 
 from napari_uda.core.errors import Cancelled, InputError, sentence
 from napari_uda.core.openmp import let_idle_threads_sleep
-from napari_uda.gui.kit.panel import Guarded, guarded, most_arguments
+from napari_uda.gui.kit.panel import Guarded, delay, guarded, most_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ Work = Callable[[Report, threading.Event], T]
 _POLL_MS = 100
 _SECONDS_BETWEEN_REPORTS = 0.1
 _SECONDS_PER_TURN = 0.02
+_NEXT_TURN_MS = 1  # not at once: a click is answered and painted before
 _SECONDS_AFTER_AN_ERROR = 0.5
 _COLLECT_MS = 200
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
@@ -364,17 +367,49 @@ def _leave_threads_to_qt() -> None:
     pool.setMaxThreadCount(max(pool.maxThreadCount(), wanted))
 
 
-def take_steps(steps: Iterator[None]) -> bool:
-    """Take steps of work on the GUI thread until the window should be let alive again.
+class Turns(Guarded, QObject):
+    """Takes steps of work in the main thread, a few per turn of the event loop, as long as its owner lives.
 
-    Args:
-        steps: the work, in parts that take some milliseconds each; at least one of them is done.
-
-    Returns:
-        Whether there may be more.
+    `rested()` says that all are taken; what one of them raises becomes a notification, and ends its row.
     """
-    end = time.monotonic() + _SECONDS_PER_TURN
-    return any(time.monotonic() >= end for _ in steps)
+
+    rested = Signal()
+
+    def __init__(self, owner: QObject) -> None:
+        super().__init__(owner)
+        self._rows: deque[Iterator[None]] = deque()
+        self._next = delay(self, _NEXT_TURN_MS, self._on_turn)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are steps to be taken."""
+        return bool(self._rows)
+
+    def take(self, steps: Iterator[None]) -> None:
+        """Take a row of steps, of some milliseconds each, after those that were given before."""
+        self._rows.append(steps)
+        self._next.start()
+
+    def drop(self) -> None:
+        """Take none of those that are left."""
+        self._rows.clear()
+
+    def _on_turn(self) -> None:
+        end, steps = time.monotonic() + _SECONDS_PER_TURN, self._first
+        more = False
+        try:
+            more = any(time.monotonic() >= end or steps is not self._first for _ in steps)
+        finally:
+            if not more and steps is self._first and self._rows:
+                self._rows.popleft()
+            if self._rows:
+                self._next.start()
+            else:
+                self.rested.emit()
+
+    @property
+    def _first(self) -> Iterator[None] | tuple[()]:
+        return self._rows[0] if self._rows else ()
 
 
 def load_torch() -> None:

@@ -17,15 +17,13 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.canvas_marks import prepare_canvas
-from napari_uda.gui.kit.dock import JobDock, share_place
+from napari_uda.gui.kit.dock import JobDock
 from napari_uda.gui.kit.files import MODEL, SAMPLES, TRANSLATOR
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import NOT_IMAGES, is_volume
 from napari_uda.gui.kit.layout import add_row, form, wrapped
-from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.widgets import TallLabel, button, combo_box, named
 
 _SHIPPED = {
@@ -41,7 +39,6 @@ class ModelDock(JobDock):
     """The choice of run and image that Segment and Translate share; a subclass lists the runs.
 
     Attributes:
-        open_bar: the row that opens files.
         models: run folders by title.
         browse: button that chooses another one.
         about: what the chosen run is.
@@ -56,12 +53,8 @@ class ModelDock(JobDock):
         wanted: str = "Run folder of a trained network",
         not_images: Collection[str] = NOT_IMAGES,
     ) -> None:
-        super().__init__(parent)
-        self.viewer = viewer
-        share_place(self)
-        prepare_canvas(viewer, self)
+        super().__init__(parent, viewer)
         self._wanted = wanted
-        self.open_bar = OpenBar(viewer, self)
         self.models = combo_box(tooltip=wanted, name="models")
         self.browse = button(
             "Browse…", "Choose a run folder (it holds a config.yaml)", self._on_browse

@@ -30,7 +30,6 @@ from napari_uda.core.files import (
 from napari_uda.data.session import is_session
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.arrivals import Arrivals
-from napari_uda.gui.kit.dock import CANCELLING
 from napari_uda.gui.kit.drops import accept_on_canvas, paths_of, take_drop
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.opening import Opening, open_paths
@@ -68,6 +67,7 @@ FILTERS = ";;".join(
     ]
 )
 """Name filters of the file dialog: every format that is read; DICOM files often have no suffix."""
+CANCELLING = "Cancelling…"
 _TEXTS = (
     ("Open volume…", "Open DICOM…", "Open case folder…"),
     ("Open volume…", "DICOM…", "Case folder…"),

@@ -26,7 +26,7 @@ from napari_uda.data.volume import Placement
 from napari_uda.data.window import Window
 from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.jobs import Job, Report, background, take_steps
+from napari_uda.gui.kit.jobs import Job, Report, Turns, background
 from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import preload
 from napari_uda.gui.kit.panel import Guarded, guarded
@@ -138,7 +138,7 @@ class Opening(Guarded, QObject):
         self._paths = [Path(path) for path in paths]
         self._offers = list(offers)
         self._job: Job | None = None
-        self._steps: Iterator[None] | None = None
+        self._turns = Turns(self)
         self._stopped = False
         self._shows = Shows()
         self._data_folder: Path | None = None
@@ -233,22 +233,14 @@ class Opening(Guarded, QObject):
             else:
                 self._read(offers, chosen)
             return
-        self._steps = show_units(self._viewer, found, self._shows)
-        self._on_turn()
+        self._turns.take(self._show(found))
 
-    def _on_turn(self) -> None:
-        """A few layers at a time, so that the window stays alive in between."""
-        if self._steps is None:
-            return
+    def _show(self, found: list[list[ReadVolume]]) -> Iterator[None]:
         try:
-            more = take_steps(self._steps)
+            yield from show_units(self._viewer, found, self._shows)
         except Exception:
             self._finish("Not everything could be shown.")
             raise
-        if more:
-            QTimer.singleShot(0, self._on_turn)
-            return
-        self._steps = None
         self.opened.emit(self._shows.layers)
         first = "" if self._data_folder is None else _first_of(self._data_folder)
         self._finish(f"{self._shows.sentence()} {first}".strip())
@@ -263,7 +255,7 @@ class Opening(Guarded, QObject):
         self._finish("Cancelled; nothing was opened.")
 
     def _on_gone(self) -> None:
-        if self._job is not None and not self._job.is_running and self._steps is None:
+        if self._job is not None and not self._job.is_running:
             self._finish("")  # napari is closing, and withheld the result
 
     def _finish(self, sentence: str) -> None:

@@ -22,19 +22,16 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
-from napari_uda.gui.kit.canvas_marks import prepare_canvas
-from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock, share_place
+from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import file_of, tag
 from napari_uda.gui.kit.hatching import refresh_hatching
-from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background
 from napari_uda.gui.kit.keys import bind_keys
 from napari_uda.gui.kit.layer_order import model_of
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
-from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, listen
 from napari_uda.gui.kit.renaming import is_same, rename_in_layers
 from napari_uda.gui.kit.tables import TablePlace
@@ -96,6 +93,7 @@ class ScoreDock(JobDock):
         calibration: the plots of the tab Calibration; None until it is looked at.
     """
 
+    manual = ("Score", _HELP)
     least_height = _LEAST_HEIGHT
     kept = (
         *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
@@ -103,10 +101,7 @@ class ScoreDock(JobDock):
     )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
-        share_place(self)
-        prepare_canvas(napari_viewer, self)
+        super().__init__(parent, napari_viewer)
         self.results: list[LayerScores] = []
         self._named_above = False  # in the table
         self._layers: list[Labels] = []
@@ -138,7 +133,6 @@ class ScoreDock(JobDock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.open_bar = OpenBar(self.viewer, self)
         self.banner = EditBanner(self.editing.restore)
         self.choices = ScoreChoices(self.viewer)
         self.fold = Foldable(
@@ -152,7 +146,6 @@ class ScoreDock(JobDock):
             self._on_save,
             "save_edits",
         )
-        self.help = help_button(self, "Score", _HELP)
         self.export = button(
             "Export…",
             "Write scores.csv, scores.json, slices.csv, cohort.csv and report.html into a folder",

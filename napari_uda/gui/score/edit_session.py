@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -219,7 +219,10 @@ class EditSession(Guarded, QObject):
                 "The labels were painted meanwhile, so nothing was done; use the tool again"
             )
         self._by_tool = True
-        self._layer.data_setitem(edit.where, edit.values)
+        # napari 0.9 paints into the picture of hidden labels as well, which may be of another cut; labels and history
+        # are written before that, and the picture is made anew when they are shown
+        with nullcontext() if self._layer.visible else suppress(IndexError):
+            self._layer.data_setitem(edit.where, edit.values)
 
     def painted(self, value: int, axis: int) -> frozenset[int]:
         """Slices across an axis of the layer in which a structure was painted by hand, one at a time."""

@@ -22,7 +22,6 @@ from napari_uda.gui.kit.dock import AROUND, CANCELLING
 from napari_uda.gui.kit.files import LayerData
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.grid import SideBySide, entered
-from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_order import uncover
 from napari_uda.gui.kit.layers import is_volume
@@ -82,6 +81,7 @@ class _Batch:
 class SegmentDock(ModelDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
+    manual = ("Segment", _HELP)
     kept = ("models", "images", "results", "result_tabs", "reliability_wanted")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -118,7 +118,6 @@ class SegmentDock(ModelDock):
             self._on_views_toggled,
             "side_by_side",
         )
-        self.help = help_button(self, "Segment", _HELP)
         self.run = button("Run", slot=self._on_run, name="run")
         self.adapt = button("Adapt to this volume", slot=self._on_adapt, name="adapt")
         self.way = combo_box(  # filled when the first model has been read
@@ -228,7 +227,7 @@ class SegmentDock(ModelDock):
         """Why nothing can be segmented; empty when something can."""
         if self._job is not None:
             return CANCELLING if self._cancelling else self._doing
-        if self._showing:
+        if self._turns.is_busy:
             return "Showing the result…"
         if self.model is None:
             return "No model: choose a run folder with Browse…"
@@ -261,7 +260,7 @@ class SegmentDock(ModelDock):
             "Stop; volumes that are done are kept" if batch else "Stop; nothing is changed"
         )
         self.batch.set_obstacle(self._model_obstacle(), len(self._batch_images()))
-        self.views.setEnabled(bool(self._beside()) and not running and not self._showing)
+        self.views.setEnabled(bool(self._beside()) and not running and not self._turns.is_busy)
         self.status.setText(self._model_obstacle() or self._message or obstacle)
         self.bar.setVisible(running)
 
@@ -449,7 +448,7 @@ class SegmentDock(ModelDock):
     def _on_row_chosen(self, index: int) -> None:
         """Show a volume of the last batch, from its layers or from its files."""
         chosen, out = self._batch.rows[index], self._batch.out
-        if chosen.problem or self._job is not None or self._showing:
+        if chosen.problem or self._job is not None or self._turns.is_busy:
             return
         if out is None:
             show_case(self.viewer, chosen.case)

@@ -21,12 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.errors import InputError
-from napari_uda.gui.kit.canvas_marks import prepare_canvas
-from napari_uda.gui.kit.dock import AROUND, Dock, share_place
-from napari_uda.gui.kit.help import help_button
+from napari_uda.gui.kit.dock import AROUND, Dock
 from napari_uda.gui.kit.jobs import background, load_torch
 from napari_uda.gui.kit.layout import column
-from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import compact, named
 from napari_uda.gui.train.run_comparison import RunComparison
@@ -66,11 +63,10 @@ class TrainDock(Dock):
         tabs: New run, Watch, Runs.
     """
 
+    manual = ("Train", _HELP)
+
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        share_place(self)
-        prepare_canvas(napari_viewer, self)
+        super().__init__(None, napari_viewer)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()
@@ -88,8 +84,7 @@ class TrainDock(Dock):
         self.tabs.addTab(self.form, "New run")
         self.tabs.addTab(self.watch, "Watch")
         self.tabs.addTab(self._lists, "Runs")
-        self.open_bar = OpenBar(napari_viewer, self)
-        self.open_bar.add(help_button(self, "Train", _HELP))
+        self.open_bar.add(self.help)
         column(self.open_bar, (self.tabs, 1), of=self).setContentsMargins(*AROUND)
         self._connect()
         self._on_theme()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QListWidget, QSpinBox
 
 from napari_uda.gui.kit.canvas_panels import panels_button
-from napari_uda.gui.kit.jobs import background, take_steps
+from napari_uda.gui.kit.jobs import Turns, background
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
@@ -44,7 +44,8 @@ class LivePreviews(Panel):
         self._refused = ""  # why the run was not asked
         self._newest: Preview | None = None
         self._drawn: Preview | None = None
-        self._steps: Iterator[None] | None = None  # of layers that come or go
+        self._turns = Turns(self)  # in which layers come and go
+        self._turns.rested.connect(self._on_rested)
         self.wanted = check_box(
             "Live previews",
             "Input, translation, prediction, entropy, reliable pixels and views of the chosen slices.\n"
@@ -69,7 +70,7 @@ class LivePreviews(Panel):
     @property
     def is_settled(self) -> bool:
         """Whether no layers are on their way."""
-        return self._steps is None
+        return not self._turns.is_busy
 
     def watch(self, path: Path | None) -> None:
         """Turn to another run, or to none."""
@@ -110,7 +111,8 @@ class LivePreviews(Panel):
     def end(self) -> None:
         """Leave for good, and remove the layers at once: no turn of the event loop will come for them."""
         self.leave()
-        self._path = self._steps = None
+        self._path = None
+        self._turns.drop()
         for _ in self._layers.hide():
             pass
 
@@ -164,32 +166,20 @@ class LivePreviews(Panel):
 
     def _hide(self) -> None:
         """Remove the layers, also those that are on their way."""
-        idle, self._drawn = self._steps is None, None
-        self._steps = self._layers.hide()
-        if idle:
-            QTimer.singleShot(0, self._on_turn)
+        self._drawn = None
+        self._turns.drop()
+        self._turns.take(self._layers.hide())
 
     def _draw(self) -> None:
         """Show the newest preview, a few layers per turn of the event loop; the one on its way first."""
         newest, path = self._newest, self._path
-        if self._steps is not None or path is None or newest is None or newest is self._drawn:
+        if self._turns.is_busy or path is None or newest is None or newest is self._drawn:
             return
         self._drawn = newest
-        self._steps = self._layers.show(newest, path.name)
-        QTimer.singleShot(0, self._on_turn)
+        self._turns.take(self._layers.show(newest, path.name))
 
-    def _on_turn(self) -> None:
-        steps, more = self._steps, False
-        if steps is None:
-            return
-        try:
-            more = take_steps(steps)
-        finally:
-            if not more:
-                self._steps = None
-        if more:
-            QTimer.singleShot(0, self._on_turn)
-        elif self.wanted.isChecked():
+    def _on_rested(self) -> None:
+        if self.wanted.isChecked():
             self._draw()
 
 

@@ -19,7 +19,6 @@ from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, bind_keys
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.grid import Grid
-from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.jobs import Report, background, load_torch
 from napari_uda.gui.kit.layers import NOT_IMAGES
 from napari_uda.gui.kit.layout import add_row, column, wrapped
@@ -77,6 +76,8 @@ class TranslateDock(ModelDock):
         result: the last translation, None before the first.
     """
 
+    manual = ("Translate", _HELP)
+
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(
             napari_viewer,
@@ -115,7 +116,6 @@ class TranslateDock(ModelDock):
         self.translate = button("Translate", slot=self._on_translate, name="translate")
         self.blink = button("Blink", slot=self._on_blink, name="blink")
         self.export = button("Export…", slot=self._on_export, name="export")
-        self.help = help_button(self, "Translate", _HELP)
         self.change = label(
             name="change",
             tooltip="Mean absolute change from a slice to the next, in the network's units (from -1 to 1).\n"
@@ -211,7 +211,7 @@ class TranslateDock(ModelDock):
         """Why Translate is not available; empty when it is."""
         if self._job is not None:
             return CANCELLING if self._cancelling else "Translating…"
-        if self._showing:
+        if self._turns.is_busy:
             return "Showing the result…"
         if self.model is None:
             if self._reading:
@@ -228,7 +228,7 @@ class TranslateDock(ModelDock):
     def _update_buttons(self) -> None:
         obstacle = self._obstacle()
         running = self._job is not None
-        resting = not running and not self._showing
+        resting = not running and not self._turns.is_busy
         self.translate.setEnabled(not obstacle)
         self.translate.setToolTip(obstacle or "Give the image the look of the other domain")
         self.cancel.setEnabled(running and not self._cancelling)

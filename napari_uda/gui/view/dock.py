@@ -6,17 +6,14 @@ from napari.utils.events import Event
 from qtpy.QtWidgets import QButtonGroup, QSpinBox, QWidget
 from superqt.utils import signals_blocked
 
-from napari_uda.gui.kit.canvas_marks import prepare_canvas
-from napari_uda.gui.kit.dock import AROUND, Dock, bind_keys, share_place
+from napari_uda.gui.kit.dock import AROUND, Dock, bind_keys
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.help import help_button
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layout import TwoParts, column, form, wrapped
 from napari_uda.gui.kit.navigation import (
     AXIS_NAMES,
     go_to_slice,
 )
-from napari_uda.gui.kit.open_bar import OpenBar
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.seen import contains, is_looked_at, seen_at, title_of
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, label, named
@@ -42,16 +39,14 @@ _HELP = (
 class ViewDock(Dock):
     """Tools for looking at a volume; they change how layers are shown, never their values."""
 
+    manual = ("View", _HELP)
     kept = (
         *("images", "letters", "canvas_legend", "neurological", "linked"),
         *("surface_distance", "surfaces"),
     )
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.viewer = napari_viewer
-        share_place(self)
-        self.marks = prepare_canvas(napari_viewer, self)
+        super().__init__(parent, napari_viewer)
         self.words = self.marks.words
         self._cursor: tuple[float, ...] = tuple(napari_viewer.cursor.position)
         self._mouse: tuple[float, ...] | None = None  # None before it moved
@@ -65,13 +60,11 @@ class ViewDock(Dock):
     # -- construction -----------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.open_bar = OpenBar(self.viewer, self)
         self.images = named(
             LayerChooser(self.viewer, is_looked_at, _rank),
             "images",
             "Image whose window is shown and changed below: the uppermost visible one, or your choice",
         )
-        self.help = help_button(self, "View", _HELP)
         self.about = label(name="about_image")
         self.turned = TurnedNotice(self.viewer)
         self._compare = delay(self, 0, self.turned.look)

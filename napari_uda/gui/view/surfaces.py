@@ -11,14 +11,13 @@ import numpy as np
 from napari.layers import Labels, Layer, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.colormaps import unnamed
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
-from napari_uda.gui.kit.jobs import Report, background, running, take_steps
+from napari_uda.gui.kit.jobs import Report, Turns, background, running
 from napari_uda.gui.kit.layer_order import bring_back, stand_in
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
@@ -112,7 +111,7 @@ class SurfacePanel(Panel):
         self.parts: list[Part] = []
         self._source: Labels | None = None
         self._before: _Before | None = None
-        self._showing = False
+        self._turns = Turns(self)
         self.show_surfaces = button("3-D surfaces", slot=self._on_wanted, name="surfaces")
         self.show_surfaces.setCheckable(True)
         self.distance = check_box(
@@ -145,7 +144,7 @@ class SurfacePanel(Panel):
     @property
     def is_settled(self) -> bool:
         """Whether nothing is being made."""
-        return not self._showing and not running(self)
+        return not self._turns.is_busy and not running(self)
 
     def put_back(self) -> None:
         """Leave the surfaces."""
@@ -218,21 +217,13 @@ class SurfacePanel(Panel):
         self._edits.follow(
             *(event for one in edited for event in (one.events.data, one.events.labels_update))
         )
-        self._showing = True
-        self._on_turn(self._add(source))
-
-    def _on_turn(self, steps: Iterator[None]) -> None:
-        self._showing = take_steps(steps)
-        if self._showing:
-            QTimer.singleShot(0, lambda: self._on_turn(steps))
+        self._turns.take(self._add(source))
 
     def _add(self, source: Labels) -> Iterator[None]:
         if self._viewer.dims.ndisplay != 3:
             self._viewer.dims.ndisplay = 3
         yield
         for part in self.parts:
-            if self._source is not source:
-                return
             self._viewer.add_layer(surface_layer(source, part))
             yield
         # from the front and a little from above, head up; axes run to the feet, the back and the left
@@ -245,6 +236,7 @@ class SurfacePanel(Panel):
         self._say(_sentence(self.parts))
 
     def _leave(self) -> None:
+        self._turns.drop()
         self._eyes.follow()
         self._edits.follow()
         before, self._before, self._source, self.parts = self._before, None, None, []
