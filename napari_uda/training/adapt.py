@@ -274,21 +274,37 @@ def _adapt_group(
         except NotFiniteError:
             failure = "the adapted network's result is not finite"
     return [
-        _outcome(was, now, config, seconds, failure=failure)
-        for was, now in zip(before, after, strict=True)
+        _outcome(was, now, config, seconds, usual_ml=_usual_ml(run, one), failure=failure)
+        for one, was, now in zip(volumes, before, after, strict=True)
     ]
 
 
+def _usual_ml(run: Run, volume: Volume) -> dict[str, float]:
+    """Volume of each structure if it had as much of this volume's slices as in the source; none in older runs."""
+    canonical, axis = volume.canonical(), run.facts.grid.axis
+    height_mm = canonical.array.shape[axis] * canonical.spacing_mm[axis]
+    return {
+        name: size.area_mm2 * size.slice_share * height_mm / 1000
+        for name, size in run.facts.sizes.items()
+    }
+
+
 def _outcome(
-    before: Prediction, after: Prediction, config: AdaptConfig, seconds: float, *, failure: str
+    before: Prediction,
+    after: Prediction,
+    config: AdaptConfig,
+    seconds: float,
+    *,
+    usual_ml: Mapping[str, float],
+    failure: str,
 ) -> Adaptation:
     """Compare, and give the adapted result up where a volume moved too far or the network is no surer."""
     was, now = before.volumes_ml(), after.volumes_ml()
     volumes = {structure: (was[structure], now[structure]) for structure in was}
     inside = _entropy_inside(before, after)
-    reason = failure or _too_far(volumes, config.max_volume_change)
-    if not reason and config.only_if_surer and config.max_volume_change:
-        reason = _no_surer(*inside)
+    reason = failure or _too_far(volumes, config.max_volume_change, usual_ml)
+    if not reason and config.max_volume_change:
+        reason = _no_surer(*inside, config.surer_by)
     if reason:
         remedy = "" if failure else "; a max_volume_change of 0 keeps the adapted one"
         logger.warning(
@@ -324,27 +340,50 @@ def _entropy_inside(before: Prediction, after: Prediction) -> tuple[float, float
     return was, now
 
 
-def _no_surer(was: float, now: float) -> str:
-    """That the network is no surer of the structures afterwards, as a sentence; "" where it is."""
+def _no_surer(was: float, now: float, share: float) -> str:
+    """That the network is not surer of the structures by the share, as a sentence; "" where it is."""
+    if not share:
+        return ""
     if math.isnan(was):
         return "neither result has a structure"
-    if now < was:
+    if now <= (1 - share) * was:
         return ""
-    return f"the network is no surer of the structures (entropy inside them {was:.3f} -> {now:.3f})"
+    becomes = f"becomes by less than {share:.0%}" if now < was else "does not become"
+    entropies = f"{was:.3f} -> {now:.3f}"
+    return f"the network {becomes} surer of the structures (entropy inside them {entropies})"
 
 
 def _adapted(prediction: Prediction, method: str) -> Prediction:
     return replace(prediction, model=replace(prediction.model, adapted_by=method))
 
 
-def _too_far(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:
-    """The structure whose volume moved most, as a sentence, if it moved by more than the factor."""
-    moves = {name: how_far(*pair) for name, pair in volumes_ml.items()}
+def _too_far(
+    volumes_ml: Mapping[str, tuple[float, float]],
+    factor: float,
+    usual_ml: Mapping[str, float] | None = None,
+) -> str:
+    """The structure whose volume moved most, as a sentence, if it moved by more than the factor.
+
+    One that moved so far towards what is usual, and not beyond it by as much as it was away, is what a network that
+    is far off is adapted for.
+    """
+    usual_ml = usual_ml or {}
+    moves = {
+        name: how_far(*pair)
+        for name, pair in volumes_ml.items()
+        if not (name in usual_ml and _nearer(*pair, usual_ml[name]))
+    }
     worst = max(moves, key=lambda name: moves[name], default="")
     if not factor or not worst or moves[worst] <= math.log(factor):
         return ""
     was, now = volumes_ml[worst]
-    return f"{worst} went from {was:.1f} to {now:.1f} mL, more than {factor:g} times"
+    away = " and away from its usual size" if worst in usual_ml else ""
+    return f"{worst} went from {was:.1f} to {now:.1f} mL, more than {factor:g} times{away}"
+
+
+def _nearer(was: float, now: float, usual: float) -> bool:
+    """Whether a volume is less far from the usual one than it was."""
+    return how_far(now, usual) < how_far(was, usual)
 
 
 def _noted(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:

@@ -35,9 +35,9 @@ class AdaptConfig(Config):
     sizes_ml: dict[str, float] = Field(default_factory=dict)
     """For methods with a prior of sizes (sfda): the expected volumes of all structures in mL, by name, instead of the sizes stored in the run."""
     max_volume_change: float = Field(default=4.0, ge=0)
-    """A structure that grows or shrinks by more than this factor keeps the result from before; with 0 every result is taken as it is, surer or not."""
-    only_if_surer: bool = True
-    """Keep the result from before unless the network becomes surer of the structures: unless the mean entropy of the voxels that either result gives to one falls."""
+    """A structure that grows or shrinks by more than this factor, and not towards its usual size, keeps the result from before; with 0 every result is taken as it is, surer or not."""
+    surer_by: float = Field(default=0.1, ge=0, lt=1)
+    """Keep the result from before unless the network becomes surer of the structures: unless the mean entropy of the voxels that either result gives to one falls by at least this share; with 0 it need not fall."""
     noted_volume_change: float = Field(default=1.25, ge=0)
     """A structure that grows or shrinks by more than this factor is named in a warning; with 0 none is."""
     together: bool = False
