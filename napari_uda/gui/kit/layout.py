@@ -232,6 +232,17 @@ class WrappedRow(Guarded, QLayout):
                 used = -self._gap
             lines[-1].append(index)
             used += self._gap + width
+        if (
+            len(lines) > 1
+            and len(lines[-1]) == 1 < len(lines[-2])
+            and not self._shares[lines[-1][0]]
+        ):
+            pair = [lines[-2][-1], *lines[-1]]  # a small one does not stand alone
+            if (
+                sum(self._items[one].minimumSize().width() for one in pair) + self._gap
+                <= place.width()
+            ):
+                lines[-2:] = [lines[-2][:-1], pair]
         top = place.top()
         for line in lines:
             top += self._place_line(line, place, top, move=move) + self._gap

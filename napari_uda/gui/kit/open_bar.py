@@ -72,8 +72,9 @@ _TEXTS = (
     ("Open volume…", "Open DICOM…", "Open case folder…"),
     ("Open volume…", "DICOM…", "Case folder…"),
     ("Volume…", "DICOM…", "Case…"),
+    ("Volume", "DICOM", "Case"),
 )
-"""What the buttons say where there is room, less of it, and little."""
+"""What the buttons say where there is room, less of it, little, and hardly any."""
 _BUTTON_ROOM = 14  # pixels beside the text of a button
 _SPACING = 4
 
