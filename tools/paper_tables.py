@@ -1,7 +1,7 @@
 """Puts the tables of finished and unfinished benchmarks into docs/paper-tables.md.
 
-`python tools/paper_tables.py RESULTS ...` takes folders that `napari-uda benchmark --out` wrote. Data sets of which nothing was run
-yet are left out.
+`python tools/paper_tables.py RESULTS ...` takes folders that `napari-uda benchmark --out` wrote. Of data sets on which nothing was run
+yet, the rows with published numbers are shown.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 
 
 def tables(folder: Path) -> list[str]:
-    """Tables of scores and of cost in which a row has been run."""
+    """Tables of scores and of cost, those without any row left out."""
     parts = [
         part
         for name in ("table.md", "cost.md")
         for part in re.split(r"^(?=## )", (folder / name).read_text(encoding="utf-8"), flags=re.M)
     ]
-    return [part.strip() + "\n" for part in parts if re.search(r"^\| .*\d\.\d", part, re.M)]
+    return [_shown(part) for part in parts if re.search(r"^\| .*\d\.\d", part, re.M)]
+
+
+def _shown(table: str) -> str:
+    lines = table.strip().splitlines()
+    rows = [line for line in lines if line.startswith("| ") and line != lines[4]]
+    if all("| not run |" in row for row in rows):
+        lines = [line for line in lines if "| not run |" not in line or re.search(r"\d\.\d", line)]
+    return "\n".join(["#" + lines[0], *lines[1:]]) + "\n"
 
 
 def filled(page: str, folders: list[Path]) -> str:
