@@ -166,7 +166,11 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     for _ in views.enter():
         pass
     grid = viewer.canvas.grid
-    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (True, 3, (3, 1))
+    assert (grid.enabled, grid.stride, tuple(grid.shape)) == (
+        True,
+        3,
+        (2, 2),
+    )  # a place for the legend
     assert [layer for layer in viewer.layers if layer in results] == results
     assert not other.visible
     copies = [

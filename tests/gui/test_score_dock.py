@@ -219,10 +219,12 @@ def test_chosen_structure_is_drawn_strongly_and_all_in_one_go(
     scored: ScoreDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curve, drawn = scored.slices.curve, []
-    clear = curve.plot.clear
-    monkeypatch.setattr(curve.plot, "clear", lambda: drawn.append(clear()))
+    plot = curve.plot.plot
+    monkeypatch.setattr(
+        curve.plot, "plot", lambda *a, **k: drawn.append(k["name"]) or plot(*a, **k)
+    )
     scored.slices.choose(0, 2)
-    assert len(drawn) == 1
+    assert drawn == ["MYO", "LVC"]
     widths = [item.opts["pen"].widthF() for item in curve.plot.listDataItems()]
     assert [item.name() for item in curve.plot.listDataItems()] == ["MYO", "LVC"]
     assert widths == [1.5, 3.0]

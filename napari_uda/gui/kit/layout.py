@@ -340,7 +340,7 @@ class Scrolling(Guarded, QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._content, self._bar = content, QScrollBar()
         self._wanted: tuple[QSize, QSize] | None = None
-        self._told, self._stays = told, False
+        self._told, self._stays, self._is_fitting = told, False, False
         self._sight = delay(self, 0, self._on_rest)
         self.setVerticalScrollBar(self._bar)
         self.setWidget(content)
@@ -383,7 +383,13 @@ class Scrolling(Guarded, QScrollArea):
                 self.updateGeometry()
         if self._stays and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
             self._sight.start()
-        return super().eventFilter(watched, event)  # which makes the content higher
+        if self._is_fitting:  # words that are shorter for want of room would change it without end
+            return False
+        self._is_fitting = True
+        try:
+            return super().eventFilter(watched, event)  # which makes the content higher
+        finally:
+            self._is_fitting = False
 
     def _on_told(self) -> None:
         self._stays = True
