@@ -1,4 +1,4 @@
-"""Which process did something, told apart from every other: its machine or container, number and start."""
+"""Which process did something, told apart from every other by machine, number and start; and the most memory it held."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 from contextlib import suppress
 from pathlib import Path
+
+_MIB = 2**20
 
 
 def this_machine() -> str:
@@ -40,3 +42,22 @@ def process_exists(pid: int, started: float) -> bool:
         pass
     now = process_start(pid) if started else 0.0
     return not now or now == started  # else the number was given to another process
+
+
+def forget_peak_memory() -> None:
+    """Let the peak of this process's memory begin anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_mib() -> float:
+    """The most memory this process has held since `forget_peak_memory`, or ever where that cannot be told; 0 on Windows."""
+    with suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return float(status.partition("VmHWM:")[2].split()[0]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (_MIB if platform.system() == "Darwin" else 1024)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from napari_uda.core.processes import forget_peak_memory, peak_memory_mib
 
 if TYPE_CHECKING:
     from napari_uda.inference.loaded import LoadedRun
@@ -83,9 +82,7 @@ def _on_gpu() -> bool:
 
 
 def _forget_peak() -> None:
-    """Let the peak of memory begin anew, where the system can (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    forget_peak_memory()
     if _on_gpu():
         import torch
 
@@ -93,17 +90,8 @@ def _forget_peak() -> None:
 
 
 def _peak_mib() -> float:
-    """The most memory since `_forget_peak`; where the system does not say, the most ever (0 on Windows)."""
     if _on_gpu():
         import torch
 
         return torch.cuda.max_memory_reserved() / _MIB
-    with suppress(OSError, ValueError, IndexError):
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return float(status.partition("VmHWM:")[2].split()[0]) / 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (_MIB if platform.system() == "Darwin" else 1024)
+    return peak_memory_mib()

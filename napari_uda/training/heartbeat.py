@@ -13,7 +13,7 @@ from typing import Self
 
 import torch
 
-from napari_uda.core.processes import process_start, this_machine
+from napari_uda.core.processes import peak_memory_mib, process_start, this_machine
 from napari_uda.run.folder import PreviewRequest, RunFolder, StopRequest
 from napari_uda.run.status import (
     BEAT_SECONDS,
@@ -155,12 +155,7 @@ def _memory_mib() -> float:
         return round(pages * os.sysconf("SC_PAGE_SIZE") / _MIB, 1)
     except (OSError, AttributeError, ValueError, IndexError):
         pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (_MIB if platform.system() == "Darwin" else 1024), 1)
+    return round(peak_memory_mib(), 1)
 
 
 def _gpu_memory_mib(device: torch.device | None) -> tuple[float, float]:
