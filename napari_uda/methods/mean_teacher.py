@@ -20,6 +20,7 @@ from napari_uda.core.distributed import gather
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
 from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
+from napari_uda.data.fourier import grey_amplitude
 from napari_uda.data.mixing import half_of_the_structures, hidden_patches
 from napari_uda.losses.pseudo_label import (
     IGNORED,
@@ -32,6 +33,7 @@ from napari_uda.networks.moving_average import follow
 from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.plausibility import PlausibilityGate
+from napari_uda.uncertainty.reliability import fourier_views, random_views, vote
 
 
 class MeanTeacherConfig(MethodConfig):
@@ -45,8 +47,11 @@ class MeanTeacherConfig(MethodConfig):
     pseudo_weight: float = Field(default=1.0, ge=0)
     """Weight of the cross-entropy of the student with the teacher's labels; 0 switches teacher and student
     off, which is source_only."""
+    alone: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps in which the student learns from the source alone, before its teacher, which follows
+    it from the start, knows enough to teach (MT-D6)."""
     ramp: float = Field(default=0.2, ge=0, le=1)
-    """Share of the steps in which that weight rises from 0."""
+    """Share of the steps after those in which that weight rises from 0."""
     ema: float = Field(default=0.99, ge=0, lt=1)
     """Share of the old teacher in the new one, per step; less in the first steps (MT-D1)."""
     student_intensity: IntensityAugmentation = "gin_ipa"
@@ -56,9 +61,10 @@ class MeanTeacherConfig(MethodConfig):
     their labels), mask (random patches are hidden) or none."""
     mask_share: tuple[float, float] = (0.5, 0.7)
     """Smallest and largest share of the patches that mask hides."""
-    gate: Literal["confidence", "per_class", "none"] = "confidence"
+    gate: Literal["confidence", "per_class", "reliable", "none"] = "confidence"
     """Which labels are learnt from: confidence (all of a slice, as much as its share of sure pixels),
-    per_class (the surest share of each class in the batch, as in crst) or none (all)."""
+    per_class (the surest share of each class in the batch, as in crst), reliable (those that changed views
+    of the slice confirm by the vote of `reliability`, MT-D7) or none (all)."""
     confidence: float = Field(default=0.968, ge=0, le=1)
     """Probability from which a pixel is sure."""
     gate_share: float = Field(default=0.5, gt=0, le=1)
@@ -82,6 +88,8 @@ class MeanTeacherConfig(MethodConfig):
             )
         if self.source_free and not self.pseudo_weight:
             raise ValueError("source_free learns from pseudo-labels; give a pseudo_weight above 0")
+        if self.source_free and self.alone:
+            raise ValueError("alone is time with the source, and source_free has none; give 0")
         return self
 
 
@@ -131,8 +139,8 @@ class MeanTeacher(Method[MeanTeacherConfig]):
     def before_step(self, data: TrainingData, runtime: Runtime) -> None:
         """Let the teacher follow the student, as it stands before this step; judge its labels when due."""
         self._follow()
-        every = self.config.plausibility_every
-        if every and self.student is not None and runtime.step % every == 0:
+        every, lessons = self.config.plausibility_every, runtime.step - self._first_lesson(runtime)
+        if every and self.student is not None and lessons >= 0 and lessons % every == 0:
             with evaluating(self.segmentor):
                 self.gate.judge(self.predict, data, runtime)
 
@@ -145,7 +153,7 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         if batch.source is not None:
             output = self.learner(batch.source.image)
             terms["segmentation"] = self.supervised_loss(output, batch.source.label)
-        if self.student is not None:
+        if self.student is not None and runtime.step >= self._first_lesson(runtime):
             terms |= self._target_terms(batch.source, batch.unlabelled(), runtime, logs)
         return logs | runtime.minimise(terms, "student")
 
@@ -174,7 +182,11 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         # The teacher sees the slice as it is, and its own running statistics.
         with torch.no_grad(), evaluating(self.segmentor):
             confidence, label = self.segmentor(target.image).logits.float().softmax(1).max(1)
-        weight = self._weights(confidence, label) * self.gate.weights(target, label)
+            if config.gate == "reliable":
+                weight = self._vote(source, target.image, label, runtime)
+            else:
+                weight = self._weights(confidence, label)
+        weight = weight * self.gate.weights(target, label)
         logs["label_weight"] = weight.mean()
         for index in range(self.num_classes):
             logs[f"accepted_share_{index}"] = (weight * (label == index)).mean()
@@ -184,7 +196,8 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         logits = self.student(image).logits
         terms = {}
         if config.pseudo_weight:
-            ramp = min(1.0, (runtime.step + 1) / max(1.0, config.ramp * runtime.steps))
+            lessons = runtime.step + 1 - self._first_lesson(runtime)
+            ramp = min(1.0, lessons / max(1.0, config.ramp * (1 - config.alone) * runtime.steps))
             loss = weighted_pixel_loss(logits, label, weight)
             terms["pseudo_label"] = config.pseudo_weight * ramp * loss
         if self.start is not None:
@@ -204,6 +217,22 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             thresholds = class_thresholds(everywhere, labels, self.num_classes, config.gate_share)
             return (confidence >= thresholds[label]).float()
         return torch.ones_like(confidence)
+
+    def _vote(
+        self, source: Labelled | None, image: Tensor, label: Tensor, runtime: Runtime
+    ) -> Tensor:
+        """1 where the teacher gives changed views of the slices the same labels `(B, H, W)`, else 0."""
+        config = self.config.reliability
+        generators = runtime.sample_generators("views", len(image))
+        sets = [random_views(image, config, generators)]
+        if source is not None:
+            bank = gather(grey_amplitude(source.image, config.fourier_half_width))
+            sets.append(fourier_views(image, bank, config, generators))
+        agrees = [
+            self.segmentor(views).logits.argmax(1).view(config.views, *label.shape) == label
+            for views in sets
+        ]
+        return vote(agrees[0], agrees[-1]).reliable.float()
 
     def _strong_view(
         self,
@@ -230,6 +259,10 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             hidden = hidden_patches(size, config.mask_share, generators).to(image.device)
             image = image.masked_fill(hidden[:, None], 0.0)
         return image, own, label, weight
+
+    def _first_lesson(self, runtime: Runtime) -> int:
+        """The step from which the teacher teaches."""
+        return int(self.config.alone * runtime.steps)
 
     def _teaches(self) -> bool:
         return bool(self.config.pseudo_weight or self.config.anchor_weight)

@@ -59,7 +59,7 @@ def test_a_planted_citation_is_found() -> None:
         "CR": 6,
         "EB": 2,
         "MP": 3,
-        "MT": 5,
+        "MT": 7,
         "SY": 3,
         "CY": 4,
         "SI": 6,

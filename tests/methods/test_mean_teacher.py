@@ -20,6 +20,7 @@ from napari_uda.data.batches import Unlabelled
 from napari_uda.data.case_shapes import CaseShapes
 from napari_uda.data.mixing import half_of_the_structures, hidden_patches
 from napari_uda.losses.pseudo_label import soft_cross_entropy, weighted_pixel_loss
+from napari_uda.networks.segmentor import SegmentorOutput
 from napari_uda.players.plausibility import PlausibilityGate
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
@@ -107,6 +108,48 @@ def test_weights_by_hand(two_domains: Domains, tmp_path: Path) -> None:
     kept = stand.method._weights(confidence, label)
     # of class 0 the two of 0.95 and 0.5, of class 1 those of 0.99 and 0.9
     assert kept.tolist() == [[[1, 1], [1, 0]], [[0, 0], [0, 1]]]
+
+
+def test_reliable_labels_are_those_that_views_confirm(two_domains: Domains, tmp_path: Path) -> None:
+    stand = stand_of(
+        two_domains, tmp_path, gate="reliable", mix="none", reliability={"views": 1, "jitter": 0}
+    )
+    source, image = stand.data.batch(0, CPU).labelled(), torch.zeros(4, 1, 32, 32)
+    stand.method.segmentor = calls = Votes([[1, 1, 0, 0], [1, 0, 1, 0]])  # random, then Fourier
+    label = torch.ones(4, 32, 32, dtype=torch.long)
+    kept = stand.method._vote(source, image, label, stand.runtime)
+    assert kept[:, 0, 0].tolist() == [1, 0, 0, 0]
+    assert not calls.answers
+    calls.answers = [[1, 0, 1, 0]]  # without source slices there are no Fourier views
+    kept = stand.method._vote(None, image, label, stand.runtime)
+    assert kept[:, 0, 0].tolist() == [1, 0, 1, 0]
+
+
+class Votes(torch.nn.Module):
+    """Calls each whole slice the class that was laid down for it, one list per call."""
+
+    def __init__(self, answers: list[list[int]]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def forward(self, image: torch.Tensor) -> SegmentorOutput:
+        answer = torch.tensor(self.answers.pop(0))[:, None, None].expand(-1, *image.shape[2:])
+        logits = torch.nn.functional.one_hot(answer, 3).movedim(-1, 1).float()
+        return SegmentorOutput(logits, None, logits)
+
+
+def test_the_teacher_follows_but_is_not_heard_while_the_student_is_alone(
+    two_domains: Domains, tmp_path: Path
+) -> None:
+    alone = {"alone": 0.5, "gate": "none", "mix": "none"}
+    stand = bench("mean_teacher", two_domains, tmp_path, method=alone, steps=8)
+    plain = bench("source_only", two_domains, tmp_path, steps=8)
+    for _ in range(4):
+        logs, same = stand.step(), plain.step()
+        assert "pseudo_label" not in logs
+        assert float(logs["segmentation"]) == float(same["segmentation"])
+    assert_same_tensors(snapshot(stand.method.student), snapshot(plain.method.segmentor))
+    assert float(stand.step()["pseudo_label"]) > 0
 
 
 def test_the_student_sees_structures_of_the_source_with_their_labels(
