@@ -118,11 +118,24 @@ class Intensity(Config):
         Returns:
             float32, same shape.
         """
-        low, high = self.raw_bounds(array)
-        scaled = array.astype(np.float32)
-        scaled -= np.float32((low + high) / 2)
-        scaled *= np.float32(2 / (high - low))
-        return np.clip(scaled, -1, 1, out=scaled)
+        return to_unit_range(array, self.raw_bounds(array))
+
+
+def to_unit_range(array: NDArray[np.generic], bounds: tuple[float, float]) -> NDArray[np.float32]:
+    """Map raw intensities to [-1, 1], clipped: all of a volume, or a part of it by the bounds of the whole.
+
+    Args:
+        array: any shape, raw intensities.
+        bounds: the values that become -1 and 1 (`Intensity.raw_bounds`).
+
+    Returns:
+        float32, same shape.
+    """
+    low, high = bounds
+    scaled = array.astype(np.float32)
+    scaled -= np.float32((low + high) / 2)
+    scaled *= np.float32(2 / (high - low))
+    return np.clip(scaled, -1, 1, out=scaled)
 
 
 def fit_intensity(

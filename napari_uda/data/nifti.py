@@ -10,8 +10,11 @@ from __future__ import annotations
 import io
 import logging
 import os
+import struct
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -51,6 +54,11 @@ _CHUNK = 2**18
 _logger = logging.getLogger(__name__)
 _SILENT = logging.Logger("nibabel repairs", logging.CRITICAL + 1)
 _NEARLY_AGREE = 0.25  # of a voxel; forms farther apart than half of one are refused when read
+_BLOCK = 2**20  # bytes that are compressed at once; smaller ones cost size, larger ones memory
+_GZIP_START = bytes(
+    (0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 4, 255)
+)  # no name, no time, fast, system unknown
+_DEFLATE_END = b"\x03\x00"  # an empty last block
 _COMPRESSION_LEVEL = 1  # on CT within 2 % of the size of level 6, four times as fast
 
 
@@ -447,11 +455,42 @@ def write_nifti(
 
 
 def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces as one gzip member without name and time."""
-    compressor = zlib.compressobj(_COMPRESSION_LEVEL, wbits=31)
+    """The pieces as one gzip member without name and time, compressed by as many threads as there are cores.
+
+    Blocks are compressed each for itself and end at a whole byte, as pigz does it, so that the bytes do not
+    depend on the number of threads.
+    """
+    threads = os.cpu_count() or 1
+    check, size = 0, 0
+    yield _GZIP_START
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(threads, "compress") as pool:
+        for block in _blocks(pieces):
+            check, size = zlib.crc32(block, check), size + len(block)
+            waiting.append(pool.submit(_deflated, block))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    yield _DEFLATE_END + struct.pack("<II", check, size & 0xFFFFFFFF)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces joined to blocks of at least `_BLOCK` bytes; only the last one is smaller."""
+    block = bytearray()
     for piece in pieces:
-        yield compressor.compress(piece)
-    yield compressor.flush()
+        block += piece
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
+
+
+def _deflated(block: bytes) -> bytes:
+    """A block as DEFLATE that goes on: without an end, up to a whole byte."""
+    compressor = zlib.compressobj(_COMPRESSION_LEVEL, wbits=-15)
+    return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _header_for(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.data.corrected import corrected_case
+from napari_uda.data.intensity import to_unit_range
 from napari_uda.data.plane import count_values
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
@@ -259,16 +260,25 @@ def segment_volume(
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`; the vote is for target volumes.
     """
-    grid = facts.grid
-    # (N, h, w) in [-1, 1], slices at the volume's own pixels; `shape` is their size at the run's pixels
-    planes: NDArray[np.float32] = grid.cut(intensity.apply(volume.canonical().array))
+    grid, given = facts.grid, volume.array.shape
+    maps = _Maps(
+        np.empty(given, np.uint8), np.empty(given, np.float32), np.full(given, RELIABLE, np.uint8)
+    )
+
+    def slices_of(array: NDArray[Any]) -> NDArray[Any]:
+        """The `(N, h, w)` slices of an array on the file's grid, a view: what is put there needs no turning."""
+        return grid.cut(volume.orientation.apply(array))
+
+    # raw grey values at the volume's own pixels; `shape` is the size of a slice at the run's pixels
+    planes = slices_of(volume.array)
+    labels, entropy, reliable = (
+        slices_of(array) for array in (maps.labels, maps.entropy, maps.reliability)
+    )
+    bounds = intensity.raw_bounds(volume.canonical().array)
     shape = grid.plane_shape(volume)
     if vote is not None:
         vote.check_slices(shape, volume.name)
     count = len(planes)
-    labels = np.empty(planes.shape, np.uint8)
-    entropy = np.empty(planes.shape, np.float32)
-    reliable = np.full(planes.shape, RELIABLE, np.uint8)
     pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
     size = batch_size or first_batch(device, pixels)
     value_of_class = facts.value_of_class()
@@ -280,8 +290,11 @@ def segment_volume(
             if stop is not None and stop.is_set():
                 raise Cancelled
             batch = np.arange(start, min(start + size, count))
-            image = with_neighbours(planes, batch, grid.neighbours)  # (B, K, h, w)
             try:
+                # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
+                first = max(0, start - grid.neighbours // 2)
+                near = to_unit_range(planes[first : batch[-1] + 1 + grid.neighbours // 2], bounds)
+                image = with_neighbours(near, batch - first, grid.neighbours)
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
                     logits, agreed = _segment_slices(
@@ -307,10 +320,7 @@ def segment_volume(
     finally:
         method.train(training)
 
-    def to_file_grid(slices: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(volume.orientation.invert(grid.stack(slices)))
-
-    return _Maps(to_file_grid(labels), to_file_grid(entropy), to_file_grid(reliable))
+    return maps
 
 
 def _segment_slices(

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import os
 import stat
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -615,3 +616,19 @@ def test_volume_rejects_what_cannot_be_one() -> None:
 def test_an_image_without_a_place_is_refused_in_words(image: object) -> None:
     with pytest.raises(InputError, match=r"without a place in space; give a file, or napari_uda"):
         as_volume(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_blocks_compressed_side_by_side_are_one_gzip_member(tmp_path, monkeypatch, cores) -> None:
+    """Other programs read one member only; the bytes are the same on every machine."""
+    monkeypatch.setattr("napari_uda.data.nifti.os.cpu_count", lambda: cores)
+    array = np.random.default_rng(0).integers(0, 9, (5, 640, 700), dtype=np.int16)  # several blocks
+    file = tmp_path / "a.nii.gz"
+    write_volume(file, Volume(array, np.eye(4)))
+    decoder = zlib.decompressobj(31)
+    content = decoder.decompress(file.read_bytes())
+    assert decoder.eof
+    assert decoder.unused_data == b""
+    assert content[352:] == array.tobytes()
+    np.testing.assert_array_equal(read_volume(file).array, array)
+    assert len(file.read_bytes()) < 1.02 * len(zlib.compress(content, 1))

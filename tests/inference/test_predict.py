@@ -18,10 +18,11 @@ from torch import Tensor
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.facts import DataFacts
 from napari_uda.data.intensity import Intensity
-from napari_uda.data.slices import SliceGrid
+from napari_uda.data.slices import SliceGrid, fit_window
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.inference.fit import judge
 from napari_uda.inference.predict import predict, segment_volume
+from napari_uda.losses.entropy import entropy_of_probabilities
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.run.run import Run
@@ -48,6 +49,17 @@ class GreySegmentor(Segmentor):
         middle = image[:, image.shape[1] // 2].float()
         levels = torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1)
         return SegmentorOutput(-self.sharpness * (middle[:, None] - levels) ** 2, None, image)
+
+
+class NeighbourSegmentor(GreySegmentor):
+    """Reads the class off the mean of three slices, the upper one counting twice; never quite certain."""
+
+    def __init__(self) -> None:
+        super().__init__(neighbours=3, sharpness=1.0)
+
+    def forward(self, image: Tensor) -> SegmentorOutput:
+        mean = (image[:, :1] + image[:, 1:2] + 2 * image[:, 2:]) / 4
+        return super().forward(mean.expand(-1, 3, -1, -1))
 
 
 class Hungry(GreySegmentor):
@@ -113,6 +125,30 @@ def test_an_identity_network_returns_every_voxel(order, flips) -> None:
     assert maps.labels.dtype == np.uint8
     assert maps.labels.shape == volume.array.shape
     np.testing.assert_array_equal(maps.labels, VALUES[volume.array])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_slabs_give_what_the_whole_volume_gives_slice_by_slice(batch_size: int) -> None:
+    """Grey values scaled slab by slab see the bounds of the whole volume, and neighbours beyond the slab."""
+    volume = reoriented(_volume(), *all_orientations()[17])
+    method = _method(NeighbourSegmentor())
+    intensity = Intensity(mode="percentile", bounds=(5, 95))
+    facts = _facts(neighbours=3)
+    maps = segment_volume(method, facts, volume, intensity, CPU, batch_size=batch_size)
+    whole = intensity.apply(volume.canonical().array)
+    labels, entropy = np.empty(whole.shape, np.uint8), np.empty(whole.shape, np.float32)
+    for index in range(len(whole)):
+        near = [whole[min(max(index + step, 0), len(whole) - 1)] for step in (-1, 0, 1)]
+        image = torch.from_numpy(np.stack(near))[None]
+        height, width = image.shape[-2:]
+        padded = fit_window(image, (-(-height // 4) * 4, -(-width // 4) * 4), -1.0)
+        logits = fit_window(method.predict(padded), (height, width), 0.0)
+        shares = logits.softmax(1)
+        labels[index] = VALUES[shares.argmax(1)[0].numpy()]
+        entropy[index] = entropy_of_probabilities(shares)[0].numpy()
+    assert 0 < entropy.mean() < 1
+    np.testing.assert_array_equal(maps.labels, volume.orientation.invert(labels))
+    np.testing.assert_array_equal(maps.entropy, volume.orientation.invert(entropy))
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
