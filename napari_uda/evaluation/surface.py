@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_uda.data.grid import Lattice
+from napari_uda.evaluation.nearest import REACH, Border, nearest_distances
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -24,14 +24,7 @@ Indices = NDArray[np.intp]
 HD95Rule = Literal["pooled", "max"]
 Connectivity = Literal[1, 2, 3]
 
-# Below this many border voxels a k-d tree alone is faster than trying the near offsets first.
-_FEW_POINTS = 2000
-# About as many look-ups per voxel as one k-d tree query costs, so a poor match loses little.
-_NEAR_OFFSETS = 500
-# Reach of the near offsets in voxels; border masks are padded by it, so no look-up leaves them.
-_PADDING = 8
-# From this many on, threads pay for themselves.
-_MANY_POINTS = 20000
+_STRIP = 1 << 17
 # A distance counts as within a tolerance it exceeds by rounding only.
 _TIE = 1e-9
 
@@ -105,16 +98,12 @@ class Surfaces:
     """The border voxels of two masks, from which distances in any unit follow.
 
     Attributes:
-        shape: of the padded crop all flat indices refer to.
-        borders: the two padded border masks, prediction first.
-        indices: flat indices of their border voxels, in scan order.
+        borders: of the two masks, prediction first; their arrays have the same shape.
         slice_axis: None for surfaces in 3-D (or 2-D for 2-D masks); else every slice along this axis
             is an image of its own, and distances stay inside it.
     """
 
-    shape: tuple[int, ...]
-    borders: tuple[Mask, Mask]
-    indices: tuple[Indices, Indices]
+    borders: tuple[Border, Border]
     slice_axis: int | None
 
     @classmethod
@@ -126,12 +115,14 @@ class Surfaces:
         connectivity: Connectivity = 1,
     ) -> Self:
         """Find the borders of two masks of the same shape (2-D or 3-D), see `border`."""
-        borders = (
-            np.pad(border(prediction, slice_axis, connectivity), _PADDING),
-            np.pad(border(reference, slice_axis, connectivity), _PADDING),
+        first, second = (
+            _padded_border(mask, slice_axis, connectivity, REACH)
+            for mask in (prediction, reference)
         )
-        indices = (np.flatnonzero(borders[0]), np.flatnonzero(borders[1]))
-        return cls(borders[0].shape, borders, indices, slice_axis)
+        return cls(
+            (Border(first, np.flatnonzero(first)), Border(second, np.flatnonzero(second))),
+            slice_axis,
+        )
 
     def distances(self, spacing: Lattice | tuple[float, ...]) -> SurfaceDistances:
         """Distances in the unit of `spacing` (one number per axis, all 1 for voxels; or a lattice)."""
@@ -165,74 +156,23 @@ class Surfaces:
         axis = self.slice_axis
         if axis is None:
             raise ValueError("these surfaces were not found slice by slice; give slice_axis")
-        stride = int(np.prod(self.shape[axis + 1 :]))
-        return self.indices[which] // stride % self.shape[axis] - _PADDING
+        border = self.borders[which]
+        stride = int(np.prod(border.mask.shape[axis + 1 :]))
+        return np.asarray(border.index // stride % border.mask.shape[axis])
 
     def _directed(self, source: int, target: int, lattice: Lattice) -> Floats:
         """Distance of every border voxel of `source`, NaN where `target` has none to go to."""
-        index = self.indices[source]
+        index, other = self.borders[source].index, self.borders[target]
         result = np.full(index.size, np.nan)
         # Which voxels have somewhere to go: in 3-D all or none of them, slice by slice those in whose
         # slice the other mask has a border.
         if self.slice_axis is None:
-            reachable = np.arange(index.size if self.indices[target].size else 0)
+            reachable = np.arange(index.size if other.index.size else 0)
         else:
             reachable = np.flatnonzero(np.isin(self._slice_of(source), self._slice_of(target)))
-        if reachable.size >= _FEW_POINTS:  # the near ones first; the tree is left with the far ones
-            reachable = self._search_near(reachable, source, target, lattice, result)
         if reachable.size:
-            tree = cKDTree(
-                self._coordinates(self.indices[target], lattice),
-                balanced_tree=False,
-                compact_nodes=False,
-            )
-            points = self._coordinates(index[reachable], lattice)
-            workers = -1 if len(points) >= _MANY_POINTS else 1
-            result[reachable] = tree.query(points, workers=workers)[0]
+            result[reachable] = nearest_distances(index[reachable], other, lattice, self.slice_axis)
         return result
-
-    def _search_near(
-        self,
-        rest: Indices,
-        source: int,
-        target: int,
-        lattice: Lattice,
-        result: Floats,
-    ) -> Indices:
-        """Try offsets in order of their length and write the first hit; return who is left.
-
-        Masks worth scoring mostly agree to a few voxels: a look-up in the border mask is about ten
-        times faster than a k-d tree query, and exact, because the offsets are sorted.
-        """
-        occupied = self.borders[target].reshape(-1)
-        strides = np.array(
-            [int(np.prod(self.shape[axis + 1 :])) for axis in range(len(self.shape))]
-        )
-        index = self.indices[source][rest]
-        # Masks are padded by the longest step, so index + step never leaves the array.
-        for length, steps in _near_offsets(lattice, self.slice_axis):
-            hit = np.zeros(index.size, bool)
-            for step in (steps @ strides).tolist():
-                hit |= occupied.take(index + step)
-            result[rest[hit]] = length
-            keep = np.flatnonzero(~hit)
-            index, rest = index[keep], rest[keep]
-            if not rest.size:
-                break
-        return rest
-
-    def _coordinates(self, index: Indices, lattice: Lattice) -> Floats:
-        """`(n, D)` positions in the unit of the lattice; slices lie further apart than they are wide.
-
-        The nearest point of a tree is then always one of the same slice.
-        """
-        coordinates = np.stack(np.unravel_index(index, self.shape), axis=1)
-        axis = self.slice_axis
-        if axis is None:
-            return lattice.places(coordinates)
-        apart = 2 * float(np.dot(self.shape, lattice.spacing_mm))
-        inside = lattice.slice_across(axis).places(np.delete(coordinates, axis, axis=1))
-        return np.column_stack((inside, coordinates[:, axis] * apart))
 
 
 def as_lattice(spacing: Lattice | Sequence[float]) -> Lattice:
@@ -252,22 +192,42 @@ def border(mask: Mask, slice_axis: int | None = None, connectivity: Connectivity
     Returns:
         Bool, same shape.
     """
+    inside = tuple(slice(size) for size in mask.shape)
+    return _padded_border(mask, slice_axis, connectivity, 1)[inside]
+
+
+def _padded_border(
+    mask: Mask, slice_axis: int | None, connectivity: Connectivity, padding: int
+) -> Mask:
+    """The border, padded at the end of all axes but the slice's.
+
+    One voxel before the start of a row is then the padding of the row before, so neighbours along an axis are
+    neighbours in the flat array.
+    """
+    sizes = [size + (0 if axis == slice_axis else padding) for axis, size in enumerate(mask.shape)]
+    padded = np.zeros(sizes, bool)
+    padded[tuple(slice(size) for size in mask.shape)] = mask
     if connectivity > 1:
         element = ndimage.generate_binary_structure(mask.ndim, connectivity)
         if slice_axis is not None:
             np.moveaxis(element, slice_axis, 0)[[0, 2]] = False
-        eroded: Mask = ndimage.binary_erosion(mask, element)
-        return mask ^ eroded
-    inside = mask.copy()
-    for axis in range(mask.ndim):
-        if axis == slice_axis:
-            continue
-        here, there = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
-        here[1:] &= there[:-1]
-        here[:-1] &= there[1:]
-        here[:1] = False
-        here[-1:] = False
-    return mask ^ inside
+        eroded: Mask = ndimage.binary_erosion(padded, element)
+        return padded ^ eroded
+    flat, result = padded.reshape(-1), np.empty_like(padded)
+    steps = [int(np.prod(sizes[axis + 1 :])) for axis in range(mask.ndim) if axis != slice_axis]
+    for start in range(0, flat.size, _STRIP):  # a strip stays in the processor's cache
+        stop = min(start + _STRIP, flat.size)
+        inside = flat[start:stop].copy()
+        for step in steps:
+            outside = min(
+                max(step - start, 0), inside.size
+            )  # of the first row: nothing lies before
+            inside[:outside] = False
+            inside[outside:] &= flat[start + outside - step : stop - step]
+            after = flat[start + step : stop + step]
+            inside[: after.size] &= after
+        np.bitwise_xor(flat[start:stop], inside, out=result.reshape(-1)[start:stop])
+    return result
 
 
 def surface_distances(
@@ -319,31 +279,3 @@ def within(borders: Mask, reach: float, spacing: Lattice | Sequence[float]) -> M
     points = lattice.places(np.indices(borders.shape).reshape(borders.ndim, -1).T)
     found = tree.query(points, distance_upper_bound=limit * (1 + _TIE), workers=-1)[0] <= limit
     return np.asarray(found.reshape(borders.shape))
-
-
-@lru_cache(maxsize=32)
-def _near_offsets(
-    lattice: Lattice, slice_axis: int | None
-) -> list[tuple[float, NDArray[np.int64]]]:
-    """Index offsets grouped by their length, shortest first: every offset up to some radius.
-
-    Returns:
-        Pairs of length (unit of the lattice) and the `(k, D)` offsets of that length, no component
-        above the padding of the border masks.
-    """
-    axes = [axis for axis in range(len(lattice.steps)) if axis != slice_axis]
-    used = lattice if slice_axis is None else lattice.slice_across(slice_axis)
-    ball = {1: 2.0, 2: np.pi, 3: 4 * np.pi / 3}[len(axes)]
-    # the ball that holds about this many voxels, but nothing beyond the padding
-    radius = float(_NEAR_OFFSETS * used.cell / ball) ** (1 / len(axes))
-    radius = min(radius, (_PADDING + 0.5) * min(used.gaps_mm))
-    reach = [int(radius // gap) for gap in used.gaps_mm]
-    grid = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")
-    inside = np.stack(grid, axis=-1).reshape(-1, len(axes))
-    offsets = np.zeros((len(inside), len(lattice.steps)), np.int64)
-    offsets[:, axes] = inside
-    lengths = np.sqrt((used.places(inside) ** 2).sum(axis=1))
-    near = np.flatnonzero(lengths <= radius)
-    order = near[np.argsort(lengths[near], kind="stable")]
-    distinct, starts = np.unique(lengths[order], return_index=True)
-    return list(zip(distinct.tolist(), np.split(offsets[order], starts[1:]), strict=True))

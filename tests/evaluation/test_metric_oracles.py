@@ -74,6 +74,20 @@ def test_search_of_near_offsets_is_exact(spacing, shift):
     assert ours.forward == pytest.approx(expected, abs=1e-9)
 
 
+def test_borders_of_a_large_mask_and_distances_from_afar():
+    """Larger than a strip of the border's search; most voxels are asked of the tree."""
+    a, b = np.zeros((2, 70, 80, 110), bool)
+    small, _ = masks(3, (32, 34, 36))
+    a[:32, :34, :36] = b[38:, 46:, 74:] = small
+    eroded = ndimage.binary_erosion(a)
+    assert np.array_equal(border(a), a & ~eroded)
+    spacing = (2.5, 0.7, 0.9)
+    ours = surface_distances(a, b, spacing)
+    expected = ndimage.distance_transform_edt(~border(b), sampling=spacing)[border(a)]
+    assert ours.forward == pytest.approx(expected, abs=1e-9)
+    assert ours.forward.min() > 16
+
+
 @pytest.mark.parametrize("axis", range(3))
 def test_distances_inside_slices(axis):
     """Distances along a slice axis equal those of every slice on its own."""
