@@ -6,6 +6,7 @@ other one's turn.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import napari
 import numpy as np
 from heartbeat import Heartbeat, Row, live, live_until
 from napari.layers import Layer
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtWidgets import QToolButton, QWidget
 from viewer_parts import _add, _in_turns, _scroll_through, dock, prediction, sample, window
 
@@ -71,16 +73,11 @@ def large(shared: Path, *, quick: bool) -> list[Row]:
 
 
 def _acts(ours: _Child, alone: _Child, times: int) -> list[Row]:
-    """Maps that are shown and hidden, as in napari alone; and what napari has not, by what the thread computes."""
+    """What is done with results, as in napari alone: the first time by itself, for much is made by then."""
     rows = []
-    for name in _RESULTS[1:]:
-        shown = []
-        for number in range(times):
-            shown.append(_in_turn(ours, alone, number, "gap", f"show_{name}"))
-            for one in (ours, alone):
-                one.ask(f"show_{name}")
-        rows += _rows(f"longest gap, {name} is shown", shown)
     for what, act in (
+        ("entropy is shown", "show_entropy"),
+        ("reliability is shown", "show_reliability"),
         ("a structure is hidden or shown", "eye"),
         ("the largest slice of a structure is found", "step"),
         ("Score is pressed", "score"),
@@ -88,10 +85,15 @@ def _acts(ours: _Child, alone: _Child, times: int) -> list[Row]:
         ("a tool edits a structure", "tool"),
         ("that is taken back", "undo"),
     ):
-        gaps = [ours.ask("gap", act) for _ in range(1 if act == "brush" else times)]
-        own = statistics.median(one[1] for one in gaps)
-        met = f"computed <= {_COMPUTED_MS}: {'met' if own <= _COMPUTED_MS else 'MISSED'}"
-        rows.append(Row.of(f"longest gap, {what}", [one[0] for one in gaps], met, own))
+        pairs = []
+        for number in range(1 if act == "brush" else times):
+            pairs.append(_in_turn(ours, alone, number, "gap", act))
+            for one in (ours, alone) if act.startswith("show_") else ():
+                one.ask(act)  # and hidden
+        title = f"longest gap, {what}"
+        for name, some in ((f"{title} for the first time", pairs[:1]), (title, pairs[1:])):
+            if some:
+                rows += _rows(name, some, least_ms=_COMPUTED_MS)
     return rows
 
 
@@ -103,12 +105,17 @@ def _in_turn(
     return said[ours], said[alone]
 
 
-def _rows(title: str, pairs: list[tuple[list[float], list[float]]]) -> list[Row]:
-    """Two rows, the goal with the second one: the median of the ratios."""
+def _rows(
+    title: str, pairs: list[tuple[list[float], list[float]]], *, least_ms: float = 0
+) -> list[Row]:
+    """Two rows, the goal with the second one: the median of the ratios, or computed in no more than `least_ms`."""
     ratio = statistics.median(mine[0] / bare[0] for mine, bare in pairs)
     rows = []
-    for index, name, verdict in ((1, ALONE, ""), (0, OURS, judged(ratio))):
+    for index, name in ((1, ALONE), (0, OURS)):
         own = statistics.median(pair[index][1] for pair in pairs)
+        verdict = judged(ratio) if index == 0 else ""
+        if index == 0 and own <= least_ms:
+            verdict = f"ratio {ratio:.2f}, computed <= {least_ms:g}: met"
         values = [pair[index][0] for pair in pairs]
         rows.append(Row.of(f"{title}: {name}", values, verdict, own))
     return rows
@@ -168,7 +175,11 @@ def main() -> None:
 
 
 def longest_gap(act: Callable[[], object]) -> list[float]:
-    """The longest gap of the event loop while something is done and for a moment after it; and the computed one."""
+    """The longest gap of the event loop while something is done and for a moment after it; and the computed one.
+
+    Python's full collection of garbage, 0.2 s in either window, would fall into any of them by chance: it is done before.
+    """
+    gc.collect()
     beat = Heartbeat(lambda: "gaps")
     live(0.3)
     act()
@@ -308,6 +319,9 @@ class _Alone:
         self._reference = reference.array
         self._image = self.viewer.add_image(made.volume.array, name="image")
         self._copies: list[Layer] = []
+        self._stripes: Layer | None = None
+        self._spacing_mm = made.volume.spacing_mm
+        self._hidden, self._value = False, 0
 
     def match(self, canvas: tuple[int, int]) -> None:
         """Give the canvas the size of the other one."""
@@ -384,15 +398,64 @@ class _Alone:
         viewer.reset_view()
 
     def show_entropy(self) -> None:
+        """With its colour bar."""
+        self.viewer.layers["entropy"].colorbar.visible = True
         _turn_eye(self.viewer, "entropy")
 
     def show_reliability(self) -> None:
+        """With a layer above it, as for the stripes."""
         _turn_eye(self.viewer, "reliability")
+        if self._stripes is None:
+            nothing = np.zeros_like(self._arrays["reliability"])
+            self._stripes = self.viewer.add_labels(nothing, name="stripes")
+        self._stripes.visible = self.viewer.layers["reliability"].visible
+
+    def eye(self) -> None:
+        """Hide a structure, or show it again."""
+        layer = self.viewer.layers["prediction"]
+        self._hidden = not self._hidden
+        colours = {value: layer.get_color(value) for value in range(2, 6)}
+        shown = {1: "transparent" if self._hidden else "red"}
+        layer.colormap = DirectLabelColormap(
+            color_dict={None: "transparent", 0: "transparent", **shown, **colours}
+        )
+
+    def step(self) -> None:
+        """Go to the largest slice of the next structure."""
+        labels, spacing = self._arrays["prediction"], np.round(self._spacing_mm, 3)
+        axis, self._value = int(np.argmax(spacing)), self._value % 5 + 1
+        found = np.moveaxis(labels, axis, 0) == self._value
+        index = int(np.argmax(found.sum((1, 2))))
+        dims = self.viewer.dims
+        if axis in dims.displayed:
+            dims.order = (axis, *(other for other in range(3) if other != axis))
+        dims.set_point(axis, float(index))
+
+    def score(self) -> None:
+        """Nothing: napari scores nothing."""
+
+    def brush(self) -> None:
+        layer = self.viewer.layers["prediction"]
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+
+    def tool(self) -> None:
+        """As many voxels as of a structure grown by 2 mm; the first time, the labels as they were stay."""
+        layer = self.viewer.layers["prediction"]
+        if "as it was" not in self.viewer.layers:
+            self.viewer.add_labels(layer.data.copy(), name="as it was", visible=False)
+        where = np.nonzero(layer.data == 1)
+        part = tuple(axis[:: max(1, len(axis) // 100_000)] for axis in where)
+        layer.data_setitem(part, np.full(part[0].size, 2, np.uint8))
+
+    def undo(self) -> None:
+        self.viewer.layers["prediction"].undo()
 
     def clear(self) -> None:
         for layer in list(self.viewer.layers)[::-1]:
             if layer is not self._image:
                 self.viewer.layers.remove(layer)
+        self._stripes = None
         live(0.2)
 
 
