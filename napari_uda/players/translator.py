@@ -14,6 +14,7 @@ from napari_uda.losses.adversarial import domain_loss
 from napari_uda.losses.cycle import image_distance
 from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
 from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
+from napari_uda.networks.layout import lay_out
 from napari_uda.players.fake_pool import FakePool
 from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 
@@ -125,7 +126,7 @@ class Translator(SliceTranslator):
             {domain: FakePool(config.pool_size) for domain in ("source", "target")}
         )
         # as segmentors are built, so that a loaded translator computes what the trained one does
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+        lay_out(self)
 
     @property
     def trained_steps(self) -> int:
