@@ -27,23 +27,20 @@ class RowConvolution(nn.Conv2d):
         return self._to_few(padded)
 
     def _from_few(self, image: Tensor) -> Tensor:
-        rows = self._rows(image)
-        stacked = torch.cat(rows, 1)  # (B, k in, h, W)
+        height = self.weight.shape[2]
+        left = image.shape[2] - height + 1
+        # the image as each row of the kernel meets it, (B, k in, h, W)
+        stacked = torch.cat([image[:, :, row : row + left] for row in range(height)], 1)
         weight = self.weight.transpose(1, 2).flatten(1, 2)[:, :, None]  # (out, k in, 1, k)
         return F.conv2d(stacked, weight, self.bias)
 
     def _to_few(self, image: Tensor) -> Tensor:
         outputs, _, height, _ = self.weight.shape
         weight = self.weight.transpose(1, 2).flatten(0, 1)[:, :, None]  # (out k, in, 1, k)
-        by_row = F.conv2d(image, weight)  # (B, out k, H, w)
-        exact = by_row.to(torch.promote_types(by_row.dtype, torch.float32))
-        total = torch.zeros((), dtype=exact.dtype, device=exact.device)
-        for row, moved in enumerate(self._rows(exact)):
-            total = total + moved[:, row::height]
+        by_row = F.conv2d(image, weight).contiguous()  # (B, out k, H, w)
+        # a view of it in which row r of the kernel begins r pixels further down, (B, out, k, h, w)
+        batch, channels, down, beside = by_row.stride()
+        size = (len(image), outputs, height, by_row.shape[2] - height + 1, by_row.shape[3])
+        moved = by_row.as_strided(size, (batch, height * channels, channels + down, down, beside))
+        total = moved.sum(2, dtype=torch.promote_types(by_row.dtype, torch.float32))
         return total if self.bias is None else total + self.bias.view(outputs, 1, 1)
-
-    def _rows(self, image: Tensor) -> list[Tensor]:
-        """The image as each row of the kernel meets it, `(B, channels, h, W)`."""
-        height = self.weight.shape[2]
-        left = image.shape[2] - height + 1
-        return [image[:, :, row : row + left] for row in range(height)]

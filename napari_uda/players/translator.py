@@ -250,9 +250,10 @@ class Translator(SliceTranslator):
         return logs
 
     def translate_with_graph(self, image: Tensor, fake: Tensor, direction: Direction) -> Tensor:
-        """All slices translated, those with the graph of their fakes that the generators learn from.
+        """All slices translated, those that the generators learn from with the graph of their fakes.
 
-        A loss on them reaches the generator by the middle slices of the first samples.
+        A loss on them reaches the generator by the middle slices of the first samples, which are not translated
+        again.
 
         Args:
             image: `(B, K, H, W)`, float in [-1, 1].
@@ -262,10 +263,16 @@ class Translator(SliceTranslator):
         Returns:
             `(B, K, H, W)` in [-1, 1].
         """
-        with torch.no_grad():
-            translated = self.translate(image, direction).clone()  # no view, to be written into
-        translated[: len(fake), image.shape[1] // 2] = fake[:, 0]
-        return translated
+        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W)
+        known = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+        known[: len(fake), image.shape[1] // 2] = True
+        known = known.flatten()
+        translated = fake.new_empty(slices.shape)
+        translated[known] = fake
+        if len(fake) < len(slices):
+            with torch.no_grad():
+                translated[~known] = self.translate_slices(slices[~known], direction)
+        return translated.view(image.shape)
 
     def _both(self) -> tuple[Generator, Generator]:
         to_target = self.generators["source_to_target"]
