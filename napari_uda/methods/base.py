@@ -25,6 +25,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
+from napari_uda.networks.layout import lay_out
 from napari_uda.networks.normalisation import batch_norms
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
@@ -190,9 +191,9 @@ class Method(nn.Module, Generic[C]):
             )
 
     def place(self, device: torch.device) -> Self:
-        """Move to the device, convolution weights channels last: the fastest layout everywhere."""
+        """Move to the device, each network's weights in the layout that is fastest there."""
         self.to(device)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(self)
         return self
 
     @classmethod

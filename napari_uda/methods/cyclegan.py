@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
 from torch import Tensor, optim
 
 from napari_uda.core.runtime import Runtime
@@ -58,15 +57,17 @@ class CycleGAN(Method[CycleGANConfig]):
         logs = self.translator.structure_check(
             self.segmentor, self.predict_labelled, source.image, source.label, runtime
         )
+        translation, translated = self.translator.generator_terms(source.image, target.image)
         seen = source.image
         if self.config.segment == "translated_source":
-            with torch.no_grad():
-                seen = self.translator.translate(source.image, "source_to_target")
+            fake = translated.fake_target.detach()
+            seen = self.translator.translate_with_graph(source.image, fake, "source_to_target")
 
         segmentation = self.supervised_loss(self.segmentor(seen), source.label)
         terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
         logs |= runtime.minimise(terms, "segmentor")
-        return logs | self.translator.learn(source.image, target.image, runtime)
+        logs |= runtime.minimise(translation, "generators")
+        return logs | self.translator.learn_discriminators(translated, runtime)
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head; with `translated_target`, of slices given the source's look first."""

@@ -13,6 +13,7 @@ from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
 from napari_uda.networks.attention_gate import AttentionGate, GateFactor, GateNorm
 from napari_uda.networks.init import initialise_normal
+from napari_uda.networks.row_convolution import RowConvolution
 
 GeneratorKind = Literal["plain", "skips", "gated"]
 
@@ -99,7 +100,9 @@ class Generator(nn.Module):
         double = _transposed if config.kind == "plain" else _pointwise
         self.double_first = double(joined * 4 * width, 2 * width)
         self.double_second = double(joined * 2 * width, width)
-        self.head = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(joined * width, channels, 7))
+        self.head = nn.Sequential(
+            nn.ReflectionPad2d(3), RowConvolution(joined * width, channels, 7)
+        )
         self.register_buffer("trained_steps", torch.zeros((), dtype=torch.int64))
         self.trained_steps: Tensor
         initialise_normal(self, 0.02)
@@ -191,8 +194,9 @@ def _convolution(
     mirrors = mirrored or size == 7
     layers: list[nn.Module] = [nn.ReflectionPad2d(reach)] if mirrors else []
     padding = 0 if mirrors else reach
+    kind = RowConvolution if size == 7 else nn.Conv2d
     layers += [
-        nn.Conv2d(before, after, size, stride=stride, padding=padding, bias=False),
+        kind(before, after, size, stride=stride, padding=padding, bias=False),
         nn.InstanceNorm2d(after),
         nn.ReLU(),
     ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from napari_uda.networks.dropout import Dropout
 from napari_uda.networks.init import initialise_truncated
+from napari_uda.networks.row_convolution import RowConvolution
 
 STRIDE = 4
 SMALLEST = 8
@@ -35,7 +36,7 @@ class ResidualGenerator(nn.Module):
             *_convolution(2 * width, 4 * width, 3, stride=2),
             *(_ResidualBlock(4 * width) for _ in range(blocks)),
             *_doublings((4 * width, 2 * width, width)),
-            nn.Conv2d(width, 1, 7, padding=3),
+            RowConvolution(width, 1, 7, padding=3),
         )
         initialise_truncated(self, 0.02)
 
@@ -71,7 +72,7 @@ class ImageDecoder(nn.Module):
             *_convolution(features, 4 * width, 3),
             *(_ResidualBlock(4 * width) for _ in range(blocks)),
             *_doublings(channels),
-            nn.Conv2d(channels[-1], 1, 7, padding=3),
+            RowConvolution(channels[-1], 1, 7, padding=3),
         )
         initialise_truncated(self, 0.02)
 
@@ -106,8 +107,9 @@ class _ResidualBlock(nn.Module):
 
 def _convolution(before: int, after: int, size: int, *, stride: int = 1) -> list[nn.Module]:
     """Convolution with bias, dropout, instance normalisation, ReLU."""
+    kind = RowConvolution if size == 7 else nn.Conv2d
     return [
-        nn.Conv2d(before, after, size, stride=stride, padding=size // 2),
+        kind(before, after, size, stride=stride, padding=size // 2),
         *(Dropout(0.0), nn.InstanceNorm2d(after, eps=1e-6, affine=True), nn.ReLU()),
     ]
 

@@ -92,7 +92,8 @@ class UNet(Segmentor):
         for level in reversed(range(len(self.decoders))):
             here = levels[level].shape[2:]
             enlarged = _enlarge(self.reducers[level](levels[level + 1]), here)
-            levels[level] = self.decoders[level](torch.cat([levels[level], enlarged], dim=1))
+            both = [_with_dense_gradient(features) for features in (levels[level], enlarged)]
+            levels[level] = self.decoders[level](torch.cat(both, dim=1))
         logits = self.head(levels[0])
         aux_logits = _enlarge(self.aux_head(levels[self.aux_level]), size)
         return SegmentorOutput(logits, aux_logits, levels[self.feature_level])
@@ -100,6 +101,25 @@ class UNet(Segmentor):
 
 def _enlarge(features: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+def _with_dense_gradient(features: Tensor) -> Tensor:
+    """The same features, whose gradient is copied out of that of what they are joined to.
+
+    What comes before would take a slower way through memory for a gradient with gaps between its pixels.
+    """
+    if not features.requires_grad:
+        return features
+    joined = features.view_as(features)
+    joined.register_hook(_dense)  # type: ignore[no-untyped-call]
+    return joined
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    last = gradient.stride(1) == 1
+    return gradient.contiguous(
+        memory_format=torch.channels_last if last else torch.contiguous_format
+    )
 
 
 def _two_convolutions(before: int, after: int, norm: NormName) -> nn.Sequential:

@@ -14,6 +14,7 @@ from napari_uda.losses.adversarial import domain_loss
 from napari_uda.losses.cycle import image_distance
 from napari_uda.networks.discriminator import ImageDiscriminatorName, build_discriminator
 from napari_uda.networks.generator import GatedGeneratorConfig, Generator, GeneratorConfig
+from napari_uda.networks.layout import lay_out
 from napari_uda.players.fake_pool import FakePool
 from napari_uda.players.slice_translator import Direction, SliceTranslator, middle_slice
 
@@ -125,7 +126,7 @@ class Translator(SliceTranslator):
             {domain: FakePool(config.pool_size) for domain in ("source", "target")}
         )
         # as segmentors are built, so that a loaded translator computes what the trained one does
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+        lay_out(self)
 
     @property
     def trained_steps(self) -> int:
@@ -249,9 +250,10 @@ class Translator(SliceTranslator):
         return logs
 
     def translate_with_graph(self, image: Tensor, fake: Tensor, direction: Direction) -> Tensor:
-        """All slices translated, those with the graph of their fakes that the generators learn from.
+        """All slices translated, those that the generators learn from with the graph of their fakes.
 
-        A loss on them reaches the generator by the middle slices of the first samples.
+        A loss on them reaches the generator by the middle slices of the first samples, which are not translated
+        again.
 
         Args:
             image: `(B, K, H, W)`, float in [-1, 1].
@@ -261,10 +263,16 @@ class Translator(SliceTranslator):
         Returns:
             `(B, K, H, W)` in [-1, 1].
         """
-        with torch.no_grad():
-            translated = self.translate(image, direction).clone()  # no view, to be written into
-        translated[: len(fake), image.shape[1] // 2] = fake[:, 0]
-        return translated
+        slices = image.flatten(0, 1)[:, None]  # (B K, 1, H, W)
+        known = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+        known[: len(fake), image.shape[1] // 2] = True
+        known = known.flatten()
+        translated = fake.new_empty(slices.shape)
+        translated[known] = fake
+        if len(fake) < len(slices):
+            with torch.no_grad():
+                translated[~known] = self.translate_slices(slices[~known], direction)
+        return translated.view(image.shape)
 
     def _both(self) -> tuple[Generator, Generator]:
         to_target = self.generators["source_to_target"]
