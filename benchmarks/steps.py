@@ -91,6 +91,7 @@ class Side:
         environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve())]
         command += ["--work", name, "--data", str(data), "--precision", precision]
+        self._checkout = checkout
         self._process = subprocess.Popen(
             command,
             cwd=checkout,
@@ -113,7 +114,7 @@ class Side:
         self._write(given, word)
         answer = taken.readline()
         if not answer:
-            raise RuntimeError(f"no answer from {self._process.args}; run it by hand to see why")
+            raise RuntimeError(f"no answer from {self._checkout.name}: does it have this method?")
         found: dict[str, float] = json.loads(answer)
         return found
 
@@ -194,7 +195,11 @@ def main() -> int:
         print("|---|---|---|---|---|")
         compare = compare_starts if options.volumes else compare_steps
         for name in ["se_asa, warm-up"] if options.volumes else options.kinds:
-            print(compare(options.base.resolve(), here, name, data, options), flush=True)
+            try:
+                line = compare(options.base.resolve(), here, name, data, options)
+            except RuntimeError as error:  # such as a method that the other checkout has not
+                line = f"| {name} | {error} | | | |"
+            print(line, flush=True)
     return 0
 
 
