@@ -19,7 +19,7 @@ from napari_uda.core.version import __version__
 
 _HOME = {
     "train": "api",
-    "list_methods": "api",
+    "list_methods": "methods.listing",
     "list_recipes": "run.recipes",
     "build_config": "run.recipes",
     "predict": "inference.predict",
@@ -50,7 +50,7 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from napari_uda.api import list_methods, train
+    from napari_uda.api import train
     from napari_uda.core.errors import InputError
     from napari_uda.data.segmentation import Segmentation, read_segmentation
     from napari_uda.data.volume import Volume, read_volume
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from napari_uda.inference.cases import list_cases
     from napari_uda.inference.predict import Prediction, predict
     from napari_uda.inference.translate import Translation, translate
+    from napari_uda.methods.listing import list_methods
     from napari_uda.run.recipes import build_config, list_recipes
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import Adaptation, adapt

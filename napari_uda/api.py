@@ -1,54 +1,26 @@
-"""The Python interface: train a method, list methods; recipes and their settings are in `run.recipes`."""
+"""The Python interface: train a method; methods are listed by `methods.listing`, recipes by `run.recipes`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_uda.core.config import merged
 from napari_uda.core.errors import InputError
 from napari_uda.core.notebook import shown_progress
+from napari_uda.methods.listing import list_methods
 from napari_uda.run.recipes import build_config, list_recipes
 from napari_uda.run.run import Run
 
 if TYPE_CHECKING:
     import threading
 
-    from napari_uda.methods.base import Method
     from napari_uda.run.config import RunConfig
     from napari_uda.training.loop import Progress
 
 __all__ = ["build_config", "iterate", "list_methods", "list_recipes", "new_run", "train"]
-
-
-def list_methods() -> list[dict[str, str]]:
-    """Name, family, paper, summary and needs (data, a run to start from) of every method."""
-    from napari_uda.methods.registry import METHODS
-
-    return [
-        {
-            "name": name,
-            "family": kind.family,
-            "paper": kind.paper,
-            "summary": kind.summary,
-            "needs": "; ".join(
-                [
-                    _needs(kind, {}),
-                    *(f"with {n}: {_needs(kind, part)}" for n, part in kind.variants.items()),
-                ]
-            ),
-        }
-        for name, kind in METHODS.items()
-    ]
-
-
-def _needs(kind: type[Method[Any]], settings: Mapping[str, Any]) -> str:
-    """What a method needs with some settings, in words."""
-    config = kind.config_class.model_validate(settings)
-    data = [need.replace("_", " ") for need in sorted(kind.needs_with(config))]
-    return ", ".join(data + ["a trained run"] * kind.needs_start_with(config))
 
 
 def train(

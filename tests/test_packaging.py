@@ -99,7 +99,8 @@ def shipped_files() -> set[str]:
     return (
         {f"napari_uda/{path.relative_to(ROOT).as_posix()}" for path in samples}
         | {path.relative_to(ROOT).as_posix() for path in settings}
-        | {"napari_uda/napari.yaml", "napari_uda/py.typed", "napari_uda/experiments/measured.csv"}
+        | {"napari_uda/napari.yaml", "napari_uda/py.typed"}
+        | {"napari_uda/methods/listing.csv", "napari_uda/experiments/measured.csv"}
     )
 
 

@@ -1,4 +1,6 @@
-"""What comes from the code: tables of README.md and of the documentation, and the pages of `train METHOD --help`.
+"""What comes from the code: tables of README.md and of the documentation, and what the commands answer at once.
+
+That is the pages of `train METHOD --help` and the rows of `napari-uda methods`.
 
 `python tools/methods_table.py` exits 1 when a page differs, with `--write` it rewrites the pages.
 """
@@ -17,6 +19,8 @@ from napari_uda.cli.train_help import PAGES as PAGES_OF_HELP
 from napari_uda.cli.train_help import basic_help
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.methods.base import Method
+from napari_uda.methods.listing import FILE as LISTING
+from napari_uda.methods.listing import kept_listing
 from napari_uda.methods.registry import METHODS
 from napari_uda.run.recipes import build_config
 
@@ -85,10 +89,11 @@ PAGES = {
 }
 
 
-def help_pages() -> dict[Path, str]:
-    """The pages of `napari-uda train METHOD --help` that are kept: those of the methods of this package."""
+def kept_answers() -> dict[Path, str]:
+    """The list of methods, and the page of `napari-uda train METHOD --help` of each: of the methods of this package."""
     own = [name for name in METHODS if not METHODS.package(name)]
-    return {PAGES_OF_HELP / f"{name}.txt": basic_help(build_config(name)) + "\n" for name in own}
+    pages = {PAGES_OF_HELP / f"{name}.txt": basic_help(build_config(name)) + "\n" for name in own}
+    return {LISTING: kept_listing(), **pages}
 
 
 def with_table(text: str, name: str) -> str:
@@ -105,26 +110,28 @@ def with_table(text: str, name: str) -> str:
     return f"{before}{start}\n{TABLES[name]()}\n{end}{after}"
 
 
-def _help_pages_differ(*, write: bool) -> int:
-    """1 if a page of help is out of date, missing or left over and is not written anew."""
-    wanted = help_pages()
-    kept = {file: file.read_text(encoding="utf-8") for file in PAGES_OF_HELP.glob("*.txt")}
-    if kept == wanted:
-        return 0
+def _kept_answers_differ(*, write: bool) -> int:
+    """1 if a kept answer is out of date, missing or left over and is not written anew."""
+    wanted = kept_answers()
+    files = [file for file in (LISTING, *PAGES_OF_HELP.glob("*.txt")) if file.exists()]
+    kept = {file: file.read_bytes().decode("utf-8") for file in files}
+    differing = sorted(file for file in {*kept, *wanted} if kept.get(file) != wanted.get(file))
     if not write:
-        print(f"{PAGES_OF_HELP.relative_to(ROOT)}: a page is out of date; run make readme")
-        return 1
+        for file in differing:
+            print(f"{file.relative_to(ROOT)}: it is out of date; run make readme")
+        return bool(differing)
     PAGES_OF_HELP.mkdir(exist_ok=True)
-    for file in kept.keys() - wanted.keys():
-        file.unlink()
-    for file, text in wanted.items():
-        file.write_text(text, encoding="utf-8")
+    for file in differing:
+        if file in wanted:
+            file.write_bytes(wanted[file].encode("utf-8"))
+        else:
+            file.unlink()
     return 0
 
 
 def main() -> int:
     """Compare, or write when asked to."""
-    outdated = _help_pages_differ(write="--write" in sys.argv[1:])
+    outdated = _kept_answers_differ(write="--write" in sys.argv[1:])
     for page, names in PAGES.items():
         file = ROOT / page
         old = new = file.read_text(encoding="utf-8")

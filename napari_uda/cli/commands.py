@@ -331,7 +331,7 @@ def clean(folder: Folder) -> None:
 
 def methods() -> None:
     """List the methods: name, family, paper and the data each needs."""
-    from napari_uda.api import list_methods
+    from napari_uda.methods.listing import list_methods
 
     rows = list_methods()
     answer(text_table(("name", "family", "paper", "needs"), rows), methods=rows)

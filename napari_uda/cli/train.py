@@ -98,7 +98,7 @@ def _answer(run: Run) -> None:
 
 
 def _overview() -> str:
-    from napari_uda.api import list_methods
+    from napari_uda.methods.listing import list_methods
     from napari_uda.run.recipes import list_recipes
 
     methods = ", ".join(entry["name"] for entry in list_methods())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.small_files import parse_yaml
+from napari_uda.experiments.cell_process import NEEDS_GPU
 from napari_uda.experiments.cells import run_cell, steps_done
 from napari_uda.experiments.store import Cell, Store, note_failure, write_job
 from napari_uda.run.run import Run
@@ -195,9 +196,10 @@ def _wait(job: Job, seconds: float = 120.0) -> None:
 # --- processes of this machine --------------------------------------------------------------------
 
 
-def cell_command(file: Path) -> list[str]:
-    """The command line that runs the cell of a job file."""
-    return [sys.executable, "-P", "-m", "napari_uda.experiments.cell_process", str(file)]
+def cell_command(file: Path, *, needs_gpu: bool = False) -> list[str]:
+    """The command line that runs the cell of a job file; with `needs_gpu` it fails where there is none."""
+    command = [sys.executable, "-P", "-m", "napari_uda.experiments.cell_process", str(file)]
+    return [*command, NEEDS_GPU] if needs_gpu else command
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,17 +230,18 @@ class Processes:
 class CellTask:
     """What submitit runs: the cell as a child process, which saves when the job is about to end.
 
-    submitit carries this object to the job by its own means (cloudpickle); it holds two paths, and all
-    else is read from the benchmark's folder.
+    submitit carries this object to the job by its own means (cloudpickle); it holds two paths and whether
+    a GPU was asked for, and all else is read from the benchmark's folder.
     """
 
-    def __init__(self, file: str, log: str) -> None:
-        self.file, self.log = file, log
+    def __init__(self, file: str, log: str, *, needs_gpu: bool = False) -> None:
+        self.file, self.log, self.needs_gpu = file, log, needs_gpu
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
+        command = cell_command(Path(self.file), needs_gpu=self.needs_gpu)
         with Path(self.log).open("ab") as out:
-            self._process = subprocess.Popen(cell_command(Path(self.file)), stdout=out, stderr=out)
+            self._process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
             while (
                 self._process.poll() is None
@@ -259,7 +262,9 @@ class CellTask:
                 self._process.wait(timeout=60)
             except subprocess.TimeoutExpired:  # goes on from the last checkpoint instead
                 self._process.kill()
-        return submitit.helpers.DelayedSubmission(CellTask(self.file, self.log))
+        return submitit.helpers.DelayedSubmission(
+            CellTask(self.file, self.log, needs_gpu=self.needs_gpu)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +301,7 @@ class Submitit:
                 "running on a cluster needs submitit; install napari_uda[cluster]"
             ) from error
         given = {"timeout_min": 24 * 60, "name": "napari_uda", **parameters}
+        self._needs_gpu = _asks_for_gpu(parameters)
         try:
             self._executor = submitit.AutoExecutor(folder=str(folder), cluster=cluster)
             self._executor.update_parameters(**given)
@@ -308,7 +314,14 @@ class Submitit:
 
     def start(self, file: Path, log: Path) -> Job:
         """Submit the cell of a job file."""
-        return _ClusterJob(self._executor.submit(CellTask(str(file), str(log))))
+        task = CellTask(str(file), str(log), needs_gpu=self._needs_gpu)
+        return _ClusterJob(self._executor.submit(task))
+
+
+def _asks_for_gpu(parameters: Mapping[str, Any]) -> bool:
+    """Whether jobs with these parameters are given a GPU: by number, or as a resource such as `gpu:1`."""
+    counted = any("gpus_per" in name and bool(value) for name, value in parameters.items())
+    return counted or "gpu" in str(parameters.get("slurm_gres", ""))
 
 
 def choose_backend(

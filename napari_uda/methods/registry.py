@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -23,12 +22,11 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.version import installed_version
 from napari_uda.methods.base import Family, Method, MethodConfig, Need
+from napari_uda.methods.listing import GROUP, own_modules
 from napari_uda.networks.build import build_segmentor
 from napari_uda.networks.segmentor import SegmentorConfig
 
 logger = logging.getLogger(__name__)
-
-GROUP = "napari_uda.methods"
 
 
 class _Methods(Mapping[str, type[Method[Any]]]):
@@ -88,11 +86,8 @@ class _Methods(Mapping[str, type[Method[Any]]]):
 
     def _add_own(self) -> None:
         """Take the methods of this folder."""
-        folder = importlib.import_module("napari_uda.methods")
-        for info in sorted(pkgutil.iter_modules(folder.__path__), key=lambda m: m.name):
-            if info.name in ("base", "registry"):
-                continue
-            for kind in _defined_in(importlib.import_module(f"{folder.__name__}.{info.name}")):
+        for module in own_modules():
+            for kind in _defined_in(importlib.import_module(f"napari_uda.methods.{module}")):
                 known = self._found.setdefault(_name_of(kind), kind)
                 if known is not kind:
                     raise TypeError(

@@ -388,6 +388,18 @@ def test_what_answers_at_once_loads_nothing_slow(option: str, slow: set[str]) ->
     assert set(done.stdout.splitlines()[-1].split()) & slow == set()
 
 
+@pytest.mark.parametrize("words", ["predict --help", "methods", "recipes", "train --help"])
+def test_lists_and_help_do_not_load_torch(words: str) -> None:
+    code = (
+        "import sys; from napari_uda.cli import main\n"
+        f"try: main({words.split()!r})\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout
+
+
 # --- what does not --------------------------------------------------------------------------------
 
 

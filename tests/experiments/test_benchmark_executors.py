@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from benchmark_cases import (
     SETTINGS,
     events_of_runs,
@@ -25,12 +26,12 @@ from benchmark_cases import (
 )
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.experiments import executors
+from napari_uda.experiments import cell_process, cells, executors
 from napari_uda.experiments.cells import last_event, run_cell, steps_done
 from napari_uda.experiments.executors import Job, Progress, Submitit, read_parameters
 from napari_uda.experiments.executors import run_elsewhere as elsewhere
 from napari_uda.experiments.plan import plan
-from napari_uda.experiments.store import Cell, Store, read_job
+from napari_uda.experiments.store import Cell, Store, is_input_failure, read_job, write_job
 from napari_uda.run.run import Run
 
 pytestmark = pytest.mark.slow
@@ -213,6 +214,88 @@ def test_preempted_and_killed_cell_is_requeued(
     assert store.result(cell) is not None
     happened = events_of_runs(store.out)[cell.key]
     assert happened == ["started", "stopped", "resumed", "resumed", "finished"]
+
+
+def test_sweep_with_a_lost_worker_ends_with_the_same_table(
+    two_domains: Domains,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    held_at: Callable[[int], Path],
+) -> None:
+    """Two methods, two seeds: the job of the first cell dies as on a node that is lost, and all cells finish."""
+    spec = tiny_spec(two_domains, tmp_path, seeds=[0, 1])
+    expected = run_tiny(spec, tmp_path / "here").markdown
+    backend = Watched(tmp_path / "out" / "jobs", "local", {"timeout_min": 5})
+    monkeypatch.setattr(executors, "Submitit", lambda *_: backend)
+    held = held_at(2)
+    planned = plan(spec, tmp_path / "out")
+    first = planned[0]
+
+    def lose(progress: Progress) -> None:
+        if held.exists() and running(tmp_path / "out", first):
+            task = child_of(backend.controllers[0])
+            for process in (child_of(task), task):
+                os.kill(process, signal.SIGKILL)
+            held.unlink()
+
+    outcome = run_tiny(spec, tmp_path / "out", executor="submitit_local", jobs=2, on_progress=lose)
+    assert outcome.failed == {}
+    assert outcome.markdown == expected
+    assert len(backend.controllers) == len(planned) + 1
+    events = events_of_runs(tmp_path / "out")
+    assert sorted(events) == sorted(cell.key for cell in planned)
+    assert events[first.key][-1] == "finished"
+
+
+def test_gpus_are_passed_on_to_jobs(tmp_path: Path) -> None:
+    """Without `gpus_per_node` submitit hides every GPU from jobs on this machine."""
+    backend = Submitit(tmp_path, "local", {"gpus_per_node": 1, "timeout_min": 5})
+    assert backend._needs_gpu
+    job = backend._executor.submit(os.getenv, "CUDA_VISIBLE_DEVICES")
+    assert job.result() == "0"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "asks"),
+    [
+        ({"gpus_per_node": 1}, True),
+        ({"slurm_gpus_per_task": 1}, True),
+        ({"slurm_gres": "gpu:a100:1"}, True),
+        ({"gpus_per_node": 0}, False),
+        ({"slurm_partition": "gpu", "slurm_gres": "tmp:10G"}, False),
+        ({}, False),
+    ],
+)
+def test_what_asks_for_a_gpu(parameters: dict[str, Any], asks: bool) -> None:
+    assert executors._asks_for_gpu(parameters) is asks
+    task = executors.CellTask("job.json", "log", needs_gpu=asks)
+    command = executors.cell_command(Path(task.file), needs_gpu=task.needs_gpu)
+    assert (command[-1] == cell_process.NEEDS_GPU) is asks
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "fails"),
+    [("auto", ["--needs-gpu"], 1), ("cuda", [], 1), ("cpu", ["--needs-gpu"], 0), ("auto", [], 0)],
+)
+def test_cell_that_asked_for_a_gpu_and_sees_none(
+    two_domains: Domains,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    options: list[str],
+    fails: int,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    trained: list[str] = []
+    monkeypatch.setattr(cells, "run_cell", lambda store, cell, stop: trained.append(cell.key))
+    store = Store(tmp_path / "out")
+    (cell,) = plan(tiny_spec(two_domains, tmp_path, rows=[ROW], device=device), store.out)
+    assert cell_process.main(str(write_job(store, cell)), *options) == fails
+    assert trained == ([] if fails else [cell.key])
+    said = "the cell asked for a GPU and PyTorch sees none" if fails else ""
+    assert store.reason(cell.key).startswith(said)
+    assert is_input_failure(store, cell.key) is bool(fails)
 
 
 def test_cell_under_torchrun(two_domains: Domains, tmp_path: Path) -> None:
