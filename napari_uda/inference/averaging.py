@@ -65,7 +65,7 @@ def _views(
     if tta == "flips":
         return [(image.flip(sides), partial(torch.flip, dims=sides)) for sides in _FLIPS]
     exponents = _LOOKS if tta == "looks" else (1.0,)
-    grey = (image + 1) / 2
+    grey = ((image + 1) / 2).clamp_min(0)  # resampled slices fall short of -1 by a rounding error
     return [
         (image if power == 1 else 2 * grey**power - 1, lambda found: found) for power in exponents
     ]

@@ -75,6 +75,11 @@ def test_looks_by_hand() -> None:
         math.e / (1 + math.e),
     ]
     torch.testing.assert_close(grey, torch.tensor(expected))
+    below = torch.full((1, 1, 1, 1), -1 - 1e-6)  # resampling rounds
+    torch.testing.assert_close(
+        mean_prediction([from_grey], "looks")(below),
+        mean_prediction([from_grey], "looks")(-torch.ones_like(below)),
+    )
 
 
 def test_a_class_without_any_probability_has_a_finite_logit() -> None:
