@@ -30,6 +30,9 @@ def predict(
     device: str = "auto",
     batch_size: int = 0,
     reliability: bool = True,
+    ensemble: tuple[Path, ...] = (),
+    tta: Literal["none", "flips", "looks"] = "none",
+    largest_parts: bool = False,
     format: Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"] = "nifti",
     entropy: bool = True,
     entropy_dtype: Literal["uint8", "float32"] = "uint8",
@@ -47,6 +50,9 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
+        ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.
+        tta: test-time augmentation; probabilities are the mean over views of each slice, which are none, flips (its mirror images) or looks (brighter and darker).
+        largest_parts: keep of each structure the largest part that hangs together, and nothing else.
         format: of the labels: nifti, seg-nrrd (`<case>_labels.seg.nrrd`, for 3D Slicer), dicom-seg (`<case>_labels.dcm`) or rtstruct (`<case>_rtstruct.dcm`); the last two need a DICOM series. Entropy and reliability are NIfTI.
         entropy: write the entropy map.
         entropy_dtype: uint8 stores the entropy in steps of 1/255, which every program scales back to 0 to 1; float32 stores it exactly, in files many times as large.
@@ -58,15 +64,22 @@ def predict(
     from napari_uda.inference.results import check_format
     from napari_uda.run.run import Run
 
-    load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
+    opened = [Run.open(one) for one in (run, *ensemble)]
+
+    @functools.cache
+    def load() -> list[LoadedRun]:
+        return [LoadedRun.load(one, device) for one in opened]
 
     def work(case: Case, stop: threading.Event, report: Report) -> Prediction:
-        model, image = load(), case.read_image()
+        (model, *others), image = load(), case.read_image()
         return segment(
             model,
             image,
             batch_size=batch_size,
             reliability=reliability,
+            ensemble=others,
+            tta=tta,
+            largest_parts=largest_parts,
             on_progress=report,
             stop=stop,
         )

@@ -148,6 +148,19 @@ def largest_part(mask: Mask) -> Mask:
     return found
 
 
+def keep_largest_parts(labels: NDArray[np.uint8]) -> None:
+    """Leave of each structure its largest part alone (`largest_part`); the rest becomes 0, in place.
+
+    Args:
+        labels: `(Z, Y, X)`, 0 background.
+    """
+    for value, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            part = labels[box]
+            mask = part == value
+            part[mask & ~largest_part(mask)] = 0
+
+
 def smooth(mask: Mask, spacing_mm: Sequence[float], mm: float, free: Mask | None = None) -> Mask:
     """The structure with a smoother border and as many voxels as before.
 

@@ -286,6 +286,14 @@ def _mean_entropy(one: _Predicted, grid: Volume, placement: Placement) -> float:
     return float("nan") if entropy is None else float(entropy[inside].mean(dtype=np.float64))
 
 
+def _names(models: object) -> list[str]:
+    """Names of the further models of an ensemble, as `<case>.json` lists them."""
+    found = (
+        [m.get("name") for m in models if isinstance(m, dict)] if isinstance(models, list) else []
+    )
+    return [str(name) for name in found if name]
+
+
 def _origin(one: _Predicted) -> dict[str, str]:
     """Image, model and seed, as far as they are known, each in words."""
     image, model = _part(one.about, "image"), _part(one.about, "model")
@@ -299,6 +307,12 @@ def _origin(one: _Predicted) -> dict[str, str]:
         entries["model"] = str(model["name"])
     if model.get("adapted_by"):
         entries["model"] += f", adapted by {model['adapted_by']}"
+    if others := _names(one.about.get("ensemble")):
+        entries["averaged with"] = ", ".join(others)
+    if one.about.get("tta"):
+        entries["test-time augmentation"] = f"mean over {one.about['tta']} of each slice"
+    if one.about.get("largest_parts"):
+        entries["after segmentation"] = "only the largest part of each structure was kept"
     if model.get("weights_sha256"):
         entries["weights of the model"] = f"SHA-256 {model['weights_sha256']}"
     if model.get("date"):

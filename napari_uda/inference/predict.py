@@ -16,10 +16,17 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.intensity import to_unit_range
+from napari_uda.data.label_edits import keep_largest_parts
 from napari_uda.data.plane import count_values
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
 from napari_uda.data.volume import Volume, as_volume
+from napari_uda.inference.averaging import (
+    Network,
+    TestTimeAugmentation,
+    check_members,
+    mean_prediction,
+)
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
 from napari_uda.inference.fit import Fit, judge
 from napari_uda.inference.fit_structures import unreliable_share
@@ -32,7 +39,7 @@ from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +65,9 @@ class Prediction:
         corrected: the corrected case that the image is, from whose labels the run has learnt; "" for none. Such
             a prediction is never scored.
         target_supervision: in words, which labels of the target the run was given; "none" if it was given none.
+        ensemble: further runs whose probabilities were averaged with those of `model`.
+        tta: views of each slice that they were averaged over.
+        largest_parts: whether only the largest part of each structure was kept.
     """
 
     labels: NDArray[np.uint8]
@@ -70,6 +80,9 @@ class Prediction:
     fit: Fit = field(default_factory=Fit)
     corrected: str = ""
     target_supervision: str = "none"
+    ensemble: tuple[ModelOrigin, ...] = ()
+    tta: TestTimeAugmentation = "none"
+    largest_parts: bool = False
 
     @property
     def run(self) -> str:
@@ -184,6 +197,9 @@ def predict(
     batch_size: int = 0,
     device: str = "auto",
     reliability: bool = True,
+    ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
+    tta: TestTimeAugmentation = "none",
+    largest_parts: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Prediction:
@@ -198,6 +214,12 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
             voxel reliable.
+        ensemble: further runs, of the same structures, grid and grey values; probabilities are the mean over
+            all of them. The vote, and whether the image fits, are those of `run`.
+        tta: views of each slice that the mean is over, too (test-time augmentation); see
+            `TestTimeAugmentation`.
+        largest_parts: keep of each structure only the largest part that hangs together; the rest becomes
+            background.
         on_progress: called with slices done and slices in all; a notebook shows a bar where it is left out.
         stop: when set, `Cancelled` is raised before the next batch.
 
@@ -205,13 +227,16 @@ def predict(
         Labels, entropy and reliability on the image's grid.
 
     Raises:
-        InputError: for a folder that is no trained run, or an image that cannot be read.
+        InputError: for a folder that is no trained run, runs that cannot be an ensemble, or an image that cannot
+            be read.
         Cancelled: when `stop` was set.
     """
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     volume = as_volume(image)
     loaded = LoadedRun.of(run, device)
+    members = [loaded, *(LoadedRun.of(other, device) for other in ensemble)]
+    check_members(members)
     facts = loaded.run.facts
     with shown_progress(f"predict {volume.name}", "slice", on_progress) as report:
         maps = segment_volume(
@@ -223,9 +248,12 @@ def predict(
             batch_size=batch_size,
             bf16=loaded.bf16,
             vote=loaded.vote if reliability else None,
+            network=mean_prediction([member.method.predict for member in members], tta),
             on_progress=report,
             stop=stop,
         )
+    if largest_parts:
+        keep_largest_parts(maps.labels)
     return Prediction(
         labels=maps.labels,
         entropy=maps.entropy,
@@ -237,6 +265,9 @@ def predict(
         fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
         corrected=corrected_case(facts.corrected_cases, volume.name, volume),
         target_supervision=facts.target_supervision,
+        ensemble=tuple(member.origin for member in members[1:]),
+        tta=tta,
+        largest_parts=largest_parts,
     )
 
 
@@ -250,6 +281,7 @@ def segment_volume(
     batch_size: int = 0,
     bf16: bool = False,
     vote: ViewVote | None = None,
+    network: Network | None = None,
     labelled_domain: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
@@ -258,7 +290,8 @@ def segment_volume(
 
     The whole slice is segmented, not only the training window: it is resampled to the run's pixel
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
-    labelled domain is segmented by `Method.predict_labelled`; the vote is for target volumes.
+    labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
+    the method itself in an ensemble or in several views; the vote is for target volumes.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
@@ -282,6 +315,8 @@ def segment_volume(
     pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
     size = batch_size or first_batch(device, pixels)
     value_of_class = facts.value_of_class()
+    if network is None:
+        network = method.predict_labelled if labelled_domain else method.predict
     training = method.training
     method.eval()
     start = 0
@@ -297,9 +332,7 @@ def segment_volume(
                 image = with_neighbours(near, batch - first, grid.neighbours)
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
-                    logits, agreed = _segment_slices(
-                        method, image, batch, grid.size, vote, labelled_domain=labelled_domain
-                    )
+                    logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
                     # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
                     fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
             except (RuntimeError, MemoryError) as error:
@@ -325,15 +358,13 @@ def segment_volume(
 
 def _segment_slices(
     method: Method[Any],
+    network: Network,
     image: Tensor,
     indices: NDArray[np.int64],
     window: int,
     vote: ViewVote | None,
-    *,
-    labelled_domain: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Logits `(B, C, h, w)` and reliable pixels `(B, h, w)` bool of resampled slices."""
-    network = method.predict_labelled if labelled_domain else method.predict
 
     def segment(slices: Tensor) -> Tensor:
         stride = method.segmentor.stride

@@ -85,7 +85,7 @@ def write_prediction(
             about=about,
             model=_model(about.origin, out),
             image=image,
-            more=_said_of(prediction),
+            more=_said_of(prediction, out),
         )
     if entropy:
         files[f"{case}_entropy.nii.gz"] = partial(
@@ -174,11 +174,15 @@ def _provenance(prediction: Prediction) -> Provenance:
     return Provenance.of(prediction.case, prediction.names, prediction.model)
 
 
-def _said_of(prediction: Prediction) -> dict[str, Any]:
-    """Whether the model fits, and which labels of the target it was given, if any."""
+def _said_of(prediction: Prediction, out: Path) -> dict[str, Any]:
+    """Whether the model fits, what was done beyond a plain prediction, and labels of the target it was given."""
     told, case = prediction.target_supervision, prediction.corrected
+    others = [_model(origin, out) for origin in prediction.ensemble]
     return {
         "fit": {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons},
+        **({"ensemble": others} if others else {}),
+        **({"tta": prediction.tta} if prediction.tta != "none" else {}),
+        **({"largest_parts": True} if prediction.largest_parts else {}),
         **({"target_supervision": told} if told != "none" else {}),
         **({"corrected": case} if case else {}),
     }
