@@ -139,7 +139,7 @@ def test_measurements_come_back_where_they_were_drawn(
     menu: Callable[[], SessionMenu], data: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     first, second = menu(), menu()
-    image, labels = opened(first.viewer, data)
+    image, _ = opened(first.viewer, data)
     drawn = measurements_layer(first.viewer, image)
     ruler = np.array([[2.0, 3, 4], [2, 9, 12]])
     box = np.array([[1.0, 2, 2], [1, 2, 8], [1, 6, 8], [1, 6, 2]])
