@@ -71,6 +71,15 @@ class LayerState(Config):
     """Label values that were not to be seen."""
 
 
+class MeasurementState(Config):
+    """A ruler or a region that was drawn."""
+
+    kind: Literal["line", "path", "rectangle", "ellipse", "polygon"]
+    """Its shape; of an ellipse the corners are those of the box round it."""
+    corners_mm: tuple[tuple[Number, Number, Number], ...] = Field(min_length=2, max_length=10_000)
+    """In the viewer's millimetres (z, y, x)."""
+
+
 class ViewState(Config):
     """Where one looked."""
 
@@ -105,6 +114,8 @@ class Session(Config):
     """When, ISO 8601."""
     layers: tuple[LayerState, ...] = Field((), max_length=_MOST_LAYERS)
     """From the back to the front."""
+    measurements: tuple[MeasurementState, ...] = Field((), max_length=10_000)
+    """Rulers and regions on the images."""
     view: ViewState = ViewState()
     """Where one looked."""
     docks: tuple[str, ...] = Field((), max_length=20)

@@ -21,8 +21,8 @@ from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import find
+from napari_uda.gui.kit.measurements import ROLE
 from napari_uda.gui.view.measure import MeasurePanel
-from napari_uda.gui.view.measuring import ROLE
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 
 from napari_uda.experiments.recommendation import measured
 from napari_uda.gui.train.method_picker import MethodPicker, read_methods
@@ -85,6 +86,28 @@ def test_the_recommended_method_is_chosen_and_marked(picker: MethodPicker) -> No
     assert picker.method.name == best(adapting)
     marked = [text for text in texts(picker) if ": recommended · " in text]
     assert marked == [f"{best(adapting)}: recommended · {METHODS[best(adapting)].summary}"]
+
+
+@pytest.mark.parametrize(("ground", "words"), [("#c4c2c2", "#262930"), ("#3d414a", "#f0f1f2")])
+def test_families_are_drawn_as_dark_or_light_as_methods_are(
+    picker: MethodPicker, qtbot: QtBot, ground: str, words: str
+) -> None:
+    """In the colours of a light and of a dark theme: Qt greys what cannot be chosen."""
+    picker.setStyleSheet(f"QListView {{ background-color: {ground}; color: {words}; }}")
+    view = picker.methods.view()
+    with qtbot.waitExposed(view.window(), timeout=60_000):
+        picker.methods.showPopup()
+    drawn = view.viewport().grab().toImage()
+    title = view.visualRect(picker.methods.model().index(0, 0))
+    assert not can_be_chosen(picker, 0)
+    values = [
+        drawn.pixelColor(x, y).lightness()
+        for x in range(title.left(), title.left() + title.width() // 4)
+        for y in range(title.top(), title.bottom() + 1)
+    ]
+    picker.methods.hidePopup()
+    wanted = QColor(words).lightness()
+    assert min(abs(value - wanted) for value in values) <= 10
 
 
 def test_before_the_methods_are_read_nothing_is_offered(qtbot: QtBot) -> None:

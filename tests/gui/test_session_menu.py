@@ -29,6 +29,7 @@ from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
 from napari_uda.gui.kit.layer_order import is_helper
 from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.measurements import measurements_layer
 from napari_uda.gui.kit.place import bring_tab_to_front, wait_for
 from napari_uda.inference.predict import Prediction
 
@@ -132,6 +133,35 @@ def test_layers_and_view_come_back(
     assert after.dims.point == pytest.approx(before.dims.point)
     assert after.scene.camera.zoom == before.scene.camera.zoom
     assert tuple(after.scene.camera.center) == tuple(before.scene.camera.center)
+
+
+def test_measurements_come_back_where_they_were_drawn(
+    menu: Callable[[], SessionMenu], data: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    first, second = menu(), menu()
+    image, _ = opened(first.viewer, data)
+    drawn = measurements_layer(first.viewer, image)
+    ruler = np.array([[2.0, 3, 4], [2, 9, 12]])
+    box = np.array([[1.0, 2, 2], [1, 2, 8], [1, 6, 8], [1, 6, 2]])
+    drawn.add([ruler, box], shape_type=["line", "ellipse"])
+    file = tmp_path / "session.yaml"
+    assert saved(first, file, qtbot) == "Saved session.yaml with 2 layers."
+    first_corner = tuple(float(part) for part in image.data_to_world(ruler[0]))
+    assert read_session(file).measurements[0].corners_mm[0] == pytest.approx(first_corner)
+    for _ in range(2):  # again onto itself: nothing is drawn twice
+        reopened(second, file, qtbot)
+        assert len(second.viewer.layers) == 3
+        again = measurements_layer(second.viewer)
+        assert list(again.shape_type) == ["line", "ellipse"]
+        for found, wanted in zip(again.data, (ruler, box), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-9)
+        assert second.viewer.layers[-1] is again  # seen over the images
+        assert second.viewer.layers.selection.active is second.viewer.layers[1]
+    # what was measured since stays
+    other = measurements_layer(second.viewer)
+    other.add([ruler + 1], shape_type="line")
+    reopened(second, file, qtbot)
+    assert len(measurements_layer(second.viewer).data) == 3
 
 
 def test_what_is_open_is_taken_again_and_only_the_rest_is_added(

@@ -134,6 +134,36 @@ def test_neurological_turns_left_and_right_only(
     assert preferences.convention() == "neurological"
 
 
+def test_in_3d_planes_turn_the_camera_to_what_their_slices_show(
+    dock: ViewDock, viewer: ViewerModel, qtbot: QtBot
+) -> None:
+    """Seen as in 2-D, and not as in a mirror: what lies to the right of the screen is where its letter says."""
+    camera = viewer.scene.camera
+    viewer.dims.ndisplay = 3
+    towards = np.diag([-1.0, -1.0, -1.0])  # of the viewer's axes: feet, back, left, as (S, A, R)
+    for neurological in (False, True):
+        if neurological:
+            dock.neurological.click()
+            settle(dock, qtbot)
+        assert tuple(map(str, camera.orientation)) == ("towards", "down", "right")
+        first = "L" if neurological else "R"
+        for axis, expected in enumerate(((first, "A"), (first, "S"), ("A", "S"))):
+            dock.planes.button(axis).click()
+            ahead = towards @ np.asarray(camera.view_direction)
+            up = towards @ np.asarray(camera.up_direction)
+            # head, front, right is a right-handed order, as (x, y, z) is
+            left = np.cross(up, ahead)
+            assert tuple(_side(one) for one in (left, up)) == expected
+            assert dock.planes.checkedId() == axis
+            assert viewer.dims.ndisplay == 3
+    dock.neurological.click()
+
+
+def _side(direction: np.ndarray) -> str:
+    axis = int(np.abs(direction).argmax())
+    return ("SI", "AP", "RL")[axis][0 if direction[axis] > 0 else 1]
+
+
 def test_settings_are_found_again(viewer: ViewerModel, image: Image, qtbot: QtBot) -> None:
     preferences.remember_convention("neurological")
     preferences.remember_letters(False)

@@ -165,6 +165,26 @@ def test_what_is_far_off_does_not_whiten_the_rest(
     )
 
 
+def test_what_the_reference_lacks_keeps_its_colour_and_is_named(
+    viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
+) -> None:
+    both = two_balls(7)
+    labels_layer(viewer, np.where(both == 1, 1, 0).astype(np.uint8), "reference", np.eye(4))
+    layer = labels_layer(viewer, both, "prediction", np.eye(4))
+    layer.colormap = structure_colormap(NAMES, [2])  # hidden at first
+    show(panel, qtbot)
+    assert panel.status.text().endswith(
+        " Not in the reference, so without a distance: left ventricle cavity."
+    )
+    panel.distance.click()
+    layer.colormap = structure_colormap(NAMES, [])
+    painted, plain = surfaces_of(viewer)[1], surfaces_of(viewer)[2]
+    assert painted.colormap.name == "distance"
+    assert plain.visible
+    np.testing.assert_allclose(plain.colormap.colors[0][:3], layer.get_color(2)[:3], atol=1e-3)
+    assert [line.text for line in legend_lines(list(viewer.layers))] == ["■ left ventricle cavity"]
+
+
 def test_surfaces_of_labels_that_were_edited_say_so(
     viewer: ViewerModel, panel: SurfacePanel, qtbot: QtBot
 ) -> None:

@@ -45,6 +45,7 @@ from napari_uda.gui.kit.jobs import Report, Turns, background, running
 from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
+from napari_uda.gui.kit.measurements import draw_measurements, measurement_states
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import (
     DOCKS,
@@ -113,6 +114,7 @@ def states(viewer: ViewerModel) -> tuple[list[OnScreen], Session]:
     session = Session(
         program=f"napari_uda {__version__}",
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
+        measurements=measurement_states(viewer),
         view=view,
         docks=(*docks, *(waiting(viewer) if window else ())),
         front=in_front(viewer) if window else "",
@@ -276,6 +278,9 @@ def restore(
             layer.visible = True
             viewer.layers.selection.active = layer
             yield
+    images = [layer for layer, _ in shown_layers if isinstance(layer, Image) and layer.visible]
+    if images:
+        draw_measurements(viewer, images[-1], session.measurements)
     for name, dock in _open_docks(viewer).items():
         choose(dock, session.choices.get(name, {}))
         yield

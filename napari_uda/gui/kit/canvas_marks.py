@@ -45,6 +45,9 @@ _SIDES = {
 }
 _LETTER_POINTS = 16.0
 _LINE, _LINE_PLACE = "line", "bottom_left"
+_DEPTH = "towards"
+"""Of the viewer's first axis in 3-D: axes run to the feet, the back and the left, and napari, which lets the first run
+away, would draw the patient as in a mirror."""
 _PLACES = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -114,7 +117,7 @@ class CanvasMarks(Guarded, QObject):
         for name in (*_SIDES, _LINE):
             self.words.write(name, (), _LINE_PLACE)
         self.legend.leave()
-        self._viewer.scene.camera.orientation2d = ("down", "right")
+        self._viewer.scene.camera.orientation = ("away", "down", "right")
         with suppress(RuntimeError):  # the window ends, and has deleted it
             self.setParent(None)  # type: ignore[arg-type]  # the next dock finds it no more
             self.deleteLater()
@@ -291,9 +294,10 @@ class CanvasMarks(Guarded, QObject):
         flat = self._viewer.dims.ndisplay == 2 and min(axes) >= 0
         flat = flat and (self.seen.preview is None or axes[0] == 0)  # not along several volumes
         shown, mirrored = self.sides_of(rows, columns) if flat else (None, False)
-        camera, orientation = self._viewer.scene.camera, ("down", "left" if mirrored else "right")
-        if tuple(map(str, camera.orientation2d)) != orientation:
-            camera.orientation2d = orientation
+        camera = self._viewer.scene.camera
+        orientation = (_DEPTH, "down", "left" if mirrored else "right")
+        if tuple(map(str, camera.orientation)) != orientation:
+            camera.orientation = orientation
         for side, place in _SIDES.items():
             letters = [] if shown is None else [Line(getattr(shown, side))]
             self.words.write(side, letters, place, _LETTER_POINTS, in_cells=True)

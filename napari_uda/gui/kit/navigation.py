@@ -11,6 +11,13 @@ from napari_uda.gui.kit.geometry import placement
 AXIS_NAMES = ("z · axial", "y · coronal", "x · sagittal")
 """Cuts across the axes of a layer as `geometry.displayed` lays them out."""
 
+_LOOKS = (
+    ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+    ((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0)),
+    ((0.0, 0.0, -1.0), (-1.0, 0.0, 0.0)),
+)
+"""Ahead and up of the camera for each cut; the viewer's axes run to the feet, the back and the left."""
+
 
 def go_to_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> None:
     """Show slice `index` across `axis` of a 3-D layer, turning the view when it lies along that axis.
@@ -32,6 +39,21 @@ def go_to_slice(viewer: ViewerModel, layer: Layer, axis: int, index: int) -> Non
         extra = [other for other in dims.order if other not in volume]
         dims.order = (*extra, target, *(other for other in volume if other != target))
     dims.set_point(target, float(layer.data_to_world(position)[axis]))
+
+
+def look_across(viewer: ViewerModel, axis: int, *, neurological: bool = False) -> None:
+    """Turn the camera of the 3-D view so that one looks at what slices across an axis show, the same side up.
+
+    Args:
+        viewer: shows three dimensions.
+        axis: 0, 1 or 2 of a volume; seen from the feet, from the front, and from the left.
+        neurological: whether the patient's right is on the right: seen from the head, and from behind.
+    """
+    ahead, up = _LOOKS[axis]
+    other_side = neurological and axis < 2
+    viewer.scene.camera.set_view_direction(
+        view_direction=tuple(-part if other_side else part for part in ahead), up_direction=up
+    )
 
 
 def go_to_voxel(

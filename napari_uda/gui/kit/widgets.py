@@ -12,6 +12,7 @@ from qtpy.QtGui import (
     QHelpEvent,
     QIcon,
     QPainter,
+    QPalette,
     QPixmap,
     QResizeEvent,
     QStandardItemModel,
@@ -311,6 +312,16 @@ class SearchableBox(QSearchableComboBox):
         font = title.font()
         font.setBold(True)
         title.setFont(font)
+
+    def showPopup(self) -> None:
+        """Open the list, its titles in the theme's colour of words: Qt greys what cannot be chosen."""
+        words = self.view().palette().brush(QPalette.ColorGroup.Active, QPalette.ColorRole.Text)
+        model = self.model()
+        assert isinstance(model, QStandardItemModel)
+        for row in range(model.rowCount()):
+            if not model.item(row).isEnabled():
+                model.item(row).setForeground(words)
+        super().showPopup()
 
     def show_chosen(self) -> None:
         """Show the beginning of the chosen item, also in the place of a text that is no item."""

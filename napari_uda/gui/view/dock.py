@@ -13,6 +13,7 @@ from napari_uda.gui.kit.layout import TwoParts, column, form, wrapped
 from napari_uda.gui.kit.navigation import (
     AXIS_NAMES,
     go_to_slice,
+    look_across,
 )
 from napari_uda.gui.kit.panel import Following, delay, listen
 from napari_uda.gui.kit.seen import contains, is_looked_at, seen_at, title_of
@@ -92,7 +93,10 @@ class ViewDock(Dock):
         self.planes = QButtonGroup(self)
         for axis, name in enumerate(AXIS_NAMES):
             plane = name.partition(" · ")[2]
-            choice = button(plane.capitalize(), f"Show {plane} slices in the canvas")
+            choice = button(
+                plane.capitalize(),
+                f"Show {plane} slices in the canvas; in 3-D, look from where these are seen",
+            )
             choice.setObjectName(f"plane_{plane}")
             choice.setCheckable(True)
             choice.setParent(self)  # a group owns none
@@ -279,7 +283,7 @@ class ViewDock(Dock):
         """Which plane's button is pressed, and the panes."""
         cut, _, _ = self.marks.axes
         for choice in self.planes.buttons():
-            choice.setEnabled(self.marks.image is not None)
+            choice.setEnabled(self.marks.image is not None or self.viewer.dims.ndisplay == 3)
             if self.planes.id(choice) == cut:
                 choice.setChecked(True)
         self._show_number()
@@ -296,7 +300,9 @@ class ViewDock(Dock):
 
     def _on_plane(self, axis: int) -> None:
         image = self.marks.image
-        if image is not None:
+        if self.viewer.dims.ndisplay == 3:
+            look_across(self.viewer, axis, neurological=self.marks.neurological)
+        elif image is not None:
             here = image.world_to_data(self.viewer.dims.point[-3:])
             go_to_slice(self.viewer, image, axis, round(float(here[axis])))
 

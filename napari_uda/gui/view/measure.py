@@ -30,6 +30,7 @@ from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import DISPLAY, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
+from napari_uda.gui.kit.measurements import measurements_layer
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.seen import seen_at
 from napari_uda.gui.kit.tables import TablePlace
@@ -40,7 +41,6 @@ from napari_uda.gui.view.measuring import (
     drawn_shapes,
     marks,
     measured,
-    measurements_layer,
 )
 
 if TYPE_CHECKING:
@@ -177,8 +177,6 @@ class MeasurePanel(Panel):
         self._layer = layer
         self._changes.follow(*([] if layer is None else [layer.events.data]))
         self._looks.follow(*([] if layer is None else [layer.events.visible]))
-        if layer is not None:
-            layer.text.visible = False  # napari's letters cannot be read on bright tissue
 
     def _click(self, viewer: ViewerModel, event: Any) -> Iterator[None]:
         """A click without a drag is an end of the ruler."""

@@ -17,14 +17,10 @@ from napari_uda.data.intensity_unit import unit_of
 from napari_uda.data.plane import plane_of
 from napari_uda.data.regions import RegionMeasure, Shape, length_mm, measure_region
 from napari_uda.gui.kit.canvas_words import Mark
-from napari_uda.gui.kit.geometry import METADATA, Placement, copied_geometry, placement, tag
-from napari_uda.gui.kit.layers import find
+from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.seen import seen_at, title_of
 from napari_uda.gui.kit.sides import file_index
 
-ROLE = "measurements"
-_NAME = "helper: measurements"
-_COLOUR = "#E178E1"  # seen on black, grey and white, and no colour of a structure or an error
 _REGIONS: tuple[Shape, ...] = ("rectangle", "ellipse", "polygon")
 _LINES = ("line", "path")
 COLUMNS = (
@@ -87,27 +83,6 @@ class Measured:
             ]  # fmt: skip
         texts = ["" if number is None else number for number in numbers]
         return [self.title, *texts, self.unit, self.image, self.slice]
-
-
-def measurements_layer(viewer: ViewerModel, image: Image | None = None) -> Shapes | None:
-    """The layer that is drawn on; with an image it is made when there is none."""
-    found = find(viewer, role=ROLE)
-    if isinstance(found, Shapes) or image is None:
-        return found if isinstance(found, Shapes) else None
-    made = Shapes(
-        ndim=3,
-        name=_NAME,
-        edge_color=_COLOUR,
-        face_color="transparent",
-        edge_width=0.4,
-        opacity=1.0,
-        features={"measure": np.zeros(0, dtype=object)},
-        text={"string": "{measure}", "size": 14, "color": _COLOUR, "anchor": "upper_left"},
-        metadata={METADATA: {"role": ROLE, "helper": True}},
-        **copied_geometry(image),
-    )
-    viewer.add_layer(made)
-    return made
 
 
 def marks(layer: Shapes, found: Sequence[Measured]) -> list[Mark]:

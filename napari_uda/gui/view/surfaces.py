@@ -13,6 +13,7 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_uda.core.structure_colours import full_name
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.colormaps import unnamed
@@ -268,7 +269,7 @@ class SurfacePanel(Panel):
             seen = colour is not None and colour[3] > 0
             if layer.visible != seen:
                 layer.visible = seen
-            if seen and not self._by_distance:
+            if seen and layer.colormap.name != _COLOURS.name:
                 layer.colormap = _plain(colour)
 
     @property
@@ -285,13 +286,12 @@ class SurfacePanel(Panel):
         bar = False
         for layer in _surfaces(self._viewer):
             part = parts[tag(layer)["value"]]
-            distance = part.distance_mm if by_distance else None
-            painted = distance is not None and bool(np.isfinite(distance).all())
-            values = distance if painted else np.ones(len(part.vertices))
+            painted = by_distance and _is_measured(part)
+            values = part.distance_mm if painted else np.ones(len(part.vertices))
             layer.data = (part.vertices, part.faces, values)
             if painted:
                 layer.colormap, layer.contrast_limits = _COLOURS, (-most, most)
-            else:  # a structure that the reference lacks has no distance
+            else:
                 layer.colormap = _plain(self._source.get_color(part.value))
                 layer.contrast_limits = (0, 1)
             if layer.colorbar.visible != (painted and not bar):
@@ -438,13 +438,26 @@ def _sizes(distances: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _sentence(parts: list[Part]) -> str:
-    known = [part.distance_mm for part in parts if part.distance_mm is not None]
-    finite = [distance for distance in known if np.isfinite(distance).all()]
+    known = any(part.distance_mm is not None for part in parts)
+    finite = [part.distance_mm for part in parts if _is_measured(part)]
     count = "1 surface" if len(parts) == 1 else f"{len(parts)} surfaces"
-    if not finite:
+    if not known:
         return f"{count}."
+    lacking = [full_name(part.name) for part in parts if not _is_measured(part)]
+    without = f" Not in the reference, so without a distance: {', '.join(lacking)}."
+    ending = without if lacking else ""
+    if not finite:
+        return f"{count}.{ending}"
     distances = np.abs(np.concatenate(finite))
-    return f"{count}; {distances.mean():.1f} mm from the reference on average, at most {distances.max():.1f} mm."
+    return (
+        f"{count}; {distances.mean():.1f} mm from the reference on average, at most "
+        f"{distances.max():.1f} mm.{ending}"
+    )
+
+
+def _is_measured(part: Part) -> bool:
+    """Whether its distance to the reference is known: a structure that the reference lacks has none."""
+    return part.distance_mm is not None and bool(np.isfinite(part.distance_mm).all())
 
 
 def _shown_labels(viewer: ViewerModel) -> Labels | None:
