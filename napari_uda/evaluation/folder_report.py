@@ -299,6 +299,10 @@ def _origin(one: _Predicted) -> dict[str, str]:
         entries["model"] = str(model["name"])
     if model.get("adapted_by"):
         entries["model"] += f", adapted by {model['adapted_by']}"
+    if model.get("no_change_by"):
+        entries["model"] += (
+            f", no change by {model['no_change_by']}: the result from before is kept"
+        )
     if model.get("weights_sha256"):
         entries["weights of the model"] = f"SHA-256 {model['weights_sha256']}"
     if model.get("date"):
