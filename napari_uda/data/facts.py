@@ -12,6 +12,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.data.case_shapes import CaseShapes
 from napari_uda.data.domain_statistics import DomainStatistics
 from napari_uda.data.intensity import Intensity
+from napari_uda.data.outcome import Outcome
 from napari_uda.data.sizes import StructureSize
 from napari_uda.data.slices import SliceGrid
 from napari_uda.data.split import Split
@@ -70,6 +71,9 @@ class DataFacts(Config):
     """Volume and place of each structure in the labelled training volumes, taken over like `sizes`."""
     shapes: dict[str, CaseShapes] = Field(default_factory=dict)
     """Shape of each structure in the labelled training cases, taken over like `sizes`."""
+    outcome: Outcome | None = None
+    """Of a run that adapts to its target alone: what that changed, and whether it was given up; None before its
+    end, and for other runs."""
     target_supervision: str = "none"
     """In words, which labels of the target the method was given, in this run or in the one that it
     starts from; "none" if it was given none."""

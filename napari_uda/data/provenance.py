@@ -39,6 +39,7 @@ class ModelOrigin:
         date: day on which its run was made, ISO 8601; "" where it is unknown.
         path: its run folder on this machine; "" where it is unknown.
         adapted_by: the method that fitted the weights to the image before, or "".
+        no_change_by: the method that did so and was given up, so that the weights are the model's own, or "".
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelOrigin:
     date: str = ""
     path: str = ""
     adapted_by: str = ""
+    no_change_by: str = ""
 
     @classmethod
     def read(cls, entries: Mapping[str, Any]) -> Self:
@@ -56,7 +58,8 @@ class ModelOrigin:
     @property
     def title(self) -> str:
         """Name, and what fitted it to the image."""
-        return f"{self.name} adapted by {self.adapted_by}" if self.adapted_by else self.name
+        kept = f"{self.name}, no change by {self.no_change_by}" if self.no_change_by else self.name
+        return f"{self.name} adapted by {self.adapted_by}" if self.adapted_by else kept
 
     def __str__(self) -> str:
         """One line: `ct2mr of 2026-08-21, weights 3fa9c01b`."""

@@ -307,6 +307,10 @@ def _origin(one: _Predicted) -> dict[str, str]:
         entries["model"] = str(model["name"])
     if model.get("adapted_by"):
         entries["model"] += f", adapted by {model['adapted_by']}"
+    if model.get("no_change_by"):
+        entries["model"] += (
+            f", no change by {model['no_change_by']}: the result from before is kept"
+        )
     if others := _names(one.about.get("ensemble")):
         entries["averaged with"] = ", ".join(others)
     if one.about.get("tta"):

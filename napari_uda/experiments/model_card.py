@@ -40,6 +40,8 @@ class ModelCard(Config):
     """Cases of the target that it learnt from."""
     target_supervision: str = "none"
     """Which labels of the target it was given."""
+    no_change: str = ""
+    """Why it has the weights that it started from, if adaptation was given up."""
     structures: dict[str, int] = Field(default_factory=dict)
     """Label value of each structure."""
     steps: int = Field(default=0, ge=0)
@@ -75,6 +77,7 @@ class ModelCard(Config):
             ("Labels of the target", told),
             ("Structures", ", ".join(self.structures)),
             ("Method", f"{self.method}, {self.steps} steps"),
+            ("No change", self.no_change),
             ("Dice", f"{scores} ({self.scored_cases} cases, {self.protocol})" if scores else ""),
             ("Scored before", _predicted_anew(self.outdated) if self.outdated else ""),
             ("Licence", self.licence),
@@ -144,6 +147,7 @@ def _found(run: Run) -> dict[str, Any]:
         "source_cases": len(facts.source.train) if facts.source else 0,
         "target_cases": len(facts.target.train) if facts.target else 0,
         "target_supervision": facts.target_supervision,
+        "no_change": facts.outcome.no_change if facts.outcome else "",
         "structures": dict(facts.labels),
         "steps": pair[0] if pair else config.steps,
         "created": run.created,

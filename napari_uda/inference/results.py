@@ -213,7 +213,8 @@ def _model(origin: ModelOrigin, out: Path) -> dict[str, str | None]:
     model: dict[str, str | None] = {"name": origin.name, "weights_sha256": origin.hash or None}
     model |= {"date": origin.date} if origin.date else {}
     model |= {"path": _path_from(out, Path(origin.path))} if origin.path else {}
-    return model | ({"adapted_by": origin.adapted_by} if origin.adapted_by else {})
+    fitted = {"adapted_by": origin.adapted_by, "no_change_by": origin.no_change_by}
+    return model | {key: method for key, method in fitted.items() if method}
 
 
 def _path_from(out: Path, file: Path) -> str:

@@ -106,6 +106,16 @@ class MeanTeacher(Method[MeanTeacherConfig]):
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "source_free": {"source_free": True, "mix": "mask"}
     }
+    for_a_volume = {
+        "steps": 30,  # as sfda
+        "method": {
+            "source_free": True,
+            "mix": "mask",
+            "ema": 0.9,  # a teacher that follows within tens of steps
+            "anchor_weight": 0.1,
+            "segmentor_optimizer": {"kind": "adam", "lr": 2e-4, "weight_decay": 0.0},
+        },
+    }
 
     @classmethod
     def needs_with(cls, config: MethodConfig) -> frozenset[Need]:

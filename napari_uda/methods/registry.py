@@ -220,8 +220,13 @@ def source_free_methods() -> list[str]:
     return [
         name
         for name, kind in METHODS.items()
-        if kind.family == "source-free" and kind.needs <= {"target"}
+        if adapts_alone(kind, kind.config_class.model_validate(kind.for_a_volume.get("method", {})))
     ]
+
+
+def adapts_alone(kind: type[Method[Any]], config: MethodConfig) -> bool:
+    """Whether a method starts from a trained run with these settings, and needs no label and no source data."""
+    return kind.needs_start_with(config) and kind.needs_with(config) <= {"target"}
 
 
 def build_method(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 WEIGHTS, STATE = "last.safetensors", "last.state.safetensors"
 PREVIOUS_WEIGHTS, PREVIOUS_STATE = "previous.safetensors", "previous.state.safetensors"
 BEST = "best.safetensors"
+START = "start.safetensors"
+"""Weights that a run which adapts to its target alone begins with, to be compared with its last ones."""
 AMPLITUDE_BANK = "amplitude_bank"
 """Tensor of a weights file that belongs to the run and its vote on reliability, not to the method."""
 _NEXT = ".next"

@@ -117,6 +117,12 @@ class KnownRun:
         return self.status.state is RunState.RUNNING
 
     @property
+    def state(self) -> str:
+        """The state in a word or two."""
+        is_given_up = self.status.state is RunState.FINISHED and self.status.reason
+        return "no change" if is_given_up else self.status.state.value
+
+    @property
     def words(self) -> str:
         """The state in words, with the reason when there is one."""
         words = _STATES[self.status.state]

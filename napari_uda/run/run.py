@@ -91,7 +91,8 @@ class Run(RunFolder):
             case RunState.NEW:
                 return f"not trained yet ({total} steps)"
             case RunState.FINISHED:
-                return f"{total} steps, finished"
+                said = f", {status.reason}" if status.reason else ""
+                return f"{total} steps, finished{said}"
             case RunState.RUNNING if status.beat is not None:
                 return f"at step {status.beat.step} of {total}, training"
             case RunState.STOPPED:
@@ -260,6 +261,7 @@ class Run(RunFolder):
         self._write_checked(
             self.facts_file, text, parse_json(text, str(self.facts_file)), _FACTS_HASH
         )
+        self.__dict__.pop("facts", None)  # what was read before
 
     def write_config(self, config: RunConfig) -> Run:
         """Replace the settings; returns the run with the new ones."""
@@ -304,17 +306,23 @@ class Run(RunFolder):
     def weights_file(self) -> Path:
         """Weights that predict: the best ones when the run's settings select them, else the last.
 
+        A run without source data whose end was given up (`Outcome.no_change`) predicts with those of its start.
+
         Raises:
             InputError: if there are none yet.
         """
         from napari_uda.run import checkpoint
 
-        best = self.checkpoints / checkpoint.BEST
+        best, start = (self.checkpoints / name for name in (checkpoint.BEST, checkpoint.START))
+        facts = self.known_facts()
+        given_up = facts is not None and facts.outcome is not None and facts.outcome.no_change
         try:
             pair = checkpoint.newest(self.checkpoints)
             last = pair[1] if pair else self.checkpoints / checkpoint.WEIGHTS
             if self.config.select != "last" and best.exists():
                 return best
+            if given_up and start.exists():  # a packed run has the weights that predict alone
+                return start
             if not last.exists():
                 raise InputError(f"{self.path} has no weights; train the run first")
         except OSError as error:

@@ -87,7 +87,7 @@ class RunStatus:
 
     Attributes:
         state: what it is doing.
-        reason: why it failed or broke, else empty.
+        reason: why it failed or broke, or why it predicts with the weights that it started from; else empty.
         beat: its last heartbeat; None when it has none.
         step: steps done when it was stopped, which may be more than its last line of numbers says.
     """
@@ -122,7 +122,8 @@ def run_status(
     last: dict[str, Any] = events[-1] if events else {}
     kind = last.get("event")
     if kind == "finished":
-        return RunStatus(RunState.FINISHED)
+        no_change = str(last.get("no_change") or "")
+        return RunStatus(RunState.FINISHED, f"no change, {no_change}" if no_change else "")
     if kind == "stopped":
         step = last.get("step")
         return RunStatus(RunState.STOPPED, step=step if isinstance(step, int) else 0)

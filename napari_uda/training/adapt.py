@@ -41,6 +41,7 @@ from napari_uda.training.adapt_config import (
     methods_without_sizes,
 )
 from napari_uda.training.loop import take_steps
+from napari_uda.training.no_harm import usual_ml, why_no_change
 
 if TYPE_CHECKING:
     import threading
@@ -66,7 +67,7 @@ class Adaptation:
 
     Attributes:
         before: by the run's own weights.
-        after: by the adapted weights; the same as `before` when `reverted`.
+        after: by the adapted weights; the maps of `before` when `reverted`.
         entropy_before: mean normalised entropy in [0, 1].
         entropy_after: the same with the adapted weights, also when they were given up.
         entropy_inside: both for the voxels that either result gives to a structure; NaN where there are none.
@@ -274,19 +275,19 @@ def _adapt_group(
         except NotFiniteError:
             failure = "the adapted network's result is not finite"
     return [
-        _outcome(was, now, config, seconds, usual_ml=_usual_ml(run, one), failure=failure)
+        _outcome(
+            *(was, now, config, seconds),
+            usual=usual_ml(run.facts, _height_mm(run.facts, one)),
+            failure=failure,
+        )
         for one, was, now in zip(volumes, before, after, strict=True)
     ]
 
 
-def _usual_ml(run: Run, volume: Volume) -> dict[str, float]:
-    """Volume of each structure if it had as much of this volume's slices as in the source; none in older runs."""
-    canonical, axis = volume.canonical(), run.facts.grid.axis
-    height_mm = canonical.array.shape[axis] * canonical.spacing_mm[axis]
-    return {
-        name: size.area_mm2 * size.slice_share * height_mm / 1000
-        for name, size in run.facts.sizes.items()
-    }
+def _height_mm(facts: DataFacts, volume: Volume) -> float:
+    """Of all slices together, across them."""
+    canonical, axis = volume.canonical(), facts.grid.axis
+    return float(canonical.array.shape[axis] * canonical.spacing_mm[axis])
 
 
 def _outcome(
@@ -295,16 +296,20 @@ def _outcome(
     config: AdaptConfig,
     seconds: float,
     *,
-    usual_ml: Mapping[str, float],
+    usual: Mapping[str, float],
     failure: str,
 ) -> Adaptation:
     """Compare, and give the adapted result up where a volume moved too far or the network is no surer."""
     was, now = before.volumes_ml(), after.volumes_ml()
     volumes = {structure: (was[structure], now[structure]) for structure in was}
     inside = _entropy_inside(before, after)
-    reason = failure or _too_far(volumes, config.max_volume_change, usual_ml)
+    reason = failure
     if not reason and config.max_volume_change:
-        reason = _no_surer(*inside, config.surer_by)
+        reason = why_no_change(
+            *(inside, volumes, usual),
+            surer_by=config.surer_by,
+            max_volume_change=config.max_volume_change,
+        )
     if reason:
         remedy = "" if failure else "; a max_volume_change of 0 keeps the adapted one"
         logger.warning(
@@ -313,7 +318,9 @@ def _outcome(
     warning = "" if reason else _noted(volumes, config.noted_volume_change)
     return Adaptation(
         before=before,
-        after=before if reason else _adapted(after, config.method.name),
+        after=_fitted(before, no_change_by=config.method.name)
+        if reason
+        else _fitted(after, adapted_by=config.method.name),
         entropy_before=float(before.entropy.mean(dtype=np.float64)),
         entropy_after=float(after.entropy.mean(dtype=np.float64)),
         volumes_ml=volumes,
@@ -340,50 +347,8 @@ def _entropy_inside(before: Prediction, after: Prediction) -> tuple[float, float
     return was, now
 
 
-def _no_surer(was: float, now: float, share: float) -> str:
-    """That the network is not surer of the structures by the share, as a sentence; "" where it is."""
-    if not share:
-        return ""
-    if math.isnan(was):
-        return "neither result has a structure"
-    if now <= (1 - share) * was:
-        return ""
-    becomes = f"becomes by less than {share:.0%}" if now < was else "does not become"
-    entropies = f"{was:.3f} -> {now:.3f}"
-    return f"the network {becomes} surer of the structures (entropy inside them {entropies})"
-
-
-def _adapted(prediction: Prediction, method: str) -> Prediction:
-    return replace(prediction, model=replace(prediction.model, adapted_by=method))
-
-
-def _too_far(
-    volumes_ml: Mapping[str, tuple[float, float]],
-    factor: float,
-    usual_ml: Mapping[str, float] | None = None,
-) -> str:
-    """The structure whose volume moved most, as a sentence, if it moved by more than the factor.
-
-    One that moved so far towards what is usual, and not beyond it by as much as it was away, is what a network that
-    is far off is adapted for.
-    """
-    usual_ml = usual_ml or {}
-    moves = {
-        name: how_far(*pair)
-        for name, pair in volumes_ml.items()
-        if not (name in usual_ml and _nearer(*pair, usual_ml[name]))
-    }
-    worst = max(moves, key=lambda name: moves[name], default="")
-    if not factor or not worst or moves[worst] <= math.log(factor):
-        return ""
-    was, now = volumes_ml[worst]
-    away = " and away from its usual size" if worst in usual_ml else ""
-    return f"{worst} went from {was:.1f} to {now:.1f} mL, more than {factor:g} times{away}"
-
-
-def _nearer(was: float, now: float, usual: float) -> bool:
-    """Whether a volume is less far from the usual one than it was."""
-    return how_far(now, usual) < how_far(was, usual)
+def _fitted(prediction: Prediction, **by: str) -> Prediction:
+    return replace(prediction, model=replace(prediction.model, **by))
 
 
 def _noted(volumes_ml: Mapping[str, tuple[float, float]], factor: float) -> str:

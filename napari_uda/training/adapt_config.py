@@ -12,7 +12,8 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.losses.size_prior import SizePriorConfig, has_size_prior
 from napari_uda.methods.base import MethodConfig
-from napari_uda.methods.registry import METHODS, source_free_methods
+from napari_uda.methods.registry import METHODS, adapts_alone, source_free_methods
+from napari_uda.training.no_harm import MAX_VOLUME_CHANGE
 
 DEFAULT_METHOD = "sfda"
 STEPS = 50
@@ -34,7 +35,7 @@ class AdaptConfig(Config):
     """Training steps; 0 takes the method's own number for a volume. A method that trains nothing (bn_adapt) takes none."""
     sizes_ml: dict[str, float] = Field(default_factory=dict)
     """For methods with a prior of sizes (sfda): the expected volumes of all structures in mL, by name, instead of the sizes stored in the run."""
-    max_volume_change: float = Field(default=4.0, ge=0)
+    max_volume_change: float = Field(default=MAX_VOLUME_CHANGE, ge=0)
     """A structure that grows or shrinks by more than this factor, and not towards its usual size, keeps the result from before; with 0 every result is taken as it is, surer or not."""
     surer_by: float = Field(default=0.1, ge=0, lt=1)
     """Keep the result from before unless the network becomes surer of the structures: unless the mean entropy of the voxels that either result gives to one falls by at least this share; with 0 it need not fall."""
@@ -66,6 +67,16 @@ class AdaptConfig(Config):
             kept = info.field_name == "max_volume_change"
             what = "to keep every result" if kept else "to be warned of none"
             raise ValueError(f"must be a factor above 1, or 0 {what}")
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _needs_no_source(cls, value: MethodConfig) -> MethodConfig:
+        if not adapts_alone(METHODS[value.name], value):
+            raise ValueError(
+                f"has settings with which {value.name} needs source data, and there are none here; leave out what "
+                "says so, such as source_free"
+            )
         return value
 
     @field_validator("sizes_ml")
@@ -144,7 +155,7 @@ def method_for_a_volume(name: str, settings: Mapping[str, Any] | None = None) ->
 
 
 def methods_without_sizes() -> str:
-    """The source-free methods that need no sizes of structures: `bn_adapt or tent`."""
+    """The source-free methods that need no sizes of structures: `bn_adapt, mean_teacher or tent`."""
     return _names(with_sizes=False)
 
 
@@ -157,8 +168,9 @@ def _check_source_free(name: str) -> str:
 
 
 def _names(*, with_sizes: bool) -> str:
-    return " or ".join(
+    *names, last = (
         name
         for name in source_free_methods()
         if issubclass(METHODS[name].config_class, SizePriorConfig) is with_sizes
     )
+    return f"{', '.join(names)} or {last}" if names else last

@@ -34,6 +34,7 @@ from napari_uda.training.checks import check_norm, check_size, check_validation
 from napari_uda.training.findings import Findings, data_found, tell
 from napari_uda.training.heartbeat import Heartbeat
 from napari_uda.training.load import load_training_data
+from napari_uda.training.no_harm import is_checked, judge_end
 from napari_uda.training.previews import Previews
 from napari_uda.training.same_data import check_same_data, refuse_moved_folders
 from napari_uda.training.start import take_over, vote_of_new_run
@@ -205,7 +206,10 @@ class _Session:
         optimizers = method.optimizers()
         runtime.attach(optimizers)
         done = checkpoint.resume(run.checkpoints, method, optimizers) if pair else 0
-        return cls(run, method, vote.to(runtime.device), data, runtime, optimizers, done)
+        session = cls(run, method, vote.to(runtime.device), data, runtime, optimizers, done)
+        if pair is None and leader and is_checked(run, data.facts):
+            checkpoint.save_weights(run.checkpoints / checkpoint.START, session.weights(), 0)
+        return session
 
     def weights(self) -> dict[str, Tensor]:
         """What a weights file holds."""
@@ -225,6 +229,22 @@ class _Session:
                 "not saved; resume from the checkpoint before with a lower learning rate"
             )
         checkpoint.save(self.run.checkpoints, weights, self.optimizers, done)
+
+    def judge(self) -> dict[str, str]:
+        """Compare the end of a run without source data with its start, and keep in its facts which one predicts.
+
+        Returns:
+            What the event at its end says of that.
+        """
+        facts = self.data.facts
+        if (
+            not is_checked(self.run, facts)
+            or not (self.run.checkpoints / checkpoint.START).exists()
+        ):
+            return {}
+        found = judge_end(self.run, self.method, self.data, self.runtime)
+        self.run.write_facts(facts.model_copy(update={"outcome": found}))
+        return {"no_change": found.no_change} if found.no_change else {}
 
     def validate(self, done: int, seconds: float) -> None:
         """Score the held-out cases, and keep the weights if the settings select by them."""
@@ -303,9 +323,10 @@ def _train(
             yield Progress(done, config.steps, seconds, scalars, stopped=True)
             return
         yield Progress(done, config.steps, seconds, scalars)
+    judged = session.judge() if leader else {}
     logger.info("finished after step %d", done)
     if leader:
-        run.event("finished", step=done)
+        run.event("finished", step=done, **judged)
     _wait_for_all()
 
 

@@ -92,6 +92,7 @@ def test_a_layer_says_which_model_made_it_and_whether_it_fits(
             "date": "2026-08-21",
             "path": "",
             "adapted_by": "",
+            "no_change_by": "",
         }
         assert own["fit"] == DOUBTFUL
         assert model_of(layer) == MODEL

@@ -357,9 +357,8 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in source_free_methods():
         fewer = {**METHODS[name].for_a_volume, "steps": 2}
         monkeypatch.setattr(METHODS[name], "for_a_volume", fewer)
-    monkeypatch.setattr(
-        adapt_module, "_no_surer", lambda *_: ""
-    )  # two steps need not make it surer
+    # two steps need not make it surer
+    monkeypatch.setattr(adapt_module, "why_no_change", lambda *_, **__: "")
 
 
 def test_every_source_free_method_is_offered_the_usual_one_first(ready: SegmentDock) -> None:
@@ -516,6 +515,7 @@ def test_the_form_has_the_settings_of_the_method_for_a_volume(way: str, ready: S
     assert config.steps == (kind.for_a_volume.get("steps", 50) if kind.learns else 0)
     first = {
         "sfda": ["sizes_ml", *(f"method.{name}_weight" for name in ("entropy", "prior", "anchor"))],
+        "mean_teacher": [f"method.{name}_weight" for name in ("pseudo", "anchor")],
         "tent": [],
         "bn_adapt": [],
     }[way]

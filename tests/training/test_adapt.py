@@ -33,7 +33,7 @@ from napari_uda.methods.sfda import SFDA, SFDAConfig
 from napari_uda.methods.tent import TentConfig
 from napari_uda.run.run import Run
 from napari_uda.training import adapt as adapt_module
-from napari_uda.training.adapt import Adaptation, _too_far, adapt
+from napari_uda.training.adapt import Adaptation, adapt
 from napari_uda.training.adapt_config import STEPS, AdaptConfig, build_adapt_config
 
 Domains = tuple[Path, Path]
@@ -237,29 +237,6 @@ def test_any_orientation_gives_the_same_result(source_run: Run, image: Path) -> 
 # --- giving up --------------------------------------------------------------------------------------
 
 
-def test_too_far_names_the_worst_structure() -> None:
-    volumes = {"a": (10.0, 30.0), "b": (99.0, 9.0), "c": (0.0, 0.5)}
-    # with one millilitre on both sides: 31/11 = 2.8, 100/10 = 10, 1.5
-    assert _too_far(volumes, 3.0) == "b went from 99.0 to 9.0 mL, more than 3 times"
-    assert _too_far(volumes, 9.99).startswith("b ")
-    assert _too_far(volumes, 10.01) == ""
-    assert _too_far(volumes, 0) == ""
-    assert _too_far({}, 2.0) == ""
-    # towards the size that the run knows is no reason, away from it is one, past it by as much as well
-    said = "b went from 99.0 to 9.0 mL, more than 3 times and away from its usual size"
-    assert _too_far(volumes, 3.0, {"b": 200.0}) == said
-    assert _too_far(volumes, 3.0, {"b": 19.0}) == ""
-    assert _too_far(volumes, 2.0, {"b": 19.0}).startswith("a went from 10.0 to 30.0 mL")
-    assert _too_far({"b": (10.0, 1000.0)}, 3.0, {"b": 80.0}).startswith("b ")
-
-
-def test_the_usual_size_is_the_sources_share_of_each_slice(source_run: Run, image: Path) -> None:
-    volume = read_volume(image)  # six slices of 4 mm
-    usual = adapt_module._usual_ml(source_run, volume)
-    size = source_run.facts.sizes["inner"]
-    assert usual["inner"] == pytest.approx(size.area_mm2 * size.slice_share * 24 / 1000)
-
-
 def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
     source_run: Run, image: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -275,6 +252,7 @@ def test_a_structure_that_moves_too_far_keeps_the_unadapted_result(
     assert found.volumes_ml == free.volumes_ml  # what it would have been is told
     assert found.entropy_after == free.entropy_after
     assert "no change, the unadapted result is kept: " in found.summary()
+    assert found.after.model.title == f"{source_run.path.name}, no change by sfda"
     found.save(tmp_path)
     stored = json.loads((tmp_path / "target_1_adaptation.json").read_text())
     assert stored["reverted"] is True
@@ -388,8 +366,14 @@ def test_cancel_ends_it_in_any_part(after: int, source_run: Run, image: Path) ->
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"method": "cotta"}, "cannot adapt by 'cotta'; choose one of bn_adapt, sfda, tent"),
-        ({"method": "advent"}, "cannot adapt by 'advent'; choose one of bn_adapt, sfda, tent"),
+        (
+            {"method": "cotta"},
+            "cannot adapt by 'cotta'; choose one of bn_adapt, mean_teacher, sfda, tent",
+        ),
+        (
+            {"method": "advent"},
+            "cannot adapt by 'advent'; choose one of bn_adapt, mean_teacher, sfda, tent",
+        ),
         ({"steps": -1}, "steps must be at least 0, not -1"),
         ({"max_volume_change": 0.5}, "max_volume_change must be a factor above 1"),
         ({"method": "tent", "sizes_ml": {"inner": 1.0}}, r"prior of sizes \(sfda\), not for tent"),
@@ -401,6 +385,10 @@ def test_cancel_ends_it_in_any_part(after: int, source_run: Run, image: Path) ->
         ({"stepz": 1}, "there is no setting stepz"),
         ({"config": AdaptConfig(), "steps": 1}, "steps and a config are given"),
         ({"sizes_ml": {"liver": 1.0}}, "for each of inner, outer"),
+        (
+            {"method": "mean_teacher", "settings": {"source_free": False}},
+            "method has settings with which mean_teacher needs source data",
+        ),
     ],
 )
 def test_bad_settings_are_refused(
@@ -437,7 +425,9 @@ def test_a_run_without_stored_sizes(source_run: Run, image: Path, tmp_path: Path
     del stored["sizes"]
     file.write_text(json.dumps(stored))
     without_checksums(tmp_path / "old")
-    with pytest.raises(InputError, match=r"does not hold the sizes.*or adapt by bn_adapt or tent"):
+    with pytest.raises(
+        InputError, match=r"does not hold the sizes.*or adapt by bn_adapt, mean_teacher or tent"
+    ):
         adapt(tmp_path / "old", image)
     sizes = {"inner": 2.0, "outer": 3.0}
     assert adapt(tmp_path / "old", image, steps=1, sizes_ml=sizes)[0].steps == 1

@@ -99,7 +99,8 @@ def about_layer(layer: Layer) -> str:
 
 def about_model(layer: Layer, model: ModelOrigin) -> str:
     """The model in one line, and whether the result is the one before adaptation."""
-    return str(replace(model, name=str(tag(layer).get("run") or model.title), adapted_by=""))
+    title = str(tag(layer).get("run") or model.title)
+    return str(replace(model, name=title, adapted_by="", no_change_by=""))
 
 
 def model_of(layer: Layer) -> ModelOrigin | None:

@@ -116,6 +116,7 @@ def _way(name: str) -> Way:
     hidden = _NOT_FOR_A_VOLUME
     hidden += () if kind.learns else _OF_TRAINING
     hidden += () if has_size_prior(config.method) else ("sizes_ml",)
+    hidden += tuple(f"method.{key}" for one in kind.variants.values() for key in one)  # other data
     paths = [path for path, _, _ in leaves(config)]
     weights = [path for path in paths if path.endswith("_weight")]
     return Way(

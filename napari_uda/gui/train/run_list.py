@@ -105,7 +105,7 @@ class RunList(Panel):
         self.table.setRowCount(len(self.runs))
         for row, run in enumerate(self.runs):
             steps = f"{run.step} / {run.total}" if run.total else str(run.step)
-            texts = (run.path.name, run.status.state.value, run.method)
+            texts = (run.path.name, run.state, run.method)
             for index, item in enumerate([*map(QTableWidgetItem, texts), right_aligned(steps)]):
                 item.setToolTip(f"{run.path}\n{run.words}")
                 self.table.setItem(row, index, item)
