@@ -26,6 +26,7 @@ BINS = 15
 BAND_MM = 5.0
 """Reach of the band around the borders, millimetres."""
 
+_MEANS = ("confidence", "accuracy")
 DEFINITIONS = {
     "confidence": "1 - entropy, entropy divided by ln C; not the probability of the chosen class",
     "ece": "expected calibration error: sum over the bins of n_bin / n |accuracy - mean confidence|",
@@ -136,6 +137,25 @@ def calibrate(
             "give values between 0 and 1"
         )
     return _Region(confidence.ravel(), bins).calibration(confidence[wrong])
+
+
+def joined(several: Sequence[Bins]) -> Bins:
+    """The reliability diagram of all voxels of several cases.
+
+    Args:
+        several: with the same edges, as bins of equal width have.
+    """
+    counts = np.array([one.counts for one in several])
+    total = counts.sum(axis=0)
+
+    def mean(values: Sequence[Floats]) -> Floats:
+        sums = np.nansum(counts * np.array(values), axis=0)
+        found: Floats = np.full(total.size, np.nan)
+        np.divide(sums, total, out=found, where=total > 0)
+        return found
+
+    confidence, accuracy = ([getattr(one, key) for one in several] for key in _MEANS)
+    return Bins(several[0].edges, total, mean(confidence), mean(accuracy))
 
 
 def error_auroc(entropy: NDArray[np.floating], wrong: NDArray[np.bool_]) -> float:

@@ -29,6 +29,7 @@ from napari_uda.evaluation.slice_picture import Picture
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Placement, Volume
+    from napari_uda.evaluation.calibration import StructureCalibration
 
 _logger = logging.getLogger(__name__)
 
@@ -133,7 +134,36 @@ def _with_labels(
         legend |= seen.legend()
         worst = seen.worst_pictures(scores)  # of the worst case, which comes last
     cases = [_facts(one, scores) for one in found.values()]
-    return Result(name, scores, (), worst, {}, cases, opening, legend)
+    calibrated = [_calibrated(one, names, placement, match) for one in found.values()]
+    known = [one for one in calibrated if one]
+    return Result(name, scores, known, worst, {}, cases, opening, legend)
+
+
+def _calibrated(
+    one: _Predicted, names: Mapping[int, str], placement: Placement, match: Mapping[str, str]
+) -> list[StructureCalibration]:
+    """Calibration of a case; empty without an entropy map, or where that is none."""
+    from napari_uda.data.volume import Volume
+    from napari_uda.evaluation.calibration import calibrate_structures
+
+    if _entropy_file(one) is None:
+        return []
+    seen = _seen(one, names, placement, match)
+    grid = Volume(seen.prediction, seen.affine, one.case)
+    entropy = _entropy(one, grid, placement)
+    if entropy is None or seen.reference is None:
+        return []
+    try:
+        return calibrate_structures(
+            seen.prediction.astype(np.uint8, copy=False),
+            seen.reference.astype(np.uint8, copy=False),
+            entropy.astype(np.float32, copy=False),
+            grid.lattice,
+            names,
+        )
+    except InputError as error:
+        _logger.warning("the report has no calibration of %s: %s", one.case, error)
+        return []
 
 
 def _without_labels(
@@ -274,16 +304,22 @@ def _measured(one: _Predicted, seen: SeenCase, placement: Placement) -> CaseFact
 
 
 def _mean_entropy(one: _Predicted, grid: Volume, placement: Placement) -> float:
-    from napari_uda.data.volume import read_volume  # readers are slow to import
+    inside = grid.array > 0
+    entropy = _entropy(one, grid, placement) if inside.any() else None
+    return float("nan") if entropy is None else float(entropy[inside].mean(dtype=np.float64))
 
+
+def _entropy_file(one: _Predicted) -> Path | None:
     stem = case_name(one.prediction).removesuffix("_labels").removesuffix("_rtstruct")
     files = (one.prediction.with_name(f"{stem}_entropy{suffix}") for suffix in VOLUME_SUFFIXES)
-    path = next((file for file in files if is_file(file)), None)
-    inside = grid.array > 0
-    if path is None or not inside.any():
-        return float("nan")
-    entropy = _on_grid(read_volume(path, placement=placement), grid)
-    return float("nan") if entropy is None else float(entropy[inside].mean(dtype=np.float64))
+    return next((file for file in files if is_file(file)), None)
+
+
+def _entropy(one: _Predicted, grid: Volume, placement: Placement) -> np.ndarray[Any, Any] | None:
+    from napari_uda.data.volume import read_volume  # readers are slow to import
+
+    path = _entropy_file(one)
+    return None if path is None else _on_grid(read_volume(path, placement=placement), grid)
 
 
 def _names(models: object) -> list[str]:

@@ -13,7 +13,13 @@ import scipy
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.evaluation.calibration import DEFINITIONS, Bins, StructureCalibration
+from napari_uda.evaluation.calibration import (
+    DEFINITIONS,
+    Bins,
+    Calibration,
+    StructureCalibration,
+    joined,
+)
 from napari_uda.evaluation.charts import Curve
 from napari_uda.evaluation.score_words import (
     DASH,
@@ -72,7 +78,7 @@ class Result:
     Attributes:
         name: of the prediction or method.
         scores: of one case or several; all results under the same protocol. None without references.
-        calibrations: of `calibrate_structures`; empty without an entropy map.
+        calibrations: of `calibrate_structures`, for each case that has an entropy map.
         pictures: slices worth a look.
         origin: where the predictions come from, as far as it is the same for all: run, model hash, edits, ...
         cases: what is known of single cases.
@@ -82,7 +88,7 @@ class Result:
 
     name: str
     scores: Scores | None
-    calibrations: Sequence[StructureCalibration] = ()
+    calibrations: Sequence[Sequence[StructureCalibration]] = ()
     pictures: Sequence[Picture] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
     cases: Sequence[CaseFacts] = ()
@@ -412,23 +418,39 @@ def _pictures(result: Result) -> list[Block]:
 
 
 def _calibration(result: Result) -> list[Block]:
-    if not result.calibrations:
+    cases = result.calibrations
+    if not cases:
         return []
+    structures: dict[tuple[int, str], list[StructureCalibration]] = {}
+    for one in (one for case in cases for one in case):
+        structures.setdefault((one.label, one.name), []).append(one)
     head = ["Structure", "Region", "Voxels", "Wrong"]
     head += ["ECE equal width", "ECE equal mass", "ACE", "MCE", "AUROC"]
     rows = []
-    for one in result.calibrations:
-        for region, found in (("band", one.band), ("whole", one.whole)):
-            numbers = (found.width.ece(), found.mass.ece(), found.width.ace(), found.width.mce())
-            rows.append(
-                [one.name, region, f"{found.voxels}", f"{found.errors}"]
-                + [number(value, 3) for value in (*numbers, found.auroc)]
-            )
+    for (_, name), found in structures.items():
+        for region in ("band", "whole"):
+            parts: list[Calibration] = [getattr(one, region) for one in found]
+            counts = (sum(one.voxels for one in parts), sum(one.errors for one in parts))
+            numbers = np.array([_calibration_numbers(one) for one in parts])
+            known = [column[~np.isnan(column)] for column in numbers.T]
+            means = [column.mean() if column.size else np.nan for column in known]
+            cells = [f"{count}" for count in counts] + [number(mean, 3) for mean in means]
+            rows.append([name, region, *cells])
     diagrams = [
-        Diagram(one.band.width, f"{result.name}, {one.name}, band, equal width")
-        for one in result.calibrations
+        Diagram(
+            joined([one.band.width for one in found]),
+            f"{result.name}, {name}, band, equal width",
+        )
+        for (_, name), found in structures.items()
     ]
-    return [Heading(result.name, 3), Table(head, rows, words=2), *diagrams]
+    about = f"Errors and AUROC are means of {len(cases)} cases; counts and diagrams are of all their voxels."
+    said = [Paragraph(about, "small")] if len(cases) > 1 else []
+    return [Heading(result.name, 3), *said, Table(head, rows, words=2), *diagrams]
+
+
+def _calibration_numbers(found: Calibration) -> tuple[float, ...]:
+    width = found.width
+    return (width.ece(), found.mass.ece(), width.ace(), width.mce(), found.auroc)
 
 
 def _definitions(results: Sequence[Result]) -> dict[str, str]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import napari_uda as uda
-from napari_uda.data.volume import Volume, write_volume
+from napari_uda.data.volume import Volume, read_volume, write_volume
+from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.case_pictures import SeenCase, typical_cases
 from napari_uda.evaluation.report import evaluate_folders
 from napari_uda.evaluation.report_content import CaseFacts, Result, opening_sentence
@@ -128,6 +129,40 @@ def test_pdf_has_the_same_words_as_text(data: Path) -> None:
     cells = re.findall(r"<td[^>]*>([^<]+)</td>", page)
     assert len(cells) > 40
     assert {cell for cell in cells if cell not in words and cell != "–"} == set()
+
+
+def test_calibration_is_that_of_the_cases_with_an_entropy_map(data: Path) -> None:
+    """The same table as of a single case; of several, means over them and diagrams of all voxels."""
+    assert "Calibration" not in make(data, "plain.html").read_text()
+    known = []
+    for seed, case in enumerate(("case_a", "case_b")):
+        predictions = data / "my_run" / "predictions"
+        random = np.random.default_rng(seed).random((5, 16, 16)).astype(np.float32)
+        written(predictions, f"{case}_entropy", random)
+        read = [
+            read_volume(path).array
+            for path in (
+                predictions / f"{case}_labels.nii.gz",
+                data / "data" / "labels" / f"{case}.nii.gz",
+                predictions / f"{case}_entropy.nii.gz",
+            )
+        ]
+        names = {1: "heart", 2: "liver"}
+        known.append(calibrate_structures(*read, (4.0, 1.0, 1.0), names))
+        page = make(data, f"{case}.html").read_text()
+        table = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in page.split("<tr")]
+        (cells,) = [row[2:] for row in table if row[:2] == ["heart", "band"]]
+        bands = [calibrated[1].band for calibrated in known]
+        assert [one.name for one in known[0]] == ["all", "heart", "liver"]
+        assert cells[:2] == [
+            str(sum(one.voxels for one in bands)),
+            str(sum(one.errors for one in bands)),
+        ]
+        assert cells[2] == f"{np.mean([one.width.ece() for one in bands]):.3f}"
+        assert cells[6] == f"{np.mean([one.auroc for one in bands]):.3f}"
+        assert ("means of 2 cases" in page) == (case == "case_b")
+    written(data / "my_run" / "predictions", "case_a_entropy", np.full((5, 16, 16), 9, np.float32))
+    assert "means of 2 cases" not in make(data, "wrong.html").read_text()
 
 
 def test_without_labels_there_are_volumes_and_verdicts_but_no_scores(data: Path) -> None:

@@ -12,6 +12,7 @@ from napari_uda.evaluation.calibration import (
     calibrate,
     calibrate_structures,
     error_auroc,
+    joined,
 )
 
 
@@ -29,6 +30,19 @@ def test_bins_by_hand() -> None:
     np.testing.assert_allclose(found.width.mce(), 0.2)
     # right: 0.4, 0.5, 1.0; wrong: 0.2 is below all three, 0.9 below one of them
     assert found.auroc == pytest.approx(4 / 6)
+
+
+def test_diagrams_of_cases_are_joined_as_if_they_were_one() -> None:
+    """The second bin is empty in one case, the third in both."""
+    confidence, wrong = np.array([0.1, 0.2, 0.5, 0.3, 0.25]), np.array([1, 0, 1, 0, 0], bool)
+    parts = [
+        calibrate(confidence[part], wrong[part], bins=3).width for part in (slice(3), slice(3, 5))
+    ]
+    found, whole = joined(parts), calibrate(confidence, wrong, bins=3).width
+    assert found.counts.tolist() == whole.counts.tolist() == [4, 1, 0]
+    np.testing.assert_allclose(found.confidence, whole.confidence)
+    np.testing.assert_allclose(found.accuracy, whole.accuracy)
+    np.testing.assert_allclose(found.ece(), whole.ece())
 
 
 def test_bins_of_equal_mass_hold_as_many_voxels_each() -> None:

@@ -86,7 +86,7 @@ def test_page_holds_the_numbers_and_what_they_mean(
     entropy = (prediction != reference).astype(np.float32) / 2
     calibrations = calibrate_structures(prediction, reference, entropy, SPACING, NAMES)
     picture = Picture(draw_slice(None, prediction[2], reference[2], NAMES, (1.0, 1.0)), "slice 2")
-    result = Result("tiny", scores, calibrations, [picture], {"model sha256": "0123abcd"})
+    result = Result("tiny", scores, [calibrations], [picture], {"model sha256": "0123abcd"})
     text = report_page("Scores of tiny", [result])
     rows = parse(text).rows
     myo, lvc, mean = rows[1:4]

@@ -33,7 +33,15 @@ from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import is_volume
 from napari_uda.gui.kit.layout import column, form, row
 from napari_uda.gui.kit.panel import Following, Panel, delay
-from napari_uda.gui.kit.widgets import Foldable, SearchableBox, button, check_box, combo_box
+from napari_uda.gui.kit.widgets import (
+    DoubleSpinBox,
+    Foldable,
+    SearchableBox,
+    SpinBox,
+    button,
+    check_box,
+    combo_box,
+)
 
 # --- panels -----------------------------------------------------------------------------------------
 
@@ -426,6 +434,28 @@ def test_what_is_typed_in_a_searchable_box_chooses_or_is_taken_back(qtbot: QtBot
     qtbot.keyClicks(line, "plum")
     qtbot.keyClick(line, Qt.Key.Key_Return)
     assert (heard, line.text(), line.cursorPosition()) == ([1], "orange", 0)
+
+
+@pytest.mark.parametrize(
+    "style", ["", "QAbstractSpinBox { border: none; padding: 1px 10px; min-width: 70px; }"]
+)
+def test_a_number_is_as_wide_as_its_longest_text_with_prefix_and_suffix(
+    qtbot: QtBot, style: str
+) -> None:
+    whole, part = SpinBox(), DoubleSpinBox()
+    whole.setRange(0, 511)
+    whole.setPrefix("slice ")
+    part.setRange(0.1, 100)
+    part.setSuffix(" mm")
+    for box, longest in ((whole, "slice 511"), (part, "100.00 mm")):
+        qtbot.addWidget(box)
+        box.setStyleSheet(style)
+        box.show()
+        box.setValue(box.maximum())
+        assert box.text() == longest
+        box.resize(box.minimumSizeHint())
+        line = box.lineEdit()
+        assert line.width() > line.fontMetrics().horizontalAdvance(longest)
 
 
 def test_a_wheel_that_passes_over_a_choice_does_not_change_it(qtbot: QtBot) -> None:

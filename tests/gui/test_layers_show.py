@@ -185,6 +185,31 @@ def test_side_by_side_and_back(made_prediction: Prediction) -> None:
     assert not grid.enabled
 
 
+def test_rows_and_columns_follow_the_size_of_the_canvas(made_prediction: Prediction) -> None:
+    viewer = ViewerModel()
+    image, *results = show(viewer, made_prediction)
+    views, grid, camera = (
+        SideBySide(viewer, image, results),
+        viewer.canvas.grid,
+        viewer.scene.camera,
+    )
+    viewer.canvas.size = (600, 800)
+    for _ in views.enter():
+        viewer.canvas.size = (500, 2500)  # a window that opens grows meanwhile
+    assert tuple(grid.shape) == (1, 4)
+    viewer.canvas.size = (2500, 500)
+    assert tuple(grid.shape) == (4, 1)
+    camera.zoom = zoom = camera.zoom * 3
+    viewer.canvas.size = (2490, 500)
+    assert camera.zoom == zoom  # the same rows and columns: where one looks stays
+    viewer.canvas.size = (600, 800)
+    assert tuple(grid.shape) == (2, 2)
+    assert camera.zoom < zoom  # all is seen again
+    views.leave()
+    viewer.canvas.size = (500, 2500)
+    assert tuple(grid.shape) == (-1, -1)
+
+
 def test_units_are_made_aside_by_a_thread() -> None:
     """Another thread that makes a layer meanwhile sees none of them or all."""
     registry = pint.get_application_registry()

@@ -245,6 +245,17 @@ def test_choices_of_docks_and_what_they_hide_come_back(
     segment.views.setChecked(False)
     assert not viewer.canvas.grid.enabled
     assert eyes(viewer) == seen
+    # a session of filled structures, opened where they are outlined
+    segment.results.structures.outlines.setChecked(False)
+    saved(menu, tmp_path / "filled.yaml", qtbot)
+    segment.results.structures.outlines.setChecked(True)
+    segment.views.setChecked(True)
+    reopened(menu, tmp_path / "filled.yaml", qtbot)
+    qtbot.waitUntil(settled)
+    assert not segment.results.structures.outlines.isChecked()
+    prediction = next(one for one in viewer.layers if tag(one).get("role") == "prediction")
+    assert prediction.contour == 0
+    assert (segment.views.isChecked(), viewer.canvas.grid.enabled) == (False, False)
     assert not any(tag(layer).get("role") == "background" for layer in viewer.layers)
 
 

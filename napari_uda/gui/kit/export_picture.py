@@ -11,7 +11,6 @@ from napari.utils.notifications import show_info
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
-    QDoubleSpinBox,
     QFileDialog,
     QToolButton,
     QWidget,
@@ -23,7 +22,7 @@ from napari_uda.evaluation.figures import SIZES_MM, Drawing, TableText, write_fi
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layout import column, form
 from napari_uda.gui.kit.panel import Guarded, guarded
-from napari_uda.gui.kit.widgets import combo_box, label, named, tool_button
+from napari_uda.gui.kit.widgets import DoubleSpinBox, combo_box, label, named, tool_button
 
 Source: TypeAlias = Callable[[], Drawing | Callable[[], Drawing] | None]
 """What is drawn, or what makes it in a thread; None while there is nothing."""
@@ -140,8 +139,8 @@ class PictureDialog(Guarded, QDialog):
         """Height of the picture."""
         return float(self.height_box.value())
 
-    def _millimetres(self, name: str, value: float) -> QDoubleSpinBox:
-        box = named(QDoubleSpinBox(), name, "Size of the picture on paper")
+    def _millimetres(self, name: str, value: float) -> DoubleSpinBox:
+        box = named(DoubleSpinBox(), name, "Size of the picture on paper")
         box.setRange(*SIZES_MM)
         box.setDecimals(0)
         box.setSuffix(" mm")

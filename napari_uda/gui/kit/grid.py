@@ -48,7 +48,8 @@ class Grid:
         self._viewer = viewer
         self._shown = [layer for cell in cells for layer in cell]
         self._stride = len(cells[0])
-        self._shape = best_shape(len(cells), viewer.canvas.size, _sides(viewer, cells[0][0]))
+        self._count, self._first = len(cells), cells[0][0]
+        self._shape = self._best_shape()
         titled = [_titled(cell) for cell in cells]
         self._named = [layer for layer in titled if not layer.name_overlay.visible]
         self._words = canvas_words(viewer)
@@ -101,11 +102,28 @@ class Grid:
                 self._take_bar(layer)
                 yield
             self._take_bar(layer)
-        alive = [layer for layer in self._shown if layer in viewer.layers]
-        viewer.reset_view(layers=alive or None)  # hidden ones may be larger or lie elsewhere
+        self._on_size()  # a window that has just opened has grown meanwhile
+        self._see_all()
+        viewer.canvas.events.size.connect(self._on_size)
         for layer in self._named:
             layer.name_overlay.visible = True
             yield
+
+    def _best_shape(self) -> tuple[int, int]:
+        viewer = self._viewer
+        return best_shape(self._count, viewer.canvas.size, _sides(viewer, self._first))
+
+    def _on_size(self) -> None:
+        """Another canvas: rows and columns that fill it, all of what they show in sight again."""
+        shape = self._best_shape()
+        if shape != self._shape and self._viewer.canvas.grid.enabled:
+            self._shape = self._viewer.canvas.grid.shape = shape
+            self._see_all()
+
+    def _see_all(self) -> None:
+        """Hidden layers may be larger or lie elsewhere."""
+        alive = [layer for layer in self._shown if layer in self._viewer.layers]
+        self._viewer.reset_view(layers=alive or None)
 
     def _take_bar(self, layer: Layer) -> None:
         if isinstance(layer, Image) and layer.colorbar.visible:
@@ -118,6 +136,7 @@ class Grid:
         self._left, viewer = True, self._viewer
         if entered(viewer) is self:
             del _entered[viewer]
+        viewer.canvas.events.size.disconnect(self._on_size)
         for layer in self._named:
             layer.name_overlay.visible = False
         self._words.show_bars(())

@@ -22,11 +22,15 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QComboBox,
+    QDoubleSpinBox,
     QHeaderView,
     QLabel,
     QLineEdit,
     QPushButton,
     QSizePolicy,
+    QSpinBox,
+    QStyle,
+    QStyleOptionSpinBox,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
@@ -51,6 +55,7 @@ _SWATCH_PIXELS = 14
 _ARROW_PIXELS, _ARROW_COLOUR = 12, "#909090"
 # napari's own colours of a checked button are those of something that is switched on
 _TITLE_STYLE = "text-align: left; border: none; outline: none; background: transparent;"
+_CURSOR_PIXELS = 4
 _ARROW_ROOM = 46  # of a combo box, with the frame
 
 
@@ -335,6 +340,32 @@ class SearchableBox(QSearchableComboBox):
             if typed and can_be_chosen and typed in self.itemText(index).lower():
                 self.setCurrentIndex(index)
                 return
+
+
+class _WholeNumbers:
+    """Of a spin box: never narrower than its longest text, which Qt counts without its suffix and napari's margins."""
+
+    def minimumSizeHint(self: Any) -> QSize:
+        """Qt's, or that of the whole text."""
+        hint: QSize = super().minimumSizeHint()  # type: ignore[misc]
+        option = QStyleOptionSpinBox()
+        self.initStyleOption(option)
+        control, field = QStyle.ComplexControl.CC_SpinBox, QStyle.SubControl.SC_SpinBoxEditField
+        line = self.style().subControlRect(control, option, field, self)
+        ends = [self.textFromValue(end) for end in (self.minimum(), self.maximum())]
+        texts = [f"{self.prefix()}{end}{self.suffix()}" for end in ends]
+        longest = max(self.fontMetrics().horizontalAdvance(text) for text in texts)
+        around = option.rect.width() - line.width()
+        hint.setWidth(max(hint.width(), longest + around + _CURSOR_PIXELS))
+        return hint
+
+
+class SpinBox(_WholeNumbers, QSpinBox):
+    """A whole number that is never cut off."""
+
+
+class DoubleSpinBox(_WholeNumbers, QDoubleSpinBox):
+    """A number that is never cut off."""
 
 
 def swatch(colour: str) -> QIcon:

@@ -12,7 +12,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QMenu, QToolButton
+from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.layers import structure_names
@@ -20,6 +20,7 @@ from napari_uda.gui.kit.layout import column, form, wrapped
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import (
+    DoubleSpinBox,
     button,
     check_box,
     combo_box,
@@ -180,7 +181,7 @@ class EditTools(Panel):
             )
         )
         self.mm = ignore_wheel(
-            named(QDoubleSpinBox(), "edit_mm", "How far to grow, shrink or smooth, in millimetres")
+            named(DoubleSpinBox(), "edit_mm", "How far to grow, shrink or smooth, in millimetres")
         )
         self.mm.setRange(0.1, 50)
         self.mm.setSingleStep(0.5)

@@ -116,11 +116,11 @@ def _result(layer: Exported) -> Result:
         origin["edits"] = "changed by hand after the prediction"
     verdict, _, reasons = layer.fit.partition(": ")
     facts = CaseFacts(scores.case, verdict, (reasons,) if reasons else ())
-    seen = _seen(layer)
+    seen, calibrated = _seen(layer), calibrations_of(scores)
     return Result(
         scores.name,
         scores.scores,
-        calibrations_of(scores),
+        [calibrated] if calibrated else [],
         seen.worst_pictures(scores.scores),
         origin,
         [facts],

@@ -82,7 +82,7 @@ class SegmentDock(ModelDock):
     """Segments an image layer with a trained run, in a thread, and shows the result."""
 
     manual = ("Segment", _HELP)
-    kept = ("models", "images", "results", "result_tabs", "reliability_wanted")
+    kept = ("models", "images", "results", "result_tabs", "reliability_wanted", "outlines")
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(napari_viewer, parent)

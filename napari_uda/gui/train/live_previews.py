@@ -9,13 +9,13 @@ from pathlib import Path
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QListWidget, QSpinBox
+from qtpy.QtWidgets import QListWidget
 
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.jobs import Turns, background
-from napari_uda.gui.kit.layout import column, row, wrapped
+from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import check_box, combo_box, label, named, tool_button
+from napari_uda.gui.kit.widgets import SpinBox, check_box, combo_box, label, named, tool_button
 from napari_uda.gui.train.training_layers import PreviewLayers
 from napari_uda.run.folder import PreviewRequest, RunFolder, SlicePlace
 from napari_uda.run.reader import Preview, RunUpdate
@@ -208,7 +208,7 @@ class SliceChoice(Panel):
             least_letters=6,
         )
         self.number = named(
-            QSpinBox(), "preview_slice", "Slice of the volume, from foot, back or left"
+            SpinBox(), "preview_slice", "Slice of the volume, from foot, back or left"
         )
         self.number.setPrefix("slice ")
         self.add = tool_button("+", slot=self._on_add, name="add_slice")
@@ -223,7 +223,7 @@ class SliceChoice(Panel):
         self.chosen.setFixedHeight(_ROWS * 20 + 6)
         self.chosen.currentRowChanged.connect(self._on_row_changed)
         column(
-            row((self.cases, 1), self.number, self.add, self.remove),
+            wrapped((self.cases, 1), self.number, self.add, self.remove),
             self.chosen,
             of=self,
             margin=0,

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
 
@@ -26,7 +25,7 @@ from napari_uda.gui.kit.colormaps import DARK, readable
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import check_box, label, named, swatch
+from napari_uda.gui.kit.widgets import SpinBox, check_box, label, named, swatch
 from napari_uda.run.history import Curve, trailing_mean
 
 _POINTS_SMOOTHED = 10
@@ -62,7 +61,7 @@ class LossCurves(Panel):
 
     def _build(self, nothing: str) -> None:
         self.smoothing = named(
-            QSpinBox(),
+            SpinBox(),
             "smoothing",
             "Each point is the mean of so many logged values; 1 shows them as they are",
         )

@@ -439,7 +439,9 @@ def _sizes(distances: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 def _sentence(parts: list[Part]) -> str:
     known = any(part.distance_mm is not None for part in parts)
-    finite = [part.distance_mm for part in parts if _is_measured(part)]
+    finite = [
+        part.distance_mm for part in parts if part.distance_mm is not None and _is_measured(part)
+    ]
     count = "1 surface" if len(parts) == 1 else f"{len(parts)} surfaces"
     if not known:
         return f"{count}."
