@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,9 +28,13 @@ from napari_uda.data.appearance import jitter_and_blur
 from napari_uda.data.batches import Batch, Labelled, Unlabelled
 from napari_uda.methods.se_asa import SEASA
 from napari_uda.networks.build import build_segmentor
+from napari_uda.networks.unet import UNet
 from napari_uda.run.recipes import build_config
 from napari_uda.training.loop import build_runtime
 from napari_uda.uncertainty.reliability import Reliability, vote
+
+if TYPE_CHECKING:
+    from napari_uda.run.config import RunConfig
 
 CLASSES = 5
 VIEW_TERMS = ("reliable_share", "entropy_reliable", "entropy_unreliable", "prototype")
@@ -45,7 +49,6 @@ class NaiveSEASA(SEASA):
         target: Unlabelled,
         label: Tensor,
         generators: Sequence[np.random.Generator],
-        runtime: Runtime,
     ) -> tuple[Tensor | None, Reliability]:
         config = self.config.reliability
         chosen = [
@@ -61,13 +64,13 @@ class NaiveSEASA(SEASA):
                     for image, pick in zip(target.image, picks, strict=True)
                 ]
             ).to(label.device)
-            with torch.no_grad(), runtime.autocast():
+            with torch.no_grad():
                 agrees_fourier.append(self._view_logits(view).argmax(1) == label)
         # each generator first draws the brightness of all views, then their contrast, then their blur
         drawn = _one_by_one(target.image, generators, config)
         with_gradient = torch.is_grad_enabled() and self.config.entropy_view == "last_random"
         for view in drawn:
-            with torch.set_grad_enabled(with_gradient), runtime.autocast():
+            with torch.set_grad_enabled(with_gradient):
                 logits = self._view_logits(view.to(label.device))
             agrees_random.append(logits.detach().argmax(1) == label)
             kept.append(logits)
@@ -124,9 +127,9 @@ def slices(batch_size: int, size: int, device: torch.device) -> Batch:
     return Batch(Labelled(source.to(device), label.to(device)), Unlabelled(-target.to(device)))
 
 
-def prepare(kind: type[SEASA], norm: str, options: argparse.Namespace) -> tuple[SEASA, Runtime]:
-    """A method with seeded weights and its runtime: cpu_small, votes from the first step on."""
-    config = build_config(
+def votes_from_the_start(norm: str, options: argparse.Namespace) -> RunConfig:
+    """cpu_small with every term in the first step already."""
+    return build_config(
         "se_asa",
         recipe="cpu_small",
         segmentor={"norm": norm},
@@ -134,24 +137,35 @@ def prepare(kind: type[SEASA], norm: str, options: argparse.Namespace) -> tuple[
         precision=options.precision,
         method={"warmup_steps": 0, "prototype_batches": 0, "entropy_view": "last_random"},
     )
+
+
+def prepare(kind: type[SEASA], config: RunConfig) -> tuple[SEASA, Runtime]:
+    """A method with seeded weights and its runtime."""
     runtime = build_runtime(config)
     torch.manual_seed(0)
     segmentor = build_segmentor(config.segmentor, 1, CLASSES)
-    torch.nn.init.normal_(segmentor.head.weight, std=1.0)  # type: ignore[union-attr,arg-type]
-    assert config.method.name == "se_asa"
+    if isinstance(segmentor, UNet):  # or every pixel would be of one class
+        torch.nn.init.normal_(segmentor.head.weight, std=1.0)
     method = kind(copy.deepcopy(config.method), segmentor, CLASSES)  # type: ignore[arg-type]
     method.place(runtime.device).train()
     runtime.attach(method.optimizers())
     return method, runtime
 
 
+def take_step(method: SEASA, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
+    """One step as the loop takes it, on slices that are there already."""
+    with runtime.autocast():
+        return method.step(batch, runtime)
+
+
 def first_losses(norm: str, options: argparse.Namespace) -> list[dict[str, float]]:
     """Losses of the first step, ours and naive."""
     found = []
     for kind in (SEASA, NaiveSEASA):
-        method, runtime = prepare(kind, norm, options)
+        method, runtime = prepare(kind, votes_from_the_start(norm, options))
         batch = slices(options.batch_size, options.size, runtime.device)
-        found.append({name: float(value) for name, value in method.step(batch, runtime).items()})
+        losses = take_step(method, batch, runtime)
+        found.append({name: float(value) for name, value in losses.items()})
     return found
 
 
@@ -195,14 +209,15 @@ def main() -> int:
         )
 
     kinds = {"ours": SEASA, "naive": NaiveSEASA}
-    ready = {name: prepare(kind, "batch", options) for name, kind in kinds.items()}
+    config = votes_from_the_start("batch", options)
+    ready = {name: prepare(kind, config) for name, kind in kinds.items()}
     device = ready["ours"][1].device
     batch = slices(options.batch_size, options.size, device)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     for block in range(options.steps + 1):  # in turns, so that other load falls on both alike
         for name, (method, runtime) in ready.items():
             runtime.step = block
-            seconds = measure(lambda m=method, r=runtime: m.step(batch, r), 1, device)  # type: ignore[misc]
+            seconds = measure(lambda m=method, r=runtime: take_step(m, batch, r), 1, device)  # type: ignore[misc]
             times[name] += seconds if block else []
     print(
         f"{'step':<6}{'median':>10}{'best':>10}   {device}, batch {options.batch_size}, "

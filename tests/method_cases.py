@@ -35,7 +35,7 @@ class Bench:
         with self.runtime.autocast():
             self.method.before_step(self.data, self.runtime)
             choose = self.method.choose_slices
-            batch = self.data.batch(self.runtime.step, CPU, choose=choose)
+            batch = self.data.batch(self.runtime.step, self.runtime.device, choose=choose)
             logs = self.method.step(batch, self.runtime)
             if self.runtime.step + 1 == self.runtime.steps:
                 self.method.after_last_step(self.data, self.runtime)
@@ -53,7 +53,7 @@ def bench(name: str, domains: tuple[Path, Path], cache: Path, **settings: Any) -
     """A freshly built method before its first step."""
     config = small_config(name, *domains, **settings)
     data = load_training_data(config, method_class(name), cache=cache)
-    method = new_method(config, data.facts).place(CPU).train()
     runtime = build_runtime(config)
+    method = new_method(config, data.facts).place(runtime.device).train()
     runtime.attach(method.optimizers())
     return Bench(config, data, method, runtime)
