@@ -1,29 +1,39 @@
 """Time the scores beside MedPy, MONAI and surface-distance on one synthetic pair of label maps.
 
 Usage: python benchmarks/metrics.py [--quick] [--peers medpy,monai,surface-distance | none]
+       python benchmarks/metrics.py --base CHECKOUT [--repeats 5] [--quick]
 
 The pair is 512 x 512 x 300 uint8 with four structures of 85 thousand to 2 million voxels (liver, kidneys and spleen
 in size) and rough borders, 1.5 x 0.8 x 0.8 mm. Ours starts from the label maps; the peers are given
-ready masks of the whole volume, as their documentation shows. MedPy takes minutes.
+ready masks of the whole volume, as their documentation shows. MedPy takes minutes. With `--base` ours is compared with that of
+another checkout instead, in turns, by seconds of CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_uda.evaluation.report import evaluate, evaluate_slice
-from napari_uda.evaluation.structures import Structure, find_structures
-from napari_uda.evaluation.surface import SurfaceDistances, Surfaces
+try:
+    from napari_uda.evaluation.report import evaluate, evaluate_slice
+    from napari_uda.evaluation.structures import Structure, find_structures
+    from napari_uda.evaluation.surface import SurfaceDistances, Surfaces
+except ImportError:  # where they were before 0.1.0
+    from napari_uda.metrics.report import evaluate, evaluate_slice
+    from napari_uda.metrics.structures import Structure, find_structures
+    from napari_uda.metrics.surface import SurfaceDistances, Surfaces
 
 SHAPE = (300, 512, 512)
 SPACING_MM = (1.5, 0.8, 0.8)
@@ -117,30 +127,67 @@ def distances(structure: Structure) -> Iterator[tuple[str, SurfaceDistances]]:
     yield "voxel", surfaces.distances(VOXEL)
 
 
-def ours(prediction: Labels, reference: Labels) -> Iterator[tuple[str, str, float, Values]]:
-    seconds, values = timed(lambda: our_dice(prediction, reference), 5)
-    yield "napari_uda", "Dice per slice and volume", seconds, values
-    seconds, values = timed(lambda: our_surfaces(prediction, reference), 5)
-    yield "napari_uda", "ASSD MASD HD95 NSD, mm and voxel", seconds, values
+def our_jobs(
+    prediction: Labels, reference: Labels
+) -> Iterator[tuple[str, int, Callable[[], Values]]]:
+    """What is timed, how often, and the work."""
+    yield "Dice per slice and volume", 5, lambda: our_dice(prediction, reference)
+    yield "ASSD MASD HD95 NSD, mm and voxel", 5, lambda: our_surfaces(prediction, reference)
     options = {"spacing_mm": SPACING_MM, "names": NAMES}
 
     def everything() -> Values:
         evaluate(prediction, reference, **options)
         return {}
 
-    seconds, _ = timed(everything, 3)
-    yield "napari_uda", "evaluate(): all that, and ASSD per slice", seconds, {}
+    yield "evaluate(): all that, and ASSD per slice", 3, everything
 
     def one_slice() -> Values:
         evaluate_slice(prediction, reference, "z", prediction.shape[0] // 2, **options)
         return {}
 
-    seconds, _ = timed(one_slice, 10)
-    yield "napari_uda", "evaluate_slice(): one edited slice", seconds, {}
+    yield "evaluate_slice(): one edited slice", 10, one_slice
     side = prediction.shape[1] // 20
     poor = np.roll(prediction, (side, side, -side), (0, 1, 2))
-    seconds, _ = timed(lambda: our_surfaces(poor, reference))
-    yield "napari_uda", f"the distances, prediction {side} voxels off", seconds, {}
+
+    def off() -> Values:
+        our_surfaces(poor, reference)
+        return {}
+
+    yield f"the distances, prediction {side} voxels off", 1, off
+
+
+def ours(prediction: Labels, reference: Labels) -> Iterator[tuple[str, str, float, Values]]:
+    for what, repeats, work in our_jobs(prediction, reference):
+        seconds, values = timed(work, repeats)
+        yield "napari_uda", what, seconds, values
+
+
+def time_once(pair: Path) -> None:
+    """Print the seconds of CPU time of every job, done once, as a line of JSON."""
+    with np.load(pair) as maps:
+        prediction, reference = maps["prediction"], maps["reference"]
+    our_surfaces(prediction[:40, :60, :60], reference[:40, :60, :60])  # what is imported late
+    seconds = {}
+    for what, _, work in our_jobs(prediction, reference):
+        began = time.process_time()
+        work()
+        seconds[what] = time.process_time() - began
+    print(json.dumps(seconds))
+
+
+def compare(base: Path, repeats: int, shape: tuple[int, int, int]) -> None:
+    from checkouts import in_turns, print_table, run_in
+
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Path(folder) / "pair.npz"
+        prediction, reference = phantom(shape)
+        np.savez(pair, prediction=prediction, reference=reference)
+
+        def measure(checkout: Path) -> dict[str, float]:
+            printed = run_in(checkout, [Path(__file__).resolve(), "--once", pair])[1]
+            return dict(json.loads(printed.splitlines()[-1]))
+
+        print_table("scores", base, in_turns(base, measure, repeats))
 
 
 # --- peers --------------------------------------------------------------------------------------
@@ -228,7 +275,15 @@ def main() -> None:
         "--quick", action="store_true", help="a quarter of the size along every axis"
     )
     parser.add_argument("--peers", default=",".join(PEERS), help="which to compare with, or none")
+    parser.add_argument("--base", type=Path, help="compare with this checkout, not with peers")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="with --base: measurements of each side"
+    )
+    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.once is not None:
+        time_once(arguments.once)
+        return
     names = [] if arguments.peers == "none" else arguments.peers.split(",")
     unknown = [name for name in names if name not in PEERS]
     if unknown:
@@ -236,6 +291,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
 
     depth, height, width = (side // 4 for side in SHAPE) if arguments.quick else SHAPE
+    if arguments.base is not None:
+        compare(arguments.base.resolve(), arguments.repeats, (depth, height, width))
+        return
     prediction, reference = phantom((depth, height, width))
     sizes = ", ".join(f"{name} {(reference == label).sum()}" for label, name in NAMES.items())
     print(f"{width} x {height} x {depth} uint8, voxels: {sizes}; z y x {SPACING_MM} mm")

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from checkouts import python_of
+
 UNTIMED = 2
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "se_asa, warm-up": ("se_asa", {}),
@@ -89,7 +91,7 @@ class Side:
 
     def __init__(self, checkout: Path, name: str, data: Path, precision: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve())]
+        command = [python_of(checkout), "-W", "ignore", str(Path(__file__).resolve())]
         command += ["--work", name, "--data", str(data), "--precision", precision]
         self._checkout = checkout
         self._process = subprocess.Popen(
