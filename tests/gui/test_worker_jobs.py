@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -248,3 +249,28 @@ def test_jobs_leave_threads_to_qt_which_needs_them_to_draw(owner: QWidget, qtbot
         free.set()
         qtbot.waitUntil(lambda: not any(job.is_running for job in jobs), timeout=60_000)
         pool.setMaxThreadCount(before)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_warnings_are_shown_as_before_once_two_jobs_overlapped(
+    owner: QWidget, qtbot: QtBot, quiet: bool
+) -> None:
+    before, filters = warnings.showwarning, list(warnings.filters)
+    began, overlapped, ended = (threading.Event() for _ in range(3))
+
+    def first_work() -> None:
+        began.set()
+        overlapped.wait(30)
+
+    def second_work() -> None:
+        overlapped.set()
+        ended.wait(30)
+
+    first = jobs.background(owner, "first", first_work, quiet=quiet)
+    qtbot.waitUntil(began.is_set, timeout=30_000)
+    second = jobs.background(owner, "second", second_work, quiet=quiet)
+    qtbot.waitUntil(lambda: not first.is_running, timeout=30_000)
+    ended.set()
+    qtbot.waitUntil(lambda: not second.is_running, timeout=30_000)
+    assert warnings.showwarning is before
+    assert warnings.filters == filters

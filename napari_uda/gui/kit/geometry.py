@@ -10,7 +10,7 @@ affine, oblique or not, stays in the layer's metadata and is used again on every
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +198,23 @@ def _display_transform(
     affine: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scale and translate of the viewer, (z, y, x) mm; the volume's centre is where it truly is."""
+    return _display_transform_of(np.asarray(affine, np.float64).tobytes(), shape)
+
+
+@lru_cache(maxsize=64)  # layers are asked where they lie several times per click
+def _display_transform_of(
+    affine_bytes: bytes, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    affine = np.frombuffer(affine_bytes).reshape(4, 4)
     on_file = Orientation.of(affine).invert(np.broadcast_to(np.uint8(0), shape))
     canonical = Volume(on_file, affine).canonical()
     extent = np.asarray(shape, float) - 1
     middle = canonical.affine @ np.append(extent[::-1] / 2, 1.0)
     scale = np.asarray(canonical.spacing_mm, float)
-    return scale, -middle[2::-1] - scale * extent / 2
+    translate = -middle[2::-1] - scale * extent / 2
+    for shared in (scale, translate):
+        shared.setflags(write=False)
+    return scale, translate
 
 
 def _diagonal(scale: NDArray[np.float64], translate: NDArray[np.float64]) -> NDArray[np.float64]:

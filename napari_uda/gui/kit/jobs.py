@@ -125,6 +125,25 @@ class _Task:
         return self._title  # in napari's question about running work
 
 
+class _Worker(FunctionWorker):
+    """napari's worker, but for the warnings of what it calls: they are shown as all others are.
+
+    superqt's own turns the process's way of showing warnings to itself while it runs. Of two at a time the later one
+    gives it back to the earlier one, which has ended by then: a warning at the end of the process was an error.
+    """
+
+    def run(self) -> None:
+        """In the thread; a `_Task` raises nothing."""
+        self.started.emit()
+        self._running = True
+        outcome = self.work()
+        if not self.abort_requested:
+            self.returned.emit(outcome)
+        self._running = False
+        self.finished.emit()
+        self._finished.emit(self)
+
+
 class Job(QObject):
     """One piece of work in a thread, started once.
 
@@ -195,7 +214,7 @@ class Job(QObject):
             self._bar = kind(desc=self._title, total=0)
         task = _Task(self._title, self._run)
         # napari remembers what `create_worker` made, to name it when it closes; small work is not named
-        self._worker = FunctionWorker(task) if self._quiet else create_worker(task)
+        self._worker = _Worker(task) if self._quiet else create_worker(task, _worker_class=_Worker)
         self._worker.returned.connect(self._on_returned)
         self._worker.finished.connect(self._on_finished)
         self._timer.start()

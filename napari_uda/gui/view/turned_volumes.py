@@ -63,10 +63,11 @@ def misplaced(viewer: ViewerModel) -> list[Misplaced]:
     if not images or len(layers) < 2:
         return []
     reference = min(images, key=lambda image: abs(np.linalg.det(placement(image).affine)))
+    of_reference = _matrices(reference)
     found = []
     for layer in layers:
         if layer is not reference and _may_share_space(layer, reference):
-            most, limit = _apart_mm(layer, reference)
+            most, limit = _apart_mm(layer, *of_reference)
             if most > limit:
                 found.append(Misplaced(layer, reference, most))
     return found
@@ -93,10 +94,11 @@ def _may_share_space(first: Layer, second: Layer) -> bool:
     return len(frames) < 2
 
 
-def _apart_mm(layer: Layer, reference: Layer) -> tuple[float, float]:
+def _apart_mm(
+    layer: Layer, reference_shown: NDArray[np.float64], reference_true: NDArray[np.float64]
+) -> tuple[float, float]:
     """How far a layer's corners are drawn from where the reference would draw them; and what is no matter."""
     shown, true = _matrices(layer)
-    reference_shown, reference_true = _matrices(reference)
     corners = np.array(
         [(*corner, 1) for corner in product(*((0, n - 1) for n in layer.data.shape))]
     ).T
