@@ -118,14 +118,12 @@ class DomainCheck:
     @contextmanager
     def hearing(self, file: str) -> Iterator[None]:
         """Take what reading a file warns of (a guessed orientation, an unknown unit) into the findings."""
-        listener = _Listener()
-        logger = logging.getLogger("napari_uda.data")
-        logger.addHandler(listener)
+        said: list[Problem] = []
         try:
-            yield
+            with hearing(file, said):
+                yield
         finally:
-            logger.removeHandler(listener)
-            self.problems += [Problem(file, one, said=True) for one in listener.sentences]
+            self.problems += said
 
     def take_image(self, name: str, image: Volume) -> None:
         """Look at the grey values of a case."""
@@ -398,6 +396,19 @@ def _check_case(check: DomainCheck, case: Case, labelled: bool) -> None:
         check.take_labels(case.name, labels, image)
     except InputError as error:
         check.problems.append(Problem(case.name, str(error), fatal=True))
+
+
+@contextmanager
+def hearing(file: str, said: list[Problem]) -> Iterator[None]:
+    """Add what reading a file in this thread warns of to `said`."""
+    listener = _Listener()
+    logger = logging.getLogger("napari_uda.data")
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        said += [Problem(file, one, said=True) for one in listener.sentences]
 
 
 class _Listener(logging.Handler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,7 @@ class Orientation:
     @classmethod
     def of(cls, affine: Affine) -> Orientation:
         """The orientation closest to the axes of an affine (nibabel's `io_orientation`)."""
-        permutation, flips = [0, 0, 0], [False, False, False]
-        for axis, (world, sign) in enumerate(nib.io_orientation(affine)):
-            permutation[2 - int(world)] = 2 - axis
-            flips[2 - int(world)] = bool(sign < 0)
-        return cls((permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2]))
+        return _orientation(np.asarray(affine, np.float64).tobytes())
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Turn an array (..., Z, Y, X) on the file's grid to (..., S, A, R), as a view."""
@@ -82,6 +78,19 @@ class Orientation:
     def _steps(self) -> tuple[slice, slice, slice]:
         first, second, third = (slice(None, None, -1 if flip else None) for flip in self.flips)
         return first, second, third
+
+
+@lru_cache(maxsize=256)
+def _orientation(affine: bytes) -> Orientation:
+    """Worked out once for each grid: volumes are asked again and again."""
+    permutation, flips = [0, 0, 0], [False, False, False]
+    axes = nib.io_orientation(np.frombuffer(affine).reshape(4, 4))
+    for axis, (world, sign) in enumerate(axes):
+        permutation[2 - int(world)] = 2 - axis
+        flips[2 - int(world)] = bool(sign < 0)
+    return Orientation(
+        (permutation[0], permutation[1], permutation[2]), (flips[0], flips[1], flips[2])
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _FEW_POINTS = 2000
 _MANY_POINTS = 20000
 # What costs as much as one look-up of one voxel, about 3 ns: calls of NumPy, queries, building a tree.
 _CALL, _QUERY, _BUILD = 1500, 150, 30
+# Where masks agree, nearly all voxels are found by as many look-ups; only then is it worth asking which are far away.
+_FIRST_LOOKS = 9
 # Voxels without a border voxel in their own or a neighbouring block of this side are far away.
 _BLOCK = 8
 _NOWHERE = 255
@@ -106,12 +108,16 @@ def _look_up(
     squares = (np.arange(_NOWHERE + 1) * lattice.spacing_mm[axis]) ** 2
     squares[_NOWHERE] = np.inf
     lines = target.lines(axis).reshape(-1)
-    far = _far_away(index, target) if slice_axis is None and len(shape) == 3 else None
-    rest = np.arange(index.size) if far is None else np.flatnonzero(~far)
-    left = np.empty(0, np.intp) if far is None else np.flatnonzero(far)
-    build = 0 if left.size else _BUILD * target.index.size
-    near, best, tried = index[rest], np.full(rest.size, np.inf), 0
+    in_space = slice_axis is None and len(shape) == 3
+    rest, left = np.arange(index.size), np.empty(0, np.intp)
+    build = _BUILD * target.index.size
+    near, best, tried = index, np.full(rest.size, np.inf), 0
     for square, offsets, limit in _rings(tuple(lattice.spacing_mm[other] for other in beside)):
+        if in_space and tried >= _FIRST_LOOKS and rest.size >= _FEW_POINTS:
+            far, in_space = _far_away(near, target), False
+            if far.any():
+                left, build = rest[far], 0
+                near, rest, best = near[~far], rest[~far], best[~far]
         if not rest.size or tried * (rest.size + _CALL) > build + _QUERY * rest.size:
             break
         steps = (offsets @ strides).tolist()

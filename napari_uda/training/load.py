@@ -467,10 +467,9 @@ def _labels(
         labels = dict(labelled.labels)
     else:
         found = np.zeros(256, bool)
-        for case in labelled.cases:
-            if case.label is not None:
-                raw = volumes[labelled.path].label(case)
-                found |= np.bincount(raw.array.ravel(), minlength=256) > 0
+        with_labels = [case for case in labelled.cases if case.label is not None]
+        for raw in volumes[labelled.path].labels(with_labels):
+            found |= np.bincount(raw.array.ravel(), minlength=256) > 0
         names = {value: name for name, value in labelled.found_labels.items()}
         values = [int(value) for value in np.flatnonzero(found) if value]
         labels = {names.get(value, f"label_{value}"): value for value in values}
@@ -509,11 +508,12 @@ def _read_cases(
     volumes: Volumes, cases: list[Case], facts: DataFacts, *, with_labels: bool
 ) -> Iterator[tuple[str, Volume, Volume | None]]:
     table = facts.class_of_value()
+    labels = volumes.labels(case for case in cases if with_labels and case.label is not None)
     for case in cases:
         image = volumes.image(case)
         label = None
         if with_labels and case.label is not None:
-            raw = volumes.check.take_labels(case.name, volumes.label(case), image)
+            raw = volumes.check.take_labels(case.name, next(labels), image)
             label = raw.with_array(table[raw.array])
         yield case.name, image, label
         volumes.forget(case)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_uda.core.files import shown
+from napari_uda.data.check import hearing
 from napari_uda.data.intensity import thinned
 from napari_uda.data.segmentation import needs_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from napari_uda.data.check import DomainCheck
+    from napari_uda.data.findings import Problem
     from napari_uda.data.folder import Case, DataFolder
     from napari_uda.data.volume import Volume
 
+    _Reading = Future[tuple[Volume, list[Problem]]]
+
 _FIT_VOXELS = 200_000
+_AHEAD = 2
+"""Volumes that are read before their turn, each by a thread: decompressing leaves Python to the others."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,9 @@ class Volumes:
         """Shapes, spacings and some voxels of all images."""
         shapes: dict[str, tuple[int, int, int]] = {}
         spacings, samples = [], []
-        for case in self.folder.cases:
-            image = self.image(case)
+        cases = self.folder.cases
+        images = self._in_order((case.image, case.read_image) for case in cases)
+        for case, image in zip(cases, images, strict=True):
             self.check.take_image(case.name, image)
             volume = image.canonical()
             z, y, x = volume.array.shape
@@ -75,13 +85,16 @@ class Volumes:
 
     def image(self, case: Case) -> Volume:
         """The image of a case."""
-        return self._once(case.image, lambda _: case.read_image())
+        return self._once(case.image, case.read_image)
 
-    def label(self, case: Case) -> Volume:
-        """The labels of a case, which must have some."""
+    def labels(self, cases: Iterable[Case]) -> Iterator[Volume]:
+        """The labels of cases, which must have some, one after another."""
+        return self._in_order(map(self._wanted_label, cases))
+
+    def _wanted_label(self, case: Case) -> tuple[Path, Callable[[], Volume]]:
         assert case.label is not None
         image = self.image(case) if needs_image(case.label) else None
-        return self._once(case.label, lambda _: case.read_labels(image))
+        return case.label, partial(case.read_labels, image)
 
     def forget(self, case: Case) -> None:
         """Give back the memory of a case that has become slices."""
@@ -89,15 +102,40 @@ class Volumes:
             if path is not None:
                 self._read.pop(path, None)
 
-    def _once(self, path: Path, read: Callable[[Path], Volume]) -> Volume:
-        if path not in self._read:
-            with self.check.hearing(shown(path)):
-                volume = read(path)
-            held = sum(v.array.nbytes for v in self._read.values())
-            if held + volume.array.nbytes > self.budget_bytes:
-                self._waiting.mkdir(parents=True, exist_ok=True)
-                file = self._waiting / f"{len(list(self._waiting.iterdir()))}.npy"
-                np.save(file, volume.array)
-                volume = volume.with_array(np.load(file, mmap_mode="r"))
-            self._read[path] = volume
-        return self._read[path]
+    def _once(self, path: Path, read: Callable[[], Volume]) -> Volume:
+        return self._read[path] if path in self._read else self._keep(path, *_heard(path, read))
+
+    def _in_order(self, wanted: Iterable[tuple[Path, Callable[[], Volume]]]) -> Iterator[Volume]:
+        """Read one file after another, the next ones meanwhile; what is there already comes from memory."""
+        coming: deque[tuple[Path, _Reading | None]] = deque()
+        with ThreadPoolExecutor(_AHEAD, "read") as pool:
+            for path, read in wanted:
+                known = path in self._read
+                coming.append((path, None if known else pool.submit(_heard, path, read)))
+                if len(coming) > _AHEAD:
+                    yield self._taken(*coming.popleft())
+            while coming:
+                yield self._taken(*coming.popleft())
+
+    def _taken(self, path: Path, reading: _Reading | None) -> Volume:
+        return self._read[path] if reading is None else self._keep(path, *reading.result())
+
+    def _keep(self, path: Path, volume: Volume, said: list[Problem]) -> Volume:
+        """Hold a volume that was read, in memory or beyond the budget as a file."""
+        self.check.problems += said
+        held = sum(v.array.nbytes for v in self._read.values())
+        if held + volume.array.nbytes > self.budget_bytes:
+            self._waiting.mkdir(parents=True, exist_ok=True)
+            file = self._waiting / f"{len(list(self._waiting.iterdir()))}.npy"
+            np.save(file, volume.array)
+            volume = volume.with_array(np.load(file, mmap_mode="r"))
+        self._read[path] = volume
+        return volume
+
+
+def _heard(path: Path, read: Callable[[], Volume]) -> tuple[Volume, list[Problem]]:
+    """A volume and what reading it warned of."""
+    said: list[Problem] = []
+    with hearing(shown(path), said):
+        volume = read()
+    return volume, said
