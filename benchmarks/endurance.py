@@ -820,7 +820,7 @@ class Storm:
 
     def press(self) -> None:
         """Any button that starts, ends or shows something, if it can be pressed."""
-        segment, translate, score, view = (self.docks[name] for name in DOCKS[1:])
+        segment, translate, score, view = (self.docks[name] for name in DOCKS[2:])
         buttons = (
             *(segment.run, segment.adapt, segment.batch.layers, segment.cancel, segment.views),
             *(segment.results.entropy.next, segment.results.structures.outlines),

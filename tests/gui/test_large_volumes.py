@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -111,6 +113,36 @@ def test_a_brush_on_a_scored_volume_leaves_the_prediction_alone(
     layer.mode = "paint"  # into memory that the thread has made
     assert not np.may_share_memory(layer.data, found.labels)
     assert np.array_equal(np.unique(layer.data), [0, 1])
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
+    editing.close()
+
+
+def test_the_first_brush_fills_memory_that_a_thread_has_got(
+    viewer: ViewerModel,
+    image: Image,
+    found: Prediction,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(EditJournal, "begin", Mock())
+    fill, got = np.full, {}
+
+    def full(*arguments: Any) -> Any:
+        array = fill(*arguments)
+        if array.shape == SHAPE:
+            got[threading.get_ident()] = array
+        return array
+
+    monkeypatch.setattr(np, "full", full)
+    owner = QObject()
+    editing = Editing(viewer, owner)
+    _, layer, *_ = show(viewer, found, image)
+    editing.follow(layer)  # as Score does with the one that is chosen; nothing is scored
+    qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
+    layer.mode = "paint"
+    assert threading.get_ident() not in got
+    assert any(layer.data is array for array in got.values())
+    assert np.array_equal(layer.data, found.labels[:, ::-1])
     qtbot.waitUntil(lambda: not editing.is_busy, timeout=20_000)
     editing.close()
 

@@ -119,7 +119,7 @@ class EditSession(Guarded, QObject):
         self._turn: Future[None] = Future()  # of the job: it has begun, or is done
         self._prepared = self._edited  # restored labels have an array and a journal of their own
         self._untouched: Any = None  # the array that the layer had, until it is prepared
-        self._spare: NDArray[Any] | None = None  # as large as it
+        self._spare: NDArray[Any] | None = None  # memory for it
         self._ready: Future[None] = Future()  # that it is prepared
         if self._prepared:
             self._ready.set_result(None)
@@ -143,6 +143,7 @@ class EditSession(Guarded, QObject):
         for event, slot in self._connections:
             event.connect(slot)
         self._on_mode()
+        self._ask_for_memory()
 
     @property
     def is_edited(self) -> bool:
@@ -207,6 +208,22 @@ class EditSession(Guarded, QObject):
             self._ignored = True
             self._layer.data = own
             self._ignored = False
+
+    def _ask_for_memory(self) -> None:
+        """For the first stroke: to get it takes the main thread many times as long as to fill it."""
+        array = self._layer.data
+        if self._prepared or self._layer.multiscale:
+            return
+
+        def work() -> NDArray[Any]:
+            return np.full(
+                array.shape, 1, array.dtype
+            )  # zeros would not be there before they are written
+
+        def then(memory: NDArray[Any]) -> None:
+            self._spare = None if self._prepared else memory
+
+        self._ask(_Task(work, then))
 
     def apply(self, edit: LabelEdit) -> None:
         """Take over what a tool has made, as one stroke: one undo, one entry of the journal, one scoring.
@@ -311,6 +328,7 @@ class EditSession(Guarded, QObject):
         self._ask(_Task(self._end_journal))  # of labels that are gone
         self._editing.replaced.emit(self._layer)
         self._on_mode()
+        self._ask_for_memory()
 
     # -- the queues -------------------------------------------------------------------------------
 
@@ -389,9 +407,6 @@ class EditSession(Guarded, QObject):
             if untouched is not None:
                 array = placement(self._layer).to_file(np.asarray(untouched))
             self._known = label_map(array, self._layer.name).astype(np.uint8, order="C")
-            if not self._prepared and not self._layer.multiscale:
-                # for the first stroke: to get memory takes the main thread longer than to fill it
-                self._spare = np.array(self._layer.data)
         return self._known
 
     def _look(self) -> tuple[Stroke | None, Evaluation | None]:
