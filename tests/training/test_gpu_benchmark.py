@@ -18,6 +18,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 def test_all_of_it_works_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     command = [sys.executable, str(BENCHMARK), "--device", "cpu", "--tiny", "--out", str(out)]
+    command += ["--minutes", "60"]  # however slow the machine is
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text(encoding="utf-8"))
@@ -26,8 +27,8 @@ def test_all_of_it_works_on_a_cpu(tmp_path: Path) -> None:
     assert all(row["losses"] == 0 and row["weights"] == 0 for row in found["parity"])
     assert [row["precision"] for row in found["se_asa"]] == ["fp32", "bf16"]
     assert all(row["ours ms"] > 0 and row["naive ms"] > 0 for row in found["se_asa"])
-    assert [row["vote"] for row in found["predict"]] == ["no", "yes"]
-    assert all(row["same weights"] == "yes" for row in found["resume"])
+    assert [row["vote"] for row in found["predict"]] == [False, True]
+    assert [row["same weights"] for row in found["resume"]] == [True] * 4
     *predicted, trained = found["memory"]
     assert [row["batch halved"] for row in predicted] == [1, 2, 4, 4]
     assert "one slice does not fit into memory" in predicted[-1]["end"]
@@ -39,6 +40,5 @@ def test_all_of_it_works_on_a_cpu(tmp_path: Path) -> None:
         name for name, row in presets.items() if row.get("left out", "").startswith("is for")
     }
     assert left_out == {"sfda_paper_prostate", "sfda_paper_spine"}
-    measured = [row for row in presets.values() if "left out" not in row]
-    assert all(row["bf16 ms"] > 0 for row in measured)
+    assert all(row["bf16 ms"] > 0 for name, row in presets.items() if name not in left_out)
     assert "| se_asa_ct2mr | se_asa |" in done.stdout
