@@ -2,8 +2,9 @@
 
 Structures that touch in the body are at least 20 apart (CIEDE2000) for everyone: for normal eyes and for those that
 lack the red, green or blue kind of cones; any two of one data set are at least 10 apart, and all are 20 apart from errors
-and reliability (tests/core/test_structure_colours.py computes it for MM-WHS, BTCV, AMOS and FLARE). TotalSegmentator has
-both a portal vein and a duodenum, which look alike: a search found no colours that hold with the two. Such eyes see little more than lightness and blue
+and reliability (tests/core/test_structure_colours.py computes it for MM-WHS, BTCV, AMOS, FLARE, and TotalSegmentator's
+organs of the abdomen together). So many of these touch that the colours of the abdomen had to be found by simulated
+annealing: change none of them alone. Eyes without a kind of cones see little more than lightness and blue
 against yellow: a search found no more than 6 colours that are all 20 apart and as far from errors and reliability,
 9 at 15, and 15 at 10. Light colours are those of errors and reliability, the others those of structures.
 """
@@ -21,22 +22,22 @@ _HEART = {
     "lv": "#DA5800",
 }
 _ABDOMEN = {
-    "spleen": "#473748",
-    "right_kidney": "#AA684A",
-    "left_kidney": "#777E8A",
-    "gallbladder": "#557C6B",
-    "esophagus": "#4087B2",
-    "liver": "#820E00",
-    "stomach": "#3407C5",
-    "aorta": "#A73B4E",
-    "ivc": "#323867",
-    "portal_vein": "#B34DFF",
-    "pancreas": "#948D00",
-    "right_adrenal_gland": "#8800F7",
-    "left_adrenal_gland": "#135B2F",
-    "duodenum": "#965AFF",
-    "bladder": "#4B5A96",
-    "prostate": "#696900",
+    "spleen": "#333946",
+    "right_kidney": "#A06E4E",
+    "left_kidney": "#681CB8",
+    "gallbladder": "#591B6B",
+    "esophagus": "#407B6B",
+    "liver": "#820D00",
+    "stomach": "#9866F3",
+    "aorta": "#A83C16",
+    "ivc": "#882EF1",
+    "portal_vein": "#958719",
+    "pancreas": "#71898C",
+    "right_adrenal_gland": "#576070",
+    "left_adrenal_gland": "#784C3A",
+    "duodenum": "#504F4F",
+    "bladder": "#6C5D97",
+    "prostate": "#622423",
 }
 STRUCTURES = _HEART | _ABDOMEN
 _FULL_NAMES = {

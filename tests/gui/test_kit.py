@@ -447,13 +447,16 @@ def test_a_number_is_as_wide_as_its_longest_text_with_prefix_and_suffix(
     whole.setPrefix("slice ")
     part.setRange(0.1, 100)
     part.setSuffix(" mm")
-    for box, longest in ((whole, "slice 511"), (part, "100.00 mm")):
-        qtbot.addWidget(box)
-        box.setStyleSheet(style)
-        box.show()
+    narrow = QWidget()
+    narrow.setStyleSheet(style)
+    qtbot.addWidget(narrow)
+    row(whole, part, of=narrow)
+    narrow.show()
+    whole.setRange(0, 5110)
+    narrow.resize(10, 10)
+    for box, longest in ((whole, "slice 5110"), (part, "100.00 mm")):
         box.setValue(box.maximum())
         assert box.text() == longest
-        box.resize(box.minimumSizeHint())
         line = box.lineEdit()
         assert line.width() > line.fontMetrics().horizontalAdvance(longest)
 

@@ -151,8 +151,7 @@ def test_in_3d_planes_turn_the_camera_to_what_their_slices_show(
             dock.planes.button(axis).click()
             ahead = towards @ np.asarray(camera.view_direction)
             up = towards @ np.asarray(camera.up_direction)
-            # head, front, right is a right-handed order, as (x, y, z) is
-            left = np.cross(up, ahead)
+            left = np.cross(ahead, up)  # head, front, right is a left-handed order
             assert tuple(_side(one) for one in (left, up)) == expected
             assert dock.planes.checkedId() == axis
             assert viewer.dims.ndisplay == 3

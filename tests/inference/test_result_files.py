@@ -211,7 +211,7 @@ def test_the_sidecar_says_what_the_maps_were_made_from_and_by(
     assert content["model"] == {"name": "ct2mr", "weights_sha256": "ab" * 32}
     assert content["structures"] == [
         {"value": 1, "name": "MYO", "colour": "#940802"},
-        {"value": 3, "name": "left kidney", "colour": "#777E8A"},
+        {"value": 3, "name": "left kidney", "colour": "#681CB8"},
     ]
     assert content["fit"] == {"verdict": "not judged", "reasons": []}
     found = content["image"]

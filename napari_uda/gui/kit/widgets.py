@@ -15,6 +15,7 @@ from qtpy.QtGui import (
     QPalette,
     QPixmap,
     QResizeEvent,
+    QShowEvent,
     QStandardItemModel,
 )
 from qtpy.QtWidgets import (
@@ -343,11 +344,25 @@ class SearchableBox(QSearchableComboBox):
 
 
 class _WholeNumbers:
-    """Of a spin box: never narrower than its longest text, which Qt counts without its suffix and napari's margins."""
+    """Of a spin box: never narrower than its longest text, whatever least width a theme gives it."""
 
-    def minimumSizeHint(self: Any) -> QSize:
-        """Qt's, or that of the whole text."""
-        hint: QSize = super().minimumSizeHint()  # type: ignore[misc]
+    def setRange(self: Any, minimum: Any, maximum: Any) -> None:
+        """Other limits, which may be longer."""
+        super().setRange(minimum, maximum)  # type: ignore[misc]
+        self._fit()
+
+    def changeEvent(self: Any, event: QEvent) -> None:
+        """Another style or font."""
+        super().changeEvent(event)  # type: ignore[misc]
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit()
+
+    def showEvent(self: Any, event: QShowEvent) -> None:
+        """The style is known now."""
+        super().showEvent(event)  # type: ignore[misc]
+        self._fit()
+
+    def _fit(self: Any) -> None:
         option = QStyleOptionSpinBox()
         self.initStyleOption(option)
         control, field = QStyle.ComplexControl.CC_SpinBox, QStyle.SubControl.SC_SpinBoxEditField
@@ -356,8 +371,7 @@ class _WholeNumbers:
         texts = [f"{self.prefix()}{end}{self.suffix()}" for end in ends]
         longest = max(self.fontMetrics().horizontalAdvance(text) for text in texts)
         around = option.rect.width() - line.width()
-        hint.setWidth(max(hint.width(), longest + around + _CURSOR_PIXELS))
-        return hint
+        self.setMinimumWidth(longest + around + _CURSOR_PIXELS)
 
 
 class SpinBox(_WholeNumbers, QSpinBox):
