@@ -28,6 +28,7 @@ def predict(
     images: Paths,
     out: Path,
     device: str = "auto",
+    backend: Literal["auto", "torch", "openvino"] = "auto",
     batch_size: int = 0,
     reliability: bool = True,
     ensemble: tuple[Path, ...] = (),
@@ -48,6 +49,7 @@ def predict(
         images: volumes, DICOM folders, or folders of volumes or of patients.
         out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        backend: what computes: torch, openvino (about twice as fast on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
         ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.
@@ -68,7 +70,7 @@ def predict(
 
     @functools.cache
     def load() -> list[LoadedRun]:
-        return [LoadedRun.load(one, device) for one in opened]
+        return [LoadedRun.load(one, device).for_prediction(backend) for one in opened]
 
     def work(case: Case, stop: threading.Event, report: Report) -> Prediction:
         (model, *others), image = load(), case.read_image()

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_uda.data.facts import DataFacts
     from napari_uda.data.intensity import Intensity
+    from napari_uda.inference.backend import Backend
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
 
@@ -209,6 +210,7 @@ def predict(
     *,
     batch_size: int = 0,
     device: str = "auto",
+    backend: Backend = "auto",
     reliability: bool = True,
     ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
     tta: TestTimeAugmentation = "none",
@@ -225,6 +227,8 @@ def predict(
         batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
             so, whenever memory runs out.
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
+        backend: torch, openvino, or auto, which takes OpenVINO where it is installed and a CPU computes; a loaded
+            run stays with its own (`LoadedRun.for_prediction`).
         reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
             voxel reliable.
         ensemble: further runs, of the same structures, grid and grey values; probabilities are the mean over
@@ -240,16 +244,16 @@ def predict(
         Labels, entropy and reliability on the image's grid.
 
     Raises:
-        InputError: for a folder that is no trained run, runs that cannot be an ensemble, or an image that cannot
-            be read.
+        InputError: for a folder that is no trained run, runs that cannot be an ensemble, an image that cannot be
+            read, or a backend that is not installed or cannot compute there.
         Cancelled: when `stop` was set.
     """
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     volume = as_volume(image)
-    loaded = LoadedRun.of(run, device)
-    members = [loaded, *(LoadedRun.of(other, device) for other in ensemble)]
+    members = [_ready(one, device, backend) for one in (run, *ensemble)]
     check_members(members)
+    loaded = members[0]
     facts = loaded.run.facts
     with shown_progress(f"predict {volume.name}", "slice", on_progress) as report:
         maps = segment_volume(
@@ -261,7 +265,7 @@ def predict(
             batch_size=batch_size,
             bf16=loaded.bf16,
             vote=loaded.vote if reliability else None,
-            network=mean_prediction([member.method.predict for member in members], tta),
+            network=mean_prediction([member.predict for member in members], tta),
             on_progress=report,
             stop=stop,
         )
@@ -281,6 +285,15 @@ def predict(
         ensemble=tuple(member.origin for member in members[1:]),
         tta=tta,
         largest_parts=largest_parts,
+    )
+
+
+def _ready(
+    run: LoadedRun | Run | str | os.PathLike[str], device: str, backend: Backend
+) -> LoadedRun:
+    """A run to predict with; a loaded one as it is."""
+    return (
+        run if isinstance(run, LoadedRun) else LoadedRun.load(run, device).for_prediction(backend)
     )
 
 
@@ -304,7 +317,7 @@ def segment_volume(
     The whole slice is segmented, not only the training window: it is resampled to the run's pixel
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
-    the method itself in an ensemble or in several views; the vote is for target volumes.
+    made of the method itself, in an ensemble or in several views; the vote is for target volumes.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(

@@ -37,10 +37,10 @@ def classes_and_entropy(
         return fine.argmax(1).byte().cpu().numpy(), entropy_of_probabilities(fine).cpu().numpy()
     classes = np.zeros((len(probabilities), *shape), np.uint8)
     entropy = np.empty(classes.shape, np.float32)
-    for index, one in enumerate(probabilities.split(1)):
-        fine = resample_plane(one, shape)[0].numpy()
-        _first_highest(fine, classes[index])
-        _entropy(fine, entropy[index])
+    for index in range(len(probabilities)):
+        one = resample_plane(probabilities[index : index + 1], shape)[0].numpy()
+        _first_highest(one, classes[index])
+        _entropy(one, entropy[index])
     return classes, entropy
 
 
