@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -15,6 +18,7 @@ from napari_uda.core.errors import InputError, UnfitFormatError
 
 if TYPE_CHECKING:
     from napari_uda.data.patients import Case
+    from napari_uda.data.volume import Volume
     from napari_uda.inference.predict import Prediction
     from napari_uda.inference.translate import Translation
 
@@ -28,6 +32,7 @@ def predict(
     images: Paths,
     out: Path,
     device: str = "auto",
+    backend: Literal["auto", "torch", "openvino"] = "auto",
     batch_size: int = 0,
     reliability: bool = True,
     ensemble: tuple[Path, ...] = (),
@@ -48,6 +53,7 @@ def predict(
         images: volumes, DICOM folders, or folders of volumes or of patients.
         out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
+        backend: what computes: torch, openvino (about twice as fast on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
         ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.
@@ -59,19 +65,23 @@ def predict(
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
-    from napari_uda.inference.loaded import LoadedRun
-    from napari_uda.inference.predict import predict as segment
     from napari_uda.inference.results import check_format
     from napari_uda.run.run import Run
 
     opened = [Run.open(one) for one in (run, *ensemble)]
+    cases = different_cases(images, series, placement)
+    check_format(format, cases)
+    next_image = read_ahead(cases)
+    # torch is imported while the first volume is read
+    from napari_uda.inference.loaded import LoadedRun
+    from napari_uda.inference.predict import predict as segment
 
     @functools.cache
     def load() -> list[LoadedRun]:
-        return [LoadedRun.load(one, device) for one in opened]
+        return [LoadedRun.load(one, device).for_prediction(backend) for one in opened]
 
     def work(case: Case, stop: threading.Event, report: Report) -> Prediction:
-        (model, *others), image = load(), case.read_image()
+        (model, *others), image = load(), next_image()
         return segment(
             model,
             image,
@@ -88,9 +98,30 @@ def predict(
         files = done.save(out, format=format, entropy=entropy, entropy_dtype=entropy_dtype)
         answer_files(files, done.overview(), done.summary())
 
-    cases = different_cases(images, series, placement)
-    check_format(format, cases)
     volume_by_volume(cases, work, save, "predict", "segmented")
+
+
+def read_ahead(cases: Sequence[Case]) -> Callable[[], Volume]:
+    """Read the images of cases in a thread, each while the one before it is worked on.
+
+    Returns:
+        What gives the next image, in the order of the cases; it raises what reading that one has raised.
+    """
+    reader = ThreadPoolExecutor(1, "read ahead")
+    to_come = iter(cases)
+    waiting: deque[Future[Volume]] = deque()
+
+    def begin() -> None:
+        waiting.extend(reader.submit(case.read_image) for case in itertools.islice(to_come, 1))
+
+    def next_image() -> Volume:
+        this = waiting.popleft()
+        wait([this])
+        begin()
+        return this.result()
+
+    begin()
+    return next_image
 
 
 def volume_by_volume(

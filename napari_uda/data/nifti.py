@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import atomic_file, shown
 from napari_uda.core.progress import tell
+from napari_uda.core.scratch import each_plane, let_go, scratch_array
 from napari_uda.data.grid import Affine, check_affine, corners_mm, spacing_mm, three_sides
 from napari_uda.data.nifti_forms import NiftiForms
 from napari_uda.data.units import in_millimetres, millimetres_of, nifti_unit
@@ -233,7 +234,7 @@ def _read_stream(
     skipped = bytearray(layout.offset - header_bytes)
     count += _fill(stream, memoryview(skipped))
     declared = layout.offset + layout.voxel_bytes
-    array = np.empty(layout.sides[::-1], layout.dtype)
+    array = scratch_array(layout.sides[::-1], layout.dtype)
     present = most_bytes
     if declared <= most_bytes:
         present = count + _fill(stream, array.reshape(-1).view(np.uint8).data)
@@ -250,6 +251,7 @@ def _read_stream(
         )
     step = abs(layout.slope) if layout.is_scaled else 0.0
     values = scaled(native(array), layout.slope, layout.intercept)
+    let_go(values)
     return values, layout.forms.affine, step, layout.forms
 
 
@@ -402,10 +404,10 @@ def scaled(array: NDArray[np.generic], slope: float, intercept: float) -> NDArra
     """Apply slope and intercept: computed in float64 slice by slice, kept as float32."""
     if (slope, intercept) == (1.0, 0.0):
         return array
-    values = np.empty(array.shape, np.float32)
+    values = scratch_array(array.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        for index, plane in enumerate(array):
-            values[index] = plane.astype(np.float64) * slope + intercept
+        for plane, found in zip(each_plane(array), each_plane(values), strict=True):
+            found[...] = plane.astype(np.float64) * slope + intercept
     return values
 
 
@@ -447,7 +449,7 @@ def write_nifti(
     with atomic_file(path) as stream:
         pieces: Iterable[bytes] = chain(
             (header.binaryblock, bytes(4)),
-            (np.ascontiguousarray(plane, stored).tobytes() for plane in array),
+            (np.ascontiguousarray(plane, stored).tobytes() for plane in each_plane(array)),
         )
         if path.name.lower().endswith(".gz"):
             pieces = _compressed(pieces)

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.scratch import each_plane
+
 Kind = TypeVar("Kind", bound=np.generic)
 
 
@@ -31,7 +33,7 @@ def count_values(labels: NDArray[np.integer[Any]], least: int = 0) -> NDArray[np
         least: number of values that are counted at least.
     """
     counts = np.zeros(least, np.int64)
-    for plane in labels:
+    for plane in each_plane(labels):
         here = np.bincount(plane.ravel(), minlength=counts.size)
         here[: counts.size] += counts
         counts = here

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_uda.core.scratch import each_plane
+from napari_uda.data.plane import count_values
 from napari_uda.data.structure_statistics import centres
 from napari_uda.inference.fit_finding import Finding, Range, span_text, times_outside
 
@@ -54,9 +56,7 @@ def find_structures(
 ) -> dict[str, Found]:
     """Volume and centre of each structure; the centre from a few voxels along each axis."""
     canonical = volume.orientation.apply(labels)
-    counts = np.zeros(256, np.int64)
-    for plane in labels:
-        counts += np.bincount(plane.ravel(), minlength=256)
+    counts = count_values(labels, 256)
     steps = [max(1, count // _SHORTEST) for count in canonical.shape]
     few = canonical[tuple(slice(None, None, step) for step in steps)]
     _, indices = centres(few, 256)
@@ -141,6 +141,9 @@ def unreliable_share(labels: NDArray[np.uint8], reliability: NDArray[np.uint8]) 
     # it brings torch, which a table of verdicts does not need
     from napari_uda.uncertainty.reliability import UNRELIABLE
 
-    inside = labels > 0
-    count = int(np.count_nonzero(inside))
-    return np.count_nonzero(reliability[inside] == UNRELIABLE) / count if count else float("nan")
+    count = unreliable = 0
+    for here, how in zip(each_plane(labels), each_plane(reliability), strict=True):
+        inside = here > 0
+        count += int(np.count_nonzero(inside))
+        unreliable += int(np.count_nonzero(inside & (how == UNRELIABLE)))
+    return unreliable / count if count else float("nan")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_uda.core.errors import InputError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from napari_uda.inference.averaging import Network
+    from napari_uda.inference.backend import Backend
     from napari_uda.methods.base import Method
 
 
@@ -33,6 +36,7 @@ class LoadedRun:
         device: where the weights are.
         bf16: whether the run's precision means bfloat16 there.
         weights_sha256: checksum of the weights file, as `sha256sum` gives it.
+        network: what predicts in the place of `method.predict` (`for_prediction`); None for that itself.
     """
 
     run: Run
@@ -41,6 +45,12 @@ class LoadedRun:
     device: torch.device
     bf16: bool
     weights_sha256: str = ""
+    network: Network | None = None
+
+    @property
+    def predict(self) -> Network:
+        """Slices to logits: the network for prediction where there is one, else the method itself."""
+        return self.network or self.method.predict
 
     @property
     def origin(self) -> ModelOrigin:
@@ -85,6 +95,25 @@ class LoadedRun:
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return cls(opened, method, vote, where, bf16, digest)
+
+    def for_prediction(self, backend: Backend = "auto") -> Self:
+        """The same with a network that is made for prediction, and knows the weights as they are now.
+
+        Args:
+            backend: what computes: torch, openvino, or auto, which takes OpenVINO where it is installed and a
+                CPU computes.
+
+        Raises:
+            InputError: OpenVINO was asked for, and it is not installed, cannot compute there or not this network.
+        """
+        from napari_uda.inference.backend import prepare_network
+
+        settings = self.run.config.model_dump(mode="json", include={"method", "segmentor"})
+        computed = json.dumps([self.weights_sha256, settings], sort_keys=True)
+        network = prepare_network(
+            self.method, backend, self.device, bf16=self.bf16, checksum=computed
+        )
+        return replace(self, network=network)
 
     @staticmethod
     def of(run: LoadedRun | Run | str | os.PathLike[str], device: str = "auto") -> LoadedRun:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
+from napari_uda.core.scratch import each_plane, let_go, scratch_array
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.intensity import to_unit_range
 from napari_uda.data.label_edits import keep_largest_parts
@@ -33,7 +34,7 @@ from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
-from napari_uda.losses.entropy import entropy_of_probabilities
+from napari_uda.inference.voxels import classes_and_entropy
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -45,8 +46,12 @@ if TYPE_CHECKING:
 
     from napari_uda.data.facts import DataFacts
     from napari_uda.data.intensity import Intensity
+    from napari_uda.inference.backend import Backend
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
+
+_PARTS = 8
+"""Parts of a volume; after each of them what is mapped leaves memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +103,16 @@ class Prediction:
     @property
     def unreliable_share(self) -> float:
         """Share of all voxels that are unreliable, most of them air; see `unreliable_structures`."""
-        return float((self.reliability == 2).mean())
+        planes = each_plane(self.reliability)
+        return (
+            sum(int(np.count_nonzero(plane == UNRELIABLE)) for plane in planes) / self.labels.size
+        )
+
+    @property
+    def mean_entropy(self) -> float:
+        """Mean over all voxels, in [0, 1]."""
+        planes = each_plane(self.entropy)
+        return sum(float(plane.sum(dtype=np.float64)) for plane in planes) / self.labels.size
 
     @property
     def unreliable_structures(self) -> float:
@@ -120,7 +134,7 @@ class Prediction:
             "shape": list(self.labels.shape),
             "spacing_mm": list(self.volume.spacing_mm),
             "volumes_ml": self.volumes_ml(),
-            "mean_entropy": float(self.entropy.mean(dtype=np.float64)),
+            "mean_entropy": self.mean_entropy,
             "unreliable_share": self.unreliable_share,
             "unreliable_structures": self.unreliable_structures,
             "fit": self.fit.verdict,
@@ -145,7 +159,7 @@ class Prediction:
         return f"Prediction of {self.case} by the run {self.run}"
 
     def _facts(self) -> list[str]:
-        entropy = f"mean entropy {self.entropy.mean(dtype=np.float64):.3f} (0 to 1)"
+        entropy = f"mean entropy {self.mean_entropy:.3f} (0 to 1)"
         share = self.unreliable_structures
         unreliable = f", {share:.1%} of the voxels of structures unreliable" if share > 0 else ""
         return [self.volume.size_text, entropy + unreliable, str(self.fit)]
@@ -196,6 +210,7 @@ def predict(
     *,
     batch_size: int = 0,
     device: str = "auto",
+    backend: Backend = "auto",
     reliability: bool = True,
     ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
     tta: TestTimeAugmentation = "none",
@@ -212,6 +227,8 @@ def predict(
         batch_size: slices per forward pass; 0 chooses by image size. It is halved, and the log says
             so, whenever memory runs out.
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
+        backend: torch, openvino, or auto, which takes OpenVINO where it is installed and a CPU computes; a loaded
+            run stays with its own (`LoadedRun.for_prediction`).
         reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
             voxel reliable.
         ensemble: further runs, of the same structures, grid and grey values; probabilities are the mean over
@@ -227,16 +244,16 @@ def predict(
         Labels, entropy and reliability on the image's grid.
 
     Raises:
-        InputError: for a folder that is no trained run, runs that cannot be an ensemble, or an image that cannot
-            be read.
+        InputError: for a folder that is no trained run, runs that cannot be an ensemble, an image that cannot be
+            read, or a backend that is not installed or cannot compute there.
         Cancelled: when `stop` was set.
     """
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     volume = as_volume(image)
-    loaded = LoadedRun.of(run, device)
-    members = [loaded, *(LoadedRun.of(other, device) for other in ensemble)]
+    members = [_ready(one, device, backend) for one in (run, *ensemble)]
     check_members(members)
+    loaded = members[0]
     facts = loaded.run.facts
     with shown_progress(f"predict {volume.name}", "slice", on_progress) as report:
         maps = segment_volume(
@@ -248,7 +265,7 @@ def predict(
             batch_size=batch_size,
             bf16=loaded.bf16,
             vote=loaded.vote if reliability else None,
-            network=mean_prediction([member.method.predict for member in members], tta),
+            network=mean_prediction([member.predict for member in members], tta),
             on_progress=report,
             stop=stop,
         )
@@ -268,6 +285,15 @@ def predict(
         ensemble=tuple(member.origin for member in members[1:]),
         tta=tta,
         largest_parts=largest_parts,
+    )
+
+
+def _ready(
+    run: LoadedRun | Run | str | os.PathLike[str], device: str, backend: Backend
+) -> LoadedRun:
+    """A run to predict with; a loaded one as it is."""
+    return (
+        run if isinstance(run, LoadedRun) else LoadedRun.load(run, device).for_prediction(backend)
     )
 
 
@@ -291,11 +317,13 @@ def segment_volume(
     The whole slice is segmented, not only the training window: it is resampled to the run's pixel
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
-    the method itself in an ensemble or in several views; the vote is for target volumes.
+    made of the method itself, in an ensemble or in several views; the vote is for target volumes.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
-        np.empty(given, np.uint8), np.empty(given, np.float32), np.full(given, RELIABLE, np.uint8)
+        scratch_array(given, np.uint8),
+        scratch_array(given, np.float32),
+        scratch_array(given, np.uint8),
     )
 
     def slices_of(array: NDArray[Any]) -> NDArray[Any]:
@@ -308,10 +336,12 @@ def segment_volume(
         slices_of(array) for array in (maps.labels, maps.entropy, maps.reliability)
     )
     bounds = intensity.raw_bounds(volume.canonical().array)
+    mapped = (volume.array, maps.labels, maps.entropy, maps.reliability)
     shape = grid.plane_shape(volume)
     if vote is not None:
         vote.check_slices(shape, volume.name)
     count = len(planes)
+    part = -(-count // _PARTS)
     pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
     size = batch_size or first_batch(device, pixels)
     value_of_class = facts.value_of_class()
@@ -333,21 +363,25 @@ def segment_volume(
                 with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     image = resample_plane(image.to(device), shape)
                     logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
-                    # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
-                    fine = resample_plane(logits.float().softmax(1), planes.shape[1:])
+                # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
+                probabilities = logits.float().contiguous().softmax(1)
+                check_finite(probabilities, volume.name)
+                classes, entropy[batch] = classes_and_entropy(probabilities, planes.shape[1:])
             except (RuntimeError, MemoryError) as error:
                 size = smaller_batch(error, len(batch), volume.name)
                 continue  # the same slices again, fewer at once
-            check_finite(fine, volume.name)
-            # max, not argmax, which is many times slower across the memory order of a CPU tensor
-            labels[batch] = value_of_class[fine.max(1).indices.cpu().numpy()]
-            entropy[batch] = entropy_of_probabilities(fine).cpu().numpy()
-            if agreed is not None:  # a vote of views is yes or no, so it is not interpolated
+            labels[batch] = value_of_class[classes]
+            if agreed is None:
+                reliable[batch] = RELIABLE
+            else:  # a vote of views is yes or no, so it is not interpolated
                 nearest = F.interpolate(
                     agreed[:, None].float(), planes.shape[1:], mode="nearest-exact"
                 )
                 reliable[batch] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
             start = int(batch[-1]) + 1
+            if start % part < len(batch):
+                for array in mapped:
+                    let_go(array)
             if on_progress is not None:
                 on_progress(start, count)
     finally:

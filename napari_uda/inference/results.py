@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_uda.core.errors import InputError, UnfitFormatError
 from napari_uda.core.files import atomic_file, shown, volume_suffix
+from napari_uda.core.scratch import each_plane, scratch_array
 from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
@@ -164,8 +165,8 @@ def _write_entropy(
     if dtype == "float32":
         write_volume(path, grid.with_array(entropy))
         return
-    steps = np.empty(entropy.shape, np.uint8)
-    for plane, found in zip(entropy, steps, strict=True):  # a volume may fill half of the memory
+    steps = scratch_array(entropy.shape, np.uint8)
+    for plane, found in zip(each_plane(entropy), each_plane(steps), strict=True):
         found[...] = np.rint(np.clip(plane, 0, 1) * 255)
     write_volume(path, grid.with_array(steps), slope=ENTROPY_SLOPE)
 
@@ -270,6 +271,6 @@ def _refuse_another_image(sidecar: Path, image: Mapping[str, Any]) -> None:
 def voxels_sha256(array: NDArray[Any]) -> str:
     """Checksum of voxels `(Z, Y, X)` in this order (x fastest) and their own type, little-endian."""
     digest = hashlib.sha256()
-    for plane in array:
+    for plane in each_plane(array):
         digest.update(np.ascontiguousarray(plane, plane.dtype.newbyteorder("<")).data)
     return digest.hexdigest()

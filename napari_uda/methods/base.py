@@ -207,6 +207,11 @@ class Method(nn.Module, Generic[C]):
         return cls.needs_init or config.needs_start
 
     @property
+    def segments_each_alone(self) -> bool:
+        """Whether, in evaluation mode, the labels of a slice do not depend on the slices beside it in a batch."""
+        return True
+
+    @property
     def learner(self) -> Segmentor:
         """The network that the supervised loss trains: the segmentor, which predicts, unless another one."""
         return self.segmentor

@@ -203,6 +203,10 @@ class SFDA(Method[SFDAConfig]):
             )
         return runtime.minimise(terms, "segmentor")
 
+    @property
+    def segments_each_alone(self) -> bool:
+        return self.config.batch_norm != "batch"
+
     def predict(self, image: Tensor) -> Tensor:
         if self.config.batch_norm != "batch" or self.training:
             return super().predict(image)
