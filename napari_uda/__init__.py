@@ -27,6 +27,7 @@ _HOME = {
     "adapt": "training.adapt",
     "AdaptConfig": "training.adapt_config",
     "Adaptation": "training.adapt",
+    "select": "training.select",
     "translate": "inference.translate",
     "Translation": "inference.translate",
     "evaluate": "evaluation.report",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from napari_uda.run.run import Run
     from napari_uda.training.adapt import Adaptation, adapt
     from napari_uda.training.adapt_config import AdaptConfig
+    from napari_uda.training.select import select
 
 
 def __getattr__(name: str) -> Any:

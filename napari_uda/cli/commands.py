@@ -184,6 +184,43 @@ def benchmark(
         sys.exit(2 if outcome.of_input else 1)
 
 
+def select(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")],
+    data: Path | None = None,
+    checkpoints: bool = False,
+    device: str = "auto",
+) -> None:
+    """Rank trained runs for some images, without any label of these, and say which one to take.
+
+    Printed are scores from 0 to 1, means over the volumes, where more is better: how alike changed views of the
+    slices are segmented (consistency), how sure the network is inside of the structures (certainty), whether these are
+    as large as in the source (plausibility), the product of the last two with the root of the first (score), and the
+    Dice of held-out source cases where the run logged it.
+
+    Args:
+        runs: run folders that segment the same structures.
+        data: folder of images; labels in it are not read. The target of the runs when left out.
+        checkpoints: rank all weights that each run holds, and not only those that predict.
+        device: cpu, cuda, ...; auto takes the first GPU when there is one.
+    """
+    from napari_uda.training.select import select as rank
+
+    with stop_on_signal() as stop, counted("volume", "select") as progress:
+        found = rank(
+            runs, data, checkpoints=checkpoints, device=device, on_progress=progress, stop=stop
+        )
+    rows = found.rows()
+    shown = [
+        {
+            key: f"{value:.3f}" if isinstance(value, float) else str(value)
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+    answer(text_table(tuple(rows[0]), shown), runs=rows)
+    answer(found.reason, choice=found.choice.name, reason=found.reason)
+
+
 def phantom(
     out: Folder,
     anatomy: Literal["cardiac", "abdominal"] = "cardiac",
@@ -433,6 +470,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "translate": translate,
     "evaluate": evaluate,
     "report": report,
+    "select": select,
     "benchmark": benchmark,
     "clean": clean,
     "methods": methods,

@@ -17,6 +17,7 @@ from napari_uda.uncertainty.view_vote import ViewVote
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import torch
 
@@ -64,12 +65,19 @@ class LoadedRun:
         )
 
     @classmethod
-    def load(cls, run: Run | str | os.PathLike[str], device: str = "auto") -> Self:
+    def load(
+        cls,
+        run: Run | str | os.PathLike[str],
+        device: str = "auto",
+        *,
+        weights: Path | None = None,
+    ) -> Self:
         """Read the weights of a run.
 
         Args:
             run: run folder, or an opened run.
             device: cpu, cuda, ...; auto takes the first GPU when there is one.
+            weights: another of its weights files than the one that predicts.
 
         Raises:
             InputError: for a folder that is no trained run, weights that do not fit its settings, or a
@@ -78,12 +86,12 @@ class LoadedRun:
         opened = run if isinstance(run, Run) else Run.open(run)
         where = choose_device(device)
         config, facts = opened.config, opened.facts
-        file = opened.weights_file()
+        file = weights or opened.weights_file()
         check_fits(file, opened.path, config, facts)
         method = build_from(config, facts)
-        weights, bank = load_method_weights(file)
+        tensors, bank = load_method_weights(file)
         try:
-            method.load_state_dict(weights)
+            method.load_state_dict(tensors)
         except RuntimeError as error:
             raise InputError(
                 f"{file} does not fit the run's settings ({first_misfit(error)}); "

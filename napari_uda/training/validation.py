@@ -15,6 +15,9 @@ from napari_uda.inference.predict import segment_volume
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import TrainingData
     from napari_uda.methods.base import Method
@@ -73,13 +76,26 @@ def inconsistency(method: Method[Any], data: TrainingData, runtime: Runtime) -> 
         for start in range(0, len(rows), _SLICES_AT_ONCE):
             part = rows[start : start + _SLICES_AT_ONCE]
             image = store.image(part).to(runtime.device)
-            draws = [generator(runtime.seed, "consistency", int(row)) for row in part]
             with runtime.autocast():
-                loss = method.consistency_loss(image, augment_intensity(image, "gin_ipa", draws))
+                changed = changed_grey_values(image, part, runtime.seed)
+                loss = method.consistency_loss(image, changed)
             total += float(loss) * len(part)
     finally:
         method.train(training)
     return total / len(rows)
+
+
+def changed_grey_values(image: Tensor, rows: NDArray[np.int64], seed: int) -> Tensor:
+    """Slices `(B, K, H, W)` in other grey values, the same ones whichever network asks.
+
+    Args:
+        image: the slices.
+        rows: `(B,)` their places among all.
+        seed: another one gives other grey values.
+    """
+    return augment_intensity(
+        image, "gin_ipa", [generator(seed, "consistency", int(row)) for row in rows]
+    )
 
 
 def score(scalars: Mapping[str, float]) -> float:

@@ -1,0 +1,199 @@
+"""What scores without labels are worth: which run is the best, and whether adaptation without source data did harm.
+
+    python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr]
+
+Trains networks of 64 x 64 pixels on phantoms, for each pair of modalities a weak one (no augmentation, 200 steps) and
+one with random convolutions and structure-wise appearance (300), both also as they were after a quarter and a half or
+so of their steps; from each of the two `sfda` (80 steps), `tent` (50), `bn_adapt` and a `mean_teacher` without source
+data (80), with whatever comes out; and with `--advent` one of `advent` (120). A run that is finished is used again.
+`uda.select` then ranks all runs of a pair for four volumes of other subjects, whose labels are read here alone.
+
+Prints for each run its Dice (%, mean over structures and volumes), its score and what the score is made of; Spearman's rank
+correlation of each with Dice over all (run, volume) pairs; and how far the chosen run is from the best one. Then, for each run
+without source data, the Dice of its start and its end, and what the check at its end (`surer_by`) says of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from napari_uda.api import build_config, iterate, new_run
+from napari_uda.core.files import is_file
+from napari_uda.data.folder import DataFolder
+from napari_uda.evaluation.overlap import dice
+from napari_uda.inference.loaded import LoadedRun
+from napari_uda.inference.predict import predict
+from napari_uda.phantom import write_phantom
+from napari_uda.run import checkpoint
+from napari_uda.run.run import Run
+from napari_uda.training.load import load_training_data
+from napari_uda.training.loop import build_runtime
+from napari_uda.training.no_harm import judge_end
+from napari_uda.training.select import PARTS, Candidate, select
+
+SMALL: dict[str, Any] = {
+    "recipe": "cpu_small",
+    "segmentor": {"width": 8},
+    "log_every": 50,
+    "device": "cpu",
+    "surer_by": 0,
+}
+FULL = {"intensity": "gin_ipa", "structures": {"share": 1}}
+ALONE: dict[str, dict[str, Any]] = {
+    "sfda": {"method": "sfda", "steps": 80},
+    "tent": {"method": "tent", "steps": 50},
+    "bn": {"method": "bn_adapt", "steps": 1},
+    "mt": {
+        "method": "mean_teacher",
+        "steps": 80,
+        "recipe": "cpu_small,mean_teacher_source_free",
+    },
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", nargs="+", default=["cardiac:ct:mr", "abdominal:ct:mr"])
+    parser.add_argument("--advent", action="store_true")
+    options = parser.parse_args()
+    table: list[tuple[Candidate, str, float]] = []
+    for pair in options.pairs:
+        anatomy, source, target = pair.split(":")
+        data = phantoms(options.out / anatomy)
+        folder = options.out / anatomy / f"{source}2{target}"
+        train_all(folder, data / source, data / target, advent=options.advent)
+        print(f"{pair}", flush=True)
+        table += rank(folder, options.out / anatomy / "test" / target)
+        no_harm(folder, options.out / anatomy / "test" / target)
+    print("all pairs")
+    correlations(table)
+    return 0
+
+
+def phantoms(out: Path) -> Path:
+    """The folder of training subjects; others for tests lie beside it."""
+    for folder, seed, subjects in (("train", 0, 8), ("test", 1, 4)):
+        if not is_file(out / folder / "mr" / "dataset.json"):
+            write_phantom(out / folder, anatomy=out.name, subjects=subjects, size=64, seed=seed)  # type: ignore[arg-type] # a word of the command line
+    return out / "train"
+
+
+def train_all(folder: Path, source: Path, target: Path, *, advent: bool) -> None:
+    """The runs of a pair, those that are not there yet."""
+    train(folder / "plain", "source_only", source=source, steps=200, early=(50, 100))
+    train(folder / "strong", "source_only", source=source, steps=300, early=(60, 180), augment=FULL)
+    for start in ("plain", "strong"):
+        for name, settings in ALONE.items():
+            train(folder / f"{start}_{name}", target=target, init=folder / start, **settings)
+    if advent:
+        train(folder / "advent", "advent", source=source, target=target, steps=120)
+
+
+def train(
+    path: Path,
+    method: str,
+    *,
+    source: Path | None = None,
+    target: Path | None = None,
+    init: Path | None = None,
+    early: tuple[int, ...] = (),
+    steps: int,
+    **settings: Any,
+) -> None:
+    """Train a run unless it is there, and keep copies of it as it was after some steps."""
+    if (path / "done").exists():
+        return
+    shutil.rmtree(path, ignore_errors=True)  # one that was broken off
+    given: dict[str, Any] = {**SMALL, **settings, "steps": steps, "data": {"size": 64}}
+    if source is not None:
+        given["data"] |= {"source": str(source), "validation_fraction": 0.25}
+        given["validate_every"] = given["save_every"] = early[0] if early else steps
+    if target is not None:
+        given["data"]["target"] = str(target)
+    if init is not None:
+        given["init"] = str(init)
+    with new_run(path, build_config(method, **given)) as run:
+        for progress in iterate(run):
+            if progress.step in early:
+                shutil.copytree(path, path.with_name(f"{path.name}@{progress.step}"))
+    (path / "done").touch()
+
+
+def runs_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if is_file(one / "data.json"))
+
+
+def rank(folder: Path, images: Path) -> list[tuple[Candidate, str, float]]:
+    """Rank the runs of a folder; every candidate with every volume, and the Dice there."""
+    found = select(runs_in(folder), images, on_progress=lambda *_: None)
+    true = {one.run: true_dice(one.run, images) for one in found.candidates}
+    for one in found.candidates:
+        parts = "  ".join(f"{part} {one.mean(part):.2f}" for part in PARTS)
+        mean = float(np.mean(list(true[one.run].values())))
+        print(f"  {one.run.name:14} Dice {mean:5.1f}  score {one.score:.3f}  {parts}")
+    means = {run: float(np.mean(list(values.values()))) for run, values in true.items()}
+    loss = max(means.values()) - means[found.choice.run]
+    print(f"  chosen: {found.choice.run.name}, {loss:.1f} points below the best run")
+    table = [(one, case, true[one.run][case]) for one in found.candidates for case in one.volumes]
+    correlations(table)
+    return table
+
+
+def true_dice(path: Path, images: Path) -> dict[str, float]:
+    """Mean Dice over the structures of each volume, in per cent."""
+    loaded, found = LoadedRun.load(path, "cpu"), {}
+    for case in DataFolder.open(images).cases:
+        image = case.read_image()
+        labels = predict(loaded, image, reliability=False, on_progress=lambda *_: None).labels
+        truth = case.read_labels(image).array
+        values = [dice(labels == value, truth == value) for value in loaded.run.facts.names()]
+        found[case.name] = 100 * float(np.mean(values))
+    return found
+
+
+def correlations(table: list[tuple[Candidate, str, float]]) -> None:
+    true = [value for _, _, value in table]
+    for what in ("score", *PARTS):
+        told = [getattr(one.volumes[case], what) for one, case, _ in table]
+        rho = float(spearmanr(told, true)[0])
+        print(f"  Spearman of {what} and Dice, {len(table)} (run, volume) pairs: {rho:.2f}")
+
+
+def no_harm(folder: Path, images: Path) -> None:
+    """What the check at the end of each run without source data says, and what became of Dice."""
+    for path in runs_in(folder):
+        if Run.open(path).config.init is None:
+            continue
+        start = path.with_name(path.name.partition("_")[0])
+        was, now = (np.mean(list(true_dice(one, images).values())) for one in (start, path))
+        reason = checked(path, start)
+        print(f"  {path.name:14} Dice {was:5.1f} -> {now:5.1f}  {reason or 'taken'}", flush=True)
+
+
+def checked(path: Path, start: Path) -> str:
+    """Why the end of a run would be given up; "" where it would be taken."""
+    run, began = Run.open(path), Run.open(start)
+    run = Run(path, run.config.model_copy(update={"surer_by": 0.1}))
+    method = LoadedRun.load(run, "cpu").method
+    weights = {**method.state_dict(), **began_with(began)}
+    checkpoint.save_weights(run.checkpoints / checkpoint.START, weights, 0)
+    data = load_training_data(run.config, type(method), cache=path / "cache", known=run.facts)
+    return judge_end(run, method, data, build_runtime(run.config)).no_change
+
+
+def began_with(run: Run) -> dict[str, Any]:
+    tensors = checkpoint.load_weights(run.weights_file())
+    own = {name: one for name, one in tensors.items() if name.startswith("segmentor.")}
+    return {**own, checkpoint.AMPLITUDE_BANK: tensors[checkpoint.AMPLITUDE_BANK]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
