@@ -212,7 +212,7 @@ def select(
     rows = found.rows()
     shown = [
         {
-            key: f"{value:.3f}" if isinstance(value, float) else str(value)
+            key: f"{value:.3f}".replace("nan", "-") if isinstance(value, float) else value
             for key, value in row.items()
         }
         for row in rows
