@@ -36,7 +36,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_loaded_run_predicts_what_a_run_folder_does(
     tiny_run: Run, two_domains: Domains, loads: list[Path]
 ) -> None:
-    loaded = LoadedRun.load(tiny_run.path, "cpu")
+    loaded = LoadedRun.load(tiny_run.path, "cpu").for_prediction()
     assert (loaded.device, loaded.bf16) == (torch.device("cpu"), False)
     assert not loaded.method.training
     for case in DataFolder.open(two_domains[1]).cases[:2]:
