@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +16,7 @@ def initialise_normal(module: nn.Module, std: float, *, norm_std: float = 0.0) -
         std: standard deviation of the convolution weights: 0.01 for DeepLab-v2, 0.02 for PatchGAN.
         norm_std: batch normalisation weights are drawn from N(1, norm_std); 0 sets them to 1.
     """
-    for layer in module.modules():
+    for layer in _with_numbers(module):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(layer.weight, 0.0, std)
             if layer.bias is not None:
@@ -29,7 +31,7 @@ def initialise_kaiming(module: nn.Module, negative_slope: float) -> None:
 
     Reference: He et al., ICCV 2015, Eq. (15).
     """
-    for layer in module.modules():
+    for layer in _with_numbers(module):
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=negative_slope, nonlinearity="leaky_relu")
             if layer.bias is not None:
@@ -41,8 +43,17 @@ def initialise_truncated(module: nn.Module, std: float) -> None:
 
     SIFA's networks: 0.01 for the encoder, 0.02 for generator, decoder and discriminators.
     """
-    for layer in module.modules():
+    for layer in _with_numbers(module):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.trunc_normal_(layer.weight, 0.0, std, -2 * std, 2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def _with_numbers(module: nn.Module) -> Iterator[nn.Module]:
+    """Its layers, but none on the device "meta", which has shapes alone: torch loads its compiler to draw them."""
+    return (
+        layer
+        for layer in module.modules()
+        if not any(weight.is_meta for weight in layer.parameters(recurse=False))
+    )

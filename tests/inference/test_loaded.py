@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +62,15 @@ def test_what_cannot_be_loaded(tmp_path: Path, tiny_run: Run) -> None:
         LoadedRun.of(tmp_path)
     with pytest.raises(InputError, match="device 'moon' cannot be used"):
         LoadedRun.of(tiny_run, "moon")
+
+
+def test_loading_leaves_the_compiler_of_torch_alone(tiny_run: Run) -> None:
+    """It takes a second to import, and torch does so where weights on the device meta are drawn."""
+    code = (
+        "import sys; from napari_uda.inference.loaded import LoadedRun\n"
+        "LoadedRun.load(sys.argv[1], 'cpu').for_prediction('torch')\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tiny_run.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
