@@ -110,7 +110,7 @@ def segment_several(
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
 
-    run = LoadedRun.load(model)
+    run = LoadedRun.load(model).for_prediction()
     structures = list(run.run.facts.names().values())
     try:
         for index, item in enumerate(items):
