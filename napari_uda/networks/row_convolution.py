@@ -20,6 +20,10 @@ class RowConvolution(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """Convolve `(B, in_channels, H, W)`."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            return super().forward(
+                image
+            )  # what is exported knows convolutions better, for any number of images
         above, beside = (int(p) for p in self.padding)
         padded = F.pad(image, (beside, beside, above, above)) if above or beside else image
         if self.in_channels < self.out_channels:

@@ -116,6 +116,22 @@ def test_a_damaged_file_in_the_cache_is_as_good_as_none(cache: Path) -> None:
 
 
 @needs_openvino
+@pytest.mark.parametrize("name", ["attent", "cyclegan"])
+def test_slices_that_are_translated_first_come_back_in_any_number(name: str) -> None:
+    kind = METHODS[name]
+    translator = {"generator": {"width": 4, "blocks": 1}, "discriminator_width": 4}
+    given: dict[str, Any] = {"translator": translator}
+    if name == "cyclegan":
+        given["segment"] = "translated_target"
+    method = kind(kind.config_class(**given), UNet(1, 3, width=4, depth=2), 3).eval()
+    network = prepare_network(method, "openvino", CPU, bf16=False, checksum=name)
+    for count in (1, 2, 3):
+        image = _noise(40, 32)[:count]
+        expected = method.predict(image).detach().softmax(1)
+        torch.testing.assert_close(network(image).softmax(1), expected, rtol=0, atol=1e-4)
+
+
+@needs_openvino
 def test_what_openvino_computes_otherwise_is_left_to_torch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
