@@ -216,37 +216,6 @@ def test_preempted_and_killed_cell_is_requeued(
     assert happened == ["started", "stopped", "resumed", "resumed", "finished"]
 
 
-def test_sweep_with_a_lost_worker_ends_with_the_same_table(
-    two_domains: Domains,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    held_at: Callable[[int], Path],
-) -> None:
-    """Two methods, two seeds: the job of the first cell dies as on a node that is lost, and all cells finish."""
-    spec = tiny_spec(two_domains, tmp_path, seeds=[0, 1])
-    expected = run_tiny(spec, tmp_path / "here").markdown
-    backend = Watched(tmp_path / "out" / "jobs", "local", {"timeout_min": 5})
-    monkeypatch.setattr(executors, "Submitit", lambda *_: backend)
-    held = held_at(2)
-    planned = plan(spec, tmp_path / "out")
-    first = planned[0]
-
-    def lose(progress: Progress) -> None:
-        if held.exists() and running(tmp_path / "out", first):
-            task = child_of(backend.controllers[0])
-            for process in (child_of(task), task):
-                os.kill(process, signal.SIGKILL)
-            held.unlink()
-
-    outcome = run_tiny(spec, tmp_path / "out", executor="submitit_local", jobs=2, on_progress=lose)
-    assert outcome.failed == {}
-    assert outcome.markdown == expected
-    assert len(backend.controllers) == len(planned) + 1
-    events = events_of_runs(tmp_path / "out")
-    assert sorted(events) == sorted(cell.key for cell in planned)
-    assert events[first.key][-1] == "finished"
-
-
 def test_gpus_are_passed_on_to_jobs(tmp_path: Path) -> None:
     """Without `gpus_per_node` submitit hides every GPU from jobs on this machine."""
     backend = Submitit(tmp_path, "local", {"gpus_per_node": 1, "timeout_min": 5})
