@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_scripts import benchmark_script
 
 import napari_uda
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import read_volume
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "scanner_looks.py"
-
 
 @pytest.fixture(scope="module")
 def looks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scanner_looks", BENCHMARK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("scanner_looks")
 
 
 def test_each_look_by_hand(looks: ModuleType) -> None:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_scripts import BENCHMARKS, benchmark_script
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.small_files import dump_yaml
 from napari_uda.experiments.spec import read_spec
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULT = '{{"protocol": "recommended", "labels": "", "summary": {{}}, "cases": [], "predict_seconds": 36, "cost": {cost}}}'
 
 
 @pytest.fixture(scope="module")
 def sweep_plan() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sweep_plan", BENCHMARKS / "sweep_plan.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up there
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("sweep_plan")
 
 
 @pytest.fixture
