@@ -51,10 +51,19 @@ class AugmentConfig(Config):
 
 @dataclass(frozen=True)
 class Labelled:
-    """Slices with labels: `image` (B, K, H, W) float32 in [-1, 1], `label` (B, H, W) int64."""
+    """Slices with labels: `image` (B, K, H, W) float32 in [-1, 1], `label` (B, H, W) int64.
+
+    `unchanged` are the same slices before their grey values were changed at random; None where they were not.
+    """
 
     image: Tensor
     label: Tensor
+    unchanged: Tensor | None = None
+
+    @property
+    def plain(self) -> Tensor:
+        """The slices as the scanner made them, moved as `image` and `label` are: what a translator learns from."""
+        return self.image if self.unchanged is None else self.unchanged
 
 
 @dataclass(frozen=True)
@@ -180,11 +189,10 @@ class TrainingData:
             image, moved = move(image, label, matrices)
             assert moved is not None
             label = moved
-        image = augment_intensity(image, self.augment.intensity, generators)
+        seen = augment_intensity(image, self.augment.intensity, generators)
         classes = self.facts.num_classes
-        return Labelled(
-            augment_structures(image, label, self.augment.structures, classes, structures), label
-        )
+        seen = augment_structures(seen, label, self.augment.structures, classes, structures)
+        return Labelled(seen, label, image if self.augment.changes_grey_values else None)
 
     def example(self, domain: Literal["source", "target"], row: int, step: int) -> Tensor:
         """A slice moved and augmented as training does it, with other random numbers: something to look at.

@@ -123,7 +123,7 @@ class AttENT(Method[AttENTConfig]):
         aligning = self.config.joint or not translating
         # all of it with the generators as they stand before this step
         logs = self.translator.structure_check(
-            self.segmentor, self.predict_labelled, source.image, source.label, runtime
+            self.segmentor, self.predict_labelled, source.plain, source.label, runtime
         )
         if aligning:
             with torch.no_grad():
@@ -131,7 +131,7 @@ class AttENT(Method[AttENTConfig]):
 
         # Stage A: Eqs. 2 to 4.
         if translating:
-            logs |= self.translator.learn(source.image, target.image, runtime)
+            logs |= self.translator.learn(source.plain, target.image, runtime)
 
         # Stage B: the supervised loss, Eq. 5, and maps of translated slices that pass for source
         # maps, Eqs. 6 and 8.

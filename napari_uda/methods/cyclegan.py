@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
+from pydantic import Field
 from torch import Tensor, optim
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.data.batches import Batch
+from napari_uda.data.batches import Batch, Labelled
+from napari_uda.losses.cycle import slice_dice
 from napari_uda.methods.base import Method, TranslatingConfig
+from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.translator import Translator
 
@@ -19,10 +23,17 @@ class CycleGANConfig(TranslatingConfig):
 
     name: Literal["cyclegan"] = "cyclegan"
     """Name of the method."""
-    segment: Literal["translated_source", "translated_target"] = "translated_source"
+    segment: Literal["translated_source", "translated_target", "real_and_translated_source"] = (
+        "translated_source"
+    )
     """What the segmentation network learns from: translated_source (source slices with the target's
-    look; target slices are segmented as they are) or translated_target (source slices as they are;
-    target slices are given the source's look first, AttENT's rows CycleGAN and pixel space)."""
+    look; target slices are segmented as they are), translated_target (source slices as they are;
+    target slices are given the source's look first, AttENT's rows CycleGAN and pixel space) or
+    real_and_translated_source (both looks of each source slice, the real one with the random changes of
+    augment; target slices are segmented as they are) (CG-D1)."""
+    structure_gate: float = Field(default=0.0, ge=0, le=1)
+    """For real_and_translated_source: Dice that the network has to reach on a translated slice before it
+    learns from it; the real one takes the place of a slice below (CG-D2). 0 learns from all."""
 
 
 class CycleGAN(Method[CycleGANConfig]):
@@ -53,21 +64,40 @@ class CycleGAN(Method[CycleGANConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
+        # a translator of two looks learns from what scanners made, not from random changes of it
+        both = self.config.segment == "real_and_translated_source"
+        given = source.plain if both else source.image
         # all of it with the generators as they stand before this step
         logs = self.translator.structure_check(
-            self.segmentor, self.predict_labelled, source.image, source.label, runtime
+            self.segmentor, self.predict_labelled, given, source.label, runtime
         )
-        translation, translated = self.translator.generator_terms(source.image, target.image)
-        seen = source.image
-        if self.config.segment == "translated_source":
+        translation, translated = self.translator.generator_terms(given, target.image)
+        seen, label = source.image, source.label
+        if self.config.segment != "translated_target":
             fake = translated.fake_target.detach()
-            seen = self.translator.translate_with_graph(source.image, fake, "source_to_target")
+            seen = self.translator.translate_with_graph(given, fake, "source_to_target")
+        if both:
+            seen = self._both_looks(source, seen, logs)
+            label = torch.cat([label, label])
 
-        segmentation = self.supervised_loss(self.segmentor(seen), source.label)
+        segmentation = self.supervised_loss(self.segmentor(seen), label)
         terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
         logs |= runtime.minimise(terms, "segmentor")
         logs |= runtime.minimise(translation, "generators")
         return logs | self.translator.learn_discriminators(translated, runtime)
+
+    def _both_looks(
+        self, source: Labelled, translated: Tensor, logs: dict[str, Tensor]
+    ) -> Tensor:
+        """Real slices and then translated ones `(2B, K, H, W)`, but for those that lost their anatomy."""
+        gate = self.config.structure_gate
+        if gate:
+            with torch.no_grad(), evaluating(self.segmentor):
+                found = self.segmentor(translated).logits.argmax(1)
+            keeps = slice_dice(found, source.label, self.num_classes) >= gate  # (B,)
+            translated = torch.where(keeps[:, None, None, None], translated, source.image)
+            logs["translated_share"] = keeps.float().mean()
+        return torch.cat([source.image, translated])
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head; with `translated_target`, of slices given the source's look first."""
