@@ -86,9 +86,7 @@ class CycleGAN(Method[CycleGANConfig]):
         logs |= runtime.minimise(translation, "generators")
         return logs | self.translator.learn_discriminators(translated, runtime)
 
-    def _both_looks(
-        self, source: Labelled, translated: Tensor, logs: dict[str, Tensor]
-    ) -> Tensor:
+    def _both_looks(self, source: Labelled, translated: Tensor, logs: dict[str, Tensor]) -> Tensor:
         """Real slices and then translated ones `(2B, K, H, W)`, but for those that lost their anatomy."""
         gate = self.config.structure_gate
         if gate:

@@ -126,6 +126,92 @@ def test_structure_checks_change_nothing(name: str, two_domains: Domains, tmp_pa
     assert logs[1] == logs[3]
 
 
+CHANGED = {"intensity": "gamma", "structures": {"share": 1.0}}
+
+
+def test_two_looks_are_learnt_from_in_one_batch(two_domains: Domains, tmp_path: Path) -> None:
+    settings = {"segment": "real_and_translated_source", "translator": {"structure_every": 0}}
+    stand = bench("cyclegan", two_domains, tmp_path, augment=CHANGED, method=settings)
+    source = stand.data.batch(0, CPU).labelled()
+    with torch.no_grad():
+        translated = stand.method.translator.translate(source.plain, "source_to_target")
+    seen = _seen(stand)
+    stand.step()
+    (trained_on,) = seen
+    count = len(source.image)
+    assert not torch.equal(source.image, source.plain)
+    assert torch.equal(trained_on[:count], source.image)  # real ones with the random changes
+    torch.testing.assert_close(trained_on[count:], translated)  # the others without
+    assert not trained_on.requires_grad
+
+    # target slices, and source slices that are watched, are segmented as they are
+    stand.method.eval()
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        for predict in (stand.method.predict, stand.method.predict_labelled):
+            torch.testing.assert_close(predict(image), stand.method.segmentor(image).logits)
+
+
+@pytest.mark.parametrize(("gate", "share"), [(0.0, None), (0.01, 0.0), (0.9, 0.0)])
+def test_a_translated_slice_in_which_nothing_is_found_is_not_learnt_from(
+    gate: float, share: float | None, two_domains: Domains, tmp_path: Path
+) -> None:
+    """The head sees background everywhere, so that every slice with a structure is below any gate."""
+    settings = {"segment": "real_and_translated_source", "structure_gate": gate}
+    stand = bench("cyclegan", two_domains, tmp_path, method=settings)
+    source = stand.data.batch(0, CPU).labelled()
+    assert bool((source.label > 0).flatten(1).any(1).all())
+    with torch.no_grad():
+        stand.method.segmentor.head.bias.copy_(
+            torch.tensor([1e3] + [0.0] * (stand.method.num_classes - 1))
+        )
+    seen = _seen(stand)
+    logs = stand.step()
+    real, other = seen[-1].chunk(2)
+    assert torch.equal(real, source.image)
+    assert torch.equal(other, source.image) == bool(gate)
+    assert logs.get("translated_share") == share
+
+
+def test_what_is_learnt_of_a_translated_slice_is_decided_for_each_alone(
+    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"segment": "real_and_translated_source", "structure_gate": 0.5}
+    stand = bench("cyclegan", two_domains, tmp_path, method=settings)
+    source = stand.data.batch(0, CPU).labelled()
+    count = len(source.image)
+    dice = torch.linspace(0.0, 1.0, count)
+    monkeypatch.setattr("napari_uda.methods.cyclegan.slice_dice", lambda *_: dice)
+    seen = _seen(stand)
+    logs = stand.step()
+    same = [torch.equal(seen[-1][count + i], source.image[i]) for i in range(count)]
+    assert same == [bool(d < 0.5) for d in dice]
+    assert logs["translated_share"] == (dice >= 0.5).float().mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "plain"),
+    [
+        ("cyclegan", {"segment": "real_and_translated_source"}, True),
+        ("attent", {"joint": False, "translation_steps": 1}, True),
+        ("cyclegan", {"segment": "translated_source"}, False),
+    ],
+)
+def test_which_source_slices_generators_learn_from(
+    name: str, settings: dict[str, Any], plain: bool, two_domains: Domains, tmp_path: Path
+) -> None:
+    stand = bench(name, two_domains, tmp_path, augment=CHANGED, method=settings)
+    source = stand.data.batch(0, CPU).labelled()
+    given: list[Tensor] = []
+    generator = stand.method.translator.generators["source_to_target"]
+    generator.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    stand.step()
+    wanted = source.plain if plain else source.image
+    assert any(image.shape == wanted.shape and torch.equal(image, wanted) for image in given)
+    other = source.image if plain else source.plain
+    assert not any(image.shape == other.shape and torch.equal(image, other) for image in given)
+
+
 def test_running_statistics_are_those_of_what_the_segmentor_is_for(
     two_domains: Domains, tmp_path: Path
 ) -> None:
