@@ -43,23 +43,3 @@ def structure_dice(prediction: Tensor, label: Tensor, num_classes: int) -> Tenso
     if not bool(present.any()):
         return torch.ones((), device=label.device)
     return (2 * both[present] / sizes[present]).mean()
-
-
-def slice_dice(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Mean set Dice over the structures of each slice, as `structure_dice` has it of a batch.
-
-    Args:
-        prediction: `(B, H, W)` int64, classes.
-        label: `(B, H, W)` int64, classes.
-        num_classes: C, background (class 0, left out) included.
-
-    Returns:
-        `(B,)` in [0, 1], float32.
-    """
-    classes = torch.arange(1, num_classes, device=label.device)[:, None, None]
-    found, wanted = prediction[:, None] == classes, label[:, None] == classes  # (B, C - 1, H, W)
-    both = (found & wanted).sum((2, 3))
-    sizes = found.sum((2, 3)) + wanted.sum((2, 3))
-    present = sizes > 0
-    mean = (2 * both / sizes.clamp(min=1)).sum(1) / present.sum(1).clamp(min=1)
-    return torch.where(present.any(1), mean, 1.0)

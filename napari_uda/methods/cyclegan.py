@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, optim
 
 from napari_uda.core.runtime import Runtime
-from napari_uda.data.batches import Batch, Labelled
-from napari_uda.losses.cycle import slice_dice
+from napari_uda.data.batches import Batch
 from napari_uda.methods.base import Method, TranslatingConfig
-from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.translator import Translator
 
@@ -31,9 +28,6 @@ class CycleGANConfig(TranslatingConfig):
     target slices are given the source's look first, AttENT's rows CycleGAN and pixel space) or
     real_and_translated_source (both looks of each source slice, the real one with the random changes of
     augment; target slices are segmented as they are) (CG-D1)."""
-    structure_gate: float = Field(default=0.0, ge=0, le=1)
-    """For real_and_translated_source: Dice that the network has to reach on a translated slice before it
-    learns from it; the real one takes the place of a slice below (CG-D2). 0 learns from all."""
 
 
 class CycleGAN(Method[CycleGANConfig]):
@@ -77,25 +71,13 @@ class CycleGAN(Method[CycleGANConfig]):
             fake = translated.fake_target.detach()
             seen = self.translator.translate_with_graph(given, fake, "source_to_target")
         if both:
-            seen = self._both_looks(source, seen, logs)
-            label = torch.cat([label, label])
+            seen, label = torch.cat([source.image, seen]), torch.cat([label, label])
 
         segmentation = self.supervised_loss(self.segmentor(seen), label)
         terms = {"segmentation": segmentation, **self.corrected_terms(batch)}
         logs |= runtime.minimise(terms, "segmentor")
         logs |= runtime.minimise(translation, "generators")
         return logs | self.translator.learn_discriminators(translated, runtime)
-
-    def _both_looks(self, source: Labelled, translated: Tensor, logs: dict[str, Tensor]) -> Tensor:
-        """Real slices and then translated ones `(2B, K, H, W)`, but for those that lost their anatomy."""
-        gate = self.config.structure_gate
-        if gate:
-            with torch.no_grad(), evaluating(self.segmentor):
-                found = self.segmentor(translated).logits.argmax(1)
-            keeps = slice_dice(found, source.label, self.num_classes) >= gate  # (B,)
-            translated = torch.where(keeps[:, None, None, None], translated, source.image)
-            logs["translated_share"] = keeps.float().mean()
-        return torch.cat([source.image, translated])
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits of the main head; with `translated_target`, of slices given the source's look first."""

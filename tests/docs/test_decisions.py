@@ -58,7 +58,7 @@ def test_a_planted_citation_is_found() -> None:
         "SF": 17,
         "CR": 6,
         "EB": 2,
-        "CG": 2,
+        "CG": 1,
         "MP": 3,
         "MT": 7,
         "SY": 3,

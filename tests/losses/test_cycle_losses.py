@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_uda.losses.cycle import image_distance, slice_dice, structure_dice
+from napari_uda.losses.cycle import image_distance, structure_dice
 
 
 def test_distance_by_hand() -> None:
@@ -29,19 +29,3 @@ def test_structure_dice_by_hand() -> None:
 def test_background_alone_agrees() -> None:
     empty = torch.zeros(2, 4, 4, dtype=torch.int64)
     assert structure_dice(empty, empty, 3).item() == 1
-
-
-def test_slice_dice_is_of_each_slice_by_hand() -> None:
-    prediction = torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 2, 0]], [[0, 0, 0, 0]]])
-    label = torch.tensor([[[1, 0, 0, 2]], [[0, 0, 0, 0]], [[0, 0, 2, 0]], [[1, 1, 1, 1]]])
-    # 2 / 3 of structure 1 and nothing of 2; nothing to find and nothing found; all; missed
-    assert slice_dice(prediction, label, 3).tolist() == pytest.approx([1 / 3, 1.0, 1.0, 0.0])
-
-
-def test_slice_dice_of_one_slice_is_that_of_a_batch() -> None:
-    generator = torch.Generator().manual_seed(0)
-    prediction, label = torch.randint(0, 4, (2, 5, 8, 8), generator=generator)
-    each = [
-        structure_dice(a[None], b[None], 4).item() for a, b in zip(prediction, label, strict=True)
-    ]
-    assert slice_dice(prediction, label, 4).tolist() == pytest.approx(each)

@@ -152,43 +152,6 @@ def test_two_looks_are_learnt_from_in_one_batch(two_domains: Domains, tmp_path: 
             torch.testing.assert_close(predict(image), stand.method.segmentor(image).logits)
 
 
-@pytest.mark.parametrize(("gate", "share"), [(0.0, None), (0.01, 0.0), (0.9, 0.0)])
-def test_a_translated_slice_in_which_nothing_is_found_is_not_learnt_from(
-    gate: float, share: float | None, two_domains: Domains, tmp_path: Path
-) -> None:
-    """The head sees background everywhere, so that every slice with a structure is below any gate."""
-    settings = {"segment": "real_and_translated_source", "structure_gate": gate}
-    stand = bench("cyclegan", two_domains, tmp_path, method=settings)
-    source = stand.data.batch(0, CPU).labelled()
-    assert bool((source.label > 0).flatten(1).any(1).all())
-    with torch.no_grad():
-        stand.method.segmentor.head.bias.copy_(
-            torch.tensor([1e3] + [0.0] * (stand.method.num_classes - 1))
-        )
-    seen = _seen(stand)
-    logs = stand.step()
-    real, other = seen[-1].chunk(2)
-    assert torch.equal(real, source.image)
-    assert torch.equal(other, source.image) == bool(gate)
-    assert logs.get("translated_share") == share
-
-
-def test_what_is_learnt_of_a_translated_slice_is_decided_for_each_alone(
-    two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"segment": "real_and_translated_source", "structure_gate": 0.5}
-    stand = bench("cyclegan", two_domains, tmp_path, method=settings)
-    source = stand.data.batch(0, CPU).labelled()
-    count = len(source.image)
-    dice = torch.linspace(0.0, 1.0, count)
-    monkeypatch.setattr("napari_uda.methods.cyclegan.slice_dice", lambda *_: dice)
-    seen = _seen(stand)
-    logs = stand.step()
-    same = [torch.equal(seen[-1][count + i], source.image[i]) for i in range(count)]
-    assert same == [bool(d < 0.5) for d in dice]
-    assert logs["translated_share"] == (dice >= 0.5).float().mean()
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "plain"),
     [
