@@ -43,7 +43,9 @@ def methods() -> str:
         method = METHODS[name]
         needs = _needs(method, {})
         for variant, settings in method.variants.items():
-            needs += f"; with `{variant}`: {_needs(method, settings)}"
+            others = _needs(method, settings)
+            if others != _needs(method, {}):
+                needs += f"; with `{variant}`: {others}"
         rows.append(f"| `{name}` | {method.family} | {method.summary} | {needs} | {method.paper} |")
     return "\n".join(rows)
 

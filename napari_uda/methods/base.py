@@ -147,7 +147,8 @@ class Method(nn.Module, Generic[C]):
     needs_init: ClassVar[bool] = False
     """Whether it can only start from a trained run."""
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Settings with which it needs other data, by what they are called where methods are listed."""
+    """Settings worth a row of their own where methods are chosen, by what they are called there: those with which it
+    needs other data, or learns in another way."""
     learns_from_corrected: ClassVar[bool] = False
     """Whether `step` minimises `corrected_terms` too, which a method with a supervised loss can do."""
     needs_batch_norm: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, optim
@@ -43,6 +43,9 @@ class CycleGAN(Method[CycleGANConfig]):
     summary = "translates images, to train on source in target style or to predict on target in source style"
     needs = frozenset({"source", "target"})
     learns_from_corrected = True
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "both_looks": {"segment": "real_and_translated_source"}
+    }
 
     translator: Translator
 

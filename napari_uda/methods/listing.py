@@ -63,7 +63,11 @@ def _asked() -> list[dict[str, str]]:
             "needs": "; ".join(
                 [
                     _needs(kind, {}),
-                    *(f"with {n}: {_needs(kind, part)}" for n, part in kind.variants.items()),
+                    *(
+                        f"with {variant}: {_needs(kind, part)}"
+                        for variant, part in kind.variants.items()
+                        if _needs(kind, part) != _needs(kind, {})
+                    ),
                 ]
             ),
         }
