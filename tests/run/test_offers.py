@@ -40,7 +40,7 @@ def test_a_slice_stands_for_its_series_alone(tmp_path: Path) -> None:
     (offer,) = found.offers
     (read,) = read_offer(offer)
     assert read.volume.array.shape == (4, 4, 6)
-    assert read.volume.name == tmp_path.name
+    assert read.volume.name == f"{tmp_path.name}_2"
     assert read.role == "image"
 
 
