@@ -131,7 +131,7 @@ def test_structures_come_onto_their_image_and_leave_the_slice(bench: Bench, tmp_
     bench.open(tmp_path / "a" / "scan.nii.gz")
     bench.viewer.dims.set_current_step(0, 1)
     bench.open(tmp_path / "b" / "drawn_seg.nii.gz")
-    assert seen(bench.viewer) == ["scan", "drawn_seg · reference"]
+    assert seen(bench.viewer) == ["scan", "drawn · reference"]
     assert bench.viewer.dims.current_step[0] == 1
 
 
