@@ -128,7 +128,7 @@ class Session(Config):
     """The folder of predictions that was listed with them."""
     case: str = ""
     """The one that was chosen."""
-    choices: dict[str, dict[str, bool | int | str]] = {}
+    choices: dict[str, dict[str, bool | int | str | list[str]]] = {}
     """Of each dock, what was chosen in it, by the names of its widgets."""
     side_by_side: bool = False
     """Whether structures, entropy and reliability stood beside each other."""

@@ -33,6 +33,7 @@ from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.inference.cases import CaseList, holds_predictions, list_cases
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.packed import is_packed
@@ -156,6 +157,7 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     added = [Layer.create(*content) for content in contents]
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
+        tell_apart(viewer.layers, layer)
         viewer.add_layer(layer)
     first = _case(added[0])
     for layer in added:

@@ -82,7 +82,7 @@ def _is_installed() -> bool:
 def _check_openvino(method: Method[Any], device: torch.device) -> None:
     if not _is_installed():
         raise InputError(
-            "OpenVINO is not installed; install it with pip install 'napari_uda[fast]', or take --backend torch"
+            "OpenVINO is not installed; install it with pip install 'napari_uda[fast]', or let torch compute (--backend torch)"
         )
     if device.type != "cpu":
         raise InputError(
@@ -90,7 +90,7 @@ def _check_openvino(method: Method[Any], device: torch.device) -> None:
         )
     if not method.segments_each_alone:
         raise InputError(
-            f"{method.config.name} normalises slices together, which OpenVINO cannot do; take --backend torch"
+            f"{method.config.name} normalises slices together, which OpenVINO cannot do; let torch compute (--backend torch)"
         )
 
 
@@ -122,7 +122,7 @@ class _OpenVino:
             except Exception as error:  # its errors are of many kinds, and torch can do the same
                 said = f"OpenVINO cannot compute this network ({_first_line(error)})"
                 if self._required:
-                    raise InputError(f"{said}; take --backend torch") from error
+                    raise InputError(f"{said}; let torch compute (--backend torch)") from error
                 _logger.warning("%s, so torch does", said)
                 self._compiled[size] = self._in_torch
         found: Tensor = torch.as_tensor(self._compiled[size](image)[0])

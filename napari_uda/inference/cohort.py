@@ -21,6 +21,7 @@ from napari_uda.data.volume import Volume
 from napari_uda.inference.fit import Fit
 
 if TYPE_CHECKING:
+    from napari_uda.inference.backend import Backend
     from napari_uda.inference.predict import Prediction
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def segment_several(
     rows: list[Row],
     report: Callable[[int, int], None],
     stop: threading.Event,
+    backend: Backend = "auto",
 ) -> None:
     """Segment volume by volume; one that fails does not keep the others from theirs.
 
@@ -101,6 +103,7 @@ def segment_several(
         rows: gets a row as soon as a volume is done; another thread may read it meanwhile.
         report: progress in volumes.
         stop: when set, the volume at work is given up. The ones before keep their rows and files.
+        backend: what computes, as for `predict`.
 
     Raises:
         InputError: if the model cannot be used or `out` cannot be written.
@@ -110,7 +113,7 @@ def segment_several(
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
 
-    run = LoadedRun.load(model).for_prediction()
+    run = LoadedRun.load(model).for_prediction(backend)
     structures = list(run.run.facts.names().values())
     try:
         for index, item in enumerate(items):

@@ -43,6 +43,10 @@ _SLICES_AT_ONCE = 16
 _WEIGHTS = (checkpoint.WEIGHTS, checkpoint.BEST, checkpoint.PREVIOUS_WEIGHTS, checkpoint.START)
 
 
+class NoImagesError(InputError):
+    """Runs that name no images to be chosen for, or different ones: only their user knows which are meant."""
+
+
 @dataclass(frozen=True)
 class VolumeScore:
     """What is told of one volume that a run segmented; each in [0, 1], and more is better.
@@ -159,8 +163,9 @@ def select(
         The candidates, best first.
 
     Raises:
+        NoImagesError: when it is not known for which images.
         InputError: for folders that are no trained runs, runs that segment other structures than the first, or
-            images that cannot be read or are not known.
+            images that cannot be read.
         Cancelled: when `stop` was set.
     """
     opened = [one if isinstance(one, Run) else Run.open(one) for one in runs]
@@ -242,7 +247,7 @@ def _folder(runs: Sequence[Run], data: str | os.PathLike[str] | None) -> Path:
         which = (
             "none of the runs names a target" if not folders else "the runs have different targets"
         )
-        raise InputError(
+        raise NoImagesError(
             f"{which}; give the folder of the images that they are to be chosen for with --data"
         )
     return folders.pop()

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QTabBar, QTabWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.session import read_session, write_session
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
@@ -257,6 +258,39 @@ def test_choices_of_docks_and_what_they_hide_come_back(
     assert prediction.contour == 0
     assert (segment.views.isChecked(), viewer.canvas.grid.enabled) == (False, False)
     assert not any(tag(layer).get("role") == "background" for layer in viewer.layers)
+
+
+def test_what_score_compares_comes_back(
+    make_napari_viewer: Callable[..., napari.Viewer],
+    made_prediction: Prediction,
+    data: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+) -> None:
+    viewer = make_napari_viewer()
+    files = [data / "images" / "case_0.nii.gz", data / "labels" / "case_0.nii.gz"]
+    for name in ("one", "two", "three"):
+        made = replace(made_prediction, volume=read_volume(files[0]), model=ModelOrigin(name))
+        made.save(tmp_path / name)
+        files.append(tmp_path / name / "case_0_labels.nii.gz")
+    for file in files:
+        viewer.add_layer(Layer.create(*read_layers(file)))
+    _, score = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
+    _, docks = viewer.window.add_plugin_dock_widget("napari_uda", "Data")
+    menu, choices = docks.session, score.choices
+    qtbot.waitUntil(lambda: score.is_settled)
+    choices.predictions.choose(viewer.layers["case_0 · prediction · two"])
+    choices.set_compared(viewer.layers["case_0 · prediction · three"], True)
+    saved(menu, tmp_path / "s.yaml", qtbot)
+    viewer.layers.clear()
+    assert choices.compared() == []
+    reopened(menu, tmp_path / "s.yaml", qtbot)
+    assert choices.predictions.layer.name == "case_0 · prediction · two"
+    assert [layer.name for layer in choices.compared()] == ["case_0 · prediction · three"]
+    choices.set_compared(choices.compared()[0], False)
+    choices.set_compared(viewer.layers["case_0 · prediction · one"], True)
+    reopened(menu, tmp_path / "s.yaml", qtbot)
+    assert [layer.name for layer in choices.compared()] == ["case_0 · prediction · three"]
 
 
 @pytest.mark.parametrize("beside", [True, False, None])

@@ -46,6 +46,7 @@ from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.measurements import draw_measurements, measurement_states
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import (
     DOCKS,
@@ -266,6 +267,7 @@ def restore(
             viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
         else:
             layer.visible = False  # not drawn before it lies where it belongs
+            tell_apart(viewer.layers, layer)
             viewer.add_layer(layer)
         shown_layers.append((layer, state))
         yield

@@ -96,7 +96,7 @@ class ScoreDock(JobDock):
     manual = ("Score", _HELP)
     least_height = _LEAST_HEIGHT
     kept = (
-        *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
+        *("predictions", "references", "compare", "entropies", "protocols", "quantities", "axes"),
         *("structures", "tabs"),
     )
 

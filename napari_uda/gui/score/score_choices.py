@@ -117,7 +117,10 @@ class ScoreChoices(Panel):
 
     def obstacle(self) -> str:
         """Why nothing can be scored; empty when it can."""
-        if self.predictions.layer is None:
+        only_reference = (
+            self.references.count() == 1 and tag(self.references.layer).get("role") == "reference"
+        )
+        if self.predictions.layer is None or only_reference:
             return "No prediction: segment an image, or open a labels file."
         if (
             self.references.layer is not None
