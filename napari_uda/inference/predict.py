@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.core.scratch import each_plane, let_go, scratch_array
+from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.intensity import to_unit_range
 from napari_uda.data.label_edits import keep_largest_parts
@@ -266,6 +267,7 @@ def predict(
             bf16=loaded.bf16,
             vote=loaded.vote if reliability else None,
             network=mean_prediction([member.predict for member in members], tta),
+            at_once=_at_once(members),
             on_progress=report,
             stop=stop,
         )
@@ -297,6 +299,12 @@ def _ready(
     )
 
 
+def _at_once(members: Sequence[LoadedRun]) -> int:
+    """Batches that may be worked on at a time: on a CPU, where no slice depends on those before it."""
+    alone = all(one.method.segments_each_alone and one.device.type == "cpu" for one in members)
+    return pieces_at_once() if alone else 1
+
+
 def segment_volume(
     method: Method[Any],
     facts: DataFacts,
@@ -309,6 +317,7 @@ def segment_volume(
     vote: ViewVote | None = None,
     network: Network | None = None,
     labelled_domain: bool = False,
+    at_once: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> _Maps:
@@ -318,6 +327,7 @@ def segment_volume(
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
     made of the method itself, in an ensemble or in several views; the vote is for target volumes.
+    `at_once` batches are worked on at a time, each in a thread of its own.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
@@ -343,47 +353,56 @@ def segment_volume(
     count = len(planes)
     part = -(-count // _PARTS)
     pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
-    size = batch_size or first_batch(device, pixels)
+    size = batch_size or first_batch(device, pixels * at_once)
     value_of_class = facts.value_of_class()
     if network is None:
         network = method.predict_labelled if labelled_domain else method.predict
     training = method.training
-    method.eval()
-    start = 0
-    try:
-        while start < count:
+
+    def segment_some(batch: NDArray[np.int64]) -> None:
+        # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
+        first = max(0, int(batch[0]) - grid.neighbours // 2)
+        here = slice(int(batch[0]), int(batch[-1]) + 1)
+        near = to_unit_range(planes[first : here.stop + grid.neighbours // 2], bounds)
+        image = with_neighbours(near, batch - first, grid.neighbours)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            image = resample_plane(image.to(device), shape)
+            logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
+        # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
+        probabilities = logits.float().contiguous().softmax(1)
+        check_finite(probabilities, volume.name)
+        classes, entropy[here] = classes_and_entropy(probabilities, planes.shape[1:])
+        labels[here] = value_of_class[classes]
+        if agreed is None:
+            reliable[here] = RELIABLE
+        else:  # a vote of views is yes or no, so it is not interpolated
+            nearest = F.interpolate(agreed[:, None].float(), planes.shape[1:], mode="nearest-exact")
+            reliable[here] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
+
+    def segment_batch(batch: NDArray[np.int64]) -> int:
+        """Segment the slices, fewer at once when memory runs out; returns the last one's successor."""
+        nonlocal size
+        while len(batch):
             if stop is not None and stop.is_set():
                 raise Cancelled
-            batch = np.arange(start, min(start + size, count))
+            some = batch[:size]
             try:
-                # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
-                first = max(0, start - grid.neighbours // 2)
-                near = to_unit_range(planes[first : batch[-1] + 1 + grid.neighbours // 2], bounds)
-                image = with_neighbours(near, batch - first, grid.neighbours)
-                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    image = resample_plane(image.to(device), shape)
-                    logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
-                # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
-                probabilities = logits.float().contiguous().softmax(1)
-                check_finite(probabilities, volume.name)
-                classes, entropy[batch] = classes_and_entropy(probabilities, planes.shape[1:])
+                segment_some(some)
             except (RuntimeError, MemoryError) as error:
-                size = smaller_batch(error, len(batch), volume.name)
-                continue  # the same slices again, fewer at once
-            labels[batch] = value_of_class[classes]
-            if agreed is None:
-                reliable[batch] = RELIABLE
-            else:  # a vote of views is yes or no, so it is not interpolated
-                nearest = F.interpolate(
-                    agreed[:, None].float(), planes.shape[1:], mode="nearest-exact"
-                )
-                reliable[batch] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
-            start = int(batch[-1]) + 1
-            if start % part < len(batch):
+                size = smaller_batch(error, len(some), volume.name)
+            else:
+                batch, done = batch[len(some) :], int(some[-1]) + 1
+        return done
+
+    method.eval()
+    try:
+        batches = [np.arange(first, min(first + size, count)) for first in range(0, count, size)]
+        for done in side_by_side(segment_batch, batches, at_once):
+            if done % part < size:
                 for array in mapped:
                     let_go(array)
             if on_progress is not None:
-                on_progress(start, count)
+                on_progress(done, count)
     finally:
         method.train(training)
 
