@@ -17,6 +17,7 @@ from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.core.scratch import each_plane, let_go, scratch_array
 from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.data.corrected import corrected_case
+from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range
 from napari_uda.data.label_edits import keep_largest_parts
 from napari_uda.data.plane import count_values
@@ -33,7 +34,7 @@ from napari_uda.inference.batches import check_finite, first_batch, smaller_batc
 from napari_uda.inference.fit import Fit, judge
 from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
-from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
+from napari_uda.inference.results import ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.inference.voxels import classes_and_entropy
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
@@ -61,7 +62,7 @@ class Prediction:
 
     Attributes:
         labels: `(Z, Y, X)` uint8, label values of the run's structures, 0 background.
-        entropy: `(Z, Y, X)` float32, normalised to [0, 1].
+        entropy: `(Z, Y, X)` float32, normalised to [0, 1]; uint8 in steps of 1/255 where `predict` was told so.
         reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable.
         names: label value to structure name.
         volume: the image that was segmented.
@@ -77,7 +78,7 @@ class Prediction:
     """
 
     labels: NDArray[np.uint8]
-    entropy: NDArray[np.float32]
+    entropy: NDArray[np.float32] | NDArray[np.uint8]
     reliability: NDArray[np.uint8]
     names: dict[int, str]
     volume: Volume
@@ -112,8 +113,9 @@ class Prediction:
     @property
     def mean_entropy(self) -> float:
         """Mean over all voxels, in [0, 1]."""
-        planes = each_plane(self.entropy)
-        return sum(float(plane.sum(dtype=np.float64)) for plane in planes) / self.labels.size
+        step = ENTROPY_SLOPE if self.entropy.dtype == np.uint8 else 1.0
+        total = sum(float(plane.sum(dtype=np.float64)) for plane in each_plane(self.entropy))
+        return total * step / self.labels.size
 
     @property
     def unreliable_structures(self) -> float:
@@ -201,7 +203,7 @@ class Prediction:
 @dataclass(frozen=True, eq=False)
 class _Maps:
     labels: NDArray[np.uint8]
-    entropy: NDArray[np.float32]
+    entropy: NDArray[Any]
     reliability: NDArray[np.uint8]
 
 
@@ -216,6 +218,7 @@ def predict(
     ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
     tta: TestTimeAugmentation = "none",
     largest_parts: bool = False,
+    entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Prediction:
@@ -238,6 +241,8 @@ def predict(
             `TestTimeAugmentation`.
         largest_parts: keep of each structure only the largest part that hangs together; the rest becomes
             background.
+        entropy_dtype: how entropy is held: float32, or uint8 in steps of 1/255 as files have it, in a quarter of the
+            memory.
         on_progress: called with slices done and slices in all; a notebook shows a bar where it is left out.
         stop: when set, `Cancelled` is raised before the next batch.
 
@@ -268,6 +273,7 @@ def predict(
             vote=loaded.vote if reliability else None,
             network=mean_prediction([member.predict for member in members], tta),
             at_once=_at_once(members),
+            entropy_dtype=entropy_dtype,
             on_progress=report,
             stop=stop,
         )
@@ -318,6 +324,7 @@ def segment_volume(
     network: Network | None = None,
     labelled_domain: bool = False,
     at_once: int = 1,
+    entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> _Maps:
@@ -332,7 +339,7 @@ def segment_volume(
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
         scratch_array(given, np.uint8),
-        scratch_array(given, np.float32),
+        scratch_array(given, np.dtype(entropy_dtype)),
         scratch_array(given, np.uint8),
     )
 
@@ -371,8 +378,9 @@ def segment_volume(
         # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
         probabilities = logits.float().contiguous().softmax(1)
         check_finite(probabilities, volume.name)
-        classes, entropy[here] = classes_and_entropy(probabilities, planes.shape[1:])
-        labels[here] = value_of_class[classes]
+        classes, shares = classes_and_entropy(probabilities, planes.shape[1:])
+        entropy[here] = shares if entropy_dtype == "float32" else in_steps(shares)
+        labels[here] = value_of_class.take(classes)
         if agreed is None:
             reliable[here] = RELIABLE
         else:  # a vote of views is yes or no, so it is not interpolated
