@@ -90,6 +90,7 @@ def predict(
             ensemble=others,
             tta=tta,
             largest_parts=largest_parts,
+            entropy_dtype=entropy_dtype if entropy else "uint8",
             on_progress=report,
             stop=stop,
         )

@@ -19,6 +19,7 @@ from napari_uda.core.scratch import each_plane, scratch_array
 from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
+from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps, in_unit_range
 from napari_uda.data.provenance import ModelOrigin, Provenance
 from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
 from napari_uda.data.volume import Source, write_volume
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 ResultFormat = Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"]
 """What the labels are written as; entropy and reliability are NIfTI always."""
-EntropyType = Literal["uint8", "float32"]
 Writer = Callable[[Path], object]
 
 LABEL_ENDINGS: dict[ResultFormat, str] = {
@@ -45,9 +45,6 @@ LABEL_ENDINGS: dict[ResultFormat, str] = {
 }
 """What follows the case in the name of the labels."""
 _OF_DICOM = {"dicom-seg": "a DICOM segmentation", "rtstruct": "a DICOM structure set"}
-
-ENTROPY_SLOPE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
-"""What the bytes of an entropy map are multiplied by: 1/255 as a float32, rounded so that 255 is not above 1."""
 
 
 def write_prediction(
@@ -159,16 +156,14 @@ def _labels_writer(format: ResultFormat, prediction: Prediction, about: Provenan
     return partial(write, labels=labels, volume=grid, source=source, about=about)
 
 
-def _write_entropy(
-    path: Path, grid: Volume, entropy: NDArray[np.float32], dtype: EntropyType
-) -> None:
-    if dtype == "float32":
-        write_volume(path, grid.with_array(entropy))
-        return
-    steps = scratch_array(entropy.shape, np.uint8)
-    for plane, found in zip(each_plane(entropy), each_plane(steps), strict=True):
-        found[...] = np.rint(np.clip(plane, 0, 1) * 255)
-    write_volume(path, grid.with_array(steps), slope=ENTROPY_SLOPE)
+def _write_entropy(path: Path, grid: Volume, entropy: NDArray[Any], dtype: EntropyType) -> None:
+    values = entropy
+    if entropy.dtype != dtype:
+        values = scratch_array(entropy.shape, np.dtype(dtype))
+        changed = in_steps if dtype == "uint8" else in_unit_range
+        for plane, found in zip(each_plane(entropy), each_plane(values), strict=True):
+            found[...] = changed(plane)
+    write_volume(path, grid.with_array(values), slope=ENTROPY_SLOPE if dtype == "uint8" else 1.0)
 
 
 def _provenance(prediction: Prediction) -> Provenance:

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
+from napari_uda.data.entropy_steps import EntropyType, in_steps
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
@@ -289,3 +290,37 @@ def test_results_of_another_image_of_that_name_stay(
     predict(run, tmp_path / "0" / "t2.nii.gz").save(out)  # of the same image
     (tmp_path / "0" / "t2.nii.gz").rename(tmp_path / "0" / "moved.nii.gz")
     predict(run, tmp_path / "1" / "t2.nii.gz").save(out)  # nobody can tell any more
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_entropy_held_in_steps_is_written_and_scored_as_that_in_float32(
+    prediction: Prediction, tmp_path: Path, dtype: EntropyType
+) -> None:
+    held = replace(prediction, entropy=in_steps(prediction.entropy))
+    assert held.mean_entropy == pytest.approx(prediction.mean_entropy, abs=1e-3)
+    here, there = (
+        one.save(tmp_path / name, entropy_dtype=dtype)[1]
+        for one, name in ((held, "held"), (prediction, "whole"))
+    )
+    found, expected = (np.asarray(nib.load(file).dataobj, np.float32) for file in (here, there))
+    np.testing.assert_allclose(found, expected, atol=0.5001 / 255)
+    if dtype == "uint8":
+        assert here.read_bytes() == there.read_bytes()
+    reference = prediction.volume.with_array(prediction.labels)
+    for got, expected in zip(
+        evaluate(held, reference).slices, evaluate(prediction, reference).slices, strict=True
+    ):
+        assert got["mean_entropy"] == pytest.approx(
+            expected["mean_entropy"], abs=0.5001 / 255, nan_ok=True
+        )
+
+
+def test_predict_holds_entropy_in_steps_where_it_is_told_so(
+    tiny_run: Run, two_domains: tuple[Path, Path]
+) -> None:
+    file = two_domains[1] / "images" / "target_0.nii.gz"
+    whole, steps = (
+        predict(tiny_run.path, file, device="cpu", entropy_dtype=dtype)
+        for dtype in ("float32", "uint8")
+    )
+    np.testing.assert_array_equal(steps.entropy, np.rint(whole.entropy * 255).astype(np.uint8))
