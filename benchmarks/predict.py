@@ -59,7 +59,9 @@ with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=loaded.bf16)
         shares.append((fine.argmax(1).byte(), entropy))
 labels, entropy = (torch.cat(parts).permute(2, 1, 0).numpy() for parts in zip(*shares))
 nib.save(nib.Nifti1Image(labels, file.affine), f"{out}/image_labels.nii.gz")
-nib.save(nib.Nifti1Image(np.rint(entropy * 255).astype(np.uint8), file.affine), f"{out}/image_entropy.nii.gz")
+image = nib.Nifti1Image(entropy, file.affine)
+image.set_data_dtype(np.uint8)  # scaled by its header
+nib.save(image, f"{out}/image_entropy.nii.gz")
 """
 
 
