@@ -18,8 +18,9 @@ ENTROPY_SLOPE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
 
 def in_steps(entropy: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Entropy in [0, 1], any shape, as uint8 in steps of 1/255."""
-    steps: NDArray[np.uint8] = np.rint(np.clip(entropy, 0, 1) * np.float32(255)).astype(np.uint8)
-    return steps
+    steps = entropy * np.float32(255)
+    np.rint(steps, out=steps)
+    return np.clip(steps, 0, 255, out=steps).astype(np.uint8)
 
 
 def in_unit_range(entropy: NDArray[Any]) -> NDArray[np.float32]:

@@ -389,9 +389,10 @@ def segment_volume(
         # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
         probabilities = logits.float().contiguous().softmax(1)
         check_finite(probabilities, volume.name)
-        classes, shares = classes_and_entropy(probabilities, planes.shape[1:])
-        entropy[here] = shares if entropy_dtype == "float32" else in_steps(shares)
-        labels[here] = value_of_class.take(classes)
+        found = classes_and_entropy(probabilities, planes.shape[1:])
+        for index, (classes, shares) in enumerate(found, here.start):
+            labels[index] = value_of_class.take(classes)
+            entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
         if agreed is None:
             reliable[here] = RELIABLE
         else:  # a vote of views is yes or no, so it is not interpolated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from napari_uda.data.slices import resample_plane
 from napari_uda.losses.entropy import entropy_of_probabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -26,7 +28,7 @@ _MOST_OPEN = 1 / 3
 
 def classes_and_entropy(
     probabilities: Tensor, shape: tuple[int, int]
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     """Resample probabilities, and take the likeliest class and the normalised entropy of every pixel.
 
     On a CPU it is done slice by slice in numpy, whose logarithm and comparisons take a third of torch's time,
@@ -37,41 +39,41 @@ def classes_and_entropy(
         probabilities: `(B, C, h, w)` float32, sum 1 over C, contiguous.
         shape: H and W of the file's slices.
 
-    Returns:
-        Classes `(B, H, W)`, whole numbers, and entropy `(B, H, W)` in [0, 1] (`losses.entropy`); of an enlarged
-        slice up to 1/255 below it on a CPU.
+    Yields:
+        For each slice its classes `(H, W)`, whole numbers, and its entropy `(H, W)` in [0, 1] (`losses.entropy`); of
+        an enlarged slice up to 1/255 below it on a CPU.
     """
     if probabilities.device.type != "cpu":
         fine = resample_plane(probabilities, shape)
-        return fine.argmax(1).byte().cpu().numpy(), entropy_of_probabilities(fine).cpu().numpy()
-    classes = np.empty((len(probabilities), *shape), np.uint8)
-    entropy = np.empty(classes.shape, np.float32)
+        classes, entropy = fine.argmax(1).byte(), entropy_of_probabilities(fine)
+        yield from zip(classes.cpu().numpy(), entropy.cpu().numpy(), strict=True)
+        return
     enlarged = all(1 < few < many for few, many in zip(probabilities.shape[2:], shape, strict=True))
-    for index, one in enumerate(probabilities):
-        if not (enlarged and _enlarge(one, classes[index], entropy[index])):
+    for one in probabilities:
+        found = _enlarged(one, shape) if enlarged else None
+        if found is None:
             shares = resample_plane(one[None], shape)[0].numpy()
-            classes[index], entropy[index] = _first_highest(shares), _entropy(shares)
-    return classes, entropy
+            found = _first_highest(shares), _entropy(shares)
+        yield found
 
 
-def _enlarge(
-    probabilities: Tensor, classes: NDArray[np.uint8], entropy: NDArray[np.float32]
-) -> bool:
-    """Fill classes and entropy `(H, W)` from `(C, h, w)`, unless too many pixels are open."""
+def _enlarged(
+    probabilities: Tensor, shape: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+    """Classes and entropy `(H, W)` of `(C, h, w)`; None where too many pixels are open."""
     shares, width = probabilities.numpy(), probabilities.shape[2]
     coarse = _entropy(shares)
     (above, below, down), (left, right, along) = (
-        _between(*sides) for sides in zip(shares.shape[1:], classes.shape, strict=True)
+        _between(*sides) for sides in zip(shares.shape[1:], shape, strict=True)
     )
-    classes[...] = _settled(shares, coarse).take(left, 1).take(above, 0)
+    classes = _settled(shares, coarse).take(left, 1).take(above, 0)
     pixels = np.flatnonzero(classes == _OPEN)
     if pixels.size > _MOST_OPEN * classes.size:
-        return False
-    entropy[...] = F.interpolate(
-        torch.from_numpy(coarse)[None, None], classes.shape, mode="bilinear"
-    )[0, 0]
+        return None
+    resampled = F.interpolate(torch.from_numpy(coarse)[None, None], shape, mode="bilinear")
+    entropy: NDArray[np.float32] = resampled[0, 0].numpy()
     # (C, N) at the four corners, mixed as bilinear resampling does
-    rows, columns = np.divmod(pixels, classes.shape[1])
+    rows, columns = np.divmod(pixels, shape[1])
     flat, down, along = shares.reshape(len(shares), -1), down[rows], along[columns]
     left, right = left[columns], right[columns]
     upper, lower = (
@@ -83,7 +85,7 @@ def _enlarge(
         _first_highest(mixed),
         _entropy(mixed),
     )
-    return True
+    return classes, entropy
 
 
 def _settled(shares: NDArray[np.float32], entropy: NDArray[np.float32]) -> NDArray[np.uint8]:

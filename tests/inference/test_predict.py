@@ -278,7 +278,12 @@ def test_smaller_batches_when_memory_runs_out(
     hungry = Hungry(2, error)
     said: list[int] = []
     with caplog.at_level(logging.WARNING, "napari_uda"):
-        maps = _segment(volume, _method(hungry), on_progress=lambda done, _: said.append(done))
+        maps = _segment(
+            volume,
+            _method(hungry),
+            batch_size=7,
+            on_progress=lambda done, _: said.append(done),
+        )
     np.testing.assert_array_equal(maps.labels, VALUES[volume.array])
     assert [record.getMessage() for record in caplog.records] == [
         "memory ran out with 7 slices at once; going on with 3",
