@@ -265,13 +265,16 @@ def main() -> None:
     parser.add_argument("--size", default="512x512x300", help="voxels, x y z")
     parser.add_argument("--sizes", nargs="*", default=[], help="this checkout alone, with each")
     parser.add_argument("--cases", nargs="*", type=int, default=[], help="folders of so many")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", "--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a small volume, to see that it works")
     parser.add_argument("--backends", nargs="*", default=["torch", "openvino"])
     parser.add_argument("--votes", nargs="*", default=["no", "yes"], choices=("no", "yes"))
     parser.add_argument(
         "--monai", action="store_true", help="and the same network in MONAI's windows"
     )
     options = parser.parse_args()
+    if options.quick:
+        options.size = "128x128x32"
     flags = torch.cpu.get_capabilities()
     able = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if flags.get(name)]
     print(f"{os.cpu_count()} cores, {', '.join(able)}; torch {torch.__version__}\n", flush=True)

@@ -53,7 +53,7 @@ def predict(
         images: volumes, DICOM folders, or folders of volumes or of patients.
         out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
-        backend: what computes: torch, openvino (the network in about half the time on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
+        backend: what computes: torch, openvino (the network in about two thirds of the time on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
         ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.

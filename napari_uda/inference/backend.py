@@ -1,4 +1,4 @@
-"""What computes a trained network in prediction: torch, or OpenVINO, whose networks take about half the time on a CPU."""
+"""What computes a trained network in prediction: torch, or OpenVINO, whose networks take about two thirds of the time on a CPU."""
 
 from __future__ import annotations
 

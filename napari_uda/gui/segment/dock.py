@@ -50,7 +50,7 @@ _BACKENDS = (
     (
         "OpenVINO",
         "openvino",
-        "The network in about half the time on a CPU: pip install 'napari_uda[fast]'",
+        "The network in about two thirds of the time on a CPU: pip install 'napari_uda[fast]'",
     ),
 )
 _HELP = (
