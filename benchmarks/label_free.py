@@ -1,11 +1,13 @@
 """What scores without labels are worth: which run is the best, and whether adaptation without source data did harm.
 
-    python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr]
+    python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr] [--seeds 0] [--harsh] [--advent]
 
 Trains networks of 64 x 64 pixels on phantoms, for each pair of modalities a weak one (no augmentation, 200 steps) and
 one with random convolutions and structure-wise appearance (300), both also as they were after a quarter and a half or
 so of their steps; from each of the two `sfda` (80 steps), `tent` (50), `bn_adapt` and a `mean_teacher` without source
-data (80), with whatever comes out; and with `--advent` one of `advent` (120). A run that is finished is used again.
+data (80), with whatever comes out; and with `--advent` one of `advent` (120). `--harsh` adds a network that trains
+longer (600), and from all three `sfda` and `tent` at ten times their rate, which do harm more often. A seed is that of
+the phantoms and of the training. A run that is finished is used again.
 `uda.select` then ranks all runs of a pair for four volumes of other subjects, whose labels are read here alone.
 
 Prints for each run its Dice (%, mean over structures and volumes), its score and what the score is made of; Spearman's rank
@@ -36,7 +38,8 @@ from napari_uda.run.run import Run
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import build_runtime
 from napari_uda.training.no_harm import judge_end
-from napari_uda.training.select import PARTS, Candidate, select
+from napari_uda.training.select import Candidate, select
+from napari_uda.training.volume_score import PARTS
 
 SMALL: dict[str, Any] = {
     "recipe": "cpu_small",
@@ -56,45 +59,59 @@ ALONE: dict[str, dict[str, Any]] = {
         "recipe": "cpu_small,mean_teacher_source_free",
     },
 }
+HARSH: dict[str, dict[str, Any]] = {
+    "sfda10": {**ALONE["sfda"], "lr": 1e-3},
+    "tent10": {**ALONE["tent"], "lr": 1e-2},
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", nargs="+", default=["cardiac:ct:mr", "abdominal:ct:mr"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--advent", action="store_true")
+    parser.add_argument("--harsh", action="store_true")
     options = parser.parse_args()
     table: list[tuple[Candidate, str, float]] = []
-    for pair in options.pairs:
-        anatomy, source, target = pair.split(":")
-        data = phantoms(options.out / anatomy)
-        folder = options.out / anatomy / f"{source}2{target}"
-        train_all(folder, data / source, data / target, advent=options.advent)
-        print(f"{pair}", flush=True)
-        table += rank(folder, options.out / anatomy / "test" / target)
-        no_harm(folder, options.out / anatomy / "test" / target)
+    for seed in options.seeds:
+        for pair in options.pairs:
+            anatomy, source, target = pair.split(":")
+            place = options.out / f"seed{seed}" / anatomy
+            data, images = phantoms(place, seed), place / "test" / target
+            folder = place / f"{source}2{target}"
+            train_all(folder, data / source, data / target, seed, options)
+            print(f"{pair} seed {seed}", flush=True)
+            table += rank(folder, images)
+            no_harm(folder, images)
     print("all pairs")
     correlations(table)
     return 0
 
 
-def phantoms(out: Path) -> Path:
+def phantoms(out: Path, seed: int) -> Path:
     """The folder of training subjects; others for tests lie beside it."""
-    for folder, seed, subjects in (("train", 0, 8), ("test", 1, 4)):
+    for folder, own, subjects in (("train", 2 * seed, 8), ("test", 2 * seed + 1, 4)):
         if not is_file(out / folder / "mr" / "dataset.json"):
-            write_phantom(out / folder, anatomy=out.name, subjects=subjects, size=64, seed=seed)  # type: ignore[arg-type] # a word of the command line
+            write_phantom(out / folder, anatomy=out.name, subjects=subjects, size=64, seed=own)  # type: ignore[arg-type] # a word of the command line
     return out / "train"
 
 
-def train_all(folder: Path, source: Path, target: Path, *, advent: bool) -> None:
+def train_all(
+    folder: Path, source: Path, target: Path, seed: int, options: argparse.Namespace
+) -> None:
     """The runs of a pair, those that are not there yet."""
-    train(folder / "plain", "source_only", source=source, steps=200, early=(50, 100))
-    train(folder / "strong", "source_only", source=source, steps=300, early=(60, 180), augment=FULL)
-    for start in ("plain", "strong"):
-        for name, settings in ALONE.items():
-            train(folder / f"{start}_{name}", target=target, init=folder / start, **settings)
-    if advent:
-        train(folder / "advent", "advent", source=source, target=target, steps=120)
+    given: dict[str, Any] = {"source": source, "seed": seed}
+    train(folder / "plain", "source_only", steps=200, early=(50, 100), **given)
+    train(folder / "strong", "source_only", steps=300, early=(60, 180), augment=FULL, **given)
+    if options.harsh:
+        train(folder / "long", "source_only", steps=600, augment=FULL, **given)
+    for start in ("plain", "strong", "long") if options.harsh else ("plain", "strong"):
+        for name, settings in (ALONE | HARSH if options.harsh else ALONE).items():
+            init = folder / start
+            train(folder / f"{start}_{name}", target=target, init=init, seed=seed, **settings)
+    if options.advent:
+        train(folder / "advent", "advent", target=target, steps=120, **given)
 
 
 def train(
@@ -106,6 +123,7 @@ def train(
     init: Path | None = None,
     early: tuple[int, ...] = (),
     steps: int,
+    lr: float = 0,
     **settings: Any,
 ) -> None:
     """Train a run unless it is there, and keep copies of it as it was after some steps."""
@@ -120,6 +138,8 @@ def train(
         given["data"]["target"] = str(target)
     if init is not None:
         given["init"] = str(init)
+    if lr:
+        given["method"] = {"segmentor_optimizer": {"lr": lr}}
     with new_run(path, build_config(method, **given)) as run:
         for progress in iterate(run):
             if progress.step in early:

@@ -244,7 +244,7 @@ def _select(
 
 def _about(one: Candidate) -> str:
     """What a rank is made of."""
-    from napari_uda.training.select import PARTS
+    from napari_uda.training.volume_score import PARTS
 
     parts = ", ".join(f"{part} {one.mean(part):.3f}" for part in PARTS)
     count = len(one.volumes)
