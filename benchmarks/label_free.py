@@ -12,7 +12,7 @@ the phantoms and of the training. A run that is finished is used again.
 
 Prints for each run its Dice (%, mean over structures and volumes), its score and what the score is made of; Spearman's rank
 correlation of each with Dice over all (run, volume) pairs; and how far the chosen run is from the best one. Then, for each run
-without source data, the Dice of its start and its end, and what the check at its end (`surer_by`) says of it.
+without source data, the Dice of its start and its end, and what the check at its end (`better_by`) says of it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SMALL: dict[str, Any] = {
     "segmentor": {"width": 8},
     "log_every": 50,
     "device": "cpu",
-    "surer_by": 0,
+    "better_by": 0,
 }
 FULL = {"intensity": "gin_ipa", "structures": {"share": 1}}
 ALONE: dict[str, dict[str, Any]] = {
@@ -201,7 +201,7 @@ def no_harm(folder: Path, images: Path) -> None:
 def checked(path: Path, start: Path) -> str:
     """Why the end of a run would be given up; "" where it would be taken."""
     run, began = Run.open(path), Run.open(start)
-    run = Run(path, run.config.model_copy(update={"surer_by": 0.1}))
+    run = Run(path, run.config.model_copy(update={"better_by": 0.1}))
     method = LoadedRun.load(run, "cpu").method
     weights = {**method.state_dict(), **began_with(began)}
     checkpoint.save_weights(run.checkpoints / checkpoint.START, weights, 0)

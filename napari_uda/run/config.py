@@ -113,10 +113,10 @@ class RunConfig(Config):
     """Which weights predict: last, source_validation (the best on held-out labelled source cases) or
     consistency (the best there, minus half of the network's disagreement with itself on changed target
     slices)."""
-    surer_by: float = Field(default=0.1, ge=0, lt=1)
+    better_by: float = Field(default=0.1, ge=0, lt=1)
     """Of a run that adapts to its target alone: at the end it goes back to the weights that it starts from, unless
-    the entropy inside the structures of the target falls by at least this share and no volume moves too far; 0
-    keeps the trained weights."""
+    its score without labels, which `select` ranks runs by, rises by at least this share and none of the score's
+    parts falls by more than a quarter; 0 keeps the trained weights."""
     save_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)

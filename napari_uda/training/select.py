@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import shown_progress
 from napari_uda.data.folder import find_cases
@@ -18,12 +16,11 @@ from napari_uda.inference.loaded import LoadedRun
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
 from napari_uda.training.validation import SCALAR
-from napari_uda.training.volume_score import PARTS, Part, VolumeScore, score_volume
+from napari_uda.training.volume_score import PARTS, Part, VolumeScore, mean_of, score_volume
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-
 
 _WEIGHTS = (checkpoint.WEIGHTS, checkpoint.BEST, checkpoint.PREVIOUS_WEIGHTS, checkpoint.START)
 
@@ -60,7 +57,7 @@ class Candidate:
 
     def mean(self, what: Part | Literal["score"]) -> float:
         """Mean of a score over the volumes."""
-        return float(np.mean([getattr(one, what) for one in self.volumes.values()]))
+        return mean_of(self.volumes.values(), what)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +53,11 @@ class VolumeScore:
     def score(self) -> float:
         """All of them: their product, with the root of the consistency, which networks differ in by how they were trained."""
         return math.sqrt(self.consistency) * self.certainty * self.plausibility
+
+
+def mean_of(scores: Collection[VolumeScore], what: Part | Literal["score"]) -> float:
+    """Mean over volumes of the score, or of a part of it."""
+    return float(np.mean([getattr(one, what) for one in scores]))
 
 
 def score_volume(loaded: LoadedRun, volume: Volume) -> VolumeScore:
