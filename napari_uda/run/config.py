@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import AliasChoices, Field, SerializeAsAny, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.patterns import check_pattern
@@ -113,10 +113,12 @@ class RunConfig(Config):
     """Which weights predict: last, source_validation (the best on held-out labelled source cases) or
     consistency (the best there, minus half of the network's disagreement with itself on changed target
     slices)."""
-    better_by: float = Field(default=0.1, ge=0, lt=1)
+    better_by: float = Field(
+        default=0.1, ge=0, lt=1, validation_alias=AliasChoices("better_by", "surer_by")
+    )  # the older name stands in runs of a short time
     """Of a run that adapts to its target alone: at the end it goes back to the weights that it starts from, unless
-    its score without labels, which `select` ranks runs by, rises by at least this share and none of the score's
-    parts falls by more than a quarter; 0 keeps the trained weights."""
+    its score without labels, which `select` ranks runs by, rises by at least this share, and neither
+    consistency nor plausibility in it falls by more than a quarter; 0 keeps the trained weights."""
     save_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 MAX_VOLUME_CHANGE = 4.0
 """Factor by which a structure may grow or shrink, unless it comes nearer to its usual size."""
 MOST_FALL = 0.25
-"""Share by which no part of the score may fall: a method that lowers entropy makes every network certain."""
+"""Share by which consistency and plausibility may fall: a method that lowers entropy makes any network certain."""
 _MOST_CASES = 20
 _NUMBERS: tuple[Literal["score"] | Part, ...] = ("score", *PARTS)
 
@@ -128,14 +128,16 @@ def why_no_better(outcome: Outcome, better_by: float) -> str:
         better_by: share by which the score has to rise.
     """
     was, now = outcome.score
-    for part in PARTS:
-        before, after = getattr(outcome, part)
+    if not (now > 0 and now >= (1 + better_by) * was):
+        rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
+        return f"the score without labels {rises} ({was:.3f} -> {now:.3f})"
+    for part, (before, after) in (
+        ("consistency", outcome.consistency),
+        ("plausibility", outcome.plausibility),
+    ):
         if after < (1 - MOST_FALL) * before:
             return f"{part} falls by more than {MOST_FALL:.0%} ({before:.3f} -> {after:.3f})"
-    if now > 0 and now >= (1 + better_by) * was:
-        return ""
-    rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
-    return f"the score without labels {rises} ({was:.3f} -> {now:.3f})"
+    return ""
 
 
 def judge_end(run: Run, method: Method[Any], data: TrainingData, runtime: Runtime) -> Outcome:

@@ -17,6 +17,7 @@ from napari_uda.api import iterate
 from napari_uda.data.outcome import Outcome
 from napari_uda.experiments.model_card import read_card
 from napari_uda.run import checkpoint
+from napari_uda.run.config import RunConfig
 from napari_uda.run.reader import RunScanner
 from napari_uda.run.run import Run
 from napari_uda.run.status import RunState, run_status
@@ -101,11 +102,12 @@ def test_the_score_of_a_run_must_rise_by_the_share() -> None:
     assert why((0.0, 0.0)) == "the score without labels does not rise (0.000 -> 0.000)"
     assert why((0.0, 0.1)) == ""
     # certainty alone can be had by any method that lowers entropy
-    assert why((0.4, 0.8), plausibility=(0.8, 0.61)) == ""
+    assert why((0.4, 0.8), plausibility=(0.8, 0.61), certainty=(0.8, 0.5)) == ""
     said = "plausibility falls by more than 25% (0.800 -> 0.590)"
     assert why((0.4, 0.8), plausibility=(0.8, 0.59)) == said
     said = "consistency falls by more than 25% (0.800 -> 0.500)"
     assert why((0.4, 0.8), consistency=(0.8, 0.5), plausibility=(0.8, 0.5)) == said
+    assert why((0.4, 0.3), consistency=(0.8, 0.5)).startswith("the score without labels does not")
 
 
 def test_the_usual_size_is_the_sources_share_of_each_slice(start: Run) -> None:
@@ -192,6 +194,12 @@ def test_the_check_can_be_switched_off(start: Run, two_domains: Domains, tmp_pat
     assert run.facts.outcome is None
     assert not (run.checkpoints / checkpoint.START).exists()
     assert run.weights_file() == run.checkpoints / checkpoint.WEIGHTS
+
+
+def test_the_share_is_read_by_its_older_name_too() -> None:
+    config = RunConfig.model_validate({"method": {"name": "tent"}, "surer_by": 0.2})
+    assert config.better_by == 0.2
+    assert "surer_by" not in config.model_dump()
 
 
 def test_a_teacher_without_source_data_is_checked_too(
