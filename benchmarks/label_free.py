@@ -36,6 +36,7 @@ from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
 from napari_uda.phantom import write_phantom
 from napari_uda.run import checkpoint
+from napari_uda.run.config import RunConfig
 from napari_uda.run.run import Run
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import build_runtime
@@ -50,6 +51,7 @@ SMALL: dict[str, Any] = {
     "device": "cpu",
     "better_by": 0,
 }
+RISE = RunConfig.model_fields["better_by"].default
 FULL = {"intensity": "gin_ipa", "structures": {"share": 1}}
 ALONE: dict[str, dict[str, Any]] = {
     "sfda": {"method": "sfda", "steps": 80},
@@ -232,7 +234,7 @@ def print_judged(judged: list[tuple[float, bool]]) -> None:
 def checked(path: Path, start: Path) -> Outcome:
     """What the check says of a run that was trained without it; the weights of its start are put beside its own."""
     run, began = Run.open(path), Run.open(start)
-    run = Run(path, run.config.model_copy(update={"better_by": 0.1}))
+    run = Run(path, run.config.model_copy(update={"better_by": RISE}))
     method = LoadedRun.load(run, "cpu").method
     weights = {**method.state_dict(), **began_with(began)}
     checkpoint.save_weights(run.checkpoints / checkpoint.START, weights, 0)

@@ -114,11 +114,11 @@ class RunConfig(Config):
     consistency (the best there, minus half of the network's disagreement with itself on changed target
     slices)."""
     better_by: float = Field(
-        default=0.1, ge=0, lt=1, validation_alias=AliasChoices("better_by", "surer_by")
-    )  # the older name stands in runs of a short time
+        default=0.4, ge=0, validation_alias=AliasChoices("better_by", "surer_by")
+    )  # by the older name in runs of the days before this one
     """Of a run that adapts to its target alone: at the end it goes back to the weights that it starts from, unless
-    its score without labels, which `select` ranks runs by, rises by at least this share, and neither
-    consistency nor plausibility in it falls by more than a quarter; 0 keeps the trained weights."""
+    its score without labels, which `select` ranks runs by, rises by at least this share; 0 keeps the trained
+    weights."""
     save_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)

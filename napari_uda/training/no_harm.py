@@ -1,7 +1,7 @@
-"""No harm: an adapted network is taken only where it becomes surer of the structures, and none moves too far.
+"""No harm: when an adapted network is given up. Nothing but the target's images is needed to tell.
 
-Nothing but the target's images is needed for that. `adapt` asks it of each volume, and a training run without source
-data of all its target slices when it ends.
+`adapt` takes a volume's result where the network becomes surer of the structures, and none moves too far. A training
+run without source data ends with its own weights where the score by which `select` ranks runs has risen enough.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 MAX_VOLUME_CHANGE = 4.0
 """Factor by which a structure may grow or shrink, unless it comes nearer to its usual size."""
-MOST_FALL = 0.25
-"""Share by which consistency and plausibility may fall: a method that lowers entropy makes any network certain."""
 _MOST_CASES = 20
 _NUMBERS: tuple[Literal["score"] | Part, ...] = ("score", *PARTS)
 
@@ -124,20 +122,14 @@ def why_no_better(outcome: Outcome, better_by: float) -> str:
     """Why the end of a run is given up, as the end of a sentence; "" where it is taken.
 
     Args:
-        outcome: score and parts at the start and at the end.
+        outcome: the score at the start and at the end.
         better_by: share by which the score has to rise.
     """
     was, now = outcome.score
-    if not (now > 0 and now >= (1 + better_by) * was):
-        rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
-        return f"the score without labels {rises} ({was:.3f} -> {now:.3f})"
-    for part, (before, after) in (
-        ("consistency", outcome.consistency),
-        ("plausibility", outcome.plausibility),
-    ):
-        if after < (1 - MOST_FALL) * before:
-            return f"{part} falls by more than {MOST_FALL:.0%} ({before:.3f} -> {after:.3f})"
-    return ""
+    if now > 0 and now >= (1 + better_by) * was:
+        return ""
+    rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
+    return f"the score without labels {rises} ({was:.3f} -> {now:.3f})"
 
 
 def judge_end(run: Run, method: Method[Any], data: TrainingData, runtime: Runtime) -> Outcome:

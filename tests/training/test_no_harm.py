@@ -52,7 +52,7 @@ def _trained(run: Run) -> Run:
 def _adapted(
     start: Run, folder: Path, domains: Domains, name: str = "sfda", /, **given: Any
 ) -> Run:
-    settings = merge({"steps": 2, "better_by": 0.1, "init": str(start.path)}, given)
+    settings = merge({"steps": 2, "better_by": 0.4, "init": str(start.path)}, given)
     return _trained(Run.create(folder, small_config(name, *domains, **settings)))
 
 
@@ -91,23 +91,17 @@ def test_an_adapted_network_must_become_surer_by_the_share() -> None:
 
 
 def test_the_score_of_a_run_must_rise_by_the_share() -> None:
-    def why(score: tuple[float, float], **parts: tuple[float, float]) -> str:
-        still = dict.fromkeys(PARTS, (0.8, 0.8))
-        return why_no_better(Outcome(score=score, **{**still, **parts}), 0.1)
+    def why(was: float, now: float) -> str:
+        part = (0.5, 0.5)
+        return why_no_better(
+            Outcome(score=(was, now), consistency=part, certainty=part, plausibility=part), 0.4
+        )
 
-    assert why((0.40, 0.45)) == ""
-    said = "the score without labels rises by less than 10% (0.400 -> 0.430)"
-    assert why((0.40, 0.43)) == said
-    assert why((0.4, 0.4)) == "the score without labels does not rise (0.400 -> 0.400)"
-    assert why((0.0, 0.0)) == "the score without labels does not rise (0.000 -> 0.000)"
-    assert why((0.0, 0.1)) == ""
-    # certainty alone can be had by any method that lowers entropy
-    assert why((0.4, 0.8), plausibility=(0.8, 0.61), certainty=(0.8, 0.5)) == ""
-    said = "plausibility falls by more than 25% (0.800 -> 0.590)"
-    assert why((0.4, 0.8), plausibility=(0.8, 0.59)) == said
-    said = "consistency falls by more than 25% (0.800 -> 0.500)"
-    assert why((0.4, 0.8), consistency=(0.8, 0.5), plausibility=(0.8, 0.5)) == said
-    assert why((0.4, 0.3), consistency=(0.8, 0.5)).startswith("the score without labels does not")
+    assert why(0.40, 0.57) == ""
+    assert why(0.40, 0.55) == "the score without labels rises by less than 40% (0.400 -> 0.550)"
+    assert why(0.4, 0.4) == "the score without labels does not rise (0.400 -> 0.400)"
+    assert why(0.0, 0.0) == "the score without labels does not rise (0.000 -> 0.000)"
+    assert why(0.0, 0.1) == ""
 
 
 def test_the_usual_size_is_the_sources_share_of_each_slice(start: Run) -> None:
@@ -128,8 +122,8 @@ def test_a_run_that_ends_no_better_predicts_with_its_start(
     assert outcome is not None
     reason = outcome.no_change
     was, now = outcome.score
-    assert now < 1.1 * was  # weights stay, but statistics of normalisation follow the target
-    assert reason == why_no_better(outcome, 0.1) != ""
+    assert now < 1.4 * was  # weights stay, but statistics of normalisation follow the target
+    assert reason == why_no_better(outcome, 0.4) != ""
     (said,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert said == (
         f"no change: the run predicts with the weights that it starts from, because {reason}; train it with "
@@ -208,7 +202,7 @@ def test_a_teacher_without_source_data_is_checked_too(
     alone = {"source_free": True, "mix": "mask", "segmentor_optimizer": {"lr": 1e-12}}
     run = _adapted(start, tmp_path / "alone", two_domains, "mean_teacher", method=alone)
     assert run.weights_file().name == checkpoint.START
-    both = small_config("mean_teacher", *two_domains, steps=2, better_by=0.1, init=str(start.path))
+    both = small_config("mean_teacher", *two_domains, steps=2, better_by=0.4, init=str(start.path))
     assert _trained(Run.create(tmp_path / "both", both)).facts.outcome is None
 
 
