@@ -118,14 +118,14 @@ def is_checked(run: Run, facts: DataFacts) -> bool:
     return bool(config.better_by) and alone and not facts.corrected_contents
 
 
-def why_no_better(outcome: Outcome, better_by: float) -> str:
+def why_no_better(was: float, now: float, better_by: float) -> str:
     """Why the end of a run is given up, as the end of a sentence; "" where it is taken.
 
     Args:
-        outcome: the score at the start and at the end.
+        was: score without labels at the start.
+        now: the same at the end.
         better_by: share by which the score has to rise.
     """
-    was, now = outcome.score
     if now > 0 and now >= (1 + better_by) * was:
         return ""
     rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
@@ -147,7 +147,8 @@ def judge_end(run: Run, method: Method[Any], data: TrainingData, runtime: Runtim
     start.load_state_dict(checkpoint.load_method_weights(run.checkpoints / checkpoint.START)[0])
     with evaluating(method):
         found = _compare(start.eval().place(runtime.device), method, data, runtime)
-    reason = why_no_better(found, run.config.better_by)
+    assert found.score is not None  # measured just now
+    reason = why_no_better(*found.score, run.config.better_by)
     if reason:
         logger.warning(
             "no change: the run predicts with the weights that it starts from, because %s; train it with "

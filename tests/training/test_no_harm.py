@@ -92,16 +92,21 @@ def test_an_adapted_network_must_become_surer_by_the_share() -> None:
 
 def test_the_score_of_a_run_must_rise_by_the_share() -> None:
     def why(was: float, now: float) -> str:
-        part = (0.5, 0.5)
-        return why_no_better(
-            Outcome(score=(was, now), consistency=part, certainty=part, plausibility=part), 0.4
-        )
+        return why_no_better(was, now, 0.4)
 
     assert why(0.40, 0.57) == ""
     assert why(0.40, 0.55) == "the score without labels rises by less than 40% (0.400 -> 0.550)"
     assert why(0.4, 0.4) == "the score without labels does not rise (0.400 -> 0.400)"
     assert why(0.0, 0.0) == "the score without labels does not rise (0.000 -> 0.000)"
     assert why(0.0, 0.1) == ""
+
+
+def test_a_run_that_was_given_up_by_its_entropy_still_says_why() -> None:
+    former = {"entropy_inside": [0.4, 0.5], "volumes_ml": {"a": [1.0, 2.0]}, "no_change": "so"}
+    outcome = Outcome.model_validate(former)
+    assert (outcome.no_change, outcome.score) == ("so", None)
+    with pytest.raises(ValueError, match="other"):
+        Outcome.model_validate({"other": 1})
 
 
 def test_the_usual_size_is_the_sources_share_of_each_slice(start: Run) -> None:
@@ -121,9 +126,10 @@ def test_a_run_that_ends_no_better_predicts_with_its_start(
     outcome = run.facts.outcome
     assert outcome is not None
     reason = outcome.no_change
+    assert outcome.score is not None
     was, now = outcome.score
     assert now < 1.4 * was  # weights stay, but statistics of normalisation follow the target
-    assert reason == why_no_better(outcome, 0.4) != ""
+    assert reason == why_no_better(was, now, 0.4) != ""
     (said,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert said == (
         f"no change: the run predicts with the weights that it starts from, because {reason}; train it with "
@@ -168,6 +174,7 @@ def test_a_run_that_is_not_given_up_predicts_with_its_own_weights(
         assert getattr(outcome, what) == pytest.approx(
             (before.mean(what), after.mean(what)), rel=1e-4
         )
+    assert outcome.certainty is not None
     assert outcome.certainty[0] != outcome.certainty[1]
 
 
@@ -180,6 +187,7 @@ def test_of_many_cases_some_are_compared(
     names = list(first.volumes)
     ends = [first.volumes[names[0]].score, first.volumes[names[-1]].score]
     assert run.facts.outcome is not None
+    assert run.facts.outcome.score is not None
     assert run.facts.outcome.score[0] == pytest.approx(np.mean(ends), rel=1e-4)
 
 
