@@ -168,7 +168,8 @@ class ScoreChoices(Panel):
     def _rank_reference(self, layer: Layer) -> int:
         """Those of the prediction's case before all others."""
         own, rank = self.predictions.layer, int(_rank("reference")(layer))
-        of_case = own is not None and tag(layer).get("case") == tag(own).get("case")
+        case = None if own is None or layer is own else tag(own).get("case")
+        of_case = case is not None and tag(layer).get("case") == case
         return rank + _OF_CASE if rank and of_case else rank
 
     def _rank_entropy(self, layer: Layer) -> int:
