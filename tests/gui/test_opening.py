@@ -331,6 +331,16 @@ def test_nothing_is_opened_for_a_dock_that_is_gone(
     assert not bench.viewer.layers
 
 
+def test_a_prediction_is_seen_beside_its_reference(bench: Bench, tmp_path: Path) -> None:
+    labels = ball_case("", 0)[1]
+    write_volume(tmp_path / "labels" / "a.nii.gz", labels)
+    write_volume(tmp_path / "predictions" / "a_labels.nii.gz", labels)
+    (reference,), _ = bench.open(tmp_path / "labels" / "a.nii.gz")
+    assert reference.contour == 0
+    (prediction,), _ = bench.open(tmp_path / "predictions" / "a_labels.nii.gz")
+    assert (prediction.contour, reference.contour, reference.opacity) == (0, 1, 1.0)
+
+
 def test_of_several_files_those_that_can_be_read_are_opened(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "report.nii.gz").write_text("Dear colleague")
     (tmp_path / "letter.txt").write_text("Dear colleague")

@@ -317,7 +317,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
         add_layer(viewer, new)
         if own["role"] == "prediction":
-            _outline_references(viewer, own["case"])
+            outline_references(viewer, own["case"])
         return new
     old.data = new.data
     old.metadata = {**old.metadata, METADATA: own}
@@ -326,7 +326,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     return old
 
 
-def _outline_references(viewer: ViewerModel, case: str) -> None:
+def outline_references(viewer: ViewerModel, case: str) -> None:
     """Draw references of the case as outlines, so that a prediction and its errors stay visible."""
     for layer in viewer.layers:
         own = tag(layer)

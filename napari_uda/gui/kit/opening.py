@@ -28,7 +28,7 @@ from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Job, Report, Turns, background
 from napari_uda.gui.kit.layer_order import add_layer
-from napari_uda.gui.kit.layers import preload
+from napari_uda.gui.kit.layers import find, outline_references, preload
 from napari_uda.gui.kit.panel import Guarded, guarded
 from napari_uda.gui.kit.placement_question import ask_placement
 from napari_uda.gui.kit.series_choice import choose_offers
@@ -373,6 +373,9 @@ def show_units(
                 add_layer(viewer, layer)
             shows.layers.append(layer)
             yield
+    for case in {tag(one).get("case") for one in shows.layers}:
+        if case and find(viewer, role="prediction", case=case) is not None:
+            outline_references(viewer, case)
     if shows.layers:
         go_to(viewer, [layer for layer in earlier if layer not in shows.layers], shows)
 
