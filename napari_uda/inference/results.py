@@ -57,8 +57,8 @@ def write_prediction(
 ) -> list[Path]:
     """Write a prediction, all files or none; see `Prediction.save`.
 
-    Without `entropy`, an entropy map of an earlier prediction of the case is removed: it would be read as
-    that of the new labels.
+    Without `entropy`, and without a vote on reliability, such a map of an earlier prediction of the case is removed:
+    it would be read as that of the new labels.
 
     Raises:
         InputError: if the folder cannot be written or holds results of another image of that name, the image
@@ -77,7 +77,15 @@ def write_prediction(
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
+    if entropy:
+        files[f"{case}_entropy.nii.gz"] = partial(
+            _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
+        )
+    if prediction.reliability is not None:
+        reliability = grid.with_array(prediction.reliability)
+        files[f"{case}_reliability.nii.gz"] = partial(write_volume, volume=reliability)
     if format == "nifti" or prediction.corrected:  # or nobody would know that it must not be scored
+        # it comes last: where it is, the others are
         files[f"{case}.json"] = partial(
             _write_sidecar,
             about=about,
@@ -85,17 +93,11 @@ def write_prediction(
             image=image,
             more=_said_of(prediction, out),
         )
-    if entropy:
-        files[f"{case}_entropy.nii.gz"] = partial(
-            _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
-        )
-    reliability = grid.with_array(prediction.reliability)
-    # it comes last: where it is, the others are
-    files[f"{case}_reliability.nii.gz"] = partial(write_volume, volume=reliability)
     written = write_together(out, f"the maps of {case}", files)
-    if not entropy:
-        (out / f"{case}_entropy.nii.gz").unlink(missing_ok=True)
-    return sorted(written, key=lambda file: file.suffix == ".json")
+    for role in ("entropy", "reliability"):
+        if f"{case}_{role}.nii.gz" not in files:
+            (out / f"{case}_{role}.nii.gz").unlink(missing_ok=True)
+    return written
 
 
 def check_format(format: ResultFormat, cases: Iterable[Case]) -> None:
