@@ -65,9 +65,10 @@ def predict(
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
-    from napari_uda.inference.results import check_format
+    from napari_uda.inference.results import check_format, check_place
     from napari_uda.run.run import Run
 
+    check_place(out)
     opened = [Run.open(one) for one in (run, *ensemble)]
     cases = different_cases(images, series, placement)
     check_format(format, cases)

@@ -112,7 +112,10 @@ def segment_several(
     # here, so that a window or a command that only knows the names starts without torch
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
+    from napari_uda.inference.results import check_place
 
+    if out is not None:
+        check_place(out)
     run = LoadedRun.load(model).for_prediction(backend)
     structures = list(run.run.facts.names().values())
     try:

@@ -223,6 +223,17 @@ def test_what_predict_writes_of_nnunets_layout_evaluate_finds(
     assert said.code == 0, said.err
 
 
+def test_predict_puts_no_results_among_the_images(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(two_domains[1] / "images", tmp_path / "images"))
+    before = sorted(images.iterdir())
+    said = command("predict", tiny_run.path, images, "--out", images)
+    assert said.code == 2
+    assert "images: is a folder of images, and results in it would be taken for images" in said.err
+    assert sorted(images.iterdir()) == before
+
+
 def test_predict_goes_on_after_a_bad_volume_and_says_so(
     command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:

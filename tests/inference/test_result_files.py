@@ -194,6 +194,15 @@ def test_without_a_vote_no_map_calls_voxels_reliable(
     assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == sorted(names)
 
 
+@pytest.mark.parametrize("folder", ["images", "imagesTs"])
+def test_results_are_not_put_among_images(
+    prediction: Prediction, tmp_path: Path, folder: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{folder}: is a folder of images, and results in it"):
+        prediction.save(tmp_path / folder)
+    assert not (tmp_path / folder).exists()
+
+
 def test_scores_of_files_read_the_entropy_scaled(prediction: Prediction, tmp_path: Path) -> None:
     labels = tmp_path / "data" / "labels" / "heart.nii.gz"
     reference = prediction.volume.with_array(np.roll(prediction.labels, 1, axis=2))
