@@ -112,7 +112,10 @@ def segment_several(
     # here, so that a window or a command that only knows the names starts without torch
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
+    from napari_uda.inference.results import check_place
 
+    if out is not None:
+        check_place(out)
     run = LoadedRun.load(model).for_prediction(backend)
     structures = list(run.run.facts.names().values())
     try:
@@ -130,7 +133,7 @@ def segment_several(
                     logger.exception("%s failed", item.case)
                 rows.append(Row(item.case, item.image, problem=sentence(error)))
                 continue
-            rows.append(_row(item, prediction, vote, time.perf_counter() - start, out is None))
+            rows.append(_row(item, prediction, time.perf_counter() - start, out is None))
     finally:
         if out is not None and rows:
             write_summary(out / SUMMARY, rows, structures)
@@ -161,7 +164,7 @@ def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) ->
         stream.write(text.getvalue().encode())
 
 
-def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: bool) -> Row:
+def _row(item: Item, prediction: Prediction, seconds: float, keep: bool) -> Row:
     inside = prediction.labels > 0
     return Row(
         case=item.case,
@@ -169,8 +172,8 @@ def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: b
         names=prediction.names,
         volumes_ml=prediction.volumes_ml(),
         mean_entropy=float(prediction.entropy[inside].mean()) if inside.any() else math.nan,
-        unreliable=prediction.unreliable_share if vote else math.nan,
-        unreliable_structures=prediction.unreliable_structures if vote else math.nan,
+        unreliable=prediction.unreliable_share,
+        unreliable_structures=prediction.unreliable_structures,
         fit=prediction.fit,
         seconds=seconds,
         prediction=prediction if keep else None,

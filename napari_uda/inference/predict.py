@@ -66,7 +66,7 @@ class Prediction:
     Attributes:
         labels: `(Z, Y, X)` uint8, label values of the run's structures, 0 background.
         entropy: `(Z, Y, X)` float32, normalised to [0, 1]; uint8 in steps of 1/255 where `predict` was told so.
-        reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable.
+        reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable; None where no vote was asked for.
         names: label value to structure name.
         volume: the image that was segmented.
         case: its name.
@@ -82,7 +82,7 @@ class Prediction:
 
     labels: NDArray[np.uint8]
     entropy: NDArray[np.float32] | NDArray[np.uint8]
-    reliability: NDArray[np.uint8]
+    reliability: NDArray[np.uint8] | None
     names: dict[int, str]
     volume: Volume
     case: str
@@ -107,7 +107,9 @@ class Prediction:
 
     @property
     def unreliable_share(self) -> float:
-        """Share of all voxels that are unreliable, most of them air; see `unreliable_structures`."""
+        """Share of all voxels that are unreliable, most of them air; NaN without a vote. See `unreliable_structures`."""
+        if self.reliability is None:
+            return math.nan
         planes = each_plane(self.reliability)
         return (
             sum(int(np.count_nonzero(plane == UNRELIABLE)) for plane in planes) / self.labels.size
@@ -122,7 +124,9 @@ class Prediction:
 
     @property
     def unreliable_structures(self) -> float:
-        """Share of the voxels of the structures found that are unreliable; NaN when none was found."""
+        """Share of the voxels of the structures found that are unreliable; NaN when none was found, or without a vote."""
+        if self.reliability is None:
+            return math.nan
         return unreliable_share(self.labels, self.reliability)
 
     def summary(self) -> str:
@@ -180,8 +184,8 @@ class Prediction:
     ) -> list[Path]:
         """Write the labels, the maps and what they were made from and by, all of it or nothing.
 
-        The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` and
-        `<case>.json`, which names structures, model and image. In another format the labels are
+        The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` where there was
+        a vote, and `<case>.json`, which names structures, model and image. In another format the labels are
         `<case>_labels.seg.nrrd`, `<case>_labels.dcm` or `<case>_rtstruct.dcm`, and these say it themselves.
 
         Args:
@@ -207,7 +211,7 @@ class Prediction:
 class _Maps:
     labels: NDArray[np.uint8]
     entropy: NDArray[Any]
-    reliability: NDArray[np.uint8]
+    reliability: NDArray[np.uint8] | None
 
 
 def predict(
@@ -236,8 +240,8 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         backend: torch, openvino, or auto, which takes OpenVINO where it is installed and a CPU computes; a loaded
             run stays with its own (`LoadedRun.for_prediction`).
-        reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
-            voxel reliable.
+        reliability: whether to vote (7 forward passes per slice instead of 1); without it nothing is said of
+            reliability.
         ensemble: further runs, of the same structures, grid and grey values; probabilities are the mean over
             all of them. The vote, and whether the image fits, are those of `run`.
         tta: views of each slice that the mean is over, too (test-time augmentation); see
@@ -290,7 +294,7 @@ def predict(
         volume=volume,
         case=volume.name or "volume",
         model=loaded.origin,
-        fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
+        fit=judge(facts, volume, maps.labels, maps.reliability),
         corrected=corrected_case(facts.corrected_cases, volume.name, volume),
         target_supervision=facts.target_supervision,
         ensemble=tuple(member.origin for member in members[1:]),
@@ -352,7 +356,7 @@ def segment_volume(
     maps = _Maps(
         scratch_array(given, np.uint8),
         scratch_array(given, np.dtype(entropy_dtype)),
-        scratch_array(given, np.uint8),
+        None if vote is None else scratch_array(given, np.uint8),
     )
 
     def slices_of(array: NDArray[Any]) -> NDArray[Any]:
@@ -361,11 +365,11 @@ def segment_volume(
 
     # raw grey values at the volume's own pixels; `shape` is the size of a slice at the run's pixels
     planes = slices_of(volume.array)
-    labels, entropy, reliable = (
-        slices_of(array) for array in (maps.labels, maps.entropy, maps.reliability)
-    )
+    labels, entropy = slices_of(maps.labels), slices_of(maps.entropy)
+    reliable = None if maps.reliability is None else slices_of(maps.reliability)
     bounds = intensity.raw_bounds(volume.canonical().array)
-    mapped = (volume.array, maps.labels, maps.entropy, maps.reliability)
+    mapped = [volume.array, maps.labels, maps.entropy]
+    mapped += [] if maps.reliability is None else [maps.reliability]
     shape = grid.plane_shape(volume)
     if vote is not None:
         vote.check_slices(shape, volume.name)
@@ -393,9 +397,8 @@ def segment_volume(
         for index, (classes, shares) in enumerate(found, here.start):
             labels[index] = value_of_class.take(classes)
             entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
-        if agreed is None:
-            reliable[here] = RELIABLE
-        else:  # a vote of views is yes or no, so it is not interpolated
+        if agreed is not None and reliable is not None:
+            # a vote of views is yes or no, so it is not interpolated
             nearest = F.interpolate(agreed[:, None].float(), planes.shape[1:], mode="nearest-exact")
             reliable[here] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
 

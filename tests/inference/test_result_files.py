@@ -184,6 +184,25 @@ def test_without_entropy_no_older_map_stays_beside_new_labels(
     assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == sorted(names)
 
 
+def test_without_a_vote_no_map_calls_voxels_reliable(
+    prediction: Prediction, tmp_path: Path
+) -> None:
+    prediction.save(tmp_path)
+    files = replace(prediction, reliability=None).save(tmp_path)
+    names = ["heart_labels.nii.gz", "heart_entropy.nii.gz", "heart.json"]
+    assert [file.name for file in files] == names
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == sorted(names)
+
+
+@pytest.mark.parametrize("folder", ["images", "imagesTs"])
+def test_results_are_not_put_among_images(
+    prediction: Prediction, tmp_path: Path, folder: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{folder}: is a folder of images, and results in it"):
+        prediction.save(tmp_path / folder)
+    assert not (tmp_path / folder).exists()
+
+
 def test_scores_of_files_read_the_entropy_scaled(prediction: Prediction, tmp_path: Path) -> None:
     labels = tmp_path / "data" / "labels" / "heart.nii.gz"
     reference = prediction.volume.with_array(np.roll(prediction.labels, 1, axis=2))

@@ -246,15 +246,18 @@ def _new_image(prediction: Prediction) -> Image:
 def _result_layers(
     image: Image, prediction: Prediction, roles: Collection[str], variant: str
 ) -> Iterator[Layer]:
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[Any] | None] = {
         "prediction": prediction.labels,
         "entropy": prediction.entropy,
         "reliability": prediction.reliability,
     }
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
+        array = arrays[role]
+        if array is None:
+            continue
         run = prediction.model.title + variant
-        data, name = lies.to_layer(arrays[role]), layer_name(prediction.case, role, run)
+        data, name = lies.to_layer(array), layer_name(prediction.case, role, run)
         own = result_tag(image, prediction, role) | {
             "run": run,
             "fit": prediction.fit,
