@@ -1,16 +1,19 @@
 """What scores without labels are worth: which run is the best, and whether adaptation without source data did harm.
 
-    python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr]
+    python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr] [--seeds 0] [--harsh] [--long] [--advent] [--check-only]
 
 Trains networks of 64 x 64 pixels on phantoms, for each pair of modalities a weak one (no augmentation, 200 steps) and
 one with random convolutions and structure-wise appearance (300), both also as they were after a quarter and a half or
 so of their steps; from each of the two `sfda` (80 steps), `tent` (50), `bn_adapt` and a `mean_teacher` without source
-data (80), with whatever comes out; and with `--advent` one of `advent` (120). A run that is finished is used again.
+data (80), with whatever comes out; and with `--advent` one of `advent` (120). `--harsh` adds `sfda` and `tent` at ten times their
+rate, which do harm more often, and `--long` a third network to start from, the augmented one after 600 steps. A seed is
+that of the phantoms and of the training. A run that is finished is used again.
 `uda.select` then ranks all runs of a pair for four volumes of other subjects, whose labels are read here alone.
 
 Prints for each run its Dice (%, mean over structures and volumes), its score and what the score is made of; Spearman's rank
 correlation of each with Dice over all (run, volume) pairs; and how far the chosen run is from the best one. Then, for each run
-without source data, the Dice of its start and its end, and what the check at its end (`surer_by`) says of it.
+without source data, the Dice of its start and its end, what the check at its end (`better_by`) says of it, and how often
+it is right; `--check-only` prints nothing else.
 """
 
 from __future__ import annotations
@@ -27,24 +30,28 @@ from scipy.stats import spearmanr
 from napari_uda.api import build_config, iterate, new_run
 from napari_uda.core.files import is_file
 from napari_uda.data.folder import DataFolder
+from napari_uda.data.outcome import Outcome
 from napari_uda.evaluation.overlap import dice
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.predict import predict
 from napari_uda.phantom import write_phantom
 from napari_uda.run import checkpoint
+from napari_uda.run.config import RunConfig
 from napari_uda.run.run import Run
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import build_runtime
 from napari_uda.training.no_harm import judge_end
-from napari_uda.training.select import PARTS, Candidate, select
+from napari_uda.training.select import Candidate, select
+from napari_uda.training.volume_score import PARTS
 
 SMALL: dict[str, Any] = {
     "recipe": "cpu_small",
     "segmentor": {"width": 8},
     "log_every": 50,
     "device": "cpu",
-    "surer_by": 0,
+    "better_by": 0,
 }
+RISE = RunConfig.model_fields["better_by"].default
 FULL = {"intensity": "gin_ipa", "structures": {"share": 1}}
 ALONE: dict[str, dict[str, Any]] = {
     "sfda": {"method": "sfda", "steps": 80},
@@ -56,45 +63,65 @@ ALONE: dict[str, dict[str, Any]] = {
         "recipe": "cpu_small,mean_teacher_source_free",
     },
 }
+HARSH: dict[str, dict[str, Any]] = {
+    "sfda10": {**ALONE["sfda"], "lr": 1e-3},
+    "tent10": {**ALONE["tent"], "lr": 1e-2},
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", nargs="+", default=["cardiac:ct:mr", "abdominal:ct:mr"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--advent", action="store_true")
+    parser.add_argument("--harsh", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--check-only", action="store_true")
     options = parser.parse_args()
     table: list[tuple[Candidate, str, float]] = []
-    for pair in options.pairs:
-        anatomy, source, target = pair.split(":")
-        data = phantoms(options.out / anatomy)
-        folder = options.out / anatomy / f"{source}2{target}"
-        train_all(folder, data / source, data / target, advent=options.advent)
-        print(f"{pair}", flush=True)
-        table += rank(folder, options.out / anatomy / "test" / target)
-        no_harm(folder, options.out / anatomy / "test" / target)
+    judged: list[tuple[float, bool]] = []
+    for seed in options.seeds:
+        for pair in options.pairs:
+            anatomy, source, target = pair.split(":")
+            place = options.out / f"seed{seed}" / anatomy
+            data, images = phantoms(place, seed), place / "test" / target
+            folder = place / f"{source}2{target}"
+            train_all(folder, data / source, data / target, seed, options)
+            print(f"{pair} seed {seed}", flush=True)
+            if not options.check_only:
+                table += rank(folder, images)
+            judged += no_harm(folder, images)
     print("all pairs")
-    correlations(table)
+    if table:
+        correlations(table)
+    print_judged(judged)
     return 0
 
 
-def phantoms(out: Path) -> Path:
+def phantoms(out: Path, seed: int) -> Path:
     """The folder of training subjects; others for tests lie beside it."""
-    for folder, seed, subjects in (("train", 0, 8), ("test", 1, 4)):
+    for folder, own, subjects in (("train", 2 * seed, 8), ("test", 2 * seed + 1, 4)):
         if not is_file(out / folder / "mr" / "dataset.json"):
-            write_phantom(out / folder, anatomy=out.name, subjects=subjects, size=64, seed=seed)  # type: ignore[arg-type] # a word of the command line
+            write_phantom(out / folder, anatomy=out.name, subjects=subjects, size=64, seed=own)  # type: ignore[arg-type] # a word of the command line
     return out / "train"
 
 
-def train_all(folder: Path, source: Path, target: Path, *, advent: bool) -> None:
+def train_all(
+    folder: Path, source: Path, target: Path, seed: int, options: argparse.Namespace
+) -> None:
     """The runs of a pair, those that are not there yet."""
-    train(folder / "plain", "source_only", source=source, steps=200, early=(50, 100))
-    train(folder / "strong", "source_only", source=source, steps=300, early=(60, 180), augment=FULL)
-    for start in ("plain", "strong"):
-        for name, settings in ALONE.items():
-            train(folder / f"{start}_{name}", target=target, init=folder / start, **settings)
-    if advent:
-        train(folder / "advent", "advent", source=source, target=target, steps=120)
+    given: dict[str, Any] = {"source": source, "seed": seed}
+    train(folder / "plain", "source_only", steps=200, early=(50, 100), **given)
+    train(folder / "strong", "source_only", steps=300, early=(60, 180), augment=FULL, **given)
+    if options.long:
+        train(folder / "long", "source_only", steps=600, augment=FULL, **given)
+    for start in ("plain", "strong", "long") if options.long else ("plain", "strong"):
+        for name, settings in (ALONE | HARSH if options.harsh else ALONE).items():
+            init = folder / start
+            train(folder / f"{start}_{name}", target=target, init=init, seed=seed, **settings)
+    if options.advent:
+        train(folder / "advent", "advent", target=target, steps=120, **given)
 
 
 def train(
@@ -106,6 +133,7 @@ def train(
     init: Path | None = None,
     early: tuple[int, ...] = (),
     steps: int,
+    lr: float = 0,
     **settings: Any,
 ) -> None:
     """Train a run unless it is there, and keep copies of it as it was after some steps."""
@@ -120,6 +148,8 @@ def train(
         given["data"]["target"] = str(target)
     if init is not None:
         given["init"] = str(init)
+    if lr:
+        given["method"] = {"segmentor_optimizer": {"lr": lr}}
     with new_run(path, build_config(method, **given)) as run:
         for progress in iterate(run):
             if progress.step in early:
@@ -147,9 +177,9 @@ def rank(folder: Path, images: Path) -> list[tuple[Candidate, str, float]]:
     return table
 
 
-def true_dice(path: Path, images: Path) -> dict[str, float]:
-    """Mean Dice over the structures of each volume, in per cent."""
-    loaded, found = LoadedRun.load(path, "cpu"), {}
+def true_dice(path: Path, images: Path, weights: Path | None = None) -> dict[str, float]:
+    """Mean Dice over the structures of each volume, in per cent, of the run's weights or others."""
+    loaded, found = LoadedRun.load(path, "cpu", weights=weights), {}
     for case in DataFolder.open(images).cases:
         image = case.read_image()
         labels = predict(loaded, image, reliability=False, on_progress=lambda *_: None).labels
@@ -167,26 +197,49 @@ def correlations(table: list[tuple[Candidate, str, float]]) -> None:
         print(f"  Spearman of {what} and Dice, {len(table)} (run, volume) pairs: {rho:.2f}")
 
 
-def no_harm(folder: Path, images: Path) -> None:
-    """What the check at the end of each run without source data says, and what became of Dice."""
+def no_harm(folder: Path, images: Path) -> list[tuple[float, bool]]:
+    """What the check at the end of each run without source data says; what it gained, and whether it is taken."""
+    found: list[tuple[float, bool]] = []
     for path in runs_in(folder):
         if Run.open(path).config.init is None:
             continue
-        start = path.with_name(path.name.partition("_")[0])
-        was, now = (np.mean(list(true_dice(one, images).values())) for one in (start, path))
-        reason = checked(path, start)
-        print(f"  {path.name:14} Dice {was:5.1f} -> {now:5.1f}  {reason or 'taken'}", flush=True)
+        outcome = checked(path, path.with_name(path.name.partition("_")[0]))
+        start = Run.open(path).checkpoints / checkpoint.START
+        was, now = (
+            float(np.mean(list(true_dice(path, images, weights).values())))
+            for weights in (start, None)
+        )
+        parts = "  ".join(
+            "{} {:.2f} -> {:.2f}".format(part, *getattr(outcome, part))
+            for part in ("score", *PARTS)
+        )
+        said = outcome.no_change or "taken"
+        print(f"  {path.name:14} Dice {was:5.1f} -> {now:5.1f}  {parts}  {said}", flush=True)
+        found.append((now - was, not outcome.no_change))
+    return found
 
 
-def checked(path: Path, start: Path) -> str:
-    """Why the end of a run would be given up; "" where it would be taken."""
+def print_judged(judged: list[tuple[float, bool]]) -> None:
+    """How often the check is right."""
+    good, bad = (
+        [taken for gain, taken in judged if (gain >= 0) is rises] for rises in (True, False)
+    )
+    worst = min((gain for gain, taken in judged if taken), default=0.0)
+    print(
+        f"  {sum(good)} of {len(good)} good runs taken, {len(bad) - sum(bad)} of {len(bad)} harmful ones given up; "
+        f"the worst one taken: {worst:+.1f}"
+    )
+
+
+def checked(path: Path, start: Path) -> Outcome:
+    """What the check says of a run that was trained without it; the weights of its start are put beside its own."""
     run, began = Run.open(path), Run.open(start)
-    run = Run(path, run.config.model_copy(update={"surer_by": 0.1}))
+    run = Run(path, run.config.model_copy(update={"better_by": RISE}))
     method = LoadedRun.load(run, "cpu").method
     weights = {**method.state_dict(), **began_with(began)}
     checkpoint.save_weights(run.checkpoints / checkpoint.START, weights, 0)
     data = load_training_data(run.config, type(method), cache=path / "cache", known=run.facts)
-    return judge_end(run, method, data, build_runtime(run.config)).no_change
+    return judge_end(run, method, data, build_runtime(run.config))
 
 
 def began_with(run: Run) -> dict[str, Any]:

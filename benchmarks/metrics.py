@@ -163,15 +163,18 @@ def ours(prediction: Labels, reference: Labels) -> Iterator[tuple[str, str, floa
 
 
 def time_once(pair: Path) -> None:
-    """Print the seconds of CPU time of every job, done once, as a line of JSON."""
+    """Print the seconds of CPU time of every job as a line of JSON: the lower of two, for at first memory is handed out."""
     with np.load(pair) as maps:
         prediction, reference = maps["prediction"], maps["reference"]
     our_surfaces(prediction[:40, :60, :60], reference[:40, :60, :60])  # what is imported late
     seconds = {}
     for what, _, work in our_jobs(prediction, reference):
-        began = time.process_time()
-        work()
-        seconds[what] = time.process_time() - began
+        taken = []
+        for _ in range(2):
+            began = time.process_time()
+            work()
+            taken.append(time.process_time() - began)
+        seconds[what] = min(taken)
     print(json.dumps(seconds))
 
 

@@ -2,13 +2,15 @@
 
     python benchmarks/predict.py --base ../napari_uda_95e2373 [--size 512x512x300] [--rounds 5] [--monai]
     python benchmarks/predict.py --sizes 128x128x128 256x256x256 512x512x300 512x512x1200
+    python benchmarks/predict.py --cases 1 10 --size 512x512x30
 
 The other checkout is made by `git worktree add --detach ../napari_uda_95e2373 95e2373`. The image is an MR phantom
 of the sample data, enlarged, in air with noise, as int16 in `.nii.gz`; the run is the sample model of the other
 checkout, which both can read. Times are seconds of processor time of the whole command, reading and writing included,
 and on the clock; medians of the rounds. Memory is the peak above a process that has imported everything and done
-nothing, in multiples of the bytes of the voxels as int16; private memory leaves out what lies in mapped files. Set
-OMP_NUM_THREADS=1 where the machine has other work: threads that wait for each other cost processor time.
+nothing, in multiples of the bytes of the voxels as int16; private memory leaves out what lies in mapped files. For
+folders of several cases it is also said how many threads want a core on average, which other work on the machine does
+not change much. Set OMP_NUM_THREADS=1 where the machine has other work: threads that wait for each other cost processor time.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +63,9 @@ with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=loaded.bf16)
         shares.append((fine.argmax(1).byte(), entropy))
 labels, entropy = (torch.cat(parts).permute(2, 1, 0).numpy() for parts in zip(*shares))
 nib.save(nib.Nifti1Image(labels, file.affine), f"{out}/image_labels.nii.gz")
-nib.save(nib.Nifti1Image(np.rint(entropy * 255).astype(np.uint8), file.affine), f"{out}/image_entropy.nii.gz")
+image = nib.Nifti1Image(entropy, file.affine)
+image.set_data_dtype(np.uint8)  # scaled by its header
+nib.save(image, f"{out}/image_entropy.nii.gz")
 """
 
 
@@ -71,6 +77,8 @@ class Cost:
     wall: float
     peak: float
     private: float
+    threads: float
+    """How many of its threads want a core, on average."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Way:
 
 def measured(command: list[str], checkout: Path) -> Cost:
     """Run a command of a checkout; memory is looked at 20 times a second."""
-    began, private = time.perf_counter(), 0.0
+    began, private, wanting = time.perf_counter(), 0.0, []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), *extra_paths()])}
     process = subprocess.Popen(
         command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -97,12 +105,24 @@ def measured(command: list[str], checkout: Path) -> Cost:
         text = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         found = re.search(r"RssAnon:\s+(\d+)", text)
         private = max(private, int(found[1]) / 1024 if found else 0.0)
+        wanting.append(threads_wanting_a_core(process.pid))
         time.sleep(0.05)
     if status:
         sys.exit(process.stderr.read().decode() if process.stderr else "failed")
     process.returncode = 0
     wall = time.perf_counter() - began
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024, private)
+    cpu, threads = usage.ru_utime + usage.ru_stime, statistics.mean(wanting)
+    return Cost(cpu, wall, usage.ru_maxrss / 1024, private, threads)
+
+
+def threads_wanting_a_core(process: int) -> int:
+    """Threads of a process that run or wait for a core at this moment."""
+    wanting = 0
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            state = (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            wanting += state == "R"
+    return wanting
 
 
 def extra_paths() -> list[str]:
@@ -212,6 +232,22 @@ def memory_by_size(options: argparse.Namespace, work: Path) -> None:
             )
 
 
+def by_cases(options: argparse.Namespace, work: Path) -> None:
+    """Print time of this checkout for folders of several cases of one size."""
+    print("| cases | processor time | on the clock | threads that want a core |\n|---|---|---|---|")
+    for count in options.cases:
+        folder = work / f"{count}_cases"
+        folder.mkdir()
+        write_image(folder / "0.nii.gz", sides(options.size))
+        for index in range(1, count):
+            shutil.copy(folder / "0.nii.gz", folder / f"{index}.nii.gz")
+        way = Way("here", HERE, ("--no-reliability",))
+        cost = segmented(way, HERE / "sample_data/model", folder, work / "out")
+        print(
+            f"| {count} | {cost.cpu:.1f} s | {cost.wall:.1f} s | {cost.threads:.2f} |", flush=True
+        )
+
+
 def medians(costs: list[Cost]) -> tuple[float, float, float, float]:
     rows = [(cost.cpu, cost.wall, cost.peak, cost.private) for cost in costs]
     cpu, wall, peak, private = (statistics.median(column) for column in zip(*rows, strict=True))
@@ -228,13 +264,17 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="the other checkout")
     parser.add_argument("--size", default="512x512x300", help="voxels, x y z")
     parser.add_argument("--sizes", nargs="*", default=[], help="this checkout alone, with each")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", nargs="*", type=int, default=[], help="folders of so many")
+    parser.add_argument("--rounds", "--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a small volume, to see that it works")
     parser.add_argument("--backends", nargs="*", default=["torch", "openvino"])
     parser.add_argument("--votes", nargs="*", default=["no", "yes"], choices=("no", "yes"))
     parser.add_argument(
         "--monai", action="store_true", help="and the same network in MONAI's windows"
     )
     options = parser.parse_args()
+    if options.quick:
+        options.size = "128x128x32"
     flags = torch.cpu.get_capabilities()
     able = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if flags.get(name)]
     print(f"{os.cpu_count()} cores, {', '.join(able)}; torch {torch.__version__}\n", flush=True)
@@ -244,6 +284,8 @@ def main() -> None:
             compare(options, Path(folder))
         if options.sizes:
             memory_by_size(options, Path(folder))
+        if options.cases:
+            by_cases(options, Path(folder))
 
 
 if __name__ == "__main__":

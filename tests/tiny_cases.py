@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     "segmentor": {"width": 4, "depth": 2},
     "batch_size": 2,
     "log_every": 1,
-    "surer_by": 0,
+    "better_by": 0,
     "device": "cpu",
 }
 SMALL_METHOD: dict[str, Any] = {"segmentor_optimizer": {"kind": "adam", "lr": 1e-3}}

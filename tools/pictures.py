@@ -1,9 +1,9 @@
 """Draw the pictures of the documentation: what `reading.py` and `tour.py` see on the sample data.
 
-    tools/with-display .venv/bin/python tools/pictures.py [--only reading|tour|workbench ...]
+    tools/with-display .venv/bin/python tools/pictures.py [--only reading|tour|show|workbench ...]
 
 Each picture is one that a tour takes of the whole window, so it shows what a person gets who does the same.
-`workbench` makes the animated one and those of the tutorial on correcting. Takes about a quarter of an hour, most of it for the training
+`show` takes the one of `napari-uda show`, of a prediction of the shipped model; `workbench` makes the animated one and those of the tutorial on correcting. Takes about a quarter of an hour, most of it for the training
 that `tour.py` watches.
 """
 
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from napari_uda.gui.kit.files import MODEL, SAMPLES
 
 TOOLS = Path(__file__).resolve().parent
 IMAGES = TOOLS.parent / "docs" / "images"
@@ -46,11 +48,14 @@ ARGUMENTS = {
 def main() -> int:
     """Go on the tours and keep what the documentation shows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    every = (*PICTURES, "workbench")
+    every = (*PICTURES, "show", "workbench")
     parser.add_argument("--only", nargs="+", choices=every, default=list(every))
     IMAGES.mkdir(parents=True, exist_ok=True)
     codes = []
     for name in parser.parse_args().only:
+        if name == "show":
+            codes.append(show_prediction(IMAGES / "adapted.png"))
+            continue
         command = [sys.executable, str(TOOLS / f"{name}.py")]
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "tour"
@@ -65,6 +70,18 @@ def main() -> int:
                 else:
                     print(f"{picture}: {name}.py has no picture {words}", file=sys.stderr)
     return max(codes)
+
+
+def show_prediction(picture: Path) -> int:
+    """Predict an MR with the shipped model, and show it as the tutorial does; returns the exit code."""
+    command = [sys.executable, "-m", "napari_uda"]
+    image = SAMPLES / "mr" / "images" / "mr_001.nii.gz"
+    with tempfile.TemporaryDirectory() as folder:
+        predict = [*command, "predict", str(MODEL), str(image), "--out", folder]
+        code = subprocess.run(predict, check=False).returncode
+        maps = sorted(map(str, Path(folder).glob("mr_001_*.nii.gz")))
+        show = [*command, "show", str(image), *maps, "--screenshot", str(picture)]
+        return code or subprocess.run(show, check=False).returncode
 
 
 if __name__ == "__main__":

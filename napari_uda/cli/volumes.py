@@ -51,9 +51,9 @@ def predict(
     Args:
         run: run folder of a trained model.
         images: volumes, DICOM folders, or folders of volumes or of patients.
-        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz`, and `<case>.json` that says what they were made from and by.
+        out: folder for `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` where views voted, and `<case>.json` that says what they were made from and by.
         device: cpu, cuda, ...; auto takes the first GPU when there is one.
-        backend: what computes: torch, openvino (the network in about half the time on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
+        backend: what computes: torch, openvino (the network in about two thirds of the time on a CPU; pip install 'napari_uda[fast]'), or auto, which takes OpenVINO where it is installed and a CPU computes.
         batch_size: slices that are segmented at once; 0 chooses a number for the device.
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
         ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.
@@ -65,9 +65,10 @@ def predict(
         series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
-    from napari_uda.inference.results import check_format
+    from napari_uda.inference.results import check_format, check_place
     from napari_uda.run.run import Run
 
+    check_place(out)
     opened = [Run.open(one) for one in (run, *ensemble)]
     cases = different_cases(images, series, placement)
     check_format(format, cases)
@@ -90,6 +91,7 @@ def predict(
             ensemble=others,
             tta=tta,
             largest_parts=largest_parts,
+            entropy_dtype=entropy_dtype if entropy else "uint8",
             on_progress=report,
             stop=stop,
         )

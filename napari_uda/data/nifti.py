@@ -2,7 +2,8 @@
 
 The header is validated field by field before a voxel is read, and the stream is decompressed into
 the final array, never beyond what the header declares. That is about twice as fast as nibabel's
-`get_fdata`, and a compressed bomb costs no memory. nibabel decodes the geometry.
+`get_fdata`, and a compressed bomb costs no memory. nibabel decodes the geometry. ISA-L compresses ten times
+as fast as zlib, and decompresses twice as fast.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -60,7 +63,7 @@ _GZIP_START = bytes(
     (0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 4, 255)
 )  # no name, no time, fast, system unknown
 _DEFLATE_END = b"\x03\x00"  # an empty last block
-_COMPRESSION_LEVEL = 1  # on CT within 2 % of the size of level 6, four times as fast
+_COMPRESSION_LEVEL = 1  # files as small as zlib's at its level 1
 
 
 class TwoPlacements(InputError):
@@ -138,7 +141,7 @@ def read_nifti(
             if compression == "gzip":
                 return _read_stream(_GzipStream(file), size * _MAX_GZIP_RATIO, name, placement)
             return _read_stream(file, size, name, placement)
-    except zlib.error as error:
+    except (IsalError, zlib.error) as error:  # type: ignore[misc] # a class, whatever its stub says
         raise InputError(
             f"{name}: its gzip data is damaged ({error}); copy the file again"
         ) from error
@@ -182,7 +185,7 @@ class _GzipStream(io.RawIOBase):
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
-        self._decoder = zlib.decompressobj(31)
+        self._decoder = isal_zlib.decompressobj(31)
         self._input = b""
 
     def readable(self) -> bool:
@@ -194,7 +197,7 @@ class _GzipStream(io.RawIOBase):
                 rest = self._decoder.unused_data or self._file.read(_CHUNK)
                 if not rest.strip(b"\0"):
                     return 0
-                self._decoder, self._input = zlib.decompressobj(31), rest
+                self._decoder, self._input = isal_zlib.decompressobj(31), rest
             data = self._input or self._file.read(_CHUNK)
             output = self._decoder.decompress(data, min(len(buffer), 4 * _CHUNK))
             self._input = self._decoder.unconsumed_tail
@@ -468,7 +471,7 @@ def _compressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(threads, "compress") as pool:
         for block in _blocks(pieces):
-            check, size = zlib.crc32(block, check), size + len(block)
+            check, size = isal_zlib.crc32(block, check), size + len(block)
             waiting.append(pool.submit(_deflated, block))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
@@ -491,8 +494,8 @@ def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _deflated(block: bytes) -> bytes:
     """A block as DEFLATE that goes on: without an end, up to a whole byte."""
-    compressor = zlib.compressobj(_COMPRESSION_LEVEL, wbits=-15)
-    return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    compressor = isal_zlib.compressobj(_COMPRESSION_LEVEL, wbits=-15)
+    return compressor.compress(block) + compressor.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
 def _header_for(

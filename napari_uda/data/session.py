@@ -28,6 +28,17 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?$")]
 Value = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
+class FitState(Config):
+    """Whether the model of a result fitted its image."""
+
+    verdict: Literal["fits", "doubtful", "does not fit", "not judged"]
+    """In words."""
+    reasons: tuple[str, ...] = ()
+    """One sentence each."""
+    note: str = ""
+    """What could not be compared."""
+
+
 class LayerState(Config):
     """One volume on the screen, and how it looks."""
 
@@ -49,6 +60,14 @@ class LayerState(Config):
     """The patient or volume it belongs to."""
     model: dict[str, str | None] = {}
     """What a result was made by."""
+    run: str = ""
+    """How that is called in the lists, which tells results before and after an adaptation apart."""
+    fit: FitState | None = None
+    """Whether it fitted the image."""
+    corrected: str = ""
+    """The corrected case that the model has learnt from, if a result is of one: it is not scored."""
+    target_supervision: str = ""
+    """What the model was told of its target."""
     name: str = ""
     """Name of the layer."""
     visible: bool = True
@@ -128,7 +147,7 @@ class Session(Config):
     """The folder of predictions that was listed with them."""
     case: str = ""
     """The one that was chosen."""
-    choices: dict[str, dict[str, bool | int | str]] = {}
+    choices: dict[str, dict[str, bool | int | str | list[str]]] = {}
     """Of each dock, what was chosen in it, by the names of its widgets."""
     side_by_side: bool = False
     """Whether structures, entropy and reliability stood beside each other."""

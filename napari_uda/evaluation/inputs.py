@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import case_name, is_file, shown
 from napari_uda.core.small_files import read_json
+from napari_uda.data.entropy_steps import in_unit_range
 from napari_uda.data.folder import MOST_DATASET_BYTES
 from napari_uda.data.grid import Lattice
 from napari_uda.data.labels import LARGEST, check_labels, small_labels, to_labels
@@ -40,8 +41,8 @@ class PredictionLike(Protocol):
         """Labels `(Z, Y, X)`."""
 
     @property
-    def entropy(self) -> NDArray[np.float32]:
-        """Normalised entropy `(Z, Y, X)` in [0, 1]."""
+    def entropy(self) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Normalised entropy `(Z, Y, X)`, float32 in [0, 1] or uint8 in steps of 1/255."""
 
     @property
     def names(self) -> dict[int, str]:
@@ -329,7 +330,8 @@ def _read_side(
                 f"{what}: labels of shape {source.labels.shape} do not lie on the grid of their volume,"
                 f" {source.volume.array.shape}; give the prediction on the grid of its image"
             )
-        return _Side(source.labels, source.volume, source.case, source.names, source.entropy)
+        entropy = in_unit_range(source.entropy)
+        return _Side(source.labels, source.volume, source.case, source.names, entropy)
     if isinstance(source, (str, os.PathLike)):
         from napari_uda.data.segmentation import read_segmentation  # readers are slow to import
 

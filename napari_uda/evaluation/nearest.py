@@ -1,13 +1,13 @@
-"""Exact distances from the border voxels of one mask to those of another: near ones by look-ups, far ones by a tree."""
+"""Exact distances from the border voxels of one mask to those of another: near ones by look-ups, far ones by planes or a tree."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_uda.data.grid import Lattice
@@ -25,13 +25,18 @@ none leaves them: one before the start of a row is in the padding of the row bef
 _FEW_POINTS = 2000
 # From this many on, threads pay for themselves.
 _MANY_POINTS = 20000
-# What costs as much as one look-up of one voxel, about 3 ns: calls of NumPy, queries, building a tree.
-_CALL, _QUERY, _BUILD = 1500, 150, 30
-# Where masks agree, nearly all voxels are found by as many look-ups; only then is it worth asking which are far away.
+# What costs as much as one look-up of one voxel, about 3 ns: calls of NumPy, queries of near and of far voxels, building
+# a tree, making a voxel of a plane, and searching it one step further.
+_CALL, _QUERY, _FAR_QUERY, _BUILD, _MAKE, _STEP = 1500, 150, 600, 30, 0.5, 0.05
+# Where masks agree, so many look-ups find nearly all voxels; where they leave most of them, the masks lie apart.
 _FIRST_LOOKS = 9
-# Voxels without a border voxel in their own or a neighbouring block of this side are far away.
-_BLOCK = 8
 _NOWHERE = 255
+# Voxels of planes that are worked on at once: they and a copy of them stay in the processor's cache.
+_BLOCK = 1 << 16
+
+Axes = tuple[int, int, int]
+"""Of planes: what they lie across, and the axes of their lines and of their rows."""
+_PLANES: tuple[Axes, ...] = ((0, 1, 2), (2, 1, 0), (1, 0, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +51,101 @@ class Border:
     mask: Mask
     index: Indices
     _lines: dict[int, Bytes] = field(default_factory=dict)
+    _planes: dict[Axes, _Planes] = field(default_factory=dict)
 
     def lines(self, axis: int) -> Bytes:
         """Distance of every voxel to the nearest border voxel in its line along an axis; 255 where there is none that near."""
         if axis not in self._lines:
-            found = self.mask.view(np.uint8) - np.uint8(1)
-            rows = np.moveaxis(found, axis, 0)
-            further = np.empty(rows.shape[1:], np.uint8)
+            rows = np.array(np.moveaxis(self.mask, axis, 0), np.uint8, order="C")
+            rows -= np.uint8(1)
+            # an array of one number: NumPy takes twelve times as long for the minimum with a number
+            limit, further = np.full_like(rows[0], _NOWHERE - 1), np.empty_like(rows[0])
             for row, before in (
                 *((here, here - 1) for here in range(1, len(rows))),
                 *((here, here + 1) for here in range(len(rows) - 2, -1, -1)),
             ):
-                np.minimum(rows[before], _NOWHERE - 1, out=further)
+                np.minimum(rows[before], limit, out=further)
                 further += 1
                 np.minimum(rows[row], further, out=rows[row])
-            self._lines[axis] = found
+            self._lines[axis] = np.ascontiguousarray(np.moveaxis(rows, 0, axis))
         return self._lines[axis]
+
+    def planes(self, axes: Axes) -> _Planes:
+        """Its planes, which remember how far they were searched."""
+        if axes not in self._planes:
+            self._planes[axes] = _Planes.of(self, axes)
+        return self._planes[axes]
 
     def coordinates(self, index: Indices) -> NDArray[np.int64]:
         """`(n, D)` indices along the axes."""
         return np.stack(np.unravel_index(index, self.mask.shape), axis=1)
+
+
+@dataclass(eq=False)
+class _Planes:
+    """Squared steps from every voxel to the nearest border voxel of its plane; lines and rows are spaced alike.
+
+    Attributes:
+        squares: `(planes, lines, rows)`, from the first plane with a border voxel to the last one; the square of
+            `_NOWHERE` where none is within reach.
+        first: index of the first plane in the mask.
+        reach: how many steps along the rows were searched.
+    """
+
+    squares: NDArray[np.uint16]
+    first: int
+    reach: int = 0
+
+    @classmethod
+    def of(cls, border: Border, axes: Axes) -> Self:
+        """Look along the lines."""
+        planes = np.unravel_index(border.index, border.mask.shape)[axes[0]]
+        first, last = int(planes.min()), int(planes.max()) + 1
+        lines = border.lines(axes[1]).transpose(axes)[first:last, :-REACH]
+        squares = np.empty(lines.shape, np.uint16)
+        return cls(np.multiply(lines, lines, out=squares, dtype=np.uint16), first)
+
+    def grow(self, reach: int) -> None:
+        """Search the rows further, by multiples of `REACH`.
+
+        The first step from voxel to voxel costs 1, the next 3, then 5: `k` of them cost `k²` if they are the first ones,
+        and more if not.
+        """
+        size = max(1, _BLOCK // self.squares[0].size)
+        for start in range(0, len(self.squares), size):
+            block = self.squares[start : start + size]
+            flat = block.reshape(-1)
+            before, here, after = flat[:-2], flat[1:-1], flat[2:]
+            nearest = np.empty_like(here)
+            for step in range(self.reach + 1, reach + 1):
+                cost = 2 * step - 1
+                corner = min(int(flat[0]), int(flat[1]) + cost)  # it has no neighbour before it
+                np.minimum(before, after, out=nearest)
+                nearest += np.uint16(cost)
+                np.minimum(here, nearest, out=here)
+                flat[0] = corner
+                if step % REACH == 0:  # the next row has come as far as the padding goes
+                    block[..., -REACH:] = _NOWHERE**2
+        self.reach = max(reach, self.reach)
+
+    def look_across(self, near: Indices, plane: Indices, steps: list[float]) -> Floats:
+        """The squared distance to the nearest border voxel in the planes around.
+
+        Args:
+            near: `(n,)` flat indices in `squares`.
+            plane: `(n,)` the planes they are in, which may lie before the first or after the last; sorted.
+            steps: from a plane to itself, to the next one on either side, and so on.
+
+        Returns:
+            `(n,)` in squared steps.
+        """
+        flat, size = self.squares.reshape(-1), self.squares[0].size
+        best = np.full(near.size, np.inf)
+        for step in range(1 - len(steps), len(steps)):
+            inside = slice(*np.searchsorted(plane, (-step, len(self.squares) - step)))
+            found = flat.take(near[inside] + step * size) + steps[abs(step)] ** 2
+            np.minimum(best[inside], found, out=best[inside])
+        return best
 
 
 def nearest_distances(
@@ -87,6 +167,9 @@ def nearest_distances(
     # a line and what lies beside it make a right angle: the squares add up
     if index.size >= _FEW_POINTS and lattice.is_right_angled:
         rest = _look_up(index, target, lattice, slice_axis, result)
+        if rest.size >= _FEW_POINTS and slice_axis is None and target.mask.ndim == 3:
+            result[rest] = _ask_planes(index[rest], target, lattice.spacing_mm)
+            rest = rest[np.isnan(result[rest])]
     if rest.size:
         result[rest] = _ask_tree(index[rest], target, lattice, slice_axis)
     return result
@@ -108,17 +191,11 @@ def _look_up(
     squares = (np.arange(_NOWHERE + 1) * lattice.spacing_mm[axis]) ** 2
     squares[_NOWHERE] = np.inf
     lines = target.lines(axis).reshape(-1)
-    in_space = slice_axis is None and len(shape) == 3
-    rest, left = np.arange(index.size), np.empty(0, np.intp)
     build = _BUILD * target.index.size
-    near, best, tried = index, np.full(rest.size, np.inf), 0
+    rest, near, best, tried = np.arange(index.size), index, np.full(index.size, np.inf), 0
     for square, offsets, limit in _rings(tuple(lattice.spacing_mm[other] for other in beside)):
-        if in_space and tried >= _FIRST_LOOKS and rest.size >= _FEW_POINTS:
-            far, in_space = _far_away(near, target), False
-            if far.any():
-                left, build = rest[far], 0
-                near, rest, best = near[~far], rest[~far], best[~far]
-        if not rest.size or tried * (rest.size + _CALL) > build + _QUERY * rest.size:
+        apart = slice_axis is None and tried >= _FIRST_LOOKS and 2 * rest.size > index.size
+        if apart or not rest.size or tried * (rest.size + _CALL) > build + _QUERY * rest.size:
             break
         steps = (offsets @ strides).tolist()
         tried += len(steps)
@@ -130,21 +207,40 @@ def _look_up(
         result[rest[found]] = np.sqrt(best[found])
         keep = np.flatnonzero(~found)
         near, rest, best = near[keep], rest[keep], best[keep]
-    return np.concatenate((left, rest))
+    return rest
 
 
-def _far_away(index: Indices, target: Border) -> Mask:
-    """Whether a voxel is more than `_BLOCK` voxels away along some axis from all of the border."""
-    blocks = np.zeros([-(-size // _BLOCK) for size in target.mask.shape], bool)
-    blocks.reshape(-1)[_blocks(target.index, target.mask.shape, blocks.shape)] = True
-    near = ndimage.binary_dilation(blocks, np.ones((3, 3, 3), bool))
-    return np.asarray(~near.reshape(-1)[_blocks(index, target.mask.shape, blocks.shape)])
+def _ask_planes(index: Indices, target: Border, spacing: tuple[float, ...]) -> Floats:
+    """The distances by planes in which steps are whole numbers; NaN for voxels that a tree finds sooner.
 
-
-def _blocks(index: Indices, shape: tuple[int, ...], blocks: tuple[int, ...]) -> Indices:
-    rows, x = np.divmod(index, shape[2])
-    z, y = np.divmod(rows, shape[1])
-    return np.asarray((z // _BLOCK * blocks[1] + y // _BLOCK) * blocks[2] + x // _BLOCK)
+    Planes are searched further and further: what was not seen yet lies beyond their reach.
+    """
+    result = np.full(index.size, np.nan)
+    axes = next((axes for axes in _PLANES if spacing[axes[1]] == spacing[axes[2]]), None)
+    build = _BUILD * target.index.size
+    if axes is None or _MAKE * target.mask.size > build + _FAR_QUERY * index.size:
+        return result
+    across, side = spacing[axes[0]], spacing[axes[1]]
+    planes = target.planes(axes)
+    places = np.unravel_index(index, target.mask.shape)
+    rest = np.argsort(places[axes[0]], kind="stable")
+    plane, line, row = (places[axis][rest] for axis in axes)
+    plane -= planes.first
+    _, lines, rows = planes.squares.shape
+    near = (plane * lines + line) * rows + row
+    for reach in range(REACH, _NOWHERE, REACH):
+        beside = int((reach + 1) * side / across)
+        cost = planes.squares.size * max(0, reach - planes.reach) * _STEP
+        cost += (2 * beside + 1) * rest.size
+        if not rest.size or cost > build + _FAR_QUERY * rest.size:
+            break
+        planes.grow(reach)
+        best = planes.look_across(near, plane, [n * across / side for n in range(beside + 1)])
+        found = best < (reach + 1) ** 2
+        result[rest[found]] = np.sqrt(best[found]) * side
+        keep = np.flatnonzero(~found)
+        rest, plane, near = rest[keep], plane[keep], near[keep]
+    return result
 
 
 @lru_cache(maxsize=32)

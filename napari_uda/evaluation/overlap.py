@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Box = tuple[slice, slice, slice]
+
+# Labels below this are bits of a number; any others are left to SciPy, which takes six times as long.
+_BITS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +86,8 @@ def label_boxes(prediction: Labels, reference: Labels) -> dict[int, Box]:
         return {}
     boxes: dict[int, Box] = {}
     for labels in (prediction, reference):
-        found: Sequence[tuple[slice, ...] | None] = ndimage.find_objects(labels[outer])
-        for label, box in enumerate(found, start=1):
-            if box is not None:
-                z, y, x = box
-                boxes[label] = _union(boxes.get(label, (z, y, x)), (z, y, x))
+        for label, box in _boxes(labels[outer]).items():
+            boxes[label] = _union(boxes.get(label, box), box)
     return {label: _shifted(boxes[label], outer) for label in sorted(boxes)}
 
 
@@ -123,6 +124,30 @@ def _foreground_box(*label_maps: Labels) -> Box | None:
     y, x = _extent(plane.any(axis=1)), _extent(plane.any(axis=0))
     lines = [np.bitwise_or.reduce(labels[:, y, x], axis=1).any(axis=1) for labels in label_maps]
     return _extent(np.logical_or.reduce(lines)), y, x
+
+
+def _boxes(labels: Labels) -> dict[int, Box]:
+    """Box of every label above 0."""
+    top = int(labels.max())
+    if top >= _BITS:
+        found: Sequence[Any] = ndimage.find_objects(labels)
+        return {label: box for label, box in enumerate(found, start=1) if box is not None}
+    # a label is a bit: all labels of a row are one number, and NumPy makes dozens of such numbers at once
+    number: type[np.uint8 | np.uint16] = np.uint8 if top < 8 else np.uint16
+    one, bits = number(1), np.empty(labels.shape[1:], number)
+    seen = [np.zeros(size, number) for size in labels.shape]
+    for z, plane in enumerate(labels):
+        np.left_shift(one, plane, out=bits)
+        row = np.bitwise_or.reduce(bits, axis=0)
+        seen[0][z] = np.bitwise_or.reduce(row)
+        seen[1] |= np.bitwise_or.reduce(bits, axis=1)
+        seen[2] |= row
+    boxes: dict[int, Box] = {}
+    for label in range(1, top + 1):
+        occupied = [(line >> label) & one > 0 for line in seen]
+        if occupied[0].any():
+            boxes[label] = (_extent(occupied[0]), _extent(occupied[1]), _extent(occupied[2]))
+    return boxes
 
 
 def _extent(occupied: Mask) -> slice:

@@ -262,6 +262,9 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
 
     Returns:
         Case, prediction and label of every case, in order of the names.
+
+    Raises:
+        InputError: a label has no prediction, a case has several files, or a prediction would be scored against itself.
     """
     predicted, references = _by_name(predictions), _references(labels)
     if not references:
@@ -276,6 +279,11 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             continue
         _check_one(case, files, predictions)
         _check_one(case, reference, labels)
+        if files[0].samefile(reference[0]):
+            raise InputError(
+                f"{case}: prediction and label are one file, {shown(files[0])} in {shown(files[0].parent)}, and would agree in every "
+                "voxel; give the folder of the predictions and that of the labels"
+            )
         pairs.append((case, files[0], reference[0]))
     if missing:
         some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")

@@ -85,8 +85,8 @@ def _run_cell(
     load = functools.cache(functools.partial(LoadedRun.load, run, cell.config.device))
     for done, case in enumerate(cases):
         on_progress("predict", done, len(cases))
-        if not (predictions / f"{case.name}_reliability.nii.gz").exists():
-            # the last one of the three that `save` puts in place
+        # the last file that `save` puts in place
+        if not (predictions / f"{case.name}.json").exists():
             found = predict(load(), case.read_image(), reliability=cell.reliability, stop=stop)
             found.save(predictions)
     if hasattr(run.config.method, "translator") and not cell.scores_start:

@@ -185,8 +185,9 @@ def draw_doubt(found: DataResults, case: Case, wanted: Pictures, out: Path) -> P
     rows = drawn_rows(found, wanted)
     rows = [row for row in rows if (row[1] / f"{case.name}_entropy.nii.gz").exists()]
     cut, colours = choose_slice(case), structure_colours(found)
-    votes = [cut.take(f / f"{case.name}_reliability.nii.gz", labels=True) for _, f in rows]
-    voted = any((vote == UNRELIABLE).any() for vote in votes)
+    maps = [folder / f"{case.name}_reliability.nii.gz" for _, folder in rows]
+    votes = [cut.take(file, labels=True) if file.exists() else None for file in maps]
+    voted = any(vote is not None and (vote == UNRELIABLE).any() for vote in votes)
     titles = ["image", "labels", "reference", *(["reliability"] if voted else []), "entropy"]
     figure = new_figure(TILE_INCHES * len(titles) + 0.9, TILE_INCHES * max(1, len(rows)) + 0.7)
     tiles = figure.subplots(max(1, len(rows)), len(titles), squeeze=False)

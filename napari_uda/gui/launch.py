@@ -33,6 +33,7 @@ from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.inference.cases import CaseList, holds_predictions, list_cases
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.packed import is_packed
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
 _CHECKING = ("entropy", "reliability")  # for checking, not the first thing to see
+_BUSY_SECONDS = 0.05
 _SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)
 """Size of the window, and of its picture, in pixels."""
@@ -120,11 +122,12 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
 
 def _take_picture(viewer: Any, docks: Sequence[Dock], file: Path) -> None:
     """Save a picture of the window once everything in it has come to rest, and close it."""
-    start = time.monotonic()
-    while time.monotonic() < start + (
-        _SETTLING_SECONDS if all(dock.is_settled for dock in docks) else _MOST_SETTLING_SECONDS
-    ):
+    start = rest = time.monotonic()
+    while (now := time.monotonic()) < min(rest + _SETTLING_SECONDS, start + _MOST_SETTLING_SECONDS):
         QApplication.processEvents()
+        busy = time.monotonic() > now + _BUSY_SECONDS  # a first picture may take seconds
+        if busy or not all(dock.is_settled for dock in docks):
+            rest = time.monotonic()
         time.sleep(0.01)
     close_notices()
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +159,7 @@ def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) ->
     added = [Layer.create(*content) for content in contents]
     added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
     for layer in added:
+        tell_apart(viewer.layers, layer)
         viewer.add_layer(layer)
     first = _case(added[0])
     for layer in added:

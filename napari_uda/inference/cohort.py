@@ -21,6 +21,7 @@ from napari_uda.data.volume import Volume
 from napari_uda.inference.fit import Fit
 
 if TYPE_CHECKING:
+    from napari_uda.inference.backend import Backend
     from napari_uda.inference.predict import Prediction
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def segment_several(
     rows: list[Row],
     report: Callable[[int, int], None],
     stop: threading.Event,
+    backend: Backend = "auto",
 ) -> None:
     """Segment volume by volume; one that fails does not keep the others from theirs.
 
@@ -101,6 +103,7 @@ def segment_several(
         rows: gets a row as soon as a volume is done; another thread may read it meanwhile.
         report: progress in volumes.
         stop: when set, the volume at work is given up. The ones before keep their rows and files.
+        backend: what computes, as for `predict`.
 
     Raises:
         InputError: if the model cannot be used or `out` cannot be written.
@@ -109,8 +112,11 @@ def segment_several(
     # here, so that a window or a command that only knows the names starts without torch
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict
+    from napari_uda.inference.results import check_place
 
-    run = LoadedRun.load(model).for_prediction()
+    if out is not None:
+        check_place(out)
+    run = LoadedRun.load(model).for_prediction(backend)
     structures = list(run.run.facts.names().values())
     try:
         for index, item in enumerate(items):
@@ -127,7 +133,7 @@ def segment_several(
                     logger.exception("%s failed", item.case)
                 rows.append(Row(item.case, item.image, problem=sentence(error)))
                 continue
-            rows.append(_row(item, prediction, vote, time.perf_counter() - start, out is None))
+            rows.append(_row(item, prediction, time.perf_counter() - start, out is None))
     finally:
         if out is not None and rows:
             write_summary(out / SUMMARY, rows, structures)
@@ -158,7 +164,7 @@ def write_summary(file: Path, rows: Sequence[Row], structures: Sequence[str]) ->
         stream.write(text.getvalue().encode())
 
 
-def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: bool) -> Row:
+def _row(item: Item, prediction: Prediction, seconds: float, keep: bool) -> Row:
     inside = prediction.labels > 0
     return Row(
         case=item.case,
@@ -166,8 +172,8 @@ def _row(item: Item, prediction: Prediction, vote: bool, seconds: float, keep: b
         names=prediction.names,
         volumes_ml=prediction.volumes_ml(),
         mean_entropy=float(prediction.entropy[inside].mean()) if inside.any() else math.nan,
-        unreliable=prediction.unreliable_share if vote else math.nan,
-        unreliable_structures=prediction.unreliable_structures if vote else math.nan,
+        unreliable=prediction.unreliable_share,
+        unreliable_structures=prediction.unreliable_structures,
         fit=prediction.fit,
         seconds=seconds,
         prediction=prediction if keep else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ from torch.nn import functional as F
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.core.scratch import each_plane, let_go, scratch_array
+from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.data.corrected import corrected_case
+from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range
 from napari_uda.data.label_edits import keep_largest_parts
 from napari_uda.data.plane import count_values
@@ -32,7 +35,7 @@ from napari_uda.inference.batches import check_finite, first_batch, smaller_batc
 from napari_uda.inference.fit import Fit, judge
 from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
-from napari_uda.inference.results import EntropyType, ResultFormat, write_prediction
+from napari_uda.inference.results import ResultFormat, write_prediction
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.inference.voxels import classes_and_entropy
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 _PARTS = 8
 """Parts of a volume; after each of them what is mapped leaves memory."""
+_ENOUGH = 4
+"""Slices at once beyond which a CPU gains nothing: one takes a fifth longer, two a twentieth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +65,8 @@ class Prediction:
 
     Attributes:
         labels: `(Z, Y, X)` uint8, label values of the run's structures, 0 background.
-        entropy: `(Z, Y, X)` float32, normalised to [0, 1].
-        reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable.
+        entropy: `(Z, Y, X)` float32, normalised to [0, 1]; uint8 in steps of 1/255 where `predict` was told so.
+        reliability: `(Z, Y, X)` uint8, 1 reliable, 2 unreliable; None where no vote was asked for.
         names: label value to structure name.
         volume: the image that was segmented.
         case: its name.
@@ -76,8 +81,8 @@ class Prediction:
     """
 
     labels: NDArray[np.uint8]
-    entropy: NDArray[np.float32]
-    reliability: NDArray[np.uint8]
+    entropy: NDArray[np.float32] | NDArray[np.uint8]
+    reliability: NDArray[np.uint8] | None
     names: dict[int, str]
     volume: Volume
     case: str
@@ -102,7 +107,9 @@ class Prediction:
 
     @property
     def unreliable_share(self) -> float:
-        """Share of all voxels that are unreliable, most of them air; see `unreliable_structures`."""
+        """Share of all voxels that are unreliable, most of them air; NaN without a vote. See `unreliable_structures`."""
+        if self.reliability is None:
+            return math.nan
         planes = each_plane(self.reliability)
         return (
             sum(int(np.count_nonzero(plane == UNRELIABLE)) for plane in planes) / self.labels.size
@@ -111,12 +118,15 @@ class Prediction:
     @property
     def mean_entropy(self) -> float:
         """Mean over all voxels, in [0, 1]."""
-        planes = each_plane(self.entropy)
-        return sum(float(plane.sum(dtype=np.float64)) for plane in planes) / self.labels.size
+        step = ENTROPY_SLOPE if self.entropy.dtype == np.uint8 else 1.0
+        total = sum(float(plane.sum(dtype=np.float64)) for plane in each_plane(self.entropy))
+        return total * step / self.labels.size
 
     @property
     def unreliable_structures(self) -> float:
-        """Share of the voxels of the structures found that are unreliable; NaN when none was found."""
+        """Share of the voxels of the structures found that are unreliable; NaN when none was found, or without a vote."""
+        if self.reliability is None:
+            return math.nan
         return unreliable_share(self.labels, self.reliability)
 
     def summary(self) -> str:
@@ -174,8 +184,8 @@ class Prediction:
     ) -> list[Path]:
         """Write the labels, the maps and what they were made from and by, all of it or nothing.
 
-        The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` and
-        `<case>.json`, which names structures, model and image. In another format the labels are
+        The files are `<case>_labels.nii.gz`, `<case>_entropy.nii.gz`, `<case>_reliability.nii.gz` where there was
+        a vote, and `<case>.json`, which names structures, model and image. In another format the labels are
         `<case>_labels.seg.nrrd`, `<case>_labels.dcm` or `<case>_rtstruct.dcm`, and these say it themselves.
 
         Args:
@@ -200,8 +210,8 @@ class Prediction:
 @dataclass(frozen=True, eq=False)
 class _Maps:
     labels: NDArray[np.uint8]
-    entropy: NDArray[np.float32]
-    reliability: NDArray[np.uint8]
+    entropy: NDArray[Any]
+    reliability: NDArray[np.uint8] | None
 
 
 def predict(
@@ -215,6 +225,7 @@ def predict(
     ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
     tta: TestTimeAugmentation = "none",
     largest_parts: bool = False,
+    entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Prediction:
@@ -229,14 +240,16 @@ def predict(
         device: cpu, cuda, ...; auto takes the first GPU when there is one; a loaded run stays where it is.
         backend: torch, openvino, or auto, which takes OpenVINO where it is installed and a CPU computes; a loaded
             run stays with its own (`LoadedRun.for_prediction`).
-        reliability: whether to vote (7 forward passes per slice instead of 1); off calls every
-            voxel reliable.
+        reliability: whether to vote (7 forward passes per slice instead of 1); without it nothing is said of
+            reliability.
         ensemble: further runs, of the same structures, grid and grey values; probabilities are the mean over
             all of them. The vote, and whether the image fits, are those of `run`.
         tta: views of each slice that the mean is over, too (test-time augmentation); see
             `TestTimeAugmentation`.
         largest_parts: keep of each structure only the largest part that hangs together; the rest becomes
             background.
+        entropy_dtype: how entropy is held: float32, or uint8 in steps of 1/255 as files have it, in a quarter of the
+            memory.
         on_progress: called with slices done and slices in all; a notebook shows a bar where it is left out.
         stop: when set, `Cancelled` is raised before the next batch.
 
@@ -266,6 +279,8 @@ def predict(
             bf16=loaded.bf16,
             vote=loaded.vote if reliability else None,
             network=mean_prediction([member.predict for member in members], tta),
+            at_once=_at_once(members),
+            entropy_dtype=entropy_dtype,
             on_progress=report,
             stop=stop,
         )
@@ -279,7 +294,7 @@ def predict(
         volume=volume,
         case=volume.name or "volume",
         model=loaded.origin,
-        fit=judge(facts, volume, maps.labels, maps.reliability if reliability else None),
+        fit=judge(facts, volume, maps.labels, maps.reliability),
         corrected=corrected_case(facts.corrected_cases, volume.name, volume),
         target_supervision=facts.target_supervision,
         ensemble=tuple(member.origin for member in members[1:]),
@@ -297,6 +312,21 @@ def _ready(
     )
 
 
+def _at_once(members: Sequence[LoadedRun]) -> int:
+    """Batches that may be worked on at a time: on a CPU, where no slice depends on those before it."""
+    alone = all(one.method.segments_each_alone and one.device.type == "cpu" for one in members)
+    return pieces_at_once() if alone else 1
+
+
+def _batch_for(
+    method: Method[Any], device: torch.device, shape: tuple[int, int], given: tuple[int, ...]
+) -> int:
+    """Slices of `shape` that go through the network at once; their maps are of the shape given."""
+    if device.type == "cpu" and method.segments_each_alone:  # their maps are made one by one
+        return min(_ENOUGH, first_batch(device, math.prod(shape)))
+    return first_batch(device, max(math.prod(shape), math.prod(given)))
+
+
 def segment_volume(
     method: Method[Any],
     facts: DataFacts,
@@ -309,6 +339,8 @@ def segment_volume(
     vote: ViewVote | None = None,
     network: Network | None = None,
     labelled_domain: bool = False,
+    at_once: int = 1,
+    entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> _Maps:
@@ -318,12 +350,13 @@ def segment_volume(
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
     made of the method itself, in an ensemble or in several views; the vote is for target volumes.
+    `at_once` batches are worked on at a time, each in a thread of its own.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
         scratch_array(given, np.uint8),
-        scratch_array(given, np.float32),
-        scratch_array(given, np.uint8),
+        scratch_array(given, np.dtype(entropy_dtype)),
+        None if vote is None else scratch_array(given, np.uint8),
     )
 
     def slices_of(array: NDArray[Any]) -> NDArray[Any]:
@@ -332,58 +365,67 @@ def segment_volume(
 
     # raw grey values at the volume's own pixels; `shape` is the size of a slice at the run's pixels
     planes = slices_of(volume.array)
-    labels, entropy, reliable = (
-        slices_of(array) for array in (maps.labels, maps.entropy, maps.reliability)
-    )
+    labels, entropy = slices_of(maps.labels), slices_of(maps.entropy)
+    reliable = None if maps.reliability is None else slices_of(maps.reliability)
     bounds = intensity.raw_bounds(volume.canonical().array)
-    mapped = (volume.array, maps.labels, maps.entropy, maps.reliability)
+    mapped = [volume.array, maps.labels, maps.entropy]
+    mapped += [] if maps.reliability is None else [maps.reliability]
     shape = grid.plane_shape(volume)
     if vote is not None:
         vote.check_slices(shape, volume.name)
     count = len(planes)
     part = -(-count // _PARTS)
-    pixels = max(shape[0] * shape[1], planes.shape[1] * planes.shape[2])
-    size = batch_size or first_batch(device, pixels)
+    size = batch_size or _batch_for(method, device, shape, planes.shape[1:])
     value_of_class = facts.value_of_class()
     if network is None:
         network = method.predict_labelled if labelled_domain else method.predict
     training = method.training
-    method.eval()
-    start = 0
-    try:
-        while start < count:
+
+    def segment_some(batch: NDArray[np.int64]) -> None:
+        # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
+        first = max(0, int(batch[0]) - grid.neighbours // 2)
+        here = slice(int(batch[0]), int(batch[-1]) + 1)
+        near = to_unit_range(planes[first : here.stop + grid.neighbours // 2], bounds)
+        image = with_neighbours(near, batch - first, grid.neighbours)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            image = resample_plane(image.to(device), shape)
+            logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
+        # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
+        probabilities = logits.float().contiguous().softmax(1)
+        check_finite(probabilities, volume.name)
+        found = classes_and_entropy(probabilities, planes.shape[1:])
+        for index, (classes, shares) in enumerate(found, here.start):
+            labels[index] = value_of_class.take(classes)
+            entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
+        if agreed is not None and reliable is not None:
+            # a vote of views is yes or no, so it is not interpolated
+            nearest = F.interpolate(agreed[:, None].float(), planes.shape[1:], mode="nearest-exact")
+            reliable[here] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
+
+    def segment_batch(batch: NDArray[np.int64]) -> int:
+        """Segment the slices, fewer at once when memory runs out; returns the last one's successor."""
+        nonlocal size
+        while len(batch):
             if stop is not None and stop.is_set():
                 raise Cancelled
-            batch = np.arange(start, min(start + size, count))
+            some = batch[:size]
             try:
-                # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
-                first = max(0, start - grid.neighbours // 2)
-                near = to_unit_range(planes[first : batch[-1] + 1 + grid.neighbours // 2], bounds)
-                image = with_neighbours(near, batch - first, grid.neighbours)
-                with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    image = resample_plane(image.to(device), shape)
-                    logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
-                # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
-                probabilities = logits.float().contiguous().softmax(1)
-                check_finite(probabilities, volume.name)
-                classes, entropy[batch] = classes_and_entropy(probabilities, planes.shape[1:])
+                segment_some(some)
             except (RuntimeError, MemoryError) as error:
-                size = smaller_batch(error, len(batch), volume.name)
-                continue  # the same slices again, fewer at once
-            labels[batch] = value_of_class[classes]
-            if agreed is None:
-                reliable[batch] = RELIABLE
-            else:  # a vote of views is yes or no, so it is not interpolated
-                nearest = F.interpolate(
-                    agreed[:, None].float(), planes.shape[1:], mode="nearest-exact"
-                )
-                reliable[batch] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
-            start = int(batch[-1]) + 1
-            if start % part < len(batch):
+                size = smaller_batch(error, len(some), volume.name)
+            else:
+                batch, done = batch[len(some) :], int(some[-1]) + 1
+        return done
+
+    method.eval()
+    try:
+        batches = [np.arange(first, min(first + size, count)) for first in range(0, count, size)]
+        for done in side_by_side(segment_batch, batches, at_once):
+            if done % part < size:
                 for array in mapped:
                     let_go(array)
             if on_progress is not None:
-                on_progress(start, count)
+                on_progress(done, count)
     finally:
         method.train(training)
 

@@ -19,6 +19,8 @@ from napari_uda.core.scratch import each_plane, scratch_array
 from napari_uda.core.small_files import read_object
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.core.together import write_together
+from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps, in_unit_range
+from napari_uda.data.patients import IMAGE_FOLDERS
 from napari_uda.data.provenance import ModelOrigin, Provenance
 from napari_uda.data.seg_nrrd_writer import SEG_NRRD, write_seg_nrrd
 from napari_uda.data.volume import Source, write_volume
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 ResultFormat = Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"]
 """What the labels are written as; entropy and reliability are NIfTI always."""
-EntropyType = Literal["uint8", "float32"]
 Writer = Callable[[Path], object]
 
 LABEL_ENDINGS: dict[ResultFormat, str] = {
@@ -45,9 +46,6 @@ LABEL_ENDINGS: dict[ResultFormat, str] = {
 }
 """What follows the case in the name of the labels."""
 _OF_DICOM = {"dicom-seg": "a DICOM segmentation", "rtstruct": "a DICOM structure set"}
-
-ENTROPY_SLOPE = float(np.nextafter(np.float32(1 / 255), np.float32(0)))
-"""What the bytes of an entropy map are multiplied by: 1/255 as a float32, rounded so that 255 is not above 1."""
 
 
 def write_prediction(
@@ -60,12 +58,12 @@ def write_prediction(
 ) -> list[Path]:
     """Write a prediction, all files or none; see `Prediction.save`.
 
-    Without `entropy`, an entropy map of an earlier prediction of the case is removed: it would be read as
-    that of the new labels.
+    Without `entropy`, and without a vote on reliability, such a map of an earlier prediction of the case is removed:
+    it would be read as that of the new labels.
 
     Raises:
-        InputError: if the folder cannot be written or holds results of another image of that name, the image
-            does not allow the format, or there is no such format.
+        InputError: if the folder cannot be written, is one of images or holds results of another image of that name,
+            the image does not allow the format, or there is no such format.
     """
     for name, given, choices in (
         ("format", format, get_args(ResultFormat)),
@@ -73,6 +71,7 @@ def write_prediction(
     ):
         if given not in choices:
             raise InputError(f"{name} cannot be {given!r}; {what_to_choose(str(given), choices)}")
+    check_place(out)
     case, grid = prediction.case, prediction.volume
     image = _image(grid, out)
     _refuse_another_image(out / f"{case}.json", image)
@@ -80,7 +79,15 @@ def write_prediction(
     files: dict[str, Writer] = {
         case + LABEL_ENDINGS[format]: _labels_writer(format, prediction, about)
     }
+    if entropy:
+        files[f"{case}_entropy.nii.gz"] = partial(
+            _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
+        )
+    if prediction.reliability is not None:
+        reliability = grid.with_array(prediction.reliability)
+        files[f"{case}_reliability.nii.gz"] = partial(write_volume, volume=reliability)
     if format == "nifti" or prediction.corrected:  # or nobody would know that it must not be scored
+        # it comes last: where it is, the others are
         files[f"{case}.json"] = partial(
             _write_sidecar,
             about=about,
@@ -88,17 +95,24 @@ def write_prediction(
             image=image,
             more=_said_of(prediction, out),
         )
-    if entropy:
-        files[f"{case}_entropy.nii.gz"] = partial(
-            _write_entropy, grid=grid, entropy=prediction.entropy, dtype=entropy_dtype
-        )
-    reliability = grid.with_array(prediction.reliability)
-    # it comes last: where it is, the others are
-    files[f"{case}_reliability.nii.gz"] = partial(write_volume, volume=reliability)
     written = write_together(out, f"the maps of {case}", files)
-    if not entropy:
-        (out / f"{case}_entropy.nii.gz").unlink(missing_ok=True)
-    return sorted(written, key=lambda file: file.suffix == ".json")
+    for role in ("entropy", "reliability"):
+        if f"{case}_{role}.nii.gz" not in files:
+            (out / f"{case}_{role}.nii.gz").unlink(missing_ok=True)
+    return written
+
+
+def check_place(out: Path) -> None:
+    """Refuse to put results among images: all that lies there is an image, whatever its name, for every command.
+
+    Raises:
+        InputError: the folder is called `images`, or as those of nnU-Net.
+    """
+    if out.resolve().name in IMAGE_FOLDERS:
+        raise InputError(
+            f"{shown(out)}: is a folder of images, and results in it would be taken for images by the next command; "
+            "choose another folder for them"
+        )
 
 
 def check_format(format: ResultFormat, cases: Iterable[Case]) -> None:
@@ -159,16 +173,14 @@ def _labels_writer(format: ResultFormat, prediction: Prediction, about: Provenan
     return partial(write, labels=labels, volume=grid, source=source, about=about)
 
 
-def _write_entropy(
-    path: Path, grid: Volume, entropy: NDArray[np.float32], dtype: EntropyType
-) -> None:
-    if dtype == "float32":
-        write_volume(path, grid.with_array(entropy))
-        return
-    steps = scratch_array(entropy.shape, np.uint8)
-    for plane, found in zip(each_plane(entropy), each_plane(steps), strict=True):
-        found[...] = np.rint(np.clip(plane, 0, 1) * 255)
-    write_volume(path, grid.with_array(steps), slope=ENTROPY_SLOPE)
+def _write_entropy(path: Path, grid: Volume, entropy: NDArray[Any], dtype: EntropyType) -> None:
+    values = entropy
+    if entropy.dtype != dtype:
+        values = scratch_array(entropy.shape, np.dtype(dtype))
+        changed = in_steps if dtype == "uint8" else in_unit_range
+        for plane, found in zip(each_plane(entropy), each_plane(values), strict=True):
+            found[...] = changed(plane)
+    write_volume(path, grid.with_array(values), slope=ENTROPY_SLOPE if dtype == "uint8" else 1.0)
 
 
 def _provenance(prediction: Prediction) -> Provenance:

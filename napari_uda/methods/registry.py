@@ -132,6 +132,10 @@ class _Methods(Mapping[str, type[Method[Any]]]):
             self._packages[name] = package_version
 
     def __getitem__(self, name: str) -> type[Method[Any]]:
+        if not self._complete and name in own_modules():  # one is imported sooner than all of them
+            for kind in _defined_in(importlib.import_module(f"napari_uda.methods.{name}")):
+                if _name_of(kind) == name:
+                    return kind
         return self._scan()[name]
 
     def __iter__(self) -> Iterator[str]:

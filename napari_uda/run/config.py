@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import AliasChoices, Field, SerializeAsAny, field_validator
 
 from napari_uda.core.config import Config
 from napari_uda.core.patterns import check_pattern
@@ -113,10 +113,12 @@ class RunConfig(Config):
     """Which weights predict: last, source_validation (the best on held-out labelled source cases) or
     consistency (the best there, minus half of the network's disagreement with itself on changed target
     slices)."""
-    surer_by: float = Field(default=0.1, ge=0, lt=1)
+    better_by: float = Field(
+        default=0.4, ge=0, validation_alias=AliasChoices("better_by", "surer_by")
+    )  # by the older name in runs of the days before this one
     """Of a run that adapts to its target alone: at the end it goes back to the weights that it starts from, unless
-    the entropy inside the structures of the target falls by at least this share and no volume moves too far; 0
-    keeps the trained weights."""
+    its score without labels, which `select` ranks runs by, rises by at least this share; 0 keeps the trained
+    weights."""
     save_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     log_every: int = Field(default=10, ge=1)

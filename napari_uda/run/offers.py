@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import nibabel as nib
@@ -87,6 +89,8 @@ class Offers:
     """Whether they are not meant to be opened all at once."""
     data_folder: Path | None = None
     """The data folder whose first case is offered."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with other paths, a sentence each."""
 
 
 def find_offers(paths: Iterable[Path], image_folders: Sequence[Path] = ()) -> Offers:
@@ -102,20 +106,27 @@ def find_offers(paths: Iterable[Path], image_folders: Sequence[Path] = ()) -> Of
 
     Raises:
         NoImageError: contours whose image is not found.
-        InputError: a path that does not exist, cannot be read or holds no volume.
+        InputError: none of the paths exists, can be read and holds a volume.
     """
     found: list[Offers] = []
+    problems: list[InputError] = []
     for path in paths:
         try:
             found.append(_offers_of(path, image_folders))
+        except NoImageError:
+            raise
+        except InputError as error:
+            problems.append(error)
         except OSError as error:
-            raise InputError(
-                f"{shown(path)}: cannot be read ({reason(error)}); check the path"
-            ) from error
+            said = f"{shown(path)}: cannot be read ({reason(error)}); check the path"
+            problems.append(InputError(said))
+    if problems and not found:
+        raise problems[0]
     return Offers(
         tuple(offer for one in found for offer in one.offers),
         any(one.is_choice for one in found),
         next((one.data_folder for one in found if one.data_folder), None),
+        tuple(map(str, problems)),
     )
 
 
@@ -167,13 +178,11 @@ def _of_dicom_file(path: Path) -> Offers:
 
     own = dicom_volumes(path)
     if len(own) == 1 and len(own[0].frames) == 1:
-        series = [
-            stack
-            for stack in dicom_volumes(path.parent)
-            if any(frame.header.file == path for frame in stack.frames)
-        ]
-        if series:
-            return Offers(tuple(_of_stacks(path.parent, case_name(path.parent), series)))
+        beside = dicom_volumes(path.parent)
+        offers = list(_of_stacks(path.parent, case_name(path.parent), beside))
+        holds = [any(frame.header.file == path for frame in stack.frames) for stack in beside]
+        if any(holds):
+            return Offers(tuple(compress(offers, holds)))
         own = []  # it is hidden, and no part of a series
     if not own:
         find_stack(path)  # says why
@@ -184,11 +193,13 @@ def _of_stacks(path: Path, name: str, stacks: Sequence[object]) -> Iterator[Offe
     """One offer for each volume of a DICOM folder or file."""
     from napari_uda.data.dicom_stacks import Stack
 
+    titles = Counter(stack.title for stack in stacks if isinstance(stack, Stack))
     for stack in stacks:
         assert isinstance(stack, Stack)
         header = stack.frames[0].header
-        only = len(stacks) == 1
-        case = name if only else f"{name}_{_plain(stack.title or stack.key)}"
+        parts = [stack.title, stack.key if titles[stack.title] > 1 else ""]
+        own = "_".join(filter(None, map(_plain, parts))) or stack.key
+        case = name if len(stacks) == 1 else f"{name}_{own}"
         yield Offer(
             case,
             (Part(path, "image", stack.key),),

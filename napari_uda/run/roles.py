@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import SEG_NRRD_SUFFIX, case_name, is_folder, volume_suffix
+from napari_uda.core.files import SEG_NRRD_SUFFIX, case_name, is_file, is_folder, volume_suffix
 from napari_uda.core.small_files import read_object
 from napari_uda.core.structure_colours import plain_name
 from napari_uda.data.label_descriptions import own_description
@@ -23,6 +23,7 @@ RESULT_SUFFIXES = {"_labels": "prediction", "_entropy": "entropy", "_reliability
 """What the maps of a prediction are named by, behind the case, and their roles."""
 _LABEL_FOLDERS = ("labels", "labelsTr", "labelsTs")
 _LABEL_SUFFIXES = ("_label", "_seg", "_mask", "_gt", "-label", "-labels")
+_EDITED = "_labels_edited"
 _MOST_LABELS = 32
 _SAMPLE = 4
 
@@ -135,8 +136,26 @@ def role_by_name(path: Path) -> str:
         return "image"
     for suffix, role in RESULT_SUFFIXES.items():
         if stem.endswith(suffix):
-            return role
+            return role if role != "prediction" or _is_result(path) else "reference"
     return "reference" if stem.endswith(_LABEL_SUFFIXES) else ""
+
+
+def case_of_labels(path: Path) -> str:
+    """The case of a label map by its name: `t2` of `t2_seg.nii.gz`; in a folder of labels the whole name."""
+    name = case_name(path)
+    ends = () if path.parent.name in _LABEL_FOLDERS else (_EDITED, "_labels", *_LABEL_SUFFIXES)
+    found = (name[: -len(end)] for end in ends if name.lower().endswith(end))
+    return next(found, "") or name
+
+
+def _is_result(labels: Path) -> bool:
+    """Whether what a prediction writes beside its `<case>_labels` is there: people call their labels like that, too."""
+    case = case_name(labels)[: -len("_labels")]
+    maps = (f"{case}{end}{volume_suffix(labels)}" for end in ("_entropy", "_reliability"))
+    beside = (f"{case}.json", *maps)
+    return labels.parent.name == "predictions" or any(
+        is_file(labels.with_name(name)) for name in beside
+    )
 
 
 def _looks_like_labels(volume: Volume) -> bool:

@@ -1,7 +1,7 @@
-"""No harm: an adapted network is taken only where it becomes surer of the structures, and none moves too far.
+"""No harm: when an adapted network is given up. Nothing but the target's images is needed to tell.
 
-Nothing but the target's images is needed for that. `adapt` asks it of each volume, and a training run without source
-data of all its target slices when it ends.
+`adapt` takes a volume's result where the network becomes surer of the structures, and none moves too far. A training
+run without source data ends with its own weights where the score by which `select` ranks runs has risen enough.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from napari_uda.data.outcome import Outcome
 from napari_uda.data.volume_change import how_far
-from napari_uda.losses.entropy import entropy_map
 from napari_uda.methods.registry import METHODS, adapts_alone
 from napari_uda.networks.normalisation import evaluating
 from napari_uda.run import checkpoint
 from napari_uda.run.outline import build_from
+from napari_uda.training.volume_score import PARTS, Part, mean_of, score_case
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import TrainingData
     from napari_uda.data.facts import DataFacts
@@ -35,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 MAX_VOLUME_CHANGE = 4.0
 """Factor by which a structure may grow or shrink, unless it comes nearer to its usual size."""
-_SLICES_AT_ONCE = 16
+_MOST_CASES = 20
+_NUMBERS: tuple[Literal["score"] | Part, ...] = ("score", *PARTS)
 
 
 def why_no_change(
@@ -117,11 +115,27 @@ def is_checked(run: Run, facts: DataFacts) -> bool:
     """Whether the end of a run is compared with its start: it adapts to a target alone, and is asked to."""
     config = run.config
     alone = adapts_alone(METHODS[config.method.name], config.method)
-    return bool(config.surer_by) and alone and not facts.corrected_contents
+    return bool(config.better_by) and alone and not facts.corrected_contents
+
+
+def why_no_better(was: float, now: float, better_by: float) -> str:
+    """Why the end of a run is given up, as the end of a sentence; "" where it is taken.
+
+    Args:
+        was: score without labels at the start.
+        now: the same at the end.
+        better_by: share by which the score has to rise.
+    """
+    if now > 0 and now >= (1 + better_by) * was:
+        return ""
+    rises = f"rises by less than {better_by:.0%}" if now > was else "does not rise"
+    return f"the score without labels {rises} ({was:.3f} -> {now:.3f})"
 
 
 def judge_end(run: Run, method: Method[Any], data: TrainingData, runtime: Runtime) -> Outcome:
-    """Compare a trained network with the weights that its run kept of its start, on all target slices.
+    """Compare a trained network with the weights that its run kept of its start, by their scores without labels.
+
+    They segment all target cases, or, of more than 20, some that are spread evenly over them.
 
     Args:
         run: the run, with `checkpoint.START`.
@@ -133,49 +147,25 @@ def judge_end(run: Run, method: Method[Any], data: TrainingData, runtime: Runtim
     start.load_state_dict(checkpoint.load_method_weights(run.checkpoints / checkpoint.START)[0])
     with evaluating(method):
         found = _compare(start.eval().place(runtime.device), method, data, runtime)
-    reason = why_no_change(
-        found.entropy_inside or (math.nan, math.nan),
-        found.volumes_ml,
-        usual_ml(data.facts, float(_heights_mm(data).sum())),
-        surer_by=run.config.surer_by,
-    )
+    assert found.score is not None  # measured just now
+    reason = why_no_better(*found.score, run.config.better_by)
     if reason:
         logger.warning(
             "no change: the run predicts with the weights that it starts from, because %s; train it with "
-            "--surer-by 0 to take the trained ones all the same",
+            "--better-by 0 to take the trained ones all the same",
             reason,
         )
     return found.model_copy(update={"no_change": reason})
 
 
-@torch.no_grad()
 def _compare(start: Method[Any], end: Method[Any], data: TrainingData, runtime: Runtime) -> Outcome:
-    """Entropy and volumes of both networks."""
-    store, facts = data.target, data.facts
+    """The score of both networks, and its parts; means over the cases."""
+    store = data.target
     assert store is not None
-    pixels_ml = store.pixel_areas() * _heights_mm(data) / 1000
-    volumes, entropies, inside = np.zeros((2, facts.num_classes)), np.zeros(2), 0
-    for rows in store.parts(_SLICES_AT_ONCE):
-        image = store.image(rows).to(runtime.device)
-        with runtime.autocast():
-            logits = [one.predict(image).float() for one in (start, end)]
-        labels = torch.stack([one.argmax(1) for one in logits])  # (2, B, H, W)
-        either = (labels > 0).any(0)
-        inside += int(either.sum())
-        entropies += [float(entropy_map(one)[either].sum(dtype=torch.float64)) for one in logits]
-        for index in range(1, facts.num_classes):
-            volumes[:, index] += (labels == index).sum((2, 3)).cpu().numpy() @ pixels_ml[rows]
-    was, now = entropies / max(1, inside)
-    return Outcome(
-        entropy_inside=(float(was), float(now)) if inside else None,
-        volumes_ml={
-            name: (float(volumes[0, index]), float(volumes[1, index]))
-            for index, name in enumerate(facts.names().values(), start=1)
-        },
-    )
-
-
-def _heights_mm(data: TrainingData) -> NDArray[np.float64]:
-    """`(N,)` distance from each target slice to the next."""
-    assert data.target is not None
-    return np.asarray(data.target.slice_mm, np.float64)[data.target.case_of]
+    cases = np.unique(np.linspace(0, len(store.cases) - 1, _MOST_CASES).round().astype(int))
+    with runtime.autocast():
+        was, now = (
+            [score_case(one, data.facts, store, int(case), runtime.device) for case in cases]
+            for one in (start, end)
+        )
+    return Outcome(**{what: (mean_of(was, what), mean_of(now, what)) for what in _NUMBERS})

@@ -9,59 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import shown_progress
 from napari_uda.data.folder import find_cases
-from napari_uda.data.slices import SliceStore, fill_store
-from napari_uda.evaluation.label_free import certainty, plausibility
-from napari_uda.inference.fit_structures import USUAL
 from napari_uda.inference.loaded import LoadedRun
-from napari_uda.losses.entropy import entropy_map
 from napari_uda.run import checkpoint
 from napari_uda.run.run import Run
-from napari_uda.training.validation import SCALAR, changed_grey_values
+from napari_uda.training.validation import SCALAR
+from napari_uda.training.volume_score import PARTS, Part, VolumeScore, mean_of, score_volume
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    from napari_uda.data.facts import DataFacts
-    from napari_uda.data.volume import Volume
-
-Part = Literal["consistency", "certainty", "plausibility"]
-PARTS: tuple[Part, ...] = ("consistency", "certainty", "plausibility")
-"""What the score is made of."""
-VIEWS = 3
-"""How often the grey values of every slice are changed."""
-_SLICES_AT_ONCE = 16
 _WEIGHTS = (checkpoint.WEIGHTS, checkpoint.BEST, checkpoint.PREVIOUS_WEIGHTS, checkpoint.START)
 
 
-@dataclass(frozen=True)
-class VolumeScore:
-    """What is told of one volume that a run segmented; each in [0, 1], and more is better.
-
-    Attributes:
-        consistency: probability that slices in other grey values give a pixel the class that the slices themselves
-            do, as a geometric mean over the pixels; that of the network which predicts, whatever the method.
-        certainty: 1 less the mean entropy inside the structures.
-        plausibility: whether the volumes of the structures are like those of the source's labels.
-    """
-
-    consistency: float
-    certainty: float
-    plausibility: float
-
-    @property
-    def score(self) -> float:
-        """All of them: their product, with the root of the consistency, which networks differ in by how they were trained."""
-        return math.sqrt(self.consistency) * self.certainty * self.plausibility
+class NoImagesError(InputError):
+    """Runs that name no images to be chosen for, or different ones: only their user knows which are meant."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +57,7 @@ class Candidate:
 
     def mean(self, what: Part | Literal["score"]) -> float:
         """Mean of a score over the volumes."""
-        return float(np.mean([getattr(one, what) for one in self.volumes.values()]))
+        return mean_of(self.volumes.values(), what)
 
 
 @dataclass(frozen=True)
@@ -159,8 +124,9 @@ def select(
         The candidates, best first.
 
     Raises:
+        NoImagesError: when it is not known for which images.
         InputError: for folders that are no trained runs, runs that segment other structures than the first, or
-            images that cannot be read or are not known.
+            images that cannot be read.
         Cancelled: when `stop` was set.
     """
     opened = [one if isinstance(one, Run) else Run.open(one) for one in runs]
@@ -186,52 +152,6 @@ def select(
     return Selection(tuple(sorted(candidates, key=lambda one: -one.score)))
 
 
-def score_volume(loaded: LoadedRun, volume: Volume) -> VolumeScore:
-    """Segment the slices of a volume, and changed ones, on the grid of the run."""
-    facts = loaded.run.facts
-    store = _store(facts, volume)
-    parts = [_segment(loaded, store, rows) for rows in _in_order(len(store))]
-    labels, entropy = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
-    inconsistency = sum(loss * len(part) for part, _, loss in parts) / len(store)
-    voxel_ml = store.slice_mm[0] * store.pixel_mm2[0] / 1000
-    sizes = np.bincount(labels.ravel(), minlength=facts.num_classes) * voxel_ml
-    volumes_ml = {name: float(sizes[k]) for k, name in enumerate(facts.names().values(), start=1)}
-    usual = {
-        name: one.volume_ml for name, one in facts.structures.items() if one.case_share >= USUAL
-    }
-    return VolumeScore(
-        consistency=math.exp(-inconsistency),
-        certainty=certainty(labels, entropy),
-        plausibility=plausibility(volumes_ml, usual),
-    )
-
-
-@torch.no_grad()
-def _segment(
-    loaded: LoadedRun, store: SliceStore, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
-    """Classes and entropy `(B, H, W)` of some slices, and the loss of changed ones beside them."""
-    image = store.image(rows).to(loaded.device)
-    with torch.autocast(loaded.device.type, torch.bfloat16, enabled=loaded.bf16):
-        logits = loaded.method.predict(image).float()
-        labels = logits.argmax(1)
-        # the changes are the same for every run, or their scores could not be compared
-        changed = [changed_grey_values(image, rows, number) for number in range(VIEWS)]
-        losses = [F.cross_entropy(loaded.method.predict(one).float(), labels) for one in changed]
-    entropy = entropy_map(logits).cpu().numpy()
-    return labels.cpu().numpy(), entropy, float(torch.stack(losses).mean())
-
-
-def _in_order(count: int) -> list[NDArray[np.int64]]:
-    return np.split(np.arange(count), range(_SLICES_AT_ONCE, count, _SLICES_AT_ONCE))
-
-
-def _store(facts: DataFacts, volume: Volume) -> SliceStore:
-    count = int(volume.canonical().array.shape[facts.grid.axis])
-    item = (volume.name or "volume", volume, None)
-    return fill_store([item], [count], facts.grid, facts.prediction_intensity, with_labels=False)
-
-
 def _folder(runs: Sequence[Run], data: str | os.PathLike[str] | None) -> Path:
     """Where the images are."""
     if data is not None:
@@ -242,7 +162,7 @@ def _folder(runs: Sequence[Run], data: str | os.PathLike[str] | None) -> Path:
         which = (
             "none of the runs names a target" if not folders else "the runs have different targets"
         )
-        raise InputError(
+        raise NoImagesError(
             f"{which}; give the folder of the images that they are to be chosen for with --data"
         )
     return folders.pop()

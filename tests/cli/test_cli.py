@@ -223,6 +223,17 @@ def test_what_predict_writes_of_nnunets_layout_evaluate_finds(
     assert said.code == 0, said.err
 
 
+def test_predict_puts_no_results_among_the_images(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = Path(shutil.copytree(two_domains[1] / "images", tmp_path / "images"))
+    before = sorted(images.iterdir())
+    said = command("predict", tiny_run.path, images, "--out", images)
+    assert said.code == 2
+    assert "images: is a folder of images, and results in it would be taken for images" in said.err
+    assert sorted(images.iterdir()) == before
+
+
 def test_predict_goes_on_after_a_bad_volume_and_says_so(
     command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -232,7 +243,8 @@ def test_predict_goes_on_after_a_bad_volume_and_says_so(
     said = command("predict", tiny_run.path, images, "--out", tmp_path / "out", "--no-reliability")
     assert said.code == 2
     assert "1 of 3 volumes could not be segmented: target_0.nii.gz" in said.err.splitlines()[-1]
-    assert len(list((tmp_path / "out").iterdir())) == 8
+    # labels, entropy and <case>.json of both others; nothing voted, so nothing is called reliable
+    assert len(list((tmp_path / "out").iterdir())) == 6
 
 
 @pytest.mark.slow
@@ -246,11 +258,11 @@ def test_adapt_writes_before_and_after(
     lines = said.out.strip().splitlines()
     cases = [line.partition(":")[0] for line in lines]  # what changed, and whether the model fits
     assert cases == ["target_0", "target_0", "target_1", "target_1", "target_2", "target_2"]
-    assert f"{out}/after/target_1_{{labels,entropy,reliability}}.nii.gz" in said.err
+    assert f"{out}/after/target_1_{{labels,entropy}}.nii.gz" in said.err
     assert " entropy 0." in lines[0]
     assert re.search(r" mL( \([^)]+\))?, outer ", lines[0])
     for when in ("before", "after"):
-        assert len(list((out / when).iterdir())) == 12
+        assert len(list((out / when).iterdir())) == 9
     assert len(list(out.glob("*_adaptation.json"))) == 3
     scored = command("evaluate", out / "after", target / "labels", "--out", tmp_path / "scores")
     assert scored.code == 0, scored.err

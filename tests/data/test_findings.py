@@ -11,7 +11,13 @@ import pytest
 
 from napari_uda.data.check import check_folder, check_folders, check_volume
 from napari_uda.data.contents import content_digest
-from napari_uda.data.findings import CaseReport, DomainReport, compare_domains, far_orientations
+from napari_uda.data.findings import (
+    CaseReport,
+    DomainReport,
+    compare_domains,
+    far_orientations,
+    modality_problems,
+)
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, write_volume
 
@@ -56,6 +62,40 @@ def test_two_orientations_of_equal_right_and_two_cases_are_not_told() -> None:
     ]
     assert far_orientations(half) == []
     assert far_orientations([half[0], half[2]]) == []
+
+
+# -- Hounsfield units -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("modality", "lows", "said"),
+    [
+        (
+            "CT",
+            (-1024, -1024, 0, 0),
+            "c, d: no value is below 0 as in the other CT images, and air has -1000 HU",
+        ),
+        (
+            "",
+            (-1024, -1000, 24, -1024),
+            "c: no value is below 24 as in the other CT images, and air has -1000 HU",
+        ),
+        ("CT", (0, 7), "dataset.json says CT, but no value is below 0, and air has -1000 HU"),
+        ("CT", (-1024, -1000), ""),
+        ("MR", (-1024, -1000, 0), ""),
+        ("", (0, 0, -1024), ""),  # most are no CT
+        ("", (0, 0, 0), ""),
+    ],
+)
+def test_images_that_lack_the_air_of_ct_are_named(
+    modality: str, lows: tuple[float, ...], said: str
+) -> None:
+    cases = [
+        replace(case(name, np.eye(3)), intensity_range=(low, 900.0))
+        for name, low in zip("abcd", lows, strict=False)
+    ]
+    found = [problem.sentence for problem in modality_problems(modality, cases)]
+    assert found == ([f"{said}; check that the values are Hounsfield units"] if said else [])
 
 
 def put(root: Path, name: str, grey: np.ndarray, labels: np.ndarray | None = None) -> None:

@@ -78,6 +78,17 @@ def test_labels_win_over_the_plain_name(folders):
     assert scores.rows[0]["dice"] < 1
 
 
+def test_a_folder_is_not_scored_against_itself(folders, tmp_path):
+    """A slip in a path would give a perfect score."""
+    predictions, references = folders
+    link = tmp_path / "link"
+    link.symlink_to(references)
+    for labels_too in (references, link):
+        with pytest.raises(InputError, match=r"^case_a: prediction and label are one file, case_a"):
+            evaluate_folders(references, labels_too)
+    assert evaluate_folders(predictions, references).rows
+
+
 def test_a_label_without_prediction_is_refused(folders):
     predictions, references = folders
     (predictions / "case_b.nii.gz").unlink()

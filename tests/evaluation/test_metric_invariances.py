@@ -113,14 +113,15 @@ def test_ill_fitting_masks_are_refused():
         surfaces.by_slice(SurfaceDistances(np.zeros(8), np.zeros(8)), 0, 3)
 
 
-def test_label_boxes():
+@pytest.mark.parametrize("label", [7, 15, 16, 255])
+def test_label_boxes(label):
     a, b = np.zeros((2, 6, 7, 8), np.uint8)
-    a[1:3, 2:4, 5] = 7
-    b[2:5, 2, 4] = 7
+    a[1:3, 2:4, 5] = label
+    b[2:5, 2, 4] = label
     b[0, 0, 0] = 3
     boxes = label_boxes(a, b)
     assert boxes == {
         3: (slice(0, 1), slice(0, 1), slice(0, 1)),
-        7: (slice(1, 5), slice(2, 4), slice(4, 6)),
+        label: (slice(1, 5), slice(2, 4), slice(4, 6)),
     }
     assert label_boxes(np.zeros_like(a), np.zeros_like(a)) == {}

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from napari_uda.evaluation import nearest
 from napari_uda.evaluation.overlap import dice
 from napari_uda.evaluation.surface import border, surface_distances
 
@@ -72,6 +73,22 @@ def test_search_of_near_offsets_is_exact(spacing, shift):
     ours = surface_distances(a, b, spacing)
     expected = ndimage.distance_transform_edt(~border(b), sampling=spacing)[border(a)]
     assert ours.forward == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), (1.5, 0.8, 0.8), (0.8, 0.8, 2.5), (0.7, 2.0, 0.7)]
+)
+@pytest.mark.parametrize("shift", [(-18, 12, 20), (14, 20, -18)])
+def test_search_of_planes_is_exact(spacing, shift, monkeypatch):
+    """Masks that lie apart on a grid of which two axes are spaced alike: nothing is left for the tree."""
+    monkeypatch.setattr(nearest, "_ask_tree", None)
+    a, b = (np.pad(mask, 10) for mask in masks(1, (40, 44, 48)))
+    b = np.roll(b, shift, axis=(0, 1, 2))
+    a[0, 0, 0] = b[-1, -1, -1] = True  # the corners, which have no neighbour on one side
+    ours = surface_distances(a, b, spacing)
+    for found, mask, other in ((ours.forward, a, b), (ours.backward, b, a)):
+        expected = ndimage.distance_transform_edt(~border(other), sampling=spacing)[border(mask)]
+        assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_borders_of_a_large_mask_and_distances_from_afar():

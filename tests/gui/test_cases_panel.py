@@ -241,6 +241,51 @@ def test_what_was_changed_by_hand_is_kept(
     assert on_screen(viewer) == [("case_0", "image"), ("case_0", EDITED)]
 
 
+def test_of_several_results_the_one_that_was_seen_comes_back(
+    panel: CasesPanel, folder: Path, settled: Callable[[], None]
+) -> None:
+    panel.open_folder(folder)
+    settled()
+    viewer = panel.viewer
+    image, labels = viewer.layers
+
+    def result(name: str, visible: bool) -> Labels:
+        own = {"case": "case_0", "role": "prediction", "source": str(image.unique_id), "run": name}
+        return viewer.add_labels(
+            labels.data.copy(), name=name, visible=visible, metadata={METADATA: own}
+        )
+
+    result("before adaptation", visible=False)
+    after = result("adapted", visible=True)
+    for button in (panel.next, panel.previous):
+        button.click()
+        settled()
+    (again,) = (layer for layer in viewer.layers if tag(layer)["role"] == "reference")
+    assert again.contour == 1  # else it covers the result
+    assert [layer.name for layer in viewer.layers if layer.visible] == [
+        "case_0",
+        "case_0 · reference",
+        "adapted",
+    ]
+    panel.next.click()
+    settled()
+    newest = result("another model", visible=False)  # was still being made when the case was left
+    panel.previous.click()
+    settled()
+    assert newest.visible
+    assert not after.visible
+    for layer in viewer.layers:
+        layer.visible = layer is newest or layer is image
+    panel.next.click()
+    settled()
+    image.visible = newest.visible = True  # brought to the front by another dock
+    for layer in viewer.layers:
+        layer.visible = tag(layer)["case"] == "case_0" and layer is not after
+    panel.previous.click()
+    settled()
+    assert not after.visible
+
+
 def test_a_prediction_from_a_layer_names_the_file_of_the_layer(
     folder: Path, tmp_path: Path, made_prediction: Prediction
 ) -> None:

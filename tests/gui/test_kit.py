@@ -15,7 +15,7 @@ from napari.utils.events import EmitterGroup, Event
 from pydantic import BaseModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject, QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtGui import QImage, QWheelEvent
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -139,6 +139,22 @@ def test_makers_connect_after_the_first_state_is_set(qtbot: QtBot) -> None:
     box.click()
     choice.setCurrentIndex(1)
     assert (heard, choice.currentData()) == ([False, 1], 2)
+
+
+def test_long_choices_that_differ_at_their_end_look_different(qtbot: QtBot) -> None:
+    def picture(text: str, *, ours: bool = True) -> QImage:
+        box = combo_box([(text, 1)]) if ours else QComboBox()
+        qtbot.addWidget(box)
+        if not ours:
+            box.addItem(text)
+        box.resize(170, 26)
+        box.show()
+        return box.grab().toImage()
+
+    before, after = (f"mr_02 · prediction · model {end}" for end in ("before it", "after it"))
+    assert picture(before, ours=False) == picture(after, ours=False)  # Qt cuts both at one place
+    assert picture(before) != picture(after)
+    assert picture("MR", ours=False) == picture("MR")
 
 
 def test_rows_columns_and_forms_hold_what_they_are_given(qtbot: QtBot) -> None:

@@ -160,6 +160,18 @@ def test_scrolling_moves_the_crosses_alone(
     assert [pane.cross[0] for pane in dock.views.panes if pane.cross] == [here + 5, here + 5]
 
 
+def test_a_cut_that_waits_is_drawn_once(
+    dock: ViewDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Mock(side_effect=linked_views.slice_picture)
+    monkeypatch.setattr(linked_views, "slice_picture", drawn)
+    dock.views._on_draw()
+    dock.views._on_draw()  # something else changed before any was drawn
+    assert drawn.call_count == 0
+    settle(dock, qtbot)
+    assert [call.args[1] for call in drawn.call_args_list] == [1, 2]  # across each axis once
+
+
 def test_a_click_elsewhere_draws_the_cuts_there(
     dock: ViewDock, viewer: ViewerModel, image: Image, qtbot: QtBot
 ) -> None:

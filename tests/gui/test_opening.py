@@ -131,7 +131,7 @@ def test_structures_come_onto_their_image_and_leave_the_slice(bench: Bench, tmp_
     bench.open(tmp_path / "a" / "scan.nii.gz")
     bench.viewer.dims.set_current_step(0, 1)
     bench.open(tmp_path / "b" / "drawn_seg.nii.gz")
-    assert seen(bench.viewer) == ["scan", "drawn_seg · reference"]
+    assert seen(bench.viewer) == ["scan", "drawn · reference"]
     assert bench.viewer.dims.current_step[0] == 1
 
 
@@ -329,3 +329,28 @@ def test_nothing_is_opened_for_a_dock_that_is_gone(
         owner.deleteLater()
     let_events_pass()
     assert not bench.viewer.layers
+
+
+def test_a_prediction_is_seen_beside_its_reference(bench: Bench, tmp_path: Path) -> None:
+    labels = ball_case("", 0)[1]
+    write_volume(tmp_path / "labels" / "a.nii.gz", labels)
+    write_volume(tmp_path / "predictions" / "a_labels.nii.gz", labels)
+    (reference,), _ = bench.open(tmp_path / "labels" / "a.nii.gz")
+    assert reference.contour == 0
+    (prediction,), _ = bench.open(tmp_path / "predictions" / "a_labels.nii.gz")
+    assert (prediction.contour, reference.contour, reference.opacity) == (0, 1, 1.0)
+
+
+def test_of_several_files_those_that_can_be_read_are_opened(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "report.nii.gz").write_text("Dear colleague")
+    (tmp_path / "letter.txt").write_text("Dear colleague")
+    paths = [tmp_path / "report.nii.gz", write_ball(tmp_path / "a.nii.gz"), tmp_path / "letter.txt"]
+    layers, said = bench.open(*paths)
+    assert [layer.name for layer in layers] == ["a"]
+    assert bench.problems == []
+    assert said[0].startswith("a: 6 x 32 x 40 voxels of 8 x 1.5 x 1.5 mm")
+    assert "Not opened: letter.txt: holds no DICOM image" in said[0]
+    assert "; report.nii.gz: is not gzip-compressed" in said[0]
+    _, said = bench.open(paths[0], paths[2])
+    assert said[0].startswith("report.nii.gz: is not gzip-compressed")
+    assert bench.problems == said

@@ -93,6 +93,24 @@ def click_row(dock: ScoreDock, qtbot: QtBot, row: int) -> None:
     qtbot.mouseClick(dock.table.viewport(), Qt.MouseButton.LeftButton, pos=where)
 
 
+def test_the_reference_of_another_patient_is_not_taken_and_told(
+    dock: ScoreDock, reference: Volume, qtbot: QtBot
+) -> None:
+    own = dock.choices.references.layer
+    other = replace(reference, name="case_1")
+    (another,) = add_data(dock.viewer, *layer_data(other, "reference", NAMES))
+    assert another.visible
+    own.visible = False
+    settle(dock, qtbot)
+    assert dock.choices.references.layer is own  # hidden as it is
+    score(dock, qtbot)
+    assert "two cases" not in dock.status.text()
+    dock.choices.references.choose(another)
+    score(dock, qtbot)
+    said = "By their names, prediction and reference are of two cases: case_0 and case_1."
+    assert said in dock.status.text()
+
+
 def test_right_layers_are_chosen_by_their_roles(dock: ScoreDock) -> None:
     assert dock.choices.predictions.currentText() == "case_0 · prediction · tiny"
     assert dock.choices.references.currentText() == "case_0 · reference"

@@ -32,6 +32,7 @@ from napari_uda.gui.kit.settings_form import WARNING, SettingGroup, SettingsForm
 from napari_uda.gui.segment import dock as dock_module
 from napari_uda.gui.segment.dock import SegmentDock
 from napari_uda.gui.segment.segmenting import Model
+from napari_uda.inference import backend as backend_module
 from napari_uda.inference import predict as predict_module
 from napari_uda.methods.registry import METHODS, source_free_methods
 from napari_uda.training import adapt as adapt_module
@@ -166,6 +167,28 @@ def test_run_gives_the_layers_of_predict(
     qtbot.waitUntil(lambda: not progress_bars())
     assert ready.status.text().startswith("case_0: segmented in ")
     assert recent_models() == [tiny_run]
+
+
+def test_what_computes_is_chosen_under_how_to_segment(
+    ready: SegmentDock,
+    qtbot: QtBot,
+    tiny_run: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ready.backend.currentText() == "auto"
+    assert not ready.how_to_segment.isExpanded()
+    ready.backend.setCurrentText("torch")
+    run(ready, qtbot)
+    image = data_folder / "images" / "case_0.nii.gz"
+    expected = uda.predict(tiny_run, image, backend="torch")
+    np.testing.assert_array_equal(ready.viewer.layers[2].data, expected.entropy[::-1])
+    monkeypatch.setattr(backend_module, "_is_installed", lambda: False)
+    ready.backend.setCurrentText("OpenVINO")
+    for button in (ready.run, ready.batch.layers):
+        button.click()
+        qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
+        assert ready.status.text().startswith("OpenVINO is not installed; install it with pip")
 
 
 def test_legend_names_structures_with_their_volume(

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import QTabBar, QTabWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
+from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.session import read_session, write_session
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
@@ -27,10 +28,12 @@ from napari_uda.gui.data.session import SessionMenu, layers_folder, states
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
-from napari_uda.gui.kit.layer_order import is_helper
-from napari_uda.gui.kit.layers import show
+from napari_uda.gui.kit.layer_order import is_helper, mark_of
+from napari_uda.gui.kit.layers import show, show_steps
 from napari_uda.gui.kit.measurements import measurements_layer
 from napari_uda.gui.kit.place import bring_tab_to_front, wait_for
+from napari_uda.gui.segment.result_layers import entropy_of
+from napari_uda.inference.fit import Fit
 from napari_uda.inference.predict import Prediction
 
 
@@ -257,6 +260,73 @@ def test_choices_of_docks_and_what_they_hide_come_back(
     assert prediction.contour == 0
     assert (segment.views.isChecked(), viewer.canvas.grid.enabled) == (False, False)
     assert not any(tag(layer).get("role") == "background" for layer in viewer.layers)
+
+
+def test_what_score_compares_comes_back(
+    make_napari_viewer: Callable[..., napari.Viewer],
+    made_prediction: Prediction,
+    data: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+) -> None:
+    viewer = make_napari_viewer()
+    files = [data / "images" / "case_0.nii.gz", data / "labels" / "case_0.nii.gz"]
+    for name in ("one", "two", "three"):
+        made = replace(made_prediction, volume=read_volume(files[0]), model=ModelOrigin(name))
+        made.save(tmp_path / name)
+        files.append(tmp_path / name / "case_0_labels.nii.gz")
+    for file in files:
+        viewer.add_layer(Layer.create(*read_layers(file)))
+    _, score = viewer.window.add_plugin_dock_widget("napari_uda", "Score")
+    _, docks = viewer.window.add_plugin_dock_widget("napari_uda", "Data")
+    menu, choices = docks.session, score.choices
+    qtbot.waitUntil(lambda: score.is_settled)
+    choices.predictions.choose(viewer.layers["case_0 · prediction · two"])
+    choices.set_compared(viewer.layers["case_0 · prediction · three"], True)
+    saved(menu, tmp_path / "s.yaml", qtbot)
+    viewer.layers.clear()
+    assert choices.compared() == []
+    reopened(menu, tmp_path / "s.yaml", qtbot)
+    assert choices.predictions.layer.name == "case_0 · prediction · two"
+    assert [layer.name for layer in choices.compared()] == ["case_0 · prediction · three"]
+    choices.set_compared(choices.compared()[0], False)
+    choices.set_compared(viewer.layers["case_0 · prediction · one"], True)
+    reopened(menu, tmp_path / "s.yaml", qtbot)
+    assert [layer.name for layer in choices.compared()] == ["case_0 · prediction · three"]
+
+
+def test_what_is_known_of_a_result_comes_back(
+    menu: Callable[[], SessionMenu],
+    data: Path,
+    tmp_path: Path,
+    qtbot: QtBot,
+    made_prediction: Prediction,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "ask_where", lambda *_: True)
+    one = menu()
+    volume = read_volume(data / "images" / "case_0.nii.gz")
+    fit = Fit("does not fit", ("it shows 500 mm, training images 90 mm",))
+    made = replace(
+        made_prediction, volume=volume, fit=fit, corrected="case_0", target_supervision="corrected"
+    )
+    for variant in (" before adaptation", ""):
+        for step in show_steps(one.viewer, made, None, variant=variant):
+            step()
+    before, after = (
+        next(layer for layer in one.viewer.layers if layer.name.endswith(end))
+        for end in ("prediction · tiny before adaptation", "prediction · tiny")
+    )
+    maps = [entropy_of(one.viewer, layer).name for layer in (before, after)]
+    saved(one, tmp_path / "s.yaml", qtbot)
+    two = menu()
+    reopened(two, tmp_path / "s.yaml", qtbot)
+    again = [two.viewer.layers[layer.name] for layer in (before, after)]
+    assert [tag(layer)["fit"] for layer in again] == [fit, fit]
+    assert mark_of(again[0]) == " (does not fit)"
+    assert [tag(layer)["corrected"] for layer in again] == ["case_0", "case_0"]  # never scored
+    assert tag(again[0])["target_supervision"] == "corrected"
+    assert [entropy_of(two.viewer, layer).name for layer in again] == maps
 
 
 @pytest.mark.parametrize("beside", [True, False, None])

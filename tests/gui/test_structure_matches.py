@@ -114,6 +114,26 @@ def test_names_that_agree_stay_behind_and_nameless_labels_need_no_table(
     assert not dock.tabs.isTabVisible(3)
 
 
+def test_numbers_that_name_nothing_are_asked_for_where_the_other_side_has_names(
+    dock: ScoreDock,
+) -> None:
+    viewer, volume = dock.viewer, Volume(np.ones((2, 8, 8), np.uint8), np.eye(4), "b")
+    (numbered,) = add_data(viewer, *layer_data(volume, "reference", {}))
+    dock.choices.references.choose(numbered)
+    assert dock.tabs.currentWidget() is dock.choices.matches
+    assert dock.tabs.tabText(3) == "Names?"
+    assert table(dock) == [["label 1", "LVC", "same number"]]
+    choose(dock, "label 1", "LVC")
+    assert dock.tabs.tabText(3) == "Names"
+
+
+def test_a_reference_alone_is_no_prediction(dock: ScoreDock) -> None:
+    viewer, volume = dock.viewer, Volume(np.ones((2, 8, 8), np.uint8), np.eye(4), "b")
+    viewer.layers.clear()
+    add_data(viewer, *layer_data(volume, "reference", {1: "MYO"}))
+    assert dock.status.text().startswith("No prediction: segment an image")
+
+
 def test_prediction_keeps_its_numbers_for_edits(dock: ScoreDock) -> None:
     prediction, reference = dock.choices.predictions.layer, dock.choices.references.layer
     result = score_layers(prediction, reference, None, matches={"ventricle": "LVC"})

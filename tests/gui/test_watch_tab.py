@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from qtpy.QtWidgets import QPushButton
 from watch_cases import line_of
 from written_runs import CONFIG, append_lines, beat, write_preview, write_run
 
+import napari_uda as uda
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.train import live_previews, watch_tab
 from napari_uda.gui.train.live_previews import LivePreviews, SliceChoice
@@ -28,6 +31,7 @@ from napari_uda.run.folder import RunFolder, SlicePlace
 from napari_uda.run.history import Curve
 from napari_uda.run.reader import RunReader, RunScanner
 from napari_uda.run.status import RunState
+from napari_uda.training.select import select
 
 WAIT_MS = 20_000
 BUTTONS = ("stop", "discard", "resume", "more", "open_folder")
@@ -320,6 +324,48 @@ def test_runs_are_listed(runs: RunList, qtbot: QtBot, tmp_path: Path) -> None:
     runs.add_folder(tmp_path / "elsewhere")
     qtbot.waitUntil(lambda: len(runs.runs) == 3, timeout=WAIT_MS)
     assert known_folders() == [tmp_path / "elsewhere"]
+
+
+def test_marked_runs_are_ranked_without_labels(
+    runs: RunList, qtbot: QtBot, tmp_path: Path, tiny_run: Path, data_folder: Path
+) -> None:
+    worse = tmp_path / "trained" / "other"
+    shutil.copytree(tiny_run, worse.with_name("tiny"))
+    tiny: dict[str, Any] = {
+        "data": {"size": 32},
+        "segmentor": {"name": "unet", "width": 4, "depth": 2},
+    }
+    uda.train(
+        "source_only",
+        source=data_folder,
+        target=data_folder,
+        run_dir=worse,
+        steps=1,
+        seed=3,
+        **tiny,
+    )
+    runs.add_folder(worse.parent)
+    qtbot.waitUntil(lambda: len(runs.runs) == 4, timeout=WAIT_MS)
+    runs.select([worse])
+    assert not runs.rank.isEnabled()
+    assert runs.rank.toolTip() == "Mark several runs to rank them"
+    runs.select([worse, worse.with_name("tiny")])
+    runs.rank.click()
+    assert runs.rank.text() == "Cancel"
+    qtbot.waitUntil(lambda: runs.rank.text() == "Rank", timeout=WAIT_MS)
+    found = select([worse, worse.with_name("tiny")])
+    assert runs.note.text() == f"Without labels, {found.choice.run.name} comes first."
+    cells = {run.path.name: runs.table.item(row, 4) for row, run in enumerate(runs.runs)}
+    for place, one in enumerate(found.candidates, start=1):
+        assert cells[one.run.name].text() == f"{place} ({one.score:.3f})"
+        assert f"certainty {one.mean('certainty'):.3f}" in cells[one.run.name].toolTip()
+    assert cells["first"].text() == ""
+    runs.refresh.click()
+    assert runs.rank.isEnabled()
+    runs.select([tmp_path / "runs" / "first", worse])  # the first has never trained
+    runs.rank.click()
+    qtbot.waitUntil(lambda: runs.rank.text() == "Rank", timeout=WAIT_MS)
+    assert "first" in runs.note.text()
 
 
 def test_what_can_be_done_with_marked_runs(runs: RunList, qtbot: QtBot, tmp_path: Path) -> None:

@@ -233,10 +233,10 @@ def test_voxels_whose_views_contradict_are_unreliable() -> None:
     np.testing.assert_array_equal(maps.labels, VALUES[flat])  # labels come from the slice itself
 
 
-def test_without_the_vote_every_voxel_counts_as_reliable() -> None:
+def test_without_the_vote_nothing_is_said_of_reliability() -> None:
     method = _method(jitter=0.9)
-    assert (_segment(_volume(), method, reliability=False).reliability == 1).all()
-    assert method.segmentor.batches == [5]  # one pass
+    assert _segment(_volume(), method, reliability=False).reliability is None
+    assert sum(method.segmentor.batches) == 5  # one pass of each
 
 
 @pytest.mark.parametrize("shape", [(5, 9, 1), (3, 2, 9), (1, 1, 1)])
@@ -278,13 +278,46 @@ def test_smaller_batches_when_memory_runs_out(
     hungry = Hungry(2, error)
     said: list[int] = []
     with caplog.at_level(logging.WARNING, "napari_uda"):
-        maps = _segment(volume, _method(hungry), on_progress=lambda done, _: said.append(done))
+        maps = _segment(
+            volume,
+            _method(hungry),
+            batch_size=7,
+            on_progress=lambda done, _: said.append(done),
+        )
     np.testing.assert_array_equal(maps.labels, VALUES[volume.array])
     assert [record.getMessage() for record in caplog.records] == [
         "memory ran out with 7 slices at once; going on with 3",
         "memory ran out with 3 slices at once; going on with 1",
     ]
-    assert said == [1, 2, 3, 4, 5, 6, 7]
+    assert said == [7]
+
+
+@pytest.mark.parametrize("vote", [False, True])
+def test_batches_side_by_side_give_what_one_after_another_give(vote: bool) -> None:
+    volume = _volume((5, 12, 12))
+    said: list[int] = []
+    one, three = (
+        _segment(
+            volume,
+            _method(GreySegmentor(3, sharpness=2.0)),
+            facts=_facts(neighbours=3),
+            batch_size=1,
+            reliability=vote,
+            at_once=at_once,
+            on_progress=lambda done, _: said.append(done),
+        )
+        for at_once in (1, 3)
+    )
+    np.testing.assert_array_equal(three.labels, one.labels)
+    np.testing.assert_array_equal(three.reliability, one.reliability)
+    np.testing.assert_array_equal(three.entropy, one.entropy)
+    assert said == [1, 2, 3, 4, 5] * 2
+
+
+def test_memory_that_runs_out_side_by_side_makes_batches_smaller() -> None:
+    volume = _volume((7, 9, 9))
+    maps = _segment(volume, _method(Hungry(2)), batch_size=3, at_once=2)
+    np.testing.assert_array_equal(maps.labels, VALUES[volume.array])
 
 
 def test_one_slice_that_does_not_fit_is_said_in_one_sentence() -> None:

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 from napari_uda.cli import main
 from napari_uda.core.errors import InputError
+from napari_uda.data.entropy_steps import EntropyType, in_steps
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
@@ -183,6 +184,25 @@ def test_without_entropy_no_older_map_stays_beside_new_labels(
     assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == sorted(names)
 
 
+def test_without_a_vote_no_map_calls_voxels_reliable(
+    prediction: Prediction, tmp_path: Path
+) -> None:
+    prediction.save(tmp_path)
+    files = replace(prediction, reliability=None).save(tmp_path)
+    names = ["heart_labels.nii.gz", "heart_entropy.nii.gz", "heart.json"]
+    assert [file.name for file in files] == names
+    assert sorted(file.name for file in tmp_path.iterdir() if file.is_file()) == sorted(names)
+
+
+@pytest.mark.parametrize("folder", ["images", "imagesTs"])
+def test_results_are_not_put_among_images(
+    prediction: Prediction, tmp_path: Path, folder: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{folder}: is a folder of images, and results in it"):
+        prediction.save(tmp_path / folder)
+    assert not (tmp_path / folder).exists()
+
+
 def test_scores_of_files_read_the_entropy_scaled(prediction: Prediction, tmp_path: Path) -> None:
     labels = tmp_path / "data" / "labels" / "heart.nii.gz"
     reference = prediction.volume.with_array(np.roll(prediction.labels, 1, axis=2))
@@ -289,3 +309,37 @@ def test_results_of_another_image_of_that_name_stay(
     predict(run, tmp_path / "0" / "t2.nii.gz").save(out)  # of the same image
     (tmp_path / "0" / "t2.nii.gz").rename(tmp_path / "0" / "moved.nii.gz")
     predict(run, tmp_path / "1" / "t2.nii.gz").save(out)  # nobody can tell any more
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_entropy_held_in_steps_is_written_and_scored_as_that_in_float32(
+    prediction: Prediction, tmp_path: Path, dtype: EntropyType
+) -> None:
+    held = replace(prediction, entropy=in_steps(prediction.entropy))
+    assert held.mean_entropy == pytest.approx(prediction.mean_entropy, abs=1e-3)
+    here, there = (
+        one.save(tmp_path / name, entropy_dtype=dtype)[1]
+        for one, name in ((held, "held"), (prediction, "whole"))
+    )
+    found, expected = (np.asarray(nib.load(file).dataobj, np.float32) for file in (here, there))
+    np.testing.assert_allclose(found, expected, atol=0.5001 / 255)
+    if dtype == "uint8":
+        assert here.read_bytes() == there.read_bytes()
+    reference = prediction.volume.with_array(prediction.labels)
+    for got, expected in zip(
+        evaluate(held, reference).slices, evaluate(prediction, reference).slices, strict=True
+    ):
+        assert got["mean_entropy"] == pytest.approx(
+            expected["mean_entropy"], abs=0.5001 / 255, nan_ok=True
+        )
+
+
+def test_predict_holds_entropy_in_steps_where_it_is_told_so(
+    tiny_run: Run, two_domains: tuple[Path, Path]
+) -> None:
+    file = two_domains[1] / "images" / "target_0.nii.gz"
+    whole, steps = (
+        predict(tiny_run.path, file, device="cpu", entropy_dtype=dtype)
+        for dtype in ("float32", "uint8")
+    )
+    np.testing.assert_array_equal(steps.entropy, np.rint(whole.entropy * 255).astype(np.uint8))

@@ -442,7 +442,7 @@ def test_predict_writes_every_format_of_a_dicom_folder(
     ending = {"seg-nrrd": "_labels.seg.nrrd", "dicom-seg": "_labels.dcm"}.get(
         format, "_rtstruct.dcm"
     )
-    assert names == {f"dicom{ending}", "dicom_reliability.nii.gz"}
+    assert names == {f"dicom{ending}"}
 
 
 def test_a_broken_series_does_not_keep_others_from_being_written(

@@ -69,8 +69,11 @@ def test_a_prediction_in_words() -> None:
         "  not judged",
         "  heart 9.0 mL, <b>liver</b> 0.0 mL",
     ]
-    without_vote = prediction(reliability=np.ones(SHAPE, np.uint8))
+    without_vote = prediction(reliability=None)
     assert str(without_vote).splitlines()[2] == "  mean entropy 0.250 (0 to 1)"
+    assert without_vote.summary() == "mr_001: not judged"
+    assert np.isnan(without_vote.overview()["unreliable_share"])
+    assert np.isnan(without_vote.overview()["unreliable_structures"])
     assert repr(prediction()) == "<Prediction of mr_001 by ct2mr: 2 structures>"
     assert prediction().overview() == {
         "case": "mr_001",

@@ -174,7 +174,7 @@ def test_a_prediction_is_made_from_the_translation(attent_run: Run) -> None:
     method = trained_method(attent_run)
     method.segmentor.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     facts = attent_run.facts
-    segment_volume(method, facts, volume, facts.target_intensity, torch.device("cpu"))
+    segment_volume(method, facts, volume, facts.target_intensity, torch.device("cpu"), batch_size=6)
     low, high = facts.source_range
     given = low + (seen[0][:, 0].numpy() + 1) / 2 * (high - low)
     assert given.shape == (6, 32, 36)  # padded to what the network accepts

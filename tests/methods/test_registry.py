@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,3 +228,14 @@ def test_a_run_of_a_package_that_is_broken(
 def test_a_run_that_names_no_package_lists_what_there_is(foreign_run: Run) -> None:
     (foreign_run.path / "environment.json").unlink()
     assert "unknown method 'foreign'; choose one of " in refused(foreign_run)
+
+
+def test_a_method_is_had_by_its_name_without_importing_all() -> None:
+    code = (
+        "import sys; from napari_uda.methods.registry import METHODS; kind = METHODS['source_only']; "
+        "print(kind.__name__, 'napari_uda.methods.attent' in sys.modules, METHODS['source_only'] is kind)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert said.split() == ["SourceOnly", "False", "True"]

@@ -15,6 +15,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.run.offers import NoImageError, Offer, find_offers, read_offer
+from napari_uda.run.roles import case_of_labels, read_shown
 
 SQUARE = [(-6.5, -8.0, 3.0), (-3.5, -8.0, 3.0), (-3.5, -5.0, 3.0), (-6.5, -5.0, 3.0)]
 
@@ -40,7 +41,7 @@ def test_a_slice_stands_for_its_series_alone(tmp_path: Path) -> None:
     (offer,) = found.offers
     (read,) = read_offer(offer)
     assert read.volume.array.shape == (4, 4, 6)
-    assert read.volume.name == tmp_path.name
+    assert read.volume.name == f"{tmp_path.name}_2"
     assert read.role == "image"
 
 
@@ -204,3 +205,15 @@ def test_series_of_a_patient_carry_the_patients_name(tmp_path: Path) -> None:
     write_slices(tmp_path / "p8" / "CT", planes(2), [0.0, 3])
     names = [offer.name for offer in find_offers([tmp_path]).offers]
     assert names == ["p7_study_01", "p7_study_02", "p8"]
+
+
+def test_labels_of_people_are_no_predictions(tmp_path: Path) -> None:
+    for name in ("t2_labels", "t2_labels_edited", "t2_seg"):
+        file = write_nifti(tmp_path / f"{name}.nii.gz", labels=True)
+        assert read_shown(file).role == "reference"
+        assert case_of_labels(file) == "t2"
+    file = tmp_path / "labels" / "heart_seg.nii.gz"
+    write_nifti(file, labels=True)
+    assert case_of_labels(file) == "heart_seg"  # its image is called like that
+    (tmp_path / "t2.json").write_text("{}")
+    assert read_shown(tmp_path / "t2_labels.nii.gz").role == "prediction"

@@ -305,7 +305,7 @@ def test_files_are_named_before_and_after(source_run: Run, image: Path, tmp_path
     (found,) = adapt(source_run, image, steps=2, max_volume_change=0)
     files = found.save(tmp_path / "out")
     names = {str(file.relative_to(tmp_path / "out")) for file in files}
-    roles = ("labels", "entropy", "reliability")
+    roles = ("labels", "entropy")
     parts = {f"{when}/target_1_{role}.nii.gz" for when in ("before", "after") for role in roles}
     parts |= {f"{when}/target_1.json" for when in ("before", "after")}
     assert names == parts | {"target_1_adaptation.json"}

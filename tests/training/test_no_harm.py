@@ -14,20 +14,20 @@ from tiny_cases import merge, small_config
 
 import napari_uda as uda
 from napari_uda.api import iterate
+from napari_uda.data.outcome import Outcome
 from napari_uda.experiments.model_card import read_card
-from napari_uda.inference.loaded import LoadedRun
-from napari_uda.losses.entropy import entropy_map
 from napari_uda.run import checkpoint
+from napari_uda.run.config import RunConfig
 from napari_uda.run.reader import RunScanner
 from napari_uda.run.run import Run
 from napari_uda.run.status import RunState, run_status
 from napari_uda.training import no_harm
-from napari_uda.training.load import load_training_data
-from napari_uda.training.no_harm import too_far, usual_ml, why_no_change
+from napari_uda.training.no_harm import too_far, usual_ml, why_no_better, why_no_change
+from napari_uda.training.volume_score import PARTS
 
 Domains = tuple[Path, Path]
 STILL = {"method": {"segmentor_optimizer": {"lr": 1e-12}}}
-"""Settings with which sfda changes nothing, so that the network becomes no surer."""
+"""Settings with which sfda changes nothing, so that the network becomes no better."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def _trained(run: Run) -> Run:
 def _adapted(
     start: Run, folder: Path, domains: Domains, name: str = "sfda", /, **given: Any
 ) -> Run:
-    settings = merge({"steps": 2, "surer_by": 0.1, "init": str(start.path)}, given)
+    settings = merge({"steps": 2, "better_by": 0.4, "init": str(start.path)}, given)
     return _trained(Run.create(folder, small_config(name, *domains, **settings)))
 
 
@@ -90,6 +90,25 @@ def test_an_adapted_network_must_become_surer_by_the_share() -> None:
     assert why_no_change((0.4, 0.1), gone, {}, surer_by=0.1, max_volume_change=0) == ""
 
 
+def test_the_score_of_a_run_must_rise_by_the_share() -> None:
+    def why(was: float, now: float) -> str:
+        return why_no_better(was, now, 0.4)
+
+    assert why(0.40, 0.57) == ""
+    assert why(0.40, 0.55) == "the score without labels rises by less than 40% (0.400 -> 0.550)"
+    assert why(0.4, 0.4) == "the score without labels does not rise (0.400 -> 0.400)"
+    assert why(0.0, 0.0) == "the score without labels does not rise (0.000 -> 0.000)"
+    assert why(0.0, 0.1) == ""
+
+
+def test_a_run_that_was_given_up_by_its_entropy_still_says_why() -> None:
+    former = {"entropy_inside": [0.4, 0.5], "volumes_ml": {"a": [1.0, 2.0]}, "no_change": "so"}
+    outcome = Outcome.model_validate(former)
+    assert (outcome.no_change, outcome.score) == ("so", None)
+    with pytest.raises(ValueError, match="other"):
+        Outcome.model_validate({"other": 1})
+
+
 def test_the_usual_size_is_the_sources_share_of_each_slice(start: Run) -> None:
     size = start.facts.sizes["inner"]
     usual = usual_ml(start.facts, 24.0)
@@ -99,7 +118,7 @@ def test_the_usual_size_is_the_sources_share_of_each_slice(start: Run) -> None:
 # --- a training run ---------------------------------------------------------------------------------
 
 
-def test_a_run_that_ends_no_surer_predicts_with_its_start(
+def test_a_run_that_ends_no_better_predicts_with_its_start(
     start: Run, two_domains: Domains, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = _adapted(start, tmp_path / "sfda", two_domains, **STILL)
@@ -107,12 +126,14 @@ def test_a_run_that_ends_no_surer_predicts_with_its_start(
     outcome = run.facts.outcome
     assert outcome is not None
     reason = outcome.no_change
-    assert reason.startswith("the network ")
-    assert outcome.entropy_inside is not None
+    assert outcome.score is not None
+    was, now = outcome.score
+    assert now < 1.4 * was  # weights stay, but statistics of normalisation follow the target
+    assert reason == why_no_better(was, now, 0.4) != ""
     (said,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert said == (
         f"no change: the run predicts with the weights that it starts from, because {reason}; train it with "
-        "--surer-by 0 to take the trained ones all the same"
+        "--better-by 0 to take the trained ones all the same"
     )
     image = two_domains[1] / "images" / "target_1.nii.gz"
     before, after = (uda.predict(one, image, reliability=False) for one in (start, run))
@@ -137,36 +158,50 @@ def test_a_run_that_ends_no_surer_predicts_with_its_start(
 def test_a_run_that_is_not_given_up_predicts_with_its_own_weights(
     start: Run, two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(no_harm, "why_no_change", lambda *_, **__: "")
+    monkeypatch.setattr(no_harm, "why_no_better", lambda *_: "")
     run = _adapted(start, tmp_path / "tent", two_domains, "tent")
     assert run.weights_file() == run.checkpoints / checkpoint.WEIGHTS
     outcome = run.facts.outcome
     assert outcome is not None
     assert outcome.no_change == ""
 
-    # entropy and volumes by hand
-    data = load_training_data(
-        run.config, type(LoadedRun.load(run).method), cache=tmp_path / "cache"
+    # the scores are those by which `select` ranks both
+    found = uda.select([start, run], two_domains[1])
+    before, after = (
+        next(one for one in found.candidates if one.run == each.path) for each in (start, run)
     )
-    assert data.target is not None
-    image = data.target.image(np.arange(len(data.target)))
-    with torch.no_grad():
-        logits = [LoadedRun.load(one).method.predict(image) for one in (start, run)]
-    labels = [one.argmax(1) for one in logits]
-    inside = (labels[0] > 0) | (labels[1] > 0)
-    means = [float(entropy_map(one)[inside].mean()) for one in logits]
-    assert outcome.entropy_inside == pytest.approx(means, rel=1e-4)
-    pixel_ml = data.target.pixel_mm2[0] * data.target.slice_mm[0] / 1000
-    for index, name in enumerate(("inner", "outer"), start=1):
-        volumes = [float((one == index).sum()) * pixel_ml for one in labels]
-        assert outcome.volumes_ml[name] == pytest.approx(volumes)
+    for what in ("score", *PARTS):
+        assert getattr(outcome, what) == pytest.approx(
+            (before.mean(what), after.mean(what)), rel=1e-4
+        )
+    assert outcome.certainty is not None
+    assert outcome.certainty[0] != outcome.certainty[1]
+
+
+def test_of_many_cases_some_are_compared(
+    start: Run, two_domains: Domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(no_harm, "_MOST_CASES", 2)
+    run = _adapted(start, tmp_path / "tent", two_domains, "tent")
+    (first,) = uda.select([start], two_domains[1]).candidates
+    names = list(first.volumes)
+    ends = [first.volumes[names[0]].score, first.volumes[names[-1]].score]
+    assert run.facts.outcome is not None
+    assert run.facts.outcome.score is not None
+    assert run.facts.outcome.score[0] == pytest.approx(np.mean(ends), rel=1e-4)
 
 
 def test_the_check_can_be_switched_off(start: Run, two_domains: Domains, tmp_path: Path) -> None:
-    run = _adapted(start, tmp_path / "sfda", two_domains, surer_by=0, **STILL)
+    run = _adapted(start, tmp_path / "sfda", two_domains, better_by=0, **STILL)
     assert run.facts.outcome is None
     assert not (run.checkpoints / checkpoint.START).exists()
     assert run.weights_file() == run.checkpoints / checkpoint.WEIGHTS
+
+
+def test_the_share_is_read_by_its_older_name_too() -> None:
+    config = RunConfig.model_validate({"method": {"name": "tent"}, "surer_by": 0.2})
+    assert config.better_by == 0.2
+    assert "surer_by" not in config.model_dump()
 
 
 def test_a_teacher_without_source_data_is_checked_too(
@@ -175,7 +210,7 @@ def test_a_teacher_without_source_data_is_checked_too(
     alone = {"source_free": True, "mix": "mask", "segmentor_optimizer": {"lr": 1e-12}}
     run = _adapted(start, tmp_path / "alone", two_domains, "mean_teacher", method=alone)
     assert run.weights_file().name == checkpoint.START
-    both = small_config("mean_teacher", *two_domains, steps=2, surer_by=0.1, init=str(start.path))
+    both = small_config("mean_teacher", *two_domains, steps=2, better_by=0.4, init=str(start.path))
     assert _trained(Run.create(tmp_path / "both", both)).facts.outcome is None
 
 

@@ -24,7 +24,8 @@ from napari_uda.data.volume import read_volume
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.losses.entropy import entropy_map
 from napari_uda.run.run import Run
-from napari_uda.training.select import VIEWS, Candidate, Selection, VolumeScore, score_volume
+from napari_uda.training.select import Candidate, Selection
+from napari_uda.training.volume_score import VIEWS, VolumeScore, score_volume
 
 Domains = tuple[Path, Path]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,8 @@ from napari_uda.gui.kit.layers import EDITED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
 
-_SEEN = ("image", "reference", "prediction")
-_CHECKING = ("entropy", "reliability")
+_SEEN = ("image", "reference")
+_RESULTS = ("prediction", EDITED)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,8 @@ class CaseLayers:
     """Keeps the layers of one case in a viewer. Those that were changed are never removed, only hidden."""
 
     viewer: ViewerModel
+    case: str = ""
+    """The case that was swapped in last, as its layers call it."""
     _own: list[Layer] = field(default_factory=list)
     """Added here and removed with the next case."""
     _changed: set[str] = field(default_factory=set)
@@ -108,13 +110,14 @@ class CaseLayers:
         """Show a case instead of the one before, in parts of some milliseconds."""
         layers = self.viewer.layers
         before, self._own = self._own, []
+        self._remember()
         shown: list[Layer] = []
         for data in content.layers:
-            layer = self._there(data[1]) or self._add(_made(data, content), visible=False)
+            layer = self._there(data[1]) or self._add(Layer.create(*data), visible=False)
             shown.append(layer)
+            self.case = str(tag(shown[0])["case"])
             yield
-        was_seen = self._left.pop(content.case.name, {})
-        self._remember([layer for layer in layers if layer not in shown])
+        was_seen = self._left.pop(self.case, {})
         for layer in list(layers):
             if layer not in shown and layer not in before and _is_of_a_patient(layer):
                 _set_visible(layer, False)
@@ -129,10 +132,17 @@ class CaseLayers:
         self._remove(leaving)
         yield
         again = [layer for layer in layers if str(layer.unique_id) in was_seen]
-        for layer in dict.fromkeys([*shown, *self._made_from(shown), *again]):
+        whole = [*dict.fromkeys([*shown, *self._made_from(shown), *again])]
+        results = _results_to_see(whole, shown, was_seen)
+        for layer in whole:
             if layer in layers:
-                is_seen = tag(layer).get("role") in (*_SEEN, EDITED)
-                _set_visible(layer, was_seen.get(str(layer.unique_id), is_seen))
+                role = tag(layer).get("role")
+                if role in _RESULTS:
+                    _set_visible(layer, layer in results)
+                else:
+                    _set_visible(layer, was_seen.get(str(layer.unique_id), role in _SEEN))
+                if role == "reference" and results and str(layer.unique_id) not in was_seen:
+                    layer.contour, layer.opacity = 1, 1.0  # so that the errors stay visible
                 yield
         alive = [layer for layer in shown if layer in layers]
         if alive:
@@ -140,9 +150,13 @@ class CaseLayers:
             layers.selection.active = alive[-1]
             self.viewer.reset_view(layers=alive)
 
-    def _remember(self, leaving: Sequence[Layer]) -> None:
-        """What is seen of the cases that are left: what stays in the viewer comes back like that."""
-        patients = [layer for layer in leaving if _is_of_a_patient(layer) and not is_helper(layer)]
+    def _remember(self) -> None:
+        """What is seen of the cases on screen: what stays in the viewer comes back like that."""
+        patients = [
+            layer
+            for layer in self.viewer.layers
+            if _is_of_a_patient(layer) and not is_helper(layer)
+        ]
         case = {layer: case_of(self.viewer.layers, layer) for layer in patients}
         for name in {case[layer] for layer in patients if layer.visible}:
             self._left[name] = {
@@ -154,9 +168,11 @@ class CaseLayers:
         """Whether a case is visible."""
         return any(layer.visible for layer in self._own if layer in self.viewer.layers)
 
-    def is_seen(self, case: str) -> bool:
-        """Whether anything of a case is visible."""
-        return any(layer.visible and tag(layer).get("case") == case for layer in self.viewer.layers)
+    @property
+    def is_seen(self) -> bool:
+        """Whether anything of the case that was swapped in last is visible."""
+        layers = self.viewer.layers
+        return any(layer.visible and tag(layer).get("case") == self.case for layer in layers)
 
     def add(self, contents: Sequence[LayerData]) -> Iterator[None]:
         """Add more of the case that is shown; what is selected stays so."""
@@ -197,10 +213,9 @@ class CaseLayers:
         file = _real(new.get("file"))
         for layer in self.viewer.layers:
             own = tag(layer)
-            if own.get("file") is not None and own.get("role") != "background":
-                same = own.get("case") == new["case"] and own.get("shape") == new["shape"]
-                if same and _real(own["file"]) == file:
-                    return layer
+            read = own.get("file") is not None and own.get("role") != "background"
+            if read and own.get("shape") == new["shape"] and _real(own["file"]) == file:
+                return layer
         return None
 
     def _is_needed(self, layer: Layer) -> bool:
@@ -229,13 +244,14 @@ def _real(source: Source | None) -> tuple[str, str] | None:
     return None if source is None else (os.path.realpath(source.path), source.series)
 
 
-def _made(data: LayerData, content: CaseContent) -> Layer:
-    """A layer; labels beside a prediction are outlines, so that it and its errors stay visible."""
-    layer = Layer.create(*data)
-    roles = {arguments["metadata"][METADATA]["role"] for _, arguments, _ in content.layers}
-    if isinstance(layer, Labels) and tag(layer)["role"] == "reference" and "prediction" in roles:
-        layer.contour, layer.opacity = 1, 1.0
-    return layer
+def _results_to_see(
+    layers: Sequence[Layer], read: Sequence[Layer], was_seen: Mapping[str, bool]
+) -> list[Layer]:
+    """What was made since the case was left, the newest; else what was seen then; else what was read with the case."""
+    results = [layer for layer in layers if tag(layer).get("role") in _RESULTS]
+    new = [layer for layer in results if str(layer.unique_id) not in was_seen]
+    made = [layer for layer in new if layer not in read]
+    return made[-1:] or [one for one in results if was_seen.get(str(one.unique_id))] or new
 
 
 def _is_of_a_patient(layer: Layer) -> bool:

@@ -170,6 +170,7 @@ class CasesPanel(Panel):
         if on_screen is not None:
             there = (case for case in found.cases if case.name == on_screen)
             self.current = next(there, None)
+            self._layers.case = on_screen
             self._fill()
             return
         self._fill()
@@ -243,7 +244,7 @@ class CasesPanel(Panel):
     def _on_clicked(self, place: int) -> None:
         """Back to the case that the list stands on, when something else is looked at meanwhile."""
         case = self._listed[place] if 0 <= place < len(self._listed) else None
-        if case is not None and case is self.current and not self._layers.is_seen(case.name):
+        if case is not None and case is self.current and not self._layers.is_seen:
             self._choice.start()
 
     def _on_rest(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ from napari_uda.gui.kit.layer_order import is_meant_to_be_seen
 from napari_uda.gui.kit.layers import EDITED, RESULT_ROLES, structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.measurements import draw_measurements, measurement_states
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.place import (
     DOCKS,
@@ -56,7 +57,10 @@ from napari_uda.gui.kit.place import (
     waiting,
 )
 from napari_uda.gui.kit.widgets import button, label
+from napari_uda.inference.fit import Fit
 
+_TOLD = ("run", "corrected", "target_supervision")
+"""Entries of the tag of a result that are kept as they are."""
 _NOT_KEPT = ("background", "preview", "surface")
 """Roles of layers that belong to a way of looking; they are made anew."""
 _FILTER = "Sessions (*.yaml *.yml)"
@@ -266,6 +270,7 @@ def restore(
             viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
         else:
             layer.visible = False  # not drawn before it lies where it belongs
+            tell_apart(viewer.layers, layer)
             viewer.add_layer(layer)
         shown_layers.append((layer, state))
         yield
@@ -445,6 +450,7 @@ def _on_screen(layer: Layer, seen: bool) -> OnScreen:
     own = tag(layer)
     model: Any = own.get("model")
     known = dict(model) if isinstance(model, dict) else {}
+    fit = own.get("fit")
     common: dict[str, Any] = {
         "path": "-",
         "sha256": "0" * 64,
@@ -453,6 +459,8 @@ def _on_screen(layer: Layer, seen: bool) -> OnScreen:
         "role": str(own.get("role") or ""),
         "case": str(own.get("case") or ""),
         "model": {str(key): None if one is None else str(one) for key, one in known.items()},
+        **{key: str(own.get(key) or "") for key in _TOLD},
+        "fit": asdict(fit) if isinstance(fit, Fit) else None,
         "name": str(layer.name),
         "visible": seen,
         "opacity": float(layer.opacity),
@@ -504,7 +512,10 @@ def _content(state: LayerState, path: Path) -> LayerData:
     own = data[1]["metadata"][METADATA]
     own |= {"role": state.role or own["role"], "case": state.case or own["case"]}
     if state.model:
-        own |= {"model": dict(state.model), "run": state.model.get("name") or ""}
+        own |= {"model": dict(state.model), "run": state.run or state.model.get("name") or ""}
+    own |= {key: told for key in _TOLD[1:] if (told := getattr(state, key))}
+    if state.fit is not None:
+        own["fit"] = Fit(**state.fit.model_dump())
     if state.kind == "image" and state.contrast_limits is not None:
         data[1]["contrast_limits"] = state.contrast_limits
     if state.name:

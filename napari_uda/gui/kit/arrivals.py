@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.gui.kit.opening import Shows, go_to
 from napari_uda.gui.kit.panel import Guarded, delay, listen
 from napari_uda.gui.kit.placement_question import window_in_use
@@ -29,11 +30,15 @@ class Arrivals(Guarded, QObject):
         self._viewer = viewer
         self._new: list[Layer] = []
         self._rest = delay(self, 0, self._on_rest)
+        for number, layer in enumerate(viewer.layers):  # opened before any dock
+            tell_apart(viewer.layers[:number], layer)
         listen(self, self._on_inserted, viewer.layers.events.inserted)
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         by_reader = layer.source.reader_plugin == METADATA and "affine" in tag(layer)
+        if by_reader:
+            tell_apart(self._viewer.layers, layer)
         if by_reader and window_in_use() is not None:
             self._new.append(layer)
             self._rest.start()

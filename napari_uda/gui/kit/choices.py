@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSlider,
     QCheckBox,
     QComboBox,
     QTabWidget,
+    QToolButton,
     QWidget,
 )
 
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 
-Choice = bool | int | str
+Choice = bool | int | str | list[str]
 LATER = "chosen_later"
 """Property of a combo box: the text to choose once it is offered."""
 
@@ -42,9 +44,18 @@ def _state(widget: QWidget | None) -> Choice | None:
         return widget.currentText() or None
     if isinstance(widget, QTabWidget):
         return widget.tabText(widget.currentIndex())
+    if isinstance(widget, QToolButton) and widget.menu() is not None:
+        return [action.text() for action in _offered(widget) if action.isChecked()]
     if isinstance(widget, QAbstractButton):
         return widget.isChecked()
     return widget.value() if isinstance(widget, QAbstractSlider) else None
+
+
+def _offered(button: QToolButton) -> list[QAction]:
+    """What can be ticked in the menu of a button, which is filled when it opens."""
+    menu = button.menu()
+    menu.aboutToShow.emit()
+    return [action for action in menu.actions() if action.isCheckable()]
 
 
 def _set(widget: QWidget, wanted: Choice) -> None:
@@ -66,6 +77,9 @@ def _set(widget: QWidget, wanted: Choice) -> None:
             widget.setCurrentIndex(titles.index(str(wanted)))
     elif isinstance(widget, QCheckBox):  # also one that waits for something to be made
         widget.setChecked(bool(wanted))
+    elif isinstance(widget, QToolButton) and isinstance(wanted, list):
+        for action in _offered(widget):
+            action.setChecked(action.text() in wanted)
     elif isinstance(widget, QAbstractButton):
         if widget.isEnabled():
             widget.click()

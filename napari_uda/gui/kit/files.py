@@ -16,7 +16,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.files import is_folder, volume_suffix
+from napari_uda.core.files import case_name, is_folder, volume_suffix
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.labels import to_whole
 from napari_uda.data.nifti import Placement
@@ -28,7 +28,7 @@ from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, unnamed
 from napari_uda.gui.kit.geometry import METADATA, displayed, layer_volume, tag
 from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.inference.results import read_origin
-from napari_uda.run.roles import RESULT_SUFFIXES, Shown, read_shown
+from napari_uda.run.roles import RESULT_SUFFIXES, Shown, case_of_labels, read_shown
 
 _MOST_FILES, _MOST_FOLDERS = 20, 5
 """Looked at to tell whether a folder holds volumes."""
@@ -90,13 +90,15 @@ def layer_data(
     own = arguments["metadata"][METADATA]
     own["role"] = role
     case, kind = volume.name, "labels"
-    origin, fit = None, None
+    source, origin, fit = volume.source, None, None
+    if role == "reference" and source is not None and case == case_name(source.path):
+        own["case"] = case = case_of_labels(source.path)
     for suffix, result in RESULT_SUFFIXES.items():
         if role == result:
             own["case"] = case = case.removesuffix(suffix)
-            if volume.source is not None:
-                origin, fit = read_origin(volume.source.path.parent, case)
-                if role == "prediction" and (corrected := learnt_from(volume.source.path)):
+            if source is not None:
+                origin, fit = read_origin(source.path.parent, case)
+                if role == "prediction" and (corrected := learnt_from(source.path)):
                     own["corrected"] = corrected  # the Score dock leaves it out
     if origin is not None:
         own |= {"run": origin.title, "model": asdict(origin)} | ({"fit": fit} if fit else {})

@@ -10,6 +10,7 @@ from napari.layers import Layer
 
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.namesakes import tell_apart
 from napari_uda.inference.fit import Fit
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def add_layer(viewer: ViewerModel, layer: Layer) -> Layer:
     The maps of one result stay together, a newer result comes above the older ones.
     """
     layers = viewer.layers
+    tell_apart(layers, layer)
     case, run = case_of(layers, layer), tag(layer).get("run")
     own = [one for one in layers if not is_helper(one) and case_of(layers, one) == case]
     alone = not run or tag(layer).get("role") == ORDER[-1]  # errors are seen above all results

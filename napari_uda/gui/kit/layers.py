@@ -246,15 +246,18 @@ def _new_image(prediction: Prediction) -> Image:
 def _result_layers(
     image: Image, prediction: Prediction, roles: Collection[str], variant: str
 ) -> Iterator[Layer]:
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, NDArray[Any] | None] = {
         "prediction": prediction.labels,
         "entropy": prediction.entropy,
         "reliability": prediction.reliability,
     }
     lies = placement(image)
     for role in (role for role in RESULT_ROLES if role in roles):
+        array = arrays[role]
+        if array is None:
+            continue
         run = prediction.model.title + variant
-        data, name = lies.to_layer(arrays[role]), layer_name(prediction.case, role, run)
+        data, name = lies.to_layer(array), layer_name(prediction.case, role, run)
         own = result_tag(image, prediction, role) | {
             "run": run,
             "fit": prediction.fit,
@@ -317,7 +320,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     if old is None or type(old) is not type(new) or old.data.shape != new.data.shape:
         add_layer(viewer, new)
         if own["role"] == "prediction":
-            _outline_references(viewer, own["case"])
+            outline_references(viewer, own["case"])
         return new
     old.data = new.data
     old.metadata = {**old.metadata, METADATA: own}
@@ -326,7 +329,7 @@ def put(viewer: ViewerModel, new: Layer, keys: Sequence[str] = ("role", "source"
     return old
 
 
-def _outline_references(viewer: ViewerModel, case: str) -> None:
+def outline_references(viewer: ViewerModel, case: str) -> None:
     """Draw references of the case as outlines, so that a prediction and its errors stay visible."""
     for layer in viewer.layers:
         own = tag(layer)

@@ -18,7 +18,7 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_uda.core.errors import Cancelled
+from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import told
 from napari_uda.data.nifti import TwoPlacements
@@ -28,7 +28,7 @@ from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Job, Report, Turns, background
 from napari_uda.gui.kit.layer_order import add_layer
-from napari_uda.gui.kit.layers import preload
+from napari_uda.gui.kit.layers import find, outline_references, preload
 from napari_uda.gui.kit.panel import Guarded, guarded
 from napari_uda.gui.kit.placement_question import ask_placement
 from napari_uda.gui.kit.series_choice import choose_offers
@@ -141,6 +141,7 @@ class Opening(Guarded, QObject):
         self._turns = Turns(self)
         self._stopped = False
         self._shows = Shows()
+        self._problems: list[str] = []  # of what is not opened beside the rest
         self._data_folder: Path | None = None
         self.is_running = True
         """Until `ended`."""
@@ -189,6 +190,7 @@ class Opening(Guarded, QObject):
             self._ask_for_image(found)
             return
         offers = list(found.offers)
+        self._problems = list(found.problems)
         if found.is_choice:
             offers = choose_offers(offers, self._owner)
             if not offers:
@@ -223,7 +225,9 @@ class Opening(Guarded, QObject):
         )
 
     def _on_read(
-        self, offers: Sequence[Offer], found: list[list[ReadVolume]] | TwoPlacements
+        self,
+        offers: Sequence[Offer],
+        found: tuple[list[list[ReadVolume]], list[str]] | TwoPlacements,
     ) -> None:
         self._job = None
         if isinstance(found, TwoPlacements):
@@ -233,7 +237,9 @@ class Opening(Guarded, QObject):
             else:
                 self._read(offers, chosen)
             return
-        self._turns.take(self._show(found))
+        units, problems = found
+        self._problems += problems
+        self._turns.take(self._show(units))
 
     def _show(self, found: list[list[ReadVolume]]) -> Iterator[None]:
         try:
@@ -243,7 +249,8 @@ class Opening(Guarded, QObject):
             raise
         self.opened.emit(self._shows.layers)
         first = "" if self._data_folder is None else _first_of(self._data_folder)
-        self._finish(f"{self._shows.sentence()} {first}".strip())
+        problems = f"Not opened: {'; '.join(self._problems)}." if self._problems else ""
+        self._finish(" ".join(filter(None, (self._shows.sentence(), first, problems))))
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -282,14 +289,22 @@ def _find(
 
 def _read_all(
     offers: Sequence[Offer], placement: Placement, report: Report, stop: threading.Event
-) -> list[list[ReadVolume]] | TwoPlacements:
-    """In the thread."""
+) -> tuple[list[list[ReadVolume]], list[str]] | TwoPlacements:
+    """In the thread: what could be read, and what is wrong with the rest."""
+    units: list[list[ReadVolume]] = []
+    problems: list[InputError] = []
     with told(_listener(report, stop)):
         preload()
-        try:
-            return [[prepare(one) for one in read_offer(offer, placement)] for offer in offers]
-        except TwoPlacements as problem:
-            return problem
+        for offer in offers:
+            try:
+                units.append([prepare(one) for one in read_offer(offer, placement)])
+            except TwoPlacements as problem:
+                return problem
+            except InputError as problem:
+                problems.append(problem)
+    if problems and not units:
+        raise problems[0]
+    return units, [str(problem) for problem in problems]
 
 
 def _listener(report: Report, stop: threading.Event) -> Callable[[int, int], None]:
@@ -358,6 +373,9 @@ def show_units(
                 add_layer(viewer, layer)
             shows.layers.append(layer)
             yield
+    for case in {tag(one).get("case") for one in shows.layers}:
+        if case and find(viewer, role="prediction", case=case) is not None:
+            outline_references(viewer, case)
     if shows.layers:
         go_to(viewer, [layer for layer in earlier if layer not in shows.layers], shows)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QDialog, QFileDialog, QMainWindow, QProgressBar, QWidget
 
@@ -64,6 +65,10 @@ def _found(paths: Sequence[Path], window: QMainWindow | None) -> list[Offer]:
         if not folder:
             raise
         found = _waited(window, paths, lambda: find_offers(paths, [Path(folder)]))
+    if found.problems and window is None:
+        raise InputError(found.problems[0])
+    for sentence in found.problems:
+        show_warning(sentence)
     if not found.is_choice:
         return list(found.offers)
     if window is None:

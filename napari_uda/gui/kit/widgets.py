@@ -31,7 +31,9 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QSpinBox,
     QStyle,
+    QStyleOptionComboBox,
     QStyleOptionSpinBox,
+    QStylePainter,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
@@ -414,7 +416,7 @@ def ignore_wheel(widget: Widget) -> Widget:
 
 
 class _WholeText(Guarded, QObject):
-    """Asks for room for the text of a combo box, and begins its tooltip with a text that has none."""
+    """Asks for room for the text of a combo box; one that has none is shortened, and begins the tooltip."""
 
     def __init__(self, box: QComboBox) -> None:
         super().__init__(box)
@@ -434,8 +436,12 @@ class _WholeText(Guarded, QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is not self._box:
             return False
-        if event.type() == QEvent.Type.Paint and self._box.minimumWidth() != self._wanted():
-            self._fit.start()
+        if event.type() == QEvent.Type.Paint:
+            if self._box.minimumWidth() != self._wanted():
+                self._fit.start()
+            if not self._box.isEditable():
+                self._paint()
+                return True
         if isinstance(watched, QComboBox) and isinstance(event, QHelpEvent):
             text, tip = watched.currentText(), watched.toolTip()
             cut = watched.fontMetrics().horizontalAdvance(text) > watched.width() - _ARROW_ROOM
@@ -443,6 +449,22 @@ class _WholeText(Guarded, QObject):
                 QToolTip.showText(event.globalPos(), f"{text}\n{tip}".strip(), watched)
                 return True
         return False
+
+    def _paint(self) -> None:
+        """As Qt does, but with a long text shortened in its middle: what tells names apart is often their end."""
+        box, option, style = self._box, QStyleOptionComboBox(), self._box.style()
+        box.initStyleOption(option)
+        place = style.subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, box
+        )
+        icon = 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
+        room = place.width() - icon - 2  # Qt leaves a pixel on either side
+        middle = Qt.TextElideMode.ElideMiddle
+        option.currentText = box.fontMetrics().elidedText(option.currentText, middle, room)
+        painter = QStylePainter(box)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
 
 class _NoWheel(QObject):

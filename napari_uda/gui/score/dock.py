@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -96,7 +96,7 @@ class ScoreDock(JobDock):
     manual = ("Score", _HELP)
     least_height = _LEAST_HEIGHT
     kept = (
-        *("predictions", "references", "entropies", "protocols", "quantities", "axes"),
+        *("predictions", "references", "compare", "entropies", "protocols", "quantities", "axes"),
         *("structures", "tabs"),
     )
 
@@ -376,16 +376,24 @@ class ScoreDock(JobDock):
         self._named = structure_names(reference)
         for result in results:
             self._cohort.add(result.method, result.scores)
-        self.slices.show_results(results)
+        self.editing.follow(layers[0]).score_along(results[0].evaluation)
         notes = "".join(f" {note}." for note in results[0].notes)
         self._finish(f"{results[0].name}: {_about_dice(results[0].mean_dice)}.{notes}")
+        self._in_turns(self._show_scores())
+
+    def _show_scores(self) -> Iterator[None]:
+        """Tables and curves, one after the other: together they would hold up the window."""
         self._show_tables()
+        yield
+        self.slices.make_curve()
+        yield
+        self.slices.show_results(self.results)
+        yield
         self._share_space()
         QTimer.singleShot(0, self._on_room)
         self._on_moved()
         self._show_errors_anew()
         self._calibrate()
-        self.editing.follow(layers[0]).score_along(results[0].evaluation)
 
     def _on_room(self) -> None:
         """What was scored has no room: close what was chosen for it."""
@@ -786,9 +794,11 @@ def _score(
         if stop.is_set():
             raise Cancelled
         labels = None if target.labels is None else _wait(target.labels, report, stop)
-        results.append(
-            score_layers(target.layer, reference, target.entropy, protocol, labels, target.matches)
+        result = score_layers(
+            target.layer, reference, target.entropy, protocol, labels, target.matches
         )
+        result.lines(result.coarsest_axis, "dice")  # sorts its slices, which it then remembers
+        results.append(result)
     if stop.is_set():
         raise Cancelled
     import napari_uda.gui.score.score_plots  # noqa: F401 - a fifth of a second, not in the main thread

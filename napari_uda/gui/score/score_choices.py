@@ -23,6 +23,7 @@ from napari_uda.gui.kit.widgets import combo_box, named, tool_button
 from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
+_OF_CASE = 10  # more than any rank
 _NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 
 
@@ -42,7 +43,7 @@ class ScoreChoices(Panel):
             "Labels layer to score",
         )
         self.references = named(
-            LayerChooser(viewer, _is_structures, _rank("reference")),
+            LayerChooser(viewer, _is_structures, self._rank_reference),
             "references",
             "Labels layer that counts as true",
         )
@@ -117,7 +118,10 @@ class ScoreChoices(Panel):
 
     def obstacle(self) -> str:
         """Why nothing can be scored; empty when it can."""
-        if self.predictions.layer is None:
+        only_reference = (
+            self.references.count() == 1 and tag(self.references.layer).get("role") == "reference"
+        )
+        if self.predictions.layer is None or only_reference:
             return "No prediction: segment an image, or open a labels file."
         if (
             self.references.layer is not None
@@ -157,8 +161,16 @@ class ScoreChoices(Panel):
             self.menu.addAction(action)
 
     def _on_prediction(self) -> None:
-        """Choose the entropy map of the prediction, not that of another one."""
+        """Choose reference and entropy map of the prediction, not those of another one."""
+        self.references.refresh()
         self.entropies.refresh()
+
+    def _rank_reference(self, layer: Layer) -> int:
+        """Those of the prediction's case before all others."""
+        own, rank = self.predictions.layer, int(_rank("reference")(layer))
+        case = None if own is None or layer is own else tag(own).get("case")
+        of_case = case is not None and tag(layer).get("case") == case
+        return rank + _OF_CASE if rank and of_case else rank
 
     def _rank_entropy(self, layer: Layer) -> int:
         own = self.predictions.layer

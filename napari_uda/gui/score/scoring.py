@@ -262,8 +262,16 @@ def score_layers(
         shape=tuple(prediction.data.shape),
         spacing_mm=spacing,
         lattice=pair.lattice,
-        notes=pair.notes,
+        notes=(*pair.notes, *_two_cases(prediction, reference)),
     )
+
+
+def _two_cases(prediction: Labels, reference: Labels) -> list[str]:
+    """A sentence where the names say that the layers are of two patients."""
+    names = [tag(layer).get("case") for layer in (prediction, reference)]
+    if not all(names) or names[0] == names[1]:
+        return []
+    return [f"By their names, prediction and reference are of two cases: {names[0]} and {names[1]}"]
 
 
 def method_of(layer: Labels) -> str:

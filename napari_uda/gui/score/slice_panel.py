@@ -104,6 +104,19 @@ class SlicePanel(Panel):
         """Index of the chosen prediction; the first one when all are shown."""
         return max(0, self._method())
 
+    def make_curve(self) -> None:
+        """Put an empty plot where the hint is, if there is none yet."""
+        from napari_uda.gui.score.score_plots import SliceCurve
+
+        if self.curve is None:
+            self.curve = SliceCurve()
+            self.curve.slice_chosen.connect(self.slice_chosen)
+            self._column.replaceWidget(self._hint, self.curve)
+            self._column.setStretchFactor(self.curve, 1)
+            self._hint.deleteLater()
+            if self._theme[0]:
+                self.curve.set_theme(*self._theme)
+
     def show_results(self, results: Sequence[LayerScores], *, again: bool = False) -> None:
         """Draw the scores of one prediction or several.
 
@@ -111,8 +124,6 @@ class SlicePanel(Panel):
             results: at least one; the first is the one that can be edited.
             again: they follow an edit, so that all choices stay.
         """
-        from napari_uda.gui.score.score_plots import SliceCurve
-
         self._results = list(results)
         if not again:
             _list(self.methods, [(one.name, rank) for rank, one in enumerate(results)])
@@ -123,14 +134,7 @@ class SlicePanel(Panel):
                     self.axes.setCurrentIndex(results[0].coarsest_axis)
         self._list_structures(results[0])
         self.methods.setVisible(len(results) > 1)
-        if self.curve is None:
-            self.curve = SliceCurve()
-            self.curve.slice_chosen.connect(self.slice_chosen)
-            self._column.replaceWidget(self._hint, self.curve)
-            self._column.setStretchFactor(self.curve, 1)
-            self._hint.deleteLater()
-            if self._theme[0]:
-                self.curve.set_theme(*self._theme)
+        self.make_curve()
         self._enable()
         self._draw()
 

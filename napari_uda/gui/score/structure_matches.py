@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidgetItem
 
 from napari_uda.core.small_files import parse_object
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.evaluation.matching import NONE, Match, match_structures
+from napari_uda.evaluation.matching import NONE, Match, is_unnamed, match_structures
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
@@ -121,15 +121,15 @@ class StructureMatches(Panel):
 
     @property
     def unsure(self) -> int:
-        """Structures whose names do not agree, and about which the user has not said a word."""
-        return sum(not one.is_sure for one in self._matches()) if self.is_needed else 0
+        """Structures whose names do not agree or are missing on one side, and of which the user has not said a word."""
+        return sum(map(_is_unsure, self._matches())) if self.is_needed else 0
 
     def _left_over(self) -> list[str]:
         used = {one.predicted for one in self._matches()}
         return [name for value, name in self._predicted.items() if value not in used]
 
     def _fill(self) -> None:
-        matches = sorted(self._matches(), key=lambda one: (one.is_sure, one.value))
+        matches = sorted(self._matches(), key=lambda one: (not _is_unsure(one), one.value))
         self.table.setRowCount(len(matches))
         self._combos = {one.value: self._combo(one) for one in matches}
         for place, one in enumerate(matches):
@@ -178,6 +178,12 @@ class StructureMatches(Panel):
         preferences.settings().setValue(self._key, json.dumps({**others, **self._chosen}))
         self._describe()
         self.changed.emit()
+
+
+def _is_unsure(one: Match) -> bool:
+    """Whether a user has to say what is meant: a number is no name, as long as the other side has one."""
+    numbers = [is_unnamed(name) for name in (one.reference, one.prediction)]
+    return not one.is_sure or (one.how == "number" and any(numbers) and not all(numbers))
 
 
 def _key(reference: Labels, names: Mapping[int, str]) -> str:

@@ -18,6 +18,7 @@ from napari_uda.gui.kit.jobs import Report, load_torch
 from napari_uda.gui.kit.layers import preload
 
 if TYPE_CHECKING:
+    from napari_uda.inference.backend import Backend
     from napari_uda.inference.predict import Prediction
     from napari_uda.training.adapt import Adaptation
     from napari_uda.training.adapt_config import AdaptConfig
@@ -128,7 +129,13 @@ def _way(name: str) -> Way:
 
 
 def segment(
-    model: Path, layer: Image, report: Report, stop: threading.Event, *, vote: bool
+    model: Path,
+    layer: Image,
+    report: Report,
+    stop: threading.Event,
+    *,
+    vote: bool,
+    backend: Backend = "auto",
 ) -> Result:
     """Segment, and make the reliability map if there is to be a `vote`."""
     load_torch()
@@ -136,7 +143,9 @@ def segment(
 
     start = time.perf_counter()
     volume = layer_volume(layer)
-    prediction = predict(model, volume, reliability=vote, on_progress=report, stop=stop)
+    prediction = predict(
+        model, volume, backend=backend, reliability=vote, on_progress=report, stop=stop
+    )
     return Result(
         prediction=prediction,
         seconds=time.perf_counter() - start,

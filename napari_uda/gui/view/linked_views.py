@@ -148,9 +148,9 @@ class LinkedViews(Panel):
         self._on_changed()
 
     def _on_draw(self) -> None:
-        """Draw both panes, one per turn."""
-        self._waiting = [0, 1]
-        self._on_turn()
+        """Draw both panes, one per turn; one that waits already comes first, and is drawn once."""
+        self._waiting += [number for number in (0, 1) if number not in self._waiting]
+        self._turn.start()
 
     def _on_turn(self) -> None:
         image = self._image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from napari_uda.gui.kit.geometry import tag
 
 _LEVELS = 256
+Table = NDArray[np.float32]
+"""`(N, 4)` colours."""
 _SAME_PLACE = 0.01  # of a voxel, as everywhere where two grids are taken as one
 
 
@@ -44,16 +47,19 @@ def slice_picture(layers: Iterable[Layer], axis: int, index: int) -> NDArray[np.
         `(H, W, 3)` on black; the lower of the two remaining axes runs downwards.
     """
     picture: NDArray[np.float32] | None = None
+    shape = (1, 1)
     for layer in layers:
-        plane = np.asarray(layer.data[(slice(None),) * axis + (index,)])
-        colours = _labels(layer, plane) if isinstance(layer, Labels) else _image(layer, plane)
+        # a cut across the last axis is strewn over all of the volume
+        plane = np.ascontiguousarray(layer.data[(slice(None),) * axis + (index,)])
+        table, where = _labels(layer, plane) if isinstance(layer, Labels) else _image(layer, plane)
         if picture is None:
-            picture = np.zeros((*plane.shape, 3), np.float32)
-        alpha = colours[..., 3:] * np.float32(layer.opacity)
-        picture += alpha * (colours[..., :3] - picture)
+            shape = plane.shape
+            picture = np.zeros((3, plane.size), np.float32)  # red, green and blue
+        _lay_over(picture, table, where.ravel().astype(np.intp), layer.opacity)
     if picture is None:
-        return np.zeros((1, 1, 3), np.uint8)
-    return np.round(picture * 255).astype(np.uint8)
+        picture = np.zeros((3, 1), np.float32)
+    colours = np.rint(picture * 255).astype(np.uint8).reshape(3, *shape)
+    return np.stack(list(colours), axis=-1)
 
 
 def spacing_of(layer: Layer) -> NDArray[np.float64]:
@@ -62,15 +68,34 @@ def spacing_of(layer: Layer) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(matrix[1:] - matrix[0], axis=1))
 
 
-def _image(layer: Image, plane: NDArray[np.generic]) -> NDArray[np.float32]:
+def _lay_over(
+    picture: NDArray[np.float32], table: Table, where: NDArray[np.intp], opacity: float
+) -> None:
+    """Draw over a picture `(3, N)` with the entries of a colour table, where they are not clear."""
+    alpha = table[:, 3] * np.float32(opacity)
+    shade = alpha.take(where)
+    seen = np.flatnonzero(shade)
+    part: slice | NDArray[np.intp] = slice(None)
+    if 2 * seen.size < where.size:  # as with labels, most of which are background
+        part, where, shade = seen, where[seen], shade[seen]
+    through = 1 - shade
+    for colour, own in zip(picture, table.T[:3] * alpha, strict=True):
+        colour[part] = colour[part] * through + own.take(where)
+
+
+def _image(layer: Image, plane: NDArray[np.generic]) -> tuple[Table, NDArray[Any]]:
+    """Colours, and which of them each pixel has."""
     low, high = layer.contrast_limits
     shown = (plane.astype(np.float32) - low) / (high - low)
-    shown = np.clip(np.nan_to_num(shown), 0, 1) ** layer.gamma
+    shown = np.clip(np.nan_to_num(shown) if plane.dtype.kind == "f" else shown, 0, 1)
+    if layer.gamma != 1:
+        shown **= layer.gamma
     table = np.asarray(layer.colormap.map(np.linspace(0, 1, _LEVELS)), np.float32)
-    return table[np.round(shown * (_LEVELS - 1)).astype(np.intp)]
+    return table, np.rint(shown * (_LEVELS - 1)).astype(np.uint8)
 
 
-def _labels(layer: Labels, plane: NDArray[np.generic]) -> NDArray[np.float32]:
+def _labels(layer: Labels, plane: NDArray[np.generic]) -> tuple[Table, NDArray[Any]]:
+    """Colours, the first one clear, and which of them each pixel has."""
     if plane.dtype == np.uint8:  # as all of ours: no sorting of every pixel
         values, where = np.flatnonzero(np.bincount(plane.ravel(), minlength=_LEVELS)), plane
         table = np.zeros((_LEVELS, 4), np.float32)
@@ -78,13 +103,13 @@ def _labels(layer: Labels, plane: NDArray[np.generic]) -> NDArray[np.float32]:
         table[0, 3] = 0
     else:
         values, where = np.unique(plane, return_inverse=True)
-        where = where.reshape(plane.shape)
-        table = np.asarray(layer.colormap.map(values), np.float32)
-        table[values == 0, 3] = 0
-    colours = table[where]
+        where = where.reshape(plane.shape) + 1
+        table = np.zeros((len(values) + 1, 4), np.float32)
+        table[1:] = layer.colormap.map(values)
+        table[1:][values == 0, 3] = 0
     if layer.contour > 0:
-        colours[..., 3] *= _border(plane)
-    return colours
+        where = np.where(_border(plane), where, 0)
+    return table, where
 
 
 def _border(plane: NDArray[np.generic]) -> NDArray[np.bool_]:
