@@ -19,6 +19,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+from napari_uda.core.small_files import read_object
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Placement, Volume
@@ -213,6 +214,16 @@ def is_named_as_labels(file: Path) -> bool:
     return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
 
+def is_own_prediction(labels: Path) -> bool:
+    """Whether a file `<case>_labels` is what napari_uda predicted: `<case>.json` beside it, which it writes, says so.
+
+    Other programs put a file of that name beside a volume, too.
+    """
+    case = case_name(labels).removesuffix("_labels")
+    said = read_object(labels.with_name(f"{case}.json")) if case != case_name(labels) else None
+    return said is not None and str(said.get("program", "")).startswith("napari_uda ")
+
+
 def _common(leaves: list[_Leaf]) -> bool:
     return len({leaf.parts[:1] for leaf in leaves}) == 1 and all(
         len(leaf.parts) > 1 for leaf in leaves
@@ -249,6 +260,9 @@ def _leaves(
         or (is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
+    predicted = [file for file in labels if is_own_prediction(file)]
+    labels = [file for file in labels if file not in predicted]
+    passed_over += [f"{_below(file, start)} (a prediction of napari_uda)" for file in predicted]
     for file in images:
         yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
     segmentations = dicom_segmentations(others)

@@ -267,3 +267,17 @@ def test_the_directory_of_a_disc_and_reports_are_no_patients(tmp_path: Path) -> 
     assert found.cases == (Case("p1", series),)
     assert found.notes() == ("passed over p1/DICOM/s2 (no image (X-Ray Radiation Dose SR Storage))")
     assert names(DataFolder.open(tmp_path / "d").cases) == ["p1"]
+
+
+def test_a_prediction_is_not_taken_for_the_labels_of_its_image(tmp_path: Path) -> None:
+    image = write_nifti(tmp_path / "p1" / "x.nii.gz")
+    labels = write_nifti(tmp_path / "p1" / "x_labels.nii.gz")
+    (tmp_path / "p1" / "x.json").write_text('{"EchoTime": 0.1}')
+    assert find_patients(tmp_path).cases == (Case("p1", image, labels),)
+    (tmp_path / "p1" / "x.json").write_text('{"program": "napari_uda 0.1.0"}')
+    found = find_patients(tmp_path)
+    assert found.cases == (Case("p1", image),)
+    assert found.notes() == "passed over p1/x_labels.nii.gz (a prediction of napari_uda)"
+    # what a person corrected is labels, whoever predicted them
+    edited = write_nifti(tmp_path / "p1" / "x_seg.nii.gz")
+    assert find_patients(tmp_path).cases == (Case("p1", image, edited),)

@@ -215,5 +215,7 @@ def test_labels_of_people_are_no_predictions(tmp_path: Path) -> None:
     file = tmp_path / "labels" / "heart_seg.nii.gz"
     write_nifti(file, labels=True)
     assert case_of_labels(file) == "heart_seg"  # its image is called like that
-    (tmp_path / "t2.json").write_text("{}")
+    (tmp_path / "t2.json").write_text('{"EchoTime": 0.1}')  # what BIDS puts beside an image
+    assert read_shown(tmp_path / "t2_labels.nii.gz").role == "reference"
+    (tmp_path / "t2.json").write_text('{"program": "napari_uda 0.1.0"}')
     assert read_shown(tmp_path / "t2_labels.nii.gz").role == "prediction"
