@@ -153,10 +153,10 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
 
 def cannot_write(what: str, folder: Path, error: OSError) -> str:
     """One sentence about a file that could not be written."""
-    return (
-        f"cannot write {what} to {folder}: {reason(error)}; free space there or choose a folder that "
-        "can be written"
-    )
+    remedy = "free space there or choose a folder that can be written"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        remedy = "a file has the name of this folder, so give another one"
+    return f"cannot write {what} to {folder}: {reason(error)}; {remedy}"
 
 
 def check_new_folder(out: Path) -> None:
@@ -201,10 +201,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
                     parent.rmdir()
             raise
     except OSError as error:
-        raise InputError(
-            f"cannot write {shown(out)} to {out.absolute().parent}: {reason(error)}; "
-            "free space there or choose a folder that can be written"
-        ) from error
+        raise InputError(cannot_write(shown(out), out.absolute().parent, error)) from error
 
 
 def make_folder(folder: Path) -> None:

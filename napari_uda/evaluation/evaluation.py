@@ -43,7 +43,8 @@ class Evaluation:
             rules: the protocol.
             axes: indices of the axes to score slices along; a protocol whose scope is the slice averages
                 along the first.
-            on_progress: called after each structure with slices done and slices in all.
+            on_progress: called after each structure with slices and slices in all, as much of them as is done of
+                the structures.
 
         Raises:
             InputError: if a value of either map is no label.
@@ -57,11 +58,11 @@ class Evaluation:
         self._samples: dict[int, list[Row]] = {}
         self._slices: dict[tuple[int, int], list[Row]] = {}
         labels = self._boxes.keys() | pair.names.keys()
-        slices = sum(self.reference.shape[axis] for axis in self._axes)  # of one structure
+        slices = sum(self.reference.shape[axis] for axis in self._axes)
         for done, label in enumerate(labels, 1):
             self._score(label)
             if on_progress is not None:
-                on_progress(done * slices, len(labels) * slices)
+                on_progress(done * slices // len(labels), slices)
 
     @property
     def scores(self) -> Scores:

@@ -66,14 +66,17 @@ class ModelCard(Config):
         return [(title, text) for title, text in self._lines() if text]
 
     def _lines(self) -> list[tuple[str, str]]:
-        looked_at = (
-            f", adapted to {_counted(self.target_cases, self.target)}" if self.target else ""
-        )
+        learnt_from = [
+            f"{_counted(self.source_cases, self.source)} with labels"
+            if self.source or self.source_cases
+            else "",
+            f"adapted to {_counted(self.target_cases, self.target)}" if self.target else "",
+        ]
         scores = ", ".join(f"{name} {value:.3f}" for name, value in self.dice.items())
         told = "" if self.target_supervision == "none" else self.target_supervision
         return [
             ("For", self.purpose),
-            ("Trained on", f"{_counted(self.source_cases, self.source)} with labels{looked_at}"),
+            ("Trained on", ", ".join(filter(None, learnt_from))),
             ("Labels of the target", told),
             ("Structures", ", ".join(self.structures)),
             ("Method", f"{self.method}, {self.steps} steps"),

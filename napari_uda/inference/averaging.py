@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
@@ -75,7 +76,7 @@ def check_members(runs: Sequence[LoadedRun]) -> None:
     """Refuse an ensemble of runs with different structures, or that see slices in different ways.
 
     Raises:
-        InputError: naming the first run that differs from the first one, and in what.
+        InputError: two have the same weights; or naming the first run that differs from the first one, and in what.
     """
     first = runs[0].run
     for other in (loaded.run for loaded in runs[1:]):
@@ -86,6 +87,17 @@ def check_members(runs: Sequence[LoadedRun]) -> None:
                     f"{shown(other.path)}: has {what} other than {shown(first.path)}, and only predictions of the "
                     "same kind have a mean; give runs that were trained on the same data with the same data settings"
                 )
+    for one, other_one in combinations(runs, 2):
+        if _have_same_weights(one.method, other_one.method):
+            raise InputError(
+                f"{shown(other_one.run.path)}: has the weights of {shown(one.run.path)}, which would count twice in the "
+                "mean; give each run once"
+            )
+
+
+def _have_same_weights(one: nn.Module, other: nn.Module) -> bool:
+    own, given = one.state_dict(), other.state_dict()
+    return own.keys() == given.keys() and all(torch.equal(own[name], given[name]) for name in own)
 
 
 def _seen_by(facts: DataFacts) -> dict[str, object]:

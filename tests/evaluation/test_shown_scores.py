@@ -78,7 +78,7 @@ def test_pandas_is_not_imported_before_it_is_asked_for() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_slices_are_counted_structure_by_structure() -> None:
+def test_slices_of_the_volume_are_counted_as_structures_are_done() -> None:
     seen: list[tuple[int, int]] = []
     ones = np.ones((5, 4, 4), np.uint8)
     uda.evaluate(
@@ -87,4 +87,4 @@ def test_slices_are_counted_structure_by_structure() -> None:
         names={1: "a", 2: "b"},
         on_progress=lambda done, of: seen.append((done, of)),
     )
-    assert seen == [(5, 10), (10, 10)]
+    assert seen == [(2, 5), (5, 5)]

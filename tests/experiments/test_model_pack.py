@@ -120,6 +120,8 @@ def test_card_tells_what_the_run_is(run: Run, packed: Path, tmp_path: Path) -> N
     assert titles["Structures"] == "inner, outer"
     assert titles["Licence"] == "CC-BY-4.0"
     assert titles["Trained on"] == "3 CT cases with labels, adapted to 3 MR cases"
+    alone = card.model_copy(update={"source": "", "source_cases": 0})  # without source data
+    assert dict(alone.lines())["Trained on"] == "adapted to 3 MR cases"
     assert read_card(tmp_path / "there") == card.model_copy(update={"weights_sha256": ""})
 
 

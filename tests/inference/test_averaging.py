@@ -140,6 +140,8 @@ def test_runs_that_see_slices_differently_are_no_ensemble(
     runs: list[LoadedRun], tiny_run: Run, tmp_path: Path
 ) -> None:
     check_members(runs)
+    with pytest.raises(InputError, match=r"has the weights of .* which would count twice"):
+        check_members([*runs, runs[0]])
     shutil.copytree(tiny_run.path, tmp_path / "coarse")
     without_checksums(tmp_path / "coarse")
     facts = tmp_path / "coarse" / "data.json"
