@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -54,7 +55,8 @@ def test_pairs_and_damage(tmp_path: Path, suffix: str) -> None:
         ("p1", tmp_path / "labels" / f"p1{suffix}")
     ]
     assert not folder.passed_over
-    pairs = pair_files(tmp_path / "labels", tmp_path / "labels")
+    shutil.copytree(tmp_path / "labels", tmp_path / "predictions")
+    pairs = pair_files(tmp_path / "predictions", tmp_path / "labels")
     assert [case for case, *_ in pairs] == ["p1"]
 
     voxels = tmp_path / "images" / f"p1{'.img' if suffix == '.hdr' else suffix}"

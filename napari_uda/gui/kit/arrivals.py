@@ -31,7 +31,8 @@ class Arrivals(Guarded, QObject):
         self._new: list[Layer] = []
         self._rest = delay(self, 0, self._on_rest)
         for number, layer in enumerate(viewer.layers):  # opened before any dock
-            tell_apart(viewer.layers[:number], layer)
+            # a slice of napari's list would be a list that listens to its layers, too
+            tell_apart(list(viewer.layers)[:number], layer)
         listen(self, self._on_inserted, viewer.layers.events.inserted)
 
     def _on_inserted(self, event: Any) -> None:
