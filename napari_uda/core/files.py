@@ -155,7 +155,7 @@ def cannot_write(what: str, folder: Path, error: OSError) -> str:
     """One sentence about a file that could not be written."""
     remedy = "free space there or choose a folder that can be written"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        remedy = "a file has the name of this folder, so give another one"
+        remedy = "a file is in the way, so give another folder"
     return f"cannot write {what} to {folder}: {reason(error)}; {remedy}"
 
 

@@ -387,16 +387,6 @@ def at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(InputError) as caught:
-        write_volume(tmp_path / "out" / "a.nii", Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4)))
-    assert str(caught.value) == (
-        f"cannot write a.nii to {tmp_path / 'out'}: not a directory; a file has the name of this folder, so give another one"
-    )
-    assert (tmp_path / "out").read_text() == "mine"
-
-
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
     write_volume(path, Volume(np.full((2, 2, 2), 7, np.uint8), np.eye(4)))
@@ -412,7 +402,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"^cannot write a\.nii\.gz to .*: not a directory; free"):
+    with pytest.raises(InputError, match=r"^cannot write a\.nii\.gz to .*: not a directory; a file is in the way"):
         write_volume(tmp_path / "file" / "a.nii.gz", Volume(np.zeros((2, 2, 2)), np.eye(4)))
     (tmp_path / "taken.nii").mkdir()
     with pytest.raises(InputError, match=r"^cannot write taken\.nii to .*: is a directory"):
