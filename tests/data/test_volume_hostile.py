@@ -402,7 +402,9 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"^cannot write a\.nii\.gz to .*: not a directory; a file is in the way"):
+    with pytest.raises(
+        InputError, match=r"^cannot write a\.nii\.gz to .*: not a directory; a file is in the way"
+    ):
         write_volume(tmp_path / "file" / "a.nii.gz", Volume(np.zeros((2, 2, 2)), np.eye(4)))
     (tmp_path / "taken.nii").mkdir()
     with pytest.raises(InputError, match=r"^cannot write taken\.nii to .*: is a directory"):
