@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,30 @@ from napari_uda.gui.kit.hatching import Hatching
 from napari_uda.gui.kit.large_in_3d import CoarseIn3D
 
 WAIT_MS = 60_000
+CLOSES = """
+import napari, numpy as np
+from qtpy.QtCore import QTimer
+from napari_uda.gui.kit import jobs
+from napari_uda.gui.kit.canvas import window_of
+from napari_uda.gui.kit.canvas_marks import CanvasMarks
+
+viewer = napari.Viewer()
+viewer.add_image(np.random.rand(4, 32, 32), name="image")
+for name in ("Train", "View"):
+    viewer.window.add_plugin_dock_widget("napari_uda", name)
+window = window_of(viewer)
+
+def close():
+    marks = window.findChild(CanvasMarks)
+    if marks is not None and marks.is_loaded and marks.seen.image is not None and not jobs.running():
+        timer.stop()
+        window.close()
+
+timer = QTimer()
+timer.timeout.connect(close)
+timer.start(50)
+napari.run()
+"""
 
 
 def listeners(viewer: Viewer) -> Counter[str]:
@@ -67,6 +93,16 @@ def test_a_closed_dock_takes_its_listeners_with_it(
     # what marks the canvas for all docks goes a turn after the last of them
     qtbot.waitUntil(lambda: listeners(viewer) - before == Counter(), timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
+
+
+@pytest.mark.slow
+def test_a_window_that_ends_says_nothing() -> None:
+    """Its docks end after its canvas, which no mark may touch any more."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSES], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 def test_keys_of_a_dock_work_when_it_is_opened_again(

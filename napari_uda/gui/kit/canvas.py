@@ -55,6 +55,14 @@ def window_of(viewer: ViewerModel) -> QWidget | None:
         return None
 
 
+def canvas_is_gone(viewer: ViewerModel) -> bool:
+    """Whether Qt has deleted the canvas of a window that ends; a bare model has none to lose."""
+    if getattr(viewer, "window", None) is None:
+        return False
+    window = window_of(viewer)
+    return window is None or not window.findChildren(QOpenGLWidget)
+
+
 class FreeingInCanvas(Guarded, QObject):
     """Stays with the window, also after the docks are gone: their layers may still be there."""
 

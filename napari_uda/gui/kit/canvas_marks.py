@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit import preferences
-from napari_uda.gui.kit.canvas import FreeingInCanvas, one_in_window
+from napari_uda.gui.kit.canvas import FreeingInCanvas, canvas_is_gone, one_in_window
 from napari_uda.gui.kit.canvas_legend import CanvasLegend
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.geometry import Placement, placement, tag
@@ -117,7 +117,8 @@ class CanvasMarks(Guarded, QObject):
         for name in (*_SIDES, _LINE):
             self.words.write(name, (), _LINE_PLACE)
         self.legend.leave()
-        self._viewer.scene.camera.orientation = ("away", "down", "right")
+        if not canvas_is_gone(self._viewer):  # vispy would try to draw it
+            self._viewer.scene.camera.orientation = ("away", "down", "right")
         with suppress(RuntimeError):  # the window ends, and has deleted it
             self.setParent(None)  # type: ignore[arg-type]  # the next dock finds it no more
             self.deleteLater()
