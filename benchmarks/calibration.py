@@ -26,9 +26,7 @@ Predicted Dice: its mean absolute error in points over the volumes, where it is 
 
 from __future__ import annotations
 
-import argparse
 import sys
-from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -52,6 +50,7 @@ from napari_uda.training.validation import changed_grey_values
 from napari_uda.training.volume_score import score_case
 
 Floats = NDArray[np.float64]
+PAIRS = ["cardiac:ct:mr", "abdominal:ct:mr", "cardiac:mr:ct", "abdominal:mr:ct"]
 NETWORKS = ("plain", "strong", "plain_sfda", "strong_sfda", "plain_mt", "strong_mt")
 LOOKS: tuple[IntensityAugmentation, ...] = ("none", "gamma", "bezier", "gin", "gin_ipa")
 
@@ -76,29 +75,17 @@ class Case:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    pairs = ["cardiac:ct:mr", "abdominal:ct:mr", "cardiac:mr:ct", "abdominal:mr:ct"]
-    parser.add_argument("--pairs", nargs="+", default=pairs)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    options = parser.parse_args()
+    options = label_free.pairs_parser(__doc__, PAIRS).parse_args()
     torch.set_num_threads(1)
     found: dict[tuple[str, str, str], list[Case]] = {}  # pair, network, source or target
     curves: dict[tuple[str, str], tuple[Floats, Floats]] = {}
-    for seed in options.seeds:
-        for pair in options.pairs:
-            anatomy, source, target = pair.split(":")
-            place = options.out / f"seed{seed}" / anatomy
-            data, folder = label_free.phantoms(place, seed), place / f"{source}2{target}"
-            plan = Namespace(harsh=False, long=False, advent=False)
-            label_free.train_all(folder, data / source, data / target, seed, plan)
-            for name in NETWORKS:
-                loaded, key = LoadedRun.load(folder / name, "cpu"), f"{pair} {seed}"
-                for where, modality in (("source", source), ("target", target)):
-                    images = place / "test" / modality
-                    found[key, name, where] = look_at(loaded, store_of(loaded, images))
-                curves[key, name] = own_source(loaded, store_of(loaded, place / "test" / source))
-                print_network(key, name, found, curves)
+    for pair in label_free.trained_pairs(options):
+        for name in NETWORKS:
+            loaded, key = LoadedRun.load(pair.runs / name, "cpu"), pair.title
+            for where, images in (("source", pair.source), ("target", pair.target)):
+                found[key, name, where] = look_at(loaded, store_of(loaded, images))
+            curves[key, name] = own_source(loaded, store_of(loaded, pair.source))
+            print_network(key, name, found, curves)
     print_areas(found)
     print_errors(found, curves)
     return 0

@@ -21,6 +21,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +72,7 @@ HARSH: dict[str, dict[str, Any]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pairs", nargs="+", default=["cardiac:ct:mr", "abdominal:ct:mr"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser = pairs_parser(__doc__, ["cardiac:ct:mr", "abdominal:ct:mr"])
     parser.add_argument("--advent", action="store_true")
     parser.add_argument("--harsh", action="store_true")
     parser.add_argument("--long", action="store_true")
@@ -81,22 +80,55 @@ def main() -> int:
     options = parser.parse_args()
     table: list[tuple[Candidate, str, float]] = []
     judged: list[tuple[float, bool]] = []
-    for seed in options.seeds:
-        for pair in options.pairs:
-            anatomy, source, target = pair.split(":")
-            place = options.out / f"seed{seed}" / anatomy
-            data, images = phantoms(place, seed), place / "test" / target
-            folder = place / f"{source}2{target}"
-            train_all(folder, data / source, data / target, seed, options)
-            print(f"{pair} seed {seed}", flush=True)
-            if not options.check_only:
-                table += rank(folder, images)
-            judged += no_harm(folder, images)
+    for pair in trained_pairs(options):
+        print(pair.title, flush=True)
+        if not options.check_only:
+            table += rank(pair.runs, pair.target)
+        judged += no_harm(pair.runs, pair.target)
     print("all pairs")
     if table:
         correlations(table)
     print_judged(judged)
     return 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of modalities whose networks are trained.
+
+    Attributes:
+        title: the pair and the seed.
+        runs: the folder of its runs.
+        source: data folder of other subjects in the modality of the labels.
+        target: the same in that of the target.
+    """
+
+    title: str
+    runs: Path
+    source: Path
+    target: Path
+
+
+def pairs_parser(doc: str | None, pairs: list[str]) -> argparse.ArgumentParser:
+    """The options of every benchmark on these networks."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", nargs="+", default=pairs)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.set_defaults(advent=False, harsh=False, long=False)
+    return parser
+
+
+def trained_pairs(options: argparse.Namespace) -> Iterator[Pair]:
+    """Each pair of each seed, once its networks are there."""
+    for seed in options.seeds:
+        for pair in options.pairs:
+            anatomy, source, target = pair.split(":")
+            place = options.out / f"seed{seed}" / anatomy
+            data, runs = phantoms(place, seed), place / f"{source}2{target}"
+            train_all(runs, data / source, data / target, seed, options)
+            tests = place / "test"
+            yield Pair(f"{pair} seed {seed}", runs, tests / source, tests / target)
 
 
 def phantoms(out: Path, seed: int) -> Path:

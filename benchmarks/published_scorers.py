@@ -19,16 +19,14 @@ mean score is below the best run. The labels of the target are read for that alo
 
 from __future__ import annotations
 
-import argparse
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import label_free
 import numpy as np
 import torch
 import torch.nn.functional as F
-from calibration import each_case, mean_dice, store_of
+from calibration import PAIRS, each_case, mean_dice, store_of
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -44,27 +42,13 @@ TEMPERATURE = 0.05
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    pairs = ["cardiac:ct:mr", "abdominal:ct:mr", "cardiac:mr:ct", "abdominal:mr:ct"]
-    parser.add_argument("--pairs", nargs="+", default=pairs)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    options = parser.parse_args()
+    options = label_free.pairs_parser(__doc__, PAIRS).parse_args()
     torch.set_num_threads(1)
     print(f"{'':20} {'pairs':>5} " + " ".join(f"{name:>8}" for name in NAMES))
-    for seed in options.seeds:
-        for pair in options.pairs:
-            anatomy, source, target = pair.split(":")
-            place = options.out / f"seed{seed}" / anatomy
-            data, folder = label_free.phantoms(place, seed), place / f"{source}2{target}"
-            plan = Namespace(harsh=False, long=False, advent=False)
-            label_free.train_all(folder, data / source, data / target, seed, plan)
-            runs = [one for one in label_free.runs_in(folder) if is_default(one.name)]
-            told, true = zip(
-                *(score_run(one, place / "test" / source, place / "test" / target) for one in runs),
-                strict=True,
-            )
-            report(f"{pair} {seed}", np.array(told), np.array(true))
+    for pair in label_free.trained_pairs(options):
+        runs = [one for one in label_free.runs_in(pair.runs) if is_default(one.name)]
+        told, true = zip(*(score_run(one, pair.source, pair.target) for one in runs), strict=True)
+        report(pair.title, np.array(told), np.array(true))
     return 0
 
 
