@@ -260,7 +260,7 @@ def read_spec(
     Args:
         file: YAML file.
         data: folder that relative data folders start from; none takes the folder of the spec.
-        only: data sets to keep, with those that score their runs; empty keeps all.
+        only: data sets to keep, with those that score the same runs; empty keeps all.
 
     Raises:
         InputError: naming the first thing in it that does not fit.
@@ -274,10 +274,13 @@ def read_spec(
         spec = Spec.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{path}: {_sentence(error)}") from error
-    names = [each.name for each in spec.data if not each.runs_of]
-    unknown = [name for name in only if name not in names]
+    trained = {each.name: each.runs_of or each.name for each in spec.data}
+    unknown = [name for name in only if name not in trained]
     if unknown:
-        raise InputError(f"{path} has no data set {unknown[0]!r}; choose among {', '.join(names)}")
+        raise InputError(
+            f"{path} has no data set {unknown[0]!r}; choose among {', '.join(trained)}"
+        )
+    kept = {trained[name] for name in only}
     root = (Path(data) if data is not None else path.parent).expanduser().absolute()
     sets = tuple(
         each.model_copy(
@@ -288,7 +291,7 @@ def read_spec(
             }
         )
         for each in spec.data
-        if not only or {each.name, each.runs_of} & set(only)
+        if not only or trained[each.name] in kept
     )
     return spec.model_copy(update={"data": sets})
 

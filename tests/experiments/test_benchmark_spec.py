@@ -77,9 +77,12 @@ def test_data_that_scores_runs_of_another_is_filled_and_kept_with_it(
     file = write_spec(tmp_path / "spec.yaml", content)
     again = read_spec(file).data[1]
     assert (again.source, again.target, again.score) == (*two_domains, tmp_path / "other")
-    assert [each.name for each in read_spec(file, only=["CT to MR"]).data] == ["CT to MR", "again"]
-    with pytest.raises(InputError, match="no data set 'again'; choose among CT to MR, MR to CT"):
-        read_spec(file, only=["again"])
+    for only in (["CT to MR"], ["again"], ["CT to MR", "again"]):
+        assert [each.name for each in read_spec(file, only=only).data] == ["CT to MR", "again"]
+    with pytest.raises(
+        InputError, match="no data set 'gone'; choose among CT to MR, again, MR to CT"
+    ):
+        read_spec(file, only=["gone"])
 
 
 AGAIN = {"name": "again", "runs_of": "CT to MR"}
