@@ -3,8 +3,9 @@
 usage: python tools/house.py [CHECKOUT]      prints two tables; another checkout to compare with
 
 The second one has a line for each file of methods: its lines of code without blank lines, comments and
-docstrings, and the modules that no other method imports. A room is a folder of Python files, or a module at the top of the package. A circle is a set of rooms that
-import each other, directly or over others; imports for type checkers and inside functions count.
+docstrings, and the modules that no other method imports. A room is a folder of Python files, or a module at the
+top of the package. A circle is a set of rooms that import each other, directly or over others; imports for type
+checkers and inside functions count.
 """
 
 from __future__ import annotations
@@ -88,13 +89,16 @@ def lines_of_code(text: str) -> int:
     )
 
 
-def print_methods(package: Path) -> None:
-    """A line for each file in `methods` that defines some, from long to short."""
+def method_files(package: Path) -> dict[str, tuple[int, list[str]]]:
+    """Lines of code of each file in `methods` that defines some, from long to short, and its own modules.
+
+    These are the modules of the package that no other of the files imports.
+    """
     imported: dict[str, set[str]] = {}
     code: dict[str, int] = {}
     for path in sorted((package / "methods").glob("*.py")):
         text = path.read_text(encoding="utf-8")
-        if path.stem not in ("__init__", "base", "registry"):
+        if path.stem not in ("__init__", "base", "listing", "registry"):
             code[path.stem] = lines_of_code(text)
             modules = imported_modules(ast.parse(text))
             imported[path.stem] = {
@@ -102,10 +106,18 @@ def print_methods(package: Path) -> None:
                 for name in modules
                 if (package.parent / f"{name.replace('.', '/')}.py").is_file()
             }
-    print(f"\n{'method':<18}{'lines of code':>14}  modules that no other method imports")
+    found = {}
     for name in sorted(code, key=lambda name: -code[name]):
-        others = set().union(*(found for other, found in imported.items() if other != name))
-        print(f"{name:<18}{code[name]:>14}  {' '.join(sorted(imported[name] - others))}")
+        others = set().union(*(modules for other, modules in imported.items() if other != name))
+        found[name] = code[name], sorted(imported[name] - others)
+    return found
+
+
+def print_methods(package: Path) -> None:
+    """A line for each file of methods."""
+    print(f"\n{'method':<18}{'lines of code':>14}  modules that no other method imports")
+    for name, (lines, modules) in method_files(package).items():
+        print(f"{name:<18}{lines:>14}  {' '.join(modules)}")
 
 
 def main(checkout: Path) -> None:

@@ -2,11 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from napari_uda.core.config import Config
+from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_uda.core.runtime import Runtime
+    from napari_uda.data.batches import Labelled
+
+
+class StrongViewConfig(Config):
+    """How strongly changed the slices are that a student sees."""
+
+    student_intensity: IntensityAugmentation = "gin_ipa"
+    """Random change of the grey values that the student sees of target slices."""
+    mix: Literal["class_mix", "mask", "none"] = "class_mix"
+    """What else the student sees: class_mix (half of the structures of a source slice are pasted in, with
+    their labels), mask (random patches are hidden) or none."""
+    mask_share: tuple[float, float] = (0.5, 0.7)
+    """Smallest and largest share of the patches that mask hides."""
+
+
+def strong_view(
+    image: Tensor,
+    label: Tensor,
+    weight: Tensor,
+    source: Labelled | None,
+    config: StrongViewConfig,
+    runtime: Runtime,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a student sees of target slices, and what it is to learn there.
+
+    Args:
+        image: `(B, K, H, W)` float in [-1, 1].
+        label: `(B, H, W)` classes of the target slices.
+        weight: how much each of them counts, `(B, H, W)`.
+        source: slices of which structures are pasted in; without them none are.
+        config: what is done.
+        runtime: draws the random numbers of this step.
+
+    Returns:
+        Images as above; where they show the target, `(B, H, W)` bool; labels; and weights, 1 on what is pasted in.
+    """
+    count = len(image)
+    own = torch.ones_like(label, dtype=torch.bool)
+    if config.mix == "class_mix" and source is not None:
+        generators = runtime.sample_generators("class-mix", count)
+        own = ~half_of_the_structures(source.label, generators)
+        image = torch.where(own[:, None], image, source.image)
+        label = torch.where(own, label, source.label)
+        weight = torch.where(own, weight, 1.0)
+    generators = runtime.sample_generators("student", count)
+    image = augment_intensity(image, config.student_intensity, generators)
+    if config.mix == "mask":
+        generators = runtime.sample_generators("mask", count)
+        size = (image.shape[2], image.shape[3])
+        hidden = hidden_patches(size, config.mask_share, generators).to(image.device)
+        image = image.masked_fill(hidden[:, None], 0.0)
+    return image, own, label, weight
 
 
 def half_of_the_structures(label: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:

@@ -237,6 +237,11 @@ class SliceStore:
         return torch.from_numpy(self.labels[indices].astype(np.int64))
 
 
+def in_parts(rows: NDArray[np.int64], largest: int = 8) -> list[NDArray[np.int64]]:
+    """Indices of slices in their order, in parts of at most `largest` that fit through a network together."""
+    return np.split(rows, range(largest, len(rows), largest))
+
+
 def window_slices(volume: Volume, intensity: Intensity, grid: SliceGrid) -> NDArray[np.float16]:
     """One volume as training slices.
 

@@ -18,10 +18,8 @@ from torch import Tensor, optim
 
 from napari_uda.core.distributed import gather
 from napari_uda.core.runtime import Runtime
-from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
 from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
-from napari_uda.data.fourier import grey_amplitude
-from napari_uda.data.mixing import half_of_the_structures, hidden_patches
+from napari_uda.data.mixing import StrongViewConfig, strong_view
 from napari_uda.losses.pseudo_label import (
     IGNORED,
     class_thresholds,
@@ -33,10 +31,10 @@ from napari_uda.networks.moving_average import follow
 from napari_uda.networks.normalisation import evaluating
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.plausibility import PlausibilityGate
-from napari_uda.uncertainty.reliability import fourier_views, random_views, vote
+from napari_uda.uncertainty.reliability import vote_of_views
 
 
-class MeanTeacherConfig(MethodConfig):
+class MeanTeacherConfig(StrongViewConfig, MethodConfig):
     """Settings of mean_teacher."""
 
     name: Literal["mean_teacher"] = "mean_teacher"
@@ -54,13 +52,6 @@ class MeanTeacherConfig(MethodConfig):
     """Share of the steps after those in which that weight rises from 0."""
     ema: float = Field(default=0.99, ge=0, lt=1)
     """Share of the old teacher in the new one, per step; less in the first steps (MT-D1)."""
-    student_intensity: IntensityAugmentation = "gin_ipa"
-    """Random change of the grey values that the student sees of target slices."""
-    mix: Literal["class_mix", "mask", "none"] = "class_mix"
-    """What else the student sees: class_mix (half of the structures of a source slice are pasted in, with
-    their labels), mask (random patches are hidden) or none."""
-    mask_share: tuple[float, float] = (0.5, 0.7)
-    """Smallest and largest share of the patches that mask hides."""
     gate: Literal["confidence", "per_class", "reliable", "none"] = "confidence"
     """Which labels are learnt from: confidence (all of a slice, as much as its share of sure pixels),
     per_class (the surest share of each class in the batch, as in crst), reliable (those that changed views
@@ -192,17 +183,16 @@ class MeanTeacher(Method[MeanTeacherConfig]):
         # The teacher sees the slice as it is, and its own running statistics.
         with torch.no_grad(), evaluating(self.segmentor):
             confidence, label = self.segmentor(target.image).logits.float().softmax(1).max(1)
-            if config.gate == "reliable":
-                weight = self._vote(source, target.image, label, runtime)
-            else:
-                weight = self._weights(confidence, label)
+            weight = self._weights(confidence, label, target.image, source, runtime)
         weight = weight * self.gate.weights(target, label)
         logs["label_weight"] = weight.mean()
         for index in range(self.num_classes):
             logs[f"accepted_share_{index}"] = (weight * (label == index)).mean()
 
         # The student sees a strong view of it.
-        image, own, label, weight = self._strong_view(source, target.image, label, weight, runtime)
+        image, own, label, weight = strong_view(
+            target.image, label, weight, source, config, runtime
+        )
         logits = self.student(image).logits
         terms = {}
         if config.pseudo_weight:
@@ -216,7 +206,14 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             terms["anchor"] = config.anchor_weight * soft_cross_entropy(logits, first, own.float())
         return terms
 
-    def _weights(self, confidence: Tensor, label: Tensor) -> Tensor:
+    def _weights(
+        self,
+        confidence: Tensor,
+        label: Tensor,
+        image: Tensor,
+        source: Labelled | None,
+        runtime: Runtime,
+    ) -> Tensor:
         """How much each pixel's label counts, `(B, H, W)` in [0, 1]."""
         config = self.config
         if config.gate == "confidence":
@@ -226,49 +223,14 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             everywhere, labels = (gather(values).flatten() for values in (confidence, label))
             thresholds = class_thresholds(everywhere, labels, self.num_classes, config.gate_share)
             return (confidence >= thresholds[label]).float()
+        if config.gate == "reliable":
+            return vote_of_views(
+                lambda views: self.segmentor(views).logits.argmax(1),
+                *(image, label, config.reliability),
+                runtime.sample_generators("views", len(label)),
+                None if source is None else source.image,
+            ).reliable.float()
         return torch.ones_like(confidence)
-
-    def _vote(
-        self, source: Labelled | None, image: Tensor, label: Tensor, runtime: Runtime
-    ) -> Tensor:
-        """1 where the teacher gives changed views of the slices the same labels `(B, H, W)`, else 0."""
-        config = self.config.reliability
-        generators = runtime.sample_generators("views", len(image))
-        sets = [random_views(image, config, generators)]
-        if source is not None:
-            bank = gather(grey_amplitude(source.image, config.fourier_half_width))
-            sets.append(fourier_views(image, bank, config, generators))
-        agrees = [
-            self.segmentor(views).logits.argmax(1).view(config.views, *label.shape) == label
-            for views in sets
-        ]
-        return vote(agrees[0], agrees[-1]).reliable.float()
-
-    def _strong_view(
-        self,
-        source: Labelled | None,
-        image: Tensor,
-        label: Tensor,
-        weight: Tensor,
-        runtime: Runtime,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images, where they show the target `(B, H, W)`, labels and weights, of what the student sees."""
-        config, count = self.config, len(image)
-        own = torch.ones_like(label, dtype=torch.bool)
-        if config.mix == "class_mix" and source is not None:
-            generators = runtime.sample_generators("class-mix", count)
-            own = ~half_of_the_structures(source.label, generators)
-            image = torch.where(own[:, None], image, source.image)
-            label = torch.where(own, label, source.label)
-            weight = torch.where(own, weight, 1.0)
-        generators = runtime.sample_generators("student", count)
-        image = augment_intensity(image, config.student_intensity, generators)
-        if config.mix == "mask":
-            generators = runtime.sample_generators("mask", count)
-            size = (image.shape[2], image.shape[3])
-            hidden = hidden_patches(size, config.mask_share, generators).to(image.device)
-            image = image.masked_fill(hidden[:, None], 0.0)
-        return image, own, label, weight
 
     def _first_lesson(self, runtime: Runtime) -> int:
         """The step from which the teacher teaches."""

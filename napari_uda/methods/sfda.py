@@ -21,7 +21,7 @@ from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData
 from napari_uda.data.sizes import slice_areas
-from napari_uda.data.slices import SliceStore
+from napari_uda.data.slices import SliceStore, in_parts
 from napari_uda.losses.prior import (
     FLOOR,
     Divergence,
@@ -44,9 +44,9 @@ from napari_uda.networks.normalisation import (
     statistics_of_the_batch,
 )
 from napari_uda.networks.segmentor import Segmentor
-from napari_uda.uncertainty.reliability import majority, random_views
+from napari_uda.players.slice_rows import make_room
+from napari_uda.uncertainty.reliability import vote_of_views
 
-_SLICES_AT_ONCE = 8
 _SLICES_FOR_STATISTICS = 16
 
 
@@ -256,12 +256,15 @@ class SFDA(Method[SFDAConfig]):
     @torch.no_grad()
     def _reliable(self, image: Tensor, runtime: Runtime) -> Tensor:
         """Pixels `(B, H, W)` that most views call what the slice itself is called, by the network as it is."""
-        settings, count = self.config.reliability, len(image)
-        views = random_views(image, settings, runtime.sample_generators("vote", count))
+        generators = runtime.sample_generators("vote", len(image))
         with evaluating(self.segmentor):
-            label = self.segmentor(image).logits.argmax(1)
-            seen = [self.segmentor(view).logits.argmax(1) for view in views.chunk(settings.views)]
-        return majority(torch.stack(seen) == label)[0]
+            return vote_of_views(
+                self._classes, image, self._classes(image), self.config.reliability, generators
+            ).reliable
+
+    def _classes(self, image: Tensor) -> Tensor:
+        classes: Tensor = self.segmentor(image).logits.argmax(1)
+        return classes
 
     def _divergence(self, logits: Tensor, index: Tensor | None) -> Tensor:
         """Mean divergence of the slices that have a prior; over all slices, as the code divides."""
@@ -296,17 +299,11 @@ class SFDA(Method[SFDAConfig]):
             return None
         found = []
         with evaluating(self.segmentor):
-            for start in range(0, len(store), _SLICES_AT_ONCE):
-                indices = np.arange(start, min(start + _SLICES_AT_ONCE, len(store)))
-                image = store.image(indices).to(runtime.device)
-                classes = self.segmentor(image).logits.argmax(1)
+            for indices in in_parts(np.arange(len(store))):
+                classes = self._classes(store.image(indices).to(runtime.device))
                 found.append(slice_areas(classes.to(torch.uint8).cpu().numpy(), self.num_classes))
         return np.concatenate(found)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Make room for one row per slice: a new method does not know how many there are."""
-        for name in ("expected", "trusted"):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            if stored is not None and stored.shape != own.shape:
-                setattr(self, name, own.new_zeros(stored.shape))
+        make_room(self, ("expected", "trusted"), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -12,7 +12,8 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.seeds import generator
 from napari_uda.data.appearance import IntensityAugmentation, augment_intensity
 from napari_uda.data.case_shapes import cases_of, is_plausible, shape_features
-from napari_uda.players.pseudo_labeller import make_room
+from napari_uda.data.slices import in_parts
+from napari_uda.players.slice_rows import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import TrainingData, Unlabelled
 
-_SLICES_AT_ONCE = 8
 _VIEWS: tuple[IntensityAugmentation, ...] = ("none", "gamma", "gamma")
 """What is done to the grey values of a case in each view."""
 _LARGEST_CHANGE = 0.5
@@ -73,7 +73,7 @@ class PlausibilityGate(nn.Module):
         for rows, spacing_mm in cases_of(store, facts.grid):
             parts = [
                 self._views(predict, store.image(indices), indices, runtime)
-                for indices in _in_parts(rows)
+                for indices in in_parts(np.arange(rows.start, rows.stop))
             ]
             labels = np.concatenate(parts, axis=1)  # (views, N, H, W)
             sizes = np.array([np.bincount(v.ravel(), minlength=self.num_classes) for v in labels])
@@ -114,8 +114,3 @@ class PlausibilityGate(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         make_room(self, ("believed",), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _in_parts(rows: slice) -> list[NDArray[np.int64]]:
-    indices = np.arange(rows.start, rows.stop)
-    return np.split(indices, range(_SLICES_AT_ONCE, len(indices), _SLICES_AT_ONCE))

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from napari_uda.core.config import Config
+from napari_uda.data.slices import in_parts
 from napari_uda.data.spatial import move_nearest
 from napari_uda.losses.pseudo_label import (
     IGNORED,
@@ -22,9 +23,10 @@ from napari_uda.losses.pseudo_label import (
     one_hot,
     soft_labels,
 )
+from napari_uda.players.slice_rows import make_room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from napari_uda.data.batches import Unlabelled
     from napari_uda.data.slices import SliceStore
 
-_SLICES_AT_ONCE = 8
 _EVERY = 4
 """Pixels of which one is looked at for the thresholds, as in the released code."""
 
@@ -167,8 +168,7 @@ class PseudoLabeller(nn.Module):
         self, predict: Callable[[Tensor], Tensor], store: SliceStore, device: torch.device
     ) -> Iterator[Tensor]:
         """Softmax `(B, C, H, W)` of all target slices, in their order."""
-        for start in range(0, len(store), _SLICES_AT_ONCE):
-            indices = np.arange(start, min(start + _SLICES_AT_ONCE, len(store)))
+        for indices in in_parts(np.arange(len(store))):
             image = store.image(indices).to(device)
             probabilities = predict(image).float().softmax(1)
             if self.config.flip:
@@ -200,20 +200,3 @@ class PseudoLabeller(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         make_room(self, ("labels", "rare_slices"), state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def make_room(
-    module: nn.Module, names: Sequence[str], state_dict: Mapping[str, Tensor], prefix: str
-) -> None:
-    """Let buffers with one row per slice take stored ones: a new module does not know how many there are.
-
-    Args:
-        module: whose `_load_from_state_dict` this begins.
-        names: of the buffers.
-        state_dict: stored tensors.
-        prefix: of the module's names among them.
-    """
-    for name in names:
-        stored, own = state_dict.get(prefix + name), getattr(module, name)
-        if stored is not None and stored.shape != own.shape:
-            setattr(module, name, stored.new_zeros(stored.shape, device=own.device))

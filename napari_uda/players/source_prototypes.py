@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_uda.data.slices import in_parts
 from napari_uda.losses.prototype import class_means, resize_nearest
 from napari_uda.networks.normalisation import evaluating
 
 if TYPE_CHECKING:
     from napari_uda.data.slices import SliceStore
     from napari_uda.networks.segmentor import Segmentor
-
-_SLICES_AT_ONCE = 8
 
 
 @torch.no_grad()
@@ -36,8 +35,7 @@ def source_prototypes(
     sums = torch.zeros(num_classes, segmentor.feature_channels, device=device)
     counts = torch.zeros(num_classes, device=device)
     with evaluating(segmentor):
-        for start in range(0, len(store), _SLICES_AT_ONCE):
-            indices = np.arange(start, min(start + _SLICES_AT_ONCE, len(store)))
+        for indices in in_parts(np.arange(len(store))):
             features = segmentor(store.image(indices).to(device)).features
             size = (features.shape[2], features.shape[3])
             label = resize_nearest(store.label(indices).to(device), size)

@@ -9,6 +9,7 @@ import torch
 
 from napari_uda.core.seeds import generator
 from napari_uda.data.appearance import augment_intensity
+from napari_uda.data.slices import in_parts
 from napari_uda.evaluation.report import evaluate
 from napari_uda.inference.predict import segment_volume
 
@@ -30,7 +31,6 @@ INCONSISTENCY = "target_inconsistency"
 
 _INCONSISTENCY_WEIGHT = 0.5  # MAPSeg's (Zhang et al., CVPR 2024)
 _MOST_SLICES = 64
-_SLICES_AT_ONCE = 8
 
 
 def validation_dice(method: Method[Any], data: TrainingData, device: torch.device) -> float:
@@ -73,8 +73,7 @@ def inconsistency(method: Method[Any], data: TrainingData, runtime: Runtime) -> 
     total, training = 0.0, method.training
     method.eval()
     try:
-        for start in range(0, len(rows), _SLICES_AT_ONCE):
-            part = rows[start : start + _SLICES_AT_ONCE]
+        for part in in_parts(rows):
             image = store.image(part).to(runtime.device)
             with runtime.autocast():
                 changed = changed_grey_values(image, part, runtime.seed)

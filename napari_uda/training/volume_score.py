@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from napari_uda.data.slices import SliceStore, fill_store
+from napari_uda.data.slices import SliceStore, fill_store, in_parts
 from napari_uda.evaluation.label_free import certainty, plausibility
 from napari_uda.inference.fit_structures import USUAL
 from napari_uda.losses.entropy import entropy_map
@@ -85,9 +85,7 @@ def score_case(
     rows = np.flatnonzero(store.case_of == case)
     found = [
         _segment(method, store.image(rows[part]).to(device), part)
-        for part in np.split(
-            np.arange(len(rows)), range(_SLICES_AT_ONCE, len(rows), _SLICES_AT_ONCE)
-        )
+        for part in in_parts(np.arange(len(rows)), _SLICES_AT_ONCE)
     ]
     labels, entropy = (np.concatenate([part[index] for part in found]) for index in (0, 1))
     inconsistency = sum(loss * len(part) for part, _, loss in found) / len(rows)

@@ -9,11 +9,12 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from napari_uda.core.config import Config
+from napari_uda.core.distributed import gather
 from napari_uda.data.appearance import jitter_and_blur
-from napari_uda.data.fourier import FourierMode, mix_amplitude
+from napari_uda.data.fourier import FourierMode, grey_amplitude, mix_amplitude
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -77,6 +78,33 @@ def vote(agrees_random: Tensor, agrees_fourier: Tensor) -> Reliability:
     return Reliability(
         consistent_random & consistent_fourier, inconsistent_random | inconsistent_fourier
     )
+
+
+def vote_of_views(
+    classify: Callable[[Tensor], Tensor],
+    image: Tensor,
+    label: Tensor,
+    config: ReliabilityConfig,
+    generators: Sequence[np.random.Generator],
+    source_image: Tensor | None = None,
+) -> Reliability:
+    """The vote over views of some slices, where no gradient is wanted; each set is one batch.
+
+    Args:
+        classify: classes `(M, H, W)` of `(M, K, H, W)` slices.
+        image: `(B, K, H, W)` float in [-1, 1].
+        label: what the slices themselves are called, `(B, H, W)`.
+        config: views and their strengths.
+        generators: one per slice.
+        source_image: slices of the source, of whose grey values, with those of all other processes, Fourier
+            views are made; without them random views vote alone.
+    """
+    sets = [random_views(image, config, generators)]
+    if source_image is not None:
+        bank = gather(grey_amplitude(source_image, config.fourier_half_width))
+        sets.append(fourier_views(image, bank, config, generators))
+    agrees = [classify(views).view(config.views, *label.shape) == label for views in sets]
+    return vote(agrees[0], agrees[-1])
 
 
 def majority(agrees: Tensor) -> tuple[Tensor, Tensor]:

@@ -136,6 +136,19 @@ def test_the_picture_has_every_room_of_the_package() -> None:
     assert [room for room in rooms if f"`{room}`" not in described] == []
 
 
+def test_the_table_of_methods_says_how_long_they_are() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \| (.*) \|$", text_of(DOCS / "architecture.md"), re.MULTILINE
+    )
+    said = {name: (int(lines), re.findall(r"[\w/]+", modules)) for name, lines, modules in rows}
+    found = tool("house").method_files(PACKAGE)
+    assert said == {
+        n: (count, [m.replace(".", "/") for m in ms]) for n, (count, ms) in found.items()
+    }
+    over = sum(lines > 150 for lines, _ in said.values())
+    assert {5: "five"}[over] + " are above it" in text_of(DOCS / "architecture.md")
+
+
 # -- what a browser would load ----------------------------------------------------------------------
 
 HTML = """

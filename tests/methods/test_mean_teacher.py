@@ -18,7 +18,7 @@ from napari_uda.api import build_config, iterate, list_methods
 from napari_uda.core.errors import InputError
 from napari_uda.data.batches import Unlabelled
 from napari_uda.data.case_shapes import CaseShapes
-from napari_uda.data.mixing import half_of_the_structures, hidden_patches
+from napari_uda.data.mixing import half_of_the_structures, hidden_patches, strong_view
 from napari_uda.losses.pseudo_label import soft_cross_entropy, weighted_pixel_loss
 from napari_uda.networks.segmentor import SegmentorOutput
 from napari_uda.players.plausibility import PlausibilityGate
@@ -103,9 +103,10 @@ def test_weights_by_hand(two_domains: Domains, tmp_path: Path) -> None:
     stand = stand_of(two_domains, tmp_path, confidence=0.9)
     confidence = torch.tensor([[[0.95, 0.5], [0.9, 0.3]], [[0.1, 0.2], [0.3, 0.99]]])
     label = torch.tensor([[[0, 0], [1, 1]], [[0, 0], [1, 1]]])
-    assert stand.method._weights(confidence, label)[:, 0, 0].tolist() == [0.5, 0.25]
+    others = confidence[:, None], None, stand.runtime
+    assert stand.method._weights(confidence, label, *others)[:, 0, 0].tolist() == [0.5, 0.25]
     stand = stand_of(two_domains, tmp_path, gate="per_class", gate_share=0.5)
-    kept = stand.method._weights(confidence, label)
+    kept = stand.method._weights(confidence, label, *others)
     # of class 0 the two of 0.95 and 0.5, of class 1 those of 0.99 and 0.9
     assert kept.tolist() == [[[1, 1], [1, 0]], [[0, 0], [0, 1]]]
 
@@ -117,11 +118,12 @@ def test_reliable_labels_are_those_that_views_confirm(two_domains: Domains, tmp_
     source, image = stand.data.batch(0, CPU).labelled(), torch.zeros(4, 1, 32, 32)
     stand.method.segmentor = calls = Votes([[1, 1, 0, 0], [1, 0, 1, 0]])  # random, then Fourier
     label = torch.ones(4, 32, 32, dtype=torch.long)
-    kept = stand.method._vote(source, image, label, stand.runtime)
+    sure = torch.ones(4, 32, 32)
+    kept = stand.method._weights(sure, label, image, source, stand.runtime)
     assert kept[:, 0, 0].tolist() == [1, 0, 0, 0]
     assert not calls.answers
     calls.answers = [[1, 0, 1, 0]]  # without source slices there are no Fourier views
-    kept = stand.method._vote(None, image, label, stand.runtime)
+    kept = stand.method._weights(sure, label, image, None, stand.runtime)
     assert kept[:, 0, 0].tolist() == [1, 0, 1, 0]
 
 
@@ -159,8 +161,8 @@ def test_the_student_sees_structures_of_the_source_with_their_labels(
     batch = stand.data.batch(0, CPU)
     source, target = batch.labelled(), batch.unlabelled()
     given = torch.full_like(source.label, 7), torch.full(source.label.shape, 0.25)
-    image, own, label, weight = stand.method._strong_view(
-        source, target.image, *given, stand.runtime
+    image, own, label, weight = strong_view(
+        target.image, *given, source, stand.method.config, stand.runtime
     )
     assert 0 < int((~own).sum()) < own.numel()
     assert torch.equal(image[own[:, None]], target.image[own[:, None]])

@@ -329,16 +329,20 @@ def test_reliable_is_where_most_views_agree(two_domains: Domains, tmp_path: Path
     image = stand.data.target.image(np.arange(2))
     assert stand.method._reliable(image, stand.runtime).all()  # the views are the slice itself
     changing = _stand(two_domains, tmp_path)
-    calls = iter([0, 0, 1, 1])  # the slice, and three views: one agrees
+    # the two slices, and three views of both: of the first slice one agrees, of the second two
+    calls = iter([[0, 0], [0, 0, 1, 0, 1, 1]])
 
     def predicted(seen: torch.Tensor) -> SegmentorOutput:
-        classes = torch.full(seen[:, 0].shape, next(calls))
+        classes = torch.tensor(next(calls))[:, None, None].expand_as(seen[:, 0])
         return SegmentorOutput(
             torch.nn.functional.one_hot(classes, 3).permute(0, 3, 1, 2), None, seen
         )
 
     changing.method.segmentor.forward = predicted  # type: ignore[method-assign]
-    assert not changing.method._reliable(image, changing.runtime).any()
+    reliable = changing.method._reliable(image, changing.runtime)
+    assert reliable[:, 0, 0].tolist() == [False, True]
+    assert not reliable[0].any()
+    assert reliable[1].all()
 
 
 def test_blended_statistics_are_those_of_bn_adapt(two_domains: Domains, tmp_path: Path) -> None:
