@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from napari_uda.cli.log_bar import LogBar
-from napari_uda.cli.output import answer, beside_bar, in_braces, is_quiet
+from napari_uda.cli.output import beside_bar, in_braces, is_quiet
 from napari_uda.core.interrupts import interrupt_came
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ def note(sentence: str) -> None:
 def note_files(files: Sequence[Path]) -> None:
     """Say which files were written."""
     note(f"written: {', '.join(in_braces(files))}")
-
-
-def say_beside_bar(text: str) -> None:
-    """A line of the answer that does not break the bar on stderr."""
-    answer(text)
 
 
 def progress_bar(unit: str, *, title: str = "", **options: Any) -> tqdm[Any] | LogBar:

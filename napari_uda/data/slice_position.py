@@ -31,15 +31,6 @@ def _orientation(affine: bytes) -> NDArray[np.float64]:
     return np.asarray(io_orientation(np.frombuffer(affine).reshape(4, 4)))
 
 
-def slice_position_mm(
-    affine: NDArray[np.float64], shape: Sequence[int], axis: int, index: float
-) -> float:
-    """Where the middle of a slice lies along the patient's axis that it cuts, RAS+ millimetres."""
-    middle = (np.asarray(shape, float) - 1) / 2
-    middle[axis] = index
-    return float((affine @ np.append(middle, 1.0))[patient_axis(affine, axis)])
-
-
 def millimetres(position_mm: float, axis: int) -> str:
     """A position along an axis of the patient with its side instead of a sign: `S 34.5 mm`."""
     plus, minus = _SIDES[axis]

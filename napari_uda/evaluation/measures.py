@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.csv_text import csv_text
 from napari_uda.data.grid import Lattice
 from napari_uda.data.intensity_unit import intensity_unit
 from napari_uda.data.same_grid import on_grid_of
@@ -47,9 +46,6 @@ class StructureMeasure:
     """Of the voxels inside, divided by their number."""
     unit: str = ""
     """HU where the image is a CT by its source, else "grey value"; "" without an image."""
-
-
-COLUMNS = tuple(StructureMeasure.__dataclass_fields__)
 
 
 def measure(
@@ -124,12 +120,6 @@ def measure_structures(
             )
         )
     return found
-
-
-def measures_csv(found: list[StructureMeasure]) -> str:
-    """The table as text: a row for each structure; empty cells without an image."""
-    rows = (asdict(one) for one in found)
-    return csv_text(COLUMNS, [["" if row[c] is None else row[c] for c in COLUMNS] for row in rows])
 
 
 def _slice_axis(volume: Volume) -> int:

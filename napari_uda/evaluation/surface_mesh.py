@@ -98,24 +98,6 @@ def surface_mesh(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> Mesh:
     return Mesh(_with_volume(smooth, faces, affine, target), faces, affine)
 
 
-def surface_meshes(
-    labels: NDArray[np.integer], affine: NDArray[np.float64], values: list[int]
-) -> dict[int, Mesh]:
-    """The surfaces of several label values; those that do not occur are left out.
-
-    Args:
-        labels: `(Z, Y, X)`.
-        affine: as for `surface_mesh`.
-        values: label values.
-    """
-    meshes = {}
-    for value in values:
-        mesh = surface_mesh(labels == value, affine)
-        if len(mesh.faces):
-            meshes[value] = mesh
-    return meshes
-
-
 def _to_mm(vertices: Points, affine: NDArray[np.float64]) -> Points:
     return np.asarray(vertices[:, ::-1] @ affine[:3, :3].T + affine[:3, 3])
 

@@ -15,9 +15,6 @@ from napari_uda.phantom.tissues import Look, looks
 
 Modality = Literal["ct", "mr"]
 
-MR_UNIT = 1000.0
-"""Arbitrary units of the brightest tissue of an MR before the receiver gain."""
-
 
 def render(
     scene: Scene, anatomy: Anatomy, modality: Modality, random: np.random.Generator

@@ -30,7 +30,6 @@ from napari_uda.cli.output import (
     take_manner,
     text_table,
 )
-from napari_uda.cli.terminal import say_beside_bar
 from napari_uda.core.version import __version__
 from napari_uda.evaluation.report import evaluate
 from napari_uda.run.run import Run
@@ -156,7 +155,7 @@ def test_a_new_command_needs_to_do_nothing_for_it(
     def check(folder: Path) -> None:
         """Look at a folder."""
         sys.stdout.write("printed by a command that knows nothing of --json\n")
-        say_beside_bar("a line")
+        answer("a line")
         answer_each("findings", {"text": "1 < 2", "share": float("nan"), "n": np.int64(3)}, "found")
         answer(folder=folder)
 

@@ -15,6 +15,7 @@ from gui_cases import ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDialogButtonBox, QFileDialog, QWidget
 from segmentation_files import write_image, write_rtstruct
 
@@ -24,7 +25,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit import opening as opening_module
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import structure_names
-from napari_uda.gui.kit.opening import Opening, open_offers, open_paths
+from napari_uda.gui.kit.opening import Opening, open_paths
 from napari_uda.gui.kit.series_choice import SeriesDialog
 from napari_uda.gui.segment.result_layers import show_structures
 from napari_uda.run.offers import Offer, Part, case_offer
@@ -170,7 +171,10 @@ def test_a_data_folder_shows_its_first_case(bench: Bench, data_folder: Path) -> 
     folder = DataFolder.open(data_folder)
     shown: list[Layer] = []
     offer = case_offer(folder, folder.cases[1])
-    bench.follow(open_offers(bench.owner, bench.viewer, [offer], shown.extend))
+    opening = Opening(bench.owner, bench.viewer, [], [offer])
+    opening.opened.connect(shown.extend)
+    QTimer.singleShot(0, opening.start)
+    bench.follow(opening)
     assert [tag(layer)["case"] for layer in shown] == ["case_1", "case_1"]
     assert structure_names(shown[1]) == {1: "MYO", 2: "LVC"}
     assert seen(bench.viewer) == ["case_1", "case_1 · reference"]

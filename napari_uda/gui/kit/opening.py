@@ -97,20 +97,6 @@ def open_paths(
     return opening
 
 
-def open_offers(
-    owner: QWidget,
-    viewer: ViewerModel,
-    offers: Sequence[Offer],
-    then: Callable[[list[Layer]], object] | None = None,
-) -> Opening:
-    """As `open_paths`, for what was found before, such as the case of a data folder (`run.offers.case_offer`)."""
-    opening = Opening(owner, viewer, [], offers)
-    if then is not None:
-        opening.opened.connect(guarded(then))
-    QTimer.singleShot(0, opening.start)
-    return opening
-
-
 class Opening(Guarded, QObject):
     """Files on their way into the viewer.
 
