@@ -37,6 +37,7 @@ def predict(
     reliability: bool = True,
     ensemble: tuple[Path, ...] = (),
     tta: Literal["none", "flips", "looks"] = "none",
+    smooth_mm: float = 0.0,
     largest_parts: bool = False,
     format: Literal["nifti", "seg-nrrd", "dicom-seg", "rtstruct"] = "nifti",
     entropy: bool = True,
@@ -58,6 +59,7 @@ def predict(
         reliability: let transformed views of each slice vote on where the labels are reliable, which takes seven passes instead of one.
         ensemble: further run folders of the same structures and data settings; probabilities are the mean over all runs.
         tta: test-time augmentation; probabilities are the mean over views of each slice, which are none, flips (its mirror images) or looks (brighter and darker).
+        smooth_mm: average probabilities over neighbouring slices by a Gaussian of so many millimetres (standard deviation), up to 20; 0 is off.
         largest_parts: keep of each structure the largest part that hangs together, and nothing else.
         format: of the labels: nifti, seg-nrrd (`<case>_labels.seg.nrrd`, for 3D Slicer), dicom-seg (`<case>_labels.dcm`) or rtstruct (`<case>_rtstruct.dcm`); the last two need a DICOM series. Entropy and reliability are NIfTI.
         entropy: write the entropy map.
@@ -90,6 +92,7 @@ def predict(
             reliability=reliability,
             ensemble=others,
             tta=tta,
+            smooth_mm=smooth_mm,
             largest_parts=largest_parts,
             entropy_dtype=entropy_dtype if entropy else "uint8",
             on_progress=report,

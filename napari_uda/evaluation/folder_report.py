@@ -351,6 +351,8 @@ def _origin(one: _Predicted) -> dict[str, str]:
         entries["averaged with"] = ", ".join(others)
     if one.about.get("tta"):
         entries["test-time augmentation"] = f"mean over {one.about['tta']} of each slice"
+    if one.about.get("smooth_mm"):
+        entries["smoothed across slices"] = f"by a Gaussian of {one.about['smooth_mm']:g} mm"
     if one.about.get("largest_parts"):
         entries["after segmentation"] = "only the largest part of each structure was kept"
     if model.get("weights_sha256"):

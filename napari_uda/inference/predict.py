@@ -36,6 +36,11 @@ from napari_uda.inference.fit import Fit, judge
 from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.results import ResultFormat, write_prediction
+from napari_uda.inference.smoothing import (
+    check_smoothing,
+    slices_in_reach,
+    smoothed_over_slices,
+)
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.inference.voxels import classes_and_entropy
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
@@ -77,6 +82,7 @@ class Prediction:
         target_supervision: in words, which labels of the target the run was given; "none" if it was given none.
         ensemble: further runs whose probabilities were averaged with those of `model`.
         tta: views of each slice that they were averaged over.
+        smooth_mm: standard deviation in mm of the mean over neighbouring slices; 0 where there was none.
         largest_parts: whether only the largest part of each structure was kept.
     """
 
@@ -92,6 +98,7 @@ class Prediction:
     target_supervision: str = "none"
     ensemble: tuple[ModelOrigin, ...] = ()
     tta: TestTimeAugmentation = "none"
+    smooth_mm: float = 0.0
     largest_parts: bool = False
 
     @property
@@ -224,6 +231,7 @@ def predict(
     reliability: bool = True,
     ensemble: Sequence[LoadedRun | Run | str | os.PathLike[str]] = (),
     tta: TestTimeAugmentation = "none",
+    smooth_mm: float = 0.0,
     largest_parts: bool = False,
     entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
@@ -246,6 +254,8 @@ def predict(
             all of them. The vote, and whether the image fits, are those of `run`.
         tta: views of each slice that the mean is over, too (test-time augmentation); see
             `TestTimeAugmentation`.
+        smooth_mm: standard deviation, in millimetres, of a Gaussian by which probabilities are averaged over
+            neighbouring slices, from 0 (off) to 20; slices that lie far apart stay as they are.
         largest_parts: keep of each structure only the largest part that hangs together; the rest becomes
             background.
         entropy_dtype: how entropy is held: float32, or uint8 in steps of 1/255 as files have it, in a quarter of the
@@ -263,6 +273,7 @@ def predict(
     """
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
+    check_smoothing(smooth_mm)
     volume = as_volume(image)
     members = [_ready(one, device, backend) for one in (run, *ensemble)]
     check_members(members)
@@ -280,6 +291,7 @@ def predict(
             vote=loaded.vote if reliability else None,
             network=mean_prediction([member.predict for member in members], tta),
             at_once=_at_once(members),
+            smooth_mm=smooth_mm,
             entropy_dtype=entropy_dtype,
             on_progress=report,
             stop=stop,
@@ -299,6 +311,7 @@ def predict(
         target_supervision=facts.target_supervision,
         ensemble=tuple(member.origin for member in members[1:]),
         tta=tta,
+        smooth_mm=smooth_mm,
         largest_parts=largest_parts,
     )
 
@@ -340,6 +353,7 @@ def segment_volume(
     network: Network | None = None,
     labelled_domain: bool = False,
     at_once: int = 1,
+    smooth_mm: float = 0.0,
     entropy_dtype: EntropyType = "float32",
     on_progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
@@ -350,7 +364,8 @@ def segment_volume(
     size, padded to what the network accepts, and probabilities are resampled back. A volume of the
     labelled domain is segmented by `Method.predict_labelled`, and any by `network` where one is given, which is
     made of the method itself, in an ensemble or in several views; the vote is for target volumes.
-    `at_once` batches are worked on at a time, each in a thread of its own.
+    `at_once` batches are worked on at a time, each in a thread of its own. With `smooth_mm` a batch is segmented
+    with the neighbours that have a say in it.
     """
     grid, given = facts.grid, volume.array.shape
     maps = _Maps(
@@ -374,6 +389,8 @@ def segment_volume(
     if vote is not None:
         vote.check_slices(shape, volume.name)
     count = len(planes)
+    slice_mm = volume.canonical().lattice.gaps_mm[grid.axis]
+    reach = slices_in_reach(smooth_mm, slice_mm)
     part = -(-count // _PARTS)
     size = batch_size or _batch_for(method, device, shape, planes.shape[1:])
     value_of_class = facts.value_of_class()
@@ -383,23 +400,29 @@ def segment_volume(
 
     def segment_some(batch: NDArray[np.int64]) -> None:
         # (B, K, h, w) in [-1, 1], these slices alone: a volume of floats is twice as large as most images
-        first = max(0, int(batch[0]) - grid.neighbours // 2)
         here = slice(int(batch[0]), int(batch[-1]) + 1)
-        near = to_unit_range(planes[first : here.stop + grid.neighbours // 2], bounds)
-        image = with_neighbours(near, batch - first, grid.neighbours)
+        asked = np.arange(max(0, here.start - reach), min(count, here.stop + reach))
+        own = slice(here.start - int(asked[0]), here.stop - int(asked[0]))  # the batch among them
+        first = max(0, int(asked[0]) - grid.neighbours // 2)
+        near = to_unit_range(planes[first : int(asked[-1]) + 1 + grid.neighbours // 2], bounds)
+        image = with_neighbours(near, asked - first, grid.neighbours)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             image = resample_plane(image.to(device), shape)
-            logits, agreed = _segment_slices(method, network, image, batch, grid.size, vote)
+            logits, agreed = _segment_slices(method, network, image, asked, grid.size, vote)
         # probabilities, not logits: they stay probabilities between the pixels (B, C, h, w)
         probabilities = logits.float().contiguous().softmax(1)
         check_finite(probabilities, volume.name)
+        if reach:
+            probabilities = smoothed_over_slices(probabilities, asked, here, slice_mm / smooth_mm)
         found = classes_and_entropy(probabilities, planes.shape[1:])
         for index, (classes, shares) in enumerate(found, here.start):
             labels[index] = value_of_class.take(classes)
             entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
         if agreed is not None and reliable is not None:
             # a vote of views is yes or no, so it is not interpolated
-            nearest = F.interpolate(agreed[:, None].float(), planes.shape[1:], mode="nearest-exact")
+            nearest = F.interpolate(
+                agreed[own, None].float(), planes.shape[1:], mode="nearest-exact"
+            )
             reliable[here] = np.where(nearest[:, 0].cpu().numpy() > 0, RELIABLE, UNRELIABLE)
 
     def segment_batch(batch: NDArray[np.int64]) -> int:

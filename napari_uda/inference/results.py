@@ -195,6 +195,7 @@ def _said_of(prediction: Prediction, out: Path) -> dict[str, Any]:
         "fit": {"verdict": prediction.fit.verdict, "reasons": prediction.fit.reasons},
         **({"ensemble": others} if others else {}),
         **({"tta": prediction.tta} if prediction.tta != "none" else {}),
+        **({"smooth_mm": prediction.smooth_mm} if prediction.smooth_mm else {}),
         **({"largest_parts": True} if prediction.largest_parts else {}),
         **({"target_supervision": told} if told != "none" else {}),
         **({"corrected": case} if case else {}),
