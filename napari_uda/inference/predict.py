@@ -449,5 +449,5 @@ def _segment_slices(
     logits = segment(image)
     if vote is None:
         return logits, None
-    found = vote.compare(segment, image, logits.argmax(1), indices)
+    found = vote.compare(segment, image, logits, indices)
     return logits, found.reliability().reliable
