@@ -32,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -796,7 +797,7 @@ class Storm:
 
         data, state, kind = self.one().as_layer_data_tuple()
         state["name"] += " copy"
-        self.viewer.add_layer(Layer.create(data.copy(), state, kind))
+        self.viewer.add_layer(Layer.create(deepcopy(data), state, kind))
 
     def select(self) -> None:
         """As a click into the list."""
