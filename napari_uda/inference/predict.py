@@ -20,7 +20,6 @@ from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range
-from napari_uda.data.label_edits import keep_largest_parts
 from napari_uda.data.plane import count_values
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
@@ -285,6 +284,8 @@ def predict(
             stop=stop,
         )
     if largest_parts:
+        from napari_uda.data.label_edits import keep_largest_parts
+
         keep_largest_parts(maps.labels)
     return Prediction(
         labels=maps.labels,
