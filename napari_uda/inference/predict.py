@@ -378,6 +378,7 @@ def segment_volume(
     part = -(-count // _PARTS)
     size = batch_size or _batch_for(method, device, shape, planes.shape[1:])
     value_of_class = facts.value_of_class()
+    same = np.array_equal(value_of_class, np.arange(value_of_class.size))
     if network is None:
         network = method.predict_labelled if labelled_domain else method.predict
     training = method.training
@@ -396,7 +397,7 @@ def segment_volume(
         check_finite(probabilities, volume.name)
         found = classes_and_entropy(probabilities, planes.shape[1:])
         for index, (classes, shares) in enumerate(found, here.start):
-            labels[index] = value_of_class.take(classes)
+            labels[index] = classes if same else value_of_class.take(classes)
             entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
         if agreed is not None and reliable is not None:
             # a vote of views is yes or no, so it is not interpolated
