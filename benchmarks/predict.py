@@ -95,6 +95,7 @@ def measured(command: list[str], checkout: Path) -> Cost:
     """Run a command of a checkout; memory is looked at 20 times a second."""
     began, private, wanting = time.perf_counter(), 0.0, []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), *extra_paths()])}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled as well
     process = subprocess.Popen(
         command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
-from scipy.ndimage import label as connected
 
 from napari_uda.core.config import Config
 from napari_uda.data.structure_statistics import centres
@@ -57,6 +56,9 @@ def shape_features(
     Returns:
         `(C, 6)` in the order of `FEATURES`; NaN for background and what is not there.
     """
+    # 0.1 s that prediction, which reads shapes and measures none, need not wait
+    from scipy import ndimage
+
     found = np.full((count, len(FEATURES)), np.nan)
     voxels, indices = centres(classes, count)
     spacing = np.asarray(spacing_mm, float)
@@ -68,7 +70,7 @@ def shape_features(
         faces = [np.count_nonzero(np.diff(mask, axis=axis)) for axis in range(3)]
         surface = float(np.dot(faces, spacing.prod() / spacing))
         volume = float(voxels[index] * spacing.prod())
-        parts, _ = connected(mask)
+        parts, _ = ndimage.label(mask)
         sizes = np.bincount(parts.ravel())[1:]
         found[index] = [
             math.log(voxels[index] / classes.size),

@@ -20,7 +20,6 @@ from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range
-from napari_uda.data.label_edits import keep_largest_parts
 from napari_uda.data.plane import count_values
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane, with_neighbours
@@ -297,6 +296,8 @@ def predict(
             stop=stop,
         )
     if largest_parts:
+        from napari_uda.data.label_edits import keep_largest_parts
+
         keep_largest_parts(maps.labels)
     return Prediction(
         labels=maps.labels,
@@ -394,6 +395,7 @@ def segment_volume(
     part = -(-count // _PARTS)
     size = batch_size or _batch_for(method, device, shape, planes.shape[1:])
     value_of_class = facts.value_of_class()
+    same = np.array_equal(value_of_class, np.arange(value_of_class.size))
     if network is None:
         network = method.predict_labelled if labelled_domain else method.predict
     training = method.training
@@ -416,7 +418,7 @@ def segment_volume(
             probabilities = smoothed_over_slices(probabilities, asked, here, slice_mm / smooth_mm)
         found = classes_and_entropy(probabilities, planes.shape[1:])
         for index, (classes, shares) in enumerate(found, here.start):
-            labels[index] = value_of_class.take(classes)
+            labels[index] = classes if same else value_of_class.take(classes)
             entropy[index] = shares if entropy_dtype == "float32" else in_steps(shares)
         if agreed is not None and reliable is not None:
             # a vote of views is yes or no, so it is not interpolated
@@ -472,5 +474,5 @@ def _segment_slices(
     logits = segment(image)
     if vote is None:
         return logits, None
-    found = vote.compare(segment, image, logits.argmax(1), indices)
+    found = vote.compare(segment, image, logits, indices)
     return logits, found.reliability().reliable

@@ -113,7 +113,7 @@ def slice_views(
         slices = with_neighbours(planes, chosen, facts.grid.neighbours).to(loaded.device)
         slices = resample_plane(slices, shape)
         logits = segment(slices)
-        found = loaded.vote.compare(segment, slices, logits.argmax(1), chosen)
+        found = loaded.vote.compare(segment, slices, logits, chosen)
         fine = resample_plane(logits.float().softmax(1), own)
         check_finite(fine, volume.name)
         classes = fine.argmax(1)[0]

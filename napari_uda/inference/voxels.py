@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from napari_uda.data.classes import first_highest, likeliest
 from napari_uda.data.slices import resample_plane
 from napari_uda.losses.entropy import entropy_of_probabilities
 
@@ -45,7 +46,7 @@ def classes_and_entropy(
     """
     if probabilities.device.type != "cpu":
         fine = resample_plane(probabilities, shape)
-        classes, entropy = fine.argmax(1).byte(), entropy_of_probabilities(fine)
+        classes, entropy = likeliest(fine).byte(), entropy_of_probabilities(fine)
         yield from zip(classes.cpu().numpy(), entropy.cpu().numpy(), strict=True)
         return
     enlarged = all(1 < few < many for few, many in zip(probabilities.shape[2:], shape, strict=True))
@@ -53,7 +54,7 @@ def classes_and_entropy(
         found = _enlarged(one, shape) if enlarged else None
         if found is None:
             shares = resample_plane(one[None], shape)[0].numpy()
-            found = _first_highest(shares), _entropy(shares)
+            found = first_highest(shares), _entropy(shares)
         yield found
 
 
@@ -82,7 +83,7 @@ def _enlarged(
     )
     mixed = _mixed(upper, lower, down)
     classes.reshape(-1)[pixels], entropy.reshape(-1)[pixels] = (
-        _first_highest(mixed),
+        first_highest(mixed),
         _entropy(mixed),
     )
     return classes, entropy
@@ -102,7 +103,7 @@ def _settled(shares: NDArray[np.float32], entropy: NDArray[np.float32]) -> NDArr
     Returns:
         `(h, w)`.
     """
-    classes = _first_highest(shares)
+    classes = first_highest(shares)
     gap = _entropy(_middles(shares)) - _middles(entropy)
     first = classes[:-1, :-1]
     is_open = gap > _CLOSE / 4
@@ -134,16 +135,6 @@ def _mixed(
     first: NDArray[np.float32], second: NDArray[np.float32], part: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     return first + (second - first) * part
-
-
-def _first_highest(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Index of the highest along the first axis, the first one where several are."""
-    highest, found = values[0].copy(), np.zeros(values.shape[1:], np.uint8)
-    for index, plane in enumerate(values[1:], 1):
-        higher = (plane > highest).view(np.uint8)
-        np.maximum(found, higher * np.uint8(index), out=found)
-        np.maximum(highest, plane, out=highest)
-    return found
 
 
 def _entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

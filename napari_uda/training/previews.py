@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from napari_uda.core.files import atomic_file
+from napari_uda.data.classes import likeliest
 from napari_uda.losses.entropy import entropy_map
 from napari_uda.players.slice_translator import Direction
 from napari_uda.run.folder import Domain, PreviewRequest, SlicePlace
@@ -151,12 +152,11 @@ def _one_slice(
     """Arrays `(H, W)` of one slice `(1, K, H, W)`; its views are the same in every preview."""
     predict = method.predict_labelled if domain == "source" else method.predict
     logits = predict(image)
-    label = logits.argmax(1)
-    views = vote.compare(predict, image, label, np.array([row]))
+    views = vote.compare(predict, image, logits, np.array([row]))
     reliable = views.reliability().reliable[0]
     arrays = {
         "input": _middle_channel(image),
-        "prediction": label[0].to(torch.uint8).cpu().numpy(),
+        "prediction": likeliest(logits)[0].to(torch.uint8).cpu().numpy(),
         "entropy": _half(entropy_map(logits)[0]),
         "reliability": np.where(reliable.cpu().numpy(), RELIABLE, UNRELIABLE).astype(np.uint8),
         "random_view": _middle_channel(views.random[:1]),

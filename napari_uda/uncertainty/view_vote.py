@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.seeds import generator
+from napari_uda.data.classes import likeliest
 from napari_uda.data.fourier import grey_amplitude
 from napari_uda.uncertainty.reliability import (
     Reliability,
@@ -84,7 +85,7 @@ class ViewVote:
         self,
         predict: Callable[[Tensor], Tensor],
         image: Tensor,
-        label: Tensor,
+        logits: Tensor,
         indices: NDArray[np.int64],
     ) -> ViewAgreement:
         """Make the views of slices and segment them.
@@ -95,17 +96,17 @@ class ViewVote:
         Args:
             predict: `(B, K, h, w)` of any size to logits of the same size.
             image: `(B, K, h, w)` in [-1, 1].
-            label: `(B, h, w)`, classes of the slices themselves.
+            logits: `(B, C, h, w)`, what `predict` gave for the slices themselves.
             indices: `(B,)`, place of each slice in its volume; its random numbers depend on that alone,
                 so that the vote does not depend on how slices are batched.
         """
-        settings = self.settings
+        settings, label = self.settings, likeliest(logits)
         generators = [generator(0, "views", int(index)) for index in indices]
         fourier = fourier_views(image, self.amplitude_bank, settings, generators)
         random = random_views(image, settings, generators)
         # view by view, (B, K, h, w) each: a vote needs no more memory than a prediction
         agrees_random, agrees_fourier = (
-            torch.stack([predict(view).argmax(1) == label for view in views.chunk(settings.views)])
+            torch.stack([likeliest(predict(view)) == label for view in views.chunk(settings.views)])
             for views in (random, fourier)
         )
         return ViewAgreement(random, fourier, agrees_random, agrees_fourier)

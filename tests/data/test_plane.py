@@ -16,13 +16,16 @@ def test_a_slice_of_a_reversed_volume_is_a_view(axis: int) -> None:
     assert np.shares_memory(plane, volume)
 
 
-def test_values_are_counted_without_a_wider_copy_of_the_volume() -> None:
-    labels = np.random.default_rng(0).integers(0, 7, (50, 100, 100)).astype(np.uint8)[::-1, ::-1]
+@pytest.mark.parametrize("count", [7, 200])  # each value by itself, and all at once
+def test_values_are_counted_without_a_wider_copy_of_the_volume(count: int) -> None:
+    labels = np.random.default_rng(0).integers(0, count, (50, 100, 100)).astype(np.uint8)
+    labels = labels[::-1, ::-1]
+    labels[3] = 2  # the slices have different highest values
     tracemalloc.start()
     counts = count_values(labels)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert counts.tolist() == np.bincount(labels.ravel()).tolist()
     assert most < labels.nbytes
-    assert count_values(labels, 9).tolist() == [*counts.tolist(), 0, 0]
+    assert count_values(labels, count + 2).tolist() == [*counts.tolist(), 0, 0]
     assert count_values(labels[:0], 3).tolist() == [0, 0, 0]

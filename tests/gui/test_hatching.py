@@ -9,6 +9,7 @@ import pytest
 from gui_cases import add_data
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
+from napari.layers._layer_actions import _duplicate_layer
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 from pytestqt.qtbot import QtBot
@@ -164,3 +165,18 @@ def test_side_by_side_has_stripes_too(qtbot: QtBot) -> None:
     settle(found, qtbot)
     (stripes,) = stripes_of(viewer)
     assert viewer.layers.index(stripes) == viewer.layers.index(reliability) + 1
+
+
+def test_a_duplicate_has_the_stripes_of_the_same_map() -> None:
+    viewer = ViewerModel()
+    reliability = add(viewer, "reliability", halves(RELIABLE, UNRELIABLE))
+    stripes = hatching(reliability)
+    viewer.layers.append(stripes)
+    viewer.layers.selection = {stripes}
+    _duplicate_layer(viewer.layers)
+    copied = viewer.layers[2].data
+    assert isinstance(copied, Stripes)
+    np.testing.assert_array_equal(copied[2], stripes.data[2])
+    reliability.data = halves(UNRELIABLE, RELIABLE)
+    np.testing.assert_array_equal(copied[2], stripes.data[2])
+    assert copied[2][:, 2:12].any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from gui_cases import let_events_pass
 from pytestqt.qtbot import QtBot
@@ -9,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMainWindow, QWidget
 
+from napari_uda.gui.kit import letters
 from napari_uda.gui.kit.layout import column, form
 from napari_uda.gui.kit.letters import digits_of, match
 from napari_uda.gui.kit.widgets import Foldable, button, check_box, tool_button
@@ -88,3 +91,24 @@ def test_what_is_left_without_a_letter_has_a_digit(window: QMainWindow) -> None:
     show(window, *buttons)
     assert [key(one) for one in buttons] == ["Alt+A", "Alt+1", "", ""]
     assert digits_of(window) == [("Alt+1", "Aa")]
+
+
+def test_letters_are_given_without_a_search_and_only_for_another_text(
+    window: QMainWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, gone = button("Apply"), button("Away")
+    show(window, one, gone)
+    search, look = Mock(wraps=window.findChildren), Mock(wraps=letters.look_again)
+    window.findChildren = search  # type: ignore[method-assign]
+    monkeypatch.setattr(letters, "look_again", look)
+    one.setText("Apply")
+    look.assert_not_called()
+    gone.setParent(None)
+    gone.deleteLater()
+    let_events_pass()
+    one.setText("Move")
+    let_events_pass()
+    look.assert_called_once_with(one)
+    assert key(one) == "Alt+M"
+    direct = Qt.FindChildOption.FindDirectChildrenOnly
+    assert [call.kwargs["options"] for call in search.call_args_list] == [direct]

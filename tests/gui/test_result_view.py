@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -238,6 +239,19 @@ def test_entropy_map_is_shown_when_asked_for(
     assert entropy.colormap.colors[52, 3] > 0.8
     view.entropy.map.click()
     assert not entropy.visible
+
+
+def test_showing_the_map_again_changes_nothing_else_of_it(
+    view: ResultView, shown: list[Image | Labels]
+) -> None:
+    recoloured, turned = Mock(), Mock()
+    shown[2].events.colormap.connect(recoloured)
+    shown[2].events.visible.connect(turned)
+    for _ in range(3):
+        view.entropy.map.click()
+    assert (recoloured.call_count, turned.call_count) == (0, 3)  # napari would build its bar anew
+    view.entropy.map_above.click()
+    assert recoloured.call_count == 1
 
 
 def test_contours_follow_the_threshold_in_one_layer(

@@ -50,8 +50,10 @@ def hatching_colormap() -> DirectLabelColormap:
 
 
 @cache
-def entropy_colormap(least: float = 0.0) -> Colormap:
+def entropy_colormap(least: float, /) -> Colormap:
     """Inferno that lets the image through where entropy is below 0.25, the more the lower it is.
+
+    The same object for the same value, always given by its place: the cache would hold a default apart.
 
     Args:
         least: nothing is drawn where entropy is below this; in [0, 1].

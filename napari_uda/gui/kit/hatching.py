@@ -64,6 +64,10 @@ class Stripes:
             np.uint8
         )
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stripes:
+        """For napari's Duplicate: stripes of the same layer, of which no copy is made."""
+        return Stripes(self._layer, self._value)
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.zeros(self.shape, dtype or self.dtype)
 

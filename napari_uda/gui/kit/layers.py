@@ -115,7 +115,7 @@ def entropy_arguments(name: str) -> dict[str, Any]:
     """Layer arguments of an entropy map: the colours always mean the same values, 0 to 1."""
     return {
         "name": name,
-        "colormap": entropy_colormap(),
+        "colormap": entropy_colormap(0.0),
         "contrast_limits": ENTROPY_LIMITS,
         "blending": "translucent_no_depth",
     }

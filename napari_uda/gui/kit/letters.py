@@ -6,8 +6,10 @@ left without gets Alt and a digit, which the help of the dock lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QShowEvent
@@ -27,6 +29,8 @@ from napari_uda.gui.kit.panel import Guarded, delay
 _NAME = "napari_uda_letters"
 _SIGN = "&"
 _DIGITS = "1234567890"
+_takers: WeakKeyDictionary[QWidget, None] = WeakKeyDictionary()
+"""What takes letters, the oldest first: a look through everything in the window takes longer than the rest."""
 
 
 class _Lettered:
@@ -34,6 +38,7 @@ class _Lettered:
 
     def __init__(self, text: str = "") -> None:
         super().__init__()
+        _takers[self] = None  # type: ignore[index]
         self.setText(text)
 
     def text(self) -> str:
@@ -42,6 +47,8 @@ class _Lettered:
 
     def setText(self, text: str | None) -> None:
         """Another text; it keeps the letter where it has it."""
+        if text == self.text():
+            return
         letter = _letter(super().text())  # type: ignore[misc]
         super().setText(_marked(text or "", letter))  # type: ignore[misc]
         look_again(self)
@@ -70,7 +77,7 @@ class Title(_Lettered, QLabel):
 
 def adopt(button: QAbstractButton) -> None:
     """Give letters to a button of another library as well; its text has the sign that underlines."""
-    button.setProperty(_NAME, True)
+    _takers[button] = None
 
 
 def plain(text: str) -> str:
@@ -96,9 +103,8 @@ class _Letters(Guarded, QObject):
         self.wait = delay(self, 0, self._on_rest)
 
     def _on_rest(self) -> None:
-        kinds = (QAbstractButton, QLabel)
-        found: list[Any] = [one for one in self._window.findChildren(kinds) if _takes_letters(one)]
-        seen = [one for one in found if one.window() is self._window and _is_seen(one)]
+        found = list(_takers_in(self._window))
+        seen = [one for one in found if _is_seen(one)]
         known = taken(self._window)
         free = [letter for letter in map(chr, range(65, 91)) if letter not in known]
         seen.sort(key=_rank)
@@ -116,9 +122,18 @@ class _Letters(Guarded, QObject):
                 one.setShortcut(QKeySequence(f"Alt+{digit}" if digit else ""))
 
 
+def _takers_in(window: QWidget) -> Iterator[Any]:
+    """What takes letters in a window, seen or not."""
+    for one in list(_takers):
+        with suppress(RuntimeError):  # Qt has deleted it, and Python still holds it
+            if one.window() is window:
+                yield one
+
+
 def taken(window: QWidget) -> set[str]:
     """The letters that the menu bar has, and those of actions with Alt."""
-    texts = [a.text() for bar in window.findChildren(QMenuBar) for a in bar.actions()]
+    bars = window.findChildren(QMenuBar, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    texts = [a.text() for bar in bars for a in bar.actions()]
     keys = [QKeySequence.mnemonic(text).toString() for text in texts]
     return {key.rpartition("+")[2] for key in keys if key} | set(_NAPARIS)
 
@@ -169,7 +184,7 @@ def _wanted(one: Any, free: Iterable[str]) -> list[str]:
 
 def digits_of(dock: QWidget) -> list[tuple[str, str]]:
     """The keys with digits of a dock, and the texts of their buttons."""
-    buttons = [one for one in dock.findChildren(QAbstractButton) if _takes_letters(one)]
+    buttons = [one for one in dock.findChildren(QAbstractButton) if one in _takers]
     keys = [(one.shortcut().toString(), plain(_raw(one)).strip()) for one in buttons]
     return sorted((key, text) for key, text in keys if key[-1:].isdigit())
 
@@ -186,13 +201,15 @@ def _rank(one: QWidget) -> int:
         return 3
     if one.objectName().startswith("open_"):
         return 2
-    return 0 if isinstance(one, QPushButton) and not one.property(_NAME) else 1
+    return 0 if isinstance(one, Button) else 1
 
 
 def _is_seen(one: QWidget) -> bool:
     """Whether it is on a page in front, in sight or scrolled away, in a dock that no other tab covers."""
+    if not one.isVisible():
+        return False
     dock = _dock_of(one)
-    return one.isVisible() and (dock is None or not dock.visibleRegion().isEmpty())
+    return dock is None or not dock.visibleRegion().isEmpty()
 
 
 def _dock_of(one: QWidget) -> QWidget | None:
@@ -200,10 +217,6 @@ def _dock_of(one: QWidget) -> QWidget | None:
     while parent is not None and not isinstance(parent, QDockWidget):
         parent = parent.parentWidget()
     return None if parent is None else parent.widget()
-
-
-def _takes_letters(one: QObject) -> bool:
-    return isinstance(one, _Lettered) or bool(one.property(_NAME))
 
 
 def _kind(one: Any) -> Any:
