@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ _VERDICTS = {
     "does not fit": "#D62839",
     "not judged": "#888888",
 }
-_CHART_HEIGHT, _BARS_SIDE = 130.0, 150.0
+_CHART_HEIGHT = 130.0
+_CURVES_HEIGHT = _CHART_HEIGHT + 34 + 2 * _SMALL  # with numbers below, and names
+_BARS_SIDE, _BARS_IN_A_ROW, _TITLE_LINES = 125.0, 3, 2
+_BARS_HEIGHT = _SMALL * _LEADING * _TITLE_LINES + _BARS_SIDE + 38
 _PICTURE_WIDTH, _LARGE_WIDTH = 155.0, 240.0
 _GAP = 10.0
 _KEY = 6.0
@@ -68,8 +72,7 @@ def write_pdf(path: Path, title: str, blocks: Sequence[Block]) -> Path:
     about = {"Title": title, "Creator": "napari_uda", "CreationDate": datetime.datetime.now()}
     with drawing_style(), PdfPages(out, metadata=about) as pages:
         paper = _Paper(pages, title)
-        for block in blocks:
-            paper.add(block)
+        paper.add(blocks)
         paper.end()
     with atomic_file(path) as stream:
         stream.write(out.getvalue())
@@ -87,7 +90,19 @@ class _Paper:
         self._y = 0.0
         self._begin()
 
-    def add(self, block: Block) -> None:
+    def add(self, blocks: Sequence[Block]) -> None:
+        """Blocks one below the other, a heading never without what it stands over, diagrams side by side."""
+        for kind, found in groupby(enumerate(blocks), lambda one: type(one[1])):
+            places, some = zip(*found, strict=True)
+            if kind is Diagram:
+                self._diagrams(some)
+                continue
+            for place, block in zip(places, some, strict=True):
+                if isinstance(block, Heading):
+                    self._need(_least(blocks[place:]))
+                self._add(block)
+
+    def _add(self, block: Block) -> None:
         if isinstance(block, Heading):
             self._heading(block)
         elif isinstance(block, Paragraph):
@@ -96,8 +111,6 @@ class _Paper:
             self._table(block)
         elif isinstance(block, Curves):
             self._curves(block)
-        elif isinstance(block, Diagram):
-            self._diagram(block)
         elif isinstance(block, Pictures):
             self._pictures(block)
         elif isinstance(block, Legend):
@@ -105,9 +118,7 @@ class _Paper:
         elif isinstance(block, Terms):
             self._terms(block)
         elif isinstance(block, Fold):
-            self._heading(Heading(block.title, 2))
-            for one in block.blocks:
-                self.add(one)
+            self.add([Heading(block.title, 2), *block.blocks])
 
     def end(self) -> None:
         """Write the last page."""
@@ -169,7 +180,6 @@ class _Paper:
 
     def _heading(self, block: Heading) -> None:
         size = _HEADINGS[block.level]
-        self._need(size * 6)  # with something of what follows
         if self._y > _MARGIN:
             self._y += size * (1.0 if block.level < 3 else 0.5)
         self._lines(block.text, size, bold=True)
@@ -220,7 +230,7 @@ class _Paper:
         self._rule(_MARGIN, self._y, sum(widths), 0.4, _LINE)
 
     def _curves(self, block: Curves) -> None:
-        self._need(_CHART_HEIGHT + 45)
+        self._need(_CURVES_HEIGHT)
         axes = self._axes(_MARGIN + 30, self._y + 4, _ROOM - 120, _CHART_HEIGHT)
         series = [Series(one.name, one.colour, one.x, one.y, points=True) for one in block.curves]
         draw_curve_plot(axes, CurvePlot(series, block.x_label, block.y_label, block.top))
@@ -228,17 +238,25 @@ class _Paper:
         self._y += _CHART_HEIGHT + 34
         self._legend([(one.name, on_paper(one.colour)) for one in block.curves])
 
-    def _diagram(self, block: Diagram) -> None:
-        self._need(_BARS_SIDE + 50)
-        self._lines(block.title, _SMALL, colour=_GREY)
-        axes = self._axes(_MARGIN + 30, self._y + 4, _BARS_SIDE, _BARS_SIDE)
-        bins = block.bins
-        draw_bars(
-            axes,
-            BarPlot(bins.edges, bins.accuracy, ["#56B4E9"], "confidence", "accuracy", 1.0, True),
-        )
-        _shrink(axes)
-        self._y += _BARS_SIDE + 34
+    def _diagrams(self, blocks: Sequence[Diagram]) -> None:
+        for first in range(0, len(blocks), _BARS_IN_A_ROW):
+            self._need(_BARS_HEIGHT)
+            for place, block in enumerate(blocks[first : first + _BARS_IN_A_ROW]):
+                left = _MARGIN + place * _ROOM / _BARS_IN_A_ROW
+                title = _wrapped(block.title, _ROOM / _BARS_IN_A_ROW - _GAP, _SMALL)
+                for index, line in enumerate(title[:_TITLE_LINES]):
+                    middle = self._y + _SMALL * _LEADING * (index + 0.5)
+                    self._write(left, middle, line, _SMALL, colour=_GREY)
+                top = self._y + _SMALL * _LEADING * _TITLE_LINES + 4
+                axes = self._axes(left + 30, top, _BARS_SIDE, _BARS_SIDE)
+                bins = block.bins
+                colours = ["#56B4E9"]
+                plot = BarPlot(
+                    bins.edges, bins.accuracy, colours, "confidence", "accuracy", 1.0, True
+                )
+                draw_bars(axes, plot)
+                _shrink(axes)
+            self._y += _BARS_HEIGHT
 
     def _pictures(self, block: Pictures) -> None:
         width = _LARGE_WIDTH if block.large else _PICTURE_WIDTH
@@ -285,6 +303,24 @@ class _Paper:
             self._need(_SMALL * _LEADING * 2)
             self._lines(name, _SMALL, bold=True)
             self._lines(text, _SMALL, left=10)
+
+
+def _least(blocks: Sequence[Block]) -> float:
+    """Points that the first block needs on its page; for a heading with what it stands over."""
+    if not blocks:
+        return 0.0
+    block = blocks[0]
+    if isinstance(block, Heading):
+        return _HEADINGS[block.level] * 2.7 + _least(blocks[1:])
+    if isinstance(block, Curves):
+        return _CURVES_HEIGHT
+    if isinstance(block, Diagram):
+        return _BARS_HEIGHT
+    if isinstance(block, Pictures):
+        width = _LARGE_WIDTH if block.large else _PICTURE_WIDTH
+        tallest = max((one.rgb.shape[0] / one.rgb.shape[1] for one in block.pictures), default=0.0)
+        return min(width * tallest, _HEIGHT / 2) + 5 * _SMALL * _LEADING
+    return 5 * _TEXT * _LEADING
 
 
 def _shrink(axes: Axes) -> None:

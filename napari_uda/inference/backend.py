@@ -45,7 +45,8 @@ def prepare_network(
         backend: which library computes.
         device: where.
         bf16: whether convolutions are computed in bfloat16.
-        checksum: of the weights and what else decides what is computed; the exported network is kept by it.
+        checksum: of the weights and what else decides what is computed; the exported network is kept by it. Without
+            one it is not kept.
 
     Raises:
         InputError: OpenVINO was asked for, and it is not installed, cannot compute there or not this network.
@@ -113,7 +114,7 @@ class _OpenVino:
         processor = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
         made_by = (openvino.get_version(), torch.__version__, __version__)
         known = [*made_by, *(self._core.get_property("CPU", name) for name in processor), checksum]
-        self._key = hashlib.sha256(repr(known).encode()).hexdigest()[:32]
+        self._key = hashlib.sha256(repr(known).encode()).hexdigest()[:32] if checksum else ""
         self._threads, self._at_once = torch.get_num_threads(), pieces_at_once()
         self._compiled: dict[tuple[int, ...], Callable[[Any], Any]] = {}
         self._compiling = threading.Lock()
@@ -160,6 +161,8 @@ class _OpenVino:
 
     def _read(self, size: tuple[int, ...]) -> Any:
         """The exported network for slices of a size, from the user's cache where it is there."""
+        if not self._key:
+            return self._export(size)
         kept = cache_folder() / f"{self._key}-{'x'.join(map(str, size))}"
         with suppress(RuntimeError, OSError):  # not there, or not readable
             return self._core.read_model(str(kept / _FILE))

@@ -104,12 +104,13 @@ class LoadedRun:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return cls(opened, method, vote, where, bf16, digest)
 
-    def for_prediction(self, backend: Backend = "auto") -> Self:
+    def for_prediction(self, backend: Backend = "auto", *, adapted: bool = False) -> Self:
         """The same with a network that is made for prediction, and knows the weights as they are now.
 
         Args:
             backend: what computes: torch, openvino, or auto, which takes OpenVINO where it is installed and a
                 CPU computes.
+            adapted: whether the weights are others than the run's by now; no file is kept of the network then.
 
         Raises:
             InputError: OpenVINO was asked for, and it is not installed, cannot compute there or not this network.
@@ -117,7 +118,7 @@ class LoadedRun:
         from napari_uda.inference.backend import prepare_network
 
         settings = self.run.config.model_dump(mode="json", include={"method", "segmentor"})
-        computed = json.dumps([self.weights_sha256, settings], sort_keys=True)
+        computed = "" if adapted else json.dumps([self.weights_sha256, settings], sort_keys=True)
         network = prepare_network(
             self.method, backend, self.device, bf16=self.bf16, checksum=computed
         )

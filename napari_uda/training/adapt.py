@@ -257,10 +257,11 @@ def _adapt_group(
     """Adapt once to these volumes."""
     loaded = LoadedRun.load(run, config.device)
 
-    def segmented() -> list[Prediction]:
-        return [_predict(loaded, one, bar, reliability=config.reliability) for one in volumes]
+    def segmented(ready: LoadedRun) -> list[Prediction]:
+        return [_predict(ready, one, bar, reliability=config.reliability) for one in volumes]
 
-    before = segmented()
+    # both are computed as `predict` computes: the first is its very result, and no rounding sets them apart
+    before = segmented(loaded.for_prediction())
     began = time.perf_counter()
     failure = ""
     try:
@@ -271,7 +272,7 @@ def _adapt_group(
     after = before
     if not failure:
         try:
-            after = segmented()
+            after = segmented(loaded.for_prediction(adapted=True))
         except NotFiniteError:
             failure = "the adapted network's result is not finite"
     return [

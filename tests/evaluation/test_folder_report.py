@@ -13,11 +13,21 @@ import pytest
 
 import napari_uda as uda
 from napari_uda.data.volume import Volume, read_volume, write_volume
-from napari_uda.evaluation.calibration import calibrate_structures
+from napari_uda.evaluation.calibration import Bins, calibrate_structures
 from napari_uda.evaluation.case_pictures import SeenCase, typical_cases
 from napari_uda.evaluation.report import evaluate_folders
-from napari_uda.evaluation.report_content import CaseFacts, Result, opening_sentence
+from napari_uda.evaluation.report_content import (
+    Block,
+    CaseFacts,
+    Curve,
+    Curves,
+    Diagram,
+    Heading,
+    Result,
+    opening_sentence,
+)
 from napari_uda.evaluation.report_page import report_page
+from napari_uda.evaluation.report_pdf import write_pdf
 
 AFFINE = np.diag([-1.0, 1.0, 4.0, 1.0])
 REASON = "the voxels are 9 mm thick, those of training 5 to 6 mm"
@@ -107,6 +117,23 @@ def test_page_begins_with_a_sentence_and_a_picture(data: Path) -> None:
     assert text.count("SHA-256 78f3e367") == 1  # what all cases share is said once
     assert "<script" not in text
     assert not re.search(r'(src|href)="(?!data:image/png;base64,)', text)
+
+
+def test_no_title_of_a_chart_stands_on_the_page_before_it(tmp_path: Path) -> None:
+    curve = Curve("heart", "#FF0000", np.arange(3.0), np.ones(3))
+    chart = Curves([curve], "number of slice", "Dice", 1.0)
+    bins = Bins(np.linspace(0, 1, 4), np.full(3, 2), np.full(3, 0.5), np.full(3, 0.5))
+    blocks: list[Block] = [Heading("Slices", 2)]
+    for number in range(7):
+        blocks += [Heading(f"Case {number}", 3), chart]
+    blocks += [Heading("Calibration", 2), *(Diagram(bins, f"bars of {name}") for name in "abc")]
+    words = words_of_pdf(write_pdf(tmp_path / "r.pdf", "Report", blocks))
+    *pages, rest = words.split("Report · page ")
+    assert rest.strip() == "3"
+    titles = [[page.count(word) for word in ("Case", "number of slice")] for page in pages]
+    assert titles == [[3, 3], [3, 3], [1, 1]]
+    assert [page.count("bars of") for page in pages] == [0, 0, 3]  # side by side
+    assert "Calibration" in pages[-1]
 
 
 def test_pdf_has_the_same_words_as_text(data: Path) -> None:

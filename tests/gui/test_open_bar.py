@@ -195,12 +195,28 @@ def test_a_drop_on_the_dock(bar: OpenBar, volume: Path, qtbot: QtBot) -> None:
     assert not entering.isAccepted()
 
 
+def test_what_is_dropped_meanwhile_is_opened_after_it(
+    bar: OpenBar, volume: Path, qtbot: QtBot, tmp_path: Path
+) -> None:
+    others = [tmp_path / f"{name}.nii.gz" for name in "bc"]
+    for number, other in enumerate(others, start=1):
+        write_volume(other, ball_case("", number)[0])
+    assert drop(bar.parentWidget(), volume)
+    assert drop(bar.parentWidget(), others[0])
+    assert drop(bar.parentWidget(), others[1])
+    assert bar.status.text() == "Open a.nii.gz, then b.nii.gz, c.nii.gz…"
+    settle(bar, qtbot)
+    assert [layer.name for layer in bar.viewer.layers] == ["a", "b", "c"]
+    assert [layer.name for layer in bar.viewer.layers if layer.visible] == ["c"]
+    assert [path.name for path in preferences.recent_files()] == [
+        "c.nii.gz",
+        "b.nii.gz",
+        "a.nii.gz",
+    ]
+
+
 def test_cancel_says_so(
-    bar: OpenBar,
-    volume: Path,
-    qtbot: QtBot,
-    monkeypatch: pytest.MonkeyPatch,
-    notifications: Callable[[], list[str]],
+    bar: OpenBar, volume: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, stopped = threading.Event(), threading.Event()
 
@@ -215,7 +231,6 @@ def test_cancel_says_so(
     qtbot.waitUntil(lambda: bar.bar.maximum() == 1000)
     assert bar.bar.value() == 250
     bar.open([volume])  # while one is on its way
-    assert notifications() == ["Something is being opened already; wait for it, or cancel it."]
     bar.cancel.click()
     assert (bar.cancel.text(), bar.cancel.isEnabled()) == ("Cancelling…", False)
     settle(bar, qtbot)
@@ -238,9 +253,11 @@ def test_asked_once_and_yes_is_written(bar: OpenBar, volume: Path, qtbot: QtBot)
     readers = get_settings().plugins.extension2reader
     assert readers["*.nii.gz"] == readers["*.nii"] == readers["*.dcm"] == "napari_uda"
     assert "*.hdr" not in readers
-    for name, reader in (("DICOM", "napari_uda"), ("dicom", "napari_uda"), ("study.zarr", None)):
-        (volume.parent / name).mkdir(exist_ok=True)
-        assert get_preferred_reader(volume.parent / name) == reader
+    series = ("DICOM", "dicom/p1/03", "PA000001/ST000001/SE000001", "1.3.6.1.4.1.14519.5.2.1")
+    for name in (*series, "study.zarr", "series", "version 1.2.3", "SEGMENTS"):
+        (volume.parent / name).mkdir(parents=True, exist_ok=True)
+        wanted = "napari_uda" if name in series else None
+        assert get_preferred_reader(volume.parent / name) == wanted, name
     bar.open([volume])
     settle(bar, qtbot)
     assert not question.isVisible()

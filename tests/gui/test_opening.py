@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,21 @@ def test_series_are_chosen_with_the_mouse(qtbot: QtBot) -> None:
     dialog.table.cellDoubleClicked.emit(1, 0)
     assert dialog.result() == 1
     assert dialog.chosen == [offers[1]]
+
+
+def test_a_long_description_of_a_series_is_shown_in_full(qtbot: QtBot) -> None:
+    said = (
+        "T1 VIBE DIXON TRA BH 3 MM POST CONTRAST 20 MIN HEPATOBILIARY PHASE"  # 64 letters at most
+    )
+    offer = Offer("patient", (Part(Path("a")),), said, "MR", "88", "512 x 512", "2026-03-01")
+    names = [replace(offer, name=f"patient_{said.replace(' ', '_')}_{one}") for one in (1, 2)]
+    dialog = SeriesDialog(names)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    for place in range(dialog.table.columnCount()):
+        assert dialog.table.columnWidth(place) >= dialog.table.sizeHintForColumn(place)
+    assert not dialog.table.horizontalScrollBar().isVisible()
+    assert dialog.table.item(0, 0).toolTip() == said
 
 
 def test_cancel_leaves_nothing(

@@ -106,6 +106,14 @@ def test_openvino_gives_the_same_for_every_size_and_keeps_what_it_exported(cache
 
 
 @needs_openvino
+def test_what_has_no_checksum_is_not_kept(cache: Path) -> None:
+    method = _trained()
+    found = prepare_network(method, "openvino", CPU, bf16=False, checksum="")(_noise())
+    torch.testing.assert_close(found, method.predict(_noise()).detach(), rtol=1e-3, atol=1e-3)
+    assert not (cache / "napari_uda/networks").exists()
+
+
+@needs_openvino
 def test_a_damaged_file_in_the_cache_is_as_good_as_none(cache: Path) -> None:
     method = _trained()
     prepare_network(method, "openvino", CPU, bf16=False, checksum="a")(_noise())

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from napari.utils.notifications import show_error
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QResizeEvent
@@ -99,6 +98,7 @@ class OpenBar(Panel):
         super().__init__(dock)
         self.viewer = viewer
         self.opening: Opening | None = None
+        self._waiting: list[Sequence[Path]] = []
         self._shown: list[Layer] = []
         self.volume = button(
             _TEXTS[0][0],
@@ -132,7 +132,9 @@ class OpenBar(Panel):
         self.bar.setObjectName("open_progress")
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
-        self.cancel = button("Cancel", "Stop; nothing is opened", self._on_cancel, "open_cancel")
+        self.cancel = button(
+            "Cancel", "Stop; what is not shown yet is not opened", self._on_cancel, "open_cancel"
+        )
         self.status = label(name="open_status")
         self.question = ReaderQuestion()
         self._lay_out()
@@ -190,9 +192,13 @@ class OpenBar(Panel):
     # -- what is opened ---------------------------------------------------------------------------
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open files and folders, one after the other; see `kit.opening.open_paths`."""
+        """Open files and folders, one after the other; see `kit.opening.open_paths`.
+
+        What comes while something is being opened is opened after it.
+        """
         if self.opening is not None:
-            show_error("Something is being opened already; wait for it, or cancel it.")
+            self._waiting.append(paths)
+            self.say(self._goes_on())
             return
         if len(paths) == 1 and self._hand_over(paths[0]):
             preferences.remember_file(paths[0])
@@ -206,7 +212,7 @@ class OpenBar(Panel):
         self.cancel.setEnabled(True)
         self.cancel.setText("Cancel")
         self._working.show()
-        self.say(f"{opening.title}…")
+        self.say(self._goes_on())
         for pressed in (*self._buttons, self.recent):
             pressed.setEnabled(False)
 
@@ -238,12 +244,19 @@ class OpenBar(Panel):
 
     # -- what goes on -----------------------------------------------------------------------------
 
+    def _goes_on(self) -> str:
+        """What is being opened, and what follows."""
+        title = "" if self.opening is None else self.opening.title
+        then = ", ".join(shown(path) for paths in self._waiting for path in paths)
+        return f"{title}, then {then}…" if then else f"{title}…"
+
     def _on_progress(self, done: int, total: int) -> None:
         self.bar.setRange(0, 1000 if total else 0)  # bytes do not fit into Qt's whole numbers
         self.bar.setValue(1000 * done // max(1, total))
 
     def _on_cancel(self) -> None:
         if self.opening is not None:
+            self._waiting.clear()
             self.cancel.setEnabled(False)
             self.cancel.setText(CANCELLING)
             self.opening.cancel()
@@ -303,6 +316,10 @@ class OpenBar(Panel):
         self.say(sentence)
         for pressed in (*self._buttons, self.recent):
             pressed.setEnabled(True)
+        waiting, self._waiting = self._waiting, []
+        if sentence:  # else napari is closing
+            for paths in waiting:
+                self.open(paths)
 
     def say(self, sentence: str) -> None:
         """Show a sentence below the buttons, or none."""

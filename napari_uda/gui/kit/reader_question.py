@@ -15,9 +15,11 @@ from napari_uda.gui.kit.widgets import button, label
 
 PATTERNS = (
     "*.nii.gz", "*.nii", "*.nii.zst", "*.mgz", "*.mgh", "*.nrrd", "*.nhdr", "*.mha", "*.mhd", "*.dcm",
-    "*/DICOM/", "*/dicom/",
+    "*/[Dd][Ii][Cc][Oo][Mm]/", "*/[Dd][Ii][Cc][Oo][Mm]/*/", "*/[12].[0-9]*.[0-9]*.[0-9]*.[0-9]*/",
+    "*/P[AT][0-9][0-9][0-9]*/", "*/ST[0-9][0-9][0-9]*/", "*/SE[0-9][0-9][0-9]*/",
 )  # fmt: skip
 """Names of files and folders that napari claims as well, and cannot read as volumes; it looks at nothing but names.
+Folders of DICOM are called so, have a UID for a name, or those that archives write on disks, such as `PA000001/ST000001/SE000001`.
 `.hdr` is also a kind of photograph."""
 
 

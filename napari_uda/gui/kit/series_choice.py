@@ -19,7 +19,8 @@ from napari_uda.gui.kit.widgets import label, text_table
 from napari_uda.run.offers import Offer
 
 _COLUMNS = ("Description", "Modality", "Slices", "Size", "Date", "Case")
-_SIZE = (680, 340)
+_TALL, _LEAST, _MOST = 340, 680, 0.9  # pixels, pixels, and share of the screen's width
+_AROUND = 40  # pixels: frame of the table, margins of the dialog
 
 
 class SeriesDialog(Guarded, QDialog):
@@ -29,7 +30,6 @@ class SeriesDialog(Guarded, QDialog):
         super().__init__(parent)
         self._offers = offers
         self.setWindowTitle("Several volumes")
-        self.resize(*_SIZE)
         self.table = text_table(_COLUMNS, "series", wide=(0,))
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.setRowCount(len(offers))
@@ -43,7 +43,9 @@ class SeriesDialog(Guarded, QDialog):
                 offer.name,
             )
             for place, text in enumerate(cells):
-                self.table.setItem(number, place, QTableWidgetItem(text))
+                cell = QTableWidgetItem(text)
+                cell.setToolTip(text)
+                self.table.setItem(number, place, cell)
         kinds = QDialogButtonBox.StandardButton
         self.buttons = QDialogButtonBox(kinds.Open | kinds.Cancel)
         self.buttons.accepted.connect(self.accept)
@@ -52,7 +54,20 @@ class SeriesDialog(Guarded, QDialog):
         self.table.itemSelectionChanged.connect(self._on_selected)
         about = f"There are {len(offers)} volumes. Choose one, or several with Ctrl or Shift."
         column(label(about), (self.table, 1), self.buttons, of=self)
+        self.resize(self._wide_enough(), _TALL)
         self.table.selectRow(max(range(len(offers)), key=lambda row: int(offers[row].slices or 0)))
+
+    def _wide_enough(self) -> int:
+        """Pixels that show every column in full, as far as the screen has them."""
+        table, header = self.table, self.table.horizontalHeader()
+        columns = sum(
+            max(table.sizeHintForColumn(place), header.sectionSizeHint(place))
+            for place in range(table.columnCount())
+        )
+        around = table.verticalScrollBar().sizeHint().width() + _AROUND
+        return max(
+            _LEAST, min(columns + around, round(_MOST * self.screen().availableSize().width()))
+        )
 
     @property
     def chosen(self) -> list[Offer]:
