@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import case_name, is_file, shown
-from napari_uda.core.small_files import read_json
+from napari_uda.core.small_files import read_json, read_object
 from napari_uda.data.entropy_steps import in_unit_range
 from napari_uda.data.folder import MOST_DATASET_BYTES
 from napari_uda.data.grid import Lattice
@@ -205,6 +205,29 @@ def predicted_names(about: Mapping[str, object]) -> dict[int, str]:
     return found
 
 
+def result_stem(prediction: Path) -> str:
+    """What the names of all files of a result begin with: that of its labels without what says so."""
+    return case_name(prediction).removesuffix("_labels").removesuffix("_rtstruct")
+
+
+def names_beside(prediction: Path) -> dict[int, str]:
+    """Label value to name from the `<case>.json` beside a predicted label map; empty where `predict` wrote none.
+
+    Segmentations that name their structures themselves have no use for it, and are read by those names.
+    """
+    if _stores_a_part(prediction):
+        return {}
+    about = read_object(prediction.with_name(f"{result_stem(prediction)}.json"))
+    return predicted_names(about or {})
+
+
+def stored_values_above(labels: Path) -> dict[str, int]:
+    """`stored_values` of the `dataset.json` beside a folder of label maps, else in it; patients lie beside theirs."""
+    folders = labels.resolve().parent, labels
+    found = (stored_values(folder / "dataset.json") for folder in folders)
+    return next((values for values in found if values), {})
+
+
 def stored_values(dataset_json: Path) -> dict[str, int]:
     """Structure name to value in the files from a `dataset.json`; empty when there is no such file.
 
@@ -289,7 +312,7 @@ def _grid_beside(prediction: Scorable, placement: Placement) -> Volume | None:
     from napari_uda.data.volume import read_volume  # readers are slow to import
 
     path = Path(prediction)
-    stem = case_name(path).removesuffix("_rtstruct")
+    stem = result_stem(path)
     for role in ("reliability", "entropy"):
         beside = path.with_name(f"{stem}_{role}.nii.gz")
         if is_file(beside):

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.suggestions import what_to_choose
-from napari_uda.evaluation.inputs import Pair, label_map
+from napari_uda.evaluation.inputs import (
+    Pair,
+    PredictionLike,
+    Scorable,
+    label_map,
+    names_beside,
+    read_pair,
+    stored_values_above,
+)
 from napari_uda.evaluation.overlap import Labels
+
+_logger = logging.getLogger(__name__)
 
 How = Literal["name", "number", "chosen", "none"]
 NONE = ""
@@ -120,6 +134,50 @@ def parse_matches(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def read_matched_pair(
+    prediction: Scorable,
+    reference: Scorable,
+    *,
+    spacing_mm: Sequence[float] | None = None,
+    names: Mapping[int, str] | None = None,
+    case: str = "",
+    entropy: NDArray[np.floating] | None = None,
+) -> Pair:
+    """A pair in the numbers of the prediction: where both sides name their structures, equal names belong together.
+
+    Args:
+        prediction: as for `read_pair`.
+        reference: as for `read_pair`.
+        spacing_mm: as for `read_pair`.
+        names: as for `read_pair`; given, they say what the numbers of both sides mean.
+        case: as for `read_pair`.
+        entropy: as for `read_pair`.
+
+    Raises:
+        InputError: as for `read_pair`.
+    """
+    predicted = _predicted(prediction) if names is None else {}
+    expected = _expected(reference) if predicted else {}
+    shared = names
+    if predicted:  # files that store segments by name are read by the prediction's
+        shared = {value: name for name, value in expected.items()} or predicted
+    pair = read_pair(
+        *(prediction, reference),
+        spacing_mm=spacing_mm,
+        names=shared,
+        case=case,
+        entropy=entropy,
+    )
+    if not expected:
+        return pair
+    there = _present(pair.reference)  # a description may name a hundred structures that no file has
+    named = {value: name for value, name in pair.names.items() if value in there}
+    matched = with_matched_reference(pair, predicted, named)
+    for note in matched.notes[len(pair.notes) :]:
+        _logger.warning("%s", note)
+    return matched
+
+
 def with_matched_prediction(
     pair: Pair, predicted: Mapping[int, str], chosen: Mapping[str, str] | None = None
 ) -> Pair:
@@ -174,6 +232,27 @@ def doubts(matches: Sequence[Match]) -> list[str]:
     if not doubtful:
         return []
     return [f"Compared by number, since the names differ: {', '.join(doubtful)}"]
+
+
+def _predicted(prediction: Scorable) -> dict[int, str]:
+    """How a prediction names its structures itself; {} where it does not."""
+    if isinstance(prediction, PredictionLike):
+        return dict(prediction.names)
+    return names_beside(Path(prediction)) if isinstance(prediction, (str, os.PathLike)) else {}
+
+
+def _expected(reference: Scorable) -> dict[str, int]:
+    """Structure name to stored value of a reference that numbers its structures itself; {} for all others."""
+    if isinstance(reference, PredictionLike):
+        return {name: value for value, name in reference.names.items()}
+    if not isinstance(reference, (str, os.PathLike)):
+        return {}
+    from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
+
+    path = Path(reference)
+    if needs_image(path):
+        return {}
+    return stored_values_above(path.parent) or found_structures([path], renumber=False)
 
 
 def _onto(

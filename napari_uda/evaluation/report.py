@@ -20,7 +20,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
-from napari_uda.core.small_files import file_sha256, read_object
+from napari_uda.core.small_files import file_sha256
 from napari_uda.core.suggestions import what_to_choose
 from napari_uda.data.patients import LABEL_FOLDERS, dicom_segmentations, find_labels, find_patients
 from napari_uda.evaluation.evaluation import Evaluation
@@ -28,12 +28,13 @@ from napari_uda.evaluation.inputs import (
     Pair,
     Scorable,
     label_map,
-    predicted_names,
+    names_beside,
     read_pair,
-    stored_values,
+    result_stem,
+    stored_values_above,
 )
 from napari_uda.evaluation.learnt import refuse_learnt, without_learnt
-from napari_uda.evaluation.matching import with_matched_prediction
+from napari_uda.evaluation.matching import read_matched_pair, with_matched_prediction
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
 from napari_uda.evaluation.structures import AXES, find_structures, score_slices
@@ -70,8 +71,10 @@ def evaluate(
         prediction: a `Prediction`, `Volume`, file or `(Z, Y, X)` array of labels 0 to 255.
         reference: the same kinds, on the same grid; a DICOM SEG, RTSTRUCT or `.seg.nrrd` is put on it.
         spacing_mm: voxel size (z, y, x); needed for two arrays, which carry none.
-        names: label to structure name; default those of the prediction, then of the `dataset.json` beside
-            the folder of the reference, then of the reference itself, then `label_<value>`.
+        names: label to structure name on both sides. By default each side has its own, and equal names are
+            compared whatever their numbers are, as `evaluate_folders` does: those of the prediction or of the
+            `<case>.json` beside it, and those of the `dataset.json` beside the folder of the reference or of the
+            reference itself. Where one side has none, those of the other count; else `label_<value>`.
         case: name of the case in the tables.
         protocol: name of a protocol, or one made with `Protocol(...)`.
         axes: axes to score slices along; default the one with the coarsest spacing (z among equals).
@@ -88,7 +91,7 @@ def evaluate(
     """
     refuse_learnt(prediction)
     rules = get_protocol(protocol)
-    pair = read_pair(
+    pair = read_matched_pair(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
     )
     along = _axis_indices(axes, pair.spacing_mm)
@@ -128,7 +131,7 @@ def evaluate_slice(
         InputError: as `evaluate`, or if there is no such slice.
     """
     rules = get_protocol(protocol)
-    pair = read_pair(
+    pair = read_matched_pair(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
     )
     (along,) = _axis_indices((axis,), pair.spacing_mm)
@@ -232,10 +235,7 @@ class _Named:
 
 
 def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
-    folders = labels.resolve().parent, labels  # patients lie beside it
-    stored = next(
-        (found for folder in folders if (found := stored_values(folder / "dataset.json"))), {}
-    )
+    stored = stored_values_above(labels)
     if stored:
         return _Named(stored, found=False)
     from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
@@ -392,8 +392,7 @@ def _evaluate_files(
         present = {int(value) for values in there for value in values}
         own = {value: name for value, name in pair.names.items() if value in present}
         pair = replace(pair, names=own)
-    stem = case_name(prediction).removesuffix("_labels").removesuffix("_rtstruct")
-    predicted = predicted_names(read_object(prediction.with_name(f"{stem}.json")) or {})
+    stem, predicted = result_stem(prediction), names_beside(prediction)
     if not predicted and named.match:
         predicted = dict(pair.names)  # nobody names them: the numbers of the labels are meant
     if predicted and pair.names:

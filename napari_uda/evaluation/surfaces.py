@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, cannot_write
 from napari_uda.core.structure_colours import structure_colour
-from napari_uda.evaluation.inputs import Scorable, label_map, read_pair
+from napari_uda.evaluation.inputs import Scorable, label_map
+from napari_uda.evaluation.matching import read_matched_pair
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 
 MeshFormat = Literal["ply", "stl"]
@@ -74,7 +75,7 @@ def surfaces(
     """
     if file_format not in FORMATS:
         raise InputError(f"{file_format!r} is no format of surfaces; choose {' or '.join(FORMATS)}")
-    pair = read_pair(
+    pair = read_matched_pair(
         prediction,
         prediction if reference is None else reference,
         spacing_mm=spacing_mm,

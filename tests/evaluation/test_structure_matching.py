@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from napari_uda.evaluation.matching import (
     with_matched_prediction,
     with_matched_reference,
 )
-from napari_uda.evaluation.report import evaluate_folders
+from napari_uda.evaluation.report import evaluate_folders, evaluate_slice
 
 
 def pairs(predicted: dict, referenced: dict, chosen: dict | None = None) -> list[tuple]:
@@ -147,3 +148,45 @@ def test_words_of_the_command() -> None:
         parse_matches(["LVC"])
     with pytest.raises(InputError, match="twice"):
         parse_matches(["a=b", "a=c"])
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What a `Prediction` offers to be scored."""
+
+    labels: np.ndarray
+    names: dict[int, str]
+    volume: Volume
+    case: str = "a"
+
+    @property
+    def entropy(self) -> np.ndarray:
+        return np.zeros(self.labels.shape, np.float32)
+
+
+def test_python_compares_by_name_as_the_command_does(folders: tuple[Path, Path]) -> None:
+    """A perfect prediction of a run with other numbers scores 1 from files, in memory, and as surfaces."""
+    predictions, labels = folders
+    files = predictions / "a_labels.nii.gz", labels / "a.nii.gz"
+    assert {row["name"]: row["dice"] for row in uda.evaluate(*files).rows} == {
+        "LVC": 0.0, "liver": 1.0, "left ventricle": 0.0,
+    }  # fmt: skip
+    names = {1: "Left_Ventricle", 2: "liver"}
+    listed = [{"value": value, "name": name} for value, name in names.items()]
+    (predictions / "a.json").write_text(json.dumps({"structures": listed}))
+    volume = uda.read_volume(files[0])
+    segmented = Segmented(volume.array, names, volume)
+    for prediction in (files[0], segmented):
+        rows = uda.evaluate(prediction, files[1]).rows
+        assert [(row["label"], row["name"], row["dice"]) for row in rows] == [
+            (1, "Left_Ventricle", 1.0), (2, "liver", 1.0),
+        ]  # fmt: skip
+        found = uda.surfaces(prediction, files[1])
+        assert {name: float(np.abs(one.distance_mm).max()) for name, one in found.items()} == {
+            "Left_Ventricle": 0.0, "liver": 0.0,
+        }  # fmt: skip
+        (row, _) = evaluate_slice(prediction, files[1], "z", 0)
+        assert (row["name"], row["dice"]) == ("Left_Ventricle", 1.0)
+    # names that are given say what the numbers of both sides mean
+    given = uda.evaluate(segmented, files[1], names={1: "first", 2: "second"}).rows
+    assert [(row["name"], row["dice"]) for row in given] == [("first", 0.0), ("second", 0.0)]
