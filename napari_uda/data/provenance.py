@@ -34,7 +34,7 @@ class ModelOrigin:
     """The trained network that made a result.
 
     Attributes:
-        name: of its run folder.
+        name: of its run.
         hash: SHA-256 of its weights file, as `sha256sum` gives it; "" where it is unknown.
         date: day on which its run was made, ISO 8601; "" where it is unknown.
         path: its run folder on this machine; "" where it is unknown.

@@ -142,7 +142,7 @@ def _found(run: Run) -> dict[str, Any]:
     structures = ", ".join(facts.labels)
     seen = facts.target_modality or facts.source_modality or "images like those it learnt from"
     return {
-        "name": run.path.resolve().name,
+        "name": run.name,
         "purpose": f"Segments {structures} in {seen}",
         "method": config.method.name,
         "source": facts.source_modality or ("the source" if facts.source else ""),

@@ -58,7 +58,7 @@ class LoadedRun:
         """What its results say of it."""
         place = self.run.place.resolve()
         return ModelOrigin(
-            self.run.path.resolve().name,
+            self.run.name,
             self.weights_sha256,
             date=self.run.created[:10],
             path=str(place),

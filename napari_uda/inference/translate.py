@@ -189,7 +189,7 @@ def translate(
         attention={name: to_file_grid(attention) for name, attention in maps.items()},
         volume=volume,
         case=volume.name or "volume",
-        run=opened.path.resolve().name,
+        run=opened.name,
         slice_change=(_slice_change(translated), _slice_change(planes)),
         model=loaded.origin,
     )

@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem, setting_path
 from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.files import atomic_file, cannot_write, is_folder, shown
+from napari_uda.core.files import atomic_file, cannot_write, is_file, is_folder, shown
 from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
@@ -34,7 +35,7 @@ from napari_uda.core.small_files import (
 )
 from napari_uda.core.suggestions import listed, near_option
 from napari_uda.run.folder import RunFolder, metric_line
-from napari_uda.run.packed import ON_THE_WAY, is_packed, unpacked
+from napari_uda.run.packed import CARD_FILE, ON_THE_WAY, is_packed, unpacked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,6 +244,15 @@ class Run(RunFolder):
     def labels(self) -> dict[str, int]:
         """Structure names and label values."""
         return self.facts.labels
+
+    @property
+    def name(self) -> str:
+        """What its results call it: the name on its card, which a run that was handed on has, else that of its folder."""
+        with suppress(InputError):  # of a damaged card those tell who read all of it
+            card = read_yaml(self.path / CARD_FILE) if is_file(self.path / CARD_FILE) else None
+            if isinstance(card, dict) and card.get("name"):
+                return " ".join(str(card["name"]).split())
+        return self.path.resolve().name
 
     @property
     def created(self) -> str:

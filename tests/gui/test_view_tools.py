@@ -102,6 +102,11 @@ def test_reading_is_that_of_the_file(signs: tuple[int, int, int]) -> None:
     assert middle is not None
     assert between.voxel == middle.voxel
     assert abs(between.position_mm[1] - middle.position_mm[1]) == pytest.approx(0.3 * 1.5)
+    on_slice = image.data_to_world((2.2, 3.3, 7))
+    viewer.dims.set_point(0, float(on_slice[0]))
+    shown = read_at(viewer, image, on_slice)
+    assert shown is not None  # in the slice where the mouse is, across it in its middle
+    np.testing.assert_allclose(shown.position_mm, between.position_mm)
     assert read_at(viewer, image, image.data_to_world((2, -0.6, 7))) is None
     assert read_at(viewer, image, image.data_to_world((6, 3, 7))) is None
 

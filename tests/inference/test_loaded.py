@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from napari_uda.inference.predict import predict
 from napari_uda.run.run import Run
 
 Domains = tuple[Path, Path]
+SHIPPED = Path(__file__).parents[2] / "sample_data" / "model"
 
 
 @pytest.fixture
@@ -55,6 +57,19 @@ def test_the_command_reads_the_weights_once(
     main(["predict", str(tiny_run.path), str(two_domains[1]), "--out", str(tmp_path / "out")])
     assert len(list((tmp_path / "out").glob("*_labels.nii.gz"))) == 3
     assert loads == [tiny_run.path]
+
+
+def test_results_call_a_run_as_its_card_does(tiny_run: Run, tmp_path: Path) -> None:
+    assert LoadedRun.load(tiny_run).origin.name == tiny_run.path.name
+    run = Run.open(shutil.copytree(tiny_run.path, tmp_path / "model"))
+    for text, name in (
+        ("purpose: x\n", "model"),
+        ("name: '  ct2mr\n  of A '\n", "ct2mr of A"),
+        ("name: [1\n", "model"),
+    ):
+        (run.path / "card.yaml").write_text(text)
+        assert LoadedRun.load(run).origin.name == run.name == name
+    assert Run.open(SHIPPED).name == "ct2mr"
 
 
 def test_what_cannot_be_loaded(tmp_path: Path, tiny_run: Run) -> None:

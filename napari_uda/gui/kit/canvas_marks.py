@@ -20,7 +20,7 @@ from napari_uda.gui.kit.geometry import Placement, placement, tag
 from napari_uda.gui.kit.hatching import Hatching
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.large_in_3d import CoarseIn3D
-from napari_uda.gui.kit.navigation import current_slice
+from napari_uda.gui.kit.navigation import current_slice, go_to_slice
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 from napari_uda.gui.kit.seen import (
     Seen,
@@ -31,6 +31,7 @@ from napari_uda.gui.kit.seen import (
     title_of,
 )
 from napari_uda.gui.kit.sides import Sides, is_left_to_right, patient_directions, sides
+from napari_uda.gui.kit.slice_numbers import SliceNumbers
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -70,6 +71,7 @@ class CanvasMarks(Guarded, QObject):
     Attributes:
         words: on the canvas.
         legend: of its colours.
+        numbers: of slices, beside napari's sliders.
         letters: whether sides, slice and window are written.
         neurological: whether the patient's right is on the right of the screen.
         is_loaded: whether the settings are there; nothing is written before.
@@ -86,6 +88,8 @@ class CanvasMarks(Guarded, QObject):
         self._docks: set[int] = set()
         self.words = canvas_words(viewer)
         self.legend = CanvasLegend(viewer, self.words, self)
+        self.numbers = SliceNumbers(viewer, self)
+        self.numbers.typed.connect(self._on_typed)
         self.letters, self.neurological, self.is_loaded = True, False, False
         self.seen = Seen(None)
         self.lies: Placement | None = None  # kept: to find it for every slice would be slow
@@ -117,6 +121,7 @@ class CanvasMarks(Guarded, QObject):
         for name in (*_SIDES, _LINE):
             self.words.write(name, (), _LINE_PLACE)
         self.legend.leave()
+        self.numbers.leave()
         if not canvas_is_gone(self._viewer):  # vispy would try to draw it
             self._viewer.scene.camera.orientation = ("away", "down", "right")
         with suppress(RuntimeError):  # the window ends, and has deleted it
@@ -225,9 +230,12 @@ class CanvasMarks(Guarded, QObject):
     # -- slice and window -------------------------------------------------------------------------
 
     def write_line(self) -> None:
-        """On the canvas, drawn together with the slice."""
+        """On the canvas, drawn together with the slice, and its number beside napari's slider."""
         lines = [Line(one) for one in self._lines()]
         self.words.write(_LINE, lines, _LINE_PLACE)
+        axis, number, last = self.shown_number()
+        spare = self._viewer.dims.ndim - 3
+        self.numbers.show(None if axis is None else axis + spare, number, last)
 
     def _lines(self) -> list[str]:
         """Whose image, which slice of it, and its window."""
@@ -255,6 +263,28 @@ class CanvasMarks(Guarded, QObject):
         if axis < 0:
             return None, None
         return axis, current_slice(self._viewer, self.image, axis)
+
+    def shown_number(self) -> tuple[int | None, int | None, int]:
+        """The same axis, the number of the slice in the image's file, None for none, and that of the last one."""
+        axis, index = self.shown_slice()
+        if self.image is None or self.lies is None or axis is None:
+            return None, None, 0
+        shape = self.image.data.shape
+        number = None if index is None else self.lies.to_file_slice(axis, index, shape)[1]
+        return axis, number, shape[axis] - 1
+
+    def _on_typed(self, number: str) -> None:
+        if number.isdecimal():
+            self.go_to_number(int(number))
+        self.write_line()  # what was typed may be no slice
+
+    def go_to_number(self, number: int) -> None:
+        """Show the slice of this number, or the last one."""
+        axis, _, last = self.shown_number()
+        if self.image is not None and self.lies is not None and axis is not None:
+            # turning a number round twice gives it back, so this is the layer's index as well
+            index = self.lies.to_file_slice(axis, min(number, last), self.image.data.shape)[1]
+            go_to_slice(self._viewer, self.image, axis, index)
 
     def title_of(self, axis: int, index: int) -> str:
         """What a slice of the image is called."""

@@ -250,32 +250,26 @@ class ViewDock(Dock):
 
     def _show_number(self) -> None:
         """The slice on screen in the box, and in words beside it."""
-        image, lies = self.marks.image, self.marks.lies
-        axis, index = self.marks.shown_slice()
+        image, (axis, number, last) = self.marks.image, self.marks.shown_number()
         self.slice_number.setEnabled(axis is not None)
-        if image is None or lies is None or axis is None:
+        if image is None or axis is None:
             self.slice_about.setText("")
             return
-        shape = image.data.shape
         with signals_blocked(self.slice_number):
-            if self.slice_number.maximum() != shape[axis] - 1:
-                self.slice_number.setRange(0, shape[axis] - 1)
-            if index is not None and not self.slice_number.hasFocus():
-                self.slice_number.setValue(lies.to_file_slice(axis, index, shape)[1])
+            if self.slice_number.maximum() != last:
+                self.slice_number.setRange(0, last)
+            if number is not None and not self.slice_number.hasFocus():
+                self.slice_number.setValue(number)
+        _, index = self.marks.shown_slice()
         if index is None:
-            self.slice_about.setText(f"of {shape[axis] - 1}: outside of {title_of(image)}")
+            self.slice_about.setText(f"of {last}: outside of {title_of(image)}")
         else:
             plane, where = self.marks.title_of(axis, index).split(", ")
-            self.slice_about.setText(f"of {shape[axis] - 1}, {plane.split()[0]}, {where}")
+            self.slice_about.setText(f"of {last}, {plane.split()[0]}, {where}")
 
     def _on_number(self, number: int) -> None:
         """Go to the slice that was typed."""
-        image, lies = self.marks.image, self.marks.lies
-        axis, _ = self.marks.shown_slice()
-        if image is not None and lies is not None and axis is not None:
-            # turning a number round twice gives it back, so this is the layer's index as well
-            index = lies.to_file_slice(axis, number, image.data.shape)[1]
-            go_to_slice(self.viewer, image, axis, index)
+        self.marks.go_to_number(number)
 
     # -- sides of the patient ---------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class Reading:
 
     Attributes:
         voxel: `(x, y, z)` index in the image's file, from 0.
-        position_mm: `(right, anterior, superior)` in the scanner's space, RAS+.
+        position_mm: `(right, anterior, superior)` in the scanner's space, RAS+; across a slice that of its middle.
         intensity: of the image, in its own units.
         structures: name of each visible layer of structures to the structure there.
         entropy: of the newest entropy map of the image's case; None without one.
@@ -68,7 +68,9 @@ def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Rea
     if voxel is None:
         return None
     lies = placement(image)
-    exact = file_index(index, lies.orientation, image.data.shape)
+    # the viewer's own point lies anywhere in the slice that it shows, whose place is that of its middle
+    shown = np.isclose(where, np.asarray(viewer.dims.point, float)[-3:])
+    exact = file_index(np.where(shown, voxel, index), lies.orientation, image.data.shape)
     ras = lies.affine @ np.append(exact, 1.0)
     whole = np.round(file_index(np.asarray(voxel, float), lies.orientation, image.data.shape))
     structures, entropy, case = {}, None, tag(image).get("case")
