@@ -26,6 +26,8 @@ _MOST_VOXELS = 0.75  # no vertex leaves the voxel that it came from, so thin par
 _CORRECTIONS = 12
 _VOLUME_TOLERANCE = 1e-3
 _NEAREST = 10
+_ON_EDGE = 1e-9
+"""A corner of less weight than this counts for nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +123,7 @@ def _normals(points: Points, faces: Faces) -> Points:
         ],
         axis=1,
     )
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.asarray(sums / np.where(lengths > 0, lengths, 1))
+    return _unit(np.asarray(sums, np.float64))
 
 
 def _smoothed(vertices: Points, faces: Faces) -> Points:
@@ -168,27 +169,72 @@ def _with_volume(
 def _signed_distances(points: Points, other: Mesh) -> Points:
     if not len(other.faces) or not len(points):
         return np.full(len(points), np.nan)
-    targets, normals = other.points_mm, other.normals
+    targets = other.points_mm
     nearest = cKDTree(targets).query(points, k=min(_NEAREST, len(targets)))[1]
     best = np.full(len(points), np.inf)
-    signs = np.ones(len(points))
+    offsets, weights_there = np.zeros_like(points), np.zeros_like(points)
+    faces_there = np.zeros(len(points), np.int64)
     order, starts = _faces_of_vertices(len(targets), other.faces)
     for candidate in nearest.reshape(len(points), -1).T:
         most = int((starts[candidate + 1] - starts[candidate]).max())
         for number in range(most):
             place = starts[candidate] + number
             some = np.flatnonzero(place < starts[candidate + 1])
-            face = other.faces[order[place[some]]]
+            number_of_face = order[place[some]]
+            face = other.faces[number_of_face]
             weights = _nearest_in_triangle(points[some], *(targets[face[:, c]] for c in range(3)))
             offset = points[some] - np.einsum("ij,ijk->ik", weights, targets[face])
             distance = np.linalg.norm(offset, axis=1)
             nearer = distance < best[some]
             chosen = some[nearer]
-            best[chosen] = distance[nearer]
-            outward = np.einsum("ij,ijk->ik", weights[nearer], normals[face[nearer]])
-            inside = np.einsum("ij,ij->i", offset[nearer], outward) < 0
-            signs[chosen] = np.where(inside, -1.0, 1.0)
-    return best * signs
+            best[chosen], offsets[chosen] = distance[nearer], offset[nearer]
+            faces_there[chosen], weights_there[chosen] = number_of_face[nearer], weights[nearer]
+    outward = _outward_at(targets, other.faces, faces_there, weights_there)
+    return np.where(np.einsum("ij,ij->i", offsets, outward) < 0, -best, best)
+
+
+def _outward_at(points: Points, faces: Faces, chosen: Faces, weights: Points) -> Points:
+    """Vectors that tell outside from inside at places of the surface, whatever its edges look like.
+
+    Within a triangle that is its normal, on an edge the sum of both, at a vertex the sum of all, each by its angle
+    there: no other means of normals tell the side of every point (Baerentzen and Aanaes 2005).
+
+    Args:
+        points: `(n, 3)`.
+        faces: `(m, 3)`.
+        chosen: `(k,)`, the triangles that the places lie in.
+        weights: `(k, 3)`, of their corners.
+    """
+    corners = points[faces]
+    along = np.roll(corners, -1, axis=1) - corners  # from each corner to the next one
+    normals = _unit(np.cross(along[:, 0], along[:, 1]))
+    ways = _unit(along)
+    cosines = -np.einsum("ijk,ijk->ij", ways, np.roll(ways, 1, axis=1))
+    angles = np.arccos(np.clip(cosines, -1, 1))
+    at_vertices = np.stack(
+        [
+            np.bincount(faces.ravel(), (angles * normals[:, [axis]]).ravel(), len(points))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2)
+    _, edges = np.unique(ends @ [len(points), 1], return_inverse=True)
+    at_edges = np.stack(
+        [np.bincount(edges.ravel(), np.repeat(normals[:, axis], 3)) for axis in range(3)], axis=1
+    )
+    on = weights > _ON_EDGE
+    edge = edges.reshape(-1, 3)[chosen, (np.argmin(weights, axis=1) + 1) % 3]
+    vertex = faces[chosen, np.argmax(weights, axis=1)]
+    count = on.sum(axis=1)[:, None]
+    return np.where(
+        count == 3, normals[chosen], np.where(count == 2, at_edges[edge], at_vertices[vertex])
+    )
+
+
+def _unit(vectors: Points) -> Points:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
 
 
 def _faces_of_vertices(count: int, faces: Faces) -> tuple[Faces, Faces]:

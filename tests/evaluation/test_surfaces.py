@@ -153,6 +153,32 @@ def test_distance_is_that_to_the_nearest_triangle() -> None:
     np.testing.assert_allclose(found, truth, atol=0.2)
 
 
+def is_inside(points: NDArray[np.float64], mesh: Mesh) -> NDArray[np.bool_]:
+    """By the solid angle under which each point sees the surface, after van Oosterom and Strackee (1983)."""
+    found = []
+    for point in points:
+        rays = mesh.points_mm[mesh.faces] - point
+        lengths = np.linalg.norm(rays, axis=2)
+        across = np.einsum("ij,ij->i", rays[:, 0], np.cross(rays[:, 1], rays[:, 2]))
+        along = lengths.prod(axis=1)
+        for one in range(3):
+            pair = rays[:, one], rays[:, one - 1]
+            along += np.einsum("ij,ij->i", *pair) * lengths[:, one - 2]
+        found.append(np.arctan2(across, along).sum() > np.pi)
+    return np.array(found)
+
+
+def test_every_distance_knows_its_side() -> None:
+    """Inside is negative behind sharp edges and corners, too, where a mean of normals points the wrong way."""
+    rng = np.random.default_rng(18)
+    noise = ndimage.gaussian_filter(rng.normal(size=(10, 24, 24)), (0.8, 2, 2))
+    sharp = surface_mesh(np.pad(noise > np.quantile(noise, 0.7), 1), np.diag([1.0, 1.0, 3.0, 1.0]))
+    low, high = sharp.points_mm.min(axis=0), sharp.points_mm.max(axis=0)
+    points = rng.uniform(low, high, (400, 3))[:, ::-1]
+    distances = Mesh(points, np.zeros((0, 3), np.int64), np.eye(4)).distances_to(sharp)
+    np.testing.assert_array_equal(distances < 0, is_inside(points[:, ::-1], sharp))
+
+
 def saved(folder: Path, name: str, mask: NDArray[np.generic]) -> Path:
     file = folder / f"{name}.nii.gz"
     nib.save(nib.Nifti1Image(mask.astype(np.uint8).T, oblique()), file)
