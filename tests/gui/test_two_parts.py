@@ -7,8 +7,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QAbstractSlider, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, row, wrapped
-from napari_uda.gui.kit.widgets import TallLabel
+from napari_uda.gui.kit.layout import Scrolling, TwoParts, column, form, row, wrapped
+from napari_uda.gui.kit.widgets import Foldable, TallLabel
 
 
 def controls() -> QWidget:
@@ -148,3 +148,22 @@ def test_words_that_are_broken_in_a_narrow_dock_get_the_room_there_is(qtbot: QtB
         parts.resize(width, 1600)
         qtbot.waitUntil(lambda: first.height() == first.heightForWidth(parts.width()))
         qtbot.waitUntil(lambda: bar.maximum() == 0)
+
+
+def test_a_narrow_fold_leaves_every_row_its_place(qtbot: QtBot) -> None:
+    """Titles go above their fields and rows break: no button may come to lie under the next one."""
+    pairs = [[QPushButton(f"Button {number} of {row}") for number in range(2)] for row in range(2)]
+    last, content, outer = QPushButton("Last"), QWidget(), QWidget()
+    fields = form(*((f"Field {at}", wrapped(*pair)) for at, pair in enumerate(pairs)))
+    column(fields, last, of=content, margin=0)
+    column(Foldable("Tools", content, "tools", opened=True), ..., of=outer, margin=0)
+    scroll = Scrolling(outer)
+    qtbot.addWidget(scroll)
+    least = scroll.minimumSizeHint().width()
+    scroll.resize(3 * least, 90)
+    scroll.show()
+    for width in range(3 * least, least - 1, -5):
+        scroll.resize(width, 90)
+        let_events_pass(8)
+        ends = [one.geometry().bottom() for pair in pairs for one in pair]
+        assert max(ends) < last.geometry().top(), width

@@ -239,6 +239,8 @@ class Foldable(QCollapsible):
         self.toggleButton().setStyleSheet(_TITLE_STYLE)
         letters.adopt(self.toggleButton())
         self.setDuration(0)  # at once: what is animated is cut off meanwhile
+        # superqt's Maximum would be the height of rows in one line, and these wrap
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         outer, former = self.layout(), self.content()
         if outer is not None:
             outer.removeWidget(former)

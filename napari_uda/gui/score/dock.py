@@ -16,7 +16,7 @@ from napari.utils.theme import get_theme
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSizePolicy, QSplitter, QTabWidget, QWidget
+from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.data.edit_journal import journal_folder, leftovers
@@ -138,7 +138,6 @@ class ScoreDock(JobDock):
         self.fold = Foldable(
             "What is scored", self.choices, "what_is_scored", opened=True, remembered=True
         )
-        self.fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.score = button("Score", slot=self._on_score, name="score")
         self.save = button(
             "Save edits…",
