@@ -15,11 +15,18 @@ import tyro
 from napari_uda.cli.arguments import Paths, Placement, RunFolder, take_option
 from napari_uda.cli.terminal import counted, stop_on_signal
 from napari_uda.cli.usage import parse_call
-from napari_uda.cli.volumes import Report, answer_files, different_cases, volume_by_volume
+from napari_uda.cli.volumes import (
+    Report,
+    answer_files,
+    different_cases,
+    open_run,
+    volume_by_volume,
+)
 from napari_uda.training.adapt_config import DEFAULT_METHOD, AdaptConfig, build_adapt_config
 
 if TYPE_CHECKING:
     from napari_uda.data.patients import Case
+    from napari_uda.run.run import Run
     from napari_uda.training.adapt import Adaptation
 
 _PROGRAM = "napari-uda adapt"
@@ -63,21 +70,19 @@ def _command(default: AdaptConfig) -> Callable[..., None]:
             series: which DICOM volumes, where a folder holds several: a series number, or a part of a description.
             placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
         """
-        _adapt(run, different_cases(images, series, placement), out, config)
+        opened = open_run(run)
+        _adapt(opened, different_cases(images, series, placement), out, config)
 
     adapt.__doc__ = (adapt.__doc__ or "").format(method=DEFAULT_METHOD)
     return adapt
 
 
-def _adapt(run: Path, cases: list[Case], out: Path, config: AdaptConfig) -> None:
-    from napari_uda.run.run import Run
+def _adapt(run: Run, cases: list[Case], out: Path, config: AdaptConfig) -> None:
     from napari_uda.training.adapt import adapt
-
-    opened = Run.open(run)
 
     def work(given: Case | list[Case], stop: threading.Event, report: Report) -> list[Adaptation]:
         volumes = [case.read_image() for case in (given if isinstance(given, list) else [given])]
-        return adapt(opened, volumes, config, on_progress=report, stop=stop)
+        return adapt(run, volumes, config, on_progress=report, stop=stop)
 
     def save(found: list[Adaptation]) -> None:
         for adaptation in found:

@@ -21,7 +21,7 @@ from napari_uda.cli.terminal import (
     step_bar,
     stop_on_signal,
 )
-from napari_uda.cli.volumes import adapt, predict, translate
+from napari_uda.cli.volumes import adapt, open_run, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.interrupts import let_sigterm_end_windows
 
@@ -305,9 +305,8 @@ def tags(
     """
     from napari_uda.data.folder import DataFolder
     from napari_uda.data.weak_labels import make_weak_labels
-    from napari_uda.run.run import Run
 
-    facts = Run.open(run).facts
+    facts = open_run(run).facts
     kind: Literal["tags", "areas"] = "areas" if areas else "tags"
     opened = DataFolder.open(folder, placement=placement).named(facts.labels)
     make_weak_labels(opened, facts.labels, facts.grid, kind).write(out)

@@ -25,10 +25,11 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.setting_paths import by_path
 from napari_uda.core.suggestions import listed, near, near_option
 
+_PAIRS = "[STR FLOAT [STR FLOAT ...]]"
 _FORMS = {
     "INT": "a whole number",
     "FLOAT": "a number",
-    "[STR FLOAT [STR FLOAT ...]]": "names and numbers in turn, NAME NUMBER ...",
+    _PAIRS: "names and numbers in turn, NAME NUMBER ...",
 }
 
 
@@ -62,8 +63,13 @@ def option_names(kind: Callable[..., Any], default: object = None) -> list[str]:
         kind: as for `parse`.
         default: settings whose values are the defaults; says what a union of settings holds.
     """
+    return _options_of(_defaults(kind, default))
+
+
+def _defaults(kind: Callable[..., Any], default: object) -> dict[str, Any]:
+    """The options by path, without dashes, and their defaults."""
     if isinstance(default, Config):
-        return _options_of(by_path(default))
+        return by_path(default)
     hints = get_type_hints(inspect.unwrap(kind), include_extras=True)
     paths: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
@@ -71,7 +77,7 @@ def option_names(kind: Callable[..., Any], default: object = None) -> list[str]:
             paths |= by_path(parameter.default)
         elif tyro.conf.Positional not in getattr(hints.get(name), "__metadata__", ()):
             paths[name] = parameter.default
-    return _options_of(paths)
+    return paths
 
 
 def _options_of(paths: Mapping[str, Any]) -> list[str]:
@@ -109,8 +115,15 @@ def parse(
     def known() -> list[str]:
         return [*option_names(kind, settings.get("default")), *more_options, *COMMON_NAMES]
 
+    def greedy() -> str:
+        defaults = _defaults(kind, settings.get("default")).items()
+        several = _options_of(
+            {path: value for path, value in defaults if isinstance(value, (tuple, dict))}
+        )
+        return next((word for word in given if word.replace("_", "-") in several), "")
+
     words = ["--help" if word.replace("_", "-") == "--help-all" else word for word in given]
-    with _as_input_errors(program, known):
+    with _as_input_errors(program, known, greedy):
         try:
             return tyro.cli(kind, args=words, prog=program, **settings)
         except (
@@ -119,14 +132,16 @@ def parse(
             raise InputError(f"{plain_problem(error)}; see {program} --help") from error
 
 
-def _as_input_errors(program: str, known: Callable[[], list[str]]) -> AbstractContextManager[None]:
+def _as_input_errors(
+    program: str, known: Callable[[], list[str]], greedy: Callable[[], str]
+) -> AbstractContextManager[None]:
     try:
         from tyro._errors import on_parse_error
     except ImportError:
         return nullcontext()
 
     def refuse(event: object) -> None:
-        sentence = _sentence(event, known)
+        sentence = _sentence(event, known, greedy)
         if sentence.endswith("?"):
             raise InputError(f"{sentence} (see {program} --help)") from None
         if sentence:
@@ -135,14 +150,15 @@ def _as_input_errors(program: str, known: Callable[[], list[str]]) -> AbstractCo
     return on_parse_error(refuse)
 
 
-def _sentence(event: Any, known: Callable[[], list[str]]) -> str:
+def _sentence(event: Any, known: Callable[[], list[str]], greedy: Callable[[], str]) -> str:
     """What is wrong, without the remedy that every sentence ends with; "" leaves it to tyro's own box."""
     match type(event).__name__:
         case "MissingArgs":
             misspelt = _did_you_mean(event.unrecognized_tokens, known())
-            return misspelt or (
-                f"{', '.join(_usage(each.arg) for each in event.missing_arguments)} must be given"
-            )
+            missing = [each.arg for each in event.missing_arguments]
+            option = greedy() if any(each.is_positional() for each in missing) else ""
+            before = f" before {option}, which takes all words that follow it" if option else ""
+            return misspelt or f"{', '.join(map(_usage, missing))} must be given{before}"
         case "UnrecognizedArgs":
             return _did_you_mean(event.tokens, known()) or _unknown(event.tokens)
         case "BadValue" if event.reason == "too_few_values":
@@ -195,6 +211,8 @@ def _unusable(event: Any) -> str:
     message = str(event.message).rstrip(".")
     if form in ("INT", "FLOAT"):  # Python's words end with what was given
         return f"{_name(event.argument)} must be {_FORMS[form]}, not {message.rpartition(': ')[2]}"
+    if form == _PAIRS:
+        return f"{_name(event.argument)} must be {_FORMS[form]}; put all other words before it"
     return f"{_name(event.argument)} must be {_FORMS.get(form, form)} ({message})"
 
 

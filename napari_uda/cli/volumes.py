@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_uda.data.volume import Volume
     from napari_uda.inference.predict import Prediction
     from napari_uda.inference.translate import Translation
+    from napari_uda.run.run import Run
 
 Result = TypeVar("Result")
 Report = Callable[[int, int], None]
@@ -68,26 +69,24 @@ def predict(
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.inference.results import check_format, check_place
-    from napari_uda.run.run import Run
 
     check_place(out)
-    opened = [Run.open(one) for one in (run, *ensemble)]
+    opened = [open_run(run), *(open_run(one, "--ensemble") for one in ensemble)]
     cases = different_cases(images, series, placement)
     check_format(format, cases)
     next_image = read_ahead(cases)
     # torch is imported while the first volume is read
+    from napari_uda.inference.averaging import check_members
     from napari_uda.inference.loaded import LoadedRun
     from napari_uda.inference.predict import predict as segment
 
-    @functools.cache
-    def load() -> list[LoadedRun]:
-        return [LoadedRun.load(one, device).for_prediction(backend) for one in opened]
+    model, *others = [LoadedRun.load(one, device).for_prediction(backend) for one in opened]
+    check_members([model, *others])
 
     def work(case: Case, stop: threading.Event, report: Report) -> Prediction:
-        (model, *others), image = load(), next_image()
         return segment(
             model,
-            image,
+            next_image(),
             batch_size=batch_size,
             reliability=reliability,
             ensemble=others,
@@ -104,6 +103,31 @@ def predict(
         answer_files(files, done.overview(), done.summary())
 
     volume_by_volume(cases, work, save, "predict", "segmented")
+
+
+def open_run(path: Path, option: str = "") -> Run:
+    """Open a run that was named on the command line; what is none tells the order of the words.
+
+    Args:
+        path: what stands where a run has to be.
+        option: the option that it follows; "" for the first word.
+
+    Raises:
+        InputError: as `Run.open`.
+    """
+    from napari_uda.run.run import NoRunError, Run
+
+    try:
+        return Run.open(path)
+    except NoRunError as error:
+        if not path.exists():
+            raise
+        order = (
+            f"all words after {option} are runs, so put images before it"
+            if option
+            else "the run comes first, and what it is used on after it"
+        )
+        raise InputError(f"{path} is not a run folder (it has no config.yaml); {order}") from error
 
 
 def read_ahead(cases: Sequence[Case]) -> Callable[[], Volume]:
@@ -219,7 +243,7 @@ def different_cases(
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(
-            f"{', '.join(sorted(twice))} is given twice; rename one of the files, or give it once"
+            f"given twice: {', '.join(sorted(twice))}; rename one of the files, or give each once"
         )
     return cases
 
@@ -257,16 +281,18 @@ def translate(
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
     """
     from napari_uda.inference.loaded import LoadedRun
+    from napari_uda.inference.translate import check_translates
     from napari_uda.inference.translate import translate as give_look
-    from napari_uda.run.run import Run
 
-    load = functools.cache(functools.partial(LoadedRun.load, Run.open(run), device))
+    opened = open_run(run)
+    cases = different_cases(images, series, placement)
+    model = LoadedRun.load(opened, device)
+    check_translates(model)
 
     def work(case: Case, stop: threading.Event, report: Report) -> Translation:
-        model, image = load(), case.read_image()
         return give_look(
             model,
-            image,
+            case.read_image(),
             direction=direction,
             batch_size=batch_size,
             on_progress=report,
@@ -281,5 +307,4 @@ def translate(
         )
         answer_files(translation.save(out), translation.overview(), said)
 
-    cases = different_cases(images, series, placement)
     volume_by_volume(cases, work, save, "translate", "translated")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from napari_uda.core.errors import InputError
+
 _ALIKE = 0.7
 """Share of letters in common (difflib's ratio) from which two names are taken for each other."""
 _AS_GOOD = 0.1
@@ -28,6 +30,17 @@ def what_to_choose(given: str, known: Iterable[str]) -> str:
     names = list(known)
     found = near(given, names)
     return f"did you mean {listed(found)}?" if found else f"choose one of {', '.join(names)}"
+
+
+def check_choice(name: str, given: object, known: Iterable[str]) -> None:
+    """Refuse a word that is none of those that an argument knows.
+
+    Raises:
+        InputError: naming the argument, the word and what it may be.
+    """
+    words = list(known)
+    if given not in words:
+        raise InputError(f"{name} cannot be {given!r}; {what_to_choose(str(given), words)}")
 
 
 def near_option(given: str, known: Sequence[str]) -> list[str]:

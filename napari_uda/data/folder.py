@@ -27,7 +27,14 @@ from napari_uda.core.files import (
     volume_suffix,
 )
 from napari_uda.core.small_files import read_json
-from napari_uda.data.patients import Case, Found, find_labels, find_patients, passed_over_text
+from napari_uda.data.patients import (
+    OWN_RESULT,
+    Case,
+    Found,
+    find_labels,
+    find_patients,
+    passed_over_text,
+)
 from napari_uda.data.segments import small_values
 
 __all__ = ["Case", "DataFolder", "find_cases", "find_volumes", "write_dataset_json"]
@@ -245,6 +252,10 @@ def _found_in(path: Path, series: str) -> Found:
     found = find_patients(path, series, shorten=True)
     if found.cases:
         return found
+    if any(note.endswith(OWN_RESULT) for note in found.passed_over):
+        raise InputError(
+            f"{shown(path)}: holds results of napari_uda and no image; give the folder of the images"
+        )
     return Found((Case(case_name(path), path, None, series),), found.passed_over)
 
 

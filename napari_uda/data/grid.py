@@ -170,11 +170,16 @@ def check_affine(affine: Affine, name: str) -> None:
     """Check that an affine can place voxels in space.
 
     Raises:
-        InputError: not finite, singular, or a spacing outside `SPACING_RANGE_MM`.
+        InputError: not finite, another last row than (0, 0, 0, 1), singular, or a spacing outside `SPACING_RANGE_MM`.
     """
     if not np.isfinite(affine).all():
         raise InputError(
             f"{name}: its affine holds NaN or infinite values; correct the header's geometry (sform, qform)"
+        )
+    if not np.allclose(affine[3], (0, 0, 0, 1)):
+        raise InputError(
+            f"{name}: the last row of its affine is {numbers_text(affine[3])} and not (0, 0, 0, 1); give the matrix that "
+            "takes columns (x, y, z, 1) to millimetres, perhaps its transpose"
         )
     spacing = spacing_mm(affine)
     if 0 in spacing or abs(np.linalg.det(affine[:3, :3] / spacing[::-1])) < 1e-6:

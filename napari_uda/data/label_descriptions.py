@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -79,15 +80,13 @@ def descriptions_in(folder: Path) -> list[Segment]:
     if folder.name.lower() in LABEL_FOLDERS:
         folders.append(folder.parent)
     for place in folders:
-        entries = sorted(place.iterdir()) if place.is_dir() else []
-        cases = {case_name(entry) for entry in entries if volume_suffix(entry)}
+        names = sorted(entry.name for entry in os.scandir(place)) if place.is_dir() else []
+        texts = [name for name in names if name.lower().endswith(_SUFFIXES) and name[0] != "."]
+        cases = {case_name(name) for name in names if volume_suffix(name)} if texts else set()
         named = {
             entry: described
-            for entry in entries
-            if entry.suffix.lower() in _SUFFIXES
-            and not entry.name.startswith(".")
-            and entry.stem not in cases
-            and (described := read_descriptions(entry))
+            for entry in map(place.joinpath, texts)
+            if entry.stem not in cases and (described := read_descriptions(entry))
         }
         files = list(named)
         if any(named[file] != named[files[0]] for file in files):

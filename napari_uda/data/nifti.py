@@ -143,7 +143,7 @@ def read_nifti(
             return _read_stream(file, size, name, placement)
     except (IsalError, zlib.error) as error:  # type: ignore[misc] # a class, whatever its stub says
         raise InputError(
-            f"{name}: its gzip data is damaged ({error}); copy the file again"
+            f"{name}: its {'zstd' if name.lower().endswith('.zst') else 'gzip'} data is damaged ({error}); copy the file again"
         ) from error
     except MemoryError as error:
         raise InputError(f"{name}: does not fit into memory; crop or resample it") from error

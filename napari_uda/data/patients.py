@@ -38,6 +38,10 @@ _BESIDE = {
     ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", ".lbl", "",
 }  # fmt: skip
 _MOST_DEPTH = 12
+OWN_RESULT = " (a result of napari_uda)"
+"""Why such a file is passed over."""
+_RESULTS = ("labels", "entropy", "reliability")
+"""What `predict` adds to the name of a case."""
 _MOST_NAMED = 8
 
 
@@ -214,13 +218,13 @@ def is_named_as_labels(file: Path) -> bool:
     return volume_suffix(file) == SEG_NRRD_SUFFIX or bool(_LABEL_NAME.fullmatch(case_name(file)))
 
 
-def is_own_prediction(labels: Path) -> bool:
-    """Whether a file `<case>_labels` is what napari_uda predicted: `<case>.json` beside it, which it writes, says so.
+def is_own_result(file: Path) -> bool:
+    """Whether labels or a map of a case are what napari_uda predicted: `<case>.json` beside them, which it writes, says so.
 
-    Other programs put a file of that name beside a volume, too.
+    Other programs put files of such names beside a volume, too.
     """
-    case = case_name(labels).removesuffix("_labels")
-    said = read_object(labels.with_name(f"{case}.json")) if case != case_name(labels) else None
+    case, _, kind = case_name(file).rpartition("_")
+    said = read_object(file.with_name(f"{case}.json")) if kind in _RESULTS else None
     return said is not None and str(said.get("program", "")).startswith("napari_uda ")
 
 
@@ -251,7 +255,10 @@ def _leaves(
     seen.add(real)
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     files = [entry for entry in entries if not entry.is_dir()]
-    volumes = [file for file in files if volume_suffix(file)]
+    found = [file for file in files if volume_suffix(file)]
+    predicted = [file for file in found if is_own_result(file)]
+    passed_over += [f"{_below(file, start)}{OWN_RESULT}" for file in predicted]
+    volumes = [file for file in found if file not in predicted]
     others = [file for file in files if not volume_suffix(file)]
     labels = [
         file
@@ -260,9 +267,6 @@ def _leaves(
         or (is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
-    predicted = [file for file in labels if is_own_prediction(file)]
-    labels = [file for file in labels if file not in predicted]
-    passed_over += [f"{_below(file, start)} (a prediction of napari_uda)" for file in predicted]
     for file in images:
         yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
     segmentations = dicom_segmentations(others)

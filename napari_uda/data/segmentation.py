@@ -78,6 +78,11 @@ def read_segmentation(
     Raises:
         InputError: unreadable, values that are no labels, segments that overlap or do not fit the grid.
     """
+    for name in names or {}:
+        if not isinstance(name, str):
+            raise InputError(
+                f"names say the value of each structure, such as {{'liver': 1}}, and {name!r} is no name; turn them round"
+            )
     found = _read(Path(path), grid, dict(names or {}), placement, numbered)
     if not isinstance(found, Segmentation):
         return _named(*found)
@@ -89,9 +94,11 @@ def read_label_volume(
     grid: Volume | None,
     names: Mapping[str, int] | None,
     placement: Placement,
+    *,
+    numbered: bool = False,
 ) -> Volume:
     """The label map of `read_segmentation` alone, without a search for what would name and colour it."""
-    found = _read(Path(path), grid, dict(names or {}), placement, numbered=False)
+    found = _read(Path(path), grid, dict(names or {}), placement, numbered)
     return found.labels if isinstance(found, Segmentation) else found[1]
 
 

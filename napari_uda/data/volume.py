@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
@@ -26,6 +26,7 @@ from napari_uda.core.files import (
     shown,
     volume_suffix,
 )
+from napari_uda.core.suggestions import check_choice
 from napari_uda.core.together import write_together
 from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
@@ -109,7 +110,8 @@ class Volume:
     """A 3-D array with its place in space.
 
     Raises:
-        InputError: the array is not 3-D or the affine is not a finite, invertible (4, 4) matrix.
+        InputError: the array is no 3-D array of numpy, or the affine is not a finite, invertible (4, 4) matrix whose
+            last row is (0, 0, 0, 1).
     """
 
     array: np.ndarray
@@ -131,11 +133,19 @@ class Volume:
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
-        affine = np.array(self.affine, np.float64)
-        if self.array.ndim != 3:
+        if not isinstance(self.array, np.ndarray):
+            kind = type(self.array).__name__
+            raise InputError(f"{name}: its array is a {kind}; give a numpy array (Z, Y, X)")
+        if self.array.ndim != 3 or not self.array.size:
             raise InputError(
-                f"{name}: its array has shape {self.array.shape}; give a 3-D array (Z, Y, X)"
+                f"{name}: its array has shape {self.array.shape}; give a 3-D array (Z, Y, X) of at least one voxel"
             )
+        try:
+            affine = np.array(self.affine, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{name}: its affine holds no numbers; give a (4, 4) matrix"
+            ) from error
         if affine.shape != (4, 4):
             raise InputError(f"{name}: its affine has shape {affine.shape}; give a (4, 4) matrix")
         check_affine(affine, name)
@@ -222,6 +232,7 @@ def read_volume(
         InputError: the file is missing, damaged, not a finite grey-value volume or without a sound place
             in space; one sentence with the file, the value and the remedy.
     """
+    check_choice("placement", placement, get_args(Placement))
     path, frame_of_reference, window = Path(path), "", None
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,7 @@ class PredictionLike(Protocol):
         """Name of the case."""
 
 
+_Reader: TypeAlias = "Callable[[Scorable, str, Volume | None], _Side]"
 Scorable: TypeAlias = "PredictionLike | Volume | str | os.PathLike[str] | NDArray[np.generic]"
 
 
@@ -128,7 +129,10 @@ def read_pair(
         InputError: different grids (the numbers are given), no voxel size, or unreadable input.
     """
     stored = _stored_names(names, prediction, reference)
-    sides = _read_sides(prediction, reference, stored, placement)
+    known = bool(stored) or names is not None
+    sides = _read_sides(
+        prediction, reference, placement, partial(_read_side, stored, known, placement)
+    )
     segmented = prediction.case if isinstance(prediction, PredictionLike) else ""
     case = case or segmented or sides[1].case or sides[0].case
     notes: list[str] = []
@@ -263,6 +267,7 @@ def _stored_names(
     if names is None and isinstance(prediction, PredictionLike):
         names = prediction.names or None
     if names is not None:
+        _check_names(names)
         stored = {str(name): int(value) for value, name in names.items() if int(value) != 0}
         return stored if len(stored) == len({int(value) for value in names} - {0}) else {}
     for side in (prediction, reference):
@@ -273,29 +278,36 @@ def _stored_names(
     return {}
 
 
+def _check_names(names: Mapping[int, str]) -> None:
+    for value in names:
+        if not isinstance(value, (int, np.integer)):
+            raise InputError(
+                f"names are given by label, such as {{1: 'liver'}}, and {value!r} is no label; turn them round"
+            )
+
+
 def _read_sides(
-    prediction: Scorable, reference: Scorable, stored: dict[str, int], placement: Placement
+    prediction: Scorable, reference: Scorable, placement: Placement, read: _Reader
 ) -> tuple[_Side, _Side]:
     """Both sides; where one stores less than a whole grid, on that of the other one."""
     beside = _grid_beside(prediction, placement)
     if beside is not None:
-        first = _read_side(prediction, "prediction", stored, beside, placement)
-        return first, _read_side(reference, "reference", stored, first.grid, placement)
+        first = read(prediction, "prediction", beside)
+        return first, read(reference, "reference", first.grid)
     if not _stores_a_part(prediction):
-        first = _read_side(prediction, "prediction", stored, None, placement)
-        return first, _read_side(reference, "reference", stored, first.grid, placement)
+        first = read(prediction, "prediction", None)
+        return first, read(reference, "reference", first.grid)
     second = None
     if not _stores_a_part(reference) or _is_contours(prediction):
-        second = _read_side(reference, "reference", stored, None, placement)
-    grid = None if second is None else second.grid
-    first = _read_side(prediction, "prediction", stored, grid, placement)
+        second = read(reference, "reference", None)
+    first = read(prediction, "prediction", None if second is None else second.grid)
     if second is not None:
         return first, second
     from napari_uda.data.whole_voxels import on_common_grid  # readers are slow to import
 
     if _is_contours(reference):
-        return first, _read_side(reference, "reference", stored, first.grid, placement)
-    second = _read_side(reference, "reference", stored, None, placement)
+        return first, read(reference, "reference", first.grid)
+    second = read(reference, "reference", None)
     if first.grid is None or second.grid is None:
         return first, second
     grids = on_common_grid(first.grid, second.grid, partial(_logger.warning, "%s"))
@@ -337,8 +349,14 @@ def _is_contours(source: Scorable) -> bool:
 
 
 def _read_side(
-    source: Scorable, what: str, stored: dict[str, int], grid: Volume | None, placement: Placement
+    stored: dict[str, int],
+    known: bool,
+    placement: Placement,
+    source: Scorable,
+    what: str,
+    grid: Volume | None,
 ) -> _Side:
+    """One side; where the names are known, nobody looks for those of a file, which is slow in a large folder."""
     numbered = what == "prediction"
     if isinstance(source, np.ndarray):
         if source.ndim != 3:
@@ -356,13 +374,24 @@ def _read_side(
         entropy = in_unit_range(source.entropy)
         return _Side(source.labels, source.volume, source.case, source.names, entropy)
     if isinstance(source, (str, os.PathLike)):
-        from napari_uda.data.segmentation import read_segmentation  # readers are slow to import
-
-        found = read_segmentation(
-            source, grid=grid, names=stored, placement=placement, numbered=numbered
+        from napari_uda.data.segmentation import (  # readers are slow to import
+            read_label_volume,
+            read_segmentation,
         )
-        volume = found.labels
-        return _Side(volume.array, volume, volume.name.removesuffix("_labels"), found.names, None)
+
+        own: dict[int, str] = {}
+        if known:
+            volume = read_label_volume(source, grid, stored, placement, numbered=numbered)
+        else:
+            found = read_segmentation(source, grid=grid, placement=placement, numbered=numbered)
+            volume, own = found.labels, found.names
+        return _Side(volume.array, volume, volume.name.removesuffix("_labels"), own, None)
+    from napari_uda.data.volume import Volume  # readers are slow to import
+
+    if not isinstance(source, Volume):
+        raise InputError(
+            f"{what}: is a {type(source).__name__}; give a Prediction, a Volume, a file or a numpy array (Z, Y, X)"
+        )
     array = _small(source.array, what, source.value_step, stored, numbered)
     return _Side(array, source, source.name.removesuffix("_labels"), {}, None)
 
@@ -417,7 +446,12 @@ def _spacing(
                 f"{_of(case)}arrays carry no voxel size; give spacing_mm=(z, y, x) in millimetres"
             )
         return grid.spacing_mm
-    spacing = tuple(float(step) for step in given)
+    try:
+        spacing = tuple(float(step) for step in given)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{_of(case)}spacing_mm {given!r} is not a voxel size; give three positive millimetres (z, y, x)"
+        ) from None
     if len(spacing) != 3 or not all(np.isfinite(step) and step > 0 for step in spacing):
         raise InputError(
             f"{_of(case)}spacing_mm {spacing} is not a voxel size; give three positive millimetres"

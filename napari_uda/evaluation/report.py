@@ -95,7 +95,7 @@ def evaluate(
         prediction, reference, spacing_mm=spacing_mm, names=names, case=case, entropy=entropy
     )
     along = _axis_indices(axes, pair.spacing_mm)
-    return Evaluation(pair, rules, along, on_progress).scores
+    return _told(Evaluation(pair, rules, along, on_progress).scores)
 
 
 def evaluate_slice(
@@ -219,7 +219,25 @@ def evaluate_folders(
         )
     if on_progress is not None:
         on_progress(len(pairs), len(pairs))
-    return Scores.join(parts)
+    return _told(Scores.join(parts))
+
+
+def _told(scores: Scores) -> Scores:
+    """The scores; a warning says where no structure of any case is on both sides, so that nothing was compared."""
+    states = {
+        state: [row["name"] for row in scores.rows if row["state"] == state]
+        for state in ("both", "missed", "invented")
+    }
+    if states["missed"] and states["invented"] and not states["both"]:
+        predicted, expected = (
+            ", ".join(dict.fromkeys(map(str, states[state]))) for state in ("invented", "missed")
+        )
+        _logger.warning(
+            "nothing was compared: the predictions hold %s and the references %s, and no structure is in both; give them "
+            "the same values, or the same names in dataset.json",
+            *(predicted, expected),
+        )
+    return scores
 
 
 @dataclass(frozen=True)
@@ -268,9 +286,11 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     """
     predicted, references = _by_name(predictions), _references(labels)
     if not references:
-        raise InputError(
-            f"{shown(labels)}: holds no label volumes; give the folder of the <case>.nii.gz labels"
+        inside = next(
+            (labels / name for name in ("labels", "labelsTr") if (labels / name).is_dir()), None
         )
+        remedy = f"give {inside}" if inside else "give the folder of the <case>.nii.gz labels"
+        raise InputError(f"{shown(labels)}: holds no label volumes; {remedy}")
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
         files = _predictions_of(case, predicted)

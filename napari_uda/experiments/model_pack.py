@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,13 @@ from napari_uda.run.packed import CARD_FILE, ENDING, ON_THE_WAY, SMALL_FILES, ex
 from napari_uda.run.run import Run, with_paths
 
 
-def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> ModelCard:
+def pack(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    purpose: str = "",
+    licence: str = "",
+) -> ModelCard:
     """Write a run as one file that predicts, adapts, translates and can be started from.
 
     Left out: training state, logs, previews, predictions, the names of the cases and (but for corrected ones,
@@ -41,6 +48,7 @@ def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> Model
     Raises:
         InputError: if the folder is no trained run, or the file cannot be written.
     """
+    run, out = Path(run), Path(out)
     if out.suffix != ENDING:
         raise InputError(f"{shown(out)}: a packed run is a file that ends in {ENDING}; name it so")
     opened = Run.open(run)
@@ -61,7 +69,7 @@ def pack(run: Path, out: Path, *, purpose: str = "", licence: str = "") -> Model
     return card
 
 
-def unpack(file: Path, out: Path) -> ModelCard:
+def unpack(file: str | os.PathLike[str], out: str | os.PathLike[str]) -> ModelCard:
     """Make a run folder of a packed run, whole or not at all.
 
     Args:
@@ -74,6 +82,7 @@ def unpack(file: Path, out: Path) -> ModelCard:
     Raises:
         InputError: if the file is no packed run or damaged, or the folder is not empty or cannot be written.
     """
+    file, out = Path(file), Path(out)
     check_new_folder(out)
     with whole_folder(out) as folder:
         extract(file, folder)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
-from napari_uda.core.suggestions import what_to_choose
+from napari_uda.core.suggestions import check_choice
 
 if TYPE_CHECKING:
     from napari_uda.data.facts import DataFacts
@@ -42,9 +42,7 @@ def mean_prediction(networks: Sequence[Network], tta: TestTimeAugmentation = "no
     Raises:
         InputError: for an unknown `tta`.
     """
-    if tta not in get_args(TestTimeAugmentation):
-        choices = what_to_choose(str(tta), get_args(TestTimeAugmentation))
-        raise InputError(f"tta cannot be {tta!r}; {choices}")
+    check_choice("tta", tta, get_args(TestTimeAugmentation))
     if len(networks) == 1 and tta == "none":
         return networks[0]
 

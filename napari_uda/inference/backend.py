@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from platformdirs import user_cache_path
@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import temporary_folder
 from napari_uda.core.side_by_side import pieces_at_once
+from napari_uda.core.suggestions import check_choice
 from napari_uda.core.version import __version__
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def prepare_network(
             one it is not kept.
 
     Raises:
-        InputError: OpenVINO was asked for, and it is not installed, cannot compute there or not this network.
+        InputError: there is no such backend, or OpenVINO was asked for, and it is not installed, cannot compute there or
+            not this network.
     """
+    check_choice("backend", backend, get_args(Backend))
     alone, required = method.segments_each_alone, backend == "openvino"
     if required:
         _check_openvino(method, device)

@@ -23,7 +23,12 @@ def times_outside(value: float, usual: Range) -> float:
     return value / high if value > high else value / low if value < low else 1.0
 
 
+def plain(value: float, digits: int) -> str:
+    """A number with that many digits that count, and never as a power of ten: 1043 is 1040 with three."""
+    return f"{float(f'{value:.{digits}g}'):.12g}"
+
+
 def span_text(usual: Range) -> str:
     """Such as "80 to 144", or one number where both are the same."""
-    low, high = (f"{value:.4g}" for value in usual)
+    low, high = (plain(value, 4) for value in usual)
     return low if low == high else f"{low} to {high}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from napari_uda.data.domain_statistics import (
     measure_volume,
     uprightness,
 )
-from napari_uda.inference.fit_finding import Finding, Range, span_text, times_outside
+from napari_uda.inference.fit_finding import Finding, Range, plain, span_text, times_outside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,13 +83,8 @@ def image_findings(facts: DataFacts, volume: Volume) -> tuple[list[Finding], str
         return findings, ""  # the picture of another part of the body tells nothing more
     findings += _look_findings(own, measured, facts.prediction_intensity, same_view=not findings)
     mapping = facts.source_intensity if adapted else facts.target_intensity
-    if findings and foreign is not None and mapping is not None:
-        there = measure_volume(volume, mapping)
-        if not (
-            _size_findings(foreign, there)
-            or _look_findings(foreign, there, mapping, same_view=True)
-        ):
-            return [Finding(_of_the_other_domain(facts, adapted))], ""
+    if findings and foreign and mapping and _is_like(foreign, volume, mapping):
+        return [Finding(_of_the_other_domain(facts, adapted))], ""
     if (
         findings
         and not adapted
@@ -103,6 +98,31 @@ def image_findings(facts: DataFacts, volume: Volume) -> tuple[list[Finding], str
             return [Finding(_of_the_other_mapping(facts), grave)], ""
     few = own.volumes if own.upright is None else 0
     return findings, _without_flips(few) if few else ""
+
+
+def looks_like_the_other(
+    facts: DataFacts, volume: Volume, domain: Literal["source", "target"]
+) -> bool:
+    """Whether a volume that is given as one of a domain looks like the training images of the other one instead.
+
+    Grey values are what tells them apart; it is False where the run stored nothing of both domains.
+    """
+    sides = [
+        (facts.source_statistics, facts.source_intensity),
+        (facts.target_statistics, facts.target_intensity),
+    ]
+    said = [
+        None if own is None or mapping is None else _is_like(own, volume, mapping)
+        for own, mapping in (sides if domain == "source" else reversed(sides))
+    ]
+    return said == [False, True]
+
+
+def _is_like(own: DomainStatistics, volume: Volume, mapping: Intensity) -> bool:
+    measured = measure_volume(volume, mapping)
+    return not (
+        _size_findings(own, measured) or _look_findings(own, measured, mapping, same_view=True)
+    )
 
 
 def _without_flips(count: int) -> str:
@@ -134,7 +154,7 @@ def _from_old_facts(facts: DataFacts, measured: VolumeStatistics) -> list[Findin
     if not side / FAR <= largest <= side * FAR:
         findings.append(
             Finding(
-                f"its slices are {largest:.3g} mm wide, those of the training images about {side:.3g} mm",
+                f"its slices are {plain(largest, 3)} mm wide, those of the training images about {plain(side, 3)} mm",
                 grave=not side / FAR**2 <= largest <= side * FAR**2,
             )
         )
@@ -156,7 +176,7 @@ def _size_findings(own: DomainStatistics, measured: VolumeStatistics) -> list[Fi
         if all(1 / smaller <= ratio <= larger for ratio in ratios):
             continue
         said = (
-            f"{here} {_sides(f'{mm:.3g}' for mm in sizes)} mm (foot to head, back to front, left to right), "
+            f"{here} {_sides(plain(mm, 3) for mm in sizes)} mm (foot to head, back to front, left to right), "
             f"{there} {_sides(map(span_text, usual))} mm"
         )
         grave = not all(1 / (smaller * FAR) <= ratio <= larger * FAR for ratio in ratios)
@@ -225,12 +245,10 @@ def _flip_odds(own: DomainStatistics, measured: VolumeStatistics) -> list[float]
 def _air(low: float, usual: Range) -> list[Finding]:
     """CT has air at -1000 HU, MR has no such values."""
     if low < CT_AIR_HU <= usual[0]:
-        said = f"its grey values go down to {low:.4g} as in CT, those of training images to {usual[0]:.4g}"
+        said = f"its grey values go down to {plain(low, 4)} as in CT, those of training images to {plain(usual[0], 4)}"
         return [Finding(said, grave=True)]
     if usual[1] < CT_AIR_HU <= low:
-        said = (
-            f"no grey value is below {low:.4g}, and the training images have air at {usual[1]:.4g}"
-        )
+        said = f"no grey value is below {plain(low, 4)}, and the training images have air at {plain(usual[1], 4)}"
         return [Finding(f"{said} (Hounsfield units)")]
     return []
 
@@ -247,7 +265,7 @@ def _of_profile(
         if mapping.mode != "window":
             return f"{share:.0%}"
         low, high = mapping.bounds
-        return f"{low + share * (high - low):.4g}"
+        return plain(low + share * (high - low), 4)
 
     where = "" if mapping.mode == "window" else " of the range from dark to bright"
     return (

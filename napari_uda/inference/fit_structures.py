@@ -14,7 +14,7 @@ import numpy as np
 from napari_uda.core.scratch import each_plane
 from napari_uda.data.plane import count_values
 from napari_uda.data.structure_statistics import centres
-from napari_uda.inference.fit_finding import Finding, Range, span_text, times_outside
+from napari_uda.inference.fit_finding import Finding, Range, plain, span_text, times_outside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def structure_findings(
     if missing:
         findings.append(Finding(f"not found, but in the training volumes: {', '.join(missing)}"))
     odd = [
-        f"{name} {here[name]:.3g} mL (training {span_text(usual[name])} mL)"
+        f"{name} {plain(here[name], 3)} mL (training {span_text(usual[name])} mL)"
         for name in here
         if name not in missing
         and not 1 / VOLUME_FACTOR <= times_outside(here[name], usual[name]) <= VOLUME_FACTOR

@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.notebook import html_table, short_list, shown_progress
 from napari_uda.core.scratch import each_plane, let_go, scratch_array
 from napari_uda.core.side_by_side import pieces_at_once, side_by_side
+from napari_uda.core.suggestions import check_choice
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range
@@ -42,6 +43,7 @@ from napari_uda.inference.smoothing import (
 )
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.inference.voxels import classes_and_entropy
+from napari_uda.run.run import each_run
 from napari_uda.uncertainty.reliability import RELIABLE, UNRELIABLE
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -273,8 +275,9 @@ def predict(
     if batch_size < 0:
         raise InputError(f"batch_size is {batch_size}; give 0 (chosen for you) or more")
     check_smoothing(smooth_mm)
+    check_choice("entropy_dtype", entropy_dtype, get_args(EntropyType))
     volume = as_volume(image)
-    members = [_ready(one, device, backend) for one in (run, *ensemble)]
+    members = [_ready(one, device, backend) for one in (run, *each_run(ensemble))]
     check_members(members)
     loaded = members[0]
     facts = loaded.run.facts

@@ -17,7 +17,7 @@ from napari_uda.core.errors import InputError, UnfitFormatError
 from napari_uda.core.files import atomic_file, shown, volume_suffix
 from napari_uda.core.scratch import each_plane, scratch_array
 from napari_uda.core.small_files import read_object
-from napari_uda.core.suggestions import what_to_choose
+from napari_uda.core.suggestions import check_choice
 from napari_uda.core.together import write_together
 from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps, in_unit_range
 from napari_uda.data.patients import IMAGE_FOLDERS
@@ -69,8 +69,7 @@ def write_prediction(
         ("format", format, get_args(ResultFormat)),
         ("entropy_dtype", entropy_dtype, get_args(EntropyType)),
     ):
-        if given not in choices:
-            raise InputError(f"{name} cannot be {given!r}; {what_to_choose(str(given), choices)}")
+        check_choice(name, given, choices)
     check_place(out)
     case, grid = prediction.case, prediction.volume
     image = _image(grid, out)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.slices import resample_plane
 from napari_uda.data.volume import Volume, as_volume, write_maps
 from napari_uda.inference.batches import check_finite, first_batch, smaller_batch
+from napari_uda.inference.fit_image import looks_like_the_other
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.inference.tiles import predict_any_size
 from napari_uda.methods.registry import translating_methods
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from napari_uda.data.facts import DataFacts
     from napari_uda.data.intensity import Intensity
     from napari_uda.run.run import Run
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,15 +154,16 @@ def translate(
         raise InputError(f"direction is {direction!r}; choose target_to_source or source_to_target")
     loaded = LoadedRun.of(run, device)
     opened, method, where = loaded.run, loaded.method, loaded.device
-    translator = method.translator
-    if translator is None:
-        raise InputError(
-            f"{opened.place} was trained with {opened.config.method.name}, which has no generators; "
-            f"give a run of {translating_methods()}"
-        )
+    translator = check_translates(loaded)
     volume = as_volume(image)
     facts = opened.facts
-    start, end = direction.split("_to_")
+    start: Literal["source", "target"]
+    start, end = ("target", "source") if direction == "target_to_source" else ("source", "target")
+    if looks_like_the_other(facts, volume, start):
+        _logger.warning(
+            "%s looks like the images of the %s, and is translated as one of the %s; the direction may be %s_to_%s",
+            *(volume.name, end, start, end, start),
+        )
     begins, _ = _mapping(facts, start, opened)
     _, typical = _mapping(facts, end, opened)
     canonical = volume.canonical().array
@@ -193,6 +198,21 @@ def translate(
         slice_change=(_slice_change(translated), _slice_change(planes)),
         model=loaded.origin,
     )
+
+
+def check_translates(loaded: LoadedRun) -> SliceTranslator:
+    """The generators of a run.
+
+    Raises:
+        InputError: for a run of a method that has none.
+    """
+    translator = loaded.method.translator
+    if translator is None:
+        raise InputError(
+            f"{loaded.run.place} was trained with {loaded.run.config.method.name}, which has no generators; "
+            f"give a run of {translating_methods()}"
+        )
+    return translator
 
 
 def _mapping(facts: DataFacts, domain: str, run: Run) -> tuple[Intensity, tuple[float, float]]:

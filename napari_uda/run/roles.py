@@ -14,7 +14,7 @@ from napari_uda.core.small_files import read_object
 from napari_uda.core.structure_colours import plain_name
 from napari_uda.data.label_descriptions import own_description
 from napari_uda.data.labels import to_whole
-from napari_uda.data.patients import is_own_prediction
+from napari_uda.data.patients import is_own_result
 from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
 from napari_uda.data.volume import Placement, Volume, read_volume
 from napari_uda.evaluation.inputs import predicted_names, stored_values
@@ -155,7 +155,7 @@ def _is_result(labels: Path) -> bool:
     maps = (f"{case}{end}{volume_suffix(labels)}" for end in ("_entropy", "_reliability"))
     return (
         labels.parent.name == "predictions"
-        or is_own_prediction(labels)
+        or is_own_result(labels)
         or any(is_file(labels.with_name(name)) for name in maps)
     )
 

@@ -54,6 +54,10 @@ _CONFIG_HASH, _FACTS_HASH = "config_sha256", "data_sha256"
 """Entries of `environment.json`: checksums of what config.yaml and data.json say; older runs have none."""
 
 
+class NoRunError(InputError):
+    """A path at which there is no run."""
+
+
 @dataclass(frozen=True)
 class Run(RunFolder):
     """One run folder with its settings.
@@ -195,7 +199,7 @@ class Run(RunFolder):
                 "file itself in its place, or remove it"
             )
         if not is_run:
-            raise InputError(
+            raise NoRunError(
                 f"{folder} is not a run folder (it has no config.yaml); give one that is"
             )
         RunFolder(folder).remove_leftovers()
@@ -608,3 +612,16 @@ def _environment(config: RunConfig) -> dict[str, str]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def each_run(runs: Sequence[Any]) -> Sequence[Any]:
+    """The runs, where a single path is not taken for the sequence of its letters.
+
+    Raises:
+        InputError: for one path.
+    """
+    if isinstance(runs, (str, os.PathLike)):
+        raise InputError(
+            f"{os.fspath(runs)} is one path where several runs are expected; give a list"
+        )
+    return runs

@@ -14,7 +14,7 @@ from napari_uda.core.notebook import shown_progress
 from napari_uda.data.folder import find_cases
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.run import checkpoint
-from napari_uda.run.run import Run
+from napari_uda.run.run import Run, each_run
 from napari_uda.training.validation import SCALAR
 from napari_uda.training.volume_score import PARTS, Part, VolumeScore, mean_of, score_volume
 
@@ -129,7 +129,7 @@ def select(
             images that cannot be read.
         Cancelled: when `stop` was set.
     """
-    opened = [one if isinstance(one, Run) else Run.open(one) for one in runs]
+    opened = [one if isinstance(one, Run) else Run.open(one) for one in each_run(runs)]
     if not opened:
         raise InputError("no run given to choose from; name at least one run folder")
     _check_structures(opened)

@@ -280,7 +280,7 @@ def test_adapt_writes_before_and_after(
     assert (report["method"], report["steps"]) == ("bn_adapt", 0)
     one = target / "images" / "target_0.nii.gz"
     twice = command("adapt", tiny_run.path, one, one, "--together", "--out", out)
-    _assert_bad_input(twice, "target_0 is given twice")
+    _assert_bad_input(twice, "given twice: target_0; rename")
 
 
 def test_adapt_offers_the_settings_of_the_method_that_is_named(command: Command) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import napari_uda as uda
 from napari_uda.cli import main
 from napari_uda.run.run import Run
 
@@ -25,6 +26,15 @@ def test_pack_and_unpack_show_the_same_card(
     assert (packed["purpose"], packed["licence"]) == ("For a test", "not stated")
     main(["unpack", str(file), "--out", str(tmp_path / "again")])
     assert "For: For a test\n" in capsys.readouterr().out
+
+
+def test_python_takes_paths_as_text(tiny_run: Run, tmp_path: Path) -> None:
+    packed = uda.pack(str(tiny_run.path), str(tmp_path / "model.zip"))
+    unpacked = uda.unpack(str(tmp_path / "model.zip"), str(tmp_path / "run"))
+    assert packed == unpacked
+    assert Run.open(tmp_path / "run").config == Run.open(tiny_run.path).config.model_copy(
+        update={"data": Run.open(tmp_path / "run").config.data}
+    )
 
 
 def test_a_file_of_another_kind_is_refused(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_uda.core.suggestions import listed, near, near_option, what_to_choose
+from napari_uda.core.errors import InputError
+from napari_uda.core.suggestions import check_choice, listed, near, near_option, what_to_choose
 
 METHODS = ["adaptsegnet", "advent", "bn_adapt", "se_asa", "sfda", "tent"]
 OPTIONS = [
@@ -54,3 +55,11 @@ def test_the_end_of_the_sentence() -> None:
 )
 def test_options_that_were_meant(given: str, found: list[str]) -> None:
     assert near_option(given, OPTIONS) == found
+
+
+def test_a_word_that_is_no_choice() -> None:
+    check_choice("tta", "flips", ("none", "flips"))
+    with pytest.raises(InputError, match=r"^tta cannot be 'flip'; did you mean flips\?$"):
+        check_choice("tta", "flip", ("none", "flips"))
+    with pytest.raises(InputError, match=r"^tta cannot be 3; choose one of none, flips$"):
+        check_choice("tta", 3, ("none", "flips"))

@@ -277,7 +277,24 @@ def test_a_prediction_is_not_taken_for_the_labels_of_its_image(tmp_path: Path) -
     (tmp_path / "p1" / "x.json").write_text('{"program": "napari_uda 0.1.0"}')
     found = find_patients(tmp_path)
     assert found.cases == (Case("p1", image),)
-    assert found.notes() == "passed over p1/x_labels.nii.gz (a prediction of napari_uda)"
+    assert found.notes() == "passed over p1/x_labels.nii.gz (a result of napari_uda)"
     # what a person corrected is labels, whoever predicted them
     edited = write_nifti(tmp_path / "p1" / "x_seg.nii.gz")
     assert find_patients(tmp_path).cases == (Case("p1", image, edited),)
+
+
+def test_results_of_ours_are_no_images(tmp_path: Path) -> None:
+    """A folder of predictions is given where images belong: nothing of it is segmented."""
+    for kind in ("labels", "entropy", "reliability"):
+        write_nifti(tmp_path / "results" / f"x_{kind}.nii.gz")
+    (tmp_path / "results" / "x.json").write_text('{"program": "napari_uda 0.1.0"}')
+    image = write_nifti(tmp_path / "results" / "y_entropy.nii.gz")  # of somebody else
+    (found,) = find_cases([tmp_path / "results"])
+    assert found.cases == (Case("y_entropy", image),)
+    assert found.notes() == (
+        "passed over x_entropy.nii.gz (a result of napari_uda), x_labels.nii.gz (a result of napari_uda), "
+        "x_reliability.nii.gz (a result of napari_uda)"
+    )
+    image.unlink()
+    with pytest.raises(InputError, match="results: holds results of napari_uda and no image; give"):
+        find_cases([tmp_path / "results"])

@@ -6,11 +6,13 @@ import os
 import stat
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -632,3 +634,28 @@ def test_blocks_compressed_side_by_side_are_one_gzip_member(tmp_path, monkeypatc
     assert content[352:] == array.tobytes()
     np.testing.assert_array_equal(read_volume(file).array, array)
     assert len(file.read_bytes()) < 1.02 * len(zlib.compress(content, 1))
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "said"),
+    [
+        ([[[1]]], np.eye(4), "its array is a list; give a numpy array"),
+        (torch.zeros(2, 2, 2), np.eye(4), "its array is a Tensor; give a numpy array"),
+        (np.zeros((0, 2, 2)), np.eye(4), r"has shape \(0, 2, 2\); give .* of at least one voxel"),
+        (np.zeros((2, 2, 2)), "RAS", "its affine holds no numbers"),
+        (
+            np.zeros((2, 2, 2)),
+            np.array([[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1.0]]).T,
+            r"last row of its affine is \(5, 6, 7, 1\) and not \(0, 0, 0, 1\).*its transpose",
+        ),
+    ],
+)
+def test_what_is_no_volume(array: Any, affine: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Volume(array, affine)
+
+
+def test_words_that_say_no_placement(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.nii.gz", Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4)))
+    with pytest.raises(InputError, match="placement cannot be 'sfrom'; did you mean sform"):
+        read_volume(tmp_path / "a.nii.gz", placement="sfrom")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from napari_uda.core.errors import InputError
+from napari_uda.data import label_descriptions, segmentation
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation import evaluate, evaluate_folders
 from napari_uda.evaluation.inputs import structure_names
@@ -181,3 +182,65 @@ def test_predictions_named_after_nnunets_images_are_found(tmp_path):
     ]
     assert {row["dice"] for row in scores.rows} == {1.0}
     assert {row["mean_entropy"] for row in scores.slices if row["case"] == "mr_001"} == {0.25}
+
+
+def test_two_sides_without_a_common_structure_are_named(folders, caplog):
+    """Masks of 255 against masks of 1: every Dice is 0, and nothing was compared."""
+    predictions, references = folders
+    (references.parent / "dataset.json").unlink()
+    for file in references.iterdir():
+        write(file, (labels(1) > 0) * np.uint8(255))
+    for file in ("case_a_labels.nii.gz", "case_b.nii.gz"):
+        write(predictions / file, (labels(1) > 0) * np.uint8(1))
+    said = "nothing was compared: the predictions hold label_1 and the references label_255, and"
+    with caplog.at_level(logging.WARNING):
+        scores = evaluate_folders(*folders)
+    assert {row["dice"] for row in scores.rows} == {0.0}
+    assert [said in message for message in caplog.messages] == [True]
+    caplog.clear()
+    evaluate(predictions / "case_b.nii.gz", references / "case_b.nii.gz")
+    assert said in caplog.text
+    caplog.clear()
+    write(predictions / "case_b.nii.gz", (labels(1) > 0) * np.uint8(255))
+    evaluate_folders(*folders)
+    assert "nothing was compared" not in caplog.text
+
+
+def test_a_data_folder_in_the_place_of_its_labels(folders):
+    predictions, references = folders
+    with pytest.raises(InputError, match=rf"holds no label volumes; give {references}$"):
+        evaluate_folders(predictions, references.parent)
+
+
+def test_a_folder_is_not_searched_for_every_case(folders, monkeypatch):
+    """What names labels lies once beside thousands of them."""
+    searched = []
+    real = label_descriptions.descriptions_in
+
+    def counted(folder):
+        searched.append(folder)
+        return real(folder)
+
+    for module in (label_descriptions, segmentation):
+        monkeypatch.setattr(module, "descriptions_in", counted)
+    evaluate_folders(*folders)
+    assert searched == []  # dataset.json says it
+    (folders[1].parent / "dataset.json").unlink()
+    evaluate_folders(*folders)
+    assert searched == [folders[1]]
+
+
+@pytest.mark.parametrize("spacing", [1, "5 1 1", (1, "x", 1)])
+def test_what_is_no_voxel_size(spacing):
+    with pytest.raises(InputError, match="is not a voxel size; give three positive millimetres"):
+        evaluate(labels(0), labels(0), spacing_mm=spacing)
+
+
+def test_what_cannot_be_scored(folders):
+    given = {"spacing_mm": (1, 1, 1)}
+    with pytest.raises(InputError, match="prediction: is a list; give a Prediction, a Volume"):
+        evaluate(labels(0).tolist(), labels(0), **given)
+    with pytest.raises(InputError, match=r"names are given by label.* and 'MYO' is no label; turn"):
+        evaluate(labels(0), labels(0), names={"MYO": 1}, **given)
+    with pytest.raises(InputError, match=r"such as \{'liver': 1\}, and 1 is no name; turn them"):
+        segmentation.read_segmentation(folders[1] / "case_a.nii.gz", names={1: "MYO"})

@@ -182,3 +182,23 @@ def test_the_report_says_what_was_averaged(runs: list[LoadedRun], tmp_path: Path
         "after segmentation": "only the largest part of each structure was kept",
     }.items():
         assert f"<dt>{entry}</dt><dd>{words}</dd>" in text
+
+
+def test_an_ensemble_that_is_none_is_refused_before_any_image(
+    tiny_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, images = str(tiny_run.path), [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    for image in images:
+        write_volume(image, Volume(np.zeros((3, 32, 32), np.int16), np.eye(4)))
+    with pytest.raises(SystemExit):
+        main(["predict", run, *map(str, images), "--out", str(tmp_path / "o"), "--ensemble", run])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"napari-uda: {tiny_run.path.name}: has the weights of ")
+    with pytest.raises(
+        InputError, match="is one path where several runs are expected; give a list"
+    ):
+        predict(tiny_run, images[0], ensemble=run)
+    with pytest.raises(InputError, match="entropy_dtype cannot be 'float16'"):
+        predict(tiny_run, images[0], entropy_dtype="float16")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="backend cannot be 'tf'; choose one of auto, torch"):
+        predict(tiny_run, images[0], backend="tf")  # type: ignore[arg-type]

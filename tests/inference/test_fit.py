@@ -20,6 +20,8 @@ from napari_uda.data.split import Split
 from napari_uda.data.structure_statistics import StructureStatistics
 from napari_uda.data.volume import Volume, read_volume
 from napari_uda.inference.fit import Fit, judge
+from napari_uda.inference.fit_finding import plain, span_text
+from napari_uda.inference.fit_image import looks_like_the_other
 from napari_uda.inference.fit_structures import unreliable_share
 from napari_uda.run.run import Run
 
@@ -104,7 +106,7 @@ def test_new_images_of_the_domain_fit(seed: int, adapted: bool) -> None:
 
 @pytest.mark.parametrize(
     ("factor", "wide"),
-    [(10, "it shows 480 x 1.44e+03 x 1.44e+03 mm"), (0.1, "it shows 4.8 x 14.4 x 14.4 mm")],
+    [(10, "it shows 480 x 1440 x 1440 mm"), (0.1, "it shows 4.8 x 14.4 x 14.4 mm")],
 )
 def test_a_header_in_wrong_units_does_not_fit(factor: float, wide: str) -> None:
     volume, labels = body(100)
@@ -276,9 +278,7 @@ def test_an_older_run_says_what_it_could_not_compare() -> None:
     assert str(fit) == f"fits ({fit.note})"
     wide = judge(run, scaled(volume, 10), labels)
     assert wide.verdict == "does not fit"
-    assert (
-        "its slices are 1.44e+03 mm wide, those of the training images about 144 mm" in wide.reasons
-    )
+    assert "its slices are 1440 mm wide, those of the training images about 144 mm" in wide.reasons
     assert any("structures of unusual size" in reason for reason in wide.reasons)
     low = judge(run, volume.with_array(volume.array - 1000), labels)
     assert low.verdict == "does not fit"
@@ -300,3 +300,21 @@ def test_few_training_images_cannot_tell_flips() -> None:
 def test_a_verdict_is_one_line() -> None:
     assert str(Fit("fits")) == "fits"
     assert str(Fit("doubtful", ("one", "two"))) == "doubtful: one; two"
+
+
+def test_sizes_are_never_powers_of_ten() -> None:
+    assert [plain(value, 3) for value in (1043.2, 104.32, 0.0123456, 0.0)] == [
+        "1040", "104", "0.0123", "0",
+    ]  # fmt: skip
+    assert span_text((988.04, 21290.3)) == "988 to 21290"
+
+
+def test_a_volume_of_the_other_domain_is_told() -> None:
+    """For who translates from one domain to the other: CT taken for MR, and MR for CT."""
+    both = facts(adapted=True)
+    mr, ct = body(100)[0], body(100, ct=True)[0]
+    assert [looks_like_the_other(both, mr, side) for side in ("source", "target")] == [True, False]
+    assert [looks_like_the_other(both, ct, side) for side in ("source", "target")] == [False, True]
+    odd = mr.with_array(np.full_like(mr.array, 7))
+    assert not looks_like_the_other(both, odd, "source")
+    assert not looks_like_the_other(facts(), ct, "target")  # nothing is known of a target

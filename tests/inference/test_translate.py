@@ -277,3 +277,23 @@ def test_save_writes_every_map_on_the_inputs_grid(attent_run: Run, tmp_path: Pat
         back = read_volume(path)
         np.testing.assert_array_equal(back.affine, affine)
         np.testing.assert_array_equal(back.array, array)
+
+
+def test_an_image_of_the_other_domain_is_noted(
+    attent_run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def other(facts: object, volume: object, domain: str) -> bool:
+        asked.append(domain)
+        return domain == "target"
+
+    monkeypatch.setattr("napari_uda.inference.translate.looks_like_the_other", other)
+    volume, _ = blob_case("case", 3, bright=False)
+    for direction in DIRECTIONS:
+        translate(attent_run, volume, direction=direction, device="cpu")
+    assert sorted(asked) == ["source", "target"]
+    assert caplog.messages == [
+        "case looks like the images of the source, and is translated as one of the target; the direction may be "
+        "source_to_target"
+    ]
