@@ -183,9 +183,9 @@ def compare(options: argparse.Namespace, work: Path) -> None:
     volume = write_image(image, sides(options.size))
     empty = {path: bare(path) for path in (options.base, HERE)}
     print(
-        "| vote | way | processor time | ratio | on the clock | ratio | peak | private | labels | entropy |"
+        "| vote | way | processor time | ratio | on the clock | ratio | peak | private | labels | entropy | reliability |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for vote in options.votes:
         more = ("--reliability",) if vote == "yes" else ("--no-reliability",)
         ways = [Way(options.base.name, options.base, more)]
@@ -199,17 +199,22 @@ def compare(options: argparse.Namespace, work: Path) -> None:
             for way in ways:
                 costs[way.name].append(segmented(way, run, image, work / way.name))
         first = costs[ways[0].name]
-        before = {role: read(work / ways[0].name, role) for role in ("labels", "entropy")}
+        roles = ("labels", "entropy", *["reliability"] * (vote == "yes"))
+        before = {role: read(work / ways[0].name, role) for role in roles}
         for way in ways:
             cpu, wall, peak, private = medians(costs[way.name])
             cpu_before, wall_before, *_ = medians(first)
             start = empty[way.checkout]
-            same = np.mean(read(work / way.name, "labels") == before["labels"])
+            same = {
+                role: f"{np.mean(read(work / way.name, role) == before[role]):.3%}"
+                for role in roles
+                if role != "entropy"
+            }
             off = np.abs(read(work / way.name, "entropy") - before["entropy"])
             print(
                 f"| {vote} | {way.name} | {cpu:.1f} s | {cpu / cpu_before:.2f} | {wall:.1f} s | {wall / wall_before:.2f} "
                 f"| {(peak - start.peak) * MIB / volume:.1f} | {(private - start.private) * MIB / volume:.1f} "
-                f"| {same:.3%} | {off.mean():.4f}, at most {off.max():.3f} |",
+                f"| {same['labels']} | {off.mean():.4f}, at most {off.max():.3f} | {same.get('reliability', '')} |",
                 flush=True,
             )
 

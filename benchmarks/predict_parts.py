@@ -1,25 +1,37 @@
 """Where the processor time of one prediction goes: importing, opening the run, reading, the network, all around it, writing.
 
-    OMP_NUM_THREADS=1 python benchmarks/predict_parts.py [--size 512x512x300] [--backend torch]
+    OMP_NUM_THREADS=1 python benchmarks/predict_parts.py [--size 512x512x300] [--backend torch] [--vote]
 
-The image is that of `predict.py`, the run is the sample model, without the vote. With one thread nothing is done beside anything
-else, so that each part has its own seconds.
+The image is that of `predict.py`, the run is the sample model. With one thread nothing is done beside anything else, so
+that each part has its own seconds. Modules are compiled before, as those of an installed package are.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 
+def compile_modules() -> None:
+    """Let another process import all that prediction imports, and keep it compiled."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    code = "import napari_uda.inference.predict, napari_uda.inference.backend"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", default="512x512x300", help="voxels, x y z")
     parser.add_argument("--backend", default="torch", choices=("torch", "openvino"))
+    parser.add_argument("--vote", action="store_true", help="with the vote on reliability")
     options = parser.parse_args()
+    compile_modules()
     parts: list[tuple[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -56,7 +68,7 @@ def main() -> None:
             return found
 
         module._segment_slices = timed
-        prediction = module.predict(loaded, volume, reliability=False, entropy_dtype="uint8")
+        prediction = module.predict(loaded, volume, reliability=options.vote, entropy_dtype="uint8")
         done("around the network")
         parts[-1] = (parts[-1][0], parts[-1][1] - network)
         parts.append(("network", network))
