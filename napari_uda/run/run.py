@@ -251,12 +251,8 @@ class Run(RunFolder):
 
     @property
     def name(self) -> str:
-        """What its results call it: the name on its card, which a run that was handed on has, else that of its folder."""
-        with suppress(InputError):  # of a damaged card those tell who read all of it
-            card = read_yaml(self.path / CARD_FILE) if is_file(self.path / CARD_FILE) else None
-            if isinstance(card, dict) and card.get("name"):
-                return " ".join(str(card["name"]).split())
-        return self.path.resolve().name
+        """What its results call it: see `run_name`."""
+        return run_name(self.path)
 
     @property
     def created(self) -> str:
@@ -578,6 +574,15 @@ def remedy(folder: Path, otherwise: str) -> str:
         now = f"this is {here}" if here else "none is installed here"
         return f"it was made by {package} {version}, and {now}: use that version"
     return otherwise
+
+
+def run_name(folder: Path) -> str:
+    """What results call a run: the name on its card, which one that was handed on has, else that of its folder."""
+    with suppress(InputError):  # of a damaged card those tell who read all of it
+        card = read_yaml(folder / CARD_FILE) if is_file(folder / CARD_FILE) else None
+        if isinstance(card, dict) and card.get("name"):
+            return " ".join(str(card["name"]).split())
+    return folder.resolve().name
 
 
 def _stored_environment(folder: Path) -> dict[str, str]:

@@ -252,6 +252,7 @@ def test_nothing_of_the_users_goes_beside_the_shipped_model(tmp_path: Path) -> N
     remember_file(tmp_path / "mr" / "p1.nii.gz")
     labels, image = Labels(np.zeros((2, 2, 2), np.uint8)), Image(np.zeros((2, 2, 2)))
     shipped = CorrectedCase(labels, image, "model", str(MODEL))
+    assert shipped.run_folder() == CorrectedCase(labels, image, "ct2mr").run_folder() == MODEL
     own = CorrectedCase(labels, image, "one", str(tmp_path / "runs" / "one"))
     assert shipped.suggested_folder() == tmp_path / "mr"
     assert own.suggested_folder() == tmp_path / "runs"

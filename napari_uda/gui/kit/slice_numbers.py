@@ -91,8 +91,8 @@ class _Slider(Guarded, QObject):
 
     @property
     def axis(self) -> int:
-        """Of the viewer."""
-        return int(self._widget.axis)
+        """Of the viewer; -1 for a slider that napari is about to delete, whose Python side is gone."""
+        return int(getattr(self._widget, "axis", -1))
 
     def show(self, ours: bool, number: int | None, last: int) -> None:
         """Show our numbers, or napari's."""

@@ -35,9 +35,11 @@ class CorrectedCase:
 
     def run_folder(self) -> Path | None:
         """Where the run lies; looks at the disk: for a thread."""
+        from napari_uda.run.run import run_name
+
         if self.path and Path(self.path).is_dir():
             return Path(self.path)
-        found = [path for _, path in known_models() if path.name == self.run]
+        found = [path for _, path in known_models() if run_name(path) == self.run]
         return found[0] if found else None
 
     def suggested_folder(self) -> Path:
