@@ -133,8 +133,9 @@ class Volume:
 
     def __post_init__(self) -> None:
         name = self.name or "volume"
-        if not isinstance(self.array, np.ndarray):
-            kind = type(self.array).__name__
+        given: object = self.array
+        if not isinstance(given, np.ndarray):
+            kind = type(given).__name__
             raise InputError(f"{name}: its array is a {kind}; give a numpy array (Z, Y, X)")
         if self.array.ndim != 3 or not self.array.size:
             raise InputError(
