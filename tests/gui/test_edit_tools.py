@@ -169,12 +169,62 @@ def test_painted_slices_are_filled_between(dock: ScoreDock, qtbot: QtBot) -> Non
         layer.paint((index, 5, column), 2)
         settle(dock, qtbot)
     before = layer.data.copy()
-    assert dock.editing.follow(layer).painted(2, 0) == {0, 4}
+    painted = dock.editing.follow(layer).by_hand
+    assert painted.slices(2, 0) == {0, 4}
     use(dock, qtbot, "fill")
     assert np.array_equal(layer.data[[0, 4, 5]], before[[0, 4, 5]])
     assert (layer.data[2, 4:7, 31:34] == 2).any()
-    assert dock.editing.follow(layer).painted(2, 0) == {0, 4}  # a tool paints nothing by hand
+    assert painted.slices(2, 0) == {0, 4}  # a tool paints nothing by hand
     assert_up_to_date(dock)
+
+
+def test_what_was_taken_back_was_not_painted(dock: ScoreDock, qtbot: QtBot) -> None:
+    layer = edited_layer(dock)
+    layer.mode, layer.brush_size = "paint", 5
+    settle(dock, qtbot)
+    painted = dock.editing.follow(layer).by_hand
+    dock.viewer.dims.set_current_step(0, 3)
+    dock.tools.where.setCurrentIndex(1)  # in this slice
+    use(dock, qtbot, "shrink", "MYO", 1.6)
+    assert len(layer._undo_history) == 1
+    layer.undo()  # one slice changes, by no hand
+    settle(dock, qtbot)
+    assert painted.slices(1, 0) == set()
+    for index in (0, 4, 5):
+        layer.paint((index, 5, 30), 2)
+    settle(dock, qtbot)
+    assert painted.slices(2, 0) == {0, 4, 5}
+    layer.undo()
+    assert painted.slices(2, 0) == {0, 4}
+    layer.redo()
+    assert painted.slices(2, 0) == {0, 4, 5}
+    layer.undo()
+    layer.undo()
+    use(dock, qtbot, "shrink", "MYO", 1.6)  # a tool after them: they can not be done again
+    assert len(layer._undo_history) == 2
+    assert painted.slices(2, 0) == {0}
+    layer.undo()
+    assert painted.slices(2, 0) == {0}
+    layer._undo_history.clear()  # as if a hundred others had followed
+    layer._undo_history.extend([[None]] * layer._undo_history.maxlen)
+    assert painted.slices(2, 0) == {0}
+
+
+def test_a_stroke_over_slices_and_one_of_numbers_count_where_they_are_flat(
+    dock: ScoreDock, qtbot: QtBot
+) -> None:
+    layer = edited_layer(dock)
+    layer.mode = "paint"
+    settle(dock, qtbot)
+    painted = dock.editing.follow(layer).by_hand
+    old = int(layer.data[1, 2, 3])
+    new = 1 if old != 1 else 2
+    layer.data_setitem(tuple(np.array([a, b]) for a, b in ((1, 2), (2, 2), (3, 4))), new)
+    assert (painted.slices(new, 0), painted.slices(new, 1), painted.slices(new, 2)) == (
+        set(),
+        {2},
+        set(),
+    )
 
 
 def test_the_slice_that_is_shown_can_be_edited_alone(dock: ScoreDock, qtbot: QtBot) -> None:

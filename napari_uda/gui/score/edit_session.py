@@ -28,6 +28,7 @@ from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.jobs import Job, background
 from napari_uda.gui.kit.layers import EDITED, structure_names
 from napari_uda.gui.kit.panel import Guarded
+from napari_uda.gui.score.hand_painted import HandPainted
 
 if TYPE_CHECKING:
     from napari_uda.data.label_edits import LabelEdit
@@ -123,8 +124,7 @@ class EditSession(Guarded, QObject):
         self._ready: Future[None] = Future()  # that it is prepared
         if self._prepared:
             self._ready.set_result(None)
-        self._painted: dict[tuple[int, int], set[int]] = {}
-        self._by_tool = False  # what is painted next
+        self.by_hand = HandPainted(layer)
         self._promise: Future[NDArray[np.uint8]] | None = None
         self._missed: list[Stroke] | None = None  # by the scoring that has begun with `copy`
         self._before: NDArray[np.uint8] | None = None  # unedited labels that nobody was told of yet
@@ -235,15 +235,11 @@ class EditSession(Guarded, QObject):
             raise InputError(
                 "The labels were painted meanwhile, so nothing was done; use the tool again"
             )
-        self._by_tool = True
         # napari 0.9 paints into the picture of hidden labels as well, which may be of another cut; labels and history
         # are written before that, and the picture is made anew when they are shown
-        with nullcontext() if self._layer.visible else suppress(IndexError):
+        hidden = nullcontext() if self._layer.visible else suppress(IndexError)
+        with self.by_hand.by_tool(), hidden:
             self._layer.data_setitem(edit.where, edit.values)
-
-    def painted(self, value: int, axis: int) -> frozenset[int]:
-        """Slices across an axis of the layer in which a structure was painted by hand, one at a time."""
-        return frozenset(self._painted.get((value, axis), ()))
 
     def save(self, path: Path) -> None:
         """Write the layer; the journal is not needed any more after that."""
@@ -299,8 +295,9 @@ class EditSession(Guarded, QObject):
         if str(self._layer.mode) in _EDITING_MODES:
             self.take_up()
 
-    def _on_painted(self) -> None:
+    def _on_painted(self, event: Any) -> None:
         """At once, before napari draws it; and again, since it speaks of what scripts paint before it writes that."""
+        self.by_hand.note(event)
         self._on_touched()
         self._soon.start()
 
@@ -324,7 +321,8 @@ class EditSession(Guarded, QObject):
             return
         self._known = self._evaluation = self._missed = None
         self._touched, self._prepared = False, False
-        self._stale, self._structures, self._painted = [], set(), {}
+        self._stale, self._structures = [], set()
+        self.by_hand.forget()
         self._ask(_Task(self._end_journal))  # of labels that are gone
         self._editing.replaced.emit(self._layer)
         self._on_mode()
@@ -503,7 +501,6 @@ class EditSession(Guarded, QObject):
         if stroke is None or self._known is None:
             return
         self._refused = False
-        self._remember(stroke)
         if self._missed is not None:
             self._missed.append(stroke)
         if self._evaluation is not None:
@@ -514,18 +511,6 @@ class EditSession(Guarded, QObject):
             # a layer for them takes napari a tenth of a second: the scores are drawn before that
             self._before = stroke.before
             QTimer.singleShot(0, self._on_begun)
-
-    def _remember(self, stroke: Stroke) -> None:
-        """Note the slice that was painted, in the axes of the layer; a tool paints none by hand."""
-        by_tool, self._by_tool = self._by_tool, False
-        side = stroke.box[stroke.flat_axis]
-        if by_tool or side.stop - side.start != 1:
-            return
-        axis, index = placement(self._layer).to_layer_slice(
-            stroke.flat_axis, side.start, self._layer.data.shape
-        )
-        for value in stroke.labels:
-            self._painted.setdefault((value, axis), set()).add(index)
 
     def _on_begun(self) -> None:
         before, self._before = self._before, None

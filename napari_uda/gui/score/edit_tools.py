@@ -100,7 +100,7 @@ class ToolOrder:
                 raise InputError(
                     f"No slice of '{layer.name}' is shown: go to one in 2-D, or choose the whole volume"
                 )
-        painted = session.painted(self.value, axis)
+        painted = session.by_hand.slices(self.value, axis)
         steps = np.abs(layer.scale[-3:]).tolist()
         step = min(one for at, one in enumerate(steps) if index is None or at != axis)
         return replace(self, axis=axis, index=index, painted=painted, step_mm=step)
