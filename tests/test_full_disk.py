@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from ordinary_user import locked
 from tiny_cases import small_config
 
+import napari_uda as uda
 from napari_uda.cli.terminal import Unbreakable
 from napari_uda.core.errors import InputError
+from napari_uda.core.files import whole_folder
 from napari_uda.data.volume import Volume, write_maps
+from napari_uda.phantom.generate import write_phantom
 from napari_uda.run.run import Run
 
 Fill = Callable[[int], None]
@@ -62,6 +66,40 @@ def test_maps_are_written_all_or_none(fill: Fill, tmp_path: Path) -> None:
         "a folder that can be written"
     )
     assert [file.read_bytes() for file in sorted(out.iterdir())] == kept
+
+
+@pytest.mark.parametrize("passing", [0, 2])
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_hidden_places_are_not_named(
+    name: str, passing: int, fill: Fill, tiny_run: Run, tmp_path: Path
+) -> None:
+    """What is written aside and moved as a whole is named by where it would have appeared."""
+    pack = partial(uda.pack, tiny_run.path)
+    write = partial(write_phantom, subjects=1, size=64) if name == "out" else pack
+    fill(passing)
+    with pytest.raises(InputError) as caught:
+        write(tmp_path / name)
+    assert str(caught.value) == (
+        f"cannot write {name} to {tmp_path}: no space left on device; free space there or choose "
+        "a folder that can be written"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_read_is_not_called_unwritten(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="maps cannot be read"), whole_folder(tmp_path / "out"):
+        raise InputError("maps cannot be read") from OSError(errno.EIO, "Input/output error")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_filled_meanwhile_is_in_the_way(tmp_path: Path) -> None:
+    def write() -> None:
+        with whole_folder(tmp_path / "out"):
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "of another").touch()
+
+    with pytest.raises(InputError, match="directory not empty; a file is in the way"):
+        write()
 
 
 def test_a_log_that_takes_no_line_is_named(two_domains: tuple[Path, Path], tmp_path: Path) -> None:

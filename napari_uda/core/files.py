@@ -114,6 +114,37 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class NotWrittenError(InputError):
+    """A file or folder that could not be written: `cannot_write`.
+
+    Attributes:
+        error: what the system said.
+    """
+
+    def __init__(self, what: str, folder: Path, error: OSError) -> None:
+        super().__init__(cannot_write(what, folder, error))
+        self.error = error
+
+
+@contextmanager
+def written_as(what: str, folder: Path) -> Iterator[None]:
+    """Say of whatever cannot be written in here that `what` could not: nobody knows the hidden places aside.
+
+    Args:
+        what: the file or the files that appear at the end, as they stand in the sentence.
+        folder: where they appear.
+
+    Raises:
+        NotWrittenError: the folder cannot be written or the disk is full.
+    """
+    try:
+        yield
+    except NotWrittenError as error:
+        raise NotWrittenError(what, folder, error.error) from error.error
+    except OSError as error:
+        raise NotWrittenError(what, folder, error) from error
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing so that it appears whole or not at all.
@@ -127,14 +158,14 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
         follow: whether the file that a link at `path` leads to is written, or the link replaced by a file.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full.
+        NotWrittenError: the folder cannot be written or the disk is full.
     """
     target = Path(os.path.realpath(path))
     if not follow:
         given = Path(path)
         target = Path(os.path.realpath(given.parent)) / given.name
     temporary = temporary_path(target.parent)
-    try:
+    with written_as(shown(path), target.parent):
         make_folder(target.parent)
         try:
             with temporary.open("xb") as stream:
@@ -147,14 +178,12 @@ def atomic_file(path: str | os.PathLike[str], *, follow: bool = True) -> Iterato
                 temporary.unlink(missing_ok=True)
             raise
         flush_folder(target.parent)
-    except OSError as error:
-        raise InputError(cannot_write(shown(path), target.parent, error)) from error
 
 
 def cannot_write(what: str, folder: Path, error: OSError) -> str:
     """One sentence about a file that could not be written."""
     remedy = "free space there or choose a folder that can be written"
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
         remedy = "a file is in the way, so give another folder"
     return f"cannot write {what} to {folder}: {reason(error)}; {remedy}"
 
@@ -183,11 +212,11 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """A hidden folder that becomes `out` at the end, or is removed with all that is in it.
 
     Raises:
-        InputError: it cannot be written or the disk is full.
+        NotWrittenError: it cannot be written or the disk is full.
     """
     staging = temporary_path(out.absolute().parent)
     made = [parent for parent in staging.parents if not parent.exists()]
-    try:
+    with written_as(shown(out), out.absolute().parent):
         try:
             staging.mkdir(parents=True)
             yield staging
@@ -200,8 +229,6 @@ def whole_folder(out: Path) -> Iterator[Path]:
                 with suppress(OSError):
                     parent.rmdir()
             raise
-    except OSError as error:
-        raise InputError(cannot_write(shown(out), out.absolute().parent, error)) from error
 
 
 def make_folder(folder: Path) -> None:

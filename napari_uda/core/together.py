@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from napari_uda.core.errors import InputError
-from napari_uda.core.files import cannot_write, flush_folder, make_folder, temporary_path
+from napari_uda.core.files import flush_folder, make_folder, temporary_path, written_as
 from napari_uda.core.leftovers import PLACES, SWAP, alone_in, discard_swap, own_name, stamp
 
 _OLD = ".old"
@@ -34,10 +33,10 @@ def write_together(
         The files, which appear in the order in which they are named.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full; older files stay as they were.
+        NotWrittenError: the folder cannot be written or the disk is full; older files stay as they were.
     """
     aside = temporary_path(out)
-    try:
+    with written_as(what, out):
         try:
             make_folder(out)
             aside.mkdir()
@@ -46,12 +45,6 @@ def write_together(
             _swap(aside, list(files))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            raise InputError(cannot_write(what, out, error.__cause__)) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(what, out, error)) from error
     return [out / name for name in files]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.files import cannot_write, temporary_path
+from napari_uda.core.files import temporary_path, written_as
 from napari_uda.data.check import (
     DomainReport,
     check_folder,
@@ -381,26 +381,20 @@ def write_folder(
         InputError: see `domain_volumes`; or the folder cannot be written.
     """
     aside = temporary_path(folder.parent)  # in the same file system
-    try:
-        for name, domain in domains.items():
-            image, labels = domain_volumes(domain)
-            write_volume(aside / name / "images" / f"{image.name}.nii.gz", image)
-            structures: dict[str, int] = {}
-            if labels is not None and domain.labels is not None:
-                write_volume(aside / name / "labels" / f"{image.name}.nii.gz", labels)
-                structures = domain_names(domain.labels, np.unique(labels.array))
-            write_dataset_json(aside / name, structures, domain.modality)
-        if stop.is_set():
-            raise Cancelled
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.replace(folder)
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):  # nobody knows the folder aside
-            said = cannot_write(folder.name, folder.parent, error.__cause__)
-            raise InputError(said) from error
-        raise
-    except OSError as error:
-        raise InputError(cannot_write(folder.name, folder.parent, error)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with written_as(folder.name, folder.parent):
+        try:
+            for name, domain in domains.items():
+                image, labels = domain_volumes(domain)
+                write_volume(aside / name / "images" / f"{image.name}.nii.gz", image)
+                structures: dict[str, int] = {}
+                if labels is not None and domain.labels is not None:
+                    write_volume(aside / name / "labels" / f"{image.name}.nii.gz", labels)
+                    structures = domain_names(domain.labels, np.unique(labels.array))
+                write_dataset_json(aside / name, structures, domain.modality)
+            if stop.is_set():
+                raise Cancelled
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return {name: folder / name for name in domains}
