@@ -11,8 +11,12 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with its code; from here on SIGTERM means the same as Ctrl-C."""
-    with sigterm_as_interrupt():
+    """Run one command and exit with its code; from here on SIGTERM means the same as Ctrl-C.
+
+    Args:
+        arguments: the words of the command; None takes those of the process, which ends with the command.
+    """
+    with sigterm_as_interrupt(process_ends=arguments is None):
         try:
             from napari_uda.cli.dispatch import main as run
 

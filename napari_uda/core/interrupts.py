@@ -28,10 +28,14 @@ def interrupt_came() -> bool:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt(*, process_ends: bool = False) -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt in the main thread, as SIGINT does; without effect elsewhere.
 
     A signal that is ignored stays so. Whoever changes what SIGINT does changes it for both.
+
+    Args:
+        process_ends: whether the process does nothing afterwards but end. Its work is done and its exit code
+            known, so both signals are ignored then instead of doing what they did before.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -45,7 +49,8 @@ def sigterm_as_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, previous in before.items():
+            handler = signal.SIG_IGN if process_ends else previous
             if handler is not None:  # one that Python did not set cannot be set by it
                 signal.signal(number, handler)
 

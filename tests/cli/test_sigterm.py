@@ -81,6 +81,18 @@ def test_a_signal_during_imports_is_an_interrupt(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_while_the_process_ends_leaves_its_exit_code(number: int) -> None:
+    """It died by the signal, after all its work: neither 0 nor the 130 of an interrupt."""
+    script = (
+        "import atexit, signal; from napari_uda.cli import main; "
+        f"atexit.register(signal.raise_signal, {int(number)}); main()"
+    )
+    command = [sys.executable, "-c", script, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in BOTH}
