@@ -163,6 +163,11 @@ def is_quiet() -> bool:
     return _manners[-1].loudness < 0
 
 
+def is_verbose() -> bool:
+    """Whether what is logged is shown, beside the notes of the command."""
+    return _manners[-1].loudness > 0
+
+
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
     """Send what is printed to stderr, also what processes print that are started meanwhile."""

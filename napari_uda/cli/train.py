@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from napari_uda.cli.arguments import take_flag, take_option
-from napari_uda.cli.output import answer, asks_for_help
+from napari_uda.cli.output import answer, asks_for_help, is_verbose
 from napari_uda.cli.terminal import note, step_bar, stop_on_signal, unbreakable
 from napari_uda.cli.train_help import OWN_OPTIONS, RESUME_OPTIONS, basic_help, kept_page
 from napari_uda.cli.usage import parse
@@ -202,6 +202,7 @@ def drive(run: Run, title: str = "", *, force: bool = False, strict: bool = Fals
     from napari_uda import api
     from napari_uda.core import distributed
 
+    say = None if is_verbose() else note  # the log has the same sentences
     with (
         stop_on_signal() as stop,
         step_bar(
@@ -213,7 +214,7 @@ def drive(run: Run, title: str = "", *, force: bool = False, strict: bool = Fals
     ):
         stopped = False
         try:
-            for progress in api.iterate(run, stop=stop, force=force, strict=strict, say=note):
+            for progress in api.iterate(run, stop=stop, force=force, strict=strict, say=say):
                 stopped = progress.stopped
                 bar.update(progress.step - bar.n)
                 if progress.scalars:

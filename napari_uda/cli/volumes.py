@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -239,12 +239,14 @@ def different_cases(
             count = len(found.cases)
             said = (f"{count} volume{'' if count == 1 else 's'}", found.notes())
             note(f"{shown(path)}: {'; '.join(filter(None, said))}")
-    names = [case.name for case in cases]
-    twice = {name for name in names if names.count(name) > 1}
+    places = [(case.image.parent.resolve() / case.image.name, case.series) for case in cases]
+    twice = {shown(place[0]) for place, count in Counter(places).items() if count > 1}
+    remedy = "give each once, alone or with its folder"
+    if not twice:
+        twice = {name for name, count in Counter(case.name for case in cases).items() if count > 1}
+        remedy = "rename one of the files, or give each once"
     if twice:
-        raise InputError(
-            f"given twice: {', '.join(sorted(twice))}; rename one of the files, or give each once"
-        )
+        raise InputError(f"given twice: {', '.join(sorted(twice))}; {remedy}")
     return cases
 
 

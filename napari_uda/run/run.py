@@ -233,7 +233,8 @@ class Run(RunFolder):
         file = self.facts_file
         try:
             text = read_small(file)
-            facts = DataFacts.model_validate_json(text)
+            check_hash(file, parse_json(text, str(file)), _FACTS_HASH)
+            return DataFacts.model_validate_json(text)
         except FileNotFoundError as error:
             raise InputError(f"{self.path} has no data.json; train the run first") from error
         except ValidationError as error:
@@ -241,8 +242,6 @@ class Run(RunFolder):
                 f"{file} is not readable by this version ({plain_problem(error)}); "
                 f"{remedy(self.path, 'retrain the run')}"
             ) from error
-        check_hash(file, parse_json(text, str(file)), _FACTS_HASH)
-        return facts
 
     @property
     def labels(self) -> dict[str, int]:
@@ -529,9 +528,8 @@ def read_config(file: Path) -> RunConfig:
     package = _stored_environment(file.parent).get("method_package", "")
     if package and name not in METHODS:
         raise InputError(f"{file.parent}: {METHODS.why_missing(name, package)}")
-    config = parse_config(values, RunConfig, str(file), remedy(file.parent, "correct or remove it"))
     check_hash(file, values)
-    return config
+    return parse_config(values, RunConfig, str(file), remedy(file.parent, "correct or remove it"))
 
 
 def parse_config(

@@ -280,7 +280,23 @@ def test_adapt_writes_before_and_after(
     assert (report["method"], report["steps"]) == ("bn_adapt", 0)
     one = target / "images" / "target_0.nii.gz"
     twice = command("adapt", tiny_run.path, one, one, "--together", "--out", out)
-    _assert_bad_input(twice, "given twice: target_0; rename")
+    _assert_bad_input(
+        twice, "given twice: target_0.nii.gz; give each once, alone or with its folder"
+    )
+
+
+def test_an_image_given_by_two_ways_is_given_twice(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = two_domains[1] / "images"
+    (tmp_path / "link").symlink_to(two_domains[1])
+    for ways in (
+        (images, images / "target_1.nii.gz"),
+        (images / ".." / "images" / "target_1.nii.gz", tmp_path / "link"),
+    ):
+        twice = command("predict", tiny_run.path, *ways, "--out", tmp_path / "out", "-q")
+        _assert_bad_input(twice, "given twice: target_1.nii.gz; give each once")
+    assert not (tmp_path / "out").exists()
 
 
 def test_adapt_offers_the_settings_of_the_method_that_is_named(command: Command) -> None:
@@ -682,7 +698,7 @@ def _bad_config(run: Path) -> None:
         (_truncate, "last.safetensors is damaged", "the checkpoint in"),
         (_wider, "does not fit the run's settings", "undo the changes in config.yaml"),
         (_no_weights, "has no weights", ""),
-        (_bad_facts, "data.json is not readable", "data.json is not readable"),
+        (_bad_facts, "data.json is not valid JSON", "data.json is not valid JSON"),
         (_bad_config, "config.yaml is not valid YAML", "config.yaml is not valid YAML"),
     ],
 )
@@ -708,11 +724,13 @@ def test_damaged_runs(
 def _new_setting(run: Path) -> None:
     with (run / "config.yaml").open("a") as file:
         file.write("colour: red\n")
+    without_checksums(run)
 
 
 def _new_fact(run: Path) -> None:
     file = run / "data.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "hue": 3}))
+    without_checksums(run)
 
 
 @pytest.mark.parametrize(
@@ -764,6 +782,15 @@ def test_train_says_what_it_found_and_strict_refuses_what_is_odd(
         strict, "strict takes a warning about the data for an error (source: dataset.json"
     )
     assert not (tmp_path / "strict").exists()
+
+
+def test_what_the_log_shows_is_not_said_again(
+    command: Command, folders: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = command("train", "advent", *folders, *TINY, "--run-dir", tmp_path / "run", "-v")
+    assert said.code == 0
+    assert "patients" not in said.err  # pytest keeps what is logged
+    assert caplog.text.count("source: 3 patients with 18 slices") == 1
 
 
 def test_resume_refuses_other_volumes(command: Command, source_copy: Path, tmp_path: Path) -> None:

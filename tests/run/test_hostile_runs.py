@@ -52,7 +52,21 @@ def changed_range(run: Path) -> str:
     return "data.json"
 
 
-@pytest.mark.parametrize("change", [changed_seed, changed_range])
+def unknown_setting(run: Path) -> str:
+    with (run / "config.yaml").open("a") as file:
+        file.write("colour: red\n")
+    return "config.yaml"
+
+
+def lost_fact(run: Path) -> str:
+    file = run / "data.json"
+    facts = json.loads(file.read_text())
+    del facts["grid"]
+    file.write_text(json.dumps(facts))
+    return "data.json"
+
+
+@pytest.mark.parametrize("change", [changed_seed, changed_range, unknown_setting, lost_fact])
 def test_settings_and_facts_that_the_run_did_not_write_are_refused(
     change: Callable[[Path], str], copied: Path
 ) -> None:
@@ -66,7 +80,11 @@ def test_settings_and_facts_that_the_run_did_not_write_are_refused(
         f"{entry} from environment.json"
     )
     without_checksums(copied)  # the way out that the sentence names
-    _ = Run.open(copied).facts
+    if change in (changed_seed, changed_range):
+        _ = Run.open(copied).facts
+    else:
+        with pytest.raises(InputError, match=r"colour|grid"):
+            _ = Run.open(copied).facts
 
 
 def test_the_layout_of_a_file_is_not_its_content(copied: Path) -> None:
