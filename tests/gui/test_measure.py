@@ -23,6 +23,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.measurements import ROLE
 from napari_uda.gui.view.measure import MeasurePanel
+from napari_uda.gui.view.measuring import mean_and_deviation
 
 
 @pytest.fixture
@@ -134,6 +135,9 @@ def test_regions_measure_the_image_on_top(
         "axial slice 3, S 24.0 mm",
     )
     assert panel.shapes.table.item(0, 1).text() == "13.5 mm²"
+    cells = [panel.shapes.table.item(0, at).text() for at in (2, 3)]
+    assert tuple(cells) == mean_and_deviation(inside.mean(), inside.std())
+    assert " ± ".join(cells) in layer.features["measure"][0]
     image.visible = False
     layer.data = [corners + np.array([0, 1, 0])]  # moved by a row: measured on what is seen now
     settle(panel, qtbot)
@@ -216,3 +220,22 @@ def test_nothing_to_measure_is_said(
     panel.tools["ellipse"].click()
     assert notifications()[-1] == "Measurements are drawn on slices; leave the 3-D view."
     assert find(viewer, role=ROLE) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((0.1803, 59.012), ("0.2", "59.0")),
+        ((-850.27, 12.345), ("-850.3", "12.3")),
+        ((1041.7, 2345.6), ("1042", "2346")),
+        ((0.5, 0.01234), ("0.5000", "0.0123")),
+        ((1042.0, 0.0), ("1042", "0")),
+        ((0.25, 0.0), ("0.2500", "0.0000")),
+        ((0.0, 0.0), ("0.000", "0.000")),
+        ((None, None), ("", "")),
+    ],
+)
+def test_mean_and_deviation_end_at_the_same_place(
+    numbers: tuple[float | None, float | None], words: tuple[str, str]
+) -> None:
+    assert mean_and_deviation(*numbers) == words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import warnings
 import weakref
@@ -274,3 +276,24 @@ def test_warnings_are_shown_as_before_once_two_jobs_overlapped(
     qtbot.waitUntil(lambda: not second.is_running, timeout=30_000)
     assert warnings.showwarning is before
     assert warnings.filters == filters
+
+
+def test_end_of_the_process_while_a_job_is_at_work() -> None:
+    script = """
+import threading, time
+from qtpy.QtWidgets import QApplication, QWidget
+from napari_uda.gui.kit.jobs import background
+app, owner, began = QApplication([]), QWidget(), threading.Event()
+def work(report, stop):
+    while not stop.is_set():
+        report(1, 2)
+        began.set()
+        time.sleep(0.01)
+    report(2, 2)
+background(owner, "read", work, quiet=True)
+assert began.wait(60)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, "deleted" in ended.stderr) == (0, False), ended.stderr

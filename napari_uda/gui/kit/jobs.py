@@ -10,6 +10,7 @@ of torch are one. Nothing but this module's signals crosses the threads.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
@@ -241,7 +242,9 @@ class Job(QObject):
             return _Outcome(error=sentence(error))
 
     def _report(self, done: int, total: int) -> None:
-        """In the thread: tell the main thread, ten times a second at most."""
+        """In the thread: tell the main thread, ten times a second at most, and nothing once it is to stop."""
+        if self._stop.is_set():  # who listened may be gone
+            return
         if self._worker is not None and self._worker.abort_requested:  # napari is closing
             self._stop.set()
         now = time.monotonic()
@@ -372,6 +375,19 @@ class _Looks:
             else:
                 self.found.put(found)
             self.wake.wait(pause)
+
+
+def _end_all() -> None:
+    """Let every job end before Qt deletes what its thread speaks through, as napari does when its event loop ends.
+
+    A script that shows a viewer and closes it has no event loop that would end.
+    """
+    for job in list(_running):
+        job.abandon()
+    QThreadPool.globalInstance().waitForDone()
+
+
+atexit.register(_end_all)  # after Qt has registered its own, and so called before it
 
 
 def _leave_threads_to_qt() -> None:

@@ -40,6 +40,7 @@ from napari_uda.gui.view.measuring import (
     Measured,
     drawn_shapes,
     marks,
+    mean_and_deviation,
     measured,
 )
 
@@ -306,8 +307,7 @@ class MeasurePanel(Panel):
             [
                 one.name,
                 f"{one.volume_ml:.2f}",
-                "" if one.mean is None else f"{one.mean:.4g}",
-                "" if one.standard_deviation is None else f"{one.standard_deviation:.3g}",
+                *mean_and_deviation(one.mean, one.standard_deviation),
                 f"{one.largest_diameter_mm:.1f}",
                 f"{one.in_plane_diameter_mm:.1f}",
             ]
@@ -421,12 +421,13 @@ def _shape_cells(one: Measured) -> list[str]:
     if found is None:
         return [one.title, "", "", "", "", "", ""]
     unit = f" {one.unit}" if one.unit == "HU" else ""
-    numbers = (found.standard_deviation, found.smallest, found.largest)
+    mean, deviation = mean_and_deviation(found.mean, found.standard_deviation)
     return [
         one.title,
         f"{found.area_mm2:.1f} mm²",
-        "" if found.mean is None else f"{found.mean:.4g}{unit}",
-        *("" if number is None else f"{number:.4g}" for number in numbers),
+        f"{mean}{unit}" if mean else "",
+        deviation,
+        *("" if number is None else f"{number:.4g}" for number in (found.smallest, found.largest)),
         str(found.pixels),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,7 +70,8 @@ class Measured:
         if found is None or found.mean is None:
             return "" if found is None else f"{found.area_mm2:.1f} mm², no pixel inside"
         unit = f" {self.unit}" if self.unit == "HU" else ""
-        return f"{found.area_mm2:.1f} mm², {found.mean:.4g} ± {found.standard_deviation:.3g}{unit}"
+        mean, deviation = mean_and_deviation(found.mean, found.standard_deviation)
+        return f"{found.area_mm2:.1f} mm², {mean} ± {deviation}{unit}"
 
     @property
     def cells(self) -> list[object]:
@@ -83,6 +85,19 @@ class Measured:
             ]  # fmt: skip
         texts = ["" if number is None else number for number in numbers]
         return [self.title, *texts, self.unit, self.image, self.slice]
+
+
+def mean_and_deviation(mean: float | None, deviation: float | None) -> tuple[str, str]:
+    """Both to the same decimal place, with which the deviation has three digits; "" and "" for None.
+
+    Where nothing deviates the mean has four digits.
+    """
+    if mean is None or deviation is None:
+        return "", ""
+    size, digits = (abs(deviation), 3) if deviation else (abs(mean), 4)
+    first = math.floor(math.log10(size)) if size else 0
+    places = max(0, digits - 1 - first)
+    return f"{mean:.{places}f}", f"{deviation:.{places}f}"
 
 
 def marks(layer: Shapes, found: Sequence[Measured]) -> list[Mark]:
