@@ -95,6 +95,8 @@ class Selection:
         if len(self.candidates) == 1:
             return f"{best.name} is the only one ({numbers})"
         second = self.candidates[1]
+        if second.score == best.score:
+            return f"{best.name} and {second.name} have the same score, {best.score:.3f} ({numbers}); take either"
         return (
             f"{best.name} has the highest score, {best.score:.3f} ({numbers}); the next is {second.name} with "
             f"{second.score:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -366,6 +367,32 @@ def test_marked_runs_are_ranked_without_labels(
     runs.rank.click()
     qtbot.waitUntil(lambda: runs.rank.text() == "Rank", timeout=WAIT_MS)
     assert "first" in runs.note.text()
+
+
+def test_equal_runs_share_a_place_and_one_handed_on_has_no_steps(
+    runs: RunList, qtbot: QtBot, tmp_path: Path, tiny_run: Path
+) -> None:
+    here = tmp_path / "trained"
+    for name in ("tiny", "twin"):
+        shutil.copytree(tiny_run, here / name)
+    for kept in ("events.jsonl", "metrics.jsonl", "heartbeat.json"):
+        (here / "twin" / kept).unlink(missing_ok=True)
+    runs.add_folder(here)
+    qtbot.waitUntil(lambda: len(runs.runs) == 4, timeout=WAIT_MS)
+    runs.select([here / "tiny", here / "twin"])
+    runs.rank.click()
+    qtbot.waitUntil(lambda: runs.rank.text() == "Rank", timeout=WAIT_MS)
+    assert re.fullmatch(
+        r"Without labels, t\w+ comes first, and 1 more with the same score\.", runs.note.text()
+    )
+    cells = {
+        run.path.name: [runs.table.item(row, column).text() for column in (1, 3, 4)]
+        for row, run in enumerate(runs.runs)
+    }
+    assert cells["twin"][:2] == ["finished", ""]
+    assert cells["tiny"][1] != ""
+    assert cells["twin"][2] == cells["tiny"][2]
+    assert cells["twin"][2].startswith("1 (")
 
 
 def test_what_can_be_done_with_marked_runs(runs: RunList, qtbot: QtBot, tmp_path: Path) -> None:

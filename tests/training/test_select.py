@@ -112,6 +112,9 @@ def test_the_reason_names_the_numbers() -> None:
         "good has the highest score, 0.450 (consistency 0.81, certainty 0.50, plausibility 1.00); the next is "
         "bad with 0.400"
     )
+    assert str(Selection((candidate("one", 0.81), candidate("other", 0.81)))) == (
+        "one and other have the same score, 0.450 (consistency 0.81, certainty 0.50, plausibility 1.00); take either"
+    )
     assert str(Selection((candidate("good", 0.80),))) == (
         "good is the only one (consistency 0.80, certainty 0.50, plausibility 1.00)"
     )

@@ -19,6 +19,7 @@ from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.tables import TablePlace
 from napari_uda.gui.kit.widgets import button, label, right_aligned, text_table
 from napari_uda.run.reader import KnownRun, RunScanner
+from napari_uda.run.status import RunState
 
 if TYPE_CHECKING:
     from napari_uda.training.select import Candidate, Selection
@@ -123,6 +124,8 @@ class RunList(Panel):
         self.table.setRowCount(len(self.runs))
         for row, run in enumerate(self.runs):
             steps = f"{run.step} / {run.total}" if run.total else str(run.step)
+            if not run.step and run.status.state is RunState.FINISHED:
+                steps = ""  # a model that was handed on without its numbers
             texts = (run.path.name, run.state, run.method)
             place, scored = self._ranks.get(run.path.resolve(), (0, None))
             rank = f"{place} ({scored.score:.3f})" if scored else ""
@@ -209,9 +212,16 @@ class RunList(Panel):
                     "The runs were trained for different images; choose some to rank them."
                 )
             return
-        numbered = enumerate(found.candidates, start=1)
-        self._ranks = {one.run.resolve(): (place, one) for place, one in numbered}
-        self._on_end(f"Without labels, {found.choice.run.name} comes first.")
+        scores = [
+            one.score for one in found.candidates
+        ]  # from high to low; equal ones share a place
+        self._ranks = {
+            one.run.resolve(): (scores.index(one.score) + 1, one) for one in found.candidates
+        }
+        first, score = found.choice.run.name, found.choice.score
+        equal = sum(one.score == score for one in found.candidates) - 1
+        words = f"Without labels, {first} comes first"
+        self._on_end(f"{words}, and {equal} more with the same score." if equal else f"{words}.")
 
     def _on_end(self, words: str) -> None:
         self._ranking, self._found = None, words
