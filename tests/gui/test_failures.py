@@ -26,7 +26,7 @@ from napari.viewer import Viewer
 from ordinary_user import as_ordinary_user, locked
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QLabel
-from tiny_cases import small_config
+from tiny_cases import small_config, without_checksums
 from watch_cases import resume
 from written_runs import write_run
 
@@ -265,6 +265,7 @@ def segment(make_napari_viewer: Callable[[], Viewer], qtbot: QtBot) -> Iterator[
 
 
 def newer(run: Path) -> str:
+    without_checksums(run)  # as that version would have written its own
     with (run / "config.yaml").open("a") as file:
         file.write("colour: red\n")
     file = run / "environment.json"
@@ -273,6 +274,7 @@ def newer(run: Path) -> str:
 
 
 def unknown(run: Path) -> str:
+    without_checksums(run)
     file = run / "config.yaml"
     file.write_text(file.read_text().replace("name: source_only", "name: of_next_year"))
     return "unknown method 'of_next_year'"
