@@ -32,7 +32,7 @@ _POINT_PIXELS = 5
 _PENS = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
 _BARS, _IDEAL = "#56B4E9", "#E69F00"
 _REGIONS = (
-    (f"{BAND_MM:g} mm around borders", "band", DEFINITIONS["band"]),
+    (f"{BAND_MM:g} mm at borders", "band", DEFINITIONS["band"]),
     ("whole volume", "whole", "Every voxel; easy background dominates"),
 )
 _BINS = (
