@@ -1,6 +1,7 @@
 """What scores without labels are worth: which run is the best, and whether adaptation without source data did harm.
 
     python benchmarks/label_free.py --out DIR [--pairs cardiac:ct:mr abdominal:ct:mr] [--seeds 0] [--harsh] [--long] [--advent] [--check-only]
+    python benchmarks/label_free.py --runs FOLDER --data FOLDER
 
 Trains networks of 64 x 64 pixels on phantoms, for each pair of modalities a weak one (no augmentation, 200 steps) and
 one with random convolutions and structure-wise appearance (300), both also as they were after a quarter and a half or
@@ -14,6 +15,9 @@ Prints for each run its Dice (%, mean over structures and volumes), its score an
 correlation of each with Dice over all (run, volume) pairs; and how far the chosen run is from the best one. Then, for each run
 without source data, the Dice of its start and its end, what the check at its end (`better_by`) says of it, and how often
 it is right; `--check-only` prints nothing else.
+
+The second form ranks the runs in a folder, trained before by whatever method, for the images of a data folder, whose labels
+are read for Dice alone.
 """
 
 from __future__ import annotations
@@ -77,7 +81,12 @@ def main() -> int:
     parser.add_argument("--harsh", action="store_true")
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--check-only", action="store_true")
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--data", type=Path)
     options = parser.parse_args()
+    if options.runs:
+        rank(options.runs, options.data)
+        return 0
     table: list[tuple[Candidate, str, float]] = []
     judged: list[tuple[float, bool]] = []
     for pair in trained_pairs(options):
@@ -112,7 +121,7 @@ class Pair:
 def pairs_parser(doc: str | None, pairs: list[str]) -> argparse.ArgumentParser:
     """The options of every benchmark on these networks."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("label_free"))
     parser.add_argument("--pairs", nargs="+", default=pairs)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.set_defaults(advent=False, harsh=False, long=False)
@@ -200,7 +209,9 @@ def rank(folder: Path, images: Path) -> list[tuple[Candidate, str, float]]:
     for one in found.candidates:
         parts = "  ".join(f"{part} {one.mean(part):.2f}" for part in PARTS)
         mean = float(np.mean(list(true[one.run].values())))
-        print(f"  {one.run.name:14} Dice {mean:5.1f}  score {one.score:.3f}  {parts}")
+        print(
+            f"  {one.run.name:14} {Run.open(one.run).config.method.name:17} Dice {mean:5.1f}  score {one.score:.3f}  {parts}"
+        )
     means = {run: float(np.mean(list(values.values()))) for run, values in true.items()}
     loss = max(means.values()) - means[found.choice.run]
     print(f"  chosen: {found.choice.run.name}, {loss:.1f} points below the best run")

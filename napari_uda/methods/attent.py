@@ -8,9 +8,11 @@ are those of all methods here; plain cross-entropy and a constant rate, as publi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, optim
 
@@ -53,6 +55,9 @@ class AttENTConfig(TranslatingConfig):
     keep_segmentor: bool = True
     """Start from the segmentation network of the run `init`, too; off starts with a new one, as the
     paper's stage B does."""
+    plain_view: float = Field(default=0.0, ge=0, lt=1)
+    """Share of untranslated target slices in the probabilities of a prediction, the rest being that of
+    translated ones; 0.5 is the mean of both looks. 0 switches it off, as in the paper."""
     adversary: AttENTAdversaryConfig = AttENTAdversaryConfig()
     """Stage B: the discriminators, which see maps of weighted self-information, and their
     weights."""
@@ -149,8 +154,18 @@ class AttENT(Method[AttENTConfig]):
         return logs
 
     def predict(self, image: Tensor) -> Tensor:
-        """Logits of the main head on target slices, which are given the source's look first."""
-        return super().predict(self.of_target(image))
+        """Logits of the main head on target slices, which are given the source's look first.
+
+        With `plain_view` they are logarithms of the mean probabilities of both looks.
+        """
+        translated = super().predict(self.of_target(image))
+        share = self.config.plain_view
+        if not share:
+            return translated
+        looks = ((1 - share, translated), (share, super().predict(image)))
+        return torch.stack(
+            [F.log_softmax(logits.float(), dim=1) + log(weight) for weight, logits in looks]
+        ).logsumexp(dim=0)
 
     def of_target(self, image: Tensor) -> Tensor:
         return self.translator.translate(image, "target_to_source")

@@ -234,6 +234,24 @@ def test_predict_translates_by_itself(two_domains: Domains, tmp_path: Path) -> N
     torch.testing.assert_close(seen[0], translated)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_a_prediction_may_be_the_mean_of_both_views(
+    share: float, two_domains: Domains, tmp_path: Path
+) -> None:
+    stand = bench("attent", two_domains, tmp_path, method={"plain_view": share})
+    stand.method.eval()
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        plain = stand.method.segmentor(image).logits.softmax(1)
+        seen = stand.method.translator.translate(image, "target_to_source")
+        translated = stand.method.segmentor(seen).logits
+        predicted = stand.method.predict(image)
+    wanted = (1 - share) * translated.softmax(1) + share * plain
+    torch.testing.assert_close(predicted.softmax(1), wanted)
+    if not share:
+        assert torch.equal(predicted, translated)
+
+
 def test_generators_are_gated_unless_told_otherwise(two_domains: Domains, tmp_path: Path) -> None:
     kinds = {
         name: small_config(name, *two_domains).method.translator.generator.kind
