@@ -144,12 +144,16 @@ def batch_statistics_only(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def running_statistics(module: nn.Module) -> Iterator[None]:
+def running_statistics(module: nn.Module, *, when: bool = True) -> Iterator[None]:
     """Let batch normalisation use its running statistics, and leave them alone, also in training.
 
     Args:
         module: any network; its affine parameters still get gradients.
+        when: without, nothing is changed.
     """
+    if not when:
+        yield
+        return
     with _all_set(module, "training", False):
         yield
 
