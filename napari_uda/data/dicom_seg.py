@@ -12,6 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import iter_pixels
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.dicom_headers import (
@@ -313,7 +314,7 @@ def _colour(lab: Any) -> str:
     xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29))
     linear = np.clip(_D65_TO_SRGB @ (xyz * (0.95047, 1.0, 1.08883)), 0, 1)
     shades = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(float(shade) * 255):02X}" for shade in shades)
+    return hexadecimal(shades)
 
 
 _D65_TO_SRGB = np.array(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.words import short_list
 from napari_uda.data.dicom_headers import MARKS, Frame, Header
 from napari_uda.data.grid import Affine, check_affine
 
@@ -116,9 +117,8 @@ def chosen_stack(stacks: Sequence[Stack], wanted: str, name: str) -> Stack:
 
 def listed_stacks(stacks: Sequence[Stack]) -> str:
     """The first of them described, and how many more there are."""
-    more = len(stacks) - _MOST_LISTED
-    described = "; ".join(stack.described() for stack in stacks[:_MOST_LISTED])
-    return described + (f"; and {more} more" if more > 0 else "")
+    described = (stack.described() for stack in stacks)
+    return short_list(described, _MOST_LISTED, between="; ", last="; and ")
 
 
 def fitting_stacks(stacks: Sequence[Stack], wanted: str) -> list[Stack]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.colours import readable
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
@@ -480,17 +481,7 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
 
 def on_paper(colour: str) -> str:
     """A colour `#RRGGBB`, darkened until it is seen on white."""
-    rgb = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
-    for share in np.linspace(1, 0, 21):
-        darker = rgb * share
-        if 1.05 / (_luminance(darker) + 0.05) >= _LEAST_CONTRAST:
-            break
-    return "#" + "".join(f"{round(channel * 255):02X}" for channel in darker)
-
-
-def _luminance(rgb: NDArray[np.float64]) -> float:
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return readable(colour, "#FFFFFF", _LEAST_CONTRAST, mixtures=20)
 
 
 def _csv(table: TableText) -> str:

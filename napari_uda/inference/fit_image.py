@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_uda.core.words import number_of
 from napari_uda.data.domain_statistics import (
     PROFILE_PERCENTILES,
     DomainStatistics,
@@ -126,8 +127,7 @@ def _is_like(own: DomainStatistics, volume: Volume, mapping: Intensity) -> bool:
 
 
 def _without_flips(count: int) -> str:
-    images = "1 training image" if count == 1 else f"{count} training images"
-    return f"with {images} flips cannot be told, so they were not looked for"
+    return f"with {number_of(count, 'training image')} flips cannot be told, so they were not looked for"
 
 
 def _of_the_other_domain(facts: DataFacts, adapted: bool) -> str:

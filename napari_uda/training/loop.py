@@ -21,6 +21,7 @@ from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
 from napari_uda.core.setting_paths import by_path
+from napari_uda.core.words import number_of
 from napari_uda.data.batches import TrainingData
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
@@ -345,7 +346,7 @@ def _say_what_differs(run: Run, device: torch.device) -> None:
         differences.append(f"on {device.type} instead of {kind}")
     threads, now = before.get("threads"), torch.get_num_threads()
     if device.type == kind == "cpu" and isinstance(threads, int) and threads != now:
-        differences.append(f"with {now} thread{'s' * (now != 1)} instead of {threads}")
+        differences.append(f"with {number_of(now, 'thread')} instead of {threads}")
     if differences:
         logger.warning(
             "the run goes on %s: its numbers will not be the same bit for bit as without the stop",

@@ -18,9 +18,11 @@ from napari.utils.notifications import show_warning
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QMenu, QMessageBox, QWidget
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.version import __version__
+from napari_uda.core.words import number_of
 from napari_uda.data.session import (
     Checked,
     LayerState,
@@ -389,7 +391,7 @@ class SessionMenu(Panel):
 
     def _on_saved(self, file: Path, saved: Session) -> None:
         count = len(saved.layers)
-        kept = f"Saved {shown(file)} with {count} layer{'s' * (count != 1)}"
+        kept = f"Saved {shown(file)} with {number_of(count, 'layer')}"
         out = saved.left_out
         self.say(f"{kept}; left out: {', '.join(out)}." if out else f"{kept}.")
 
@@ -491,14 +493,10 @@ def _colours(layer: Labels) -> dict[str, Any]:
         }
         found["hidden"] = tuple(value for value, colour in table.items() if not colour[3] > 0)
         seen = table.keys() - set(found["hidden"])
-        found["colours"] = {value: _hexadecimal(table[value]) for value in sorted(seen)}
+        found["colours"] = {
+            value: hexadecimal(table[value]).removesuffix("FF") for value in sorted(seen)
+        }
     return found
-
-
-def _hexadecimal(colour: Any) -> str:
-    red, green, blue, alpha = (round(255 * float(part)) for part in colour)
-    text = f"#{red:02X}{green:02X}{blue:02X}"
-    return text if alpha == 255 else f"{text}{alpha:02X}"
 
 
 def _content(state: LayerState, path: Path) -> LayerData:

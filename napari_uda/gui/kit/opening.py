@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import told
+from napari_uda.core.words import number_of
 from napari_uda.data.nifti import TwoPlacements
 from napari_uda.data.volume import Placement
 from napari_uda.data.window import Window
@@ -326,7 +327,7 @@ class Shows:
             low, high = (float(limit) for limit in first.contrast_limits)
             text += f", {Window.between(low, high)}"
         more = len(self.layers) - 1
-        text += f", and {more} more layer{'s' if more > 1 else ''}." if more else "."
+        text += f", and {number_of(more, 'more layer')}." if more else "."
         names = sorted({str(tag(layer).get("case") or layer.name) for layer in self.hidden})
         if names:
             named = ", ".join(names[:_MOST_NAMED]) + (

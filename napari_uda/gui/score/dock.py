@@ -19,6 +19,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.words import number_of
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
@@ -551,7 +552,7 @@ class ScoreDock(JobDock):
         self._part = "Case"
 
         def then(run: Path | None) -> None:
-            said = f"{len(cases)} corrected case{'s' * (len(cases) != 1)} written to {folder}."
+            said = f"{number_of(len(cases), 'corrected case')} written to {folder}."
             self._finish(said)
             open_dock(self.viewer, "Train").go_on_with_corrected(run, folder)
 
@@ -736,8 +737,7 @@ class ScoreDock(JobDock):
         self._cohort.add(name, scores)
         self._show_cohort()
         dice = scores.means("dice")["mean"]
-        count = len(scores.grids)
-        cases = "1 case" if count == 1 else f"{count} cases"
+        cases = number_of(len(scores.grids), "case")
         self._finish(f"{name}: {cases}, {_about_dice(dice)}.")
 
     def _on_clear(self) -> None:

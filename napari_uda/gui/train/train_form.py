@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QBoxLayout, QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file
+from napari_uda.core.words import number_of
 from napari_uda.data.findings import renamed_report
 from napari_uda.data.rename_structure import check_name, rename_in_folder
 from napari_uda.data.volume import Placement
@@ -515,5 +516,5 @@ def _verdict(reports: Mapping[str, DomainReport]) -> str:
         more = f" ({len(fatal) - 1} more above)" if len(fatal) > 1 else ""
         return f"{fatal[0]}{more}"
     if found:
-        return f"Data checked: {len(found)} remark{'s' * (len(found) > 1)} above."
+        return f"Data checked: {number_of(len(found), 'remark')} above."
     return "Data checked: nothing is wrong."

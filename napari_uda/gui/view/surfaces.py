@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.structure_colours import full_name
+from napari_uda.core.words import number_of
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.colormaps import unnamed
@@ -442,7 +443,7 @@ def _sentence(parts: list[Part]) -> str:
     finite = [
         part.distance_mm for part in parts if part.distance_mm is not None and _is_measured(part)
     ]
-    count = "1 surface" if len(parts) == 1 else f"{len(parts)} surfaces"
+    count = number_of(len(parts), "surface")
     if not known:
         return f"{count}."
     lacking = [full_name(part.name) for part in parts if not _is_measured(part)]
