@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -201,6 +201,6 @@ def is_usual_spacing(spacing: Sequence[float]) -> bool:
     return all(low <= step <= high for step in spacing)
 
 
-def numbers_text(values: Sequence[float]) -> str:
+def numbers_text(values: Iterable[float]) -> str:
     """Numbers in one text, `(4, 1.5, 0.75)`."""
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

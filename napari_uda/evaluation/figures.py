@@ -21,6 +21,7 @@ from napari_uda.core.colours import readable
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
+from napari_uda.core.latex import escape_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,21 +37,6 @@ _LEAST_CONTRAST = 1.6
 _MOST_LEGEND_COLUMNS = 5
 _BAR_SHARE = 0.15
 """Of the width of a picture, at most: a colour bar beside the panels, with its numbers and name."""
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "×": r"$\times$",
-}
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC")
 
 
@@ -496,7 +482,7 @@ def _latex(table: TableText) -> str:
     """A tabular with the rules of booktabs."""
 
     def row(texts: Sequence[str], *, bold: bool = False) -> str:
-        cells = [_escaped(_flat(text)) for text in texts]
+        cells = [escape_latex(_flat(text)) for text in texts]
         if bold:
             cells = [rf"\textbf{{{cell}}}" if cell else "" for cell in cells]
         return " & ".join(cells) + r" \\"
@@ -513,7 +499,3 @@ def _latex(table: TableText) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
