@@ -209,11 +209,9 @@ class SEASA(Method[SEASAConfig]):
         )
 
     def _view_logits(self, views: Tensor) -> Tensor:
-        if self.config.view_statistics == "update":
+        unseen = self.config.view_statistics == "batch_only"
+        with batch_statistics_only(self.segmentor, when=unseen):
             logits: Tensor = self.segmentor(views).logits
-        else:
-            with batch_statistics_only(self.segmentor):
-                logits = self.segmentor(views).logits
         return logits
 
     def _entropy_terms(
