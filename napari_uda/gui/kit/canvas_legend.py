@@ -14,7 +14,7 @@ from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.canvas_words import ASIDE, SIGNS, CanvasWords, Line
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import HATCHED, HATCHING
-from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.layers import STRUCTURES, structure_names
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _LEGEND = "legend"
 _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
-_STRUCTURES = ("prediction", EDITED, "reference")
 _OF_METHODS = "labels."  # previews that a method has of its own
 _AREA, _OUTLINE, _STRIPES = tuple(SIGNS)
 
@@ -130,7 +129,7 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
 
 
 def _is_of_structures(layer: Labels) -> bool:
-    return _role(layer) in _STRUCTURES or _role(layer).startswith(_OF_METHODS)
+    return _role(layer) in STRUCTURES or _role(layer).startswith(_OF_METHODS)
 
 
 def _is_plain(colours: Any) -> bool:
