@@ -26,13 +26,12 @@ from napari_uda.data.dicom_headers import (
     read_header,
     transfer_syntax,
 )
-from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine, three_sides
 from napari_uda.data.provenance import PROGRAM
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Volume
 from napari_uda.data.whole_voxels import Canvas, place_of
 
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _LABEL_VALUE = re.compile(r"label value (\d{1,3})")
 _SAME_STEP = 0.02  # of a slice distance
 _SAME_DIRECTION = 1e-4
@@ -210,10 +209,10 @@ def _planes(
 
 def _frame_affine(frame: Frame, grid: Volume) -> Affine:
     """Where a frame lies; across it one step of the grid, whichever of its axes is left."""
-    row, column = np.array(frame.orientation).reshape(2, 3) * _LPS_TO_RAS
+    row, column = np.array(frame.orientation).reshape(2, 3) * LPS_TO_RAS
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * frame.spacing[1], column * frame.spacing[0]
-    affine[:3, 3] = np.array(frame.position) * _LPS_TO_RAS
+    affine[:3, 3] = np.array(frame.position) * LPS_TO_RAS
     steps = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
     along = np.abs(np.stack([row, column]) @ steps).max(0)
     affine[:3, 2] = grid.affine[:3, int(along.argmin())]
@@ -289,7 +288,7 @@ def _own_grid(frames: tuple[Frame, ...], step: float, name: str) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row * first.spacing[1], column * first.spacing[0], across], axis=1)
     affine[:3, 3] = positions[int(heights.argmin())]
-    affine[:3] *= _LPS_TO_RAS[:, None]
+    affine[:3] *= LPS_TO_RAS[:, None]
     check_affine(affine, name)
     rows, columns = first.header.shape
     count = int(np.rint(places.max())) + 1

@@ -18,6 +18,10 @@ MAX_SIDE = 4096
 """Largest number of voxels along one axis."""
 MAX_BYTES = 2**31
 """Largest size of the voxels of one volume in bytes (1024 x 1024 x 1024 of int16)."""
+LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+"""Factors on x, y and z that lead from the axes of DICOM and ITK to those of NIfTI, and back."""
+DIRECTIONS = ("from foot to head", "from back to front", "from left to right")
+"""Along the axes z, y and x of a volume in canonical orientation."""
 SPACING_RANGE_MM = (0.005, 50.0)
 """Smallest and largest distance of neighbouring voxels: micro-CT, and no metres taken for millimetres."""
 

@@ -28,6 +28,7 @@ from napari_uda.methods.registry import build_method, method_class
 from napari_uda.networks.trial import try_network
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
+from napari_uda.run.history import VALIDATION
 from napari_uda.run.log import kept_log
 from napari_uda.run.outline import check_fits
 from napari_uda.run.run import NOT_FINITE_AT, Run, read_config
@@ -40,7 +41,6 @@ from napari_uda.training.previews import Previews
 from napari_uda.training.same_data import check_same_data, refuse_moved_folders
 from napari_uda.training.start import take_over, vote_of_new_run
 from napari_uda.training.validation import INCONSISTENCY as INCONSISTENCY_SCALAR
-from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
 from napari_uda.training.validation import best_so_far, inconsistency, score, validation_dice
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -250,7 +250,7 @@ class _Session:
     def validate(self, done: int, seconds: float) -> None:
         """Score the held-out cases, and keep the weights if the settings select by them."""
         dice = validation_dice(self.method, self.data, self.runtime.device)
-        scores, rule = {VALIDATION_SCALAR: dice}, self.run.config.select
+        scores, rule = {VALIDATION: dice}, self.run.config.select
         if rule == "consistency":
             scores |= {INCONSISTENCY_SCALAR: inconsistency(self.method, self.data, self.runtime)}
         best = best_so_far(self.run)
