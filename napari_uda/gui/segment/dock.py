@@ -253,14 +253,6 @@ class SegmentDock(ModelDock):
             return "No model: choose a run folder with Browse…"
         return self._model_problem
 
-    def _obstacle(self) -> str:
-        """Why Run and Adapt are not available; empty when they are."""
-        if self._model_obstacle():
-            return self._model_obstacle()
-        if self.images.layer is None:
-            return "No image: open a 3-D volume, for example from File > Open Sample."
-        return ""
-
     def _update_buttons(self) -> None:
         obstacle = self._obstacle()
         running = self._job is not None
