@@ -210,19 +210,10 @@ def restore(
             layer.visible = False
     shown_layers = []
     for state, content in contents:
-        is_open = isinstance(content, Layer)
-        layer = content if isinstance(content, Layer) else Layer.create(*content)
-        if is_open and layer not in viewer.layers:  # the user removed it meanwhile
-            continue
-        set_look(layer, state)
-        if is_open:
-            viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
-        else:
-            layer.visible = False  # not drawn before it lies where it belongs
-            tell_apart(viewer.layers, layer)
-            viewer.add_layer(layer)
-        shown_layers.append((layer, state))
-        yield
+        layer = _put_on_top(viewer, state, content)
+        if layer is not None:
+            shown_layers.append((layer, state))
+            yield
     _connect_results([layer for layer, _ in shown_layers])
     if hasattr(viewer, "window"):
         yield from _open_tabs(viewer, session)
@@ -244,6 +235,22 @@ def restore(
     _look_there(
         viewer, session.view, surfaces=bool(session.choices.get("View", {}).get("surfaces"))
     )
+
+
+def _put_on_top(viewer: ViewerModel, state: LayerState, content: LayerData | Layer) -> Layer | None:
+    """Add a layer, or move it where it is open already; None where the user removed it meanwhile."""
+    if isinstance(content, Layer):
+        if content not in viewer.layers:
+            return None
+        set_look(content, state)
+        viewer.layers.move(viewer.layers.index(content), len(viewer.layers))
+        return content
+    layer = Layer.create(*content)
+    set_look(layer, state)
+    layer.visible = False  # not drawn before it lies where it belongs
+    tell_apart(viewer.layers, layer)
+    viewer.add_layer(layer)
+    return layer
 
 
 def layers_folder(file: Path) -> Path:
