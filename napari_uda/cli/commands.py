@@ -24,6 +24,7 @@ from napari_uda.cli.terminal import (
 from napari_uda.cli.volumes import adapt, open_run, predict, translate
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.interrupts import let_sigterm_end_windows
+from napari_uda.core.words import number_of
 
 if TYPE_CHECKING:
     from napari_uda.experiments.executors import Progress
@@ -178,9 +179,8 @@ def benchmark(
     note_files(outcome.files)
     if outcome.failed:
         listed = "; ".join(f"{cell}: {reason}" for cell, reason in outcome.failed.items())
-        count = len(outcome.failed)
-        cells_failed = "1 cell failed" if count == 1 else f"{count} cells failed"
-        complain(f"{cells_failed}; the others are in the tables: {listed}")
+        failed = number_of(len(outcome.failed), "cell")
+        complain(f"{failed} failed; the others are in the tables: {listed}")
         sys.exit(2 if outcome.of_input else 1)
 
 

@@ -15,6 +15,7 @@ from napari_uda.cli.arguments import Paths, Placement, RunFolder
 from napari_uda.cli.output import answer_each, in_braces
 from napari_uda.cli.terminal import counted_in_parts, note, note_files, stop_on_signal
 from napari_uda.core.errors import InputError, UnfitFormatError
+from napari_uda.core.words import number_of
 
 if TYPE_CHECKING:
     from napari_uda.data.patients import Case
@@ -236,8 +237,7 @@ def different_cases(
     for path, found in zip(images, find_cases(images, series, placement), strict=True):
         cases += found.cases
         if path.is_dir():
-            count = len(found.cases)
-            said = (f"{count} volume{'' if count == 1 else 's'}", found.notes())
+            said = (number_of(len(found.cases), "volume"), found.notes())
             note(f"{shown(path)}: {'; '.join(filter(None, said))}")
     places = [(case.image.parent.resolve() / case.image.name, case.series) for case in cases]
     twice = {shown(place[0]) for place, count in Counter(places).items() if count > 1}

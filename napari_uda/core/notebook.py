@@ -47,12 +47,6 @@ def html_table(
     return "".join([*parts, "</div>"])
 
 
-def short_list(texts: Sequence[str], most: int = 12) -> str:
-    """Texts with commas between; of more than `most` the first ones, and how many others there are."""
-    others = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + others
-
-
 def in_notebook() -> bool:
     """Whether a notebook's kernel runs this, and in the thread that a cell runs in."""
     ipython = sys.modules.get("IPython")

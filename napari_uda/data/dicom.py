@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import begins_as_dicom, shown
 from napari_uda.core.progress import tell
+from napari_uda.core.words import short_list
 from napari_uda.data.dicom_headers import DICOM_ERRORS, Header, read_header
 from napari_uda.data.dicom_pixels import read_frames, value_type
 from napari_uda.data.dicom_stacks import (
@@ -210,7 +211,4 @@ def _nothing(headers: Sequence[Header], damaged: Sequence[Path], name: str, fold
 
 
 def _listed(files: Sequence[Path]) -> str:
-    """Up to three names, and how many more there are."""
-    named = ", ".join(shown(file) for file in files[:_MOST_NAMED])
-    more = len(files) - _MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
+    return short_list((shown(file) for file in files), _MOST_NAMED)

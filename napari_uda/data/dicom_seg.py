@@ -12,6 +12,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import iter_pixels
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.dicom_headers import (
@@ -25,13 +26,12 @@ from napari_uda.data.dicom_headers import (
     read_header,
     transfer_syntax,
 )
-from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine, three_sides
 from napari_uda.data.provenance import PROGRAM
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Volume
 from napari_uda.data.whole_voxels import Canvas, place_of
 
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _LABEL_VALUE = re.compile(r"label value (\d{1,3})")
 _SAME_STEP = 0.02  # of a slice distance
 _SAME_DIRECTION = 1e-4
@@ -209,10 +209,10 @@ def _planes(
 
 def _frame_affine(frame: Frame, grid: Volume) -> Affine:
     """Where a frame lies; across it one step of the grid, whichever of its axes is left."""
-    row, column = np.array(frame.orientation).reshape(2, 3) * _LPS_TO_RAS
+    row, column = np.array(frame.orientation).reshape(2, 3) * LPS_TO_RAS
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * frame.spacing[1], column * frame.spacing[0]
-    affine[:3, 3] = np.array(frame.position) * _LPS_TO_RAS
+    affine[:3, 3] = np.array(frame.position) * LPS_TO_RAS
     steps = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
     along = np.abs(np.stack([row, column]) @ steps).max(0)
     affine[:3, 2] = grid.affine[:3, int(along.argmin())]
@@ -288,7 +288,7 @@ def _own_grid(frames: tuple[Frame, ...], step: float, name: str) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = np.stack([row * first.spacing[1], column * first.spacing[0], across], axis=1)
     affine[:3, 3] = positions[int(heights.argmin())]
-    affine[:3] *= _LPS_TO_RAS[:, None]
+    affine[:3] *= LPS_TO_RAS[:, None]
     check_affine(affine, name)
     rows, columns = first.header.shape
     count = int(np.rint(places.max())) + 1
@@ -313,7 +313,7 @@ def _colour(lab: Any) -> str:
     xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29))
     linear = np.clip(_D65_TO_SRGB @ (xyz * (0.95047, 1.0, 1.08883)), 0, 1)
     shades = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(float(shade) * 255):02X}" for shade in shades)
+    return hexadecimal(shades)
 
 
 _D65_TO_SRGB = np.array(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.core.words import short_list
 from napari_uda.data.dicom_headers import MARKS, Frame, Header
-from napari_uda.data.grid import Affine, check_affine
+from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine
 
 _SAME_MM = 0.03  # frames nearer than this along the normal are images of one position
 _SAME_DIRECTION = 1e-3  # of a cosine
@@ -23,7 +24,6 @@ _JITTER_MM = (
 _JITTER_SHARE = 0.02  # of the distance of slices
 _MOST_JITTER_SHARE = 0.15
 _MOST_MARKS = 3
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _MOST_LISTED = 12
 _UNITS = {mark.name: mark.unit for mark in MARKS}
 
@@ -116,9 +116,8 @@ def chosen_stack(stacks: Sequence[Stack], wanted: str, name: str) -> Stack:
 
 def listed_stacks(stacks: Sequence[Stack]) -> str:
     """The first of them described, and how many more there are."""
-    more = len(stacks) - _MOST_LISTED
-    described = "; ".join(stack.described() for stack in stacks[:_MOST_LISTED])
-    return described + (f"; and {more} more" if more > 0 else "")
+    described = (stack.described() for stack in stacks)
+    return short_list(described, _MOST_LISTED, between="; ", last="; and ")
 
 
 def fitting_stacks(stacks: Sequence[Stack], wanted: str) -> list[Stack]:
@@ -166,7 +165,7 @@ def stack_affine(frames: Sequence[Frame], name: str) -> Affine:
         raise InputError(
             f"{name}: is a single slice whose thickness is not stated (0018,0050); export it with its thickness"
         )
-    affine[:3] *= _LPS_TO_RAS[:, None]
+    affine[:3] *= LPS_TO_RAS[:, None]
     check_affine(affine, name)
     return affine
 

@@ -42,11 +42,6 @@ _SECONDS_OF_A_DAY = 24 * 3600
 _in_use: set[Path] = set()  # journals that this process writes
 
 
-def being_written() -> frozenset[Path]:
-    """The journals that this process writes."""
-    return frozenset(_in_use)
-
-
 @dataclass(frozen=True)
 class About:
     """What was edited.

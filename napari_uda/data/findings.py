@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.data.grid import DIRECTIONS
+
 _FAR = 2.0  # times the median spacing
 _FEWEST_TO_COMPARE = 3
 _FAR_TURNED = 0.5  # cosine of 60 degrees: oblique slices of hearts differ by less, flips by more
@@ -20,7 +22,6 @@ _CT_AIR_HU = -200.0
 _TOO_SMALL = 0.5  # of what the source's structures need, for one volume: a wrong header, a crop
 _USUALLY_TOO_SMALL = 0.8  # for the median volume: another part of the body, or too few slices
 _MOST_NAMED = 5
-_DIRECTIONS = ("from foot to head", "from back to front", "from left to right")
 
 
 @dataclass(frozen=True)
@@ -372,7 +373,7 @@ def _small_views(source: DomainReport, target: DomainReport) -> list[Problem]:
     needed = np.median(np.array(boxes), axis=0)
     views = np.array([case.view_mm for case in target.cases])
     parts, names = [], dict[str, None]()
-    for axis, direction in enumerate(_DIRECTIONS):
+    for axis, direction in enumerate(DIRECTIONS):
         usually = np.median(views[:, axis]) < _USUALLY_TOO_SMALL * needed[axis]
         small = views[:, axis] < (1 if usually else _TOO_SMALL) * needed[axis]
         if small.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -18,6 +18,10 @@ MAX_SIDE = 4096
 """Largest number of voxels along one axis."""
 MAX_BYTES = 2**31
 """Largest size of the voxels of one volume in bytes (1024 x 1024 x 1024 of int16)."""
+LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+"""Factors on x, y and z that lead from the axes of DICOM and ITK to those of NIfTI, and back."""
+DIRECTIONS = ("from foot to head", "from back to front", "from left to right")
+"""Along the axes z, y and x of a volume in canonical orientation."""
 SPACING_RANGE_MM = (0.005, 50.0)
 """Smallest and largest distance of neighbouring voxels: micro-CT, and no metres taken for millimetres."""
 
@@ -201,6 +205,6 @@ def is_usual_spacing(spacing: Sequence[float]) -> bool:
     return all(low <= step <= high for step in spacing)
 
 
-def numbers_text(values: Sequence[float]) -> str:
+def numbers_text(values: Iterable[float]) -> str:
     """Numbers in one text, `(4, 1.5, 0.75)`."""
     return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import watched
-from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine, three_sides
 from napari_uda.data.itk_files import check_declared, says_orientation, voxel_files
 from napari_uda.data.units import in_millimetres, unit_of_header
 
 _logger = logging.getLogger(__name__)
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _META_HEADER_BYTES = 2**16
 _META_LINE_BYTES = 1024
 _META_VECTORS = {
@@ -205,5 +204,5 @@ def _ras_affine(image: sitk.Image) -> Affine:
     directions = np.reshape(image.GetDirection(), (axes, axes))[:3, :3]
     affine[:3, :3] = directions * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    affine[:3] *= _LPS_TO_RAS[:, None]
+    affine[:3] *= LPS_TO_RAS[:, None]
     return affine

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.words import short_list
 
 _logger = logging.getLogger(__name__)
 
@@ -164,5 +165,4 @@ def small_labels(
 
 
 def _listed(values: Sequence[int]) -> str:
-    more = len(values) - _MOST_LISTED
-    return ", ".join(map(str, values[:_MOST_LISTED])) + (f" and {more} more" if more > 0 else "")
+    return short_list(values, _MOST_LISTED)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from napari_uda.core.runtime import Runtime
     from napari_uda.data.batches import Labelled
 
+_PER_SIDE = 8
+"""Patches along each side of a slice."""
+
 
 class StrongViewConfig(Config):
     """How strongly changed the slices are that a student sees."""
@@ -95,8 +98,6 @@ def hidden_patches(
     size: tuple[int, int],
     share: tuple[float, float],
     generators: Sequence[np.random.Generator],
-    *,
-    per_side: int = 8,
 ) -> Tensor:
     """Random square patches of a slice, of which a random share is hidden.
 
@@ -104,19 +105,18 @@ def hidden_patches(
     between two values is MAPSeg's (CVPR 2024).
 
     Args:
-        size: H and W.
+        size: H and W, at least 8 each, for there are 8 patches per side.
         share: smallest and largest share of patches that is hidden, from 0 to 1.
         generators: one per slice.
-        per_side: patches along each side, at most one per pixel.
 
     Returns:
         `(B, H, W)` bool, True where hidden, on the CPU.
     """
-    rows, columns = (np.arange(side) * per_side // side for side in size)
+    rows, columns = (np.arange(side) * _PER_SIDE // side for side in size)
     masks = []
     for rng in generators:
-        hidden = np.zeros(per_side**2, bool)
-        hidden[: round(rng.uniform(*share) * per_side**2)] = True
-        patches = rng.permutation(hidden).reshape(per_side, per_side)
+        hidden = np.zeros(_PER_SIDE**2, bool)
+        hidden[: round(rng.uniform(*share) * _PER_SIDE**2)] = True
+        patches = rng.permutation(hidden).reshape(_PER_SIDE, _PER_SIDE)
         masks.append(patches[np.ix_(rows, columns)])
     return torch.from_numpy(np.stack(masks))

@@ -20,6 +20,7 @@ from napari_uda.core.files import (
     volume_suffix,
 )
 from napari_uda.core.small_files import read_object
+from napari_uda.core.words import short_list
 
 if TYPE_CHECKING:
     from napari_uda.data.volume import Placement, Volume
@@ -120,12 +121,7 @@ class Found:
 
 def passed_over_text(passed_over: Sequence[str]) -> str:
     """A phrase about what was passed over, or ""."""
-    if not passed_over:
-        return ""
-    more = len(passed_over) - _MOST_NAMED
-    return f"passed over {', '.join(passed_over[:_MOST_NAMED])}" + (
-        f" and {more} more" if more > 0 else ""
-    )
+    return f"passed over {short_list(passed_over, _MOST_NAMED)}" if passed_over else ""
 
 
 @dataclass(frozen=True)
@@ -443,8 +439,7 @@ def _of_series(
         there.append(f"{where} holds {held}")
         passed_over.append(f"{where} (no series {series!r})")
     if there and not kept:
-        more = len(there) - _MOST_NAMED
-        listed = "; ".join(there[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        listed = short_list(there, _MOST_NAMED, between="; ", last="; and ")
         raise InputError(
             f"{shown(folder)}: holds no DICOM volume {series!r}; choose one of these: {listed}"
         )

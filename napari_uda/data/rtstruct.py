@@ -21,11 +21,11 @@ from napari_uda.core.files import shown
 from napari_uda.data.contours import filled
 from napari_uda.data.dicom_headers import DICOM_ERRORS, one_line, quiet_pydicom
 from napari_uda.data.dicom_seg import check_frame_of_reference
+from napari_uda.data.grid import LPS_TO_RAS
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Volume
 from napari_uda.data.whole_voxels import Canvas
 
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 _CLOSED = {"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"}
 _ROUNDED_MM = 0.05
 """How far rounding in a file moves a corner: some programs write tenths of a millimetre."""
@@ -95,7 +95,7 @@ def read_rtstruct(
     to_voxels = np.linalg.inv(grid.affine)
     placed = {
         value: [
-            points * _LPS_TO_RAS @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+            points * LPS_TO_RAS @ to_voxels[:3, :3].T + to_voxels[:3, 3]
             for points in contours.get(drawn[index].value, [])
         ]
         for index, value in taken.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.itk import read_itk_layers
@@ -142,4 +143,4 @@ def _colour(text: str | None) -> str:
         return ""
     if len(shares) != 3 or any(share != share for share in shares):
         return ""
-    return "#" + "".join(f"{round(share * 255):02X}" for share in shares)
+    return hexadecimal(shares)

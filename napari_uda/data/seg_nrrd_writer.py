@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.core.files import atomic_file
-from napari_uda.data.grid import Affine
+from napari_uda.data.grid import LPS_TO_RAS, Affine
 from napari_uda.data.provenance import PROGRAM, Provenance, Structure
 
 SEG_NRRD = ".seg.nrrd"
-_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _COMPRESSION_LEVEL = 1
 
 
@@ -44,7 +43,7 @@ def write_seg_nrrd(
 
 
 def _header(labels: NDArray[np.uint8], affine: Affine, about: Provenance) -> Iterator[str]:
-    directions = (affine[:3, :3] * _RAS_TO_LPS[:, None]).T
+    directions = (affine[:3, :3] * LPS_TO_RAS[:, None]).T
     yield "NRRD0004"
     yield "type: unsigned char"
     yield "dimension: 3"
@@ -53,7 +52,7 @@ def _header(labels: NDArray[np.uint8], affine: Affine, about: Provenance) -> Ite
     yield "space directions: " + " ".join(_vector(step) for step in directions)
     yield "kinds: domain domain domain"
     yield "encoding: gzip"
-    yield "space origin: " + _vector(affine[:3, 3] * _RAS_TO_LPS)
+    yield "space origin: " + _vector(affine[:3, 3] * LPS_TO_RAS)
     yield 'space units: "mm" "mm" "mm"'
     for number, structure in enumerate(about.structures):
         for key, value in _segment(structure, labels):

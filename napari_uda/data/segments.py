@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import plain_name
+from napari_uda.core.words import short_list
 from napari_uda.data.labels import LARGEST
 
 _NUMBERED = re.compile(
@@ -107,7 +108,7 @@ def chosen_values(
         if index not in taken
     ]
     if left:
-        warn(f"{file}: {listed(left)} left out, since only {listed(small)} are named as labels")
+        warn(f"{file}: {_listed(left)} left out, since only {_listed(small)} are named as labels")
     return taken
 
 
@@ -127,13 +128,13 @@ def _taken_by_value(
     }
     numbered = _are_numbered(names) or _are_numbered(segment.name for segment in segments)
     if not taken or not numbered:
-        own = listed(segment.name or f"value {segment.value}" for segment in segments)
+        own = _listed(segment.name or f"value {segment.value}" for segment in segments)
         raise InputError(
-            f"{file}: its segments ({own}) have none of the names {listed(small)}; give them the same names, "
+            f"{file}: its segments ({own}) have none of the names {_listed(small)}; give them the same names, "
             "in the labels of dataset.json or in the file"
         )
     warn(
-        f"{file}: its segments are matched by their values, since they share no names with {listed(small)}"
+        f"{file}: its segments are matched by their values, since they share no names with {_listed(small)}"
     )
     return taken
 
@@ -142,8 +143,5 @@ def _are_numbered(names: Iterable[str]) -> bool:
     return all(_NUMBERED.fullmatch(name.strip()) for name in names)
 
 
-def listed(names: Iterable[str]) -> str:
-    """Up to eight names, and how many more there are."""
-    every = list(names)
-    more = len(every) - _MOST_NAMED
-    return ", ".join(every[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _listed(names: Iterable[str]) -> str:
+    return short_list(names, _MOST_NAMED)

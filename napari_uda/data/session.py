@@ -16,6 +16,7 @@ from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import atomic_file, is_folder, shown
 from napari_uda.core.small_files import dump_yaml, read_yaml
+from napari_uda.core.words import short_list
 from napari_uda.data.nifti import Placement
 
 VERSION = 1
@@ -174,7 +175,7 @@ class Checked:
     def sentence(self) -> str:
         """What could not be restored, or ""."""
         parts = [
-            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {how}"
+            f"{short_list(names, _MOST_NAMED)} {'is' if len(names) == 1 else 'are'} {how}"
             for names, how in ((self.missing, "missing"), (self.changed, "not as it was saved"))
             if names
         ]
@@ -323,8 +324,3 @@ def _files_of(folder: Path) -> list[Path]:
 
 def _once(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 PLANES = ("sagittal", "coronal", "axial")
 """Cuts across the axes of the patient: left to right, front to back, head to foot."""
-_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+"""The sides of the patient towards + and - of x, y and z."""
 
 
 def patient_axis(affine: NDArray[np.float64], axis: int) -> int:
@@ -33,7 +34,7 @@ def _orientation(affine: bytes) -> NDArray[np.float64]:
 
 def millimetres(position_mm: float, axis: int) -> str:
     """A position along an axis of the patient with its side instead of a sign: `S 34.5 mm`."""
-    plus, minus = _SIDES[axis]
+    plus, minus = SIDES[axis]
     return f"{plus if position_mm >= 0 else minus} {abs(position_mm):.1f} mm"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +28,14 @@ from napari_uda.core.files import (
 )
 from napari_uda.core.suggestions import check_choice
 from napari_uda.core.together import write_together
-from napari_uda.data.grid import Affine, Lattice, check_affine, corners_mm, spacing_mm
+from napari_uda.data.grid import (
+    Affine,
+    Lattice,
+    check_affine,
+    corners_mm,
+    numbers_text,
+    spacing_mm,
+)
 from napari_uda.data.nifti import Placement, read_nifti, write_nifti
 from napari_uda.data.nifti_forms import NiftiForms
 from napari_uda.data.window import Window
@@ -453,15 +460,15 @@ def describe_grid_difference(
         return ""
     parts = []
     if not np.allclose(a.spacing_mm, b.spacing_mm, rtol=0, atol=tolerance_mm):
-        parts.append(f"spacing (z, y, x) {_mm(a.spacing_mm)} against {_mm(b.spacing_mm)} mm")
+        parts.append(
+            f"spacing (z, y, x) {numbers_text(a.spacing_mm)} against {numbers_text(b.spacing_mm)} mm"
+        )
     if not np.allclose(a.affine[:3, 3], b.affine[:3, 3], rtol=0, atol=tolerance_mm):
-        parts.append(f"origin {_mm(a.affine[:3, 3])} against {_mm(b.affine[:3, 3])} mm")
+        parts.append(
+            f"origin {numbers_text(a.affine[:3, 3])} against {numbers_text(b.affine[:3, 3])} mm"
+        )
     codes = ["".join(nib.aff2axcodes(volume.affine)) for volume in (a, stored or b)]
     if codes[0] != codes[1]:
         parts.append(f"axes {codes[0]} against {codes[1]}")
     detail = ", ".join([*parts, f"voxels up to {apart_mm:.4g} mm apart"])
     return f"{pair}: {detail}; {remedy}"
-
-
-def _mm(values: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

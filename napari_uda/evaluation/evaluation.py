@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_uda.evaluation.inputs import Pair, label_map
-from napari_uda.evaluation.overlap import Box, Labels, label_boxes
+from napari_uda.evaluation.overlap import NOWHERE, Box, Labels, label_boxes
 from napari_uda.evaluation.protocols import Protocol
 from napari_uda.evaluation.scores import CaseGrid, Row, Scores
 from napari_uda.evaluation.structures import AXES, Structure, score_slices, score_structure
-
-_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 class Evaluation:
@@ -163,7 +161,7 @@ class Evaluation:
             del self._slices[label, axis]
 
     def _structure(self, label: int) -> Structure:
-        return self._cut(label, self._boxes.get(label, _NOWHERE), self.prediction, self.reference)
+        return self._cut(label, self._boxes.get(label, NOWHERE), self.prediction, self.reference)
 
     def _window(self, label: int, axis: int, first: int, last: int) -> tuple[Structure, Pair]:
         """The structure in some slices, and the case reduced to them."""

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.colours import readable
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, shown
+from napari_uda.core.latex import escape_latex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,21 +37,6 @@ _LEAST_CONTRAST = 1.6
 _MOST_LEGEND_COLUMNS = 5
 _BAR_SHARE = 0.15
 """Of the width of a picture, at most: a colour bar beside the panels, with its numbers and name."""
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "×": r"$\times$",
-}
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC")
 
 
@@ -480,17 +467,7 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
 
 def on_paper(colour: str) -> str:
     """A colour `#RRGGBB`, darkened until it is seen on white."""
-    rgb = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
-    for share in np.linspace(1, 0, 21):
-        darker = rgb * share
-        if 1.05 / (_luminance(darker) + 0.05) >= _LEAST_CONTRAST:
-            break
-    return "#" + "".join(f"{round(channel * 255):02X}" for channel in darker)
-
-
-def _luminance(rgb: NDArray[np.float64]) -> float:
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return readable(colour, "#FFFFFF", _LEAST_CONTRAST, mixtures=20)
 
 
 def _csv(table: TableText) -> str:
@@ -505,7 +482,7 @@ def _latex(table: TableText) -> str:
     """A tabular with the rules of booktabs."""
 
     def row(texts: Sequence[str], *, bold: bool = False) -> str:
-        cells = [_escaped(_flat(text)) for text in texts]
+        cells = [escape_latex(_flat(text)) for text in texts]
         if bold:
             cells = [rf"\textbf{{{cell}}}" if cell else "" for cell in cells]
         return " & ".join(cells) + r" \\"
@@ -522,7 +499,3 @@ def _latex(table: TableText) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)

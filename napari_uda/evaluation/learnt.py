@@ -11,7 +11,8 @@ from napari_uda.core.files import case_name, is_file
 from napari_uda.core.small_files import read_object
 from napari_uda.evaluation.inputs import PredictionLike, Scorable
 
-_ENDINGS = ("_labels", "_rtstruct")
+LABEL_ENDINGS = ("_labels", "_rtstruct")
+"""What follows the case in the name of labels that `predict` writes."""
 
 
 def learnt_from(prediction: Scorable) -> str:
@@ -25,7 +26,7 @@ def learnt_from(prediction: Scorable) -> str:
     if not isinstance(prediction, (str, os.PathLike)):
         return ""
     path, stem = Path(prediction), case_name(Path(prediction))
-    for ending in _ENDINGS:
+    for ending in LABEL_ENDINGS:
         stem = stem.removesuffix(ending)
     beside = path.with_name(f"{stem}.json")
     said = (read_object(beside) or {}).get("corrected") if is_file(beside) else None

@@ -15,6 +15,8 @@ Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Box = tuple[slice, slice, slice]
+NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+"""Holds no voxel."""
 
 # Labels below this are bits of a number; any others are left to SciPy, which takes six times as long.
 _BITS = 16

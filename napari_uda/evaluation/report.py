@@ -33,7 +33,7 @@ from napari_uda.evaluation.inputs import (
     result_stem,
     stored_values_above,
 )
-from napari_uda.evaluation.learnt import refuse_learnt, without_learnt
+from napari_uda.evaluation.learnt import LABEL_ENDINGS, refuse_learnt, without_learnt
 from napari_uda.evaluation.matching import read_matched_pair, with_matched_prediction
 from napari_uda.evaluation.protocols import Protocol, get_protocol
 from napari_uda.evaluation.scores import Row, Scores
@@ -47,8 +47,6 @@ __all__ = ["evaluate", "evaluate_slice", "evaluate_folders", "pair_files", "Scor
 Axis = Literal["z", "y", "x"]
 
 _logger = logging.getLogger(__name__)
-_ENDINGS = ("_labels", "_rtstruct")
-"""What follows the case in the name of labels that `predict` writes."""
 
 
 def evaluate(
@@ -332,7 +330,7 @@ def prediction_files(folder: Path) -> list[tuple[str, Path]]:
         if stem.endswith(("_entropy", "_reliability")):
             continue
         _check_one(stem, files, folder)
-        ending = next((end for end in _ENDINGS if stem.endswith(end)), "")
+        ending = next((end for end in LABEL_ENDINGS if stem.endswith(end)), "")
         found.append((stem.removesuffix(ending), files[0]))
     return found
 
@@ -340,7 +338,7 @@ def prediction_files(folder: Path) -> list[tuple[str, Path]]:
 def _predictions_of(case: str, predicted: Mapping[str, list[Path]]) -> list[Path]:
     """What may be the prediction of a case: what `predict` writes, in any format, before a file with its name."""
     for name in (case, case + FIRST_CHANNEL):
-        written = [file for end in _ENDINGS for file in predicted.get(name + end, [])]
+        written = [file for end in LABEL_ENDINGS for file in predicted.get(name + end, [])]
         if written:
             return written
         if name in predicted:

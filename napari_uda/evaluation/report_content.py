@@ -13,6 +13,7 @@ import scipy
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.words import number_of, short_list
 from napari_uda.evaluation.calibration import (
     DEFINITIONS,
     Bins,
@@ -217,7 +218,7 @@ def opening_sentence(result: Result, *, named: bool = False) -> str:
     """What was scored, how many, the mean Dice with its spread, and what failed."""
     start = f"{result.name}: " if named else ""
     if result.scores is None:
-        count = _count(len(result.cases), "case")
+        count = number_of(len(result.cases), "case")
         return (
             f"{start}{count} without reference labels: volumes, entropy and the verdict on the model, but no scores."
             f"{_verdict_words(result.cases)}"
@@ -225,7 +226,7 @@ def opening_sentence(result: Result, *, named: bool = False) -> str:
     scores = result.scores
     rules = scores.protocol.name
     return (
-        f"{start}{_count(len(scores.grids), 'case')} scored with the protocol {rules}: {_spread(scores)}."
+        f"{start}{number_of(len(scores.grids), 'case')} scored with the protocol {rules}: {_spread(scores)}."
         f" {_failures(scores)}{_verdict_words(result.cases)}"
     )
 
@@ -274,7 +275,7 @@ def _failures(scores: Scores) -> str:
             if row["state"] == state
         ]
         if named:
-            found.append(f"{words}: {_listed(named)}.")
+            found.append(f"{words}: {short_list(named, _MOST_NAMED)}.")
     return " ".join(found) or "No structure was missed, and none was invented."
 
 
@@ -283,17 +284,8 @@ def _verdict_words(cases: Sequence[CaseFacts]) -> str:
     for verdict, words in (("does not fit", "does not fit"), ("doubtful", "is doubtful for")):
         named = [one.case for one in cases if one.verdict == verdict]
         if named:
-            found.append(f" The model {words} {_listed(named)}.")
+            found.append(f" The model {words} {short_list(named, _MOST_NAMED)}.")
     return "".join(found)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _count(number_of: int, thing: str) -> str:
-    return f"{number_of} {thing}{'' if number_of == 1 else 's'}"
 
 
 def _check(results: Sequence[Result]) -> None:

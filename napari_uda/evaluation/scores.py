@@ -17,6 +17,7 @@ from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.notebook import html_table
 from napari_uda.core.together import write_together
+from napari_uda.core.words import number_of
 from napari_uda.evaluation.protocols import METRICS, PROTOCOLS, Protocol
 from napari_uda.evaluation.score_words import counted, is_penalty
 
@@ -221,7 +222,7 @@ class Scores:
 
     def _title(self) -> str:
         count = len(self.grids)
-        return f"Scores of {count} case{'' if count == 1 else 's'}, protocol {self.protocol.name}"
+        return f"Scores of {number_of(count, 'case')}, protocol {self.protocol.name}"
 
     def write(self, out: str | Path) -> list[Path]:
         """Write `scores.csv`, `slices.csv` and `scores.json` into the folder `out`.

@@ -12,6 +12,7 @@ from napari_uda.data.grid import Lattice
 from napari_uda.data.slice_position import slice_names
 from napari_uda.evaluation.inputs import Pair
 from napari_uda.evaluation.overlap import (
+    NOWHERE,
     Box,
     Labels,
     Mask,
@@ -27,7 +28,6 @@ from napari_uda.evaluation.surface import SurfaceDistances, Surfaces
 AXES = ("z", "y", "x")
 """Names of the array axes."""
 _VOXEL = (1.0, 1.0, 1.0)
-_EMPTY: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def find_structures(
     boxes = label_boxes(prediction, reference)
     structures = []
     for label in sorted(boxes.keys() | names.keys()):
-        box = boxes.get(label, _EMPTY)
+        box = boxes.get(label, NOWHERE)
         name = names.get(label, f"label_{label}")
         structures.append(
             Structure(label, name, box, prediction[box] == label, reference[box] == label)

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file, cannot_write
 from napari_uda.core.structure_colours import structure_colour
+from napari_uda.data.grid import LPS_TO_RAS
 from napari_uda.evaluation.inputs import Scorable, label_map
 from napari_uda.evaluation.matching import read_matched_pair
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 
 MeshFormat = Literal["ply", "stl"]
 FORMATS: tuple[MeshFormat, ...] = ("ply", "stl")
-_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def surface_path(folder: Path, case: str, structure: str, file_format: MeshForma
 
 def _lps(surface: Surface) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Points and faces; left and back turn both round, so that faces look outward as before."""
-    points = (surface.mesh.points_mm * _RAS_TO_LPS).astype("<f4")
+    points = (surface.mesh.points_mm * LPS_TO_RAS).astype("<f4")
     return points, surface.mesh.faces.astype("<i4")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_uda.core.csv_text import read_csv
 from napari_uda.core.small_files import read_small
+from napari_uda.core.words import number_of
 
 _MOST_BYTES = 50_000_000  # of a table
 
@@ -38,8 +39,8 @@ def share_of_gap(run: Path) -> str:
             seeds = (line.get("seeds") or "").split()
             return (
                 f"Recovers {percent:.0f} % of the gap in mean Dice (row {line['row']} of benchmark "
-                f"{out.name}, {line['data']}, {line.get('n_volumes', '')} volumes, {len(seeds)} "
-                f"seed{'s' * (len(seeds) != 1)})"
+                f"{out.name}, {line['data']}, {line.get('n_volumes', '')} volumes, "
+                f"{number_of(len(seeds), 'seed')})"
             )
     return ""
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from napari_uda.core.config import Config, plain_problem
 from napari_uda.core.errors import InputError
 from napari_uda.core.small_files import dump_yaml, file_sha256, read_json, read_yaml
+from napari_uda.core.words import number_of
 from napari_uda.evaluation.outdated import MOST_BYTES, outdated_cases
 from napari_uda.run.checkpoint import check_weights, newest
 from napari_uda.run.packed import CARD_FILE
@@ -184,4 +185,4 @@ def _predicted_anew(cases: int) -> str:
 
 def _counted(cases: int, modality: str) -> str:
     name = modality or "cases"
-    return f"{cases} {name} case{'s' * (cases != 1)}" if cases and modality else name
+    return number_of(cases, f"{name} case") if cases and modality else name

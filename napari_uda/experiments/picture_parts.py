@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_uda.core.colours import rgb
 from napari_uda.core.files import atomic_file
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.folder import Case
@@ -145,8 +146,7 @@ def overlay(labels: NDArray[Any], colours: Mapping[int, str]) -> NDArray[np.floa
     """Labels `(H, W)` as `(H, W, 4)` colours in [0, 1]; values without a colour are transparent."""
     shown = np.zeros((*labels.shape, 4), np.float32)
     for value, colour in colours.items():
-        rgb = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-        shown[labels == value] = (*rgb, _OPACITY)
+        shown[labels == value] = (*rgb(colour), _OPACITY)
     return shown
 
 

@@ -12,16 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from napari_uda.core.csv_text import csv_text
+from napari_uda.core.latex import escape_latex
 from napari_uda.experiments.results import AVERAGE, DataResults, Number, RowResults
 from napari_uda.experiments.spec import POSITION_PRIOR, Published, Spec
 from napari_uda.experiments.statistics import Comparison, Test
 
 PLUS_MINUS = "±"
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", PLUS_MINUS: r"$\pm$",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,6 @@ class Table:
                 "",
             ]
         )
-
-
-def escape_latex(text: str) -> str:
-    """Text with LaTeX's own signs made harmless."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def column_title(column: str) -> str:

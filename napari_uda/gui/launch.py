@@ -28,20 +28,20 @@ from napari_uda.data.folder import find_volumes
 from napari_uda.data.session import is_session
 from napari_uda.data.volume import Placement
 from napari_uda.gui.data import session
+from napari_uda.gui.data.session_menu import say_in_window, what_is_not_there
 from napari_uda.gui.kit.dock import Dock
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.grid import SideBySide
 from napari_uda.gui.kit.layers import RESULT_ROLES
 from napari_uda.gui.kit.namesakes import tell_apart
+from napari_uda.gui.kit.opening import CHECKING, opening_order
 from napari_uda.inference.cases import CaseList, holds_predictions, list_cases
 from napari_uda.run.folder import RunFolder
 from napari_uda.run.packed import is_packed
 
 logger = logging.getLogger(__name__)
 
-_ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
-_CHECKING = ("entropy", "reliability")  # for checking, not the first thing to see
 _BUSY_SECONDS = 0.05
 _SETTLING_SECONDS, _MOST_SETTLING_SECONDS = 2.0, 60.0
 WINDOW = (1500, 900)
@@ -103,7 +103,7 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
     checked, contents = session.read(file)
     if checked.session.layers and not contents:
         raise InputError(checked.sentence())
-    words = session.what_is_not_there(checked)
+    words = what_is_not_there(checked)
     if words:
         logger.warning("%s", words)
     viewer = napari.Viewer(title="napari_uda")
@@ -112,7 +112,7 @@ def _open_session(file: Path, screenshot: Path | None) -> None:
     for _ in session.restore(viewer, file.parent, checked, contents):
         QApplication.processEvents()  # a dock has its place among the tabs once it is shown
     if words:
-        session.say_in_window(viewer, words)
+        say_in_window(viewer, words)
     if screenshot is None:
         _run()
         return
@@ -157,13 +157,13 @@ def close_notices() -> None:
 def fill_viewer(viewer: Any, contents: list[tuple[Any, dict[str, Any], str]]) -> None:
     """Add layer data to a viewer; the first case is seen, a whole result of it side by side."""
     added = [Layer.create(*content) for content in contents]
-    added.sort(key=lambda layer: _ORDER.get(tag(layer).get("role", ""), 0))
+    added.sort(key=opening_order)
     for layer in added:
         tell_apart(viewer.layers, layer)
         viewer.add_layer(layer)
     first = _case(added[0])
     for layer in added:
-        layer.visible = _case(layer) == first and tag(layer).get("role") not in _CHECKING
+        layer.visible = _case(layer) == first and tag(layer).get("role") not in CHECKING
     shown = {tag(layer).get("role"): layer for layer in reversed(added) if _case(layer) == first}
     results = [shown[role] for role in RESULT_ROLES if role in shown]
     if "image" in shown and len(results) == len(RESULT_ROLES):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from napari_uda.core.words import number_of
 from napari_uda.data.domain_statistics import (
     PROFILE_PERCENTILES,
     DomainStatistics,
@@ -20,6 +21,7 @@ from napari_uda.data.domain_statistics import (
     measure_volume,
     uprightness,
 )
+from napari_uda.data.grid import DIRECTIONS
 from napari_uda.inference.fit_finding import Finding, Range, plain, span_text, times_outside
 
 if TYPE_CHECKING:
@@ -60,7 +62,6 @@ CT_AIR_HU = -200.0
 _LIKENESS_FLOOR = 0.04  # standard deviation of correlations of which only a few are known
 _UPRIGHT_FLOOR = 0.05
 _PRIOR = 3  # training images for which the two floors count
-_WAYS = ("from foot to head", "from back to front", "from left to right")
 
 
 def image_findings(facts: DataFacts, volume: Volume) -> tuple[list[Finding], str]:
@@ -126,8 +127,7 @@ def _is_like(own: DomainStatistics, volume: Volume, mapping: Intensity) -> bool:
 
 
 def _without_flips(count: int) -> str:
-    images = "1 training image" if count == 1 else f"{count} training images"
-    return f"with {images} flips cannot be told, so they were not looked for"
+    return f"with {number_of(count, 'training image')} flips cannot be told, so they were not looked for"
 
 
 def _of_the_other_domain(facts: DataFacts, adapted: bool) -> str:
@@ -208,7 +208,7 @@ def _look_findings(
     turned = correlation(np.flip(measured.picture, turn), mean_picture)
     # a flipped image is like the others when it is turned back; another object is so in no way
     if turn and turned > mean - USUAL_LIKENESS * spread:
-        ways = " and ".join(_WAYS[axis] for axis in turn)
+        ways = " and ".join(DIRECTIONS[axis] for axis in turn)
         said = f"it is flipped {ways}: turned back it agrees better with the training images"
         return [*findings, Finding(f"{said}; check its orientation", grave=True)]
     if turn or alike < mean - UNLIKE * spread:

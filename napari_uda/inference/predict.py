@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_uda.core.errors import Cancelled, InputError
-from napari_uda.core.notebook import html_table, short_list, shown_progress
+from napari_uda.core.notebook import html_table, shown_progress
 from napari_uda.core.scratch import each_plane, let_go, scratch_array
 from napari_uda.core.side_by_side import pieces_at_once, side_by_side
 from napari_uda.core.suggestions import check_choice
+from napari_uda.core.words import short_list
 from napari_uda.data.corrected import corrected_case
 from napari_uda.data.entropy_steps import ENTROPY_SLOPE, EntropyType, in_steps
 from napari_uda.data.intensity import to_unit_range

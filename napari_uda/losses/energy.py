@@ -14,6 +14,7 @@ from napari_uda.core.distributed import all_sum, world_size
 from napari_uda.core.errors import InputError
 
 _LARGEST_MEAN_LOGIT = 50.0
+_REFERENCE_MEMORY = 0.99
 
 
 def free_energy(logits: Tensor, *, centred: bool = False) -> Tensor:
@@ -46,6 +47,19 @@ def energy_hinge(energy: Tensor, reference: Tensor) -> Tensor:
         Scalar, float32, not negative.
     """
     return F.relu(energy - reference.detach()).mean()
+
+
+def move_reference(reference: Tensor, known: Tensor, energy: Tensor) -> None:
+    """Let a running mean of energies follow that of a batch, in place.
+
+    Args:
+        reference: scalar m; changed here.
+        known: whether there is one yet; true from here on.
+        energy: scalar, of the batch.
+    """
+    moved = reference.lerp(energy, 1 - _REFERENCE_MEMORY)
+    reference.copy_(torch.where(known, moved, energy))
+    known.fill_(True)
 
 
 def bounded_mean_logit(logits: Tensor) -> Tensor:

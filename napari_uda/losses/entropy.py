@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -106,6 +107,27 @@ def selective_entropy(
     disagreeing = agreeing if same else _information(logits_unreliable).sum(dim=1)
     lowered, raised = (agreeing * reliable).mean(), (disagreeing * unreliable).mean()
     return lowered, -raised
+
+
+def logits_of_last_view(view_logits: Tensor, chosen: Tensor, fallback: Tensor) -> Tensor:
+    """Per pixel the logits of the last view in which `chosen` holds, else those of `fallback`: q+ and q-.
+
+    A pixel is unreliable through Fourier views alone when no random view contradicts it; the released code
+    of SE-ASA then takes a constant, we take the slice's own prediction (SE-D2).
+
+    Args:
+        view_logits: `(N, B, C, H, W)`.
+        chosen: `(N, B, H, W)` bool.
+        fallback: `(B, C, H, W)`.
+
+    Returns:
+        `(B, C, H, W)`, of the views' dtype.
+    """
+    order = torch.arange(1, len(chosen) + 1, device=chosen.device).view(-1, 1, 1, 1)
+    last = (chosen * order).amax(0)  # (B, H, W), 0 where no view is chosen
+    index = (last - 1).clamp(min=0)[None, :, None].expand(1, *view_logits.shape[1:])
+    picked = view_logits.gather(0, index)[0]
+    return torch.where(last[:, None] > 0, picked, fallback.to(picked.dtype))
 
 
 def _information(logits: Tensor) -> Tensor:

@@ -86,8 +86,13 @@ def mean_log_ratio(log_ratio: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return torch.logsumexp(log_ratio, dim=0, keepdim=True) - math.log(len(log_ratio))
-    mean = all_sum(log_ratio.exp().mean(dim=0, keepdim=True)) / world_size()
+    mean = mean_of_slices(log_ratio.exp())
     return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()  # of 0 it would be -inf
+
+
+def mean_of_slices(ratios: Tensor) -> Tensor:
+    """Mean `(1, C)` of class ratios `(B, C)`, over the slices of all processes."""
+    return all_sum(ratios.mean(dim=0, keepdim=True)) / world_size()
 
 
 def ratio_divergence(
@@ -122,7 +127,7 @@ def tolerant_divergence(
 ) -> Tensor:
     """Sizes as inequalities: a class whose ratio is within a factor of its prior has no gradient.
 
-    The divergence to `w = min(max(tau_hat, tau_e / t), t tau_e)`, in the form for ratios that need not sum to 1:
+    At a factor of 1 it is `ratio_divergence`. Above, the divergence to `w = min(max(tau_hat, tau_e / t), t tau_e)`, in the form for ratios that need not sum to 1:
     `sum_k tau_hat_k ln(tau_hat_k / w_k) - tau_hat_k + w_k` for adami, the other direction for adaent. The
     constrained form of Bateson et al. (IPMI 2019) has hard penalties outside its bounds.
 
@@ -130,12 +135,14 @@ def tolerant_divergence(
         log_ratio: `(B, C)`, ln tau_hat.
         prior: `(B, C)` or `(1, C)`, tau_e.
         kind: as for `ratio_divergence`.
-        tolerance: t, above 1.
+        tolerance: t, from 1.
         floor: as for `ratio_divergence`.
 
     Returns:
         `(B,)`, float32, not negative but for rounding; exactly 0 where all classes are within the factor.
     """
+    if tolerance == 1:
+        return ratio_divergence(log_ratio, prior, kind, floor=floor)
     ratio = log_ratio.exp()
     seen, prior = ratio.detach(), prior.to(log_ratio)
     wanted = torch.minimum(torch.maximum(seen, prior / tolerance), prior * tolerance)

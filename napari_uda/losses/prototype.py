@@ -41,18 +41,20 @@ def class_means(
 
     Args:
         features: `(B, F, h, w)`, any float; the sums are float32. Gradients flow into them.
-        label: `(B, h, w)`, integers; values outside [0, num_classes) are counted nowhere.
+        label: `(B, H, W)`, integers, taken at the size of the features (`resize_nearest`); values outside
+            [0, num_classes) are counted nowhere.
         num_classes: C, background included.
-        mask: `(B, h, w)` bool, pixels that count; None counts all.
+        mask: `(B, H, W)` bool, pixels that count, as for label; None counts all.
 
     Returns:
         Means `(C, F)` float32, 0 for an absent class, and `(C,)` bool, which classes have at least
         one pixel that counts.
     """
+    size = (features.shape[2], features.shape[3])
     values = torch.arange(num_classes, device=label.device)[:, None, None]
-    belongs = label.unsqueeze(1) == values  # (B, C, h, w)
+    belongs = resize_nearest(label, size).unsqueeze(1) == values  # (B, C, h, w)
     if mask is not None:
-        belongs = belongs & mask.bool().unsqueeze(1)
+        belongs = belongs & resize_nearest(mask, size).bool().unsqueeze(1)
     membership = belongs.float().flatten(2)  # (B, C, hw)
     with torch.autocast(features.device.type, enabled=False):
         sums = torch.bmm(membership, features.float().flatten(2).transpose(1, 2)).sum(0)  # (C, F)

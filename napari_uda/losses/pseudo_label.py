@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_uda.core.distributed import all_sum
+from napari_uda.core.distributed import all_sum, gather
 
 IGNORED = 255
 """Hard label of a pixel that is not learnt from."""
@@ -39,6 +39,24 @@ def class_thresholds(confidence: Tensor, label: Tensor, num_classes: int, share:
         if kept:
             thresholds[index] = of_class.float().topk(kept).values[-1]
     return thresholds
+
+
+def surest_of_each_class(
+    confidence: Tensor, label: Tensor, num_classes: int, share: float
+) -> Tensor:
+    """Which pixels are among the surest `share` of their class (`class_thresholds`), in the batches of all ranks.
+
+    Args:
+        confidence: `(B, H, W)`, largest probability of each pixel.
+        label: `(B, H, W)`, its class.
+        num_classes: C, background included.
+        share: q in (0, 1].
+
+    Returns:
+        `(B, H, W)` bool.
+    """
+    everywhere, labels = (gather(values).flatten() for values in (confidence, label))
+    return confidence >= class_thresholds(everywhere, labels, num_classes, share)[label]
 
 
 def hard_labels(probabilities: Tensor, thresholds: Tensor) -> Tensor:
@@ -138,16 +156,17 @@ def weighted_pixel_loss(logits: Tensor, label: Tensor, weight: Tensor) -> Tensor
     return (pixels * weight).mean()
 
 
-def soft_cross_entropy(logits: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
-    """Mean over all pixels of `-sum_k q_k log p_k` times a weight, q the teacher's softmax.
+def soft_cross_entropy(logits: Tensor, teacher: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over all pixels of `-sum_k q_k log p_k`, maybe times a weight, q the teacher's softmax.
 
     Args:
         logits: `(B, C, H, W)`, any float.
         teacher: `(B, C, H, W)` logits, detached here.
-        weight: `(B, H, W)`, a constant.
+        weight: `(B, H, W)`, a constant; 1 everywhere when left out.
 
     Returns:
         Scalar, float32.
     """
     target = teacher.detach().float().softmax(1)
-    return (-(target * _log_probabilities(logits)).sum(1) * weight).mean()
+    pixels = -(target * _log_probabilities(logits)).sum(1)
+    return (pixels if weight is None else pixels * weight).mean()

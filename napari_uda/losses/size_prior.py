@@ -10,16 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self, TypeGuard
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
 from napari_uda.core.seeds import generator
+from napari_uda.data.sizes import slice_areas
+from napari_uda.data.slices import in_parts
 from napari_uda.data.weak_labels import WeakLabels
+from napari_uda.losses.prior import renormalised, size_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from napari_uda.core.runtime import Runtime
     from napari_uda.data.facts import DataFacts
     from napari_uda.data.slices import SliceStore
 
@@ -87,6 +95,61 @@ class ExpectedAreas(NamedTuple):
     """`(K,)` mean pixels of each structure where it is present."""
     trusted: NDArray[np.bool_]
     """`(N,)` whether the slice has a prior at all."""
+
+
+class ExpectedRatios(NamedTuple):
+    """The prior of every target slice, on the CPU, and the class weights of the entropy that follow from it."""
+
+    ratios: Tensor
+    """`(N, C)` float32, tau_e, rows that sum to 1."""
+    trusted: Tensor
+    """`(N,)` float32, 1 for a slice that has a prior, else 0."""
+    class_weights: Tensor
+    """`(C,)` float32, nu, sum 1."""
+
+
+def expected_ratios(
+    settings: SizePriorConfig,
+    facts: DataFacts,
+    store: SliceStore,
+    classify: Callable[[Tensor], Tensor],
+    runtime: Runtime,
+) -> ExpectedRatios:
+    """What the N slices of the target are expected to contain, as shares of their pixels.
+
+    Args:
+        settings: where sizes and presence come from.
+        facts: names of the K structures, the grid, and the sizes that the source run measured.
+        store: the slices.
+        classify: classes `(B, H, W)` of slices by the source model, which presence `select` and `proposals` ask.
+        runtime: seed and device.
+
+    Raises:
+        InputError: as `expected_areas`.
+    """
+    proposals = None
+    if settings.presence in ("select", "proposals"):
+        proposals = _proposals(classify, store, facts.num_classes, runtime.device)
+    areas, sizes, trusted = expected_areas(settings, facts, store, proposals, runtime.seed)
+    background = np.clip(facts.grid.size**2 - areas.sum(1, keepdims=True), 0, None)
+    ratios = torch.from_numpy(np.concatenate([background, areas], 1)).float()
+    # a structure that is expected nowhere still needs a size: one pixel
+    mean_sizes = [max(size, 1.0) for size in (float(background.mean()), *sizes)]
+    return ExpectedRatios(
+        renormalised(ratios), torch.from_numpy(trusted).float(), size_weights(mean_sizes)
+    )
+
+
+@torch.no_grad()
+def _proposals(
+    classify: Callable[[Tensor], Tensor], store: SliceStore, num_classes: int, device: torch.device
+) -> NDArray[np.int64]:
+    """Pixels `(N, C)` that the source model gives each class of each slice."""
+    found = []
+    for indices in in_parts(np.arange(len(store))):
+        classes = classify(store.image(indices).to(device))
+        found.append(slice_areas(classes.to(torch.uint8).cpu().numpy(), num_classes))
+    return np.concatenate(found)
 
 
 def expected_areas(

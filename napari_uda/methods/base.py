@@ -23,6 +23,7 @@ from torch import Tensor, nn, optim
 from napari_uda.core.config import Config
 from napari_uda.core.errors import InputError
 from napari_uda.core.optimizer import OptimizerConfig
+from napari_uda.core.words import number_of
 from napari_uda.data.batches import Batch
 from napari_uda.losses.segmentation import segmentation_loss
 from napari_uda.networks.layout import lay_out
@@ -108,7 +109,7 @@ def supervision_with_corrected(own: str, cases: int) -> str:
     """
     if not cases:
         return own
-    corrected = f"corrected ({cases} case{'s' * (cases != 1)})"
+    corrected = f"corrected ({number_of(cases, 'case')})"
     return corrected if own == "none" else f"{own}; {corrected}"
 
 

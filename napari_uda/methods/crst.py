@@ -8,10 +8,11 @@ volumes differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -24,18 +25,13 @@ from napari_uda.losses.energy import (
     energy_hinge,
     free_energy,
     mean_of_all_ranks,
+    move_reference,
 )
 from napari_uda.losses.pseudo_label import pseudo_label_loss, uniform_divergence
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import evaluating, running_statistics
 from napari_uda.networks.segmentor import Segmentor
 from napari_uda.players.pseudo_labeller import PseudoLabelConfig, PseudoLabeller
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_REFERENCE_MEMORY = 0.99
 
 
 class CRSTConfig(MethodConfig):
@@ -90,9 +86,8 @@ class CRST(Method[CRSTConfig]):
         assert data.target is not None
         if self._uses_labels():
             with evaluating(self.segmentor):
-                begun = self.labeller.begin_round(self.predict, data.target, runtime)
-            if begun:
-                runtime.forget("segmentor")
+                if self.labeller.begin_round(self.predict, data.target, runtime):
+                    runtime.forget("segmentor")
         self._source_slices = self._of_round(len(data.source), runtime)
 
     def choose_slices(
@@ -109,7 +104,7 @@ class CRST(Method[CRSTConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         source, target = batch.labelled(), batch.unlabelled()
-        with self._statistics():
+        with running_statistics(self.segmentor, when=self.config.batch_norm == "frozen"):
             # Cross-entropy of the source with its labels; here the loss of all methods (CR-D6).
             output = self.segmentor(source.image)
             segmentation = self.config.source_mix * self.supervised_loss(output, source.label)
@@ -117,9 +112,7 @@ class CRST(Method[CRSTConfig]):
             logs: dict[str, Tensor] = {}
             if self._uses_target():
                 logits = self.segmentor(target.image).logits
-                if self._uses_labels():
-                    terms |= self._pseudo_terms(logits, target, logs)
-                terms |= self._energy_terms(output.logits, logits, logs)
+                terms |= self._target_terms(output.logits, logits, target, logs)
         return logs | runtime.minimise(terms, "segmentor")
 
     def preview_maps(
@@ -131,25 +124,20 @@ class CRST(Method[CRSTConfig]):
     def after_last_step(self, data: TrainingData, runtime: Runtime) -> None:
         self.labeller.forget()
 
-    def _pseudo_terms(
-        self, logits: Tensor, target: Unlabelled, logs: dict[str, Tensor]
+    def _target_terms(
+        self, source_logits: Tensor, logits: Tensor, target: Unlabelled, logs: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Cross-entropy with pseudo-labels, and its regulariser, over the pixels that have one."""
-        config, label = self.config, self.labeller.of(target)
-        for index, share in enumerate(label.mean((0, 2, 3))):
-            logs[f"labelled_share_{index}"] = share
-        terms = {}
-        if config.pseudo_weight:
-            terms["pseudo_label"] = config.pseudo_weight * pseudo_label_loss(logits, label)
-        if config.kl_weight:
-            terms["uniform"] = config.kl_weight * uniform_divergence(logits, label)
+        config, terms = self.config, dict[str, Tensor]()
+        if self._uses_labels():
+            label = self.labeller.of(target)
+            for index, share in enumerate(label.mean((0, 2, 3))):
+                logs[f"labelled_share_{index}"] = share
+            if config.pseudo_weight:
+                terms["pseudo_label"] = config.pseudo_weight * pseudo_label_loss(logits, label)
+            if config.kl_weight:
+                terms["uniform"] = config.kl_weight * uniform_divergence(logits, label)
         return terms
-
-    def _energy_terms(
-        self, source_logits: Tensor, target_logits: Tensor, logs: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What EBM adds; nothing in CRST."""
-        return {}
 
     def _uses_labels(self) -> bool:
         return bool(self.config.pseudo_weight or self.config.kl_weight)
@@ -157,14 +145,10 @@ class CRST(Method[CRSTConfig]):
     def _uses_target(self) -> bool:
         return self._uses_labels()
 
-    def _statistics(self) -> AbstractContextManager[None]:
-        frozen = self.config.batch_norm == "frozen"
-        return running_statistics(self.segmentor) if frozen else nullcontext()
-
     def _of_round(self, count: int, runtime: Runtime) -> NDArray[np.int64] | None:
         """Source slices of this round; None for all."""
         config = self.config
-        number = runtime.step * config.labels.rounds // runtime.steps
+        number = config.labels.round_at(runtime)
         share = config.source_share + number * config.source_share_step
         if share >= 1:
             return None
@@ -215,21 +199,21 @@ class EBM(CRST):
     def _uses_target(self) -> bool:
         return super()._uses_target() or bool(self.config.energy_weight)
 
-    def _energy_terms(
-        self, source_logits: Tensor, target_logits: Tensor, logs: dict[str, Tensor]
+    def _target_terms(
+        self, source_logits: Tensor, logits: Tensor, target: Unlabelled, logs: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """`beta mean_i E(x_i)` over all target pixels, or its bounded form."""
-        config = self.config
+        """Those of CRST, and `beta mean_i E(x_i)` over all target pixels, or its bounded form."""
+        config, terms = self.config, super()._target_terms(source_logits, logits, target, logs)
         if not config.energy_weight:
-            return {}
+            return terms
         centred = config.energy_form == "centred_hinge"
         source = mean_of_all_ranks(free_energy(source_logits, centred=centred))
-        energy = free_energy(target_logits, centred=centred)
+        energy = free_energy(logits, centred=centred)
         logs |= {"energy_source": source, "energy_target": energy.detach().mean()}
         if centred:
-            moved = self.source_energy.lerp(source, 1 - _REFERENCE_MEMORY)
-            self.source_energy.copy_(torch.where(self.energy_known, moved, source))
-            self.energy_known.fill_(True)
-            return {"energy": config.energy_weight * energy_hinge(energy, self.source_energy)}
-        logs["mean_logit"] = bounded_mean_logit(target_logits)
-        return {"energy": config.energy_weight * energy.mean()}
+            move_reference(self.source_energy, self.energy_known, source)
+            loss = energy_hinge(energy, self.source_energy)
+        else:
+            logs["mean_logit"] = bounded_mean_logit(logits)
+            loss = energy.mean()
+        return terms | {"energy": config.energy_weight * loss}

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, optim
 
-from napari_uda.core.distributed import gather
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
 from napari_uda.data.mixing import StrongViewConfig, strong_view
 from napari_uda.losses.pseudo_label import (
     IGNORED,
-    class_thresholds,
     soft_cross_entropy,
+    surest_of_each_class,
     weighted_pixel_loss,
 )
 from napari_uda.methods.base import Method, MethodConfig, Need
@@ -220,9 +219,8 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             sure = (confidence >= config.confidence).float()
             return sure.mean((1, 2), keepdim=True).expand_as(sure)
         if config.gate == "per_class":
-            everywhere, labels = (gather(values).flatten() for values in (confidence, label))
-            thresholds = class_thresholds(everywhere, labels, self.num_classes, config.gate_share)
-            return (confidence >= thresholds[label]).float()
+            share = config.gate_share
+            return surest_of_each_class(confidence, label, self.num_classes, share).float()
         if config.gate == "reliable":
             return vote_of_views(
                 lambda views: self.segmentor(views).logits.argmax(1),
@@ -249,6 +247,6 @@ class MeanTeacher(Method[MeanTeacherConfig]):
             for network in (self.student, self.start):
                 if network is not None:
                     network.load_state_dict(self.segmentor.state_dict())
-        share = min(1 - 1 / (done + 1), self.config.ema) if done else 0.0
-        follow(self.segmentor, self.student, share)
+        # a copy at first, then the mean of the students so far, as long as that moves faster (MT-D1)
+        follow(self.segmentor, self.student, min(1 - 1 / (done + 1), self.config.ema))
         self.updates += 1

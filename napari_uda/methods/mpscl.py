@@ -23,12 +23,12 @@ from napari_uda.losses.contrastive import (
     nearest_prototypes,
     prototype_cosines,
 )
-from napari_uda.losses.prototype import class_means, resize_nearest, update_prototypes
+from napari_uda.losses.prototype import resize_nearest
 from napari_uda.losses.pseudo_label import IGNORED
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
-from napari_uda.players.source_prototypes import source_prototypes
+from napari_uda.players.prototypes import move_prototypes, source_prototypes
 
 
 class MPSCLConfig(MethodConfig):
@@ -146,12 +146,8 @@ class MPSCL(Method[MPSCLConfig]):
     @torch.no_grad()
     def _move_prototypes(self, features: Tensor, label: Tensor) -> None:
         """`P <- 0.2 P + 0.8 mean` of the classes in the batch; without gradient."""
-        means, present = class_means(features.detach(), label, self.num_classes)
-        # a class met for the first time has no old prototype to average with
-        old = torch.where(self.known[:, None], self.prototypes, means)
-        new = update_prototypes(old, means, present, self.config.prototype_momentum)
-        self.prototypes.copy_(new)
-        self.known |= present
+        momentum = self.config.prototype_momentum
+        move_prototypes(self.prototypes, self.known, features, label, momentum)
 
     def _contrast_terms(
         self,

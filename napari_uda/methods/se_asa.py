@@ -13,24 +13,18 @@ import torch
 from pydantic import Field
 from torch import Tensor, optim
 
-from napari_uda.core import distributed
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, Labelled, TrainingData, Unlabelled
-from napari_uda.data.fourier import grey_amplitude
-from napari_uda.losses.entropy import selective_entropy
-from napari_uda.losses.prototype import (
-    class_means,
-    prototype_distance,
-    resize_nearest,
-    update_prototypes,
-)
+from napari_uda.losses.entropy import logits_of_last_view, selective_entropy
+from napari_uda.losses.prototype import class_means, prototype_distance
 from napari_uda.losses.segmentation import pixel_weights
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.networks.segmentor import Segmentor, SegmentorOutput
 from napari_uda.players.output_adversary import AdversaryConfig, OutputAdversary
-from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
+from napari_uda.players.prototypes import mean_of_batches, move_prototypes
+from napari_uda.uncertainty.reliability import Reliability, vote_with_logits
 
 
 class SEASAConfig(MethodConfig):
@@ -166,8 +160,7 @@ class SEASA(Method[SEASAConfig]):
         """Means over `prototype_batches` batches; those of the target from reliable pseudo-labels."""
         if not self.config.prototype_batches:
             return
-        sums = {d: torch.zeros_like(self.source_prototypes) for d in ("source", "target")}
-        counts = {d: torch.zeros_like(self.source_seen, dtype=torch.float) for d in sums}
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {"source": [], "target": []}
         for index in range(self.config.prototype_batches):
             batch = data.batch(index, runtime.device, stream="-prototypes")
             source, target = batch.labelled(), batch.unlabelled()
@@ -177,22 +170,17 @@ class SEASA(Method[SEASAConfig]):
                 target_output = self.segmentor(target.image)
                 label = target_output.logits.argmax(1)
                 if self.config.prototype_mask:
-                    stream = f"views-prototypes-{index}"
-                    generators = runtime.sample_generators(stream, len(label))
+                    generators = runtime.sample_generators(f"views-prototypes-{index}", len(label))
                     mask = self._vote(source, target, label, generators)[1].reliable
             for domain, output, labels, chosen in (
                 ("source", source_output, source.label, None),
                 ("target", target_output, label, mask),
             ):
-                means, present = self._means(output.features, labels, chosen)  # (C, F), (C,)
-                # a class counts in the batches that contain it
-                sums[domain] += means * present[:, None]
-                counts[domain] += present
-        for domain, total in sums.items():
-            seen = counts[domain] > 0
-            getattr(self, f"{domain}_prototypes").copy_(
-                total / counts[domain].clamp(min=1)[:, None]
-            )
+                means = class_means(output.features, labels, self.num_classes, chosen)
+                found[domain].append(means)
+        for domain, of_batches in found.items():
+            prototypes, seen = mean_of_batches(of_batches)
+            getattr(self, f"{domain}_prototypes").copy_(prototypes)
             getattr(self, f"{domain}_seen").copy_(seen)
 
     def _has_entropy_terms(self) -> bool:
@@ -211,45 +199,19 @@ class SEASA(Method[SEASAConfig]):
         label: Tensor,
         generators: Sequence[np.random.Generator],
     ) -> tuple[Tensor | None, Reliability]:
-        """Logits of the random views, `(N, B, C, H, W)` with gradient if needed, and the vote.
-
-        Fourier views only vote. Each set is one batch through the network.
-        """
-        config = self.config.reliability
-        count = len(target.image)
-        # every rank draws from the source slices of all of them, as one rank with the whole batch
-        bank = distributed.gather(grey_amplitude(source.image, config.fourier_half_width))
-        # N views of B slices as one batch, (N B, K, H, W): first view of all slices, then the second
-        fourier = fourier_views(target.image, bank, config, generators)
-        random = random_views(target.image, config, generators)
-        # Only the random views may enter the entropy terms. Where they do not, N graphs of the network
-        # would be kept for nothing.
-        with_gradient = (
-            torch.is_grad_enabled()
-            and self.config.entropy_view == "last_random"
-            and self._has_entropy_terms()
+        """Logits of the random views, `(N, B, C, H, W)` with gradient if needed, and the vote."""
+        # Only the random views may enter the entropy terms, and Fourier views only vote.
+        with_gradient = self.config.entropy_view == "last_random" and self._has_entropy_terms()
+        return vote_with_logits(
+            *(self._view_logits, target.image, label, self.config.reliability, generators),
+            source_image=source.image,
+            with_gradient=with_gradient and torch.is_grad_enabled(),
         )
-        with torch.no_grad():
-            fourier_labels = self._view_logits(fourier).argmax(1)
-        with torch.set_grad_enabled(with_gradient):
-            random_logits = self._view_logits(random)
-        per_view = (config.views, count, *label.shape[1:])  # (N, B, H, W)
-        # a view agrees in a pixel where it gets the class that the slice itself gets there
-        agrees_random = random_logits.detach().argmax(1).view(per_view) == label
-        agrees_fourier = fourier_labels.view(per_view) == label
-        kept = (
-            random_logits.view(config.views, count, *random_logits.shape[1:])
-            if with_gradient
-            else None
-        )
-        return kept, vote(agrees_random, agrees_fourier)
 
     def _view_logits(self, views: Tensor) -> Tensor:
-        if self.config.view_statistics == "update":
+        unseen = self.config.view_statistics == "batch_only"
+        with batch_statistics_only(self.segmentor, when=unseen):
             logits: Tensor = self.segmentor(views).logits
-        else:
-            with batch_statistics_only(self.segmentor):
-                logits = self.segmentor(views).logits
         return logits
 
     def _entropy_terms(
@@ -273,8 +235,8 @@ class SEASA(Method[SEASAConfig]):
         lower = upper = logits  # (B, C, H, W)
         if random_logits is not None:
             agrees = random_logits.detach().argmax(2) == label  # (N, B, H, W)
-            lower = _last_view(random_logits, agrees, logits)
-            upper = _last_view(random_logits, ~agrees, logits)
+            lower = logits_of_last_view(random_logits, agrees, logits)
+            upper = logits_of_last_view(random_logits, ~agrees, logits)
         falling, rising = selective_entropy(lower, upper, reliable, unreliable)
         terms = {}
         if config.entropy_minimisation_weight:
@@ -292,46 +254,12 @@ class SEASA(Method[SEASAConfig]):
         mask: Tensor | None,
     ) -> Tensor:
         """Move both domains' prototypes, Eq. 9, and return their distance, Eq. 10."""
-        prototypes = []
+        moved = []
         for domain, output, label, chosen in (
             ("source", source_output, source_label, None),
             ("target", target_output, target_label, mask),
         ):
-            old: Tensor = getattr(self, f"{domain}_prototypes")
-            seen: Tensor = getattr(self, f"{domain}_seen")
-            means, present = self._means(output.features, label, chosen)
-            # a class met for the first time has no old prototype to average with
-            old = torch.where(seen[:, None], old, means.detach())
-            new = update_prototypes(old, means, present, self.config.prototype_momentum)
-            # the buffer keeps the numbers for the next step; `new` carries this step's gradient
-            getattr(self, f"{domain}_prototypes").copy_(new.detach())
-            seen |= present
-            prototypes.append(new)
-        both = self.source_seen & self.target_seen
-        return prototype_distance(prototypes[0], prototypes[1], both)
-
-    def _means(self, features: Tensor, label: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Class means `(C, F)` on the features' grid, and `(C,)` classes that are there; Eqs. 7 and 8."""
-        height, width = features.shape[-2:]
-        small_mask = None if mask is None else resize_nearest(mask, (height, width))
-        return class_means(
-            features, resize_nearest(label, (height, width)), self.num_classes, small_mask
-        )
-
-
-def _last_view(view_logits: Tensor, chosen: Tensor, fallback: Tensor) -> Tensor:
-    """Per pixel the logits of the last view in which `chosen` holds, else those of `fallback`.
-
-    A pixel is unreliable through Fourier views alone when no random view contradicts it; the
-    released code then takes a constant, we take the slice's own prediction (SE-D2).
-
-    Args:
-        view_logits: `(N, B, C, H, W)`.
-        chosen: `(N, B, H, W)` bool.
-        fallback: `(B, C, H, W)`.
-    """
-    order = torch.arange(1, len(chosen) + 1, device=chosen.device).view(-1, 1, 1, 1)
-    last = (chosen * order).amax(0)  # (B, H, W), 0 where no view is chosen
-    index = (last - 1).clamp(min=0)[None, :, None].expand(1, *view_logits.shape[1:])
-    picked = view_logits.gather(0, index)[0]
-    return torch.where(last[:, None] > 0, picked, fallback.to(picked.dtype))
+            own, seen = getattr(self, f"{domain}_prototypes"), getattr(self, f"{domain}_seen")
+            momentum = self.config.prototype_momentum
+            moved.append(move_prototypes(own, seen, output.features, label, momentum, chosen))
+        return prototype_distance(moved[0], moved[1], self.source_seen & self.target_seen)

@@ -7,35 +7,27 @@ released code differ.
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from napari_uda.core.distributed import all_sum, world_size
 from napari_uda.core.optimizer import OptimizerConfig
 from napari_uda.core.runtime import Runtime
 from napari_uda.data.batches import Batch, TrainingData
-from napari_uda.data.sizes import slice_areas
-from napari_uda.data.slices import SliceStore, in_parts
 from napari_uda.losses.prior import (
     FLOOR,
     Divergence,
     RatioMode,
     mean_log_ratio,
+    mean_of_slices,
     predicted_log_ratio,
-    ratio_divergence,
-    renormalised,
-    size_weights,
     tolerant_divergence,
     weighted_entropy,
 )
 from napari_uda.losses.pseudo_label import soft_cross_entropy
-from napari_uda.losses.size_prior import SizePriorConfig, by_name, expected_areas
+from napari_uda.losses.size_prior import SizePriorConfig, by_name, expected_ratios
 from napari_uda.methods.base import Method, MethodConfig
 from napari_uda.networks.normalisation import (
     evaluating,
@@ -174,7 +166,8 @@ class SFDA(Method[SFDAConfig]):
 
     def step(self, batch: Batch, runtime: Runtime) -> dict[str, Tensor]:
         config, target = self.config, batch.unlabelled()
-        with running_statistics(self.segmentor) if self._keeps_statistics() else nullcontext():
+        frozen = config.batch_norm in ("frozen", "blended")
+        with running_statistics(self.segmentor, when=frozen):
             output = self.segmentor(target.image)
         terms = {}
 
@@ -198,8 +191,7 @@ class SFDA(Method[SFDAConfig]):
             with torch.no_grad(), evaluating(self.start):
                 first = self.start(target.image).logits
             terms["anchor"] = config.anchor_weight * self.over_heads(
-                output,
-                lambda logits: soft_cross_entropy(logits, first, torch.ones_like(first[:, 0])),
+                output, lambda logits: soft_cross_entropy(logits, first)
             )
         return runtime.minimise(terms, "segmentor")
 
@@ -228,19 +220,12 @@ class SFDA(Method[SFDAConfig]):
         if self.start is not None:  # weights of a run that this one starts from are loaded by now
             self.start.load_state_dict(self.segmentor.state_dict())
         if config.prior_weight or config.weighs_by_size:
-            proposals = self._proposals(data.target, runtime)
-            areas, sizes, trusted = expected_areas(
-                config, data.facts, data.target, proposals, runtime.seed
-            )
-            pixels = data.facts.grid.size**2
-            background = np.clip(pixels - areas.sum(1, keepdims=True), 0, None)
-            ratios = torch.from_numpy(np.concatenate([background, areas], 1)).float()
-            self.expected = renormalised(ratios).to(device)
-            self.trusted = torch.from_numpy(trusted).float().to(device)
+            with evaluating(self.segmentor):
+                ratios, trusted, nu = expected_ratios(
+                    *(config, data.facts, data.target, self._classes, runtime)
+                )
+            self.expected, self.trusted = ratios.to(device), trusted.to(device)
             if config.weighs_by_size:
-                # a structure that is expected nowhere still needs a size: one pixel
-                mean_sizes = [float(background.mean()), *sizes]
-                nu = size_weights([max(size, 1.0) for size in mean_sizes])
                 self.class_weights.copy_(nu)
         if config.entropy_class_weights == "given":
             names = ["background", *data.facts.names().values()]
@@ -249,9 +234,6 @@ class SFDA(Method[SFDAConfig]):
             share = len(data.target) / (len(data.target) + config.source_slices)
             slices = data.whole_target(_SLICES_FOR_STATISTICS, runtime.device)
             move_statistics(self.segmentor, slices, share)
-
-    def _keeps_statistics(self) -> bool:
-        return self.config.batch_norm in ("frozen", "blended")
 
     @torch.no_grad()
     def _reliable(self, image: Tensor, runtime: Runtime) -> Tensor:
@@ -278,31 +260,14 @@ class SFDA(Method[SFDAConfig]):
         if config.presence == "cohort" and config.prior_sizes != "true":
             # a share of slices says nothing about one slice, so ratios are compared over the batch
             log_ratio = mean_log_ratio(log_ratio)
-            expected = all_sum(expected.mean(dim=0, keepdim=True)) / world_size()
+            expected = mean_of_slices(expected)
             trusted = torch.ones_like(expected[:, 0])
-        if config.size_tolerance > 1:
-            divergence = tolerant_divergence(
-                *(log_ratio, expected, config.divergence),
-                tolerance=config.size_tolerance,
-                floor=config.ratio_floor,
-            )
-        else:
-            divergence = ratio_divergence(
-                log_ratio, expected, config.divergence, floor=config.ratio_floor
-            )
+        divergence = tolerant_divergence(
+            *(log_ratio, expected, config.divergence),
+            tolerance=config.size_tolerance,
+            floor=config.ratio_floor,
+        )
         return (trusted * divergence).mean()
-
-    @torch.no_grad()
-    def _proposals(self, store: SliceStore, runtime: Runtime) -> NDArray[np.int64] | None:
-        """Pixels `(N, C)` that the source model gives each class of each slice; None if not needed."""
-        if self.config.presence not in ("select", "proposals"):
-            return None
-        found = []
-        with evaluating(self.segmentor):
-            for indices in in_parts(np.arange(len(store))):
-                classes = self._classes(store.image(indices).to(runtime.device))
-                found.append(slice_areas(classes.to(torch.uint8).cpu().numpy(), self.num_classes))
-        return np.concatenate(found)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         make_room(self, ("expected", "trusted"), state_dict, prefix)

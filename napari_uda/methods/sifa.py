@@ -154,9 +154,8 @@ class SIFAv2(Method[SIFAConfig]):
             f_t = t.translate(source.image, "source_to_target")
             back_s = self._decode(self._encode(f_t, "1s", runtime), f_t, "1s", runtime)
             with torch.no_grad():
-                f_s = self._decode(
-                    self._encode(target.image, "1t", runtime), target.image, "1t", runtime
-                )
+                seen_t = self._encode(target.image, "1t", runtime)
+                f_s = self._decode(seen_t, target.image, "1t", runtime)
         terms = {"translation_target": t.judge("target", middle_slice(f_t), True)}
         terms |= t.cycle(back_s, x_s, f_s, x_t)
         logs |= runtime.minimise(terms, "generator")
@@ -176,9 +175,9 @@ class SIFAv2(Method[SIFAConfig]):
             f_s = self._decode(seen_t, target.image, "3t", runtime)
         if config.decoder_weight:
             back_s = self._decode(seen_s, f_t, "3s", runtime)
-            shared = {"shared_translation": t.judge("source", f_s, True)}
-            shared |= {f"shared_{n}": v for n, v in t.cycle(back_s, x_s, f_s, x_t).items()}
-            shared = {name: config.decoder_weight * term for name, term in shared.items()}
+            shared = {"translation": t.judge("source", f_s, True)}
+            shared |= t.cycle(back_s, x_s, f_s, x_t)
+            shared = {f"shared_{n}": config.decoder_weight * v for n, v in shared.items()}
         if config.reconstruction_weight:
             fooled = t.judge("source", f_s, True, question=1)
             terms["reconstruction"] = config.reconstruction_weight * fooled
@@ -191,17 +190,13 @@ class SIFAv2(Method[SIFAConfig]):
 
         # 4. U: f_s passes for a source slice, and slices come back (Eqs. 2 and 3).
         with torch.no_grad(), batch_statistics_only(self.segmentor):
-            seen_s, seen_t = (
-                self._encode(f_t, "4s", runtime),
-                self._encode(target.image, "4t", runtime),
-            )
+            seen_s = self._encode(f_t, "4s", runtime)
+            seen_t = self._encode(target.image, "4t", runtime)
         back_s = self._decode(seen_s, f_t, "4s", runtime)
         f_s = self._decode(seen_t, target.image, "4t", runtime)
         terms = {"translation_source": t.judge("source", f_s, True)}
-        cycle = t.cycle(back_s, x_s, f_s, x_t)
-        logs |= (
-            runtime.minimise({**cycle, **terms}, "decoder") | logs
-        )  # `cycle` as it was in step 1
+        terms = t.cycle(back_s, x_s, f_s, x_t) | terms
+        logs |= runtime.minimise(terms, "decoder") | logs  # `cycle` as it was in step 1
 
         # 5. D_s: source slices against f_s of earlier steps, and x_s there and back against the same.
         with torch.no_grad():
@@ -216,8 +211,7 @@ class SIFAv2(Method[SIFAConfig]):
         return logs
 
     def _encode(self, image: Tensor, stream: str, runtime: Runtime) -> SegmentorOutput:
-        draws = runtime.sample_generators(f"encode-{stream}", len(image))
-        with dropping(draws, self.segmentor):
+        with dropping(runtime.sample_generators(f"encode-{stream}", len(image)), self.segmentor):
             output: SegmentorOutput = self.segmentor(image)
         return output
 

@@ -128,7 +128,7 @@ def _given(statistic: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def batch_statistics_only(module: nn.Module) -> Iterator[None]:
+def batch_statistics_only(module: nn.Module, *, when: bool = True) -> Iterator[None]:
     """Let batch normalisation use batch statistics without remembering them.
 
     For passes on augmented views: layers in training mode normalise with the statistics of the view,
@@ -138,19 +138,21 @@ def batch_statistics_only(module: nn.Module) -> Iterator[None]:
 
     Args:
         module: any network; every batch normalisation layer inside is meant.
+        when: without, nothing is changed.
     """
-    with _all_set(module, "track_running_stats", False):
+    with _all_set(module, "track_running_stats", False, when=when):
         yield
 
 
 @contextmanager
-def running_statistics(module: nn.Module) -> Iterator[None]:
+def running_statistics(module: nn.Module, *, when: bool = True) -> Iterator[None]:
     """Let batch normalisation use its running statistics, and leave them alone, also in training.
 
     Args:
         module: any network; its affine parameters still get gradients.
+        when: without, nothing is changed.
     """
-    with _all_set(module, "training", False):
+    with _all_set(module, "training", False, when=when):
         yield
 
 
@@ -183,9 +185,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _all_set(module: nn.Module, field: str, value: bool) -> Iterator[None]:
+def _all_set(module: nn.Module, field: str, value: bool, *, when: bool = True) -> Iterator[None]:
     """Every batch normalisation inside `module` with this value of a field, the old one afterwards."""
-    layers = batch_norms(module)
+    layers = batch_norms(module) if when else []
     before = [getattr(layer, field) for layer in layers]
     for layer in layers:
         setattr(layer, field, value)

@@ -61,6 +61,10 @@ class PseudoLabelConfig(Config):
     rare_chance: float = Field(default=0.8, ge=0, le=1)
     """Chance that a target slice is replaced by one with labels of a rare class, if there is one."""
 
+    def round_at(self, runtime: Runtime) -> int:
+        """The round, from 0, that the step which comes belongs to."""
+        return runtime.step * self.rounds // runtime.steps
+
 
 class PseudoLabeller(nn.Module):
     """Thresholds, labels and rare classes of the current round, all in buffers, so that resuming is exact.
@@ -100,7 +104,7 @@ class PseudoLabeller(nn.Module):
             runtime: says which step comes.
         """
         config = self.config
-        number = runtime.step * config.rounds // runtime.steps
+        number = config.round_at(runtime)
         if number == int(self.round):
             return False
         confidence, label, counts = self._survey(predict, store, runtime.device)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.words import number_of
 from napari_uda.run.history import RunHistory, title
 
 Level = Literal["note", "warning"]
@@ -69,7 +70,7 @@ def _damaged(history: RunHistory) -> _Said:
     if history.damaged:
         yield (
             "warning",
-            f"{history.damaged} line{'s' * (history.damaged != 1)} of metrics.jsonl cannot be read and "
+            f"{number_of(history.damaged, 'line')} of metrics.jsonl cannot be read and "
             "are left out; check the disk.",
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from napari_uda.core.errors import InputError
+from napari_uda.core.words import number_of
 from napari_uda.data.split import patients_of
 
 if TYPE_CHECKING:
@@ -87,5 +88,5 @@ def data_found(data: TrainingData, patient_pattern: str) -> Iterator[str]:
 def _patients(cases: Sequence[str], pattern: str) -> str:
     """The number of patients, and that of volumes if it is another one."""
     count = len(set(patients_of(cases, pattern)))
-    text = f"{count} patient{'s' * (count != 1)}"
+    text = number_of(count, "patient")
     return text if count == len(cases) else f"{text} in {len(cases)} volumes"

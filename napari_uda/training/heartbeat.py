@@ -14,6 +14,7 @@ from typing import Self
 import torch
 
 from napari_uda.core.processes import peak_memory_mib, process_start, this_machine
+from napari_uda.core.words import number_of
 from napari_uda.run.folder import PreviewRequest, RunFolder, StopRequest
 from napari_uda.run.status import (
     BEAT_SECONDS,
@@ -143,9 +144,7 @@ def _device_name(device: torch.device | None) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     threads = torch.get_num_threads()
-    return (
-        f"{device}, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else str(device)
-    )
+    return f"{device}, {number_of(threads, 'thread')}" if device.type == "cpu" else str(device)
 
 
 def _memory_mib() -> float:

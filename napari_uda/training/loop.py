@@ -21,12 +21,14 @@ from napari_uda.core.precision import choose_device, choose_precision
 from napari_uda.core.runtime import Runtime
 from napari_uda.core.schedule import poly
 from napari_uda.core.setting_paths import by_path
+from napari_uda.core.words import number_of
 from napari_uda.data.batches import TrainingData
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import build_method, method_class
 from napari_uda.networks.trial import try_network
 from napari_uda.run import checkpoint
 from napari_uda.run.folder import StopRequest
+from napari_uda.run.history import VALIDATION
 from napari_uda.run.log import kept_log
 from napari_uda.run.outline import check_fits
 from napari_uda.run.run import NOT_FINITE_AT, Run, read_config
@@ -39,7 +41,6 @@ from napari_uda.training.previews import Previews
 from napari_uda.training.same_data import check_same_data, refuse_moved_folders
 from napari_uda.training.start import take_over, vote_of_new_run
 from napari_uda.training.validation import INCONSISTENCY as INCONSISTENCY_SCALAR
-from napari_uda.training.validation import SCALAR as VALIDATION_SCALAR
 from napari_uda.training.validation import best_so_far, inconsistency, score, validation_dice
 from napari_uda.uncertainty.view_vote import ViewVote
 
@@ -249,7 +250,7 @@ class _Session:
     def validate(self, done: int, seconds: float) -> None:
         """Score the held-out cases, and keep the weights if the settings select by them."""
         dice = validation_dice(self.method, self.data, self.runtime.device)
-        scores, rule = {VALIDATION_SCALAR: dice}, self.run.config.select
+        scores, rule = {VALIDATION: dice}, self.run.config.select
         if rule == "consistency":
             scores |= {INCONSISTENCY_SCALAR: inconsistency(self.method, self.data, self.runtime)}
         best = best_so_far(self.run)
@@ -345,7 +346,7 @@ def _say_what_differs(run: Run, device: torch.device) -> None:
         differences.append(f"on {device.type} instead of {kind}")
     threads, now = before.get("threads"), torch.get_num_threads()
     if device.type == kind == "cpu" and isinstance(threads, int) and threads != now:
-        differences.append(f"with {now} thread{'s' * (now != 1)} instead of {threads}")
+        differences.append(f"with {number_of(now, 'thread')} instead of {threads}")
     if differences:
         logger.warning(
             "the run goes on %s: its numbers will not be the same bit for bit as without the stop",

@@ -14,8 +14,8 @@ from napari_uda.core.notebook import shown_progress
 from napari_uda.data.folder import find_cases
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.run import checkpoint
+from napari_uda.run.history import VALIDATION
 from napari_uda.run.run import Run, each_run
-from napari_uda.training.validation import SCALAR
 from napari_uda.training.volume_score import PARTS, Part, VolumeScore, mean_of, score_volume
 
 if TYPE_CHECKING:
@@ -189,4 +189,6 @@ def _weights_of(run: Run, checkpoints: bool) -> list[Path]:
 
 def _source_dice(run: Run) -> float:
     """The Dice of held-out source cases that the run logged last."""
-    return next((float(m[SCALAR]) for m in reversed(list(run.metrics())) if SCALAR in m), math.nan)
+    return next(
+        (float(m[VALIDATION]) for m in reversed(list(run.metrics())) if VALIDATION in m), math.nan
+    )

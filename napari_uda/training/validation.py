@@ -12,6 +12,7 @@ from napari_uda.data.appearance import augment_intensity
 from napari_uda.data.slices import in_parts
 from napari_uda.evaluation.report import evaluate
 from napari_uda.inference.predict import segment_volume
+from napari_uda.run.history import VALIDATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_uda.methods.base import Method
     from napari_uda.run.run import Run
 
-SCALAR = "source_validation_dice"
 """Name of the score among the scalars of a run."""
 INCONSISTENCY = "target_inconsistency"
 """Name of the mean cross-entropy of target slices that were changed, with the slices themselves."""
@@ -99,9 +99,11 @@ def changed_grey_values(image: Tensor, rows: NDArray[np.int64], seed: int) -> Te
 
 def score(scalars: Mapping[str, float]) -> float:
     """What weights are chosen by: the Dice, less half of the inconsistency where that was measured."""
-    return float(scalars[SCALAR]) - _INCONSISTENCY_WEIGHT * float(scalars.get(INCONSISTENCY, 0.0))
+    return float(scalars[VALIDATION]) - _INCONSISTENCY_WEIGHT * float(
+        scalars.get(INCONSISTENCY, 0.0)
+    )
 
 
 def best_so_far(run: Run) -> float:
     """The best score that the run has logged, in earlier sessions too; far below all when there is none."""
-    return max((score(m) for m in run.metrics() if SCALAR in m), default=-np.inf)
+    return max((score(m) for m in run.metrics() if VALIDATION in m), default=-np.inf)

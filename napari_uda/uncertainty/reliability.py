@@ -101,10 +101,50 @@ def vote_of_views(
     """
     sets = [random_views(image, config, generators)]
     if source_image is not None:
-        bank = gather(grey_amplitude(source_image, config.fourier_half_width))
-        sets.append(fourier_views(image, bank, config, generators))
+        sets.append(fourier_views(image, amplitudes_of(source_image, config), config, generators))
     agrees = [classify(views).view(config.views, *label.shape) == label for views in sets]
     return vote(agrees[0], agrees[-1])
+
+
+def vote_with_logits(
+    segment: Callable[[Tensor], Tensor],
+    image: Tensor,
+    label: Tensor,
+    config: ReliabilityConfig,
+    generators: Sequence[np.random.Generator],
+    source_image: Tensor,
+    *,
+    with_gradient: bool,
+) -> tuple[Tensor | None, Reliability]:
+    """The same vote, and what the network says of the random views, where that is learnt from.
+
+    Args:
+        segment: logits `(M, C, H, W)` of `(M, K, H, W)` slices.
+        image: as for `vote_of_views`, and so are those that follow.
+        label: what the slices themselves are called.
+        config: views and their strengths.
+        generators: one per slice; Fourier views are drawn first here.
+        source_image: slices of the source.
+        with_gradient: whether the logits are wanted; without, no graph of the network is kept.
+
+    Returns:
+        `(N, B, C, H, W)` of the N random views, or None; and the vote.
+    """
+    fourier = fourier_views(image, amplitudes_of(source_image, config), config, generators)
+    random = random_views(image, config, generators)
+    with torch.no_grad():
+        fourier_label = segment(fourier).argmax(1)
+    with torch.set_grad_enabled(with_gradient):
+        logits = segment(random)
+    logits = logits.view(config.views, len(image), *logits.shape[1:])
+    agrees_fourier = fourier_label.view(config.views, *label.shape) == label
+    result = vote(logits.detach().argmax(2) == label, agrees_fourier)
+    return logits if with_gradient else None, result
+
+
+def amplitudes_of(source_image: Tensor, config: ReliabilityConfig) -> Tensor:
+    """What Fourier views take of source slices `(B, K, H, W)`: those of all ranks, as one rank would have them."""
+    return gather(grey_amplitude(source_image, config.fourier_half_width))
 
 
 def majority(agrees: Tensor) -> tuple[Tensor, Tensor]:

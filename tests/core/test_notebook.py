@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from napari_uda.core.notebook import html_table, in_notebook, short_list, shown_progress
+from napari_uda.core.notebook import html_table, in_notebook, shown_progress
 
 
 @pytest.fixture
@@ -32,11 +32,6 @@ def test_colours_are_those_around_it() -> None:
     page = html_table("title", [], ["a"], [["1"]])
     assert "color:" not in page.replace("rgba(128,128,128,.4)", "")
     assert "background:none" in page
-
-
-def test_a_long_list_is_cut() -> None:
-    assert short_list(["a", "b"]) == "a, b"
-    assert short_list(list("abcde"), most=3) == "a, b, c and 2 more"
 
 
 def test_a_script_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def labels() -> Volume:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "edits"
-    assert not edit_journal.being_written(), "a test left a journal open"
+    assert not edit_journal._in_use, "a test left a journal open"
 
 
 def stroke(labels: Volume, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,6 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.data.volume import Volume, read_volume, write_volume
 from napari_uda.gui.kit import files
-from napari_uda.gui.kit.colormaps import readable
 from napari_uda.gui.kit.files import get_reader, read_layers
 from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.layers import structure_names
@@ -146,12 +145,6 @@ def test_layers_are_saved_through_the_viewer(
         assert viewer.layers.save(str(target), selected=True) == [str(target)]
         np.testing.assert_array_equal(read_volume(target).array, read_volume(source).array)
         np.testing.assert_array_equal(read_volume(target).affine, read_volume(source).affine)
-
-
-def test_yellow_is_darkened_on_a_light_background_and_kept_on_a_dark_one() -> None:
-    assert readable("#FFD43B", "#262930") == "#FFD43B"
-    darker = readable("#FFD43B", "#FFFFFF")
-    assert int(darker[1:3], 16) < 0xFF
 
 
 def _rgba(colour: str) -> tuple[float, ...]:

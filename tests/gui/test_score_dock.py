@@ -32,7 +32,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
-from napari_uda.gui.score import dock as dock_module
+from napari_uda.gui.score import scoring_work
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 from napari_uda.gui.segment.result_view import _count, _Layers
@@ -143,7 +143,7 @@ def test_cancel_is_said_at_once_and_changes_nothing(
         assert go_on.wait(60)
         return score_layers(*arguments)
 
-    monkeypatch.setattr(dock_module, "score_layers", slow)
+    monkeypatch.setattr(scoring_work, "score_layers", slow)
     assert not scored.cancel.isVisibleTo(scored)
     scored.score.click()
     assert scored.cancel.isVisibleTo(scored)

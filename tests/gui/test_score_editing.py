@@ -31,8 +31,7 @@ from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.layers import show
-from napari_uda.gui.score import dock as dock_module
-from napari_uda.gui.score import edit_session
+from napari_uda.gui.score import edit_session, scoring_work
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.editing import Editing
 from napari_uda.gui.score.scoring import score_layers
@@ -250,7 +249,7 @@ def test_strokes_while_scoring_are_scored_as_well(
         assert go_on.wait(60)
         return result
 
-    monkeypatch.setattr(dock_module, "score_layers", slow)
+    monkeypatch.setattr(scoring_work, "score_layers", slow)
     layer = dock.choices.predictions.layer
     layer.mode = "paint"
     qtbot.waitUntil(lambda: dock.is_settled, timeout=WAIT_MS)

@@ -24,7 +24,9 @@ from napari_uda.data.session import read_session, write_session
 from napari_uda.data.volume import read_volume, write_volume
 from napari_uda.gui import launch
 from napari_uda.gui.data import session as sessions
-from napari_uda.gui.data.session import SessionMenu, layers_folder, states
+from napari_uda.gui.data import session_menu
+from napari_uda.gui.data.session import layers_folder, states
+from napari_uda.gui.data.session_menu import SessionMenu
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.files import read_layers
 from napari_uda.gui.kit.geometry import layer_volume, tag
@@ -303,7 +305,7 @@ def test_what_is_known_of_a_result_comes_back(
     made_prediction: Prediction,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "ask_where", lambda *_: True)
+    monkeypatch.setattr(session_menu, "ask_where", lambda *_: True)
     one = menu()
     volume = read_volume(data / "images" / "case_0.nii.gz")
     fit = Fit("does not fit", ("it shows 500 mm, training images 90 mm",))
@@ -341,7 +343,7 @@ def test_what_is_in_memory_only_is_saved_beside_or_named(
 ) -> None:
     asked: list[list[str]] = []
     monkeypatch.setattr(
-        sessions, "ask_where", lambda _, names, __: (asked.append(names), beside)[1]
+        session_menu, "ask_where", lambda _, names, __: (asked.append(names), beside)[1]
     )
     made = menu()
     image, labels = opened(made.viewer, data)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from napari_uda.data.batches import Labelled, Unlabelled
 from napari_uda.data.fourier import grey_amplitude
-from napari_uda.methods.se_asa import SEASA, _last_view
+from napari_uda.losses.entropy import logits_of_last_view
+from napari_uda.methods.se_asa import SEASA
 from napari_uda.networks.normalisation import batch_statistics_only
 from napari_uda.uncertainty.reliability import Reliability, fourier_views, random_views, vote
 
@@ -127,7 +128,7 @@ def test_last_view_by_hand() -> None:
             [True, False, False, False, False],
         ]
     ).view(3, 1, 1, 5)
-    picked = _last_view(views, chosen, fallback)
+    picked = logits_of_last_view(views, chosen, fallback)
     assert picked.shape == (1, 2, 1, 5)
     assert picked[0, 0, 0].tolist() == [3, 2, 1, 2, 50]
     assert picked[0, 1, 0].tolist() == [-3, -2, -1, -2, -50]
@@ -137,7 +138,7 @@ def test_last_view_sends_gradients_to_the_chosen_view_only() -> None:
     views = torch.zeros(3, 1, 2, 1, 2, requires_grad=True)
     fallback = torch.zeros(1, 2, 1, 2, requires_grad=True)
     chosen = torch.tensor([[True, False], [True, False], [False, False]]).view(3, 1, 1, 2)
-    _last_view(views, chosen, fallback).sum().backward()
+    logits_of_last_view(views, chosen, fallback).sum().backward()
     assert views.grad is not None
     assert fallback.grad is not None
     assert views.grad[:, 0, 0, 0].tolist() == [[0, 0], [1, 0], [0, 0]]

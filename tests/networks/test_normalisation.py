@@ -101,6 +101,17 @@ def test_running_statistics_are_used_and_kept_in_training() -> None:
     assert layer.weight.grad is not None
 
 
+@pytest.mark.parametrize("way", [running_statistics, batch_statistics_only])
+def test_nothing_is_changed_when_it_is_not_wanted(way) -> None:
+    layer, other = BatchNorm2d(3), BatchNorm2d(3)
+    image = 2 + torch.randn(4, 3, 5, 5)
+    with way(layer, when=False):
+        found = layer(image)
+    assert torch.equal(found, other(image))
+    assert torch.equal(layer.running_mean, other.running_mean)
+    assert layer.running_mean.abs().max() > 0.05
+
+
 def test_statistics_of_the_batch_are_used_and_forgotten_in_evaluation() -> None:
     torch.manual_seed(0)
     layer = BatchNorm2d(2).eval()

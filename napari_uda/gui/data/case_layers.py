@@ -19,12 +19,11 @@ from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, tag
 from napari_uda.gui.kit.layer_order import add_layer, case_of, is_helper, layer_name
-from napari_uda.gui.kit.layers import EDITED
+from napari_uda.gui.kit.layers import EDITED, PREDICTED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
 
 _SEEN = ("image", "reference")
-_RESULTS = ("prediction", EDITED)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class CaseLayers:
         for layer in whole:
             if layer in layers:
                 role = tag(layer).get("role")
-                if role in _RESULTS:
+                if role in PREDICTED:
                     _set_visible(layer, layer in results)
                 else:
                     _set_visible(layer, was_seen.get(str(layer.unique_id), role in _SEEN))
@@ -248,7 +247,7 @@ def _results_to_see(
     layers: Sequence[Layer], read: Sequence[Layer], was_seen: Mapping[str, bool]
 ) -> list[Layer]:
     """What was made since the case was left, the newest; else what was seen then; else what was read with the case."""
-    results = [layer for layer in layers if tag(layer).get("role") in _RESULTS]
+    results = [layer for layer in layers if tag(layer).get("role") in PREDICTED]
     new = [layer for layer in results if str(layer.unique_id) not in was_seen]
     made = [layer for layer in new if layer not in read]
     return made[-1:] or [one for one in results if was_seen.get(str(one.unique_id))] or new

@@ -20,6 +20,7 @@ from superqt.utils import signals_blocked
 
 from napari_uda.core.errors import sentence
 from napari_uda.core.files import shown
+from napari_uda.core.words import number_of
 from napari_uda.data.volume import Placement
 from napari_uda.evaluation.outdated import OUTDATED
 from napari_uda.gui.data.case_layers import CaseContent, CaseLayers, read_case, read_maps
@@ -366,7 +367,7 @@ def _cells(case: CaseFiles) -> list[QTableWidgetItem]:
 def _about(found: CaseList, listed: int) -> str:
     """What the list holds, in one line, and what was passed over in another."""
     cases = found.cases
-    parts = [f"{len(cases)} case{'s' * (len(cases) != 1)}"]
+    parts = [number_of(len(cases), "case")]
     for words, number in (
         ("with labels", sum(case.labels is not None for case in cases)),
         ("predicted", sum(case.prediction is not None for case in cases)),

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QTabWidget, QWidget
 from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.layer_tree import LayerTree
 from napari_uda.gui.data.models_panel import ModelsPanel
-from napari_uda.gui.data.session import SessionMenu
+from napari_uda.gui.data.session_menu import SessionMenu
 from napari_uda.gui.kit.dock import AROUND, Dock
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.widgets import compact, named

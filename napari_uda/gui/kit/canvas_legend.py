@@ -9,11 +9,12 @@ import numpy as np
 from napari.layers import Labels, Layer
 from qtpy.QtCore import QObject
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.canvas_words import ASIDE, SIGNS, CanvasWords, Line
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import HATCHED, HATCHING
-from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.layers import STRUCTURES, structure_names
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _LEGEND = "legend"
 _SETTLING_MS = 60
 _MOST_LINES = 16
 _POINTS = 9.0
-_STRUCTURES = ("prediction", EDITED, "reference")
 _OF_METHODS = "labels."  # previews that a method has of its own
 _AREA, _OUTLINE, _STRIPES = tuple(SIGNS)
 
@@ -92,7 +92,7 @@ def legend_lines(layers: list[Layer]) -> Iterator[Line]:
     for layer in shown:
         if _role(layer) == "surface" and _is_plain(layer.colormap.colors):
             name = full_name(str(tag(layer).get("structure", layer.name)))
-            lines[Line(f" {name}", _hex(layer.colormap.colors[-1]))] = _AREA
+            lines[Line(f" {name}", hexadecimal(layer.colormap.colors[-1][:3]))] = _AREA
     for line, sign in lines.items():
         yield line._replace(text=sign + line.text)
     yield from _how_drawn(structures)
@@ -125,20 +125,16 @@ def _of_labels(layer: Labels, hatched: int | None = None) -> Iterator[Line]:
         colour = layer.get_color(value)
         if colour is not None and colour[3] > 0:  # the legend's eyes hide by a transparent colour
             sign = _STRIPES if value == hatched else _OUTLINE if layer.contour else _AREA
-            yield Line(f"{sign} {full_name(name)}", _hex(colour))
+            yield Line(f"{sign} {full_name(name)}", hexadecimal(colour[:3]))
 
 
 def _is_of_structures(layer: Labels) -> bool:
-    return _role(layer) in _STRUCTURES or _role(layer).startswith(_OF_METHODS)
+    return _role(layer) in STRUCTURES or _role(layer).startswith(_OF_METHODS)
 
 
 def _is_plain(colours: Any) -> bool:
     """Whether a colormap has one colour alone; its name tells nothing, for napari numbers equal ones."""
     return bool((np.asarray(colours) == np.asarray(colours)[0]).all())
-
-
-def _hex(colour: Any) -> str:
-    return "#" + "".join(f"{round(float(part) * 255):02X}" for part in np.asarray(colour)[:3])
 
 
 def _role(layer: Layer) -> str:

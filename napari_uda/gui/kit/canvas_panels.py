@@ -14,10 +14,11 @@ from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QToolButton
 
+from napari_uda.core.colours import hexadecimal, readable
 from napari_uda.core.errors import InputError
 from napari_uda.core.structure_colours import full_name
 from napari_uda.evaluation.figures import ColourBar, Panel, PanelGrid
-from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES, readable
+from napari_uda.gui.kit.colormaps import RELIABILITY_NAMES
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_order import HELPER
@@ -178,8 +179,7 @@ def _legend(plane: _Plane) -> dict[str, str]:
         if value in present:
             rgba = np.asarray(plane.colormap.map(np.array([[value]])), float).reshape(-1)
             if rgba[3] > 0:
-                colour = "#" + "".join(f"{round(part * 255):02X}" for part in rgba[:3])
-                found[full_name(name)] = readable(colour, "#FFFFFF", 1.1)
+                found[full_name(name)] = readable(hexadecimal(rgba[:3]), "#FFFFFF", 1.1)
     return found
 
 

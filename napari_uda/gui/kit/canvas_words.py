@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetricsF, QGuiApplication, QImage, QPainter
 from superqt.utils import qimage_to_array
 
+from napari_uda.core.colours import hexadecimal, readable
 from napari_uda.gui.kit.canvas import one_in_window, window_of
 from napari_uda.gui.kit.canvas_pictures import (
     Box,
@@ -20,7 +21,6 @@ from napari_uda.gui.kit.canvas_pictures import (
     pictures_over,
     place_in,
 )
-from napari_uda.gui.kit.colormaps import readable
 from napari_uda.gui.kit.panel import Following, Guarded, listen
 
 if TYPE_CHECKING:
@@ -173,9 +173,7 @@ class CanvasWords(Guarded, QObject):
             return
         for name in changed:
             self._pictures.pop(name, None)
-        behind = "#" + "".join(
-            f"{round(float(part) * 255):02X}" for part in self._viewer.canvas.background_color[:3]
-        )
+        behind = hexadecimal(self._viewer.canvas.background_color[:3])
         ratio = float(self._shown.canvas.pixel_scale)
         for name, words in self.words.items():
             if name not in self._pictures:

@@ -1,4 +1,4 @@
-"""Fixed colours as napari's colour maps, and colours that can be read against a background."""
+"""Fixed colours as napari's colour maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
+from napari_uda.core.colours import hexadecimal
 from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, structure_colour
 
 RELIABLE, UNRELIABLE = 1, 2
@@ -67,8 +68,7 @@ def entropy_colormap(least: float, /) -> Colormap:
 def contour_colormap(entropies: Sequence[float]) -> DirectLabelColormap:
     """Colours of iso-contours: label `k` is the `k`-th of `entropies`, in the colour of its map."""
     colours = ensure_colormap("inferno").map(np.asarray(entropies, float))
-    hexadecimal = ("#" + "".join(f"{round(part * 255):02X}" for part in rgb[:3]) for rgb in colours)
-    return _colormap(tuple(enumerate(hexadecimal, start=1)))
+    return _colormap(tuple(enumerate((hexadecimal(one[:3]) for one in colours), start=1)))
 
 
 def unnamed(values: Iterable[int]) -> dict[int, str]:
@@ -77,30 +77,8 @@ def unnamed(values: Iterable[int]) -> dict[int, str]:
 
 
 @cache
-def readable(colour: str, background: str, least_contrast: float = 2.0) -> str:
-    """`colour`, moved towards black or white until it stands out against `background` (WCAG ratio)."""
-    rgb, behind = _rgb(colour), _rgb(background)
-    anchor = np.zeros(3) if _luminance(behind) > 0.18 else np.ones(3)
-    for share in np.linspace(0, 1, 11):
-        mixed = rgb * (1 - share) + anchor * share
-        lighter, darker = sorted((_luminance(mixed), _luminance(behind)), reverse=True)
-        if (lighter + 0.05) / (darker + 0.05) >= least_contrast:
-            break
-    return "#" + "".join(f"{round(channel * 255):02X}" for channel in mixed)
-
-
-@cache
 def _colormap(colours: tuple[tuple[int, str], ...]) -> DirectLabelColormap:
     """Built once per set of colours and shared: changing one is slow in napari."""
     table: dict[int | None, str] = {None: "transparent", 0: "transparent"}
     table.update(dict(colours))
     return DirectLabelColormap(color_dict=table)
-
-
-def _rgb(colour: str) -> np.ndarray:
-    return np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
-
-
-def _luminance(rgb: np.ndarray) -> float:
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -79,6 +79,18 @@ class Dock(Panel):
             self.destroyed.connect(lambda: _leaving.discard(self))
             QTimer.singleShot(0, self._on_let_go)
 
+    def _aside(
+        self,
+        title: str,
+        work: Work[T] | Callable[[], T],
+        then: Callable[[T], object] | None = None,
+    ) -> None:
+        """Work in a thread of which the user sees its result alone, or in one sentence why there is none."""
+        background(self, title, work, then, failed=self._on_problem, quiet=True)
+
+    def _on_problem(self, problem: str) -> None:
+        raise NotImplementedError
+
     def put_back(self) -> None:
         """What a subclass has changed in the viewer and nobody could undo without the dock."""
 
@@ -161,8 +173,15 @@ class JobDock(Dock):
 
     def _finish(self, message: str) -> None:
         self._job = None
+        self._say(message)
+
+    def _say(self, message: str) -> None:
+        """Show a sentence where the status has room for it, or none."""
         self._message = message
         self._update_buttons()
+
+    def _on_problem(self, problem: str) -> None:
+        self._say(problem)
 
     def _in_turns(self, steps: Iterator[None]) -> None:
         """A few steps per turn of the event loop, so that the window stays alive in between."""

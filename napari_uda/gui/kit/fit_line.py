@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QWidget
 
-from napari_uda.gui.kit.colormaps import readable
+from napari_uda.core.colours import readable
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.widgets import label

@@ -115,6 +115,12 @@ def tag(layer: Layer) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def in_different_frames(first: Layer, second: Layer) -> bool:
+    """Whether DICOM says that two layers are of different frames of reference."""
+    frames = {tag(layer).get("frame") for layer in (first, second)} - {None, ""}
+    return len(frames) > 1
+
+
 def placement(layer: Layer) -> Placement:
     """How a layer lies on its file's grid, ours or not.
 
@@ -177,6 +183,12 @@ def copied_geometry(layer: Layer) -> dict[str, Any]:
         "units": layer.units,
         "axis_labels": layer.axis_labels,
     }
+
+
+def is_one_volume(layer: Layer) -> bool:
+    """Whether a layer holds one 3-D volume: no colours, and not several resolutions."""
+    plain = not getattr(layer, "rgb", False) and not getattr(layer, "multiscale", False)
+    return plain and bool(layer.ndim == 3)
 
 
 def _check_volume(layer: Layer) -> None:

@@ -18,6 +18,7 @@ from napari_uda.evaluation.disagreement import FALSE_NEGATIVE
 from napari_uda.gui.kit.colormaps import UNRELIABLE, hatching_colormap
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.layer_order import HELPER, as_helper
+from napari_uda.gui.kit.layers import DISPLAY
 from napari_uda.gui.kit.panel import Following, Guarded, delay, listen
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 HATCHING = "hatching"
 HATCHED = MappingProxyType({"reliability": UNRELIABLE, "error": FALSE_NEGATIVE})
 """Roles of layers with a value under stripes."""
+NOT_STRUCTURES = (*HATCHED, "contours", HATCHING, DISPLAY)
+"""Roles of labels that are no structures."""
 _NOTHING = 255
 _PERIOD = 3  # voxels from one stripe to the next
 _SETTLING_MS = 20

@@ -14,7 +14,7 @@ from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject
 
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
+from napari_uda.gui.kit.geometry import METADATA, copied_geometry, is_one_volume, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.jobs import background, running
 from napari_uda.gui.kit.layer_order import bring_back, stand_in
@@ -85,9 +85,9 @@ class CoarseIn3D(Guarded, QObject):
                     self._viewer.layers.remove(pair.coarse)
 
     def _is_large(self, layer: Layer) -> bool:
-        if not isinstance(layer, (Image, Labels)) or layer.multiscale or layer.ndim != 3:
+        if not isinstance(layer, (Image, Labels)) or not is_one_volume(layer):
             return False
-        if getattr(layer, "rgb", False) or tag(layer).get("role") in (ROLE, HATCHING):
+        if tag(layer).get("role") in (ROLE, HATCHING):
             return False
         return int(np.prod(layer.data.shape)) > self._largest
 

@@ -27,7 +27,14 @@ from napari_uda.gui.kit.colormaps import (
     reliability_colormap,
     structure_colormap,
 )
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry, displayed, placement, tag
+from napari_uda.gui.kit.geometry import (
+    METADATA,
+    copied_geometry,
+    displayed,
+    is_one_volume,
+    placement,
+    tag,
+)
 from napari_uda.gui.kit.layer_order import add_layer, layer_name, uncover
 
 if TYPE_CHECKING:
@@ -42,7 +49,10 @@ logger = logging.getLogger(__name__)
 RESULT_ROLES = ("prediction", "entropy", "reliability")
 EDITED = "edited"
 """Role of a layer whose labels were changed by hand."""
-_STRUCTURES = ("prediction", EDITED, "reference")
+PREDICTED = ("prediction", EDITED)
+"""Roles of what a model says, and of that with edits."""
+STRUCTURES = (*PREDICTED, "reference")
+"""Roles of labels that are structures of a case."""
 ENTROPY_LIMITS = (0.0, 1.0)
 DISPLAY = "display"
 """Role of a copy on another grid: it is looked at, and never computed with or saved."""
@@ -153,7 +163,7 @@ def structure_layers(viewer: ViewerModel, case: str) -> list[Labels]:
         layer
         for layer in viewer.layers
         if isinstance(layer, Labels)
-        and tag(layer).get("role") in _STRUCTURES
+        and tag(layer).get("role") in STRUCTURES
         and tag(layer).get("case") == case
     ]
 
@@ -197,9 +207,7 @@ def is_volume(
     own = tag(layer)
     return (
         isinstance(layer, Image)
-        and layer.ndim == 3
-        and not layer.rgb
-        and not layer.multiscale
+        and is_one_volume(layer)
         and own.get("role") not in not_images
         and own.get("part", "translated") in parts
     )

@@ -35,7 +35,6 @@ def row(
     *parts: Part | tuple[Part, int] | EllipsisType,
     of: QWidget | None = None,
     margin: int | None = None,
-    spacing: int | None = None,
 ) -> QHBoxLayout:
     """Parts side by side.
 
@@ -43,10 +42,9 @@ def row(
         parts: widgets and layouts, `(part, stretch)` for those that share the room, `...` for empty room.
         of: the widget that is laid out; none when the row is a part of something else.
         margin: pixels around.
-        spacing: pixels between.
     """
     made = QHBoxLayout() if of is None else QHBoxLayout(of)
-    _fill(made, parts, margin, spacing)
+    _fill(made, parts, margin)
     return made
 
 
@@ -121,7 +119,7 @@ def _fill(
     layout: QBoxLayout,
     parts: tuple[Part | tuple[Part, int] | EllipsisType, ...],
     margin: int | None,
-    spacing: int | None,
+    spacing: int | None = None,
 ) -> None:
     if margin is not None:
         layout.setContentsMargins(margin, margin, margin, margin)

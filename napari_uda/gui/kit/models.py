@@ -76,6 +76,17 @@ class ModelDock(JobDock):
         """Choose a run folder, listed or not."""
         raise NotImplementedError
 
+    def _model_obstacle(self) -> str:
+        """Why nothing can be done with an image; empty when something can."""
+        raise NotImplementedError
+
+    def _obstacle(self) -> str:
+        """Why the dock's work is not available; empty when it is."""
+        obstacle = self._model_obstacle()
+        if not obstacle and self.images.layer is None:
+            return "No image: open a 3-D volume, for example from File > Open Sample."
+        return obstacle
+
     def _form(self) -> QFormLayout:
         """Run and image, to be followed by what else can be chosen."""
         model = wrapped((self.models, 1), self.browse)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from napari.layers import Layer
 
-from napari_uda.gui.kit.geometry import METADATA, tag
+from napari_uda.gui.kit.geometry import METADATA, in_different_frames, tag
 
 _INSIDE = re.compile("(images|labels)(Tr|Ts)?|predictions")
 """Folders inside that of a case, or of all cases."""
@@ -41,7 +41,11 @@ def tell_apart(layers: Iterable[Layer], new: Layer) -> None:
     known = [name for name, found in cases.items() if any(_called(one) == before for one in found)]
     ours = [name for name in known if any(_place(one) == place for one in cases[name])]
     like = [name for name in known if _lies_alike(cases[name], new)]
-    fit = (name for name in ours + like if not any(_differ(one, new) for one in cases[name]))
+    fit = (
+        name
+        for name in ours + like
+        if not any(in_different_frames(one, new) for one in cases[name])
+    )
     free = (name for name in _names(before, place) if name not in cases)
     case = next(fit, None) or next(free)
     if case != before:
@@ -86,9 +90,3 @@ def _lies_alike(case: Sequence[Layer], new: Layer) -> bool:
         return False
     alike = (other for other in tags if "affine" in other and other.get("shape") == own["shape"])
     return any(np.allclose(one["affine"], own["affine"], rtol=0, atol=_SAME_MM) for one in alike)
-
-
-def _differ(one: Layer, other: Layer) -> bool:
-    """Whether DICOM says that two layers are of different frames of reference."""
-    frames = {tag(layer).get("frame") for layer in (one, other)} - {None, ""}
-    return len(frames) > 1

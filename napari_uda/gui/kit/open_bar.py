@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_uda.core.files import (
+    DICOM_SUFFIXES,
     ITK_SUFFIXES,
     NIBABEL_SUFFIXES,
     NIFTI_SUFFIXES,
@@ -39,14 +40,13 @@ from napari_uda.inference.cases import holds_predictions
 from napari_uda.run.folder import RunFolder
 
 _NIFTI = (*NIFTI_SUFFIXES, ".nii.zst")
-_DICOM = (".dcm", ".ima")
 _FORMATS = {
     "All volumes and segmentations": (
         *_NIFTI,
         *NIBABEL_SUFFIXES[1:],
         ".img",
         *ITK_SUFFIXES,
-        *_DICOM,
+        *DICOM_SUFFIXES,
     ),
     "NIfTI": _NIFTI,
     "NIfTI and Analyze pairs": (".hdr", ".img"),
@@ -54,7 +54,7 @@ _FORMATS = {
     "NRRD": (".nrrd", ".nhdr"),
     "MetaImage": (".mha", ".mhd"),
     "Segmentations of 3D Slicer": (SEG_NRRD_SUFFIX,),
-    "DICOM, also SEG and RTSTRUCT": _DICOM,
+    "DICOM, also SEG and RTSTRUCT": DICOM_SUFFIXES,
 }
 FILTERS = ";;".join(
     [

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import told
+from napari_uda.core.words import number_of
 from napari_uda.data.nifti import TwoPlacements
 from napari_uda.data.volume import Placement
 from napari_uda.data.window import Window
@@ -36,7 +37,8 @@ from napari_uda.run.offers import NoImageError, Offer, Offers, find_offers, read
 from napari_uda.run.roles import Shown
 
 _ORDER = {"image": 0, "prediction": 1, "reference": 2, "entropy": 3, "reliability": 4}
-_CHECKING = ("entropy", "reliability")  # for checking, not the first thing to see
+CHECKING = ("entropy", "reliability")
+"""Roles of layers for checking, which are not the first thing to see."""
 _SAME_MM = 1e-3
 _SAMPLE = 8
 _MOST_NAMED = 3
@@ -326,7 +328,7 @@ class Shows:
             low, high = (float(limit) for limit in first.contrast_limits)
             text += f", {Window.between(low, high)}"
         more = len(self.layers) - 1
-        text += f", and {more} more layer{'s' if more > 1 else ''}." if more else "."
+        text += f", and {number_of(more, 'more layer')}." if more else "."
         names = sorted({str(tag(layer).get("case") or layer.name) for layer in self.hidden})
         if names:
             named = ", ".join(names[:_MOST_NAMED]) + (
@@ -349,12 +351,12 @@ def show_units(
     """
     earlier = list(viewer.layers)
     for unit in units:
-        layers = sorted((one.layer() for one in unit), key=_order)
+        layers = sorted((one.layer() for one in unit), key=opening_order)
         layers = [_open_already(earlier, layer) or layer for layer in layers]
         first = shows.layers[0] if shows.layers else layers[0]
         seen = belongs(layers[0], first)
         for layer in layers:
-            layer.visible = seen and tag(layer).get("role") not in _CHECKING
+            layer.visible = seen and tag(layer).get("role") not in CHECKING
             if layer not in viewer.layers:
                 add_layer(viewer, layer)
             shows.layers.append(layer)
@@ -371,7 +373,7 @@ def go_to(viewer: ViewerModel, earlier: Sequence[Layer], shows: Shows) -> None:
 
     Structures alone leave the slice where it is, as long as an image is seen.
     """
-    first = min(shows.layers, key=_order)
+    first = min(shows.layers, key=opening_order)
     for layer in earlier:
         if layer.visible and not belongs(layer, first):
             layer.visible = False
@@ -425,5 +427,6 @@ def belongs(earlier: Layer, new: Layer) -> bool:
     return bool(same_grid and other.get("role") != "image")
 
 
-def _order(layer: Layer) -> int:
+def opening_order(layer: Layer) -> int:
+    """Which of several layers is added before others: the image first."""
     return _ORDER.get(tag(layer).get("role", ""), 0)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QDialog, QFileDialog, QMainWindow, QProgressBar, QWid
 from napari_uda.core.errors import Cancelled, InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import Listener, told
+from napari_uda.core.words import short_list
 from napari_uda.data.nifti import TwoPlacements
 from napari_uda.data.volume import Placement
 from napari_uda.gui.kit.files import LayerData, shown_data
@@ -99,8 +100,7 @@ def _listed(paths: Sequence[Path], found: Offers) -> str:
         f"{offer.name} ({offer.description})" if offer.description != offer.name else offer.name
         for offer in found.offers
     ]
-    more = len(named) - _MOST_LISTED
-    listed = ", ".join(named[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+    listed = short_list(named, _MOST_LISTED)
     return (
         f"{shown(paths[0])}: holds {len(named)} volumes: {listed}; give one of the files or folders, or open it in the "
         "window, which lets you choose"

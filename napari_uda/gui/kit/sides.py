@@ -8,10 +8,10 @@ import numpy as np
 from napari.layers import Layer
 from numpy.typing import NDArray
 
+from napari_uda.data.slice_position import SIDES
 from napari_uda.data.volume import Orientation
 from napari_uda.gui.kit.geometry import placement, tag
 
-_LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # towards + and - of x, y, z in RAS+
 _OBLIQUE = 0.4  # share of a second direction from which it is named as well (about 24 degrees)
 
 
@@ -79,7 +79,7 @@ def letters(direction: NDArray[np.float64]) -> str:
     """The side of the patient a direction (RAS+) points to; two letters when it is oblique."""
     order = np.argsort(-np.abs(direction), kind="stable")
     named = [order[0], *(axis for axis in order[1:2] if abs(direction[axis]) >= _OBLIQUE)]
-    return "".join(_LETTERS[axis][0 if direction[axis] > 0 else 1] for axis in named)
+    return "".join(SIDES[axis][0 if direction[axis] > 0 else 1] for axis in named)
 
 
 def is_left_to_right(directions: NDArray[np.float64], axis: int) -> bool:

@@ -293,11 +293,9 @@ class SearchableBox(QSearchableComboBox):
         tooltip: str = "",
         slot: Slot | None = None,
         name: str = "",
-        *,
-        least_letters: int = 8,
     ) -> None:
         super().__init__()
-        ignore_wheel(make_narrow(named(self, name, tooltip), least_letters))
+        ignore_wheel(make_narrow(named(self, name, tooltip)))
         self._line = QLineEdit()
         self.setLineEdit(self._line)
         self.setCompleter(self.completer_object)

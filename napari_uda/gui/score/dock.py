@@ -2,15 +2,14 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import napari.viewer
-from napari.layers import Image, Labels
+from napari.layers import Labels
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from numpy.typing import NDArray
@@ -19,17 +18,17 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
 from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.words import number_of
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
 from napari_uda.evaluation.matching import is_unnamed
 from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock
 from napari_uda.gui.kit.export_picture import picture_button
-from napari_uda.gui.kit.geometry import file_of, tag
+from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import refresh_hatching
-from napari_uda.gui.kit.jobs import Report, background
+from napari_uda.gui.kit.jobs import Report
 from napari_uda.gui.kit.keys import bind_keys
-from napari_uda.gui.kit.layer_order import model_of
-from napari_uda.gui.kit.layers import EDITED, image_under, structure_layers, structure_names
+from napari_uda.gui.kit.layers import structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.panel import Following, listen
@@ -50,7 +49,8 @@ from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
 from napari_uda.gui.score.score_tables import BY_IMPORTANCE, NAME_PIXELS, CohortPanel, ScoreTable
-from napari_uda.gui.score.scoring import LayerScores, method_of, score_layers
+from napari_uda.gui.score.scoring import LayerScores, method_of
+from napari_uda.gui.score.scoring_work import Target, score_targets, wait_for
 from napari_uda.gui.score.slice_panel import SlicePanel
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.overlap import Box
     from napari_uda.gui.score.score_plots import CalibrationPanel
 
-T = TypeVar("T")
-_POLL_S = 0.1
 _ASKED = "Names?"
 _LEAST_HEIGHT = 220
 _LEAST_CURVE_PIXELS, _ROWS_BEFORE_CURVE = 140, 6
@@ -71,16 +69,6 @@ _HELP = (
     "Cohort collects the cases that were scored, or the folders that you add.",
     "Export writes the tables and a report page.",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """A layer to score, its entropy map, the copy of its labels that follows its edits, and chosen structures."""
-
-    layer: Labels
-    entropy: Image | None
-    labels: Future[NDArray[Any]] | None = None
-    matches: dict[str, str] = field(default_factory=dict)
 
 
 class ScoreDock(JobDock):
@@ -348,24 +336,20 @@ class ScoreDock(JobDock):
         choices = self.choices
         chosen = choices.matches.chosen_for
         entropy = choices.entropies.layer
-        targets = [_Target(prediction, entropy, labels, chosen(prediction))]
+        targets = [Target(prediction, entropy, labels, chosen(prediction))]
         targets += [
-            _Target(layer, choices.entropy_of(layer), None, chosen(layer))
+            Target(layer, choices.entropy_of(layer), None, chosen(layer))
             for layer in choices.compared()
         ]
         protocol = self.choices.protocol
         self._part = "Prediction"
         self._start(
             f"Score {prediction.name}",
-            lambda report, stop: _score(targets, reference, protocol, report, stop),
+            lambda report, stop: score_targets(targets, reference, protocol, report, stop),
             lambda results: self._on_scored(
                 [target.layer for target in targets], reference, results
             ),
         )
-
-    def _aside(self, title: str, work: Callable[[], T], then: Callable[[T], object]) -> None:
-        """What may run beside the scoring: regions, errors, calibration, export."""
-        background(self, title, work, then, failed=self._on_problem, quiet=True)
 
     def _on_scored(
         self, layers: list[Labels], reference: Labels, results: list[LayerScores]
@@ -453,10 +437,6 @@ class ScoreDock(JobDock):
     def _show_cohort(self) -> None:
         self.cohort.show_methods(self._cohort.methods(self.choices.protocol))
 
-    def _on_problem(self, problem: str) -> None:
-        self._message = problem
-        self._update_buttons()
-
     # -- edits ------------------------------------------------------------------------------------
 
     def _follows(self, layer: Labels) -> bool:
@@ -499,7 +479,7 @@ class ScoreDock(JobDock):
 
     def _on_replaced(self, layer: Labels) -> None:
         if self._follows(layer):
-            self._on_problem("The prediction was replaced: press Score again.")
+            self._say("The prediction was replaced: press Score again.")
 
     def _on_save(self) -> None:
         layer = self.choices.predictions.layer
@@ -519,13 +499,13 @@ class ScoreDock(JobDock):
         try:
             order = order.at(self.viewer, layer, session)
         except InputError as error:
-            self._on_problem(str(error))
+            self._say(str(error))
             return
         ready = session.take_up()
         self._part = "Step"
 
         def work(report: Report, stop: threading.Event) -> Any:
-            _wait(ready, report, stop)
+            wait_for(ready, report, stop)
             return use_tool(layer, order, stop)
 
         def then(edit: Any) -> None:
@@ -551,7 +531,7 @@ class ScoreDock(JobDock):
         self._part = "Case"
 
         def then(run: Path | None) -> None:
-            said = f"{len(cases)} corrected case{'s' * (len(cases) != 1)} written to {folder}."
+            said = f"{number_of(len(cases), 'corrected case')} written to {folder}."
             self._finish(said)
             open_dock(self.viewer, "Train").go_on_with_corrected(run, folder)
 
@@ -584,9 +564,7 @@ class ScoreDock(JobDock):
             place = self._step((result, axis, value, "slices"), len(ranking))
             self._on_slice_chosen(ranking[place])
             title = result.slice_title(axis, ranking[place])
-            self._on_problem(
-                f"Slice {place + 1} of {len(ranking)} by Dice, the worst first: {title}."
-            )
+            self._say(f"Slice {place + 1} of {len(ranking)} by Dice, the worst first: {title}.")
 
     def _step(self, walk: object, length: int) -> int:
         """The next place of a walk, its first one when it is another walk than before."""
@@ -616,7 +594,7 @@ class ScoreDock(JobDock):
         layer, result = self._chosen()
         wanted, regions = self._regions
         if not regions:
-            self._on_problem("Prediction and reference agree everywhere.")
+            self._say("Prediction and reference agree everywhere.")
             return
         from napari_uda.evaluation.disagreement import KINDS
 
@@ -626,7 +604,7 @@ class ScoreDock(JobDock):
         self._on_moved()
         millilitres = region.voxels * result.voxel_ml
         title = result.slice_title(self.slices.axis, position[self.slices.axis])
-        self._on_problem(
+        self._say(
             f"Error {place + 1} of {len(regions)}: {KINDS[region.kind]}, {millilitres:.2f} mL, {title}."
         )
 
@@ -736,8 +714,7 @@ class ScoreDock(JobDock):
         self._cohort.add(name, scores)
         self._show_cohort()
         dice = scores.means("dice")["mean"]
-        count = len(scores.grids)
-        cases = "1 case" if count == 1 else f"{count} cases"
+        cases = number_of(len(scores.grids), "case")
         self._finish(f"{name}: {cases}, {_about_dice(dice)}.")
 
     def _on_clear(self) -> None:
@@ -754,17 +731,8 @@ class ScoreDock(JobDock):
         if not self.results:
             return
         exported = [
-            Exported(
-                result,
-                model=model_of(layer),
-                fit=str(tag(layer).get("fit") or ""),
-                edited=tag(layer).get("role") == EDITED,
-                image=None if image is None else image.data,
-                image_path="" if image is None else _path_of(image),
-                told=str(tag(layer).get("target_supervision") or ""),
-            )
+            Exported.of(self.viewer, layer, result)
             for layer, result in zip(self._layers, self.results, strict=True)
-            for image in (image_under(self.viewer, layer, result.case),)
         ]
         methods = self._cohort.methods(self.choices.protocol)
         self._aside(
@@ -777,46 +745,3 @@ class ScoreDock(JobDock):
 def _about_dice(mean: float) -> str:
     """Mean Dice in words; both label maps may be empty."""
     return "no structure to score" if math.isnan(mean) else f"mean Dice {mean:.3f}"
-
-
-def _score(
-    targets: list[_Target],
-    reference: Labels,
-    protocol: str,
-    report: Report,
-    stop: threading.Event,
-) -> list[LayerScores]:
-    """In the thread: score, and import what the result is drawn with."""
-    results = []
-    for done, target in enumerate(targets):
-        report(done, len(targets))
-        if stop.is_set():
-            raise Cancelled
-        labels = None if target.labels is None else _wait(target.labels, report, stop)
-        result = score_layers(
-            target.layer, reference, target.entropy, protocol, labels, target.matches
-        )
-        result.lines(result.coarsest_axis, "dice")  # sorts its slices, which it then remembers
-        results.append(result)
-    if stop.is_set():
-        raise Cancelled
-    import napari_uda.gui.score.score_plots  # noqa: F401 - a fifth of a second, not in the main thread
-
-    return results
-
-
-def _wait(labels: Future[T], report: Report, stop: threading.Event) -> T:
-    """What was promised, unless napari closes or the layer goes meanwhile."""
-    while not stop.is_set():
-        try:
-            return labels.result(_POLL_S)
-        except TimeoutError:
-            report(0, 1)  # sets `stop` when napari is closing
-        except CancelledError:
-            break
-    raise Cancelled
-
-
-def _path_of(image: Image) -> str:
-    """File or folder that an image was read from, by whichever reader; "" where nobody knows."""
-    return str(file_of(image) or "")

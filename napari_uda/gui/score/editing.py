@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFrame
 
+from napari_uda.core.words import number_of
 from napari_uda.data.edit_journal import About, EditJournal, Leftover
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_order import add_layer
@@ -163,6 +164,6 @@ def _sentence(leftover: Leftover, more: int) -> str:
         begun = f" of {datetime.fromisoformat(about.begun):%d %B %Y, %H:%M}"
     except ValueError:
         begun = ""
-    strokes = "1 stroke" if leftover.strokes == 1 else f"{leftover.strokes} strokes"
+    strokes = number_of(leftover.strokes, "stroke")
     rest = f" {more} more after this." if more else ""
     return f"Unsaved edits{begun}: '{about.name}', {strokes}.{rest}"

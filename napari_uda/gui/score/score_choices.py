@@ -13,10 +13,10 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QPlainTextEdit, QToolButton
 
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.hatching import HATCHING
+from napari_uda.gui.kit.hatching import NOT_STRUCTURES
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layer_order import about_layer, mark_of
-from napari_uda.gui.kit.layers import DISPLAY, EDITED, find
+from napari_uda.gui.kit.layers import EDITED, find
 from napari_uda.gui.kit.layout import column, form, row, wrapped
 from napari_uda.gui.kit.panel import Panel, guarded
 from napari_uda.gui.kit.widgets import combo_box, named, tool_button
@@ -24,7 +24,6 @@ from napari_uda.gui.score.structure_matches import StructureMatches
 
 _DEFINITION_PIXELS = 110  # it scrolls, so that a small screen shows the scores as well
 _OF_CASE = 10  # more than any rank
-_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 
 
 class ScoreChoices(Panel):
@@ -197,7 +196,7 @@ def _is_structures(layer: Layer) -> bool:
     return (
         isinstance(layer, Labels)
         and layer.ndim == 3
-        and tag(layer).get("role") not in _NOT_STRUCTURES
+        and tag(layer).get("role") not in NOT_STRUCTURES
         and np.issubdtype(layer.data.dtype, np.integer)
     )
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.evaluation.cohort import write_cohort
+from napari_uda.gui.kit.geometry import file_of, tag
+from napari_uda.gui.kit.layer_order import model_of
+from napari_uda.gui.kit.layers import EDITED, image_under
 from napari_uda.gui.score.scoring import LayerScores
 
 if TYPE_CHECKING:
@@ -43,6 +48,20 @@ class Exported:
     image_path: str = ""
     told: str = ""
     """Which labels of the target the run was given, in words; empty for none."""
+
+    @classmethod
+    def of(cls, viewer: ViewerModel, layer: Labels, scores: LayerScores) -> Self:
+        """A layer of a viewer with the image that it lies on."""
+        image, own = image_under(viewer, layer, scores.case), tag(layer)
+        return cls(
+            scores,
+            model=model_of(layer),
+            fit=str(own.get("fit") or ""),
+            edited=own.get("role") == EDITED,
+            image=None if image is None else image.data,
+            image_path="" if image is None else str(file_of(image) or ""),
+            told=str(own.get("target_supervision") or ""),
+        )
 
 
 def export_scores(

@@ -13,6 +13,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtWidgets import QToolTip
 
+from napari_uda.core.colours import readable
 from napari_uda.evaluation.calibration import (
     BAND_MM,
     DEFINITIONS,
@@ -21,7 +22,7 @@ from napari_uda.evaluation.calibration import (
     StructureCalibration,
 )
 from napari_uda.evaluation.figures import BarPlot, CurvePlot, Series
-from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.colormaps import DARK
 from napari_uda.gui.kit.layout import column, form
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.plots import colour_plot, still_plot

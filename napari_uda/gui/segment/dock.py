@@ -17,6 +17,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 from superqt.utils import signals_blocked
 
+from napari_uda.core.words import number_of
 from napari_uda.gui.kit.canvas_panels import panels_button
 from napari_uda.gui.kit.dock import AROUND, CANCELLING
 from napari_uda.gui.kit.files import LayerData
@@ -252,14 +253,6 @@ class SegmentDock(ModelDock):
             return "No model: choose a run folder with Browse…"
         return self._model_problem
 
-    def _obstacle(self) -> str:
-        """Why Run and Adapt are not available; empty when they are."""
-        if self._model_obstacle():
-            return self._model_obstacle()
-        if self.images.layer is None:
-            return "No image: open a 3-D volume, for example from File > Open Sample."
-        return ""
-
     def _update_buttons(self) -> None:
         obstacle = self._obstacle()
         running = self._job is not None
@@ -459,8 +452,7 @@ class SegmentDock(ModelDock):
         good = [one for one in rows if not one.problem]
         written = f"maps and {SUMMARY} are" if good else f"{SUMMARY}, which says why, is"
         where = f"; {written} in {out}" if out and rows else ""
-        count = "1 volume" if len(good) == 1 else f"{len(good)} volumes"
-        self._finish(f"{ending}{count} segmented{where}.")
+        self._finish(f"{ending}{number_of(len(good), 'volume')} segmented{where}.")
         if out is None and good:
             self.views.setChecked(False)
             self._in_turns(show_batch(self.viewer, rows, self._batch.sources))

@@ -18,6 +18,7 @@ from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.layer_order import layer_name
 from napari_uda.gui.kit.layers import (
     EDITED,
+    PREDICTED,
     RESULT_ROLES,
     own_colours,
     put,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_uda.gui.segment.segmenting import Result
-
-_PREDICTION_ROLES = ("prediction", EDITED)
 
 
 def result_steps(
@@ -59,7 +58,7 @@ def result_steps(
 def is_prediction(layer: Layer) -> bool:
     """Whether a layer is a result of this package with structures in it, edited or not."""
     role = tag(layer).get("role")
-    return isinstance(layer, Labels) and layer.ndim == 3 and role in _PREDICTION_ROLES
+    return isinstance(layer, Labels) and layer.ndim == 3 and role in PREDICTED
 
 
 def prediction_rank(layer: Layer) -> int:

@@ -12,6 +12,7 @@ from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
 from napari_uda.core.structure_colours import full_name, structure_colour
+from napari_uda.core.words import number_of
 from napari_uda.data.check import DomainReport, Problem, sizes_text
 from napari_uda.gui.kit.fields import number_text
 from napari_uda.gui.kit.layout import Part, column, row
@@ -173,7 +174,7 @@ def _facts(report: DomainReport) -> str:
     """Cases, modality and geometry, one line each."""
     if not report.case_count:
         return escape(report.name)
-    cases = _counted(report.case_count, "case")
+    cases = number_of(report.case_count, "case")
     parts = [report.name, cases, f"{report.label_count} with labels", report.modality]
     lines = [" · ".join(part for part in parts if part)]
     if report.cases:
@@ -202,7 +203,7 @@ def _structures(report: DomainReport) -> str:
         numbers = (
             f"label {one.value}",
             f"{one.voxels:,} voxels".replace(",", " "),
-            _counted(one.cases, "case"),
+            number_of(one.cases, "case"),
         )
         told = ", ".join(number.replace(" ", "&nbsp;") for number in numbers)
         named = _named(one.name, one.value)
@@ -226,7 +227,3 @@ def _problems(problems: Sequence[Problem]) -> str:
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS} more")
     return "<br>".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

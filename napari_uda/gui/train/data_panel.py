@@ -13,6 +13,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QMenu, QToolButton, QWidget
 
 from napari_uda.core.errors import refusal
+from napari_uda.core.words import number_of
 from napari_uda.data.folder import DataFolder
 from napari_uda.gui.kit.fields import folder_edit, show_value
 from napari_uda.gui.kit.fit_line import FitLine
@@ -376,7 +377,7 @@ def _about_folder(folder: Path) -> str:
     """In the thread: what a data folder holds, in one line."""
     found = DataFolder.open(folder)
     cases, labelled = len(found.cases), sum(case.label is not None for case in found.cases)
-    return f"{cases} {'case' if cases == 1 else 'cases'}, {labelled} with labels"
+    return f"{number_of(cases, 'case')}, {labelled} with labels"
 
 
 def folder_obstacle(title: str, folder: Path) -> str:

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.dock import AROUND, Dock
-from napari_uda.gui.kit.jobs import background, load_torch
+from napari_uda.gui.kit.jobs import load_torch
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import listen
 from napari_uda.gui.kit.widgets import compact, named
@@ -113,12 +113,6 @@ class TrainDock(Dock):
         for curves in (self.watch.curves, self.comparison.curves):
             curves.set_theme(theme.background.as_hex("long"), theme.text.as_hex("long"))
 
-    def _in_background(
-        self, title: str, work: Callable[[], Any], then: Callable[[Any], object] | None = None
-    ) -> None:
-        """Touch run folders in a thread, for they may be slow."""
-        background(self, title, work, then, failed=self._on_problem, quiet=True)
-
     def _on_problem(self, problem: str) -> None:
         self.watch.say(problem)
         show_error(problem)
@@ -155,9 +149,7 @@ class TrainDock(Dock):
 
     def _create(self, run_dir: Path, settings: Callable[[], Any]) -> None:
         """Make the run folder in a thread, then train in it."""
-        self._in_background(
-            "Create the run", partial(_create_run, run_dir, settings), self._on_created
-        )
+        self._aside("Create the run", partial(_create_run, run_dir, settings), self._on_created)
 
     def _on_created(self, path: Path) -> None:
         self._created.add(path)
@@ -238,9 +230,9 @@ class TrainDock(Dock):
         """Leave a request for the trainer."""
         process = self.processes.get(path)
         if process is not None and process.is_running and request == "save":
-            self._in_background("Ask to stop", process.stop)
+            self._aside("Ask to stop", process.stop)
         else:
-            self._in_background("Ask to stop", partial(RunFolder(path).ask_to_stop, request))
+            self._aside("Ask to stop", partial(RunFolder(path).ask_to_stop, request))
 
     def _on_ended(self, process: TrainingProcess, code: int) -> None:
         path = process.folder.path
@@ -263,7 +255,7 @@ class TrainDock(Dock):
             self.watch.say("")
         if code in (0, _STOPPED):
             return
-        self._in_background(
+        self._aside(
             "Read how training ended",
             partial(_outcome, path, code, words, may_take_back),
             partial(self._on_outcome, path),
@@ -292,7 +284,7 @@ class TrainDock(Dock):
         self._discarding.discard(path)
         if path == self.watch.path:
             self.watch.leave()
-        self._in_background("Delete the run", RunFolder(path).delete, lambda _: self.runs.look())
+        self._aside("Delete the run", RunFolder(path).delete, lambda _: self.runs.look())
 
     def _agreed(self, title: str, text: str) -> bool:
         buttons = QMessageBox.StandardButton

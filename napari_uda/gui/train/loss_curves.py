@@ -20,8 +20,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_uda.core.colours import readable
 from napari_uda.evaluation.figures import CurvePlot, Series
-from napari_uda.gui.kit.colormaps import DARK, readable
+from napari_uda.gui.kit.colormaps import DARK
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Panel

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QBoxLayout, QFileDialog, QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_file
+from napari_uda.core.words import number_of
 from napari_uda.data.findings import renamed_report
 from napari_uda.data.rename_structure import check_name, rename_in_folder
 from napari_uda.data.volume import Placement
@@ -168,8 +169,7 @@ class TrainForm(JobDock):
 
     def _on_unreadable(self, problem: str) -> None:
         self._reading = False
-        self._message = problem
-        self._update_buttons()
+        self._say(problem)
 
     # -- method, settings, run to start from ------------------------------------------------------
 
@@ -202,8 +202,7 @@ class TrainForm(JobDock):
             return
         if run is None:
             self.data.set_corrected(corrected)
-            self._message = "Choose the run that the cases were predicted by under Start from."
-            self._update_buttons()
+            self._say("Choose the run that the cases were predicted by under Start from.")
             return
         background(
             self,
@@ -229,8 +228,7 @@ class TrainForm(JobDock):
             self.data.init.value = run
             said = f"{config.method.name} learns from no labels: choose a method that does to go on from {run.name}."
         self.data.set_corrected(corrected)
-        self._message = said
-        self._update_buttons()
+        self._say(said)
 
     def _on_method(self) -> None:
         entry = self.methods.method
@@ -267,8 +265,7 @@ class TrainForm(JobDock):
         chosen, _ = QFileDialog.getSaveFileName(self, "Settings", name, _FILES)
         if chosen:
             write_text(Path(chosen), dump_config(config))
-            self._message = f"Settings written to {chosen}."
-            self._update_buttons()
+            self._say(f"Settings written to {chosen}.")
 
     def config(self) -> RunConfig | None:
         """The settings with the chosen folders; None as long as one does not fit."""
@@ -301,17 +298,14 @@ class TrainForm(JobDock):
     def _on_start_read(self, folder: Path, values: dict[str, Any]) -> None:
         if folder == self.data.init.get_value() and self.settings.form is not None:
             self.settings.form.adopt(values)
-            self._message = f"Network and slices are those of {folder.name}."
-            self._update_buttons()
+            self._say(f"Network and slices are those of {folder.name}.")
 
     def _on_start_unreadable(self, folder: Path, problem: str) -> None:
         if folder == self.data.init.get_value():
-            self._message = problem
-            self._update_buttons()
+            self._say(problem)
 
     def _on_changed(self) -> None:
-        self._message = ""
-        self._update_buttons()
+        self._say("")
 
     # -- run folder -------------------------------------------------------------------------------
 
@@ -515,5 +509,5 @@ def _verdict(reports: Mapping[str, DomainReport]) -> str:
         more = f" ({len(fatal) - 1} more above)" if len(fatal) > 1 else ""
         return f"{fatal[0]}{more}"
     if found:
-        return f"Data checked: {len(found)} remark{'s' * (len(found) > 1)} above."
+        return f"Data checked: {number_of(len(found), 'remark')} above."
     return "Data checked: nothing is wrong."

@@ -169,8 +169,7 @@ class TranslateDock(ModelDock):
         self, title: str, work: Callable[[], list[Listed]], then: Callable[[list[Listed]], None]
     ) -> None:
         self._reading += 1
-        self._message = ""
-        self._update_buttons()
+        self._say("")
         background(
             self,
             title,
@@ -193,10 +192,6 @@ class TranslateDock(ModelDock):
         self._on_read(found)
         self.models.setCurrentIndex(self.models.findData(str(found[0][1])))
 
-    def _on_problem(self, problem: str) -> None:
-        self._message = problem
-        self._update_buttons()
-
     def _on_reading_ended(self) -> None:
         self._reading -= 1
         self._update_buttons()
@@ -207,8 +202,7 @@ class TranslateDock(ModelDock):
 
     # -- running ----------------------------------------------------------------------------------
 
-    def _obstacle(self) -> str:
-        """Why Translate is not available; empty when it is."""
+    def _model_obstacle(self) -> str:
         if self._job is not None:
             return CANCELLING if self._cancelling else "Translating…"
         if self._turns.is_busy:
@@ -221,8 +215,6 @@ class TranslateDock(ModelDock):
                 "or choose a run with Browse…"
             )
             return self._message or hint
-        if self.images.layer is None:
-            return "No image: open a 3-D volume, for example from File > Open Sample."
         return ""
 
     def _update_buttons(self) -> None:
@@ -324,10 +316,9 @@ class TranslateDock(ModelDock):
         """Which of the two is seen, also when the user shows or hides one of them later."""
         image, translated = self._image, self._shown[0]
         if translated.visible:
-            self._message = "Seen: the translated volume."
+            self._say("Seen: the translated volume.")
         else:
-            self._message = "Seen: the original." if image and image.visible else ""
-        self._update_buttons()
+            self._say("Seen: the original." if image and image.visible else "")
 
     # -- export -----------------------------------------------------------------------------------
 
@@ -341,13 +332,10 @@ class TranslateDock(ModelDock):
         result = self.result
         if result is None:
             return
-        background(
-            self,
+        self._aside(
             "Export translation",
             lambda: result.save(folder),
             lambda paths: show_info(f"{len(paths)} volumes saved in {folder}"),
-            failed=self._on_problem,
-            quiet=True,
         )
 
 

@@ -21,6 +21,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSplitter, QWidget
 
 from napari_uda.gui.kit.canvas_words import CanvasWords
+from napari_uda.gui.kit.clicks import is_click
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.sides import Sides
@@ -237,11 +238,7 @@ class LinkedViews(Panel):
         edits = isinstance(active, Labels) and str(active.mode) != "pan_zoom"
         if not self._on or event.button != 1 or edits or viewer.dims.ndisplay != 2:
             return
-        start = np.asarray(event.pos, float)
-        yield
-        while event.type == "mouse_move":
-            yield
-        if np.abs(np.asarray(event.pos, float) - start).max() <= 2:
+        if (yield from is_click(event)):
             self._go(np.asarray(event.position[-3:], float))
 
 

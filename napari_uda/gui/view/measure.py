@@ -24,8 +24,9 @@ from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
 from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
-from napari_uda.gui.kit.geometry import layer_volume, tag
-from napari_uda.gui.kit.hatching import HATCHING
+from napari_uda.gui.kit.clicks import is_click
+from napari_uda.gui.kit.geometry import is_one_volume, layer_volume, tag
+from napari_uda.gui.kit.hatching import NOT_STRUCTURES
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layer_chooser import LayerChooser
 from napari_uda.gui.kit.layers import DISPLAY, structure_names
@@ -56,7 +57,6 @@ _HINTS = {
     "ellipse": "Drag from corner to corner of the box round it.",
     "polygon": "Click the corners; a double click ends it.",
 }
-_NOT_STRUCTURES = ("reliability", "error", "contours", HATCHING, DISPLAY)
 _SHAPE_HEADERS = ("Measure", "mm / mm²", "Mean", "SD", "Least", "Most", "Pixels")
 _STRUCTURE_HEADERS = ("Structure", "mL", "Mean", "SD", "Largest ∅ mm", "In-plane ∅ mm")
 
@@ -183,11 +183,7 @@ class MeasurePanel(Panel):
         """A click without a drag is an end of the ruler."""
         if self.tool != "ruler" or event.button != 1 or viewer.dims.ndisplay != 2:
             return
-        start = np.asarray(event.pos, float)
-        yield
-        while event.type == "mouse_move":
-            yield
-        if np.abs(np.asarray(event.pos, float) - start).max() <= 2:
+        if (yield from is_click(event)):
             self._on_end(np.asarray(event.position[-3:], float))
 
     def _on_end(self, world: np.ndarray) -> None:
@@ -450,8 +446,8 @@ def _measure(
 
 
 def _is_structures(layer: Layer) -> bool:
-    is_labels = isinstance(layer, Labels) and layer.ndim == 3 and not layer.multiscale
-    return is_labels and tag(layer).get("role") not in _NOT_STRUCTURES
+    is_labels = isinstance(layer, Labels) and is_one_volume(layer)
+    return is_labels and tag(layer).get("role") not in NOT_STRUCTURES
 
 
 def _rank(layer: Layer) -> int:

@@ -11,7 +11,8 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
-from napari_uda.gui.kit.geometry import placement, tag
+from napari_uda.data.slice_position import SIDES
+from napari_uda.gui.kit.geometry import is_one_volume, placement, tag
 from napari_uda.gui.kit.hatching import HATCHING
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.panel import Panel
@@ -23,7 +24,6 @@ _DASH = "–"
 _ROWS = ("Image", "Voxel (x, y, z)", "Position (mm)", "Intensity", "Structure", "Entropy")
 _WRAPPED = ("Image", "Structure")
 _LEAST_WIDTH = 80
-_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 _NO_STRUCTURES = ("contours", "error", HATCHING)  # drawn from other layers
 
 
@@ -95,7 +95,7 @@ def read_at(viewer: ViewerModel, image: Image, position: Sequence[float]) -> Rea
 
 def _value(layer: Layer, where: np.ndarray) -> float | None:
     """The value of a 3-D layer at a world position; None outside of it."""
-    if layer.ndim != 3 or getattr(layer, "rgb", False) or getattr(layer, "multiscale", False):
+    if not is_one_volume(layer):
         return None
     voxel = _voxel(np.asarray(layer.world_to_data(where), float), layer)
     return None if voxel is None else float(layer.data[voxel])
@@ -159,7 +159,7 @@ class Readout(Panel):
 
 def _position(position_mm: tuple[float, float, float]) -> str:
     """Millimetres with the side of the patient instead of a sign."""
-    parts = zip(position_mm, _SIDES, strict=True)
+    parts = zip(position_mm, SIDES, strict=True)
     return "  ".join(
         f"{plus if value >= 0 else minus} {abs(value):.1f}" for value, (plus, minus) in parts
     )

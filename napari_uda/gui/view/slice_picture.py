@@ -10,7 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from napari_uda.gui.kit.geometry import tag
+from napari_uda.gui.kit.geometry import is_one_volume, tag
 
 _LEVELS = 256
 Table = NDArray[np.float32]
@@ -26,9 +26,7 @@ def layers_on_grid(layers: Iterable[Layer], image: Image) -> list[Layer]:
         for layer in layers
         if isinstance(layer, (Image, Labels))
         and layer.visible
-        and layer.ndim == 3
-        and not getattr(layer, "rgb", False)
-        and not layer.multiscale
+        and is_one_volume(layer)
         and layer.data.shape == image.data.shape
         and np.abs(_corners(layer) - corners).max() <= _SAME_PLACE * side
         and tag(layer).get("role") != "background"  # a copy of the image for napari's grid

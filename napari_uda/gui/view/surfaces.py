@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_uda.core.structure_colours import full_name
+from napari_uda.core.words import number_of
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 from napari_uda.gui.kit.canvas_words import Line, canvas_words
 from napari_uda.gui.kit.colormaps import unnamed
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
+from napari_uda.gui.kit.geometry import (
+    METADATA,
+    copied_geometry,
+    is_one_volume,
+    layer_volume,
+    placement,
+    tag,
+)
 from napari_uda.gui.kit.jobs import Report, Turns, background, running
 from napari_uda.gui.kit.layer_order import bring_back, stand_in
-from napari_uda.gui.kit.layers import EDITED, structure_names
+from napari_uda.gui.kit.layers import PREDICTED, STRUCTURES, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
 from napari_uda.gui.kit.widgets import TallLabel, button, check_box, named
@@ -32,8 +40,6 @@ if TYPE_CHECKING:
 
 ROLE = "surface"
 _DISTANCE, _CORNER = "distance", "bottom_right"
-_OURS = ("prediction", EDITED)
-_LABELS = (*_OURS, "reference")
 _COLOURS = Colormap(
     ["#2166AC", "#67A9CF", "#F7F7F7", "#EF8A62", "#B2182B"],
     name="distance",
@@ -442,7 +448,7 @@ def _sentence(parts: list[Part]) -> str:
     finite = [
         part.distance_mm for part in parts if part.distance_mm is not None and _is_measured(part)
     ]
-    count = "1 surface" if len(parts) == 1 else f"{len(parts)} surfaces"
+    count = number_of(len(parts), "surface")
     if not known:
         return f"{count}."
     lacking = [full_name(part.name) for part in parts if not _is_measured(part)]
@@ -468,17 +474,16 @@ def _shown_labels(viewer: ViewerModel) -> Labels | None:
         layer
         for layer in reversed(viewer.layers)
         if isinstance(layer, Labels)
-        and layer.ndim == 3
-        and not layer.multiscale
-        and tag(layer).get("role", "reference") in _LABELS
+        and is_one_volume(layer)
+        and tag(layer).get("role", "reference") in STRUCTURES
     ]
-    found.sort(key=lambda layer: (not layer.visible, tag(layer).get("role") not in _OURS))
+    found.sort(key=lambda layer: (not layer.visible, tag(layer).get("role") not in PREDICTED))
     return found[0] if found else None
 
 
 def _reference_of(viewer: ViewerModel, source: Labels) -> Labels | None:
     own = tag(source)
-    if own.get("role") not in _OURS:
+    if own.get("role") not in PREDICTED:
         return None
     for layer in reversed(viewer.layers):
         other = tag(layer)

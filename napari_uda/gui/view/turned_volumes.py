@@ -23,7 +23,15 @@ from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume
-from napari_uda.gui.kit.geometry import METADATA, copied_geometry, layer_volume, placement, tag
+from napari_uda.gui.kit.geometry import (
+    METADATA,
+    copied_geometry,
+    in_different_frames,
+    is_one_volume,
+    layer_volume,
+    placement,
+    tag,
+)
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.layers import DISPLAY, find
 from napari_uda.gui.kit.layout import column
@@ -66,7 +74,7 @@ def misplaced(viewer: ViewerModel) -> list[Misplaced]:
     of_reference = _matrices(reference)
     found = []
     for layer in layers:
-        if layer is not reference and _may_share_space(layer, reference):
+        if layer is not reference and not in_different_frames(layer, reference):
             most, limit = _apart_mm(layer, *of_reference)
             if most > limit:
                 found.append(Misplaced(layer, reference, most))
@@ -79,19 +87,11 @@ def _is_placed(layer: Layer) -> bool:
     return (
         isinstance(layer, (Image, Labels))
         and layer.visible
-        and layer.ndim == 3
-        and not getattr(layer, "rgb", False)
-        and not layer.multiscale
+        and is_one_volume(layer)
         and "affine" in own
         and own.get("shape") == tuple(layer.data.shape)
         and own.get("role") != "background"
     )
-
-
-def _may_share_space(first: Layer, second: Layer) -> bool:
-    """Not when two scanners' spaces are known to be two."""
-    frames = {tag(one).get("frame") for one in (first, second)} - {None, ""}
-    return len(frames) < 2
 
 
 def _apart_mm(
