@@ -259,7 +259,7 @@ def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
     from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
 
     # where predictions have names as well, it does not matter how files number the structures
-    by_name = all(needs_image(prediction) for _, prediction, _ in pairs)
+    by_name = all(needs_image(prediction) or names_beside(prediction) for _, prediction, _ in pairs)
     references = (reference for *_, reference in pairs)
     return _Named(found_structures(references, renumber=by_name), found=True)
 
