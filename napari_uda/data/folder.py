@@ -22,6 +22,7 @@ from napari_uda.core.files import (
     atomic_file,
     case_name,
     case_of_image,
+    check_is_text,
     is_file,
     shown,
     volume_suffix,
@@ -244,6 +245,7 @@ def _found_in(path: Path, series: str) -> Found:
     if not path.exists():
         raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
     if not path.is_dir():
+        check_is_text(path)
         dicom = not volume_suffix(path)
         return Found((Case(case_of_image(path), path, None, series if dicom else ""),), ())
     if (path / "images").is_dir() or (path / "imagesTr").is_dir():

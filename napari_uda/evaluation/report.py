@@ -17,6 +17,7 @@ from napari_uda.core.files import (
     FIRST_CHANNEL,
     VOLUME_SUFFIXES,
     case_name,
+    check_is_text,
     shown,
     volume_suffix,
 )
@@ -388,6 +389,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and (volume_suffix(path) or dicom_segmentations([path])):
+            check_is_text(path)
             found.setdefault(case_name(path), []).append(path)
     return found
 
