@@ -151,8 +151,10 @@ class DataFolder:
                 f"{shown(folder)}: is no data folder, it holds neither images nor imagesTr nor folders of patients; "
                 "put the volumes into a subfolder named images"
             )
+        # the Medical Segmentation Decathlon has the same folders, and no channels in the names
+        channels = nnunet and any(_CHANNEL.fullmatch(case_name(one.image)) for one in found.cases)
         named = _by_case(
-            ((_image_case(case.image, case.name, nnunet), case) for case in found.cases), images
+            ((_image_case(case.image, case.name, channels), case) for case in found.cases), images
         )
         if not named:
             raise InputError(
@@ -303,9 +305,9 @@ def _are_patients(found: Found, folder: Path) -> bool:
     )
 
 
-def _image_case(file: Path, name: str, nnunet: bool) -> str:
+def _image_case(file: Path, name: str, channels: bool) -> str:
     """The case an image belongs to; nnU-Net appends its channel, of which only the first is known."""
-    if not nnunet:
+    if not channels:
         return name
     if volume_suffix(file):
         name = case_name(file)  # with its channel

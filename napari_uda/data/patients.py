@@ -33,7 +33,7 @@ IMAGE_FOLDERS = {"images", *NNUNET_IMAGES}
 """Folders of images."""
 
 _LABEL_NAME = re.compile(
-    r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
+    r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|dseg|probseg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
     re.IGNORECASE,
 )
 _BESIDE = {
