@@ -71,6 +71,25 @@ def shown(path: str | os.PathLike[str]) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
+NO_TEXT = "its name holds bytes that are no UTF-8; rename it"
+"""Why a file cannot be used whose name came from a system with another encoding; see `is_text`."""
+
+
+def is_text(path: str | os.PathLike[str]) -> bool:
+    """Whether the name of a file can be written into tables and reports."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in Path(path).name)
+
+
+def check_is_text(path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose name cannot be written into tables and reports.
+
+    Raises:
+        InputError: it holds bytes that are no UTF-8, as names from other systems do.
+    """
+    if not is_text(path):
+        raise InputError(f"{shown(path)}: {NO_TEXT}")
+
+
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether there is such a file; one that the system does not let us ask for counts as none."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import struct
-import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import pydicom
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_uda.core.warning_filters import own_warning_filters
 from napari_uda.data.window import Window
 
 DICOM_ERRORS = (
@@ -26,7 +26,6 @@ DICOM_ERRORS = (
 )  # fmt: skip
 """What pydicom raises on damaged files; a RecursionError is a RuntimeError."""
 
-_SWITCHES = threading.RLock()
 _DIRECTORY = "1.2.840.10008.1.3.10"
 SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of DICOM SEG: one bit or fraction per segment, and label maps."""
@@ -228,7 +227,7 @@ def quiet_pydicom() -> Iterator[None]:
     Its switches belong to the whole process, so one thread at a time may turn them.
     """
     logger = logging.getLogger("pydicom")
-    with _SWITCHES, warnings.catch_warnings(), pydicom.config.disable_value_validation():
+    with own_warning_filters(), pydicom.config.disable_value_validation():
         warnings.filterwarnings("ignore", module="pydicom")
         level = logger.level
         logger.setLevel(logging.ERROR)

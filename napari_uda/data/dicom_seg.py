@@ -15,6 +15,7 @@ from pydicom.pixels import iter_pixels
 from napari_uda.core.colours import hexadecimal
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
+from napari_uda.data.dicom import find_stack
 from napari_uda.data.dicom_headers import (
     DICOM_ERRORS,
     Frame,
@@ -26,6 +27,7 @@ from napari_uda.data.dicom_headers import (
     read_header,
     transfer_syntax,
 )
+from napari_uda.data.dicom_structures import referenced_series
 from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine, three_sides
 from napari_uda.data.provenance import PROGRAM
 from napari_uda.data.segments import Segment, chosen_values
@@ -80,7 +82,7 @@ def read_dicom_seg(
         raise InputError(f"{name}: {unplaced}; segmentations of slices are read here") from unplaced
     except DICOM_ERRORS as error:
         raise InputError(f"{name}: is a damaged DICOM SEG; export it again") from error
-    check_frame_of_reference(header.frame_of_reference, grid, name)
+    reference = frame_of_reference(header.frame_of_reference, grid, file, warn)
     on = grid if grid is not None else _own_grid(frames, step, name)
     taken = chosen_values(segments, names, name, warn)
     values = {_segment_numbers(dataset)[index]: value for index, value in taken.items()}
@@ -105,7 +107,7 @@ def read_dicom_seg(
             f"{name}: its frames cannot be decoded, so it is damaged, truncated or of an unknown kind; export it "
             "again, uncompressed"
         ) from error
-    return Volume(canvas.labels(), on.affine, frame_of_reference=header.frame_of_reference), kept
+    return Volume(canvas.labels(), on.affine, frame_of_reference=reference), kept
 
 
 def segments_of(dataset: Any) -> list[Segment]:
@@ -137,17 +139,44 @@ def _label_value(item: Any, dataset: Any) -> int:
     return int(item.get("SegmentNumber"))
 
 
-def check_frame_of_reference(own: str, grid: Volume | None, name: str) -> None:
-    """Refuse a segmentation in other coordinates than those of its image.
+def frame_of_reference(
+    own: str, grid: Volume | None, file: Path, warn: Callable[[str], object]
+) -> str:
+    """UID of the coordinates that a segmentation lies in: what it states, or those of the image that it refers to.
+
+    Some programs state coordinates that they make up, and refer to the series of the image all the same.
+
+    Args:
+        own: what it states, "" for nothing.
+        grid: of the image.
+        file: of the segmentation.
+        warn: is told where the two differ and the reference counts.
 
     Raises:
-        InputError: both say which coordinates theirs are, and they differ.
+        InputError: other coordinates than those of the image, to whose series it does not refer.
+        OSError: it cannot be read.
     """
-    if grid is not None and own and grid.frame_of_reference not in ("", own):
+    if grid is None or not own or grid.frame_of_reference in ("", own):
+        return own
+    name, image = shown(file), grid.name or "the image"
+    if not _series_of(grid) & referenced_series(file):
         raise InputError(
-            f"{name}: is drawn in another frame of reference than {grid.name or 'the image'} (0020,0052), so it "
+            f"{name}: is drawn in another frame of reference than {image} (0020,0052), so it "
             "belongs to another examination; give the image that it was drawn on"
         )
+    warn(
+        f"{name}: states another frame of reference than {image} (0020,0052), but refers to its series; it is taken "
+        "to be drawn on it"
+    )
+    return grid.frame_of_reference
+
+
+def _series_of(grid: Volume) -> set[str]:
+    """UID of the DICOM series that a volume was read from; none for a volume from elsewhere."""
+    source = grid.source
+    if source is None or not source.is_dicom:
+        return set()
+    return {frame.header.series for frame in find_stack(source.path, source.series).frames} - {""}
 
 
 def _numbers(dataset: Any, count: int) -> list[int]:
@@ -213,10 +242,16 @@ def _frame_affine(frame: Frame, grid: Volume) -> Affine:
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = row * frame.spacing[1], column * frame.spacing[0]
     affine[:3, 3] = np.array(frame.position) * LPS_TO_RAS
-    steps = grid.affine[:3, :3] / np.linalg.norm(grid.affine[:3, :3], axis=0)
-    along = np.abs(np.stack([row, column]) @ steps).max(0)
+    along = np.abs(np.stack([row, column]) @ _directions(grid)).max(0)
     affine[:3, 2] = grid.affine[:3, int(along.argmin())]
     return affine
+
+
+def _directions(grid: Volume) -> NDArray[np.float64]:
+    """(3, 3) unit vectors of the grid's axes, one in each column."""
+    columns = grid.affine[:3, :3]
+    directions: NDArray[np.float64] = columns / np.linalg.norm(columns, axis=0)
+    return directions
 
 
 def _check_directions(frames: tuple[Frame, ...]) -> None:
@@ -245,8 +280,14 @@ def _heights(frames: tuple[Frame, ...]) -> NDArray[np.float64]:
 
 
 def _check_steps(frames: tuple[Frame, ...], step: float, grid: Volume, name: str) -> None:
-    """Slices of another distance would leave every other slice of the image empty."""
+    """Slices of another distance would leave every other slice of the image empty.
+
+    Frames that are turned against the image have no distance of its slices; `place_of` refuses them.
+    """
     affine = _frame_affine(frames[0], grid)
+    in_plane = affine[:3, :2] / np.linalg.norm(affine[:3, :2], axis=0)
+    if np.abs(in_plane.T @ _directions(grid)).max(1).min() < 1 - _SAME_STEP:
+        return
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     across = abs(float(affine[:3, 2] @ normal) / float(np.linalg.norm(normal)))
     if step and abs(step - across) > _SAME_STEP * across:

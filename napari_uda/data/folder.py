@@ -22,6 +22,7 @@ from napari_uda.core.files import (
     atomic_file,
     case_name,
     case_of_image,
+    check_is_text,
     is_file,
     shown,
     volume_suffix,
@@ -150,8 +151,10 @@ class DataFolder:
                 f"{shown(folder)}: is no data folder, it holds neither images nor imagesTr nor folders of patients; "
                 "put the volumes into a subfolder named images"
             )
+        # the Medical Segmentation Decathlon has the same folders, and no channels in the names
+        channels = nnunet and any(_CHANNEL.fullmatch(case_name(one.image)) for one in found.cases)
         named = _by_case(
-            ((_image_case(case.image, case.name, nnunet), case) for case in found.cases), images
+            ((_image_case(case.image, case.name, channels), case) for case in found.cases), images
         )
         if not named:
             raise InputError(
@@ -244,6 +247,7 @@ def _found_in(path: Path, series: str) -> Found:
     if not path.exists():
         raise InputError(f"{shown(path)}: there is no such file or folder; check the path")
     if not path.is_dir():
+        check_is_text(path)
         dicom = not volume_suffix(path)
         return Found((Case(case_of_image(path), path, None, series if dicom else ""),), ())
     if (path / "images").is_dir() or (path / "imagesTr").is_dir():
@@ -301,9 +305,9 @@ def _are_patients(found: Found, folder: Path) -> bool:
     )
 
 
-def _image_case(file: Path, name: str, nnunet: bool) -> str:
+def _image_case(file: Path, name: str, channels: bool) -> str:
     """The case an image belongs to; nnU-Net appends its channel, of which only the first is known."""
-    if not nnunet:
+    if not channels:
         return name
     if volume_suffix(file):
         name = case_name(file)  # with its channel

@@ -12,10 +12,13 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
     NNUNET_IMAGES,
+    NO_TEXT,
     SEG_NRRD_SUFFIX,
     begins_as_dicom,
     case_name,
     case_of_image,
+    check_is_text,
+    is_text,
     shown,
     volume_suffix,
 )
@@ -31,7 +34,7 @@ IMAGE_FOLDERS = {"images", *NNUNET_IMAGES}
 """Folders of images."""
 
 _LABEL_NAME = re.compile(
-    r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
+    r"(?:(?P<image>.+)[-_. ])?(?:labels?|seg|dseg|probseg|segmentations?|masks?|gt|groundtruth|entropy|reliability)",
     re.IGNORECASE,
 )
 _BESIDE = {
@@ -178,12 +181,14 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
     the only DICOM SEG or RTSTRUCT; a patient with none stands for itself, as one with a DICOM series does.
 
     Raises:
+        InputError: a name that is no UTF-8.
         OSError: a folder cannot be read.
     """
     found: list[tuple[str, Path]] = []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
+        check_is_text(entry)
         if entry.is_dir():
             files = [file for file in sorted(entry.iterdir()) if not file.name.startswith(".")]
             volumes = [file for file in files if volume_suffix(file)]
@@ -249,7 +254,15 @@ def _leaves(
     if real in seen or len(parts) > _MOST_DEPTH:
         return
     seen.add(real)
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        reason = _unusable(entry, start)
+        if reason:
+            passed_over.append(f"{_below(entry, start)} ({reason})")
+        else:
+            entries.append(entry)
     files = [entry for entry in entries if not entry.is_dir()]
     found = [file for file in files if volume_suffix(file)]
     predicted = [file for file in found if is_own_result(file)]
@@ -293,6 +306,17 @@ def _leaves(
         yield from below
         if not below and not parts and len(passed_over) + len(drawn) == before:
             passed_over.append(f"{shown(entry)} (holds no volume)")
+
+
+def _unusable(entry: Path, start: Path) -> str:
+    """Why an entry of a folder is neither a file nor a folder to look into, or ""."""
+    if not is_text(entry):
+        return NO_TEXT
+    if entry.is_symlink() and entry.is_dir() and start.resolve().is_relative_to(entry.resolve()):
+        return "a link to a folder above"
+    if entry.exists() and not entry.is_file() and not entry.is_dir():
+        return "a pipe, a socket or a device"
+    return ""
 
 
 def _without_other_dicom(

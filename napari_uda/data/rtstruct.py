@@ -20,7 +20,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.contours import filled
 from napari_uda.data.dicom_headers import DICOM_ERRORS, one_line, quiet_pydicom
-from napari_uda.data.dicom_seg import check_frame_of_reference
+from napari_uda.data.dicom_seg import frame_of_reference
 from napari_uda.data.grid import LPS_TO_RAS
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Volume
@@ -79,8 +79,8 @@ def read_rtstruct(
             )
     except DICOM_ERRORS as error:
         raise InputError(f"{name}: is a damaged RTSTRUCT; export it again") from error
-    frame_of_reference = frames.pop() if len(frames) == 1 else ""
-    check_frame_of_reference(frame_of_reference, grid, name)
+    stated = frames.pop() if len(frames) == 1 else ""
+    reference = frame_of_reference(stated, grid, file, warn)
     drawn = [segment for segment in segments if contours.get(segment.value)]
     if not drawn and holds_contours:
         raise InputError(
@@ -114,7 +114,7 @@ def read_rtstruct(
             f"{name}: its contours lie up to {off:.1%} of a slice beside the slices of {grid.name or 'the image'}; "
             "they are taken to lie on them"
         )
-    return Volume(canvas.labels(), grid.affine, frame_of_reference=frame_of_reference), kept
+    return Volume(canvas.labels(), grid.affine, frame_of_reference=reference), kept
 
 
 def structures_of(dataset: Any) -> list[Segment]:

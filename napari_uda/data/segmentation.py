@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -198,7 +199,8 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
 
     Args:
         paths: segmentations.
-        renumber: number the names anew where files number them differently; without, that is refused.
+        renumber: number the names anew where files that store segments by name number them differently; without,
+            that is refused, as it always is of label maps, whose numbers stay as they are.
 
     Returns:
         Structure name to value as `read_segmentation` takes it; {} when no file names any.
@@ -208,39 +210,60 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
     """
     names: dict[str, str] = {}
     values: dict[str, set[int]] = {}
+    of_label_maps: dict[str, set[int]] = {}
+    unnamed_label_map = False
     described: dict[Path, list[Segment]] = {}  # of a folder, which is looked through once
     for path in paths:
         try:
             file = _segmentation_in(path)
-            structures = _own_structures(file)
-            if structures is None:
-                structures = own_description(file)
+            own = _own_structures(file)
+            structures = own_description(file) if own is None else own
             if not structures and volume_suffix(file):
                 if file.parent not in described:
                     described[file.parent] = descriptions_in(file.parent)
                 structures = described[file.parent]
         except OSError as error:
             raise _unreadable(path, error) from error
+        unnamed_label_map |= own is None and not structures
         for segment in structures:
             if segment.name:
-                names.setdefault(plain_name(segment.name), segment.name)
-                values.setdefault(plain_name(segment.name), set()).add(segment.value)
-    own = {names[key]: next(iter(numbers)) for key, numbers in values.items()}
-    if all(len(numbers) == 1 for numbers in values.values()) and len(set(own.values())) == len(own):
-        if len(own) > LARGEST:  # a table of all that there is
-            own = {name: value for name, value in own.items() if value <= LARGEST}
-        return own
-    if not renumber:
-        some = next(
-            (names[key] for key in values if len(values[key]) > 1), next(iter(names.values()))
+                key = plain_name(segment.name)
+                names.setdefault(key, segment.name)
+                values.setdefault(key, set()).add(segment.value)
+                if own is None:
+                    of_label_maps.setdefault(key, set()).add(segment.value)
+    if _one_number_each(values):
+        found = {names[key]: next(iter(numbers)) for key, numbers in values.items()}
+        if len(found) > LARGEST:  # a table of all that there is
+            found = {name: value for name, value in found.items() if value <= LARGEST}
+        return found
+    if not _one_number_each(of_label_maps):
+        raise InputError(
+            f"the label maps and the descriptions beside them number their structures differently "
+            f"({names[_in_doubt(of_label_maps)]} among them), and a value has one meaning for all cases; give every "
+            "structure the same value in all of them"
         )
+    if not renumber or unnamed_label_map:
+        some = names[_in_doubt(values)]
         raise InputError(
             f"the segmentations number their structures differently ({some} among them), so it is open which value of "
-            'a prediction is which; say so in dataset.json beside their folder: {"labels": {"'
-            + some
-            + '": 1}}'
+            f"a {'label map' if renumber else 'prediction'} is which; say so in dataset.json beside their folder: "
+            f'{{"labels": {{"{some}": 1}}}}'
         )
-    return {name: number for number, name in enumerate(names.values(), start=1)}
+    free = (number for number in count(1) if {number} not in of_label_maps.values())
+    return {name: next(iter(of_label_maps.get(key) or {next(free)})) for key, name in names.items()}
+
+
+def _one_number_each(values: Mapping[str, set[int]]) -> bool:
+    """Whether every name has one number, and no two have the same."""
+    numbers = [number for several in values.values() for number in several]
+    return len(set(numbers)) == len(numbers) == len(values)
+
+
+def _in_doubt(values: Mapping[str, set[int]]) -> str:
+    """A name that has several numbers, or else one that shares its number."""
+    several = (name for name, numbers in values.items() if len(numbers) > 1)
+    return next(several, next(iter(values)))
 
 
 def kind_of(path: Path) -> Kind:

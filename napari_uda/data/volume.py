@@ -23,6 +23,7 @@ from napari_uda.core.files import (
     begins_as_dicom,
     case_name,
     case_of_image,
+    check_is_text,
     shown,
     volume_suffix,
 )
@@ -245,6 +246,7 @@ def read_volume(
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
     name = shown(path)
+    check_is_text(path)
     try:
         if path.is_dir() or _is_dicom_file(path):
             # NIfTI users need neither pydicom nor SimpleITK

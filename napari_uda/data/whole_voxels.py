@@ -180,7 +180,9 @@ class Canvas:
         if self._shared:
             (first, second), count = max(self._shared.items(), key=lambda item: item[1])
             more = len(self._shared) - 1
-            also = f" (and {more} more pairs overlap)" if more else ""
+            also = ("", " (and so does another pair)", f" (and so do {more} other pairs)")[
+                min(more, 2)
+            ]
             raise InputError(
                 f"{self._name}: {self._names[first]} and {self._names[second]} overlap in {count} voxels{also}, and a "
                 "label map holds one structure per voxel; name only structures that do not overlap in the labels of "

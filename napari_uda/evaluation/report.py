@@ -17,6 +17,7 @@ from napari_uda.core.files import (
     FIRST_CHANNEL,
     VOLUME_SUFFIXES,
     case_name,
+    check_is_text,
     shown,
     volume_suffix,
 )
@@ -257,7 +258,7 @@ def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
     from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
 
     # where predictions have names as well, it does not matter how files number the structures
-    by_name = all(needs_image(prediction) for _, prediction, _ in pairs)
+    by_name = all(needs_image(prediction) or names_beside(prediction) for _, prediction, _ in pairs)
     references = (reference for *_, reference in pairs)
     return _Named(found_structures(references, renumber=by_name), found=True)
 
@@ -386,6 +387,7 @@ def _by_name(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and (volume_suffix(path) or dicom_segmentations([path])):
+            check_is_text(path)
             found.setdefault(case_name(path), []).append(path)
     return found
 

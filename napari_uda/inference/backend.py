@@ -23,6 +23,7 @@ from napari_uda.core.files import temporary_folder
 from napari_uda.core.side_by_side import pieces_at_once
 from napari_uda.core.suggestions import check_choice
 from napari_uda.core.version import __version__
+from napari_uda.core.warning_filters import own_warning_filters
 
 if TYPE_CHECKING:
     from napari_uda.inference.averaging import Network
@@ -186,7 +187,7 @@ class _OpenVino:
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
         noise = torch.rand((3, *size), generator=torch.Generator().manual_seed(0)) * 2 - 1
-        with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), own_warning_filters():
             warnings.simplefilter("ignore")  # conditions on the size, which is the same each time
             expected = self._method.predict(noise).softmax(1)
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]

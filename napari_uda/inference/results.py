@@ -218,7 +218,9 @@ def _write_sidecar(
         "structures": [asdict(structure) for structure in about.structures],
     }
     with atomic_file(path) as stream:
-        stream.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        # bytes of a path that are no text stand in JSON's own escapes, and are read back as they were
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def _model(origin: ModelOrigin, out: Path) -> dict[str, str | None]:

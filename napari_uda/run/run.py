@@ -431,7 +431,7 @@ class Run(RunFolder):
 
     def log_handler(self) -> logging.Handler:
         """A handler that writes to `log.txt`."""
-        handler = _LogFile(self.log_file, encoding="utf-8")
+        handler = _LogFile(self.log_file, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         return handler
 
@@ -441,7 +441,7 @@ class _LogFile(logging.FileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         stream = open_plain(self.baseFilename, "ab", follow=False)
-        return io.TextIOWrapper(stream, encoding=self.encoding)
+        return io.TextIOWrapper(stream, encoding=self.encoding, errors=self.errors)
 
 
 def write_text(path: Path, text: str, *, follow: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from dicom_files import echo, write_frames, write_slices
 
 from napari_uda.cli import main
+from napari_uda.inference.cases import list_cases
 from napari_uda.run.run import Run
 
 SIDE = 32
@@ -75,6 +77,34 @@ def test_predict_reads_what_it_can_and_names_the_rest(
     written = sorted(file.name for file in out.glob("*_labels.nii.gz"))
     assert written == ["p2_S0_labels.nii.gz", "p2_S1_labels.nii.gz", "p3_labels.nii.gz"]
     assert nib.load(out / "p2_S1_labels.nii.gz").shape == (SIDE, SIDE, 6)
+
+
+def test_what_lies_among_patients_and_is_none_is_named(
+    command: Command, tiny_run: Run, two_domains: tuple[Path, Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "k" / os.fsdecode(b"k\xf6ln")  # a folder named so is read as any other
+    root.mkdir(parents=True)
+    image = two_domains[1] / "images" / "target_0.nii.gz"
+    for name in ("p1.nii.gz", os.fsdecode(b"p\xfc.nii.gz")):
+        shutil.copy(image, root / name)
+    os.mkfifo(root / "p3.nii.gz")
+    (root / "up").symlink_to("..")
+    (root / "p4.nii.gz").symlink_to("p1.nii.gz")
+    out = tmp_path / "out"
+    code, said = command("predict", tiny_run.path, root, "--out", out, "--no-reliability")
+    assert (code, sorted(file.name for file in out.glob("*.json"))) == (0, ["p1.json", "p4.json"])
+    assert "2 volumes; passed over p3.nii.gz (a pipe, a socket or a device)" in said
+    assert "p?.nii.gz (its name holds bytes that are no UTF-8; rename it)" in said
+    assert "up (a link to a folder above)" in said
+    case = list_cases(out).cases[0]
+    assert case.read_image()[0].image.samefile(root / "p1.nii.gz")
+    code, said = command(
+        "predict", tiny_run.path, root / os.fsdecode(b"p\xfc.nii.gz"), "--out", out
+    )
+    assert (code, said.splitlines()[-1]) == (
+        2,
+        "napari-uda: p?.nii.gz: its name holds bytes that are no UTF-8; rename it",
+    )
 
 
 def test_evaluate_finds_the_labels_of_patients(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -130,9 +131,34 @@ def test_other_grids_are_refused(tmp_path: Path, ct: Path) -> None:
     other = Volume(image.array, image.affine, "other", frame_of_reference="1.2.77")
     with pytest.raises(InputError, match="another frame of reference than other"):
         read_labels(file, grid=other)
+    turn = np.deg2rad(35)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    turned = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+    with pytest.raises(InputError, match=r"axes \(LPS\) are turned against those of the image"):
+        read_labels(file, grid=Volume(image.array, turned @ image.affine))
     near = image.affine.copy()
     near[0, 3] += 0.005
     assert (read_labels(file, grid=Volume(image.array, near)).array == LABELS).all()
+
+
+def test_coordinates_that_are_made_up_do_not_matter_on_the_image_itself(
+    tmp_path: Path, ct: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write_seg(tmp_path / "seg.dcm", ct, LABELS, NAMES)
+    dataset = dcmread(file)
+    dataset.FrameOfReferenceUID = "1.2.77"
+    dataset.save_as(file)
+    image = read_volume(ct)
+    read = read_labels(file, grid=image)
+    assert (read.array == LABELS).all()
+    assert read.frame_of_reference == image.frame_of_reference
+    assert "seg.dcm: states another frame of reference than ct (0020,0052), but" in caplog.text
+    with pytest.raises(InputError, match=r"another frame of reference than ct.*examination"):
+        read_labels(file, grid=replace(image, source=None))
+    dataset.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3.2"
+    dataset.save_as(file)
+    with pytest.raises(InputError, match=r"another frame of reference than ct.*examination"):
+        read_labels(file, grid=image)
 
 
 def test_names_choose_and_number(
@@ -168,6 +194,10 @@ def test_overlap_is_explained_and_can_be_avoided(tmp_path: Path, ct: Path) -> No
     assert str(caught.value).startswith(
         "seg.dcm: Liver and Body overlap in 7 voxels, and a label map holds one structure per voxel; name only"
     )
+    masks = np.stack([LABELS == 1, LABELS > 0, LABELS == 1], -1).astype(np.uint8)
+    three = write_seg(tmp_path / "three.dcm", ct, masks, {1: "Liver", 2: "Body", 3: "Trunk"})
+    with pytest.raises(InputError, match=r"in \d+ voxels \(and so does another pair\), and"):
+        read_labels(three, grid=read_volume(ct))
     only = read_labels(file, grid=read_volume(ct), names={"liver": 1})
     assert (only.array == (LABELS == 1)).all()
 

@@ -161,8 +161,21 @@ def test_several_channels(tmp_path: Path) -> None:
 
 
 def test_a_missing_channel_number(tmp_path: Path) -> None:
-    touch(tmp_path, "imagesTr/a.nii.gz")
+    touch(tmp_path, "imagesTr/a.nii.gz", "imagesTr/b_0000.nii.gz")
     assert "lacks nnU-Net's channel number; name it a_0000.nii.gz" in refused(tmp_path)
+
+
+def test_the_layout_of_the_decathlon(tmp_path: Path) -> None:
+    names = ("liver_1", "liver_10")
+    touch(tmp_path, *(f"{kind}Tr/{name}.nii.gz" for kind in ("images", "labels") for name in names))
+    touch(tmp_path, "imagesTs/liver_2.nii.gz", "imagesTr/._liver_1.nii.gz")
+    content = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    folder = DataFolder.open(tmp_path)
+    assert [(case.name, case.label.name) for case in folder.cases if case.label] == [
+        (name, f"{name}.nii.gz") for name in names
+    ]
+    assert (folder.labels, folder.modality) == ({"liver": 1, "cancer": 2}, "CT")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from segmentation_files import write_seg_nrrd
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.label_descriptions import read_descriptions
@@ -93,6 +94,36 @@ def test_two_that_differ_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"labels: a\.label, b\.ctbl describe labels differently"):
         read_segmentation(file)
     assert read_segmentation(file, names={"Liver": 1}).names == {1: "Liver"}
+
+
+def test_label_maps_that_number_apart_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    files = [label_map(folder / f"p{number}.nii.gz") for number in (1, 2)]
+    (folder / "p1.ctbl").write_text("1 Liver 1 2 3 255\n2 Spleen 4 5 6 255\n")
+    (folder / "p2.ctbl").write_text("1 spleen 4 5 6 255\n2 liver 1 2 3 255\n")
+    for renumber in (True, False):
+        with pytest.raises(InputError, match=r"beside them number their structures .*\(Liver am"):
+            found_structures(files, renumber=renumber)
+    (folder / "p2.ctbl").write_text("1 Kidney 4 5 6 255\n")
+    with pytest.raises(
+        InputError, match=r"differently \(Liver among them\).*the same value in all"
+    ):
+        found_structures(files, renumber=True)
+
+
+def test_segments_take_the_numbers_of_label_maps(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    files = [label_map(folder / "p1.nii.gz"), folder / "p2.seg.nrrd"]
+    (folder / "p1.ctbl").write_text("1 Liver 1 2 3 255\n2 Spleen 4 5 6 255\n")
+    segments = [
+        {"Name": name, "LabelValue": str(value)}
+        for value, name in enumerate(("Heart", "Spleen", "Liver"), start=1)
+    ]
+    write_seg_nrrd(files[1], np.array([[[1, 2, 3]]], np.uint8), segments)
+    names = found_structures(files, renumber=True)
+    assert names == {"Liver": 1, "Spleen": 2, "Heart": 3}
+    found = [read_segmentation(file, names=names).labels for file in files]
+    assert [one.array.ravel().tolist() for one in found] == [[0, 1, 2], [3, 2, 1]]
 
 
 def test_values_of_any_size(tmp_path: Path) -> None:

@@ -28,6 +28,18 @@ def names(cases: tuple[Case, ...]) -> list[str]:
     return [case.name for case in cases]
 
 
+def test_label_maps_of_bids_are_no_images(tmp_path: Path) -> None:
+    for patient in ("sub-01", "sub-02"):
+        write_nifti(tmp_path / patient / "anat" / f"{patient}_T1w.nii.gz")
+        for kind in ("dseg", "label-L_mask", "label-L_probseg"):
+            below = tmp_path / "derivatives" / "manual" / patient / "anat"
+            write_nifti(below / f"{patient}_T1w_{kind}.nii.gz")
+    found = find_patients(tmp_path)
+    assert names(found.cases) == ["sub-01", "sub-02"]
+    below = "derivatives/manual/sub-01/anat/sub-01_T1w_dseg.nii.gz (named as a label map)"
+    assert below in found.passed_over
+
+
 @pytest.fixture
 def hospital(tmp_path: Path) -> Path:
     """A mixture: a tree of DICOM, patients with NIfTI, a file, and what cannot be used."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
-from segmentation_files import write_rtstruct
+from segmentation_files import write_image, write_rtstruct
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.contours import filled
 from napari_uda.data.segmentation import read_segmentation
-from napari_uda.data.volume import Volume, read_labels
+from napari_uda.data.volume import Volume, read_labels, read_volume
 
 SHAPE = (4, 14, 16)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -104,6 +104,17 @@ def test_slices_may_be_stored_along_any_axis(tmp_path: Path) -> None:
     file = write_rtstruct(tmp_path / "rs.dcm", [("a", [corners.tolist()])])
     image = Volume(np.zeros(SHAPE, np.uint8), oblique @ grid().affine)
     assert (read_labels(file, grid=image).array == filled_square(2, 6)).all()
+
+
+def test_coordinates_that_are_made_up_do_not_matter_on_the_image_itself(tmp_path: Path) -> None:
+    image = read_volume(write_image(tmp_path / "ct"))
+    corners = [[-5.875, -8.25, 3], [-3.625, -8.25, 3], [-3.625, -5.25, 3], [-5.875, -5.25, 3]]
+    file = write_rtstruct(tmp_path / "rs.dcm", [("Liver", [corners])], frame_of_reference="1.2.77")
+    found = read_labels(file, grid=image)
+    assert (found.array.sum(), found.frame_of_reference) == (6, image.frame_of_reference)
+    write_rtstruct(file, [("Liver", [corners])], frame_of_reference="1.2.77", drawn_on="1.2.3.2")
+    with pytest.raises(InputError, match=r"another frame of reference than ct.*examination"):
+        read_labels(file, grid=image)
 
 
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path) -> None:

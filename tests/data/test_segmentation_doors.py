@@ -80,6 +80,9 @@ def test_every_kind_is_paired_and_read_by_names(folder: Path) -> None:
 def test_without_dataset_json_the_files_name(folder: Path) -> None:
     opened = DataFolder.open(folder)
     assert opened.labels == {}
+    with pytest.raises(InputError, match="open which value of a label map is which"):
+        opened.named()  # p5 says nothing
+    (folder / "labels" / "p5.ctbl").write_text("1 Liver 1 2 3 255\n2 Spleen 4 5 6 255\n")
     named = opened.named()
     assert named.found_labels == {"Liver": 1, "Spleen": 2}
     for case in named.cases:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -40,6 +41,15 @@ def folders(tmp_path):
     names = {"labels": {"background": 0, "MYO": 1, "LAC": 2, "AA": 4}}
     (tmp_path / "mr" / "dataset.json").write_text(json.dumps(names))
     return predictions, references
+
+
+def test_names_that_are_no_text_are_refused(folders):
+    for folder in folders:
+        file = folder / os.fsdecode(b"p\xfc.nii.gz")
+        write(file, labels(1))
+        with pytest.raises(InputError, match=r"p\?\.nii\.gz: its name holds bytes .*; rename it"):
+            evaluate_folders(*folders)
+        file.unlink()
 
 
 def test_pairs_names_and_entropy(folders):

@@ -82,6 +82,11 @@ def test_folders(tmp_path: Path, image: Volume, caplog: pytest.LogCaptureFixture
     write_volume(labels / "p3.nii.gz", image.with_array(LABELS))
     with pytest.raises(InputError, match=r"number their structures differently \(Liver among"):
         evaluate_folders(predictions, labels)
+    structures = [{"value": 1, "name": "Liver"}, {"value": 2, "name": "Spleen"}]
+    for case in ("p1", "p2", "p3"):  # what `predict` says of its numbers; of p3.nii.gz nobody knows
+        (predictions / f"{case}.json").write_text(json.dumps({"structures": structures}))
+    with pytest.raises(InputError, match="open which value of a label map is which"):
+        evaluate_folders(predictions, labels)
     (labels.parent / "dataset.json").write_text(json.dumps({"labels": {"liver": 1, "spleen": 2}}))
     rows = evaluate_folders(predictions, labels).rows
     assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
@@ -99,6 +104,22 @@ def test_folders_whose_files_name_alike(tmp_path: Path, image: Volume) -> None:
     write_volume(labels / "p1.nii.gz", image.with_array(LABELS))
     (labels / "names.ctbl").write_text("1 Liver 1 2 3 255\n2 Spleen 4 5 6 255\n3 Heart 7 8 9 255\n")
     assert dice(evaluate_folders(predictions, labels).rows) == {"Liver": 1.0, "Spleen": 1.0}
+
+
+def test_predictions_that_name_their_structures_meet_files_that_number_apart(
+    tmp_path: Path, image: Volume
+) -> None:
+    predictions, labels = tmp_path / "predictions", tmp_path / "data" / "labels"
+    structures = [{"value": 1, "name": "spleen"}, {"value": 2, "name": "liver"}]
+    for case in ("p1", "p2"):
+        write_volume(predictions / f"{case}_labels.nii.gz", image.with_array(SWAPPED))
+        (predictions / f"{case}.json").write_text(json.dumps({"structures": structures}))
+    write_seg(labels / "p1.dcm", tmp_path / "ct", LABELS, {1: "Liver", 2: "Spleen"})
+    write_seg(labels / "p2.dcm", tmp_path / "ct", SWAPPED, {1: "Spleen", 2: "Liver"})
+    rows = evaluate_folders(predictions, labels).rows
+    assert [(row["case"], row["name"], row["dice"]) for row in rows] == [
+        (case, name, 1.0) for case in ("p1", "p2") for name in ("Liver", "Spleen")
+    ]
 
 
 def test_label_values_above_255(tmp_path: Path, image: Volume) -> None:
