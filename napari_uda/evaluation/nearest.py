@@ -208,7 +208,7 @@ def nearest_distances(
 def _look_up(
     index: Indices, target: Border, lattice: Lattice, slice_axis: int | None, result: Floats
 ) -> Indices:
-    """Write the distances of near voxels; return where the others are.
+    """Write the distances of near voxels, and upper bounds for others; return where the others are.
 
     The nearest border voxel of every line along one axis is known, so only the lines around a voxel are tried,
     the nearest ones first, until those that are left lie further away than what was found.
@@ -232,11 +232,11 @@ def _look_up(
         along = lines.take(near + steps[0])
         for step in steps[1:]:
             np.minimum(along, lines.take(near + step), out=along)
-        np.minimum(best, squares.take(along) + square, out=best)
-        found = best <= limit
-        result[rest[found]] = np.sqrt(best[found])
-        keep = np.flatnonzero(~found)
-        near, rest, best = near[keep], rest[keep], best[keep]
+        np.minimum(best, (squares + square).take(along), out=best)
+        result[rest] = best  # a square, right for those that are found now
+        keep = np.flatnonzero(best > limit)
+        near, rest, best = near.take(keep), rest.take(keep), best.take(keep)
+    np.sqrt(result, out=result)
     return rest
 
 
