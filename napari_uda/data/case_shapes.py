@@ -63,10 +63,10 @@ def shape_features(
     voxels, indices = centres(classes, count)
     spacing = np.asarray(spacing_mm, float)
     where = (indices - (np.array(classes.shape) - 1) / 2) * spacing
-    for index in range(1, count):
-        if not voxels[index]:
+    for index, box in enumerate(ndimage.find_objects(classes, count - 1), start=1):
+        if box is None:
             continue
-        mask = np.pad(classes == index, 1)
+        mask = np.pad(classes[box] == index, 1)
         faces = [np.count_nonzero(np.diff(mask, axis=axis)) for axis in range(3)]
         surface = float(np.dot(faces, spacing.prod() / spacing))
         volume = float(voxels[index] * spacing.prod())

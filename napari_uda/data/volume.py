@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -187,6 +187,10 @@ class Volume:
 
     def canonical(self) -> Volume:
         """The same volume with array axes (S, A, R), as a view, and the affine to match."""
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> Volume:
         return self.turned(self.orientation)
 
     def turned(self, orientation: Orientation) -> Volume:

@@ -86,15 +86,15 @@ class _Planes:
     """Squared steps from every voxel to the nearest border voxel of its plane; lines and rows are spaced alike.
 
     Attributes:
-        squares: `(planes, lines, rows)`, from the first plane with a border voxel to the last one; the square of
-            `_NOWHERE` where none is within reach.
-        first: index of the first plane in the mask.
-        reach: how many steps along the rows were searched.
+        squares: `(planes, lines, rows)`, from the plane before the first one with a border voxel to the last one; the
+            square of `_NOWHERE` where none is within reach, such as at either end of the array.
+        first: index of the first plane in the mask, -1 if it lies before it.
+        reach: `(planes * lines,)` how many steps along it every row was searched.
     """
 
     squares: NDArray[np.uint16]
     first: int
-    reach: int = 0
+    reach: Bytes
 
     @classmethod
     def of(cls, border: Border, axes: Axes) -> Self:
@@ -102,50 +102,80 @@ class _Planes:
         planes = np.unravel_index(border.index, border.mask.shape)[axes[0]]
         first, last = int(planes.min()), int(planes.max()) + 1
         lines = border.lines(axes[1]).transpose(axes)[first:last, :-REACH]
-        squares = np.empty(lines.shape, np.uint16)
-        return cls(np.multiply(lines, lines, out=squares, dtype=np.uint16), first)
+        squares = np.empty((len(lines) + 1, *lines.shape[1:]), np.uint16)
+        squares[0] = _NOWHERE**2
+        np.multiply(lines, lines, out=squares[1:], dtype=np.uint16)
+        return cls(squares, first - 1, np.zeros(squares.shape[0] * squares.shape[1], np.uint8))
 
-    def grow(self, reach: int) -> None:
-        """Search the rows further, by multiples of `REACH`.
-
-        The first step from voxel to voxel costs 1, the next 3, then 5: `k` of them cost `k²` if they are the first ones,
-        and more if not.
-        """
-        size = max(1, _BLOCK // self.squares[0].size)
-        for start in range(0, len(self.squares), size):
-            block = self.squares[start : start + size]
-            flat = block.reshape(-1)
-            before, here, after = flat[:-2], flat[1:-1], flat[2:]
-            nearest = np.empty_like(here)
-            for step in range(self.reach + 1, reach + 1):
-                cost = 2 * step - 1
-                corner = min(int(flat[0]), int(flat[1]) + cost)  # it has no neighbour before it
-                np.minimum(before, after, out=nearest)
-                nearest += np.uint16(cost)
-                np.minimum(here, nearest, out=here)
-                flat[0] = corner
-                if step % REACH == 0:  # the next row has come as far as the padding goes
-                    block[..., -REACH:] = _NOWHERE**2
-        self.reach = max(reach, self.reach)
-
-    def look_across(self, near: Indices, plane: Indices, steps: list[float]) -> Floats:
-        """The squared distance to the nearest border voxel in the planes around.
+    def rows_beside(self, near: Indices, plane: Indices, beside: int) -> Indices:
+        """The rows that voxels lie in, and those of the same line in so many planes on either side.
 
         Args:
             near: `(n,)` flat indices in `squares`.
-            plane: `(n,)` the planes they are in, which may lie before the first or after the last; sorted.
+            plane: `(n,)` the planes they are in, which may lie before the first or after the last.
+            beside: planes on either side.
+
+        Returns:
+            Indices as in `reach`, in increasing order.
+        """
+        planes, lines, length = self.squares.shape
+        line = near // length - plane * lines
+        starts, ends = (
+            np.bincount(
+                np.clip(plane + step, 0, planes) * lines + line, minlength=(planes + 1) * lines
+            )
+            for step in (-beside, beside + 1)
+        )
+        return np.flatnonzero((starts - ends).reshape(-1, lines).cumsum(axis=0))
+
+    def grow(self, rows: Indices, reach: int) -> None:
+        """Search these rows further, by multiples of `REACH`."""
+        table = self.squares.reshape(len(self.reach), -1)
+        size = max(1, _BLOCK // table.shape[1])
+        for done in range(0, reach, REACH):
+            due = rows[self.reach[rows] == done]
+            for start in range(0, due.size, size):
+                some = due[start : start + size]
+                table[some] = _searched(table[some], done)
+            self.reach[due] = done + REACH
+
+    def look_across(self, near: Indices, steps: list[float]) -> Floats:
+        """The squared distance to the nearest border voxel in the planes around.
+
+        Args:
+            near: `(n,)` flat indices in `squares`; those of planes before the first or after the last go beyond.
             steps: from a plane to itself, to the next one on either side, and so on.
 
         Returns:
             `(n,)` in squared steps.
         """
         flat, size = self.squares.reshape(-1), self.squares[0].size
-        best = np.full(near.size, np.inf)
-        for step in range(1 - len(steps), len(steps)):
-            inside = slice(*np.searchsorted(plane, (-step, len(self.squares) - step)))
-            found = flat.take(near[inside] + step * size) + steps[abs(step)] ** 2
-            np.minimum(best[inside], found, out=best[inside])
+        best = flat.take(near, mode="clip").astype(np.float64)
+        for beside, step in enumerate(steps[1:], start=1):
+            before, after = (
+                flat.take(near + there * size, mode="clip") for there in (-beside, beside)
+            )
+            np.minimum(best, np.minimum(before, after, out=before) + step**2, out=best)
         return best
+
+
+def _searched(rows: NDArray[np.uint16], done: int) -> NDArray[np.uint16]:
+    """Rows of planes, overwritten, `REACH` steps further than `done`.
+
+    The first step from voxel to voxel costs 1, the next 3, then 5: `k` of them cost `k²` if they are the first ones,
+    and more if not.
+    """
+    flat = rows.reshape(-1)
+    before, here, after = flat[:-2], flat[1:-1], flat[2:]
+    nearest = np.empty_like(here)
+    for cost in range(2 * done + 1, 2 * (done + REACH), 2):
+        corner = min(int(flat[0]), int(flat[1]) + cost)  # it has no neighbour before it
+        np.minimum(before, after, out=nearest)
+        nearest += np.uint16(cost)
+        np.minimum(here, nearest, out=here)
+        flat[0] = corner
+    rows[:, -REACH:] = _NOWHERE**2  # the next row has come as far as the padding goes
+    return rows
 
 
 def nearest_distances(
@@ -178,7 +208,7 @@ def nearest_distances(
 def _look_up(
     index: Indices, target: Border, lattice: Lattice, slice_axis: int | None, result: Floats
 ) -> Indices:
-    """Write the distances of near voxels; return where the others are.
+    """Write the distances of near voxels, and upper bounds for others; return where the others are.
 
     The nearest border voxel of every line along one axis is known, so only the lines around a voxel are tried,
     the nearest ones first, until those that are left lie further away than what was found.
@@ -202,11 +232,11 @@ def _look_up(
         along = lines.take(near + steps[0])
         for step in steps[1:]:
             np.minimum(along, lines.take(near + step), out=along)
-        np.minimum(best, squares.take(along) + square, out=best)
-        found = best <= limit
-        result[rest[found]] = np.sqrt(best[found])
-        keep = np.flatnonzero(~found)
-        near, rest, best = near[keep], rest[keep], best[keep]
+        np.minimum(best, (squares + square).take(along), out=best)
+        result[rest] = best  # a square, right for those that are found now
+        keep = np.flatnonzero(best > limit)
+        near, rest, best = near.take(keep), rest.take(keep), best.take(keep)
+    np.sqrt(result, out=result)
     return rest
 
 
@@ -223,19 +253,20 @@ def _ask_planes(index: Indices, target: Border, spacing: tuple[float, ...]) -> F
     across, side = spacing[axes[0]], spacing[axes[1]]
     planes = target.planes(axes)
     places = np.unravel_index(index, target.mask.shape)
-    rest = np.argsort(places[axes[0]], kind="stable")
-    plane, line, row = (places[axis][rest] for axis in axes)
+    rest = np.arange(index.size)
+    plane, line, row = (places[axis] for axis in axes)
     plane -= planes.first
     _, lines, rows = planes.squares.shape
     near = (plane * lines + line) * rows + row
     for reach in range(REACH, _NOWHERE, REACH):
         beside = int((reach + 1) * side / across)
-        cost = planes.squares.size * max(0, reach - planes.reach) * _STEP
-        cost += (2 * beside + 1) * rest.size
+        around = planes.rows_beside(near, plane, beside)
+        steps = np.maximum(reach - planes.reach[around].astype(int), 0).sum()
+        cost = _STEP * steps * rows + (2 * beside + 1) * rest.size
         if not rest.size or cost > build + _FAR_QUERY * rest.size:
             break
-        planes.grow(reach)
-        best = planes.look_across(near, plane, [n * across / side for n in range(beside + 1)])
+        planes.grow(around, reach)
+        best = planes.look_across(near, [n * across / side for n in range(beside + 1)])
         found = best < (reach + 1) ** 2
         result[rest[found]] = np.sqrt(best[found]) * side
         keep = np.flatnonzero(~found)

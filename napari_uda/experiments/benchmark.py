@@ -114,7 +114,7 @@ def run_benchmark(
 
     def report(progress: Progress) -> None:
         nonlocal before
-        if progress.finished != before:
+        if progress.finished not in (before, progress.total):  # the last ones are written below
             before = progress.finished
             write_tables(spec, cells, store)
         if on_progress is not None:

@@ -86,7 +86,9 @@ def run_here(
     """
     cells = unique(cells)
     for index, cell in enumerate(cells):
-        if store.result(cell) is None and not _blocked(store, cell):
+        if store.result(cell) is not None:
+            continue
+        if not _blocked(store, cell):
 
             def inside(
                 phase: str, done: int, of: int, cell: Cell = cell, index: int = index
@@ -102,6 +104,7 @@ def run_here(
         on_progress(Progress(index + 1, len(cells)))
         if stop is not None and stop.is_set() and index + 1 < len(cells):
             raise Cancelled
+    on_progress(Progress(len(cells), len(cells)))
 
 
 def run_elsewhere(

@@ -59,7 +59,7 @@ def find_structures(
     counts = count_values(labels, 256)
     steps = [max(1, count // _SHORTEST) for count in canonical.shape]
     few = canonical[tuple(slice(None, None, step) for step in steps)]
-    _, indices = centres(few, 256)
+    _, indices = centres(few, 1 + max(int(few.max()), *facts.names()))
     middle = (np.array(canonical.shape) - 1) / 2
     places = (indices * steps - middle) * volume.canonical().spacing_mm
     voxel_ml = volume.lattice.voxel_ml

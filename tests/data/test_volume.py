@@ -202,6 +202,7 @@ def test_every_axis_order_shows_the_same_body_and_comes_back(tmp_path: Path, cod
     volume = read_volume(path)
     assert "".join(nib.aff2axcodes(volume.affine)) == codes
     canonical = volume.canonical()
+    assert volume.canonical() is canonical  # worked out once
     np.testing.assert_array_equal(canonical.array, canonical_data.T)
     np.testing.assert_array_equal(canonical.affine, canonical_affine)
     assert canonical.spacing_mm == (4.0, 1.5, 0.75)

@@ -138,8 +138,10 @@ def test_finished_cells_are_left_alone_and_rescored(two_domains: Domains, tmp_pa
     assert {p.phase for p in seen if p.title} == {"train", "predict", "score"}
     assert ("source_only, CT to MR, seed 1", 3, 3) in {(p.title, p.done, p.of) for p in seen}
 
-    assert run_tiny(spec, out).markdown == first.markdown
+    seen.clear()
+    assert run_tiny(spec, out, on_progress=seen.append).markdown == first.markdown
     assert list(events_of_runs(out).values()) == [once] * 4
+    assert seen == [Progress(4, 4)]  # no table is written for each that is finished
 
     by_protocol = run_tiny(
         tiny_spec(two_domains, tmp_path, rows=rows, seeds=[0, 1], protocol="sifa"), out
