@@ -464,7 +464,9 @@ def test_an_adaptation_that_is_given_up_says_so(
     assert roles(ready) == ["image", "prediction", "entropy"]
     assert f"no change: the unadapted result is kept, because {reason}" in ready.status.text()
     assert "(" not in ready.legend.item(0, 1).text()
-    assert ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
+    names = [layer.name for layer in ready.viewer.layers]
+    assert names == ["case_0", "case_0 · prediction · tiny", "case_0 · entropy · tiny"]
+    assert ready.viewer.layers["case_0 · prediction · tiny"].visible
 
 
 @pytest.mark.usefixtures("_few_steps")

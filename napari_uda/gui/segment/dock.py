@@ -140,7 +140,9 @@ class SegmentDock(ModelDock):
             least_letters=6,
         )
         self.backend = combo_box(
-            _BACKENDS, "What computes; the result is the same within rounding", name="backend"
+            _BACKENDS,
+            "What computes; the labels of a few voxels differ, where two structures are about equally likely",
+            name="backend",
         )
         computing = QWidget()
         column(form(("Computed by", self.backend)), of=computing, margin=0)
@@ -311,9 +313,10 @@ class SegmentDock(ModelDock):
         self._on_shown(layer, result)
 
     def _on_shown(self, image: Image, result: Result) -> None:
-        *earlier, prediction_layer = (
-            layer for layer in self._shown if tag(layer).get("role") == "prediction"
-        )
+        made = [layer for layer in self._shown if tag(layer).get("role") == "prediction"]
+        if not made:  # the image was removed meanwhile
+            return
+        *earlier, prediction_layer = made
         case = tag(prediction_layer).get("case")
         earlier += [
             layer
