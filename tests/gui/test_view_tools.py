@@ -117,7 +117,9 @@ def test_reading_names_structures_and_entropy(made_prediction: Prediction) -> No
     where = np.argwhere((prediction.data == 1) & (entropy.data > 0.5))[0]
     reading = read_at(viewer, image, image.data_to_world(where))
     assert reading is not None
-    assert reading.structures == {prediction.name: "MYO"}  # the reliability map is hidden
+    assert reading.structures == {
+        prediction.name: "left ventricle myocardium"
+    }  # the reliability map is hidden
     assert reading.entropy == pytest.approx(0.75)
     reliability.visible = True
     prediction.visible = False
@@ -142,11 +144,12 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert texts["Voxel (x, y, z)"] == "18, 14, 2"
     assert texts["Position (mm)"] == "L 27.0  P 21.0  S 16.0"
     assert float(texts["Intensity"]) == volume.array[2, 14, 18]
-    assert texts["Structure"] == "LVC"  # both layers agree
+    assert texts["Structure"] == "left ventricle cavity"  # both layers agree
     assert texts["Entropy"] == "–"
     viewer.layers[-1].data = np.zeros(SHAPE, np.uint8)
     readout.show_reading(read_at(viewer, image, image.data_to_world((3, 14, 18))))
-    assert readout.texts["Structure"] == "LVC (reference)\nbackground (two · reference)"
+    said = "left ventricle cavity (reference)\nbackground (two · reference)"
+    assert readout.texts["Structure"] == said
 
 
 # --- window and level -------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ Button = TypeVar("Button", bound=QAbstractButton)
 
 ANY_HEIGHT = 16_777_215
 """Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
+SHORT = Qt.ItemDataRole.UserRole + 1
+"""Role of an item of a table or a box: its text in fewer letters, for where the whole one has no room."""
 _MOST_LETTERS = 16
 _NUMBERS = re.compile(r"\d+")
 _SWATCH_PIXELS = 14
@@ -430,7 +432,7 @@ class _WholeText(Guarded, QObject):
         """Pixels; what Qt counts from letters it keeps from the first time."""
         box = self._box
         icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
-        words = box.currentText()[:_MOST_LETTERS]
+        words = (box.currentData(SHORT) or box.currentText())[:_MOST_LETTERS]
         return box.fontMetrics().horizontalAdvance(words) + icon + _ARROW_ROOM if words else 0
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -451,7 +453,10 @@ class _WholeText(Guarded, QObject):
         return False
 
     def _paint(self) -> None:
-        """As Qt does, but with a long text shortened in its middle: what tells names apart is often their end."""
+        """As Qt does, but a long text gives way to its short one, or is shortened in its middle.
+
+        What tells names apart is often their end.
+        """
         box, option, style = self._box, QStyleOptionComboBox(), self._box.style()
         box.initStyleOption(option)
         place = style.subControlRect(
@@ -459,8 +464,10 @@ class _WholeText(Guarded, QObject):
         )
         icon = 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
         room = place.width() - icon - 2  # Qt leaves a pixel on either side
-        middle = Qt.TextElideMode.ElideMiddle
-        option.currentText = box.fontMetrics().elidedText(option.currentText, middle, room)
+        middle, metrics = Qt.TextElideMode.ElideMiddle, box.fontMetrics()
+        if metrics.horizontalAdvance(option.currentText) > room:
+            option.currentText = box.currentData(SHORT) or option.currentText
+        option.currentText = metrics.elidedText(option.currentText, middle, room)
         painter = QStylePainter(box)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_uda.core.setting_paths import leaves
+from napari_uda.core.structure_colours import full_name
 from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
@@ -192,4 +193,4 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
     name = max(volumes, key=lambda name: how_far(*volumes[name]), default="")
     if not name or not how_far(*volumes[name]):
         return f"{said}; no volume changed."
-    return f"{said}; {moved_text(name, *volumes[name], ' → ')} moved most."
+    return f"{said}; {moved_text(full_name(name), *volumes[name], ' → ')} moved most."
