@@ -142,6 +142,7 @@ def test_says_what_is_missing(
     assert dock.run.isEnabled()
     assert dock.status.text() == ""
     qtbot.waitUntil(lambda: "MYO" in dock.about.text(), timeout=WAIT_MS)
+    assert "left ventricle myocardium (MYO)" in dock.about.toolTip().splitlines()
 
 
 def test_folder_that_is_no_run_is_named(

@@ -232,6 +232,7 @@ class SegmentDock(ModelDock):
                 self.way.setItemData(index, way.summary, Qt.ItemDataRole.ToolTipRole)
         if path == self.model:  # not another one by now
             self.about.setText(model.about if model is not None else "")
+            self.about.setToolTip(model.structures if model is not None else "")
             self._model_problem = problem
             self._update_buttons()
 
