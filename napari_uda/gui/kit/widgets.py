@@ -130,15 +130,16 @@ def combo_box(
     return made
 
 
-def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
+def make_narrow(box: QComboBox, least_letters: int = 8, *, asks: bool = True) -> QComboBox:
     """Let a combo box be narrower than its longest item, and as wide as there is room.
 
-    It asks for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    It `asks` for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    In a cell of a table it does not, for cells give what they have.
     """
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    box.installEventFilter(_WholeText(box))
+    box.installEventFilter(_WholeText(box, asks))
     return box
 
 
@@ -420,9 +421,9 @@ def ignore_wheel(widget: Widget) -> Widget:
 class _WholeText(Guarded, QObject):
     """Asks for room for the text of a combo box; one that has none is shortened, and begins the tooltip."""
 
-    def __init__(self, box: QComboBox) -> None:
+    def __init__(self, box: QComboBox, asks: bool) -> None:
         super().__init__(box)
-        self._box = box
+        self._box, self._asks = box, asks
         self._fit = delay(self, 0, self._on_other_text)
 
     def _on_other_text(self) -> None:
@@ -432,14 +433,14 @@ class _WholeText(Guarded, QObject):
         """Pixels; what Qt counts from letters it keeps from the first time."""
         box = self._box
         icon = 0 if box.itemIcon(box.currentIndex()).isNull() else box.iconSize().width() + 4
-        words = (box.currentData(SHORT) or box.currentText())[:_MOST_LETTERS]
+        words = box.currentText()[:_MOST_LETTERS]
         return box.fontMetrics().horizontalAdvance(words) + icon + _ARROW_ROOM if words else 0
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is not self._box:
             return False
         if event.type() == QEvent.Type.Paint:
-            if self._box.minimumWidth() != self._wanted():
+            if self._asks and self._box.minimumWidth() != self._wanted():
                 self._fit.start()
             if not self._box.isEditable():
                 self._paint()

@@ -154,7 +154,7 @@ class StructureMatches(Panel):
         self.extra.setVisible(bool(left))
 
     def _combo(self, match: Match) -> QComboBox:
-        combo = ignore_wheel(make_narrow(QComboBox(), 6))
+        combo = ignore_wheel(make_narrow(QComboBox(), 4, asks=False))
         combo.setObjectName(f"match_{match.value}")
         combo.addItem(_NOTHING, NONE)
         for value, name in sorted(self._predicted.items()):
