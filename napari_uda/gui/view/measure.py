@@ -315,7 +315,8 @@ class MeasurePanel(Panel):
         self.structures.show_rows(rows, list(lines[0]) if lines else [], cells)
         self.structures.set_tips(
             [
-                f"{one.name} in files; {one.voxels} voxels; in-plane on {one.plane} slice {one.slice}"
+                f"{full_name(one.name)}: {one.name} in files; {one.voxels} voxels;"
+                f" in-plane on {one.plane} slice {one.slice}"
                 for one in found
             ]
         )
