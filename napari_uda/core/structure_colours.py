@@ -121,6 +121,12 @@ def full_name(name: str) -> str:
     return _FULL_NAMES.get(plain_name(name), name.replace("_", " "))
 
 
+def both_names(name: str) -> str:
+    """The full name, and behind it an abbreviation that files have instead: "left atrium cavity (LAC)"."""
+    whole = full_name(name)
+    return whole if plain_name(whole) == plain_name(name) else f"{whole} ({name})"
+
+
 def structure_colour(name: str, value: int) -> str:
     """`#RRGGBB` of a structure: by its name when it is a known one, else by its label value."""
     known = STRUCTURES.get(known_structure(name))

@@ -80,14 +80,19 @@ def data_range(volume: ArrayLike) -> float:
     return float(sample.max() - sample.min()) or 1.0
 
 
+def looks_like_ct(volume: ArrayLike) -> bool:
+    """Whether some of `(Z, Y, X)` intensities are those of air in Hounsfield units."""
+    return float(_sample(volume).min()) <= _CT_AIR
+
+
 def usual_window(volume: ArrayLike) -> Window:
     """Soft tissue for what looks like CT, because some of it is air; else the 1st to 99th percentile.
 
     The whole range where these two are equal, as in a map that is empty but for one thing.
     """
-    sample = _sample(volume)
-    if float(sample.min()) <= _CT_AIR:
+    if looks_like_ct(volume):
         return CT_PRESETS["soft tissue"]
+    sample = _sample(volume)
     first, last = (float(limit) for limit in np.percentile(sample, PERCENTILES[0]))
     if first == last:
         first, last = float(sample.min()), float(sample.max())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import both_names, full_name, structure_colour
 from napari_uda.data.plane import plane_of
 from napari_uda.data.slice_position import slice_name
 from napari_uda.data.volume import Volume
@@ -74,7 +74,8 @@ class SeenCase:
             worst = min(rows[label], key=_badness)
             index = int(worst["slice"])
             caption = (
-                f"worst slice of {worst['name']} in {self.case}: {self._name(axis, index)}, Dice {float(worst['dice']):.3f};"
+                f"worst slice of {full_name(str(worst['name']))} in {self.case}:"
+                f" {self._name(axis, index)}, Dice {float(worst['dice']):.3f};"
                 " filled: prediction, white outline: reference"
             )
             pictures.append(Picture(self._draw(axis, index), caption))
@@ -86,7 +87,7 @@ class SeenCase:
         if self.reference is not None:
             found |= set(np.unique(self.reference).tolist())
         return {
-            name: structure_colour(name, value)
+            both_names(name): structure_colour(name, value)
             for value, name in sorted(self.names.items())
             if value in found
         }

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from napari_uda.core.errors import InputError
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import both_names, full_name, structure_colour
 from napari_uda.core.words import number_of, short_list
 from napari_uda.evaluation.calibration import (
     DEFINITIONS,
@@ -234,7 +234,7 @@ def opening_sentence(result: Result, *, named: bool = False) -> str:
 def _spread(scores: Scores) -> str:
     """Mean Dice, and how far it spreads over the cases, or over the structures of the only one."""
     if len(scores.grids) == 1:
-        values = {str(row["name"]): float(row["dice"]) for row in scores.rows}
+        values = {full_name(str(row["name"])): float(row["dice"]) for row in scores.rows}
         values = {name: value for name, value in values.items() if np.isfinite(value)}
         unit = "structure"
     else:
@@ -270,7 +270,7 @@ def _failures(scores: Scores) -> str:
     found = []
     for state, words in (("missed", "Missed"), ("invented", "Not in the reference")):
         named = [
-            f"{row['name']} in {row['case']}" if several else str(row["name"])
+            full_name(str(row["name"])) + (f" in {row['case']}" if several else "")
             for row in scores.rows
             if row["state"] == state
         ]
@@ -318,7 +318,7 @@ def _cohort(result: Result) -> list[Block]:
     for summary in result.scores.summary():
         cells = [mean_cell(summary, key, digits) for key, (_, digits) in _COLUMNS.items()]
         counts = [counted(summary, _COLUMNS), str(summary["n_missing"])]
-        rows.append([str(summary["name"]), *cells, *counts])
+        rows.append([both_names(str(summary["name"])), *cells, *counts])
     note = f"mean ± standard deviation (ddof {result.scores.protocol.ddof}) over the cases"
     if any("penalised" in row[-2] for row in rows):
         note += (
@@ -334,7 +334,7 @@ def _cases(result: Result) -> list[Block]:
     columns = {**_COLUMNS, **_VOLUMES}
     head = ["Case", "Structure", "State", *(title for title, _ in columns.values())]
     rows = [
-        [str(row["case"]), str(row["name"]), STATE_WORDS[str(row["state"])]]
+        [str(row["case"]), full_name(str(row["name"])), STATE_WORDS[str(row["state"])]]
         + [score_cell(row, key, digits) for key, (_, digits) in columns.items()]
         for row in result.scores.rows
     ]
@@ -346,7 +346,7 @@ def _volumes(result: Result) -> list[Block]:
     if result.scores is not None or not result.cases:
         return []
     names = list(dict.fromkeys(name for case in result.cases for name in case.volumes_ml))
-    head = ["Case", *(f"{name} mL" for name in names), "Mean entropy", "Model"]
+    head = ["Case", *(f"{full_name(name)} mL" for name in names), "Mean entropy", "Model"]
     rows = []
     for case in result.cases:
         cells = [number(case.volumes_ml.get(name, 0.0), 1) for name in names]
@@ -396,7 +396,7 @@ def lines_of(rows: Sequence[Row]) -> list[Curve]:
         name = str(own[0]["name"])
         curves.append(
             Curve(
-                name,
+                full_name(name),
                 structure_colour(name, label),
                 np.array([int(row["slice"]) for row in own]),
                 np.array([float(row["dice"]) for row in own]),
@@ -427,11 +427,11 @@ def _calibration(result: Result) -> list[Block]:
             known = [column[~np.isnan(column)] for column in numbers.T]
             means = [column.mean() if column.size else np.nan for column in known]
             cells = [f"{count}" for count in counts] + [number(mean, 3) for mean in means]
-            rows.append([name, region, *cells])
+            rows.append([full_name(name), region, *cells])
     diagrams = [
         Diagram(
             joined([one.band.width for one in found]),
-            f"{result.name}, {name}, band, equal width",
+            f"{result.name}, {full_name(name)}, band, equal width",
         )
         for (_, name), found in structures.items()
     ]

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 import napari_uda
 from napari_uda.core import structure_colours as colours
-from napari_uda.core.structure_colours import full_name, known_structure, structure_colour
+from napari_uda.core.structure_colours import (
+    both_names,
+    full_name,
+    known_structure,
+    structure_colour,
+)
 
 LEAST = 20.0
 VISIONS = {
@@ -260,6 +265,8 @@ def test_abbreviations_have_full_names_and_the_colours_of_those() -> None:
     assert full_name("myo") == "left ventricle myocardium"
     assert full_name("right_kidney") == "right kidney"
     assert full_name("Tumour core") == "Tumour core"
+    assert both_names("LAC") == "left atrium cavity (LAC)"
+    assert both_names("right_kidney") == "right kidney"
     for name in (*HEART, *ABDOMEN, "LV"):
         whole = full_name(name)
         assert full_name(whole) == whole

@@ -91,10 +91,11 @@ def test_page_holds_the_numbers_and_what_they_mean(
     rows = parse(text).rows
     myo, lvc, mean = rows[1:4]
     dice = [row["dice"] for row in scores.rows if row["name"] == "MYO"]
-    assert myo[:2] == ["MYO", f"{np.mean(dice):.3f} ± {np.std(dice, ddof=1):.3f}"]
+    named = "left ventricle myocardium (MYO)"
+    assert myo[:2] == [named, f"{np.mean(dice):.3f} ± {np.std(dice, ddof=1):.3f}"]
     assert (myo[-2:], lvc[-2:], mean[0]) == (["2", "0"], ["2, 1 penalised", "1"], "mean")
     assert ["b", "LVC <script>", "missed", "0.000"] in [row[:4] for row in rows]
-    band = next(row for row in rows if row[:2] == ["MYO", "band"])
+    band = next(row for row in rows if row[:2] == ["left ventricle myocardium", "band"])
     assert band[4] == f"{calibrations[1].band.width.ece():.3f}"
     for words in (
         "recommended: Millimetres",

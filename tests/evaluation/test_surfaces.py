@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import napari_uda as uda
-from napari_uda.data.volume import Volume
+from napari_uda.data.volume import Volume, read_volume
 from napari_uda.evaluation.surface_mesh import Mesh, surface_mesh
 
 THICK = np.diag([0.7, 0.7, 8.0, 1.0])
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+LABELS = (
+    "btcv_label_maps/ct_anatomy_00.nii.gz",
+    "btcv_label_maps/ct_anatomy_17.nii.gz",
+    "chaos_t2/labels/mr_01.nii.gz",
+    "mscmr/bssfp/labels/bssfp_01.nii.gz",
+    "samples/example_seg.nii.gz",
+    "samples/example_seg_mr.nii.gz",
+)
+"""Label maps of real patients: organs and hearts."""
 
 
 def oblique() -> NDArray[np.float64]:
@@ -56,10 +66,10 @@ def voxels_ml(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> float:
 
 def assert_closed(mesh: Mesh) -> None:
     """Every edge has two faces, which run along it in opposite directions."""
-    edges = np.concatenate([mesh.faces[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
-    there = {tuple(edge) for edge in edges.tolist()}
-    assert len(there) == len(edges)
-    assert there == {(end, start) for start, end in there}
+    start, end = mesh.faces.ravel(), np.roll(mesh.faces, -1, axis=1).ravel()
+    there, back = np.sort(start * len(mesh.vertices) + end), end * len(mesh.vertices) + start
+    assert (np.diff(there) > 0).all()
+    np.testing.assert_array_equal(there, np.sort(back))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,20 @@ def test_volume_of_the_voxels_is_kept(voxels: int, affine: NDArray[np.float64]) 
         mesh = surface_mesh(mask, affine)
         assert_closed(mesh)
         assert mesh.volume_ml == pytest.approx(voxels_ml(mask, affine), rel=0.005)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the volumes in ../shared/data")
+@pytest.mark.parametrize("name", LABELS)
+def test_volume_of_every_real_structure_is_kept(name: str) -> None:
+    labels = read_volume(REAL / name)
+    counts = np.bincount(labels.array.ravel())
+    values = [value for value, count in enumerate(counts) if value and count >= 30]
+    assert values
+    for value in values:
+        mask = labels.array == value
+        mesh = surface_mesh(mask, labels.affine)
+        assert_closed(mesh)
+        assert mesh.volume_ml == pytest.approx(voxels_ml(mask, labels.affine), rel=0.02)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])

@@ -34,6 +34,7 @@ from napari_uda.gui.kit.geometry import METADATA, layer_volume, placement, tag
 from napari_uda.gui.kit.layers import EDITED, show
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.kit.preferences import remember_file
+from napari_uda.gui.kit.widgets import SHORT
 from napari_uda.gui.score import dock as dock_module
 from napari_uda.gui.score.correct_and_continue import CorrectedCase
 from napari_uda.gui.score.dock import ScoreDock
@@ -71,7 +72,7 @@ def settle(dock: QWidget, qtbot: QtBot) -> None:
 
 def use(dock: ScoreDock, qtbot: QtBot, tool: str, structure: str = "LVC", mm: float = 2.0) -> str:
     """Choose a tool in the menu; what the dock says in the end."""
-    dock.tools.structures.setCurrentText(structure)
+    dock.tools.structures.setCurrentIndex(dock.tools.structures.findData(structure, SHORT))
     dock.tools.mm.setValue(mm)
     dock.tools.menu.aboutToShow.emit()
     next(one for one in dock.tools.menu.actions() if one.objectName() == f"edit_{tool}").trigger()
@@ -111,7 +112,7 @@ def test_a_tool_is_one_undo_one_entry_and_one_scoring(
     dock.tools.overwrite.setChecked(True)
     said = use(dock, qtbot, "grow")
     assert said.startswith(
-        f"LVC grown by 2 mm: {wanted.size} voxels changed. Ctrl+Z takes it back."
+        f"left ventricle cavity grown by 2 mm: {wanted.size} voxels changed. Ctrl+Z takes it back."
     )
     assert "(edited): mean Dice" in said  # the scores come last
     grown = before.copy()
@@ -312,7 +313,9 @@ def test_a_distance_below_a_voxel_names_the_least_one(dock: ScoreDock, qtbot: Qt
     step = min(abs(edited_layer(dock).scale))
     least = math.ceil(10 * step) / 10
     said = use(dock, qtbot, "grow", mm=0.3)
-    assert said.startswith("LVC: nothing changes by 0.3 mm, for the nearest voxels are ")
+    assert said.startswith(
+        "left ventricle cavity: nothing changes by 0.3 mm, for the nearest voxels are "
+    )
     assert said.endswith(f"give a distance of {least:g} mm or more.")
     dock.tools.overwrite.setChecked(True)
     assert "grown by" in use(dock, qtbot, "grow", mm=least)
@@ -320,12 +323,13 @@ def test_a_distance_below_a_voxel_names_the_least_one(dock: ScoreDock, qtbot: Qt
 
 def test_a_tool_without_effect_or_structure_says_so(dock: ScoreDock, qtbot: QtBot) -> None:
     said = use(dock, qtbot, "largest", "MYO")
-    assert said == "MYO: nothing changes by this; no voxel was touched."
+    assert said == "left ventricle myocardium: nothing changes by this; no voxel was touched."
     dock.viewer.dims.set_current_step(0, 0)
     layer = edited_layer(dock)
     layer.data_setitem(np.nonzero(layer.data == 1), 0)
     settle(dock, qtbot)
-    assert use(dock, qtbot, "grow", "MYO") == "MYO is not in this volume; paint it first"
+    said = use(dock, qtbot, "grow", "MYO")
+    assert said == "left ventricle myocardium is not in this volume; paint it first"
     dock.tools.mm.setValue(3.5)
     dock.tools.menu.aboutToShow.emit()
     texts = [action.text() for action in dock.tools.menu.actions()]

@@ -146,7 +146,8 @@ def adaptation(prediction: Prediction, **changes: object) -> Adaptation:
 def test_adaptation_says_which_volumes_moved(made_prediction: Prediction) -> None:
     said = Result(made_prediction, 2.0, adaptation=adaptation(made_prediction)).sentence
     assert said == (
-        "case_0: adapted in 2.0 s; entropy 0.042 → 0.032; LVC 90.0 → 60.0 mL (-33 %) moved most."
+        "case_0: adapted in 2.0 s; entropy 0.042 → 0.032;"
+        " left ventricle cavity 90.0 → 60.0 mL (-33 %) moved most."
     )
     warned = adaptation(made_prediction, warning="adaptation moved LVC far")
     said = Result(made_prediction, 2.0, adaptation=warned).sentence

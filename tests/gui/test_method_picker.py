@@ -148,16 +148,17 @@ def test_the_methods_that_read_labels_of_the_target_are_named(picker: MethodPick
 
 
 def test_one_scan_leaves_what_needs_no_source(picker: MethodPicker) -> None:
+    assert picker.method is not None
+    first = picker.method.name
     picker.one_scan.click()
     assert offered(picker) == needing("target")
-    assert picker.method is not None
     assert picker.method.name == best(needing("target"))
     assert picker.method.needs_init
     assert not picker.source.isEnabled()
     picker.one_scan.click()
     assert picker.source.isEnabled()
     assert offered(picker) == needing("source", "target")
-    assert picker.method.name == best(needing("target"))  # still fits
+    assert picker.method.name == first  # what is recommended for all that there is
 
 
 def test_families_head_their_methods_and_bounds_come_last(picker: MethodPicker) -> None:
@@ -195,6 +196,20 @@ def test_choice_is_told_once_and_kept_while_it_fits(picker: MethodPicker, qtbot:
     picker.source.click()
     assert picker.method.name == best(needing("target"))
     assert chosen == ["advent", best(needing("target"))]
+
+
+def test_the_recommended_method_follows_the_answers_until_one_is_chosen(
+    picker: MethodPicker, qtbot: QtBot
+) -> None:
+    assert picker.method is not None
+    first = picker.method.title
+    for wanted in (first, "advent"):
+        if wanted != first:
+            click(picker, wanted, qtbot)
+        picker.one_scan.click()
+        assert picker.method.title == best(needing("target"))
+        picker.one_scan.click()
+        assert picker.method.title == wanted
 
 
 def test_variant_is_offered_for_the_data_that_it_needs(picker: MethodPicker) -> None:

@@ -32,6 +32,7 @@ from qtpy.QtWidgets import (
     QScrollBar,
     QStyle,
     QStyleOptionComboBox,
+    QStyleOptionViewItem,
     QTabBar,
     QTableWidget,
     QTabWidget,
@@ -172,6 +173,22 @@ def cut_off(dock: QWidget) -> list[str]:
     return found
 
 
+def names_drawn(table: QTableWidget) -> list[str]:
+    """What stands in the first column, of which no line is cut off."""
+    texts = []
+    for row in range(table.rowCount()):
+        place, option = table.model().index(row, 0), QStyleOptionViewItem()
+        option.initFrom(table)
+        option.rect = table.visualRect(place)
+        table.itemDelegateForColumn(0).initStyleOption(option, place)
+        room = QRect(0, 0, option.rect.width() - 26, 1000)
+        lines = option.fontMetrics.boundingRect(room, Qt.TextFlag.TextWordWrap, option.text)
+        assert lines.width() <= room.width()
+        assert lines.height() <= option.rect.height()
+        texts.append(option.text)
+    return texts
+
+
 def text_pixels(widget: QWidget, text: str) -> int:
     return int(widget.fontMetrics().horizontalAdvance(text))
 
@@ -282,6 +299,12 @@ def test_a_small_window_keeps_its_canvas_its_texts_and_the_keyboard(
             assert (window.width(), window.height()) == (width, height)  # no dock makes it larger
             assert cut_off(dock) == [], f"{title} at {width}"
             assert unreachable(widget) == [], title
+            if name == "Score" and title in ("Case", "Names"):
+                table = widget.table if title == "Case" else widget.choices.matches.table
+                assert names_drawn(table)[:2] == [
+                    "left ventricle myocardium",
+                    "left ventricle cavity",
+                ]
             if width == 1280:
                 assert skipped(dock, widget) == [], title
             assert window.centralWidget().width() >= CANVAS_SHARE * width

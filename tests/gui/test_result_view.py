@@ -103,7 +103,7 @@ def test_panel_says_what_the_threshold_keeps(panel: EntropyPanel, qtbot: QtBot) 
     panel.show_uncertainty(count_uncertainty(labels, entropy, NAMES, axis=0, reference=reference))
     # below 0.65: predicted {0.1, 0.6}, true {0.1}; above: predicted {0.7}, true none; LVC nowhere
     assert "Mean Dice: 0.667 below the threshold, 0.000 above it" in panel.kept.text()
-    assert "LVC: none, none" in panel.kept.toolTip()
+    assert "left ventricle cavity: none, none" in panel.kept.toolTip()
 
 
 def test_threshold_is_dragged_in_the_histogram(panel: EntropyPanel, qtbot: QtBot) -> None:

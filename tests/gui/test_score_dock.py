@@ -22,6 +22,7 @@ from qtpy.QtWidgets import QPushButton, QSplitter
 from tiny_cases import reoriented
 
 import napari_uda as uda
+from napari_uda.core.structure_colours import full_name
 from napari_uda.data.provenance import ModelOrigin
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
@@ -32,6 +33,7 @@ from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import displayed, layer_volume
 from napari_uda.gui.kit.layers import show, structure_names
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice
+from napari_uda.gui.kit.widgets import SHORT
 from napari_uda.gui.score import scoring_work
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import LayerScores, score_layers
@@ -85,7 +87,9 @@ def score(dock: ScoreDock, qtbot: QtBot) -> None:
 
 
 def cells(dock: ScoreDock, row: int) -> list[str]:
-    return [dock.table.item(row, column).text() for column in range(dock.table.columnCount())]
+    """As shown, but structures as files call them."""
+    found = [dock.table.item(row, column) for column in range(dock.table.columnCount())]
+    return [found[0].data(SHORT) or found[0].text(), *(cell.text() for cell in found[1:])]
 
 
 def click_row(dock: ScoreDock, qtbot: QtBot, row: int) -> None:
@@ -156,6 +160,18 @@ def test_cancel_is_said_at_once_and_changes_nothing(
     assert scored.results == before
     assert scored.score.isEnabled()
     assert not scored.cancel.isVisibleTo(scored)
+
+
+def test_structures_are_listed_by_their_full_names(scored: ScoreDock, qtbot: QtBot) -> None:
+    whole = ["left ventricle myocardium", "left ventricle cavity"]
+    cells = [scored.table.item(row, 0) for row in range(2)]
+    assert [cell.text() for cell in cells] == whole
+    assert "MYO in files, label value 1" in cells[0].toolTip()
+    boxes = scored.slices.structures, scored.tools.structures
+    for box, first in zip(boxes, (1, 0), strict=True):
+        assert [box.itemText(first + number) for number in range(2)] == whole
+        assert [box.itemData(first + number, SHORT) for number in range(2)] == ["MYO", "LVC"]
+    assert [scored.cohort.table.item(1 + row, 0).text() for row in range(2)] == whole
 
 
 def test_table_shows_the_numbers_of_evaluate(
@@ -242,9 +258,9 @@ def test_chosen_structure_is_drawn_strongly_and_all_in_one_go(
         curve.plot, "plot", lambda *a, **k: drawn.append(k["name"]) or plot(*a, **k)
     )
     scored.slices.choose(0, 2)
-    assert drawn == ["MYO", "LVC"]
+    assert drawn == ["left ventricle myocardium", "left ventricle cavity"]
     widths = [item.opts["pen"].widthF() for item in curve.plot.listDataItems()]
-    assert [item.name() for item in curve.plot.listDataItems()] == ["MYO", "LVC"]
+    assert [item.name() for item in curve.plot.listDataItems()] == drawn
     assert widths == [1.5, 3.0]
 
 
@@ -590,7 +606,7 @@ def test_cohort_of_a_folder(
     assert rows[0][0] == "model_a"
     for row, summary in zip(rows[1:], expected, strict=True):
         dice, hd95 = summary["dice"], summary["hd95_mm"]
-        assert row[0] == summary["name"]
+        assert row[0] == full_name(summary["name"])
         assert row[1] == f"{dice['mean']:.3f} ± {dice['sd']:.3f}"
         assert row[4] == f"{hd95['mean']:.2f} ± {hd95['sd']:.2f}"
         missed = summary["hd95_mm"]["n_penalised"]
@@ -603,7 +619,12 @@ def test_cohort_of_a_folder(
 
 def test_cohort_gathers_what_was_scored(scored: ScoreDock, qtbot: QtBot) -> None:
     rows = cohort_rows(scored)
-    assert [row[0] for row in rows] == ["tiny", "MYO", "LVC", "mean"]
+    assert [row[0] for row in rows] == [
+        "tiny",
+        "left ventricle myocardium",
+        "left ventricle cavity",
+        "mean",
+    ]
     assert rows[1][1] == cells(scored, 0)[2]  # one case has no deviation
     score(scored, qtbot)
     assert cohort_rows(scored) == rows  # the same case again is one case
@@ -630,9 +651,15 @@ def test_calibration_is_drawn_when_it_is_looked_at(
         prediction.labels, reference.array, prediction.entropy, reference.spacing_mm, NAMES
     )
     names = [panel.structures.itemText(i) for i in range(panel.structures.count())]
-    assert names == ["all", "MYO", "LVC"]
+    assert names == ["all", "left ventricle myocardium", "left ventricle cavity"]
     panel.structures.setCurrentIndex(1)
     band = expected[1].band
+    counts, share = band.width.counts, f"{band.width.accuracy[-1]:.1%}"
+    number = f"{counts[-1]:,}".replace(",", " ")
+    assert panel.text_at(0.99) == f"confidence 0.933 to 1: {number} voxels, {share} right"
+    (empty,) = np.flatnonzero(counts == 0)[:1]
+    assert panel.text_at((empty + 0.5) / len(counts)).endswith(": 0 voxels")
+    assert panel.text_at(1.01) == panel.text_at(-0.01) == ""
     assert f"ECE {band.width.ece():.3f}" in panel.numbers.text()
     assert f"errors {band.auroc:.3f}" in panel.numbers.text()
     assert f"{band.errors} of {band.voxels} voxels wrong" in panel.numbers.text()

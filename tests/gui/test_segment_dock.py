@@ -142,6 +142,7 @@ def test_says_what_is_missing(
     assert dock.run.isEnabled()
     assert dock.status.text() == ""
     qtbot.waitUntil(lambda: "MYO" in dock.about.text(), timeout=WAIT_MS)
+    assert "left ventricle myocardium (MYO)" in dock.about.toolTip().splitlines()
 
 
 def test_folder_that_is_no_run_is_named(
@@ -464,7 +465,9 @@ def test_an_adaptation_that_is_given_up_says_so(
     assert roles(ready) == ["image", "prediction", "entropy"]
     assert f"no change: the unadapted result is kept, because {reason}" in ready.status.text()
     assert "(" not in ready.legend.item(0, 1).text()
-    assert ready.viewer.layers[f"case_0 · prediction · {BEFORE}"].visible
+    names = [layer.name for layer in ready.viewer.layers]
+    assert names == ["case_0", "case_0 · prediction · tiny", "case_0 · entropy · tiny"]
+    assert ready.viewer.layers["case_0 · prediction · tiny"].visible
 
 
 @pytest.mark.usefixtures("_few_steps")

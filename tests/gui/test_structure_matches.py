@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QComboBox
 
 from napari_uda.data.volume import Volume
 from napari_uda.gui.kit.files import layer_data
+from napari_uda.gui.kit.widgets import SHORT
 from napari_uda.gui.score.dock import ScoreDock
 from napari_uda.gui.score.scoring import score_layers
 
@@ -51,7 +52,8 @@ def table(dock: ScoreDock) -> list[list[str]]:
 
 def choose(dock: ScoreDock, reference: str, prediction: str) -> None:
     shown = dock.choices.matches.table
-    (row,) = (row for row in range(shown.rowCount()) if shown.item(row, 0).text() == reference)
+    names = [shown.item(row, 0).data(SHORT) for row in range(shown.rowCount())]
+    row = names.index(reference)
     combo = shown.cellWidget(row, 1)
     assert isinstance(combo, QComboBox)
     combo.setCurrentIndex(combo.findData(prediction))
@@ -66,10 +68,10 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
     assert dock.tabs.tabText(3) == "Names?"
     assert table(dock) == [
         ["ventricle", "(missed)", "no such structure"],
-        ["LA", "(missed)", "no such structure"],
-        ["MYO", "MYO", "same name"],
+        ["left atrium", "(missed)", "no such structure"],
+        ["left ventricle myocardium", "left ventricle myocardium", "same name"],
     ]
-    assert matches.extra.text() == "Not in the reference: LVC, AA"
+    assert matches.extra.text() == "Not in the reference: left ventricle cavity, ascending aorta"
     dock.score.click()
     qtbot.waitUntil(lambda: dock.is_settled and bool(dock.results), timeout=WAIT_MS)
     assert dock.tabs.currentIndex() == 0
@@ -83,8 +85,8 @@ def test_names_that_differ_are_shown_chosen_scored_and_remembered(
         timeout=WAIT_MS,
     )
     assert dock.results[0].scores.rows[0]["dice"] == 1
-    assert table(dock)[0] == ["ventricle", "LVC", "your choice"]
-    assert matches.extra.text() == "Not in the reference: AA"
+    assert table(dock)[0] == ["ventricle", "left ventricle cavity", "your choice"]
+    assert matches.extra.text() == "Not in the reference: ascending aorta"
     assert dock.tabs.tabText(3) == "Names?"
     choose(dock, "LA", "LVC")  # it moves there, and is asked for once
     assert matches.chosen == {"LA": "LVC"}
@@ -122,7 +124,7 @@ def test_numbers_that_name_nothing_are_asked_for_where_the_other_side_has_names(
     dock.choices.references.choose(numbered)
     assert dock.tabs.currentWidget() is dock.choices.matches
     assert dock.tabs.tabText(3) == "Names?"
-    assert table(dock) == [["label 1", "LVC", "same number"]]
+    assert table(dock) == [["label 1", "left ventricle cavity", "same number"]]
     choose(dock, "label 1", "LVC")
     assert dock.tabs.tabText(3) == "Names"
 

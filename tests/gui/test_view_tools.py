@@ -9,11 +9,12 @@ import pytest
 from gui_cases import SHAPE, add_data, ball_case, oblique
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from napari.utils.key_bindings import coerce_keybinding
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
-from napari_uda.data.window import CT_PRESETS, Window, percentile_window
+from napari_uda.data.window import CT_PRESETS, PERCENTILES, Window, percentile_window, usual_window
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import show
 from napari_uda.gui.kit.seen import shown_window
@@ -117,7 +118,9 @@ def test_reading_names_structures_and_entropy(made_prediction: Prediction) -> No
     where = np.argwhere((prediction.data == 1) & (entropy.data > 0.5))[0]
     reading = read_at(viewer, image, image.data_to_world(where))
     assert reading is not None
-    assert reading.structures == {prediction.name: "MYO"}  # the reliability map is hidden
+    assert reading.structures == {
+        prediction.name: "left ventricle myocardium"
+    }  # the reliability map is hidden
     assert reading.entropy == pytest.approx(0.75)
     reliability.visible = True
     prediction.visible = False
@@ -142,11 +145,12 @@ def test_readout_in_words(qtbot: QtBot) -> None:
     assert texts["Voxel (x, y, z)"] == "18, 14, 2"
     assert texts["Position (mm)"] == "L 27.0  P 21.0  S 16.0"
     assert float(texts["Intensity"]) == volume.array[2, 14, 18]
-    assert texts["Structure"] == "LVC"  # both layers agree
+    assert texts["Structure"] == "left ventricle cavity"  # both layers agree
     assert texts["Entropy"] == "–"
     viewer.layers[-1].data = np.zeros(SHAPE, np.uint8)
     readout.show_reading(read_at(viewer, image, image.data_to_world((3, 14, 18))))
-    assert readout.texts["Structure"] == "LVC (reference)\nbackground (two · reference)"
+    said = "left ventricle cavity (reference)\nbackground (two · reference)"
+    assert readout.texts["Structure"] == said
 
 
 # --- window and level -------------------------------------------------------------------------------
@@ -223,6 +227,26 @@ def test_window_panel(qtbot: QtBot) -> None:
     assert panel.width_box.value() == 0.02
     assert str(Window(0.02, 0.015)) == "W 0.02000  L 0.01500"
     assert str(Window(993, 506.5)) == "W 993  L 507"
+
+
+@pytest.mark.parametrize("lowest", [0, -1000], ids=["MR", "CT"])
+def test_the_key_leads_through_the_presets_of_such_an_image(lowest: int, qtbot: QtBot) -> None:
+    viewer = ViewerModel()
+    panel = WindowPanel(viewer)
+    qtbot.addWidget(panel)
+    image = Image(np.linspace(lowest, 1000, 1001).reshape(1, 1, -1))
+    apply_window(usual_window(image.data), image)  # as it is opened, which is the first preset
+    panel.show_image(image)
+    key = ViewerModel.class_keymap[coerce_keybinding("Q")]
+    seen = [shown_window(image)]
+    for _ in range(6 if lowest else 4):
+        key(viewer)
+        seen.append(shown_window(image))
+    wanted = [percentile_window(image.data, *one) for one in PERCENTILES]
+    if lowest:
+        wanted = list(CT_PRESETS.values())
+    limits = [one.limits for one in seen]
+    np.testing.assert_allclose(limits, [one.limits for one in [*wanted, wanted[0]]])
 
 
 def test_a_window_stays_at_the_next_slice_although_napari_sets_the_contrast_by_itself() -> None:

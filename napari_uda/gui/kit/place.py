@@ -173,6 +173,7 @@ class _Place(Guarded, QObject):
             return
         if self._widget.visibleRegion().isEmpty():  # behind a tab, with the width of long ago
             return
+        tabs = _tabs_beside(window) if window.tabifiedDockWidgets(dock) else 0
         sides = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
         missing = round(CANVAS_SHARE * window.width()) + _FRAME - window.centralWidget().width()
         area, wanted = window.dockWidgetArea(dock), dock.width()
@@ -189,7 +190,7 @@ class _Place(Guarded, QObject):
                 docks.append(controls)
                 widths = [widths[0] + given, controls.width() - given]
         self._asked = widths[0] = max(_LEAST_WIDTH, widths[0])
-        widths[0] += _tabs_beside(window) if window.tabifiedDockWidgets(dock) else 0
+        widths[0] += tabs
         window.resizeDocks(docks, widths, Qt.Orientation.Horizontal)
 
     def _let_shrink(self, dock: QDockWidget) -> None:

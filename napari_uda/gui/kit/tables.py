@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import QEvent, QModelIndex, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QModelIndex, QObject, QRect, QSize, Qt
+from qtpy.QtGui import QFontMetrics
 from qtpy.QtWidgets import (
     QDialog,
     QHeaderView,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
+    QTableWidgetItem,
 )
 
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel, delay
-from napari_uda.gui.kit.widgets import ANY_HEIGHT, button, label
+from napari_uda.gui.kit.widgets import ANY_HEIGHT, SHORT, button, label
 
 _OUT = "In a window"
 _WINDOW = 820, 420
 _ROOMY = 400  # pixels of a table
-_AROUND_TEXT = 28  # swatch and margins of a cell, in pixels
-SHORT, LONG = Qt.ItemDataRole.UserRole + 1, Qt.ItemDataRole.UserRole + 2
-"""Roles of a cell: its text in fewer letters, and in more; see `ShortTexts`."""
+_AROUND_TEXT = 26  # swatch and margins of a cell, in pixels
 _ENOUGH = 90  # pixels; a long text ends in dots
+NAME_PIXELS = 110
+"""Of names of structures, at most; a longer word must not take the room of numbers."""
 
 
 class ShortTexts(QStyledItemDelegate):
-    """Shows the long text of a cell where there is room for it, else the short one."""
+    """Shows the text of a cell where there is room for it, else the short one."""
 
     def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Choose between them by the width of the cell."""
         super().initStyleOption(option, index)
-        long, short = index.data(LONG) or option.text, index.data(SHORT) or option.text
-        room = option.rect.width() - _AROUND_TEXT
-        option.text = long if option.fontMetrics.horizontalAdvance(long) <= room else short
+        short, needed = index.data(SHORT), self.pixels(option.fontMetrics, option.text)
+        if short and needed > option.rect.width() - _AROUND_TEXT:
+            option.text = short
+
+    @staticmethod
+    def pixels(metrics: QFontMetrics, text: str) -> int:
+        """What a text needs at least."""
+        return metrics.horizontalAdvance(text)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         """In a dock that of the short text, in a window that of all."""
@@ -42,6 +49,50 @@ class ShortTexts(QStyledItemDelegate):
         if isinstance(table, QTableWidget) and table.width() >= _ROOMY:
             option.rect = table.rect()  # it has no place yet
         return super().sizeHint(option, index)
+
+
+class _TextsInLines(ShortTexts):
+    """Of a column whose rows are as high as their lines: a text needs no more than its longest word."""
+
+    @staticmethod
+    def pixels(metrics: QFontMetrics, text: str) -> int:
+        """What the longest word needs."""
+        return max(map(metrics.horizontalAdvance, text.split()), default=0)
+
+
+class TextsInLines(Guarded, QObject):
+    """Lets the texts of a column be read whole: long ones break into lines, for which their rows grow."""
+
+    def __init__(self, table: QTableWidget, column: int = 0) -> None:
+        super().__init__(table)
+        self._table, self._column = table, column
+        table.setWordWrap(True)
+        table.setItemDelegateForColumn(column, _TextsInLines(table))
+        self._wait = delay(self, 0, self._on_change)
+        table.horizontalHeader().sectionResized.connect(self._wait.start)
+        model = table.model()
+        for signal in (model.rowsInserted, model.dataChanged):
+            signal.connect(self._wait.start)
+
+    def _on_change(self) -> None:
+        least = self._table.verticalHeader().defaultSectionSize()
+        for row in range(self._table.rowCount()):
+            metrics, text = _words(self._table, row, self._column)
+            room = self._table.columnWidth(self._column) - _AROUND_TEXT
+            height = least
+            if text and _TextsInLines.pixels(metrics, text) <= room:
+                place = QRect(0, 0, room, ANY_HEIGHT)
+                lines = metrics.boundingRect(place, Qt.TextFlag.TextWordWrap, text)
+                height += max(0, lines.height() - metrics.lineSpacing())
+            self._table.setRowHeight(row, height)
+
+
+def _words(table: QTableWidget, row: int, column: int) -> tuple[QFontMetrics, str]:
+    """The text of a cell and its letters; none of a heading across several columns."""
+    cell = table.item(row, column) or QTableWidgetItem()
+    heading = table.columnSpan(row, column) > 1
+    font = cell.font().resolve(table.font())
+    return QFontMetrics(font), "" if heading else cell.text()
 
 
 class TablePlace(Panel):
@@ -143,7 +194,7 @@ class _Fitting(Guarded, QObject):
             if not table.isColumnHidden(index):  # hidden ones have no width
                 hints = table.sizeHintForColumn(index), header.sectionSizeHint(index)
                 stretches = header.sectionResizeMode(index) == QHeaderView.ResizeMode.Stretch
-                wanted = min(hints[0], self._enough) if stretches else hints[0]
+                wanted = min(self._least(index, hints[0]), self._enough) if stretches else hints[0]
                 self._widths[index] = max(wanted, hints[1])
             width = self._widths.get(index, 0)
             hidden = width > room and index != self._order[0]
@@ -153,3 +204,10 @@ class _Fitting(Guarded, QObject):
             if table.isColumnHidden(index) != hidden:
                 table.setColumnHidden(index, hidden)
         self._fitted(left_out)
+
+    def _least(self, index: int, whole: int) -> int:
+        """Pixels of a column that takes the room that is left: of its longest word where texts break into lines."""
+        if not isinstance(self._table.itemDelegateForColumn(index), _TextsInLines):
+            return whole
+        texts = [_words(self._table, row, index) for row in range(self._table.rowCount())]
+        return max((_TextsInLines.pixels(*text) for text in texts), default=0) + _AROUND_TEXT

@@ -52,6 +52,8 @@ Button = TypeVar("Button", bound=QAbstractButton)
 
 ANY_HEIGHT = 16_777_215
 """Qt's QWIDGETSIZE_MAX, which the bindings do not name."""
+SHORT = Qt.ItemDataRole.UserRole + 1
+"""Role of an item of a table or a box: its text in fewer letters, for where the whole one has no room."""
 _MOST_LETTERS = 16
 _NUMBERS = re.compile(r"\d+")
 _SWATCH_PIXELS = 14
@@ -128,15 +130,16 @@ def combo_box(
     return made
 
 
-def make_narrow(box: QComboBox, least_letters: int = 8) -> QComboBox:
+def make_narrow(box: QComboBox, least_letters: int = 8, *, asks: bool = True) -> QComboBox:
     """Let a combo box be narrower than its longest item, and as wide as there is room.
 
-    It asks for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    It `asks` for what a chosen text of up to 16 letters needs; so a form puts its title above it where both have no room.
+    In a cell of a table it does not, for cells give what they have.
     """
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(least_letters)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    box.installEventFilter(_WholeText(box))
+    box.installEventFilter(_WholeText(box, asks))
     return box
 
 
@@ -418,9 +421,9 @@ def ignore_wheel(widget: Widget) -> Widget:
 class _WholeText(Guarded, QObject):
     """Asks for room for the text of a combo box; one that has none is shortened, and begins the tooltip."""
 
-    def __init__(self, box: QComboBox) -> None:
+    def __init__(self, box: QComboBox, asks: bool) -> None:
         super().__init__(box)
-        self._box = box
+        self._box, self._asks = box, asks
         self._fit = delay(self, 0, self._on_other_text)
 
     def _on_other_text(self) -> None:
@@ -437,7 +440,7 @@ class _WholeText(Guarded, QObject):
         if watched is not self._box:
             return False
         if event.type() == QEvent.Type.Paint:
-            if self._box.minimumWidth() != self._wanted():
+            if self._asks and self._box.minimumWidth() != self._wanted():
                 self._fit.start()
             if not self._box.isEditable():
                 self._paint()
@@ -451,7 +454,10 @@ class _WholeText(Guarded, QObject):
         return False
 
     def _paint(self) -> None:
-        """As Qt does, but with a long text shortened in its middle: what tells names apart is often their end."""
+        """As Qt does, but a long text gives way to its short one, or is shortened in its middle.
+
+        What tells names apart is often their end.
+        """
         box, option, style = self._box, QStyleOptionComboBox(), self._box.style()
         box.initStyleOption(option)
         place = style.subControlRect(
@@ -459,8 +465,10 @@ class _WholeText(Guarded, QObject):
         )
         icon = 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
         room = place.width() - icon - 2  # Qt leaves a pixel on either side
-        middle = Qt.TextElideMode.ElideMiddle
-        option.currentText = box.fontMetrics().elidedText(option.currentText, middle, room)
+        middle, metrics = Qt.TextElideMode.ElideMiddle, box.fontMetrics()
+        if metrics.horizontalAdvance(option.currentText) > room:
+            option.currentText = box.currentData(SHORT) or option.currentText
+        option.currentText = metrics.elidedText(option.currentText, middle, room)
         painter = QStylePainter(box)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

@@ -33,7 +33,7 @@ from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
 from napari_uda.gui.kit.navigation import current_slice, go_to_slice, go_to_voxel
 from napari_uda.gui.kit.panel import Following, listen
 from napari_uda.gui.kit.renaming import is_same, rename_in_layers
-from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.tables import NAME_PIXELS, TablePlace
 from napari_uda.gui.kit.widgets import Foldable, button, compact, label, named
 from napari_uda.gui.score.added_layers import ROLE as ERROR
 from napari_uda.gui.score.added_layers import (
@@ -48,7 +48,7 @@ from napari_uda.gui.score.edit_tools import EditTools, ToolOrder, use_tool
 from napari_uda.gui.score.editing import EditBanner, Editing
 from napari_uda.gui.score.score_choices import ScoreChoices
 from napari_uda.gui.score.score_export import Exported, calibrations_of, export_scores
-from napari_uda.gui.score.score_tables import BY_IMPORTANCE, NAME_PIXELS, CohortPanel, ScoreTable
+from napari_uda.gui.score.score_tables import BY_IMPORTANCE, CohortPanel, ScoreTable
 from napari_uda.gui.score.scoring import LayerScores, method_of
 from napari_uda.gui.score.scoring_work import Target, score_targets, wait_for
 from napari_uda.gui.score.slice_panel import SlicePanel

@@ -19,7 +19,9 @@ from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column, form, wrapped
 from napari_uda.gui.kit.navigation import current_slice
 from napari_uda.gui.kit.panel import Panel, guarded
+from napari_uda.gui.kit.structure_items import add_structure
 from napari_uda.gui.kit.widgets import (
+    SHORT,
     DoubleSpinBox,
     button,
     check_box,
@@ -216,12 +218,12 @@ class EditTools(Panel):
         """Offer the structures of a layer; what was chosen stays as long as it is there."""
         names = {} if layer is None else structure_names(layer)
         if names != self._shown:
-            chosen = self.structures.currentText()
+            chosen = self.structures.currentData(SHORT)
             self._shown = dict(names)
             self.structures.clear()
             for value, name in names.items():
-                self.structures.addItem(name, value)
-            self.structures.setCurrentIndex(max(0, self.structures.findText(chosen)))
+                add_structure(self.structures, name, value, value)
+            self.structures.setCurrentIndex(max(0, self.structures.findData(chosen, SHORT)))
         obstacle = "" if names else "Choose a prediction whose structures have names"
         if busy:
             obstacle = "Wait until what is at work is done"

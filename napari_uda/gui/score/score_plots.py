@@ -14,6 +14,7 @@ from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtWidgets import QToolTip
 
 from napari_uda.core.colours import readable
+from napari_uda.core.structure_colours import full_name
 from napari_uda.evaluation.calibration import (
     BAND_MM,
     DEFINITIONS,
@@ -102,7 +103,7 @@ class SliceCurve(Panel):
         several = len({line.rank for line in self._lines}) > 1
         series = [
             Series(
-                f"{line.name} ({line.rank + 1})" if several else line.name,
+                f"{full_name(line.name)} ({line.rank + 1})" if several else full_name(line.name),
                 line.colour,
                 line.numbers,
                 line.values,
@@ -142,7 +143,7 @@ class SliceCurve(Panel):
                 symbolBrush=colour,
                 symbolPen=None,
                 connect="finite",
-                name=line.name,
+                name=full_name(line.name),
             )
 
     def _on_clicked(self, event: object) -> None:
@@ -161,7 +162,7 @@ class SliceCurve(Panel):
             at = np.flatnonzero(line.slices == index)
             if at.size and np.isfinite(line.values[at[0]]):
                 which = f" ({line.rank + 1})" if several else ""
-                lines.append(f"{line.name}{which} {line.values[at[0]]:.3g}")
+                lines.append(f"{full_name(line.name)}{which} {line.values[at[0]]:.3g}")
         view = self.plot.viewport()
         QToolTip.showText(
             self.plot.mapToGlobal(self.plot.mapFromScene(position)), "\n".join(lines), view
@@ -192,8 +193,10 @@ class CalibrationPanel(Panel):
         self.plot.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.02)
         self.plot.setToolTip(
             "Bars: how often voxels of that confidence are right. "
-            "They end on the dashed line where confidence and correctness agree."
+            "They end on the dashed line where confidence and correctness agree.\n"
+            "Point at a bar to see its numbers."
         )
+        self.plot.scene().sigMouseMoved.connect(self._on_moved)
         words = ("confidence", "ece", "mce", "auroc")
         tip = "\n".join(f"{key}: {DEFINITIONS[key]}" for key in words)
         self.numbers = label(name="calibration_numbers", tooltip=tip)
@@ -220,7 +223,7 @@ class CalibrationPanel(Panel):
         self._found = list(found)
         self.structures.blockSignals(True)
         self.structures.clear()
-        self.structures.addItems([one.name for one in found])
+        self.structures.addItems([full_name(one.name) for one in found])
         self.structures.setCurrentIndex(max(0, self.structures.findText(before)))
         self.structures.blockSignals(False)
         self._draw()
@@ -253,6 +256,25 @@ class CalibrationPanel(Panel):
         self.plot.plot([0, 1], [0, 1], pen=ideal)
         nothing = "No entropy map was scored with this prediction."
         self.numbers.setText(nothing if found is None else self._words(found))
+
+    def text_at(self, confidence: float) -> str:
+        """The bin of a confidence in numbers; "" where there is none."""
+        found = self._chosen()
+        bins = None if found is None else self._bins_of(found)
+        if bins is None or not bins.edges[0] <= confidence <= bins.edges[-1]:
+            return ""
+        at = min(int(np.searchsorted(bins.edges, confidence, side="right")), len(bins.counts)) - 1
+        ends = f"confidence {bins.edges[at]:.3g} to {bins.edges[at + 1]:.3g}"
+        number = int(bins.counts[at])
+        count = f"{number:,} voxel{'s' * (number != 1)}".replace(",", " ")
+        return f"{ends}: {count}" + (f", {bins.accuracy[at]:.1%} right" if number else "")
+
+    def _on_moved(self, position: QPointF) -> None:
+        item = self.plot.plotItem
+        if item.sceneBoundingRect().contains(position):
+            words = self.text_at(item.vb.mapSceneToView(position).x())
+            where = self.plot.mapToGlobal(self.plot.mapFromScene(position))
+            QToolTip.showText(where, words, self.plot.viewport())
 
     def _draw_bars(self, found: Calibration) -> None:
         bins = self._bins_of(found)

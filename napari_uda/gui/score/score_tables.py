@@ -10,7 +10,6 @@ from qtpy.QtCore import QPoint, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_uda.core.structure_colours import full_name, structure_colour
 from napari_uda.evaluation.figures import TableText
 from napari_uda.evaluation.score_words import (
     STATE_TIPS,
@@ -24,10 +23,11 @@ from napari_uda.evaluation.score_words import (
     score_cell,
 )
 from napari_uda.gui.kit.layout import column, row
-from napari_uda.gui.kit.panel import Guarded, Panel
+from napari_uda.gui.kit.panel import Guarded, Panel, delay
 from napari_uda.gui.kit.renaming import ask_name
-from napari_uda.gui.kit.tables import LONG, SHORT, ShortTexts, TablePlace
-from napari_uda.gui.kit.widgets import button, label, named, right_aligned, swatch
+from napari_uda.gui.kit.structure_items import structure_cell
+from napari_uda.gui.kit.tables import NAME_PIXELS, ShortTexts, TablePlace, TextsInLines
+from napari_uda.gui.kit.widgets import SHORT, button, label, named, right_aligned
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.scores import Row, Scores
@@ -47,16 +47,15 @@ _VOLUMES = (
 _KEYS = tuple(key for key, *_ in _NUMBERS)
 BY_IMPORTANCE = (0, 1, 2, 5, 3, 6, 4, 7, 8)
 """Columns of the table of a case: what a narrow dock shows first."""
-NAME_PIXELS = 70
-"""Of names; long ones must not take the room of the scores."""
 _OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "
     "folder of predictions."
 )
 _ROW_PIXELS, _LEAST_ROWS = 22, 6
+_LEAST_PIXELS = 220  # of names in two lines; more would push the curve out of a low window
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
-_RANK = LONG + 1
+_RANK = SHORT + 1
 _SHORTER = (
     (r"^n \d+, (?=\d+ penalised)", ""),
     ("penalised", "pen."),
@@ -86,6 +85,7 @@ class _Table(Guarded, QTableWidget):
         widths.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         widths.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)  # long names give way
         self.setItemDelegate(ShortTexts(self))
+        TextsInLines(self)
 
     def picture(self) -> TableText | None:
         """The table as text, for a picture or a paper; None while it is empty."""
@@ -147,6 +147,9 @@ class ScoreTable(_Table):
         first = ("Structure", "Click a row to see its worst slice, right-click renames")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
         named(self, "score_table")
+        self._fit = delay(self, 0, self._on_row_height)
+        self.verticalHeader().sectionResized.connect(self._fit.start)
+        self.model().rowsInserted.connect(self._fit.start)
         self.cellClicked.connect(self._on_cell_clicked)
         self.cellDoubleClicked.connect(self._on_double_clicked)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -178,7 +181,9 @@ class ScoreTable(_Table):
                 assert isinstance(found, dict)
                 texts.append(number(found["mean"], decimals))
             self.add_row(_first(rank, 0, "mean"), texts, bold=True)
-        self.setMinimumHeight(self.height_of_rows(_LEAST_ROWS))
+
+    def _on_row_height(self) -> None:
+        self.setMinimumHeight(min(self.height_of_rows(_LEAST_ROWS), _LEAST_PIXELS))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """F2 renames the structure of the row."""
@@ -199,7 +204,7 @@ class ScoreTable(_Table):
         if first is None or not first.data(Qt.ItemDataRole.UserRole):
             return
         rank, value = first.data(_RANK), first.data(Qt.ItemDataRole.UserRole)
-        name = ask_name(self, first.text(), value)
+        name = ask_name(self, first.data(SHORT), value)
         if name:
             self.renamed.emit(int(rank), int(value), name)
 
@@ -228,7 +233,8 @@ class ScoreTable(_Table):
             2 * header.fontMetrics().lineSpacing()
         )  # in a second line, once such a column is shown
         head = max(header.height(), header.sizeHint().height(), units)
-        return int(head + count * _ROW_PIXELS + 2 * self.frameWidth() + _SPARE_PIXELS)
+        rows = sum(map(self.rowHeight, range(count)))
+        return int(head + rows + 2 * self.frameWidth() + _SPARE_PIXELS)
 
     def _on_cell_clicked(self, place: int) -> None:
         first = self.item(place, 0)
@@ -257,7 +263,7 @@ class CohortPanel(Panel):
         self.clear = button("Clear", tip, name="clear_cohort")
         self.clear.setEnabled(False)
         buttons = row((self.folders, 1), self.clear)
-        place = TablePlace(self.table, "Cohort", _OF_COHORT)
+        place = TablePlace(self.table, "Cohort", _OF_COHORT, NAME_PIXELS)
         column(label(_HINT), (place, 1), buttons, of=self).setContentsMargins(0, 4, 0, 0)
 
     def show_methods(self, methods: Mapping[str, Scores]) -> None:
@@ -280,13 +286,8 @@ class CohortPanel(Panel):
 
 def _first(rank: int, value: int, name: str) -> QTableWidgetItem:
     """The cell that names a structure, or several when its label is 0, and knows which are meant."""
-    cell = QTableWidgetItem(name)
-    if value:
-        cell.setIcon(swatch(structure_colour(name, value)))
-        cell.setToolTip(
-            f"{full_name(name)}: {name} in files, label value {value}; double-click or F2 renames"
-        )
-        cell.setData(LONG, full_name(name))
+    renames = "; double-click or F2 renames"
+    cell = structure_cell(name, value, renames) if value else QTableWidgetItem(name)
     cell.setData(Qt.ItemDataRole.UserRole, value)
     cell.setData(_RANK, rank)
     return cell

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox
 
-from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.choices import LATER
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.navigation import AXIS_NAMES
 from napari_uda.gui.kit.panel import Panel
-from napari_uda.gui.kit.widgets import button, check_box, combo_box, label, swatch, tool_button
+from napari_uda.gui.kit.structure_items import add_structure
+from napari_uda.gui.kit.widgets import button, check_box, combo_box, label, tool_button
 from napari_uda.gui.score.scoring import QUANTITIES, LayerScores, Line
 
 if TYPE_CHECKING:
@@ -178,12 +178,10 @@ class SlicePanel(Panel):
         """List the structures anew, and keep the chosen one if it is still there."""
         before = self.label
         lines = result.lines(self.axis, "dice")
-        _list(
-            self.structures,
-            [("all structures", 0), *((full_name(one.name), one.label) for one in lines)],
-        )
-        for index, line in enumerate(lines, start=1):
-            self.structures.setItemIcon(index, swatch(line.colour))
+        _list(self.structures, [("all structures", 0)])
+        with QSignalBlocker(self.structures):
+            for line in lines:
+                add_structure(self.structures, line.name, line.label, line.label)
         later = self.structures.property(LATER)  # of a session
         self.structures.setProperty(LATER, None)
         wanted = max(self.structures.findText(str(later)), self.structures.findData(before), 0)

@@ -11,16 +11,17 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidgetItem
 
 from napari_uda.core.small_files import parse_object
-from napari_uda.core.structure_colours import structure_colour
+from napari_uda.core.structure_colours import full_name
 from napari_uda.evaluation.matching import NONE, Match, is_unnamed, match_structures
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.geometry import file_of
 from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.layout import column
 from napari_uda.gui.kit.panel import Following, Panel, delay, guarded
+from napari_uda.gui.kit.structure_items import add_structure, structure_cell
 from napari_uda.gui.kit.tab_order import lets_tab_leave
-from napari_uda.gui.kit.tables import TablePlace
-from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, swatch, text_table
+from napari_uda.gui.kit.tables import NAME_PIXELS, TablePlace, TextsInLines
+from napari_uda.gui.kit.widgets import ignore_wheel, label, make_narrow, text_table
 
 _ROW_PIXELS = 26
 _NOTHING = "(missed)"
@@ -56,7 +57,7 @@ class StructureMatches(Panel):
             ("Reference", "Prediction", "By"),
             "structure_matches",
             row_pixels=_ROW_PIXELS,
-            wide=(1,),
+            wide=(0, 1),
         )
         self.table.setToolTip(
             "Which structure of the prediction is compared with which one of the reference.\n"
@@ -64,7 +65,8 @@ class StructureMatches(Panel):
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.extra = label(name="unmatched")
-        place = TablePlace(self.table, "Names", (0, 1, 2))
+        TextsInLines(self.table)
+        place = TablePlace(self.table, "Names", (0, 1, 2), NAME_PIXELS)
         column((place, 1), self.extra, of=self).setContentsMargins(0, 4, 0, 0)
 
     @property
@@ -133,9 +135,7 @@ class StructureMatches(Panel):
         self.table.setRowCount(len(matches))
         self._combos = {one.value: self._combo(one) for one in matches}
         for place, one in enumerate(matches):
-            first = QTableWidgetItem(one.reference)
-            first.setIcon(swatch(structure_colour(one.reference, one.value)))
-            self.table.setItem(place, 0, first)
+            self.table.setItem(place, 0, structure_cell(one.reference, one.value))
             self.table.setCellWidget(place, 1, self._combos[one.value])
             lets_tab_leave(self._combos[one.value])
             self.table.setItem(place, 2, QTableWidgetItem())
@@ -149,17 +149,17 @@ class StructureMatches(Panel):
             how = self.table.item(place, 2)
             if how is not None:
                 how.setText(_WORDS[found[value].how])
-        left = self._left_over()
+        left = list(map(full_name, self._left_over()))
         self.extra.setText(f"Not in the reference: {', '.join(left)}" if left else "")
         self.extra.setVisible(bool(left))
 
     def _combo(self, match: Match) -> QComboBox:
-        combo = ignore_wheel(make_narrow(QComboBox(), 6))
+        combo = ignore_wheel(make_narrow(QComboBox(), 4, asks=False))
         combo.setObjectName(f"match_{match.value}")
         combo.addItem(_NOTHING, NONE)
         for value, name in sorted(self._predicted.items()):
-            combo.addItem(swatch(structure_colour(name, value)), name, name)
-        combo.setAccessibleName(f"Structure compared with {match.reference}")
+            add_structure(combo, name, value, name)
+        combo.setAccessibleName(f"Structure compared with {full_name(match.reference)}")
         # `activated` comes from a user alone, and not from the choices set here
         combo.activated.connect(guarded(lambda: self._choose(match.reference, combo.currentData())))
         return combo

@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtWidgets import QAbstractItemView, QTableWidgetItem
 
+from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.files import LayerData, read_layers
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layer_order import add_layer, mark_of_fit
@@ -78,7 +79,7 @@ class BatchPanel(Panel):
         names = list(dict.fromkeys(name for one in rows for name in one.volumes_ml))
         headers = [
             "Case",
-            *(f"{name}\nmL" for name in names),
+            *("\n".join([*full_name(name).split(), "mL"]) for name in names),
             "Mean\nentropy",
             "Unreli-\nable",
             "s",

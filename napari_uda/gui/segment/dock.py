@@ -140,7 +140,9 @@ class SegmentDock(ModelDock):
             least_letters=6,
         )
         self.backend = combo_box(
-            _BACKENDS, "What computes; the result is the same within rounding", name="backend"
+            _BACKENDS,
+            "What computes; the labels of a few voxels differ, where two structures are about equally likely",
+            name="backend",
         )
         computing = QWidget()
         column(form(("Computed by", self.backend)), of=computing, margin=0)
@@ -230,6 +232,7 @@ class SegmentDock(ModelDock):
                 self.way.setItemData(index, way.summary, Qt.ItemDataRole.ToolTipRole)
         if path == self.model:  # not another one by now
             self.about.setText(model.about if model is not None else "")
+            self.about.setToolTip(model.structures if model is not None else "")
             self._model_problem = problem
             self._update_buttons()
 
@@ -311,9 +314,10 @@ class SegmentDock(ModelDock):
         self._on_shown(layer, result)
 
     def _on_shown(self, image: Image, result: Result) -> None:
-        *earlier, prediction_layer = (
-            layer for layer in self._shown if tag(layer).get("role") == "prediction"
-        )
+        made = [layer for layer in self._shown if tag(layer).get("role") == "prediction"]
+        if not made:  # the image was removed meanwhile
+            return
+        *earlier, prediction_layer = made
         case = tag(prediction_layer).get("case")
         earlier += [
             layer

@@ -11,7 +11,7 @@ from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QSizePolicy, QSlider, QWidget
 
-from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR
+from napari_uda.core.structure_colours import RELIABLE_COLOUR, UNRELIABLE_COLOUR, full_name
 from napari_uda.evaluation.figures import BarPlot
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.layout import column, row, wrapped
@@ -149,7 +149,8 @@ class EntropyPanel(Panel):
             self.kept.setToolTip(
                 "Dice below and above the threshold\n"
                 + "\n".join(
-                    f"{name}: {_number(below[name])}, {_number(above[name])}" for name in below
+                    f"{full_name(name)}: {_number(below[name])}, {_number(above[name])}"
+                    for name in below
                 )
             )
         else:

@@ -40,19 +40,19 @@ def result_steps(
 ) -> Iterator[Callable[[], Layer]]:
     """The layers of a result as calls that make one each, the image first; see `show_steps`.
 
-    Of an adaptation there are those before, and those after unless it was given up.
+    Of an adaptation there are those before and those after; of one that was given up the model's own, as without it.
     """
     adaptation = result.adaptation
     left_out = "reliability" if result.unreliable is None else ""
     roles = [role for role in RESULT_ROLES if role != left_out]
-    if adaptation is None:
-        yield from show_steps(viewer, result.prediction, image, roles)
+    if adaptation is None or adaptation.reverted:
+        shown = result.prediction if adaptation is None else adaptation.before
+        yield from show_steps(viewer, shown, image, roles)
         return
     # each of the two updates its own layers when the same is done again
     yield from show_steps(viewer, adaptation.before, image, roles, " before adaptation")
-    if not adaptation.reverted:
-        steps = show_steps(viewer, adaptation.after, image, roles)
-        yield from islice(steps, 1, None)  # the image is there already
+    steps = show_steps(viewer, adaptation.after, image, roles)
+    yield from islice(steps, 1, None)  # the image is there already
 
 
 def is_prediction(layer: Layer) -> bool:

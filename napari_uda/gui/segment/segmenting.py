@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_uda.core.setting_paths import leaves
+from napari_uda.core.structure_colours import both_names, full_name
 from napari_uda.data.volume_change import how_far, moved_text
 from napari_uda.gui.kit.geometry import layer_volume
 from napari_uda.gui.kit.jobs import Report, load_torch
@@ -89,10 +90,12 @@ class Model:
 
     Attributes:
         about: what it is.
+        structures: what it segments, by full name, a line each.
         ways: the methods that can adapt it to a volume, by name, the usual one first.
     """
 
     about: str
+    structures: str
     ways: Mapping[str, Way]
 
 
@@ -101,10 +104,12 @@ def read_model(path: Path) -> Model:
     preload()
     from napari_uda.experiments.model_summary import describe_model
     from napari_uda.methods.registry import source_free_methods
+    from napari_uda.run.run import Run
     from napari_uda.training.adapt_config import DEFAULT_METHOD
 
     names = sorted(source_free_methods(), key=lambda name: (name != DEFAULT_METHOD, name))
-    return Model(describe_model(path), {name: _way(name) for name in names})
+    structures = "\n".join(map(both_names, Run.open(path).facts.labels))
+    return Model(describe_model(path), structures, {name: _way(name) for name in names})
 
 
 def _way(name: str) -> Way:
@@ -192,4 +197,4 @@ def _about(adaptation: Adaptation, seconds: float) -> str:
     name = max(volumes, key=lambda name: how_far(*volumes[name]), default="")
     if not name or not how_far(*volumes[name]):
         return f"{said}; no volume changed."
-    return f"{said}; {moved_text(name, *volumes[name], ' → ')} moved most."
+    return f"{said}; {moved_text(full_name(name), *volumes[name], ' → ')} moved most."

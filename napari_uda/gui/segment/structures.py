@@ -11,19 +11,19 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QSlider,
     QTableWidget,
-    QTableWidgetItem,
     QToolButton,
 )
 from superqt.utils import signals_blocked
 
-from napari_uda.core.structure_colours import full_name, structure_colour
+from napari_uda.core.structure_colours import full_name
 from napari_uda.data.volume_change import change_text
 from napari_uda.gui.kit.eye_button import EyeButton
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.renaming import ask_name
-from napari_uda.gui.kit.tables import SHORT, ShortTexts
-from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, swatch, tool_button
+from napari_uda.gui.kit.structure_items import structure_cell
+from napari_uda.gui.kit.tables import TextsInLines
+from napari_uda.gui.kit.widgets import check_box, label, named, right_aligned, tool_button
 
 _FIRST_OPACITY = 55
 _BUTTON_PIXELS = 24
@@ -120,7 +120,7 @@ class Legend(Guarded, QTableWidget):
             "Structures of the result, in the colours of its layer; double-click shows the largest slice,\n"
             "right-click renames"
         )
-        self.setItemDelegateForColumn(_NAME, ShortTexts(self))
+        TextsInLines(self, _NAME)
         self.cellDoubleClicked.connect(self._on_double_clicked)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(self._on_menu)
@@ -176,14 +176,10 @@ class Legend(Guarded, QTableWidget):
                 button.setCheckable(True)
                 button.setChecked(button is eye)
                 button.setAutoRaise(True)
-                button.setFixedSize(_BUTTON_PIXELS, _BUTTON_PIXELS - 2)
+                button.setFixedWidth(_BUTTON_PIXELS)  # as high as its row
                 button.toggled.connect(self.hidden_changed)
             self._eyes[value], self._solos[value] = eye, solo
-            structure = QTableWidgetItem(swatch(structure_colour(name, value)), full_name(name))
-            structure.setToolTip(f"{full_name(name)}: {name} in files, label value {value}")
-            structure.setData(Qt.ItemDataRole.UserRole, value)
-            structure.setData(SHORT, name)
-            self.setItem(number, _NAME, structure)
+            self.setItem(number, _NAME, structure_cell(name, value))
             self.setCellWidget(number, _EYE, eye)
             self.setCellWidget(number, _SOLO, solo)
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QWidget
 
-from napari_uda.core.structure_colours import full_name, structure_colour
+from napari_uda.core.structure_colours import both_names, structure_colour
 from napari_uda.core.words import number_of
 from napari_uda.data.check import DomainReport, Problem, sizes_text
 from napari_uda.gui.kit.fields import number_text
@@ -215,9 +215,8 @@ def _named(name: str, value: int) -> str:
     """A structure by its colour and its full name, and the name in the files where that is another."""
     if not name:
         return "(no name)"
-    whole = full_name(name)
-    short = "" if whole == name else f" ({escape(name)})"
-    return f"<span style='color: {structure_colour(name, value)}'>■</span> {escape(whole)}{short}"
+    colour = structure_colour(name, value)
+    return f"<span style='color: {colour}'>■</span> {escape(both_names(name))}"
 
 
 def _problems(problems: Sequence[Problem]) -> str:

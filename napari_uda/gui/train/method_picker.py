@@ -99,6 +99,7 @@ class MethodPicker(Panel):
         super().__init__()
         self._methods: Sequence[MethodEntry] = ()
         self._chosen = ""
+        self._wanted = ""  # by the user, who may have said nothing
         self.source = check_box(
             "Source with labels",
             "Volumes of the kind that the labels belong to",
@@ -128,7 +129,7 @@ class MethodPicker(Panel):
         )
         self.methods = SearchableBox(
             "Methods that can train on these data; type a part of a name or of an idea to find one",
-            self._on_chosen,
+            self._on_picked,
             "methods",
         )
         self.methods.setMaxVisibleItems(_MOST_SEEN)
@@ -185,11 +186,11 @@ class MethodPicker(Panel):
         self._offer()
 
     def _offer(self) -> None:
-        """List what can train on the data; a choice that still can is kept."""
+        """List what can train on the data; a choice of the user that can is kept, else the recommended one is taken."""
         fitting = [one for one in self._methods if one.needs <= self.available()]
         adapting = [one for one in fitting if one.family != "bounds"]
         best = _best(adapting) or _best(fitting)
-        kept = next((one for one in fitting if one.title == self._chosen), None)
+        kept = next((one for one in fitting if one.title == self._wanted), None)
         first = kept or best or next(iter([*adapting, *fitting]), None)
         self.methods.blockSignals(True)
         self.methods.clear()
@@ -205,6 +206,11 @@ class MethodPicker(Panel):
         view.setMinimumWidth(min(view.sizeHintForColumn(0), _WIDEST_LIST_PX))
         self.methods.setVisible(bool(fitting))
         self.none.setVisible(not fitting and bool(self._methods))
+        self._on_chosen()
+
+    def _on_picked(self) -> None:
+        """The user's choice, which stays when the answers change."""
+        self._wanted = self.methods.currentData() or self._wanted
         self._on_chosen()
 
     def _on_chosen(self) -> None:

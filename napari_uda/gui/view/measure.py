@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import atomic_file
+from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.canvas_words import CanvasWords, canvas_words
 from napari_uda.gui.kit.clicks import is_click
 from napari_uda.gui.kit.geometry import is_one_volume, layer_volume, tag
@@ -301,7 +302,7 @@ class MeasurePanel(Panel):
     def _show_structures(self, found: list[StructureMeasure], whose: str) -> None:
         rows = [
             [
-                one.name,
+                full_name(one.name),
                 f"{one.volume_ml:.2f}",
                 *mean_and_deviation(one.mean, one.standard_deviation),
                 f"{one.largest_diameter_mm:.1f}",
@@ -313,7 +314,11 @@ class MeasurePanel(Panel):
         cells = [["" if cell is None else cell for cell in line.values()] for line in lines]
         self.structures.show_rows(rows, list(lines[0]) if lines else [], cells)
         self.structures.set_tips(
-            [f"{one.voxels} voxels; in-plane on {one.plane} slice {one.slice}" for one in found]
+            [
+                f"{full_name(one.name)}: {one.name} in files; {one.voxels} voxels;"
+                f" in-plane on {one.plane} slice {one.slice}"
+                for one in found
+            ]
         )
         self.structures.setVisible(bool(found))
         unit = next((one.unit for one in found if one.unit), "")

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
+from napari_uda.core.structure_colours import full_name
 from napari_uda.data.slice_position import SIDES
 from napari_uda.gui.kit.geometry import is_one_volume, placement, tag
 from napari_uda.gui.kit.hatching import HATCHING
@@ -108,7 +109,8 @@ def _voxel(index: np.ndarray, layer: Layer) -> tuple[int, ...] | None:
 
 
 def _name(layer: Labels, value: int) -> str:
-    return "background" if value == 0 else structure_names(layer).get(value, f"label {value}")
+    name = structure_names(layer).get(value)
+    return "background" if value == 0 else f"label {value}" if name is None else full_name(name)
 
 
 class Readout(Panel):

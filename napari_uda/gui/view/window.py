@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QLabel, QWidget
 from superqt.utils import signals_blocked
 
-from napari_uda.data.window import CT_PRESETS, PERCENTILES, Window, data_range, percentile_window
+from napari_uda.data.window import (
+    CT_PRESETS,
+    PERCENTILES,
+    Window,
+    data_range,
+    looks_like_ct,
+    percentile_window,
+)
 from napari_uda.gui.kit.dock import bind_keys
 from napari_uda.gui.kit.layout import column, row, wrapped
 from napari_uda.gui.kit.panel import Following, Panel
@@ -117,9 +125,18 @@ class WindowPanel(Panel):
         apply_window(window, self._image)
 
     def _on_next_preset(self) -> None:
-        """The first entry is no preset."""
-        self.presets.setCurrentIndex(self.presets.currentIndex() % (self.presets.count() - 1) + 1)
-        self._on_preset(self.presets.currentIndex())
+        """The next one for such an image, CT or not, that is not what is seen already; the first entry is none."""
+        before = self.shown
+        if self._image is None or before is None:
+            return
+        is_ct, here = looks_like_ct(self._image.data), self.presets.currentIndex()
+        known = [(index, self.presets.itemData(index)) for index in range(1, self.presets.count())]
+        fitting = [index for index, one in known if isinstance(one, Window) == is_ct]
+        for index in sorted(fitting, key=lambda index: (index <= here, index)):
+            self.presets.setCurrentIndex(index)
+            self._on_preset(index)
+            if not np.allclose(shown_window(self._image).limits, before.limits):
+                return
 
     def _on_numbers(self) -> None:
         if self._image is not None and self.width_box.value() > 0:
