@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -221,6 +222,13 @@ def test_only_gui_mentions_gui_libraries() -> None:
                 if name.partition(".")[0] in GUI_LIBRARIES
             ]
     assert offenders == []
+
+
+def test_no_module_of_scipy_spatial_is_imported_before_the_package() -> None:
+    """The package imports them itself: a thread that begins with one is refused it while another has the package."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(import|from) scipy\.spatial\.", text), path
 
 
 def test_every_folder_of_code_is_a_package() -> None:

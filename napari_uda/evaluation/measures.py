@@ -176,7 +176,7 @@ def _hull(points: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def _largest_distance(points: NDArray[np.float64]) -> float:
-    from scipy.spatial.distance import cdist
+    from scipy.spatial import distance
 
     starts = range(0, len(points), _ROWS)
-    return max(float(cdist(points[at : at + _ROWS], points).max()) for at in starts)
+    return max(float(distance.cdist(points[at : at + _ROWS], points).max()) for at in starts)

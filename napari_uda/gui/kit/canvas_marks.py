@@ -338,6 +338,8 @@ class CanvasMarks(Guarded, QObject):
 
 def _prepare() -> tuple[bool, preferences.Convention]:
     """In the thread."""
-    import scipy.spatial.transform  # noqa: F401
+    # The package, whose module `transform` napari needs: a thread that asks for that module alone, while another
+    # one imports the package, has its import refused as a deadlock.
+    import scipy.spatial  # noqa: F401
 
     return preferences.letters_wanted(), preferences.convention()
