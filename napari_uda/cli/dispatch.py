@@ -7,6 +7,7 @@ when one is asked for, and they import torch when they run: `--help` answers at 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,9 @@ def _open_what_is_closed() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no ± is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(given: list[str]) -> int | None:

@@ -25,4 +25,9 @@ def change_text(was: float, now: float) -> str:
 
 def moved_text(name: str, was: float, now: float, arrow: str = " to ") -> str:
     """A structure's volume before and after: `LVC 90.1 to 60.0 mL (-33 %)`."""
-    return f"{name} {was:.1f}{arrow}{now:.1f} mL ({change_text(was, now)})"
+    return f"{name} {_ml_text(was)}{arrow}{_ml_text(now)} mL ({change_text(was, now)})"
+
+
+def _ml_text(volume_ml: float) -> str:
+    """To a tenth; a few voxels are not nothing."""
+    return "under 0.1" if 0 < volume_ml < 0.05 else f"{volume_ml:.1f}"

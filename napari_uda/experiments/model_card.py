@@ -184,5 +184,8 @@ def _predicted_anew(cases: int) -> str:
 
 
 def _counted(cases: int, modality: str) -> str:
-    name = modality or "cases"
-    return number_of(cases, f"{name} case") if cases and modality else name
+    if not (cases and modality):
+        return modality or "cases"
+    if modality.startswith("the "):  # of unknown modality
+        return f"{number_of(cases, 'case')} of {modality}"
+    return number_of(cases, f"{modality} case")

@@ -359,3 +359,16 @@ def test_an_answer_that_nobody_can_read_is_no_traceback(
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_letters_that_a_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "napari_uda", "check", tmp_path / "M\u00fcller"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[0] == "M\\xfcller"

@@ -207,3 +207,10 @@ def test_a_folder_that_is_not_empty_and_a_name_without_its_ending_are_refused(
 def test_card_is_read_back_as_it_is_in_the_file(packed: Path, tmp_path: Path) -> None:
     card = uda.unpack(packed, tmp_path / "there")
     assert read_yaml(tmp_path / "there" / "card.yaml") == card.model_dump()
+
+
+def test_cases_of_unknown_modality_are_counted_in_plain_words(run: Run) -> None:
+    card = read_card(run.path).model_copy(update={"source": "the source", "source_cases": 3})
+    assert dict(card.lines())["Trained on"].startswith("3 cases of the source with labels")
+    card = card.model_copy(update={"source": "CT", "source_cases": 1})
+    assert dict(card.lines())["Trained on"].startswith("1 CT case with labels")

@@ -39,7 +39,7 @@ def test_a_few_voxels_more_are_no_change_by_a_large_factor() -> None:
         (0.0, 5.0, "LV 0.0 to 5.0 mL (new)"),
         (0.0, 0.0, "LV 0.0 to 0.0 mL (none)"),
         (2.0, 19.0, "LV 2.0 to 19.0 mL (+850 %)"),
-        (0.02, 3.0, "LV 0.0 to 3.0 mL (x 150)"),
+        (0.02, 3.0, "LV under 0.1 to 3.0 mL (x 150)"),
         (8.0, 0.0, "LV 8.0 to 0.0 mL (-100 %)"),
     ],
 )
@@ -53,3 +53,8 @@ def test_the_threshold_is_a_factor() -> None:
         InputError, match="noted_volume_change must be a factor above 1, or 0 to be"
     ):
         build_adapt_config(noted_volume_change=0.5)
+
+
+def test_a_few_voxels_are_not_told_as_nothing() -> None:
+    assert moved_text("LAC", 0.0, 0.0315, " -> ") == "LAC 0.0 -> under 0.1 mL (new)"
+    assert moved_text("LAC", 0.05, 0.0) == "LAC 0.1 to 0.0 mL (-100 %)"
