@@ -76,7 +76,7 @@ class DomainCheck:
             name: of the data folder or the layer.
             names: structure names and values; empty for none.
             found_names: those that the label files give, which count where `names` is empty.
-            modality: as `dataset.json` says it, or "".
+            modality: as `dataset.json` or the DICOM images say it, or "".
             samples: voxels of a case that the histogram counts; 0 draws none.
             problems: what is known already.
         """

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydicom
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -478,8 +478,19 @@ def sop_class(file: Path) -> str:
         return ""
 
 
-def peek(file: Path) -> tuple[int, str]:
-    """How many frames a file holds and which series it belongs to; (0, "") where that cannot be read.
+class Glance(NamedTuple):
+    """What is known of a DICOM file at a glance."""
+
+    frames: int = 0
+    """How many it holds."""
+    series: str = ""
+    """The UID of its series."""
+    modality: str = ""
+    """As the file says it, such as CT or MR."""
+
+
+def peek(file: Path) -> Glance:
+    """Read no more of a file than a few tags; without frames where that cannot be done.
 
     Raises:
         OSError: it cannot be read.
@@ -489,10 +500,12 @@ def peek(file: Path) -> tuple[int, str]:
             dataset = pydicom.dcmread(
                 file,
                 stop_before_pixels=True,
-                specific_tags=["NumberOfFrames", "SeriesInstanceUID"],
+                specific_tags=["NumberOfFrames", "SeriesInstanceUID", "Modality"],
             )
-            return int(dataset.get("NumberOfFrames") or 1), str(
-                dataset.get("SeriesInstanceUID") or ""
+            return Glance(
+                int(dataset.get("NumberOfFrames") or 1),
+                str(dataset.get("SeriesInstanceUID") or ""),
+                one_line(dataset.get("Modality")),
             )
     except DICOM_ERRORS:
-        return 0, ""
+        return Glance()

@@ -99,7 +99,7 @@ class DomainReport:
         name: of the data folder or the layer.
         case_count: cases, unreadable ones included.
         label_count: cases with a label map, read or not.
-        modality: as `dataset.json` says it, or "".
+        modality: as `dataset.json` or the DICOM images say it, or "".
         cases: the readable ones.
         structures: labels by value, without background; () where no labels were read.
         histogram: voxels of a sample per bin, `(64,)`; the tails beyond the outermost 0.1 % are in

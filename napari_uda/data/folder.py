@@ -35,6 +35,7 @@ from napari_uda.data.patients import (
     find_labels,
     find_patients,
     passed_over_text,
+    stated_modality,
 )
 from napari_uda.data.segments import small_values
 
@@ -64,7 +65,7 @@ class DataFolder:
     Values above 255 in the files have become small ones: `small_values`.
     """
     modality: str
-    """As `dataset.json` says it ("CT", "MR", ...), or ""."""
+    """As `dataset.json` says it ("CT", "MR", ...), else as the DICOM images do, or ""."""
 
     passed_over: tuple[str, ...] = ()
     """What lies there and cannot be used, each with why."""
@@ -139,6 +140,7 @@ class DataFolder:
         try:
             images, references_in, nnunet = _subfolders(folder)
             found = find_patients(images, series)
+            stated = stated_modality(found.cases)
             references: dict[str, Path] = {}
             if references_in != images and references_in.exists():
                 references = _by_case(find_labels(references_in), references_in)
@@ -175,7 +177,7 @@ class DataFolder:
             )
             for name, case in sorted(named.items())
         )
-        return cls(folder, cases, small_values(stored), modality, found.passed_over)
+        return cls(folder, cases, small_values(stored), modality or stated, found.passed_over)
 
 
 def find_cases(

@@ -26,6 +26,7 @@ from napari_uda.core.small_files import read_object
 from napari_uda.core.words import short_list
 
 if TYPE_CHECKING:
+    from napari_uda.data.dicom_headers import Glance
     from napari_uda.data.volume import Placement, Volume
 
 LABEL_FOLDERS = {"labels", "labelstr", "labelsts", "segmentations", "masks"}
@@ -349,11 +350,11 @@ def _dicom_leaves(
     """A folder of slices is one volume; files of many frames are one each unless they share a series."""
     from napari_uda.data.dicom_headers import peek  # its library is not needed for other files
 
-    if len(others) > 1 and peek(first)[0] > 1:
+    if len(others) > 1 and peek(first).frames > 1:
         files = [file for file in others if _is_dicom(file)]
         peeked = [peek(file) for file in files]
-        series = {uid for _, uid in peeked}
-        if len(series) == len(files) > 1 and all(frames > 1 for frames, _ in peeked):
+        series = {glance.series for glance in peeked}
+        if len(series) == len(files) > 1 and all(glance.frames > 1 for glance in peeked):
             for file in files:
                 yield _Leaf((*parts, case_name(file)), file, dicom=True)
             return
@@ -379,7 +380,7 @@ def _with_segmentations(
         return leaves
     from napari_uda.data.dicom_structures import referenced_series
 
-    series = [_series_of(leaf) if leaf.dicom else "" for leaf in leaves]
+    series = [_glance(leaf.image).series if leaf.dicom else "" for leaf in leaves]
     wanted: dict[int, list[Path]] = {}
     for leaf in drawn:
         referenced = referenced_series(leaf.image)
@@ -402,21 +403,34 @@ def _with_segmentations(
     return found
 
 
-def _series_of(leaf: _Leaf) -> str:
-    from napari_uda.data.dicom_headers import peek
+def stated_modality(cases: Iterable[Case]) -> str:
+    """What the images say that they are, such as CT; "" where they differ, or one is no DICOM and says nothing.
 
-    if leaf.image.is_file():
-        return peek(leaf.image)[1]
-    files = (file for file in sorted(leaf.image.iterdir()) if not file.name.startswith("."))
-    first = next(
-        (
-            file
-            for file in files
-            if not file.is_dir() and not volume_suffix(file) and _is_dicom(file)
-        ),
-        None,
+    One file of each case is looked at.
+
+    Raises:
+        OSError: a folder or a file cannot be read.
+    """
+    stated: set[str] = set()
+    for case in cases:
+        stated.add("" if volume_suffix(case.image) else _glance(case.image).modality)
+        if len(stated) > 1 or "" in stated:
+            return ""
+    return "".join(stated)
+
+
+def _glance(image: Path) -> Glance:
+    """At a DICOM file, or at the first one of a folder."""
+    from napari_uda.data.dicom_headers import Glance, peek  # see `_dicom_leaves`
+
+    if image.is_file():
+        return peek(image)
+    files = (file for file in sorted(image.iterdir()) if not file.name.startswith("."))
+    slices = (
+        file for file in files if not file.is_dir() and not volume_suffix(file) and _is_dicom(file)
     )
-    return "" if first is None else peek(first)[1]
+    first = next(slices, None)
+    return Glance() if first is None else peek(first)
 
 
 def _is_dicom(file: Path) -> bool:

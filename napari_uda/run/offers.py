@@ -377,5 +377,5 @@ def _first_series(folder: Path) -> set[str]:
         for file in sorted(folder.iterdir()):
             tell(0, 0)
             if file.is_file() and not volume_suffix(file) and begins_as_dicom(file):
-                found.add(peek(file)[1])
+                found.add(peek(file).series)
     return found - {""}

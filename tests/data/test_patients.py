@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,19 @@ def test_a_data_folder_of_patients(hospital: Path, tmp_path: Path) -> None:
         "p3": None, "p4": None, "p7": data / "labels" / "p7" / "anything.nii.gz",
     }  # fmt: skip
     assert "p5 (holds no volume)" in folder.passed_over
+
+
+def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
+    for patient, modality in (("a", "CT"), ("b", "CT"), ("c", "MR")):
+        write_slices(tmp_path / "ct" / patient, planes(2), [0.0, 5.0], Modality=modality)
+    assert DataFolder.open(tmp_path / "ct").modality == ""  # they differ
+    shutil.rmtree(tmp_path / "ct" / "c")
+    assert DataFolder.open(tmp_path / "ct").modality == "CT"
+    shutil.copytree(tmp_path / "ct", tmp_path / "named" / "images")
+    (tmp_path / "named" / "dataset.json").write_text('{"labels": {}, "modality": "MR"}')
+    assert DataFolder.open(tmp_path / "named").modality == "MR"  # what a person wrote goes first
+    write_nifti(tmp_path / "ct" / "d.nii.gz")
+    assert DataFolder.open(tmp_path / "ct").modality == ""  # this one says nothing
 
 
 def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
