@@ -109,7 +109,7 @@ class DomainCheck:
             check.problems.append(Problem("", f"{check.name}: {folder.notes()}"))
         missing = [case.name for case in folder.cases if case.label is None]
         if labelled and len(missing) == len(folder.cases):
-            sentence = f"{check.name} has no label maps; put them into its subfolder labels"
+            sentence = f"{check.name} has no label maps; {folder.where_labels_go}"
             check.problems.append(Problem("", sentence, fatal=True))
         elif labelled:
             check.problems += without_labels(missing, len(folder.cases))

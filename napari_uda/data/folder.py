@@ -29,6 +29,7 @@ from napari_uda.core.files import (
 )
 from napari_uda.core.small_files import read_json
 from napari_uda.data.patients import (
+    LABEL_MAPS,
     OWN_RESULT,
     Case,
     Found,
@@ -83,6 +84,14 @@ class DataFolder:
         """Where the label maps lie: in `labels`, or beside the images."""
         named = (self.path / name for name in ("labels", "labelsTr", "images", "imagesTr"))
         return next((folder for folder in named if folder.is_dir()), self.path)
+
+    @property
+    def where_labels_go(self) -> str:
+        """What to do where there are no label maps, as the end of a sentence."""
+        remedy = "put them into its subfolder labels"
+        if any(note.endswith(LABEL_MAPS) for note in self.passed_over):
+            remedy += ", one file with all structures for each case: folders of masks within patients are not read"
+        return remedy
 
     def notes(self) -> str:
         """What was passed over, or ""."""

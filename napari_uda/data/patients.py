@@ -43,6 +43,8 @@ _BESIDE = {
     ".bvec", ".xlsx", ".docx", ".raw", ".zraw", ".img", ".ctbl", ".label", ".lbl", "",
 }  # fmt: skip
 _MOST_DEPTH = 12
+LABEL_MAPS = " (a folder of label maps)"
+"""Why such a folder is passed over."""
 OWN_RESULT = " (a result of napari_uda)"
 """Why such a file is passed over."""
 _RESULTS = ("labels", "entropy", "reliability")
@@ -300,7 +302,7 @@ def _leaves(
         if not entry.is_dir():
             continue
         if entry.name.lower() in LABEL_FOLDERS:
-            passed_over.append(f"{_below(entry, start)} (a folder of label maps)")
+            passed_over.append(_below(entry, start) + LABEL_MAPS)
             continue
         before = len(passed_over) + len(drawn)
         below = list(_leaves(entry, start, (*parts, shown(entry)), passed_over, drawn, seen))

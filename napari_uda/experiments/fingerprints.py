@@ -29,7 +29,7 @@ def scored_cases(folder: Path, *, series: str = "", placement: Placement = "auto
     cases = [case for case in opened.cases if case.label is not None]
     if not cases:
         raise InputError(
-            f"{folder} has no label maps to score on; put them into its subfolder labels, or name another folder"
+            f"{folder} has no label maps to score on; name another folder, or {opened.where_labels_go}"
         )
     return cases
 

@@ -327,7 +327,7 @@ def _folders(
         labelled = _open(data, "target", name, labelled=True)
     if labelled is not None and not any(case.label for case in labelled.cases):
         raise InputError(
-            f"{labelled.path} has no label maps, which {name} needs; put them into its subfolder labels"
+            f"{labelled.path} has no label maps, which {name} needs; {labelled.where_labels_go}"
         )
     if "target" in needs:
         unlabelled = _open(data, "target", name, labelled=False)

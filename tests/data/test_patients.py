@@ -222,6 +222,17 @@ def test_a_data_folder_of_patients(hospital: Path, tmp_path: Path) -> None:
     assert "p5 (holds no volume)" in folder.passed_over
 
 
+def test_where_labels_go_is_said_for_masks_within_patients(tmp_path: Path) -> None:
+    write_nifti(tmp_path / "s1" / "ct.nii.gz")
+    alone = DataFolder.open(tmp_path)
+    assert alone.where_labels_go == "put them into its subfolder labels"
+    for name in ("liver", "spleen"):
+        write_nifti(tmp_path / "s1" / "segmentations" / f"{name}.nii.gz")
+    folder = DataFolder.open(tmp_path)
+    assert folder.passed_over == ("s1/segmentations (a folder of label maps)",)
+    assert folder.where_labels_go.endswith("folders of masks within patients are not read")
+
+
 def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
     for patient, modality in (("a", "CT"), ("b", "CT"), ("c", "MR")):
         write_slices(tmp_path / "ct" / patient, planes(2), [0.0, 5.0], Modality=modality)
