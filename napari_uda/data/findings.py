@@ -272,7 +272,7 @@ def modality_problems(modality: str, cases: Sequence[CaseReport]) -> list[Proble
     high = [case for case in cases if case.intensity_range[0] >= _CT_AIR_HU]
     if len(high) == len(cases):
         low = min(case.intensity_range[0] for case in cases)
-        whole = f"dataset.json says CT, but no value is below {low:g}, {check}"
+        whole = f"the images are said to be CT, but no value is below {low:g}, {check}"
         return [Problem("", whole)] if said else []
     if not said and len(high) > len(cases) * (1 - _USUAL_SHARE):
         return []

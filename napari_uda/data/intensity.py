@@ -29,7 +29,7 @@ class IntensityConfig(Config):
     mode: Literal["auto", "window", "percentile", "zscore"] = "auto"
     """How raw intensities become the range from -1 to 1: window (fixed raw values), percentile
     (percentiles of each volume), zscore (mean and deviation of each volume), or auto (window if
-    dataset.json says CT, else percentile)."""
+    dataset.json, or else the DICOM images, say CT; percentile if not)."""
     window: tuple[float, float] = (0.0, 0.0)
     """For mode window: the raw values (HU for CT) that become -1 and 1; (0, 0) fits them to the
     training volumes."""
@@ -146,7 +146,7 @@ def fit_intensity(
     Args:
         config: the user's choice.
         arrays: some training volumes, raw intensities.
-        modality: `dataset.json`'s modality; "CT" makes mode auto a fixed window.
+        modality: as the data folder has it; "CT" makes mode auto a fixed window.
 
     Returns:
         The mapping to store in the run.

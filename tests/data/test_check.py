@@ -200,7 +200,7 @@ def test_constant_image_and_ct_without_air_are_told(tmp_path: Path) -> None:
     report = check_folder(tmp_path, labelled=False)
     assert [problem.sentence for problem in report.problems] == [
         "a: every voxel is 7; check whether the image is empty",
-        "dataset.json says CT, but no value is below 7, and air has -1000 HU; "
+        "the images are said to be CT, but no value is below 7, and air has -1000 HU; "
         "check that the values are Hounsfield units",
     ]
     assert report.histogram.sum() == np.prod(SHAPE)

@@ -94,8 +94,10 @@ def test_without_dataset_json_the_files_name(folder: Path) -> None:
         ("Liver", 1, 30, 5),
         ("Spleen", 2, 20, 5),
     ]
-    (problem,) = report.problems
-    assert problem.sentence.startswith("p1, p2, p3, p4, p5 are the same image")
+    said = sorted(problem.sentence for problem in report.problems)
+    assert said[0].startswith("p1, p2, p3, p4, p5 are the same image")
+    assert said[1].startswith("the images are said to be CT, but no value is below 0")
+    assert len(said) == 2
 
 
 def test_a_check_names_labels_that_do_not_fit(folder: Path) -> None:

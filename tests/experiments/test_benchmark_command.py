@@ -81,11 +81,11 @@ def test_what_is_odd_in_the_data_is_said_once_before_the_first_cell(
     assert code_of(spec, "--out", out, "--no-pictures") == 0
     said = [record.getMessage() for record in caplog.records]
     (finding,) = [one for one in said if "air has -1000 HU" in one]
-    assert finding.startswith("CT to MR, source: dataset.json says CT")
+    assert finding.startswith("CT to MR, source: the images are said to be CT")
     logs = [file.read_text() for file in out.glob("runs/*/log.txt")]
     assert len(logs) == 2
     assert all(
-        "INFO napari_uda.training.findings: source: dataset.json says CT" in log for log in logs
+        "INFO napari_uda.training.findings: source: the images are said to be CT" in log for log in logs
     )
     caplog.clear()
     assert code_of(spec, "--out", out, "--no-pictures") == 0  # all is finished, nothing is read
@@ -98,7 +98,7 @@ def test_strict_refuses_before_anything_is_written(
     spec = write_spec(tmp_path / "spec.yaml", tiny_content(two_domains))
     assert code_of(spec, "--out", tmp_path / "out", "--no-pictures", "--strict") == 2
     assert (
-        "strict takes a warning about the data for an error (CT to MR, source: dataset.json says"
+        "strict takes a warning about the data for an error (CT to MR, source: the images are said to be"
         in (capsys.readouterr().err)
     )
     assert not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ from napari_uda.run.run import Run
 from napari_uda.training.loop import train_run
 
 Domains = tuple[Path, Path]
-CT = "source: dataset.json says CT, but no value is below"
+CT = "source: the images are said to be CT, but no value is below"
 
 
 @pytest.fixture
