@@ -93,6 +93,17 @@ def test_what_is_left_without_a_letter_has_a_digit(window: QMainWindow) -> None:
     assert digits_of(window) == [("Alt+1", "Aa")]
 
 
+def test_a_title_goes_before_what_can_have_a_digit(window: QMainWindow) -> None:
+    """A field that no letter leads to would be left to Tab; a button has a digit."""
+    opens, section, field, place = button("Aa"), tool_button("Aa"), QLineEdit(), QWidget()
+    opens.setObjectName("open_something")
+    form(("Aa", field), of=place)
+    show(window, opens, section, place)
+    (title,) = (one for one in place.findChildren(QLabel) if one.buddy() is field)
+    assert QKeySequence.mnemonic(QLabel.text(title)).toString() == "Alt+A"
+    assert {key(opens), key(section)} == {"Alt+1", "Alt+2"}
+
+
 def test_letters_are_given_without_a_search_and_only_for_another_text(
     window: QMainWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,12 +196,12 @@ def _needs_a_key(one: QWidget) -> bool:
 
 
 def _rank(one: QWidget) -> int:
-    """Who chooses first: what a dock is for, then what it opens files with, then titles."""
+    """Who chooses first: what a dock is for, then titles, which cannot have digits; last what it opens files with."""
     if isinstance(one, QLabel):
-        return 3
+        return 1
     if one.objectName().startswith("open_"):
-        return 2
-    return 0 if isinstance(one, Button) else 1
+        return 3
+    return 0 if isinstance(one, Button) else 2
 
 
 def _is_seen(one: QWidget) -> bool:
