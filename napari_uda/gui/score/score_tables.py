@@ -45,7 +45,7 @@ _VOLUMES = (
     ("volume_reference_ml", "Ref.\nmL", 1, "Volume in the reference"),
 )
 _KEYS = tuple(key for key, *_ in _NUMBERS)
-BY_IMPORTANCE = (0, 1, 2, 5, 3, 6, 4, 7, 8)
+BY_IMPORTANCE = (0, 1, 2, 3, 5, 6, 4, 7, 8)
 """Columns of the table of a case: what a narrow dock shows first."""
 _OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _HINT = (
@@ -53,7 +53,7 @@ _HINT = (
     "folder of predictions."
 )
 _ROW_PIXELS, _LEAST_ROWS = 22, 6
-_LEAST_PIXELS = 220  # of names in two lines; more would push the curve out of a low window
+_LEAST_PIXELS = 236  # of names in two lines; more would push the curve out of a low window
 _SPARE_PIXELS = 8  # what napari's style adds to scroll bars
 _RANK = SHORT + 1
 _SHORTER = (
