@@ -80,7 +80,11 @@ def test_two_orientations_of_equal_right_and_two_cases_are_not_told() -> None:
             (-1024, -1000, 24, -1024),
             "c: no value is below 24 as in the other CT images, and air has -1000 HU",
         ),
-        ("CT", (0, 7), "the images are said to be CT, but no value is below 0, and air has -1000 HU"),
+        (
+            "CT",
+            (0, 7),
+            "the images are said to be CT, but no value is below 0, and air has -1000 HU",
+        ),
         ("CT", (-1024, -1000), ""),
         ("MR", (-1024, -1000, 0), ""),
         ("", (0, 0, -1024), ""),  # most are no CT

@@ -85,7 +85,8 @@ def test_what_is_odd_in_the_data_is_said_once_before_the_first_cell(
     logs = [file.read_text() for file in out.glob("runs/*/log.txt")]
     assert len(logs) == 2
     assert all(
-        "INFO napari_uda.training.findings: source: the images are said to be CT" in log for log in logs
+        "INFO napari_uda.training.findings: source: the images are said to be CT" in log
+        for log in logs
     )
     caplog.clear()
     assert code_of(spec, "--out", out, "--no-pictures") == 0  # all is finished, nothing is read
