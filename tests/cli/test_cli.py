@@ -779,7 +779,7 @@ def test_train_says_what_it_found_and_strict_refuses_what_is_odd(
     assert record.levelname == "WARNING"
     strict = command(*train, tmp_path / "strict", "--strict")
     _assert_bad_input(
-        strict, "strict takes a warning about the data for an error (source: dataset.json"
+        strict, "strict takes a warning about the data for an error (source: the images are said"
     )
     assert not (tmp_path / "strict").exists()
 
