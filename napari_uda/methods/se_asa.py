@@ -203,7 +203,11 @@ class SEASA(Method[SEASAConfig]):
         # Only the random views may enter the entropy terms, and Fourier views only vote.
         with_gradient = self.config.entropy_view == "last_random" and self._has_entropy_terms()
         return vote_with_logits(
-            *(self._view_logits, target.image, label, self.config.reliability, generators),
+            self._view_logits,
+            target.image,
+            label,
+            self.config.reliability,
+            generators,
             source_image=source.image,
             with_gradient=with_gradient and torch.is_grad_enabled(),
         )
