@@ -37,6 +37,8 @@ _NO_IMAGES = {
     RTSTRUCT_CLASS: "radiotherapy structures (RTSTRUCT)",
 }
 _DEPTHS = {8, 16, 32}
+_MOSAICS = {"MOSAIC", "VFRAME"}
+"""Types of images of Siemens and of United Imaging that hold the slices of a volume."""
 _FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -188,6 +190,8 @@ class Header:
     """SOP Instance UID."""
     frame_of_reference: str
     """UID of the coordinates that positions are given in, or ""."""
+    image_number: int
+    """Instance Number: its place in the order of the series, 0 where it states none."""
     no_image: str = ""
     """What it is, where it is no image at all."""
     problem: str = ""
@@ -269,6 +273,7 @@ def _header(file: Path, dataset: Any, sop_class: str) -> Header:
         "transfer_syntax": str(transfer_syntax(dataset)),
         "instance": str(dataset.get("SOPInstanceUID") or ""),
         "frame_of_reference": str(dataset.get("FrameOfReferenceUID") or ""),
+        "image_number": int((_numbers(dataset.get("InstanceNumber"), 1) or (0,))[0]),
     }  # fmt: skip
     no_image = _NO_IMAGES.get(sop_class, "")
     if not no_image and not (rows and columns):
@@ -299,8 +304,8 @@ def _unusable(dataset: Any, floating: bool) -> str:
     stored = int(dataset.get("BitsStored") or allocated)
     if not floating and not (allocated in _DEPTHS and 1 <= stored <= allocated):
         return f"has pixels of {stored} bits in {allocated}, which are no grey values"
-    if "MOSAIC" in _parts(dataset.get("ImageType") or ""):
-        return "is a mosaic, many slices side by side in one image"
+    if _MOSAICS & set(_parts(dataset.get("ImageType") or "")):
+        return "is a mosaic, many slices side by side in one image, which dcm2niix takes apart"
     if dataset.get("ModalityLUTSequence"):
         return "has a table instead of a rescale slope (Modality LUT), so its values have no linear scale"
     return ""

@@ -25,7 +25,7 @@ _JITTER_SHARE = 0.02  # of the distance of slices
 _MOST_JITTER_SHARE = 0.15
 _MOST_MARKS = 3
 _MOST_LISTED = 12
-_UNITS = {mark.name: mark.unit for mark in MARKS}
+_UNITS = {mark.name: mark.unit for mark in MARKS} | {"repetition": "", "thickness": " mm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,9 @@ class Stack:
 def stacks_of(headers: Iterable[Header]) -> list[Stack]:
     """The volumes that files hold, ordered by series number.
 
-    A series is split where size, orientation or pixel spacing differ, and where several images share a
-    position, by what sets these apart: echo time, b-value, image type, time and so on.
+    A series is split where size, orientation or pixel spacing differ; where several images share a
+    position, by what sets these apart: echo time, b-value, image type, time and so on, or the order of
+    images alone; and into slabs of slices of one thickness where these are not spaced alike.
 
     Args:
         headers: of the files of a folder.
@@ -306,7 +307,7 @@ def _split(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
     place = _places(frames)
     most = int(np.bincount(place).max())
     if most == 1:
-        return _split_by_stack(frames)
+        return _split_uneven(frames)
     values = {mark.name: _values(frames, place, mark.name, mark.ranked) for mark in MARKS}
     telling = [name for name, column in values.items() if _varies_within(column, place)]
     for count in range(1, _MOST_MARKS + 1):
@@ -315,16 +316,53 @@ def _split(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
             pairs = set(zip(keys, place, strict=True))
             if len(pairs) == len(frames) and len(set(keys)) == most:
                 return _described_parts(frames, keys, values, names)
-    return [(frames, "")]
-
-
-def _split_by_stack(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
-    """Parallel stacks of one file that do not follow each other evenly."""
-    stacks = [frame.marks.get("stack") for frame in frames]
-    gaps = np.diff(np.sort(_heights(frames)))
-    if len(set(stacks)) == 1 or gaps.max() - gaps.min() <= 2 * _JITTER_MM:
+    repetition = _repetitions(frames, place)
+    if repetition is None:
         return [(frames, "")]
-    return _described_parts(frames, [(stack,) for stack in stacks], {"stack": stacks}, ("stack",))
+    return _parts_by("repetition", repetition, frames)
+
+
+def _repetitions(frames: Sequence[Frame], place: NDArray[np.intp]) -> list[int] | None:
+    """Which repetition of the volume each frame belongs to, from 1, by the order of the images alone.
+
+    None unless that order is sure: one volume after the other, or all repetitions of a position after
+    those of the one before it.
+    """
+    orders = [(frame.header.image_number, frame.index) for frame in frames]
+    counts = np.bincount(place)
+    if len(set(orders)) < len(frames) or counts.min() < counts.max():
+        return None
+    in_order = sorted(range(len(frames)), key=orders.__getitem__)
+    repetition = np.zeros(len(frames), np.intp)
+    seen = np.zeros(len(counts), np.intp)
+    for index in in_order:
+        seen[place[index]] += 1
+        repetition[index] = seen[place[index]]
+    by_volume = (np.diff(repetition[in_order]) >= 0).all()
+    by_position = np.count_nonzero(np.diff(place[in_order])) == len(counts) - 1
+    return list(repetition.tolist()) if by_volume or by_position else None
+
+
+def _split_uneven(frames: list[Frame]) -> list[tuple[list[Frame], str]]:
+    """Slices that do not follow each other evenly: parallel stacks of one file, or slabs of thin and of thick slices."""
+    if _even(frames):
+        return [(frames, "")]
+    stacks = [frame.marks.get("stack") for frame in frames]
+    if len(set(stacks)) > 1:
+        return _parts_by("stack", stacks, frames)
+    slabs = _parts_by("thickness", [frame.thickness for frame in frames], frames)
+    return slabs if all(_even(slab) for slab, _ in slabs) else [(frames, "")]
+
+
+def _even(frames: Sequence[Frame]) -> bool:
+    gaps = np.diff(np.sort(_heights(frames)))
+    return len(gaps) == 0 or bool(gaps.max() - gaps.min() <= 2 * _JITTER_MM)
+
+
+def _parts_by(
+    name: str, column: Sequence[object], frames: Sequence[Frame]
+) -> list[tuple[list[Frame], str]]:
+    return _described_parts(frames, [(value,) for value in column], {name: list(column)}, (name,))
 
 
 def _places(frames: Sequence[Frame]) -> NDArray[np.intp]:

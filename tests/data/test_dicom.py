@@ -248,6 +248,48 @@ def test_images_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
     assert "(frame 2 of a.dcm and frame 3 of a.dcm)" in sentence
 
 
+@pytest.mark.parametrize("order", ["volume after volume", "place after place"])
+def test_repetitions_are_told_apart_by_the_order_of_images(tmp_path: Path, order: str) -> None:
+    """Functional MR of some scanners has nothing but the number of the image."""
+    places = {
+        "volume after volume": [0.0, 5.0, 10.0] * 2,
+        "place after place": [0.0, 0.0, 5.0, 5.0, 10.0, 10.0],
+    }[order]
+    parts = {"volume after volume": np.s_[3:], "place after place": np.s_[1::2]}[order]
+    write_slices(tmp_path / "mr", planes(6), places)
+    titles = [stack.title for stack in dicom_volumes(tmp_path / "mr")]
+    assert titles == ["repetition 1", "repetition 2"]
+    volume = read_volume(tmp_path / "mr", series="repetition 2")
+    np.testing.assert_array_equal(volume.array, planes(6)[parts])
+    assert volume.spacing_mm[0] == 5.0
+
+
+def test_repetitions_without_a_sure_order_are_refused(tmp_path: Path) -> None:
+    write_slices(tmp_path / "a", planes(6), [0.0, 0.0, 5.0, 10.0, 5.0, 10.0])
+    assert "share a position, and nothing known tells" in refused(tmp_path / "a")
+    twice = [{"InstanceNumber": number} for number in (1, 2, 1, 2)]
+    write_slices(tmp_path / "b", planes(4), [0.0, 5.0, 0.0, 5.0], twice)
+    assert "share a position, and nothing known tells" in refused(tmp_path / "b")
+
+
+def test_slabs_of_thin_and_of_thick_slices_are_two_volumes(tmp_path: Path) -> None:
+    """A head CT: 4 mm at the base, 7 mm above."""
+    places = [0.0, 4.0, 8.0, 12.0, 17.5, 24.5, 31.5]
+    each = [{"SliceThickness": 4.0}] * 4 + [{"SliceThickness": 7.0}] * 3
+    write_slices(tmp_path / "ct", planes(7), places, each)
+    assert "'1.2' thickness 7 mm (CT, 3 x 4 x 6)" in refused(tmp_path / "ct")
+    volume = read_volume(tmp_path / "ct", series="thickness 7 mm")
+    np.testing.assert_array_equal(volume.array, planes(7)[4:])
+    assert volume.spacing_mm[0] == 7.0
+    assert volume.affine[2, 3] == 17.5
+
+
+def test_slabs_that_lack_a_slice_are_refused(tmp_path: Path) -> None:
+    each = [{"SliceThickness": 4.0}] * 3 + [{"SliceThickness": 7.0}] * 3
+    write_slices(tmp_path / "ct", planes(6), [0.0, 4.0, 12.0, 17.5, 24.5, 31.5], each)
+    assert "slices are missing or unevenly spaced" in refused(tmp_path / "ct")
+
+
 def test_parallel_stacks_of_one_file_are_split(tmp_path: Path) -> None:
     """Two discs of a spine: three slices each, 40 mm apart."""
     stacks = [{"FrameContentSequence": item(StackID=str(number))} for number in (1, 1, 1, 2, 2, 2)]
@@ -423,10 +465,10 @@ def test_values_that_no_slope_explains_are_refused(tmp_path: Path) -> None:
         tmp_path / "a", planes(2), [0.0, 5.0], ModalityLUTSequence=item(LUTDescriptor=[4, 0, 8])
     )
     assert "IM_000.dcm has a table instead of a rescale slope" in refused(tmp_path / "a")
-    write_slices(
-        tmp_path / "b", planes(2), [0.0, 5.0], ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
-    )
-    assert "IM_000.dcm is a mosaic, many slices side by side" in refused(tmp_path / "b")
+    for name, kind in (("siemens", "MOSAIC"), ("united_imaging", "VFRAME")):
+        types = ["ORIGINAL", "PRIMARY", "M", kind]
+        write_slices(tmp_path / name, planes(2), [0.0, 5.0], ImageType=types)
+        assert "IM_000.dcm is a mosaic, many slices side by side" in refused(tmp_path / name)
 
 
 def test_a_slice_without_a_place_is_named(tmp_path: Path) -> None:
