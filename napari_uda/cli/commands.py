@@ -42,8 +42,8 @@ def evaluate(
     """Score predictions against labels: scores.csv, scores.json and slices.csv.
 
     Args:
-        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`.
-        labels: folder with `<case>.nii.gz`, `<case>.dcm` (DICOM SEG, RTSTRUCT), `<case>.seg.nrrd` and the like, or a tree of DICOM.
+        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`, or one file of labels.
+        labels: folder with `<case>.nii.gz`, `<case>.dcm` (DICOM SEG, RTSTRUCT), `<case>.seg.nrrd` and the like, a tree of DICOM, or, for one file, the file to compare it with.
         out: folder for the tables.
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.
         placement: which of the two placements in a NIfTI file is trusted where they disagree, sform or qform; auto refuses such a file.
@@ -80,8 +80,8 @@ def report(
     Without LABELS it holds volumes, entropy and the verdict whether the model fits, and no scores.
 
     Args:
-        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`.
-        labels: folder with labels, as for evaluate.
+        predictions: folder with `<case>_labels.nii.gz` or `<case>.nii.gz`, or one file of labels.
+        labels: folder or file with labels, as for evaluate.
         out: FILE.html or FILE.pdf; PDF needs napari_uda[tables].
         reader: name of who reads the report, such as "Dr. X".
         protocol: recommended, or the definitions of a paper: sifa, attent_slice, se_asa, sfda.

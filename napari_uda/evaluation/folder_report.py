@@ -15,7 +15,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import VOLUME_SUFFIXES, case_name, is_file, shown
 from napari_uda.core.small_files import read_object, read_yaml
 from napari_uda.evaluation.case_pictures import SeenCase, typical_cases
-from napari_uda.evaluation.inputs import predicted_names, read_pair
+from napari_uda.evaluation.inputs import predicted_names, read_pair, result_stem
 from napari_uda.evaluation.matching import with_matched_prediction
 from napari_uda.evaluation.report import (
     evaluate_folders,
@@ -71,8 +71,8 @@ def report(
     `<case>.json` beside each prediction.
 
     Args:
-        predictions: folder, as for `evaluate_folders`.
-        labels: folder of reference labels; None reports volumes, entropy and verdicts without scores.
+        predictions: folder or file, as for `evaluate_folders`.
+        labels: folder or file of reference labels; None reports volumes, entropy and verdicts without scores.
         out: the file.
         reader: name of who reads or signs it, such as "Dr. X".
         protocol: name of a protocol.
@@ -99,7 +99,9 @@ def report(
 
 
 def _name(folder: Path) -> str:
-    """What predictions are known by: their folder, or their run's."""
+    """What predictions are known by: their folder, or their run's, or the case of a file."""
+    if is_file(folder):
+        return result_stem(folder)
     whole = folder.resolve()
     return (whole.parent if whole.name == "predictions" else whole).name or "predictions"
 

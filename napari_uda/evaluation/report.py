@@ -18,6 +18,7 @@ from napari_uda.core.files import (
     VOLUME_SUFFIXES,
     case_name,
     check_is_text,
+    is_file,
     shown,
     volume_suffix,
 )
@@ -171,7 +172,7 @@ def evaluate_folders(
     on_progress: Callable[[int, int], None] | None = None,
     on_slices: Callable[[int, int, int, int], None] | None = None,
 ) -> Scores:
-    """Score every case of a folder.
+    """Score every case of a folder, or one file against another.
 
     `LABELS/<case>.nii.gz`, or the label map in the folder `LABELS/<case>`, is paired with `PREDICTIONS/<case>_labels.nii.gz`, else
     `PREDICTIONS/<case>.nii.gz`; `PREDICTIONS/<case>_entropy.nii.gz` is used when it is there. A prediction
@@ -183,9 +184,9 @@ def evaluate_folders(
     tree of DICOM whose segmentations refer to the images beside them.
 
     Args:
-        predictions: folder of predicted labels.
-        labels: folder of reference labels; names come from the `dataset.json` beside this folder, or else from the
-            files.
+        predictions: folder of predicted labels, or one file of them.
+        labels: folder of reference labels, or one file of them; names come from the `dataset.json` beside this
+            folder, or else from the files.
         protocol: as for `evaluate`.
         axes: as for `evaluate`.
         placement: which of sform and qform is trusted where a NIfTI file has both.
@@ -200,7 +201,7 @@ def evaluate_folders(
         The scores of all cases, in order of their names.
 
     Raises:
-        InputError: no such folder, no labels, labels without prediction, or as `evaluate`.
+        InputError: no such folder, a file and a folder, no labels, labels without prediction, or as `evaluate`.
     """
     rules = get_protocol(protocol)
     pairs, learnt = without_learnt(pair_files(Path(predictions), Path(labels)))
@@ -252,7 +253,7 @@ class _Named:
 
 
 def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
-    stored = stored_values_above(labels)
+    stored = stored_values_above(labels.parent if is_file(labels) else labels)
     if stored:
         return _Named(stored, found=False)
     from napari_uda.data.segmentation import found_structures, needs_image  # slow to import
@@ -275,7 +276,7 @@ def _check_matches(named: _Named) -> None:
 
 
 def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
-    """Pair the files of two folders by case name, see `evaluate_folders`.
+    """Pair the files of two folders by case name, or a file with a file, see `evaluate_folders`.
 
     Returns:
         Case, prediction and label of every case, in order of the names.
@@ -283,6 +284,10 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         InputError: a label has no prediction, a case has several files, or a prediction would be scored against itself.
     """
+    if is_file(predictions) and is_file(labels):
+        case = result_stem(predictions)
+        _check_two(case, predictions, labels)
+        return [(case, predictions, labels)]
     predicted, references = _by_name(predictions), _references(labels)
     if not references:
         inside = next(
@@ -298,11 +303,7 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
             continue
         _check_one(case, files, predictions)
         _check_one(case, reference, labels)
-        if files[0].samefile(reference[0]):
-            raise InputError(
-                f"{case}: prediction and label are one file, {shown(files[0])} in {shown(files[0].parent)}, and would agree in every "
-                "voxel; give the folder of the predictions and that of the labels"
-            )
+        _check_two(case, files[0], reference[0])
         pairs.append((case, files[0], reference[0]))
     if missing:
         some = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -325,7 +326,9 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
 
 
 def prediction_files(folder: Path) -> list[tuple[str, Path]]:
-    """Case and file of every prediction in a folder without regard to labels, in order of the names."""
+    """Case and file of every prediction in a folder, or of one file, without regard to labels, in order of the names."""
+    if is_file(folder):
+        return [(result_stem(folder), folder)]
     found = []
     for stem, files in sorted(_by_name(folder).items()):
         if stem.endswith(("_entropy", "_reliability")):
@@ -354,6 +357,14 @@ def _check_one(case: str, files: Sequence[Path], folder: Path) -> None:
         raise InputError(f"{shown(folder)}: {listed} are both case {case}; keep one of them")
 
 
+def _check_two(case: str, prediction: Path, label: Path) -> None:
+    if prediction.samefile(label):
+        raise InputError(
+            f"{case}: prediction and label are one file, {shown(label)} in {shown(label.parent)}, and would agree in every "
+            "voxel; give the folder of the predictions and that of the labels, or a file of each"
+        )
+
+
 def _references(folder: Path) -> dict[str, list[Path]]:
     """Label maps by case: files, and those in folders of patients, also beside their images."""
     _check_folder(folder)
@@ -375,6 +386,10 @@ def _references(folder: Path) -> dict[str, list[Path]]:
 
 
 def _check_folder(folder: Path) -> None:
+    if is_file(folder):
+        raise InputError(
+            f"{shown(folder)}: is a file beside a folder; give two folders, or a file of predictions and one of labels"
+        )
     if not folder.is_dir():
         raise InputError(
             f"{shown(folder)}: is not a folder; give the folder that holds the volumes"

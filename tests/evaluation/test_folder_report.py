@@ -211,6 +211,16 @@ def test_without_labels_there_are_volumes_and_verdicts_but_no_scores(data: Path)
     assert "Dice" not in text
 
 
+def test_one_file_is_reported_alone(data: Path) -> None:
+    prediction = data / "my_run" / "predictions" / "case_a_labels.nii.gz"
+    reference = data / "data" / "labels" / "case_a.nii.gz"
+    text = uda.report(prediction, reference, out=data / "a.html").read_text(encoding="utf-8")
+    assert "Report of case_a" in text
+    assert "case_b" not in text
+    text = uda.report(prediction, out=data / "u.html").read_text(encoding="utf-8")
+    assert "1 case without reference labels" in text
+
+
 def test_image_that_is_gone_is_said_and_the_report_is_made(data: Path) -> None:
     for file in (data / "data" / "images").iterdir():
         file.unlink()

@@ -82,6 +82,30 @@ def test_one_file_finds_the_names_as_well(folders):
     ]
 
 
+def test_two_files_are_scored_as_their_folders_are(folders, tmp_path):
+    predictions, references = folders
+    prediction = predictions / "case_a_labels.nii.gz"
+    alone = evaluate_folders(prediction, references / "case_a.nii.gz")
+    both = evaluate_folders(predictions, references)
+    expected = [row for row in both.rows if row["case"] == "case_a"]
+    assert str(alone.rows) == str(expected)  # NaN is not equal to itself
+    assert [row["mean_entropy"] for row in alone.slices if row["label"] == 1] == [0.25] * 4
+    other = tmp_path / "other" / "by_another_reader.nii.gz"
+    write(other, labels(1))
+    renamed = evaluate_folders(prediction, other).rows
+    assert [row["dice"] for row in renamed[:2]] == [row["dice"] for row in alone.rows[:2]]
+
+
+def test_a_file_and_a_folder_are_no_pair(folders):
+    predictions, references = folders
+    prediction = predictions / "case_a_labels.nii.gz"
+    for pair in ((prediction, references), (predictions, references / "case_a.nii.gz")):
+        with pytest.raises(InputError, match=r"is a file beside a folder; give two folders, or"):
+            evaluate_folders(*pair)
+    with pytest.raises(InputError, match=r"prediction and label are one file"):
+        evaluate_folders(prediction, prediction)
+
+
 def test_labels_win_over_the_plain_name(folders):
     predictions, references = folders
     write(predictions / "case_a.nii.gz", labels(1))
