@@ -159,7 +159,8 @@ class Method(nn.Module, Generic[C]):
     for_a_volume: ClassVar[Mapping[str, Any]] = {}
     """What `adapt` needs to know of a source-free method, where a run has tens of steps on the slices of one
     volume: the parts of a run's settings that are other than in a long training, as in a recipe:
-    `{"steps": 60, "method": {"segmentor_optimizer": {"lr": 2e-4}}}`."""
+    `{"steps": 60, "method": {"segmentor_optimizer": {"lr": 2e-4}}}`. `surer_by` is the share by which entropy inside
+    the structures has to fall for the result to be taken."""
     translates: ClassVar[bool] = False
     """Whether it has generators: follows from its settings being a `TranslatingConfig`, or is said."""
     when_continued: ClassVar[Mapping[str, Any]] = {}

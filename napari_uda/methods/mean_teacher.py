@@ -98,6 +98,7 @@ class MeanTeacher(Method[MeanTeacherConfig]):
     }
     for_a_volume = {
         "steps": 30,  # as sfda
+        "surer_by": 0.5,  # it grows sure of its own labels where these are wrong, too
         "method": {
             "source_free": True,
             "mix": "mask",

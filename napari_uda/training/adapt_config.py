@@ -18,6 +18,8 @@ from napari_uda.training.no_harm import MAX_VOLUME_CHANGE
 DEFAULT_METHOD = "sfda"
 STEPS = 50
 """Steps of a method that does not say how many a volume needs (`Method.for_a_volume`)."""
+SURER_BY = 0.1
+"""Share by which the entropy inside the structures has to fall, for a method that does not say it."""
 
 
 class AdaptConfig(Config):
@@ -37,8 +39,10 @@ class AdaptConfig(Config):
     """For methods with a prior of sizes (sfda): the expected volumes of all structures in mL, by name, instead of the sizes stored in the run."""
     max_volume_change: float = Field(default=MAX_VOLUME_CHANGE, ge=0)
     """A structure that grows or shrinks by more than this factor, and not towards its usual size, keeps the result from before; with 0 every result is taken as it is, surer or not."""
-    surer_by: float = Field(default=0.1, ge=0, lt=1)
-    """Keep the result from before unless the network becomes surer of the structures: unless the mean entropy of the voxels that either result gives to one falls by at least this share; with 0 it need not fall."""
+    surer_by: float = Field(
+        default_factory=lambda given: _surer_by(given.get("method")), ge=0, lt=1
+    )
+    """Keep the result from before unless the network becomes surer of the structures: unless the mean entropy of the voxels that either result gives to one falls by at least this share; with 0 it need not fall. By default a tenth, and a half for mean_teacher, which grows sure of its own labels, right or wrong."""
     noted_volume_change: float = Field(default=1.25, ge=0)
     """A structure that grows or shrinks by more than this factor is named in a warning; with 0 none is."""
     together: bool = False
@@ -152,6 +156,12 @@ def method_for_a_volume(name: str, settings: Mapping[str, Any] | None = None) ->
     # from the resolved defaults, or a nested part that is given in part would take the rest from its class
     own = merged(kind.config_class().model_dump(), kind.for_a_volume.get("method", {}))  # type: ignore[call-arg]
     return kind.config_class.model_validate(merged(own, settings or {}))
+
+
+def _surer_by(method: MethodConfig | None) -> float:
+    """What a method asks for, as its results on volumes need it; None is one that did not fit itself."""
+    own = {} if method is None else METHODS[method.name].for_a_volume
+    return float(own.get("surer_by", SURER_BY))
 
 
 def methods_without_sizes() -> str:

@@ -43,5 +43,7 @@ def test_what_is_no_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError, match=said):
             check_pattern(pattern)
     check_pattern("a" * 500)
-    with pytest.raises(InputError, match=r"pattern '\(a' cannot be searched \(.*[eE]rror: missing \)"):
+    with pytest.raises(
+        InputError, match=r"pattern '\(a' cannot be searched \(.*[eE]rror: missing \)"
+    ):
         search_all("(a", ["a"])

@@ -452,6 +452,15 @@ def test_runs_of_other_methods_are_adapted_too(
 # --- AdaptConfig ------------------------------------------------------------------------------------
 
 
+def test_a_method_that_learns_its_own_labels_has_to_be_much_surer() -> None:
+    shares = {name: build_adapt_config(name).surer_by for name in source_free_methods()}
+    assert shares == {"bn_adapt": 0.1, "mean_teacher": 0.5, "sfda": 0.1, "tent": 0.1}
+    assert AdaptConfig(method="mean_teacher").surer_by == 0.5  # type: ignore[arg-type]
+    assert build_adapt_config("mean_teacher", surer_by=0.2).surer_by == 0.2
+    with pytest.raises(InputError, match="adapt: method: cannot adapt by 'nothing'"):
+        build_adapt_config({"name": "nothing"})
+
+
 def test_every_method_has_its_own_settings_for_a_volume() -> None:
     assert build_adapt_config() == AdaptConfig()
     assert isinstance(AdaptConfig().method, SFDAConfig)
