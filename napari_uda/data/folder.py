@@ -90,7 +90,10 @@ class DataFolder:
         """What to do where there are no label maps, as the end of a sentence."""
         remedy = "put them into its subfolder labels"
         if any(note.endswith(LABEL_MAPS) for note in self.passed_over):
-            remedy += ", one file with all structures for each case: folders of masks within patients are not read"
+            remedy += (
+                ", one label map for each case, or leave in the folder of each patient one image and beside it one folder of "
+                "masks, such as segmentations/liver.nii.gz"
+            )
         return remedy
 
     def notes(self) -> str:

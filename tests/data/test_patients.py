@@ -70,7 +70,7 @@ def test_a_mixed_tree_is_read_case_by_case(hospital: Path) -> None:
         Case("p2", hospital / "p2" / "image.nii.gz", hospital / "p2" / "label.nii.gz"),
         Case("p3_s1", hospital / "p3" / "s1"),
         Case("p3_s2", hospital / "p3" / "s2"),
-        Case("p7", hospital / "p7" / "ct.nii.gz"),
+        Case("p7", hospital / "p7" / "ct.nii.gz", hospital / "p7" / "segmentations"),
     )
     shapes = {case.name: case.read_image().array.shape for case in found.cases}
     assert shapes == {
@@ -78,10 +78,7 @@ def test_a_mixed_tree_is_read_case_by_case(hospital: Path) -> None:
         "p7": (2, 3, 4),
     }  # fmt: skip
     assert [case.read_image().name for case in found.cases] == names(found.cases)
-    assert found.notes() == (
-        "passed over p5 (holds no volume), p6/scan.mnc (of an unknown type), "
-        "p7/segmentations (a folder of label maps)"
-    )
+    assert found.notes() == "passed over p5 (holds no volume), p6/scan.mnc (of an unknown type)"
 
 
 def test_a_series_is_chosen_for_all_patients(hospital: Path) -> None:
@@ -220,17 +217,6 @@ def test_a_data_folder_of_patients(hospital: Path, tmp_path: Path) -> None:
         "p3": None, "p4": None, "p7": data / "labels" / "p7" / "anything.nii.gz",
     }  # fmt: skip
     assert "p5 (holds no volume)" in folder.passed_over
-
-
-def test_where_labels_go_is_said_for_masks_within_patients(tmp_path: Path) -> None:
-    write_nifti(tmp_path / "s1" / "ct.nii.gz")
-    alone = DataFolder.open(tmp_path)
-    assert alone.where_labels_go == "put them into its subfolder labels"
-    for name in ("liver", "spleen"):
-        write_nifti(tmp_path / "s1" / "segmentations" / f"{name}.nii.gz")
-    folder = DataFolder.open(tmp_path)
-    assert folder.passed_over == ("s1/segmentations (a folder of label maps)",)
-    assert folder.where_labels_go.endswith("folders of masks within patients are not read")
 
 
 def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
