@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_uda.core.files import (
 )
 from napari_uda.core.structure_colours import plain_name
 from napari_uda.data.labels import check_labels
+from napari_uda.data.patients import LABEL_FOLDERS
 from napari_uda.data.segments import Segment, chosen_values
 from napari_uda.data.volume import Placement, Volume, read_volume
 from napari_uda.data.whole_voxels import Canvas, place_of
@@ -50,7 +52,7 @@ def declared_masks(folder: Path) -> list[Segment]:
         other = known.setdefault(plain_name(case_name(file)), file)
         if other != file:
             raise InputError(
-                f"{shown(folder)}: {shown(other)} and {shown(file)} are both {case_name(file)}; keep one of them"
+                f"{_shown(folder)}: {shown(other)} and {shown(file)} are both {case_name(file)}; keep one of them"
             )
     return [Segment(number, shown(case_name(file))) for number, file in enumerate(files, start=1)]
 
@@ -67,8 +69,8 @@ def read_mask_folder(
     Args:
         folder: a folder of masks.
         grid: of the image, that they are put on; without one they lie on the grid of the first of them.
-        names: as for `chosen_values`.
-        warn: is told what is left out, or off the grid by more than rounding.
+        names: as for `chosen_values`, but for numbers, which masks do not have.
+        warn: is told what is off the grid by more than rounding; what is left out has not been looked at.
         placement: which of sform and qform is trusted in NIfTI files that have both.
 
     Returns:
@@ -78,9 +80,9 @@ def read_mask_folder(
         InputError: no mask, another grid, masks that overlap, or none of the names.
         OSError: a file cannot be read.
     """
-    name, files = shown(folder), _mask_files(folder)
-    segments = declared_masks(folder)
-    taken = chosen_values(segments, names, name, warn)
+    name, files = _shown(folder), _mask_files(folder)
+    segments = [replace(one, value=0) for one in declared_masks(folder)]
+    taken = chosen_values(segments, names, name, lambda _: None)
     canvas: Canvas | None = None
     for index, value in taken.items():
         mask = read_volume(files[index], placement=placement)
@@ -97,6 +99,12 @@ def read_mask_folder(
     assert canvas is not None  # `chosen_values` takes one at least
     kept = {value: segments[index] for index, value in taken.items()}
     return Volume(canvas.labels(), grid.affine), kept
+
+
+def _shown(folder: Path) -> str:
+    """The folder as it stands in messages: `segmentations` alone says nothing of its patient."""
+    within = folder.name.lower() in LABEL_FOLDERS and folder.parent.name
+    return f"{shown(folder.parent)}/{shown(folder)}" if within else shown(folder)
 
 
 def _mask_files(folder: Path) -> list[Path]:

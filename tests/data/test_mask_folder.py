@@ -39,7 +39,9 @@ def write_masks(
 
 
 def test_masks_become_one_label_map(tmp_path: Path) -> None:
-    folder = write_masks(tmp_path / "segmentations", inside=255, aorta=np.zeros((4, 6, 6), bool))
+    folder = write_masks(
+        tmp_path / "s9" / "segmentations", inside=255, aorta=np.zeros((4, 6, 6), bool)
+    )
     (folder / "._liver.nii.gz").write_bytes(b"junk of a Mac")
     (folder / "statistics.json").write_text("{}")
     own = read_segmentation(folder)
@@ -52,7 +54,7 @@ def test_masks_become_one_label_map(tmp_path: Path) -> None:
 
 
 def test_only_masks_that_are_named_are_read(tmp_path: Path) -> None:
-    folder = write_masks(tmp_path / "segmentations")
+    folder = write_masks(tmp_path / "s9" / "segmentations")
     (folder / "body.nii.gz").write_bytes(b"no volume")
     assert np.array_equal(read_segmentation(folder, names=NAMES).labels.array, LABELS)
     with pytest.raises(InputError, match=r"^body\.nii\.gz: is not gzip-compressed"):
@@ -61,7 +63,7 @@ def test_only_masks_that_are_named_are_read(tmp_path: Path) -> None:
 
 def test_masks_lie_on_the_image(tmp_path: Path) -> None:
     """A mask that is cropped and whose axes run the other way is put where it lies."""
-    folder = write_masks(tmp_path / "segmentations")
+    folder = write_masks(tmp_path / "s9" / "segmentations")
     turned = np.diag([-1.0, 1, 3, 1])
     turned[:3, 3] = 5, 3, 3
     part = (LABELS == 2)[1:, 3:, ::-1]
@@ -71,7 +73,7 @@ def test_masks_lie_on_the_image(tmp_path: Path) -> None:
     write_volume(folder / "spleen.nii.gz", Volume(np.uint8(LABELS == 2), np.diag([2.0, 1, 3, 1])))
     with pytest.raises(
         InputError,
-        match=r"^segmentations/spleen\.nii\.gz does not lie on the voxels of the image: its voxels are",
+        match=r"^s9/segmentations/spleen\.nii\.gz does not lie on the voxels of the image: its voxels are",
     ):
         read_segmentation(folder, grid=IMAGE, names=NAMES)
 
@@ -81,12 +83,12 @@ def test_masks_lie_on_the_image(tmp_path: Path) -> None:
     [
         (
             {"kidney": LABELS > 0},
-            "segmentations: kidney and liver overlap in 9 voxels .and so does another pair., and a label map holds "
+            "s9/segmentations: kidney and liver overlap in 9 voxels .and so does another pair., and a label map holds "
             "one structure per voxel; name only structures that do not overlap",
         ),
         (
             {"all": LABELS},
-            "segmentations/all.nii.gz: holds the values 0, 1, 2, and a mask of one structure among others holds 0 "
+            "s9/segmentations/all.nii.gz: holds the values 0, 1, 2, and a mask of one structure among others holds 0 "
             "and one other; keep either masks or one label map in a folder",
         ),
     ],
@@ -94,10 +96,18 @@ def test_masks_lie_on_the_image(tmp_path: Path) -> None:
 def test_what_is_no_set_of_masks_is_refused(
     tmp_path: Path, extra: dict[str, np.ndarray], sentence: str
 ) -> None:
-    folder = write_masks(tmp_path / "segmentations", **extra)
+    folder = write_masks(tmp_path / "s9" / "segmentations", **extra)
     with pytest.raises(InputError, match=f"^{sentence}"):
         read_segmentation(folder, grid=IMAGE)
     assert np.array_equal(read_segmentation(folder, names=NAMES).labels.array, LABELS)
+
+
+def test_masks_have_no_numbers_to_go_by(tmp_path: Path) -> None:
+    folder = write_masks(tmp_path / "p1")
+    with pytest.raises(
+        InputError, match=r"^p1: its segments \(liver, spleen\) have none of the names label_1"
+    ):
+        read_segmentation(folder, names={"label_1": 1})
 
 
 def test_two_files_of_one_structure_are_refused(tmp_path: Path) -> None:
