@@ -455,8 +455,9 @@ def _glance(image: Path) -> Glance:
     if image.is_file():
         return peek(image)
     files = (file for file in sorted(image.iterdir()) if not file.name.startswith("."))
+    # a pipe would be waited for without an end
     slices = (
-        file for file in files if not file.is_dir() and not volume_suffix(file) and _is_dicom(file)
+        file for file in files if file.is_file() and not volume_suffix(file) and _is_dicom(file)
     )
     first = next(slices, None)
     return Glance() if first is None else peek(first)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +232,16 @@ def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
     assert DataFolder.open(tmp_path / "named").modality == "MR"  # what a person wrote goes first
     write_nifti(tmp_path / "ct" / "d.nii.gz")
     assert DataFolder.open(tmp_path / "ct").modality == ""  # this one says nothing
+
+
+def test_a_socket_is_no_slice(tmp_path: Path) -> None:
+    """Nor is a pipe, which would be waited for without an end; a socket refuses to be opened."""
+    write_slices(tmp_path / "d" / "p1", planes(2), [0.0, 5.0], Modality="CT")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(os.path.relpath(tmp_path / "d" / "p1" / "0.dcm"))  # its name may not be long
+        folder = DataFolder.open(tmp_path / "d")
+    assert folder.modality == "CT"
+    assert folder.passed_over == ("p1/0.dcm (a pipe, a socket or a device)",)
 
 
 def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:
