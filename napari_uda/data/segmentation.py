@@ -21,6 +21,7 @@ from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
     SEG_NRRD_SUFFIX,
+    as_path,
     begins_as_dicom,
     case_name,
     is_file,
@@ -81,15 +82,28 @@ def read_segmentation(
     Raises:
         InputError: unreadable, values that are no labels, segments that overlap or do not fit the grid.
     """
-    for name in names or {}:
-        if not isinstance(name, str):
-            raise InputError(
-                f"names say the value of each structure, such as {{'liver': 1}}, and {name!r} is no name; turn them round"
-            )
-    found = _read(Path(path), grid, dict(names or {}), placement, numbered)
+    given = as_path(path, "give a file, or a folder of DICOM or of masks")
+    _check_names(names or {})
+    found = _read(given, grid, dict(names or {}), placement, numbered)
     if not isinstance(found, Segmentation):
         return _named(*found)
     return found
+
+
+def _check_names(names: Mapping[str, int]) -> None:
+    """Refuse what a script gives as names and are none."""
+    example = "names say the value of each structure, such as {'liver': 1}, and"
+    if not isinstance(names, Mapping):
+        raise InputError(f"{example} a {type(names).__name__} does not; give a dict")
+    known: dict[int, str] = {}
+    for name, value in names.items():
+        if not isinstance(name, str):
+            raise InputError(f"{example} {name!r} is no name; turn them round")
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise InputError(f"{example} {value!r} of {name} is no whole number from 0 on")
+        other = known.setdefault(int(value), name)
+        if value and other != name:
+            raise InputError(f"{example} {other} and {name} have the same one; make each unique")
 
 
 def read_label_volume(
