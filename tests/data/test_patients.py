@@ -182,6 +182,26 @@ def test_a_chain_of_folders_is_no_name(tmp_path: Path) -> None:
     assert names(find_cases([tmp_path / "d" / "export" / "p1"])[0].cases) == ["image"]
 
 
+def test_a_patients_folder_alone_is_the_case(tmp_path: Path) -> None:
+    """What programs call folders within a patient's is no case: of each patient there would be one."""
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / patient / "CT", 3, "CT", f"1.2.{patient[1]}")
+    write_series(tmp_path / "p3" / "study" / "SE000001", 3, "CT", "1.2.3")
+    write_series(tmp_path / "p4" / "1.2.840.113619.2", 3, "CT", "1.2.4")
+    for kind in ("CT", "MR"):
+        write_series(tmp_path / "p5" / kind, 3, kind, f"1.2.5.{ord(kind[0])}")
+    alone = {
+        patient: names(find_cases([tmp_path / patient])[0].cases)
+        for patient in ("p1", "p3", "p4", "p5")
+    }
+    assert alone == {"p1": ["p1"], "p3": ["p3"], "p4": ["p4"], "p5": ["p5_CT", "p5_MR"]}
+    both = find_cases([tmp_path / "p1", tmp_path / "p2"])
+    assert [names(found.cases) for found in both] == [["p1"], ["p2"]]
+    assert names(find_cases([tmp_path])[0].cases) == ["p1", "p2", "p3", "p4", "p5_CT", "p5_MR"]
+    shutil.copytree(tmp_path / "p1", tmp_path / "inbox" / "q1")  # one patient alone keeps its name
+    assert names(find_cases([tmp_path / "inbox"])[0].cases) == ["q1"]
+
+
 def test_links_that_go_round_end(tmp_path: Path) -> None:
     write_nifti(tmp_path / "d" / "p1" / "image.nii.gz")
     (tmp_path / "d" / "p1" / "up").symlink_to(tmp_path / "d")
