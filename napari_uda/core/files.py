@@ -30,6 +30,17 @@ _PREAMBLE = 128
 _cleaned: set[Path] = set()  # folders in which this process has looked for what others left
 
 
+def as_path(given: str | os.PathLike[str], remedy: str) -> Path:
+    """What a script gives as a path.
+
+    Raises:
+        InputError: it is something else, such as an array; the sentence ends in `remedy`.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise InputError(f"a {type(given).__name__} is no path; {remedy}")
+    return Path(given)
+
+
 def volume_suffix(path: str | os.PathLike[str]) -> str:
     """The lower-case suffix out of `VOLUME_SUFFIXES` that `path` ends in, or ""."""
     name = Path(path).name.lower()

@@ -201,7 +201,7 @@ def _nothing(headers: Sequence[Header], damaged: Sequence[Path], name: str, fold
     """Why there is no volume: one sentence."""
     reasons = []
     if damaged:
-        reasons.append(f"{_listed(damaged)} damaged")
+        reasons.append(f"{_listed(damaged)} {'is' if len(damaged) == 1 else 'are'} damaged")
     for header in headers[: _MOST_NAMED + 1]:
         file, why = _said_of(header)
         reasons.append(f"{shown(file)} {why}")

@@ -51,6 +51,11 @@ MOST_DATASET_BYTES = 20_000_000
 """Size of the largest `dataset.json`: nnU-Net's lists every case."""
 _LARGEST_STORED = 2**32 - 1
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_WITHIN_PATIENT = re.compile(
+    r"dicom|dcm|ct|mri?|pt|pet|us|anat|scans?|stud(?:y|ies)[-_ ]?\d*|series[-_ ]?\d*|st\d+|se\d+|\d+(?:\.\d+){3,}",
+    re.IGNORECASE,
+)
+"""Folders that programs make within that of a patient: of a modality, a study or a series, by word or UID."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,10 @@ class DataFolder:
         """What to do where there are no label maps, as the end of a sentence."""
         remedy = "put them into its subfolder labels"
         if any(note.endswith(LABEL_MAPS) for note in self.passed_over):
-            remedy += ", one file with all structures for each case: folders of masks within patients are not read"
+            remedy += (
+                ", one label map for each case, or leave in the folder of each patient one image and beside it one folder of "
+                "masks, such as segmentations/liver.nii.gz"
+            )
         return remedy
 
     def notes(self) -> str:
@@ -266,12 +274,21 @@ def _found_in(path: Path, series: str) -> Found:
         return Found(folder.cases, folder.passed_over)
     found = find_patients(path, series, shorten=True)
     if found.cases:
-        return found
+        return replace(found, cases=tuple(_of_patient(case, path, found) for case in found.cases))
     if any(note.endswith(OWN_RESULT) for note in found.passed_over):
         raise InputError(
             f"{shown(path)}: holds results of napari_uda and no image; give the folder of the images"
         )
     return Found((Case(case_name(path), path, None, series),), found.passed_over)
+
+
+def _of_patient(case: Case, folder: Path, found: Found) -> Case:
+    """The case, named by its folder where it is called as folders within those of patients are, such as `CT`."""
+    below = case.image.relative_to(folder).parts
+    if not any(_WITHIN_PATIENT.fullmatch(part) and case.name.startswith(part) for part in below):
+        return case
+    name = case_name(folder)
+    return replace(case, name=name if len(found.cases) == 1 else f"{name}_{case.name}")
 
 
 def _subfolders(folder: Path) -> tuple[Path, Path, bool]:

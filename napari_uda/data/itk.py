@@ -16,7 +16,7 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import watched
 from napari_uda.data.grid import LPS_TO_RAS, Affine, check_affine, three_sides
-from napari_uda.data.itk_files import check_declared, says_orientation, voxel_files
+from napari_uda.data.itk_files import check_declared, check_packed, says_orientation, voxel_files
 from napari_uda.data.units import in_millimetres, unit_of_header
 
 _logger = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ def _read(path: Path, most_components: int) -> tuple[sitk.Image, Affine]:
         reader.ReadImageInformation()
         _check_information(reader, reader.GetSize(), name, most_components)
         check_declared(_declared_bytes(reader), most, name)
+        check_packed(path, _declared_bytes(reader), name)
         image = watched(files, reader.Execute)
     if not says_orientation(path):
         _logger.warning(

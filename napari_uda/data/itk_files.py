@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.data.grid import MAX_SIDE
+from napari_uda.data.gzip_stream import STREAM_ERRORS, unpacked_bytes
 
 _HEADER_BYTES = 2**18
 _MOST_PER_BYTE = 1032  # what DEFLATE can reach at most; text takes more room than voxels
@@ -62,6 +63,32 @@ def check_declared(declared: int, most: int, name: str) -> None:
         )
 
 
+def check_packed(path: Path, declared: int, name: str) -> None:
+    """Refuse compressed voxels that are damaged, of which ITK makes noise, or fewer than declared.
+
+    Args:
+        path: a `.nrrd`, `.nhdr`, `.mha` or `.mhd` file that ITK knows.
+        declared: bytes of voxels by its header.
+        name: for messages.
+
+    Raises:
+        InputError: saying what is wrong with them.
+        OSError: a file cannot be read.
+    """
+    parts = _packed_parts(path)
+    try:
+        given = sum(unpacked_bytes(file, declared, start) for file, start in parts)
+    except STREAM_ERRORS as error:
+        raise InputError(
+            f"{name}: its compressed data is damaged ({error}); copy the file again"
+        ) from error
+    if parts and given < declared:
+        raise InputError(
+            f"{name}: is truncated or its header is wrong (its compressed data holds {given} of the declared {declared} "
+            "bytes); copy or export the file again"
+        )
+
+
 def says_orientation(path: Path) -> bool:
     """Whether a header says where in the patient its axes lead, which ITK takes for LPS otherwise.
 
@@ -79,6 +106,28 @@ def says_orientation(path: Path) -> bool:
         if key.strip().lower() == b"space":
             return value.strip().lower().removesuffix(b"-time") in _NRRD_PATIENT
     return False
+
+
+def _packed_parts(path: Path) -> list[tuple[Path, int]]:
+    """The files whose voxels are gzip or zlib data, and where it begins in each; none where it is neither."""
+    is_meta = path.name.lower().endswith((".mha", ".mhd"))
+    fields: dict[bytes, bytes] = {}
+    with path.open("rb") as file:
+        while line := file.readline(_HEADER_BYTES):
+            key, *after = re.split(rb"[:=]", line, maxsplit=1)
+            fields[key.strip().lower()] = b"".join(after).strip().lower()
+            if key.strip() == b"ElementDataFile" or (not line.strip() and not is_meta):
+                break
+        end = file.tell()
+    if is_meta:
+        is_packed = fields.get(b"compresseddata") == b"true"
+    else:
+        is_packed = fields.get(b"encoding") in (b"gzip", b"gz")
+    skips = (fields.get(key, b"0") for key in (b"line skip", b"byte skip"))
+    if not is_packed or any(skip != b"0" for skip in skips):
+        return []
+    files, _ = voxel_files(path)
+    return [(file, 0) for file in files[1:]] or [(path, end)]
 
 
 def _meta_files(lines: list[bytes], name: str) -> tuple[list[str], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import zlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import watched
 from napari_uda.data.grid import Affine, check_affine, three_sides
+from napari_uda.data.gzip_stream import STREAM_ERRORS, unpacked_bytes
 from napari_uda.data.nifti import Placement, native, placed, scaled, scaling
 from napari_uda.data.nifti_forms import NiftiForms
 
 _logger = logging.getLogger(__name__)
 _DAMAGED = (
-    ImageFileError, HeaderDataError, WrapStructError, MGHError, zlib.error, EOFError, ValueError, TypeError, KeyError,
+    *STREAM_ERRORS, ImageFileError, HeaderDataError, WrapStructError, MGHError, EOFError, ValueError, TypeError, KeyError,
     IndexError, OverflowError,
 )  # fmt: skip
 
@@ -60,6 +61,8 @@ def read_nibabel(
                 f"{name}: its voxel type is {dtype}; save it as integer or float grey values"
             )
         sides = three_sides([int(size) for size in image.shape], dtype.itemsize, name)
+        if path.suffix.lower() == ".mgz":  # nibabel does not come to the checksum at its end
+            unpacked_bytes(path, math.prod(sides) * dtype.itemsize)
         slope, intercept = _scaling(header, name)
         with np.errstate(invalid="ignore"):
             affine, forms = _placed(image, sides, name, placement)

@@ -181,13 +181,16 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
     """The label maps of a folder by case: files, and what a patient's folder holds.
 
     That is the only file that is named as a label map or, in a folder of label maps, the only volume, or else
-    the only DICOM SEG or RTSTRUCT; a patient with none stands for itself, as one with a DICOM series does.
+    the only DICOM SEG or RTSTRUCT; a patient with none stands for itself, as one with a DICOM series or with
+    masks does. Where one patient has masks, the only volume of another one is a mask, too.
 
     Raises:
         InputError: a name that is no UTF-8.
         OSError: a folder cannot be read.
     """
     found: list[tuple[str, Path]] = []
+    alone: list[int] = []
+    masks = False
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
@@ -195,14 +198,19 @@ def find_labels(folder: Path) -> list[tuple[str, Path]]:
         if entry.is_dir():
             files = [file for file in sorted(entry.iterdir()) if not file.name.startswith(".")]
             volumes = [file for file in files if volume_suffix(file)]
-            named = [file for file in volumes if is_named_as_labels(file)]
-            certain = len(named) == 1 or folder.name.lower() not in LABEL_FOLDERS
-            only = named if certain else volumes
+            only = [file for file in volumes if is_named_as_labels(file)]
+            if len(only) != 1 and folder.name.lower() in LABEL_FOLDERS:
+                only = volumes
+                masks |= len(volumes) > 1
+                alone += [len(found)] * (len(volumes) == 1)
             if not only:
                 only = dicom_segmentations(files)
             found.append((case_name(entry), only[0] if len(only) == 1 else entry))
         elif volume_suffix(entry) or dicom_segmentations([entry]):
             found.append((case_name(entry), entry))
+    for place in alone if masks else ():
+        case, file = found[place]
+        found[place] = case, file.parent
     return found
 
 
@@ -279,8 +287,10 @@ def _leaves(
         or (is_named_as_labels(file) and (parts or _has_image(file, volumes)))
     ]
     images = [file for file in volumes if file not in labels]
-    for file in images:
-        yield _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
+    leaves = [
+        _Leaf((*parts, case_of_image(file)), file, _label_of(file, images, labels))
+        for file in images
+    ]
     segmentations = dicom_segmentations(others)
     drawn += [_Leaf((*parts, shown(file)), file) for file in segmentations]
     others = [file for file in others if file not in segmentations]
@@ -291,24 +301,41 @@ def _leaves(
         dicom = [replace(dicom[0], label=labels[0])]
     elif labels and not images:
         passed_over += [f"{_below(file, start)} (named as a label map)" for file in labels]
-    yield from dicom
+    leaves += dicom
     if not dicom:
         passed_over += [
             f"{_below(file, start)} (of an unknown type)"
             for file in others
             if file.suffix.lower() not in _BESIDE
         ]
-    for entry in entries:
-        if not entry.is_dir():
-            continue
-        if entry.name.lower() in LABEL_FOLDERS:
-            passed_over.append(_below(entry, start) + LABEL_MAPS)
+    folders = [entry for entry in entries if entry.is_dir()]
+    of_labels = [entry for entry in folders if entry.name.lower() in LABEL_FOLDERS]
+    own = bool(parts or leaves)  # whether this is the folder of a patient
+    for entry in folders:
+        if entry in of_labels:
             continue
         before = len(passed_over) + len(drawn)
         below = list(_leaves(entry, start, (*parts, shown(entry)), passed_over, drawn, seen))
-        yield from below
+        leaves += below
         if not below and not parts and len(passed_over) + len(drawn) == before:
             passed_over.append(f"{shown(entry)} (holds no volume)")
+    inside = _labels_in(of_labels[0]) if len(of_labels) == 1 else None
+    if own and inside and len(leaves) == 1 and leaves[0].label is None:
+        leaves = [replace(leaves[0], label=inside)]
+    else:
+        passed_over += [_below(entry, start) + LABEL_MAPS for entry in of_labels]
+    yield from leaves
+
+
+def _labels_in(folder: Path) -> Path | None:
+    """The label map in a patient's folder of labels, or the folder itself where it holds masks named by structures."""
+    volumes = [
+        file for file in folder.iterdir() if volume_suffix(file) and not file.name.startswith(".")
+    ]
+    named = [file for file in volumes if is_named_as_labels(file)]
+    if len(named) == len(volumes) == 1:
+        return named[0]
+    return folder if volumes and not named else None
 
 
 def _unusable(entry: Path, start: Path) -> str:
@@ -428,8 +455,9 @@ def _glance(image: Path) -> Glance:
     if image.is_file():
         return peek(image)
     files = (file for file in sorted(image.iterdir()) if not file.name.startswith("."))
+    # a pipe would be waited for without an end
     slices = (
-        file for file in files if not file.is_dir() and not volume_suffix(file) and _is_dicom(file)
+        file for file in files if file.is_file() and not volume_suffix(file) and _is_dicom(file)
     )
     first = next(slices, None)
     return Glance() if first is None else peek(first)

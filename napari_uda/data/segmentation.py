@@ -1,7 +1,7 @@
 """Segmentations of any kind as label maps: the one way in which every door reads a reference.
 
-A label map of any volume format, a DICOM SEG, an RTSTRUCT, or a `.seg.nrrd`; with names and colours of the
-structures where the file, or a description beside it, has them.
+A label map of any volume format, a DICOM SEG, an RTSTRUCT, a `.seg.nrrd`, or a folder of masks; with names and
+colours of the structures where the file, or a description beside it, has them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from napari_uda.core.errors import InputError, reason
 from napari_uda.core.files import (
     DICOM_SUFFIXES,
     SEG_NRRD_SUFFIX,
+    as_path,
     begins_as_dicom,
     case_name,
     is_file,
@@ -39,7 +41,7 @@ from napari_uda.data.volume import Placement, Volume
 
 __all__ = ["Segmentation", "read_segmentation", "structures_in", "found_structures", "kind_of"]
 
-Kind = Literal["", "seg-nrrd", "dicom-seg", "rtstruct"]
+Kind = Literal["", "seg-nrrd", "dicom-seg", "rtstruct", "masks"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,9 +69,10 @@ def read_segmentation(
     """Read a segmentation of any kind.
 
     Args:
-        path: a volume file, a DICOM SEG or RTSTRUCT, or a folder with one of them or with a DICOM series.
-        grid: of the image. Segmentations that store less than the whole grid are put on it: DICOM SEG, RTSTRUCT
-            (which cannot be read without) and `.seg.nrrd`. Label maps keep their own.
+        path: a volume file, a DICOM SEG or RTSTRUCT, or a folder with one of them, with a DICOM series, or with
+            masks, each of them named as its structure.
+        grid: of the image. Segmentations that may store less than the whole grid are put on it: DICOM SEG, RTSTRUCT
+            (which cannot be read without), `.seg.nrrd` and masks. Label maps keep their own.
         names: structure name to the value that it has in the files, of any size; values above 255 become
             small ones (`small_values`). Of files that name their segments those are taken that have one of
             these names, whatever their numbers there. Empty takes the file's own names and values.
@@ -79,15 +82,28 @@ def read_segmentation(
     Raises:
         InputError: unreadable, values that are no labels, segments that overlap or do not fit the grid.
     """
-    for name in names or {}:
-        if not isinstance(name, str):
-            raise InputError(
-                f"names say the value of each structure, such as {{'liver': 1}}, and {name!r} is no name; turn them round"
-            )
-    found = _read(Path(path), grid, dict(names or {}), placement, numbered)
+    given = as_path(path, "give a file, or a folder of DICOM or of masks")
+    _check_names(names or {})
+    found = _read(given, grid, dict(names or {}), placement, numbered)
     if not isinstance(found, Segmentation):
         return _named(*found)
     return found
+
+
+def _check_names(names: Mapping[str, int]) -> None:
+    """Refuse what a script gives as names and are none."""
+    example = "names say the value of each structure, such as {'liver': 1}, and"
+    if not isinstance(names, Mapping):
+        raise InputError(f"{example} a {type(names).__name__} does not; give a dict")
+    known: dict[int, str] = {}
+    for name, value in names.items():
+        if not isinstance(name, str):
+            raise InputError(f"{example} {name!r} is no name; turn them round")
+        if not isinstance(value, (int, np.integer)) or value < 0:
+            raise InputError(f"{example} {value!r} of {name} is no whole number from 0 on")
+        other = known.setdefault(int(value), name)
+        if value and other != name:
+            raise InputError(f"{example} {other} and {name} have the same one; make each unique")
 
 
 def read_label_volume(
@@ -111,7 +127,7 @@ def _read(
         file = _segmentation_in(path)
         kind = kind_of(file)
         if kind:
-            return _read_segments(file, kind, grid, names)
+            return _read_segments(file, kind, grid, names, placement)
         volume = volumes.read_volume(file, placement=placement)
         if not names and volume.array.max(initial=0) > LARGEST:
             present = set(np.unique(volume.array).tolist())
@@ -187,6 +203,10 @@ def _own_structures(file: Path) -> list[Segment] | None:
         from napari_uda.data.seg_nrrd import declared_segments
 
         return declared_segments(file)
+    if kind == "masks":
+        from napari_uda.data.mask_folder import declared_masks
+
+        return declared_masks(file)
     if kind:
         from napari_uda.data.dicom_structures import declared_structures
 
@@ -211,11 +231,12 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
     names: dict[str, str] = {}
     values: dict[str, set[int]] = {}
     of_label_maps: dict[str, set[int]] = {}
-    unnamed_label_map = False
+    unnamed_label_map = masks = False
     described: dict[Path, list[Segment]] = {}  # of a folder, which is looked through once
     for path in paths:
         try:
             file = _segmentation_in(path)
+            masks |= kind_of(file) == "masks"
             own = _own_structures(file)
             structures = own_description(file) if own is None else own
             if not structures and volume_suffix(file):
@@ -232,6 +253,9 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
                 values.setdefault(key, set()).add(segment.value)
                 if own is None:
                     of_label_maps.setdefault(key, set()).add(segment.value)
+    by_number = not renumber or unnamed_label_map
+    if masks and by_number:
+        raise nameless(names.values(), "label maps" if renumber else "predictions")
     if _one_number_each(values):
         found = {names[key]: next(iter(numbers)) for key, numbers in values.items()}
         if len(found) > LARGEST:  # a table of all that there is
@@ -243,7 +267,7 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
             f"({names[_in_doubt(of_label_maps)]} among them), and a value has one meaning for all cases; give every "
             "structure the same value in all of them"
         )
-    if not renumber or unnamed_label_map:
+    if by_number:
         some = names[_in_doubt(values)]
         raise InputError(
             f"the segmentations number their structures differently ({some} among them), so it is open which value of "
@@ -252,6 +276,20 @@ def found_structures(paths: Iterable[Path], *, renumber: bool) -> dict[str, int]
         )
     free = (number for number in count(1) if {number} not in of_label_maps.values())
     return {name: next(iter(of_label_maps.get(key) or {next(free)})) for key, name in names.items()}
+
+
+def nameless(masks: Iterable[str], others: str) -> InputError:
+    """That structures without numbers face some without names.
+
+    Args:
+        masks: names of structures.
+        others: what has numbers only, in the plural.
+    """
+    some = next(iter(masks))
+    return InputError(
+        f"masks have names and no numbers, and the {others} have no names, so it is open which value is which; say so in "
+        f'dataset.json beside their folder, {{"labels": {{"{some}": 1}}}}, or in Python by names={{1: {some!r}}}'
+    )
 
 
 def _one_number_each(values: Mapping[str, set[int]]) -> bool:
@@ -267,11 +305,15 @@ def _in_doubt(values: Mapping[str, set[int]]) -> str:
 
 
 def kind_of(path: Path) -> Kind:
-    """What kind of segmentation a file is, "" for a label map or an image.
+    """What kind of segmentation a file or a folder is, "" for a label map or an image.
 
     Raises:
         OSError: it cannot be read.
     """
+    if path.is_dir():
+        from napari_uda.data.mask_folder import is_mask_folder
+
+        return "masks" if is_mask_folder(path) else ""
     name = path.name.lower()
     if name.endswith((".nrrd", ".nhdr")) and is_file(path):
         from napari_uda.data.seg_nrrd import is_seg_nrrd
@@ -300,12 +342,16 @@ def _segmentation_in(path: Path) -> Path:
 
 
 def _read_segments(
-    file: Path, kind: Kind, grid: Volume | None, names: dict[str, int]
+    file: Path, kind: Kind, grid: Volume | None, names: dict[str, int], placement: Placement
 ) -> Segmentation:
     if kind == "seg-nrrd":
         from napari_uda.data.seg_nrrd import read_seg_nrrd as read
     elif kind == "dicom-seg":
         from napari_uda.data.dicom_seg import read_dicom_seg as read
+    elif kind == "masks":
+        from napari_uda.data.mask_folder import read_mask_folder
+
+        read = partial(read_mask_folder, placement=placement)
     else:
         from napari_uda.data.rtstruct import read_rtstruct as read
     volume, kept = read(file, grid, names, _Once())

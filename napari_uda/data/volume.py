@@ -20,6 +20,7 @@ from napari_uda.core.files import (
     NIFTI_SUFFIXES,
     SEG_NRRD_SUFFIX,
     VOLUME_SUFFIXES,
+    as_path,
     begins_as_dicom,
     case_name,
     case_of_image,
@@ -226,7 +227,7 @@ class Volume:
 
 
 def read_volume(
-    path: str | os.PathLike[str], *, series: str = "", placement: Placement = "auto"
+    path: str | os.PathLike[str], *, series: str | int = "", placement: Placement = "auto"
 ) -> Volume:
     """Read a volume: `.nii`, `.nii.gz`, `.nii.zst`, `.mgz`, `.hdr` with `.img`, `.nrrd`, `.mha`, `.mhd` or DICOM.
 
@@ -246,7 +247,9 @@ def read_volume(
             in space; one sentence with the file, the value and the remedy.
     """
     check_choice("placement", placement, get_args(Placement))
-    path, frame_of_reference, window = Path(path), "", None
+    remedy = "give a volume file or the folder of a DICOM series"
+    path, frame_of_reference, window = as_path(path, remedy), "", None
+    series = str(series) if series or series == 0 else ""  # a number is one, too
     if path.suffix.lower() == ".img":
         path = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
     name = shown(path)
@@ -312,8 +315,8 @@ def as_volume(image: Volume | str | os.PathLike[str]) -> Volume:
         return read_image(image)
     if not isinstance(image, Volume):
         raise InputError(
-            f"the image is a {type(image).__name__}, without a place in space; give a file, or "
-            "napari_uda.Volume(array, affine)"
+            f"a {type(image).__name__} is no image that can be used; give a file, or napari_uda.Volume(array, affine) "
+            "with an array (Z, Y, X): that of nibabel is numpy.asarray(image.dataobj).T"
         )
     name, kind = image.name or "volume", image.array.dtype.kind
     if kind not in "biuf":

@@ -275,7 +275,27 @@ def _stored_names(
             beside = stored_values(Path(side).parent.parent / "dataset.json")
             if beside:
                 return beside
-    return {}
+    return _names_of_masks(prediction, reference)
+
+
+def _names_of_masks(prediction: Scorable, reference: Scorable) -> dict[str, int]:
+    """Numbers for masks, which have none, by the names of both sides; {} where neither side is masks.
+
+    Raises:
+        InputError: the other side has no names.
+    """
+    from napari_uda.data.segmentation import (  # readers are slow to import
+        found_structures,
+        kind_of,
+        nameless,
+        structures_in,
+    )
+
+    sides = [Path(one) for one in (prediction, reference) if isinstance(one, (str, os.PathLike))]
+    masks = [side for side in sides if kind_of(side) == "masks"]
+    if masks and len(sides) == 1:
+        raise nameless((one.name for one in structures_in(masks[0])), "labels of the other side")
+    return found_structures(sides, renumber=True) if masks else {}
 
 
 def _check_names(names: Mapping[int, str]) -> None:

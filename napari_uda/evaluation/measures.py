@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.errors import InputError
 from napari_uda.data.grid import Lattice
 from napari_uda.data.intensity_unit import intensity_unit
+from napari_uda.data.labels import to_whole
 from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.segmentation import read_segmentation
 from napari_uda.data.slice_position import PLANES, patient_axis
@@ -65,16 +67,31 @@ def measure(
         One entry for each label that occurs, in the order of their values.
 
     Raises:
-        InputError: unreadable input, or an image on another grid.
+        InputError: unreadable input, values that are no labels, or an image on another grid.
     """
     grey = None if image is None else as_volume(image)
     if isinstance(labels, PredictionLike):
         given = labels.volume.with_array(labels.labels)
         return measure_structures(given, grey or labels.volume, names or labels.names)
     if isinstance(labels, Volume):
-        return measure_structures(labels, grey, names or {})
+        return measure_structures(labels.with_array(_whole(labels)), grey, names or {})
     found = read_segmentation(labels, grid=grey)
     return measure_structures(found.labels, grey, names or found.names)
+
+
+def _whole(labels: Volume) -> NDArray[np.generic]:
+    """The values of a volume from memory, which may be anything."""
+    name, kind = labels.name or "volume", labels.array.dtype.kind
+    if kind not in "biuf":
+        raise InputError(
+            f"{name}: holds values of type {labels.array.dtype}, which are no labels; give whole numbers from 0 on"
+        )
+    whole, wrong = to_whole(labels.array, labels.value_step)
+    if wrong is None and whole.min() < 0:
+        wrong = float(whole.min())
+    if wrong is not None:
+        raise InputError(f"{name}: value {wrong:g} is not a label; give whole numbers from 0 on")
+    return whole
 
 
 def measure_structures(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -179,7 +179,8 @@ def evaluate_folders(
     may be named after nnU-Net's image, `<case>_0000`, instead. The other volume formats are paired the
     same way. A label without prediction is refused, because
     leaving it out would improve the mean; a prediction without label cannot be scored and is logged. A case whose
-    corrected labels the run has learnt from (`data.corrected`) is left out, and that is logged.
+    corrected labels the run has learnt from (`data.corrected`) is left out, and that is logged. A folder
+    `PREDICTIONS/<case>` or `LABELS/<case>` may hold masks instead, each named as its structure.
     References and predictions may be segmentations of any kind, see `read_segmentation`; LABELS may also be a
     tree of DICOM whose segmentations refer to the images beside them.
 
@@ -261,7 +262,19 @@ def _named(labels: Path, pairs: Sequence[tuple[str, Path, Path]]) -> _Named:
     # where predictions have names as well, it does not matter how files number the structures
     by_name = all(needs_image(prediction) or names_beside(prediction) for _, prediction, _ in pairs)
     references = (reference for *_, reference in pairs)
-    return _Named(found_structures(references, renumber=by_name), found=True)
+    found = found_structures(references, renumber=by_name)
+    if not found:
+        _refuse_nameless(prediction for _, prediction, _ in pairs)
+    return _Named(found, found=True)
+
+
+def _refuse_nameless(predictions: Iterable[Path]) -> None:
+    """Refuse masks where the references do not name anything."""
+    from napari_uda.data.segmentation import kind_of, nameless, structures_in  # slow to import
+
+    for prediction in predictions:
+        if kind_of(prediction) == "masks":
+            raise nameless((one.name for one in structures_in(prediction)), "label maps")
 
 
 def _check_matches(named: _Named) -> None:
@@ -298,6 +311,7 @@ def pair_files(predictions: Path, labels: Path) -> list[tuple[str, Path, Path]]:
     pairs, missing = [], []
     for case, reference in sorted(references.items()):
         files = _predictions_of(case, predicted)
+        files = files or list(_of_masks({case: predictions / case}).values())
         if not files:
             missing.append(case)
             continue
@@ -366,23 +380,36 @@ def _check_two(case: str, prediction: Path, label: Path) -> None:
 
 
 def _references(folder: Path) -> dict[str, list[Path]]:
-    """Label maps by case: files, and those in folders of patients, also beside their images."""
+    """Label maps by case: files, and those in folders of patients, also beside their images; folders of masks."""
     _check_folder(folder)
     files: dict[str, list[Path]] = {}
-    open_ends = False
+    folders: dict[str, Path] = {}
     for case, path in find_labels(folder):
         if path.is_dir():
-            open_ends = True
+            folders[case] = path
         else:
             files.setdefault(case, []).append(path)
-    if files and (not open_ends or folder.name.lower() in LABEL_FOLDERS):
+    holds_labels = folder.name.lower() in LABEL_FOLDERS
+    if holds_labels:
+        for case, path in _of_masks(folders).items():
+            files.setdefault(case, []).append(path)
+    if files and (not folders or holds_labels):
         return files
     found = find_patients(folder, shorten=not files)
     known = {file for paths in files.values() for file in paths}
     for one in found.cases:
         if one.label is not None and one.label not in known:
             files.setdefault(one.name, []).append(one.label)
+    if not files and not {"images", "labels", "imagesTr", "labelsTr"} & folders.keys():
+        files = {case: [path] for case, path in _of_masks(folders).items()}
     return files
+
+
+def _of_masks(folders: Mapping[str, Path]) -> dict[str, Path]:
+    """Those folders that hold masks."""
+    from napari_uda.data.mask_folder import is_mask_folder  # its library is slow to import
+
+    return {case: path for case, path in folders.items() if is_mask_folder(path)}
 
 
 def _check_folder(folder: Path) -> None:
@@ -446,7 +473,7 @@ def _evaluate_files(
             raise InputError(f"{case}: entropy map and prediction do not match, {error}") from error
         pair = replace(pair, entropy=np.asarray(volume.array, np.float32))
     scores = Evaluation(pair, rules, _axis_indices(axes, pair.spacing_mm), on_progress).scores
-    scored = file_sha256(prediction)
+    scored = file_sha256(prediction) if prediction.is_file() else ""
     return replace(scores, grids=[replace(one, prediction_sha256=scored) for one in scores.grids])
 
 

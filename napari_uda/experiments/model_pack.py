@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import (
+    as_path,
     atomic_file,
     check_new_folder,
     shown,
@@ -25,7 +26,7 @@ from napari_uda.run.run import Run, with_paths
 
 
 def pack(
-    run: str | os.PathLike[str],
+    run: Run | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     purpose: str = "",
@@ -37,7 +38,7 @@ def pack(
     which must not be scored) their checksums, and where data lay: of every path in the settings its last part stays.
 
     Args:
-        run: trained run folder.
+        run: a trained run, or its folder.
         out: the file, which ends in `.zip`.
         purpose: what it is for; empty takes what its card says.
         licence: of the weights; empty takes what its card says.
@@ -48,7 +49,8 @@ def pack(
     Raises:
         InputError: if the folder is no trained run, or the file cannot be written.
     """
-    run, out = Path(run), Path(out)
+    run = run.packed or run.path if isinstance(run, Run) else as_path(run, "give a run folder")
+    out = Path(out)
     if out.suffix != ENDING:
         raise InputError(f"{shown(out)}: a packed run is a file that ends in {ENDING}; name it so")
     opened = Run.open(run)

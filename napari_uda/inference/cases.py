@@ -175,16 +175,15 @@ def list_cases(
     folder: str | os.PathLike[str],
     *,
     predictions: str | os.PathLike[str] | None = None,
-    scores: str | os.PathLike[str] | None = None,
     placement: Placement = "auto",
 ) -> CaseList:
     """List the cases of a folder: which have an image, labels, a prediction, a score. No volume is read.
 
+    Scores are those of the `scores.csv` in the run, or in or beside the folder of predictions.
+
     Args:
         folder: a data folder or a folder of some, a folder of predictions, a run folder, or a tree of patients.
         predictions: a folder of predictions for the cases of a data folder; a run folder means its own.
-        scores: `scores.csv`, or its folder; by default the one in the run, or in or beside the folder of
-            predictions.
         placement: which of sform and qform is trusted where a NIfTI file has both.
 
     Raises:
@@ -210,7 +209,7 @@ def list_cases(
         raise InputError(
             f"{predictions}: holds no predictions; name the folder of <case>_labels.nii.gz"
         )
-    table = _scores_file(scores, run_folder, chosen)
+    table = _scores_file(run_folder, chosen)
     dice = {} if table is None else mean_dice(table)
     cases = {case.name: CaseFiles(case.name, (case,)) for case in data}
     cases |= {name: _predicted(name, file, search) for name, file in made.items()}
@@ -338,12 +337,7 @@ def _found_in(folder: Path, placement: Placement) -> tuple[tuple[Case, ...], str
     return tuple(case for one in found for case in one.cases), notes
 
 
-def _scores_file(
-    given: str | os.PathLike[str] | None, run: Path | None, predictions: Path | None
-) -> Path | None:
-    if given is not None:
-        path = Path(given)
-        return path / _SCORES if is_folder(path) else path
+def _scores_file(run: Path | None, predictions: Path | None) -> Path | None:
     near = [run] if run is not None else []
     near += [] if predictions is None else [predictions, predictions.parent]
     return next((folder / _SCORES for folder in near if is_file(folder / _SCORES)), None)

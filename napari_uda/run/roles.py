@@ -15,7 +15,7 @@ from napari_uda.core.structure_colours import plain_name
 from napari_uda.data.label_descriptions import own_description
 from napari_uda.data.labels import to_whole
 from napari_uda.data.patients import is_own_result
-from napari_uda.data.segmentation import needs_image, read_segmentation, structures_in
+from napari_uda.data.segmentation import kind_of, needs_image, read_segmentation, structures_in
 from napari_uda.data.volume import Placement, Volume, read_volume
 from napari_uda.evaluation.inputs import predicted_names, stored_values
 from napari_uda.run.run import Run
@@ -66,7 +66,7 @@ def read_shown(
     """
     own: dict[int, str] = {}
     colours: dict[int, str] = {}
-    if path.is_dir() or not needs_image(path):
+    if not (needs_image(path) if path.is_file() else kind_of(path)):
         volume = read_volume(path, series=series, placement=placement)
     else:
         wanted = {name: value for value, name in (names or {}).items()}

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from napari_uda.core.config import plain_problem, setting_path
 from napari_uda.core.errors import InputError, refusal
-from napari_uda.core.files import atomic_file, cannot_write, is_file, is_folder, shown
+from napari_uda.core.files import as_path, atomic_file, cannot_write, is_file, is_folder, shown
 from napari_uda.core.notebook import html_table
 from napari_uda.core.small_files import (
     dump_yaml,
@@ -174,7 +174,7 @@ class Run(RunFolder):
             InputError: if it is none, its settings cannot be read by this version or are not those that
                 it wrote, or one of its files is a link out of the folder.
         """
-        folder = Path(path)
+        folder = as_path(path, "give a run folder")
         if is_packed(folder):
             if to_write:
                 raise InputError(

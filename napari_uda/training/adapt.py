@@ -202,7 +202,7 @@ def adapt(
         config = build_adapt_config(options.pop("method", None) or DEFAULT_METHOD, **options)
     opened = run if isinstance(run, Run) else Run.open(run)
     _check_sizes(opened, config)
-    several = not isinstance(image, (Volume, str, os.PathLike))
+    several = isinstance(image, Sequence) and not isinstance(image, str)
     images: Sequence[Any] = image if several else [image]  # type: ignore[assignment]
     if not images:
         raise InputError("no volume given to adapt to; name at least one")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +188,16 @@ def test_a_meta_image_without_directions_is_a_guess(
     assert caplog.text == ""
     read_volume(meta(folder, "a.raw"))
     assert "a.mhd: does not say how it lies in space, so its orientation is a guess" in caplog.text
+
+
+def test_compressed_voxels_are_as_many_as_declared(tmp_path: Path) -> None:
+    few = zlib.compress(VOXELS[1:].tobytes())
+    file = meta(tmp_path, "LOCAL", more="CompressedData = True\n\n", name="a.mha")
+    file.write_bytes(file.read_bytes() + few)
+    with pytest.raises(InputError, match=r"its compressed data holds 80 of the declared 120 bytes"):
+        read_volume(file)
+    (tmp_path / "v.raw.gz").write_bytes(gzip.compress(VOXELS[:2].tobytes()))
+    with pytest.raises(InputError, match=r"its compressed data holds 80 of the declared 120 bytes"):
+        read_volume(nrrd(tmp_path, "v.raw.gz", encoding="gzip"))
+    (tmp_path / "v.raw.gz").write_bytes(gzip.compress(VOXELS.tobytes()) + bytes(16))
+    assert (read_volume(nrrd(tmp_path, "v.raw.gz", encoding="gzip")).array == VOXELS).all()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,7 @@ def test_a_mixed_tree_is_read_case_by_case(hospital: Path) -> None:
         Case("p2", hospital / "p2" / "image.nii.gz", hospital / "p2" / "label.nii.gz"),
         Case("p3_s1", hospital / "p3" / "s1"),
         Case("p3_s2", hospital / "p3" / "s2"),
-        Case("p7", hospital / "p7" / "ct.nii.gz"),
+        Case("p7", hospital / "p7" / "ct.nii.gz", hospital / "p7" / "segmentations"),
     )
     shapes = {case.name: case.read_image().array.shape for case in found.cases}
     assert shapes == {
@@ -78,10 +80,7 @@ def test_a_mixed_tree_is_read_case_by_case(hospital: Path) -> None:
         "p7": (2, 3, 4),
     }  # fmt: skip
     assert [case.read_image().name for case in found.cases] == names(found.cases)
-    assert found.notes() == (
-        "passed over p5 (holds no volume), p6/scan.mnc (of an unknown type), "
-        "p7/segmentations (a folder of label maps)"
-    )
+    assert found.notes() == "passed over p5 (holds no volume), p6/scan.mnc (of an unknown type)"
 
 
 def test_a_series_is_chosen_for_all_patients(hospital: Path) -> None:
@@ -183,6 +182,26 @@ def test_a_chain_of_folders_is_no_name(tmp_path: Path) -> None:
     assert names(find_cases([tmp_path / "d" / "export" / "p1"])[0].cases) == ["image"]
 
 
+def test_a_patients_folder_alone_is_the_case(tmp_path: Path) -> None:
+    """What programs call folders within a patient's is no case: of each patient there would be one."""
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / patient / "CT", 3, "CT", f"1.2.{patient[1]}")
+    write_series(tmp_path / "p3" / "study" / "SE000001", 3, "CT", "1.2.3")
+    write_series(tmp_path / "p4" / "1.2.840.113619.2", 3, "CT", "1.2.4")
+    for kind in ("CT", "MR"):
+        write_series(tmp_path / "p5" / kind, 3, kind, f"1.2.5.{ord(kind[0])}")
+    alone = {
+        patient: names(find_cases([tmp_path / patient])[0].cases)
+        for patient in ("p1", "p3", "p4", "p5")
+    }
+    assert alone == {"p1": ["p1"], "p3": ["p3"], "p4": ["p4"], "p5": ["p5_CT", "p5_MR"]}
+    both = find_cases([tmp_path / "p1", tmp_path / "p2"])
+    assert [names(found.cases) for found in both] == [["p1"], ["p2"]]
+    assert names(find_cases([tmp_path])[0].cases) == ["p1", "p2", "p3", "p4", "p5_CT", "p5_MR"]
+    shutil.copytree(tmp_path / "p1", tmp_path / "inbox" / "q1")  # one patient alone keeps its name
+    assert names(find_cases([tmp_path / "inbox"])[0].cases) == ["q1"]
+
+
 def test_links_that_go_round_end(tmp_path: Path) -> None:
     write_nifti(tmp_path / "d" / "p1" / "image.nii.gz")
     (tmp_path / "d" / "p1" / "up").symlink_to(tmp_path / "d")
@@ -222,17 +241,6 @@ def test_a_data_folder_of_patients(hospital: Path, tmp_path: Path) -> None:
     assert "p5 (holds no volume)" in folder.passed_over
 
 
-def test_where_labels_go_is_said_for_masks_within_patients(tmp_path: Path) -> None:
-    write_nifti(tmp_path / "s1" / "ct.nii.gz")
-    alone = DataFolder.open(tmp_path)
-    assert alone.where_labels_go == "put them into its subfolder labels"
-    for name in ("liver", "spleen"):
-        write_nifti(tmp_path / "s1" / "segmentations" / f"{name}.nii.gz")
-    folder = DataFolder.open(tmp_path)
-    assert folder.passed_over == ("s1/segmentations (a folder of label maps)",)
-    assert folder.where_labels_go.endswith("folders of masks within patients are not read")
-
-
 def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
     for patient, modality in (("a", "CT"), ("b", "CT"), ("c", "MR")):
         write_slices(tmp_path / "ct" / patient, planes(2), [0.0, 5.0], Modality=modality)
@@ -244,6 +252,16 @@ def test_dicom_images_state_their_modality(tmp_path: Path) -> None:
     assert DataFolder.open(tmp_path / "named").modality == "MR"  # what a person wrote goes first
     write_nifti(tmp_path / "ct" / "d.nii.gz")
     assert DataFolder.open(tmp_path / "ct").modality == ""  # this one says nothing
+
+
+def test_a_socket_is_no_slice(tmp_path: Path) -> None:
+    """Nor is a pipe, which would be waited for without an end; a socket refuses to be opened."""
+    write_slices(tmp_path / "d" / "p1", planes(2), [0.0, 5.0], Modality="CT")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(os.path.relpath(tmp_path / "d" / "p1" / "0.dcm"))  # its name may not be long
+        folder = DataFolder.open(tmp_path / "d")
+    assert folder.modality == "CT"
+    assert folder.passed_over == ("p1/0.dcm (a pipe, a socket or a device)",)
 
 
 def test_folders_of_patients_are_a_data_folder(tmp_path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from segmentation_files import write_image, write_rtstruct, write_seg, write_seg_nrrd
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.check import check_folder
 from napari_uda.data.folder import DataFolder
 from napari_uda.data.patients import find_patients
-from napari_uda.data.volume import read_volume, write_volume
+from napari_uda.data.segmentation import read_segmentation
+from napari_uda.data.volume import Volume, read_volume, write_volume
 
 LABELS = np.zeros((5, 4, 6), np.uint8)
 LABELS[1, 1:3, 2:5] = 1
@@ -156,3 +159,46 @@ def test_a_folder_with_two_is_open(tmp_path: Path) -> None:
         write_seg(tmp_path / "seg" / name, ct, LABELS, NAMES)
     with pytest.raises(InputError, match=r"seg: holds 2 segmentations \(a\.dcm, b\.dcm\); name"):
         read_labels(tmp_path / "seg", grid=read_volume(ct))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["liver"], "a list does not; give a dict"),
+        ({1: "liver"}, "1 is no name; turn them round"),
+        ({"liver": "1"}, "'1' of liver is no whole number from 0 on"),
+        ({"liver": -1}, "-1 of liver is no whole number from 0 on"),
+        ({"liver": 1.5}, "1.5 of liver is no whole number from 0 on"),
+        ({"liver": 1, "spleen": 1}, "liver and spleen have the same one; make each unique"),
+    ],
+)
+def test_names_that_say_no_values_are_refused(
+    tmp_path: Path, names: dict[str, int], sentence: str
+) -> None:
+    file = tmp_path / "p1.nii.gz"
+    write_volume(file, Volume(LABELS, np.eye(4)))
+    with pytest.raises(InputError, match=rf"such as {{'liver': 1}}, and {re.escape(sentence)}$"):
+        read_segmentation(file, names=names)
+    assert read_segmentation(file, names={"liver": np.uint8(1)}).names == {1: "liver"}
+
+
+def test_what_is_no_path_is_named(tmp_path: Path) -> None:
+    for given in (LABELS, None, 3):
+        kind = type(given).__name__
+        with pytest.raises(InputError, match=f"^a {kind} is no path; give a volume file"):
+            read_volume(given)
+        with pytest.raises(InputError, match=f"^a {kind} is no path; give a file"):
+            read_segmentation(given)
+
+
+def test_a_series_is_chosen_by_its_number(tmp_path: Path) -> None:
+    for number in (3, 4):
+        image = write_image(tmp_path / str(number), count=number, SeriesNumber=number)
+        for file in image.iterdir():
+            (tmp_path / "both").mkdir(exist_ok=True)
+            tags = {"SeriesInstanceUID": f"1.2.{number}", "SOPInstanceUID": f"1.2.{number}.1"}
+            dataset = dcmread(file)
+            for tag, value in tags.items():
+                setattr(dataset, tag, value)
+            dataset.save_as(tmp_path / "both" / f"{number}_{file.name}")
+    assert len(read_volume(tmp_path / "both", series=4).array) == 4

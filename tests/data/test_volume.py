@@ -617,7 +617,9 @@ def test_volume_rejects_what_cannot_be_one() -> None:
 
 @pytest.mark.parametrize("image", [np.zeros((2, 3, 4)), None])
 def test_an_image_without_a_place_is_refused_in_words(image: object) -> None:
-    with pytest.raises(InputError, match=r"without a place in space; give a file, or napari_uda"):
+    with pytest.raises(
+        InputError, match=r"is no image that can be used; give a file, or napari_uda"
+    ):
         as_volume(image)  # type: ignore[arg-type]
 
 

@@ -150,3 +150,21 @@ def test_a_line_is_as_long_as_the_affine_says() -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
     assert length_mm(turn @ AFFINE, (0, 0, 0), (3, 2, 4)) == pytest.approx(13)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (np.full((2, 3, 4), 0.5), "volume: value 0.5 is not a label; give whole numbers from 0 on"),
+        (np.full((2, 3, 4), np.nan), "volume: value nan is not a label"),
+        (np.full((2, 3, 4), -1), "volume: value -1 is not a label"),
+        (np.full((2, 3, 4), 1j), "volume: holds values of type complex128, which are no labels"),
+    ],
+)
+def test_values_from_memory_that_are_no_labels_are_refused(
+    values: np.ndarray, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{sentence}"):
+        uda.measure(Volume(values, AFFINE))
+    (whole,) = uda.measure(Volume(np.full((2, 3, 4), 300.0), AFFINE))
+    assert (whole.label, whole.voxels) == (300, 24)

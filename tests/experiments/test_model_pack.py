@@ -49,6 +49,20 @@ def test_unpacked_run_predicts_the_same(run: Run, packed: Path, tmp_path: Path) 
     assert after.model.hash == before.model.hash
 
 
+def test_an_opened_run_is_packed_as_its_folder_is(run: Run, packed: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first.zip", tmp_path / "again.zip"
+    uda.pack(run, first, licence="CC-BY-4.0")
+    uda.pack(Run.open(packed), again)  # of the file that it was opened from
+    assert zip_content(first) == zip_content(packed) == zip_content(again)
+    with pytest.raises(InputError, match=r"^a NoneType is no path; give a run folder$"):
+        uda.pack(None, first)
+
+
+def zip_content(file: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def test_packed_run_is_taken_as_it_is(
     run: Run, packed: Path, two_domains: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -401,6 +401,8 @@ def test_bad_settings_are_refused(
 def test_no_volume_is_refused(source_run: Run) -> None:
     with pytest.raises(InputError, match="no volume given"):
         adapt(source_run, [])
+    with pytest.raises(InputError, match="a ndarray is no image that can be used"):
+        adapt(source_run, np.zeros((3, 4, 5)))
 
 
 @pytest.mark.parametrize("method", METHODS)
