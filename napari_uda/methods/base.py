@@ -43,6 +43,16 @@ if TYPE_CHECKING:
 Need = Literal["source", "target", "target_labels"]
 Family = Literal["bounds", "output space", "self-training", "translation", "source-free"]
 
+_OF_SUPERVISION = ("method.ce_", "method.dice_weight", "method.corrected_weight")
+_OF_LEARNING = (
+    "steps",
+    "clip_norm",
+    "augment.",
+    "method.segmentor_optimizer.",
+    "method.backbone_lr_multiplier",
+    "method.lr_power",
+)
+
 
 class MethodConfig(Config):
     """Settings that every method has."""
@@ -151,7 +161,9 @@ class Method(nn.Module, Generic[C]):
     """Settings worth a row of their own where methods are chosen, by what they are called there: those with which it
     needs other data, or learns in another way."""
     learns_from_corrected: ClassVar[bool] = False
-    """Whether `step` minimises `corrected_terms` too, which a method with a supervised loss can do."""
+    """Whether `step` minimises `corrected_terms` too, which every method with a supervised loss does."""
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Settings that every method has and that do nothing in this one, besides those that follow from the above."""
     needs_batch_norm: ClassVar[bool] = False
     """Whether it adapts batch normalisation, so that the network must have some."""
     learns: ClassVar[bool] = True
@@ -203,6 +215,13 @@ class Method(nn.Module, Generic[C]):
     def needs_with(cls, config: MethodConfig) -> frozenset[Need]:
         """Data without which it cannot train with these settings."""
         return cls.needs
+
+    @classmethod
+    def unused_settings(cls) -> tuple[str, ...]:
+        """Beginnings of the paths of settings of a run that do nothing: forms and help leave them out."""
+        found = tuple(f"method.{name}" for name in cls.unused)
+        found += () if cls.learns_from_corrected else _OF_SUPERVISION
+        return found + (() if cls.learns else _OF_LEARNING)
 
     @classmethod
     def needs_start_with(cls, config: MethodConfig) -> bool:

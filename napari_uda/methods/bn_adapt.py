@@ -19,7 +19,7 @@ _SLICES_AT_ONCE = 16
 
 
 class BNAdaptConfig(MethodConfig):
-    """Settings of bn_adapt. No weight learns, so optimisers and weights of losses do nothing."""
+    """Settings of bn_adapt. No weight learns, so optimisers and weights of losses do nothing, and are not shown."""
 
     name: Literal["bn_adapt"] = "bn_adapt"
     """The method."""

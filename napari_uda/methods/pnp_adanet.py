@@ -88,6 +88,7 @@ class PnPAdaNet(Method[PnPAdaNetConfig]):
     summary = "adapts the early layers to the target against critics of features and masks"
     needs = frozenset({"source", "target"})
     needs_init = True
+    unused = ("aux_weight", "backbone_lr_multiplier")
 
     copied: Tensor
 
@@ -113,11 +114,10 @@ class PnPAdaNet(Method[PnPAdaNetConfig]):
         set_dropout(config.dropout, self)
 
     def optimizers(self) -> Mapping[str, optim.Optimizer]:
-        critics = self.config.critic_optimizer
         return {
             "early": self.config.segmentor_optimizer.build(self.early.parameters()),
             **{
-                f"critic_{name}": critics.build(critic.parameters())
+                f"critic_{name}": self.config.critic_optimizer.build(critic.parameters())
                 for name, critic in self.discriminators.items()
             },
         }

@@ -262,6 +262,21 @@ def test_settings_of_both_methods_are_kept_when_the_method_changes(ready: TrainF
     assert values_of(ready).steps == 33
 
 
+def test_settings_that_do_nothing_are_not_shown_and_come_back_with_a_method_that_uses_them(
+    ready: TrainForm,
+) -> None:
+    settings_of(ready).set_values({"steps": 33, "validate_every": 5})
+    ready.methods.choose("bn_adapt")
+    form = settings_of(ready)
+    assert not {"steps", "validate_every", "method.segmentor_optimizer.lr"} & form.editors.keys()
+    form.search.setText("learning rate")
+    assert not any(group.isVisibleTo(form) for group in form.findChildren(SettingGroup))
+    assert values_of(ready).steps == 1
+    assert values_of(ready).validate_every == 0
+    ready.methods.choose("se_asa")
+    assert settings_of(ready).changes() == {"steps": 33, "validate_every": 5}
+
+
 def test_weights_of_the_method_are_basic(ready: TrainForm) -> None:
     ready.methods.choose("se_asa")
     basic = list(settings_of(ready).editors)

@@ -135,6 +135,7 @@ class SettingsForm(Panel):
         fields = {path: field for path, field, _ in leaves(config)}
         self._values = {path: value for path, _, value in leaves(config)}
         self._reference = dict(self._values)
+        self._carried: dict[str, Any] = {}
         self._rows: dict[str, SettingRow] = {}
         self._problems: dict[str, str] = {}
         self._config: Config | None = None
@@ -233,11 +234,16 @@ class SettingsForm(Panel):
         """The values that differ from those to begin with, nested."""
         return nested({path: self._values[path] for path in self._values if self._differs(path)})
 
+    def changes_to_carry(self) -> dict[str, Any]:
+        """The changes, with those that were adopted and have no place here: for the next form, nested."""
+        own = {path: self._values[path] for path in self._shown if self._differs(path)}
+        return nested(self._carried | own)
+
     def adopt(self, values: Mapping[str, Any]) -> None:
-        """Show values of another config, as far as this one has such settings and they fit."""
-        given = {
-            path: one for path, one in by_path(values, self._fields).items() if path in self._fields
-        }
+        """Show values of another config, as far as this one shows such settings and they fit."""
+        offered = by_path(values, self._fields)
+        given = {path: one for path, one in offered.items() if path in self._shown}
+        self._carried |= {path: one for path, one in offered.items() if path not in self._shown}
         before = self._judge(self._values)[1]
         while given:
             found = self._judge(self._values | given)[1].keys() - before.keys()
@@ -249,6 +255,7 @@ class SettingsForm(Panel):
 
     def reset(self) -> None:
         """Return to the values to begin with."""
+        self._carried = {}
         self.set_values(nested(self._reference))
 
     def problems(self) -> dict[str, str]:
@@ -375,7 +382,7 @@ class SettingsPlace(Panel):
         before, self.form = self.form, named(made, "settings")
         if before is not None:
             if keep_changes:
-                made.adopt(before.changes())
+                made.adopt(before.changes_to_carry())
             made.advanced.set_open(before.advanced.isExpanded())
             self.place.removeWidget(before)
             before.hide()

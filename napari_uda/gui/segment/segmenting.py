@@ -34,7 +34,6 @@ _NOT_FOR_A_VOLUME: tuple[str, ...] = (
     "method.reliability.",
 )
 _RATE = "method.segmentor_optimizer.lr"
-_OF_TRAINING = ("steps", "method.backbone_lr", "method.lr_power", "method.segmentor_optimizer.")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _way(name: str) -> Way:
     kind, config = METHODS[name], build_adapt_config(name)
     config = config.model_copy(update={"steps": config.training_steps})  # as a number to change
     hidden = _NOT_FOR_A_VOLUME
-    hidden += () if kind.learns else _OF_TRAINING
+    hidden += kind.unused_settings()
     hidden += () if has_size_prior(config.method) else ("sizes_ml",)
     hidden += tuple(f"method.{key}" for one in kind.variants.values() for key in one)  # other data
     paths = [path for path, _, _ in leaves(config)]

@@ -201,9 +201,10 @@ class SettingsPanel(SettingsPlace):
         return _for_watching(build_config(self._method, recipe=recipe, method=variant))
 
     def _show(self, config: RunConfig, *, keep_changes: bool = False) -> None:
-        from napari_uda.run.basic_settings import basic_settings
+        from napari_uda.run.basic_settings import basic_settings, unused_settings
 
-        made = SettingsForm(config, basic=basic_settings(config), hidden=_ELSEWHERE)
+        hidden = (*_ELSEWHERE, *unused_settings(config))
+        made = SettingsForm(config, basic=basic_settings(config), hidden=hidden)
         self.put(made, keep_changes=keep_changes)
 
     def _on_preset(self) -> None:
