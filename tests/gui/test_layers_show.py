@@ -62,7 +62,11 @@ def test_values_names_and_colours(made_prediction: Prediction) -> None:
         (reliability, made_prediction.reliability),
     ):
         np.testing.assert_array_equal(layer_volume(layer).array, array)
-    assert list(prediction.features["structure"]) == ["background", "MYO", "LVC"]
+    assert list(prediction.features["structure"]) == [
+        "background",
+        "left ventricle myocardium",
+        "left ventricle cavity",
+    ]
     assert tuple(entropy.contrast_limits) == (0, 1)
     assert list(reliability.features["structure"]) == ["background", "reliable", "unreliable"]
     blue, orange = reliability.get_color(1), reliability.get_color(2)
@@ -87,7 +91,7 @@ def test_name_under_the_cursor(made_prediction: Prediction) -> None:
     prediction = show(ViewerModel(), made_prediction)[1]
     where = np.argwhere(prediction.data == 2)[0]
     status = prediction.get_status(prediction.data_to_world(where), world=True)
-    assert "LVC" in status["coordinates"]
+    assert status["coordinates"].endswith("2; structure: left ventricle cavity")
 
 
 def test_second_prediction_updates_the_layers_in_place(made_prediction: Prediction) -> None:

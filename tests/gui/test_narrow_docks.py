@@ -189,6 +189,13 @@ def names_drawn(table: QTableWidget) -> list[str]:
     return texts
 
 
+def columns_shown(owner: QWidget) -> list[str]:
+    """Titles of the columns of its table that there is room for."""
+    table = owner.table
+    seen = (index for index in range(table.columnCount()) if not table.isColumnHidden(index))
+    return [table.horizontalHeaderItem(index).text().replace("\n", " ") for index in seen]
+
+
 def text_pixels(widget: QWidget, text: str) -> int:
     return int(widget.fontMetrics().horizontalAdvance(text))
 
@@ -299,6 +306,10 @@ def test_a_small_window_keeps_its_canvas_its_texts_and_the_keyboard(
             assert (window.width(), window.height()) == (width, height)  # no dock makes it larger
             assert cut_off(dock) == [], f"{title} at {width}"
             assert unreachable(widget) == [], title
+            if name == "View":
+                assert {"Structure", "mL", "Mean"} <= set(columns_shown(widget.measure.structures))
+            if name == "Score" and title == "Case":
+                assert {"Structure", "Dice", "ASSD mm"} <= set(columns_shown(widget))
             if name == "Score" and title in ("Case", "Names"):
                 table = widget.table if title == "Case" else widget.choices.matches.table
                 assert names_drawn(table)[:2] == [

@@ -66,7 +66,11 @@ def test_new_name_is_shown_coloured_and_written(
     qtbot.waitUntil(lambda: not view.is_counting and not jobs.running(), timeout=WAIT_MS)
     for layer in layers:
         assert structure_names(layer) == {1: "MYO", 2: "spleen"}
-        assert list(layer.features["structure"]) == ["background", "MYO", "spleen"]
+        assert list(layer.features["structure"]) == [
+            "background",
+            "left ventricle myocardium",
+            "spleen",
+        ]
         rgb = [int(structure_colour("spleen", 2)[at : at + 2], 16) / 255 for at in (1, 3, 5)]
         np.testing.assert_allclose(layer.get_color(2)[:3], rgb, atol=0.01)
     assert view.legend.item(1, 0).text() == "spleen"

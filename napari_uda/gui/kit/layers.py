@@ -21,6 +21,7 @@ import pint
 from napari.layers import Image, Labels, Layer
 from pint.registry import LazyRegistry
 
+from napari_uda.core.structure_colours import full_name
 from napari_uda.gui.kit.colormaps import (
     RELIABILITY_NAMES,
     entropy_colormap,
@@ -140,8 +141,8 @@ def reliability_arguments(name: str) -> dict[str, Any]:
 
 
 def structure_table(names: Mapping[int, str]) -> dict[str, list[Any]]:
-    """The `features` table of a Labels layer: label value and structure name."""
-    return {"index": [0, *names], "structure": ["background", *names.values()]}
+    """The `features` table of a Labels layer, from which napari reads to its status bar: full names by label value."""
+    return {"index": [0, *names], "structure": ["background", *map(full_name, names.values())]}
 
 
 def structure_names(layer: Labels) -> dict[int, str]:

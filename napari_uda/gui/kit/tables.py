@@ -134,6 +134,11 @@ class TablePlace(Panel):
         self._place = column((table, 1), (self._away, 1), wrapped(self.out), of=self, margin=0)
         self._fitting = _Fitting(table, order, enough, self._on_fitted) if order else None
 
+    def set_order(self, order: Sequence[int]) -> None:
+        """Change which columns are the most important ones; the first one stays."""
+        if self._fitting is not None:
+            self._fitting.set_order(order)
+
     def _on_fitted(self, left_out: int) -> None:
         more = f" ({left_out} more)"
         self.out.setText(_OUT + more if left_out and self._window is None else _OUT)
@@ -182,6 +187,12 @@ class _Fitting(Guarded, QObject):
         for signal in (model.rowsInserted, model.rowsRemoved, model.dataChanged):
             signal.connect(self._wait.start)
 
+    def set_order(self, order: Sequence[int]) -> None:
+        """From the most to the least important column."""
+        if tuple(order) != tuple(self._order):
+            self._order = order
+            self._wait.start()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.Resize, QEvent.Type.Show):
             self._wait.start()
@@ -189,13 +200,13 @@ class _Fitting(Guarded, QObject):
 
     def _on_change(self) -> None:
         table, header = self._table, self._table.horizontalHeader()
-        room, left_out = table.viewport().width(), 0
+        room, left_out = min(table.viewport().width(), header.viewport().width()), 0
         for index in self._order:
             if not table.isColumnHidden(index):  # hidden ones have no width
                 hints = table.sizeHintForColumn(index), header.sectionSizeHint(index)
                 stretches = header.sectionResizeMode(index) == QHeaderView.ResizeMode.Stretch
                 wanted = min(self._least(index, hints[0]), self._enough) if stretches else hints[0]
-                self._widths[index] = max(wanted, hints[1])
+                self._widths[index] = max(wanted, hints[1], header.minimumSectionSize())
             width = self._widths.get(index, 0)
             hidden = width > room and index != self._order[0]
             room -= 0 if hidden else width

@@ -138,7 +138,7 @@ def keep_original(viewer: ViewerModel, layer: Labels, before: NDArray[np.uint8])
     name = layer.name
     original = Labels(
         placement(layer).to_layer(before),
-        **labels_arguments(name, structure_names(layer)),
+        **{**labels_arguments(name, structure_names(layer)), "features": layer.features},
         **copied_geometry(layer),
         metadata=layer.metadata,
         visible=False,

@@ -431,6 +431,7 @@ class ScoreDock(JobDock):
         self.table.show_scores(
             [(result.name, result.scores) for result in self.results], named=self._named_above
         )
+        self._table_place.set_order(self.table.by_importance)
         self._show_cohort()
         self._update_buttons()
 

@@ -46,7 +46,8 @@ _VOLUMES = (
 )
 _KEYS = tuple(key for key, *_ in _NUMBERS)
 BY_IMPORTANCE = (0, 1, 2, 3, 5, 6, 4, 7, 8)
-"""Columns of the table of a case: what a narrow dock shows first."""
+"""Columns of the table of a case: what a narrow dock shows first, where a state says more than "both"."""
+_ALL_FOUND = (0, 2, 3, 5, 6, 4, 7, 8, 1)
 _OF_COHORT = (0, 1, 4, 2, 6, 5, 3, 7)
 _HINT = (
     "Mean ± standard deviation over cases. Every case that is scored joins; Add folders… scores a whole "
@@ -136,6 +137,9 @@ class ScoreTable(_Table):
 
     Emits `structure_chosen(prediction, label)` when a row is clicked; label 0 stands for the mean.
     `renamed(prediction, label, name)` when the user gave a structure another name: right-click, double-click or F2.
+
+    Attributes:
+        by_importance: its columns, what a narrow dock shows first; the state comes last where both have all.
     """
 
     structure_chosen = Signal(int, int)
@@ -147,6 +151,7 @@ class ScoreTable(_Table):
         first = ("Structure", "Click a row to see its worst slice, right-click renames")
         super().__init__([first, *((text, tip) for _, text, _, tip in columns)])
         named(self, "score_table")
+        self.by_importance = BY_IMPORTANCE
         self._fit = delay(self, 0, self._on_row_height)
         self.verticalHeader().sectionResized.connect(self._fit.start)
         self.model().rowsInserted.connect(self._fit.start)
@@ -166,6 +171,8 @@ class ScoreTable(_Table):
             named: also above the rows of a single one.
         """
         self.clear_rows()
+        states = {row["state"] for _, scores in predictions for row in scores.rows}
+        self.by_importance = _ALL_FOUND if states == {"both"} else BY_IMPORTANCE
         for rank, (name, scores) in enumerate(predictions):
             if named or len(predictions) > 1:
                 self.add_row(_first(rank, 0, name), bold=True)

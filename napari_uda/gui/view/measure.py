@@ -14,7 +14,6 @@ from napari.layers import Image, Labels, Layer, Shapes
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
-    QHeaderView,
     QPushButton,
     QTableWidgetItem,
     QWidget,
@@ -35,7 +34,7 @@ from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.measurements import measurements_layer
 from napari_uda.gui.kit.panel import Following, Panel, delay, listen
 from napari_uda.gui.kit.seen import seen_at
-from napari_uda.gui.kit.tables import TablePlace
+from napari_uda.gui.kit.tables import NAME_PIXELS, TablePlace, TextsInLines
 from napari_uda.gui.kit.widgets import TallLabel, button, named, right_aligned, text_table
 from napari_uda.gui.view.measuring import (
     COLUMNS,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.measures import StructureMeasure
 
 _WAIT_MS = 100
+_ROWS = 6  # that are seen at once
 _MODES = {"rectangle": "add_rectangle", "ellipse": "add_ellipse", "polygon": "add_polygon"}
 _HINTS = {
     "ruler": "Click both ends; another slice may be chosen in between.",
@@ -339,14 +339,14 @@ class MeasureTable(Panel):
         self._columns: list[str] = []
         self._cells: list[Sequence[object]] = []
         self.table = text_table(headers, name, wide=(0,))
-        header = self.table.horizontalHeader()
-        for index in range(len(headers)):
-            header.setSectionResizeMode(index, QHeaderView.ResizeMode.ResizeToContents)
+        TextsInLines(self.table)
+        self._fit = delay(self, 0, self._on_row_height)
+        self.table.verticalHeader().sectionResized.connect(self._fit.start)
         self.copy = button(
             "Copy", "Copy the table, to be pasted as cells", self._on_copy, f"{name}_copy"
         )
         self.save = button("Save…", "Save the table as CSV", self._on_save, f"{name}_save")
-        place = TablePlace(self.table, title, range(len(headers)))
+        place = TablePlace(self.table, title, range(len(headers)), NAME_PIXELS)
         buttons = wrapped((self.copy, 1), (self.save, 1))
         column(place, buttons, of=self, margin=0, spacing=4)
 
@@ -373,9 +373,14 @@ class MeasureTable(Panel):
             for index, text in enumerate(line):
                 item = QTableWidgetItem(text) if index == 0 else right_aligned(text)
                 self.table.setItem(at, index, item)
+        self._on_row_height()
+
+    def _on_row_height(self) -> None:
+        """Show the first rows whole, however many lines they have."""
         header = max(self.table.horizontalHeader().height(), 26)
         bar = self.table.horizontalScrollBar().sizeHint().height()
-        self.table.setFixedHeight(header + 22 * min(max(len(texts), 1), 6) + bar + 4)
+        rows = sum(map(self.table.rowHeight, range(min(self.table.rowCount(), _ROWS))))
+        self.table.setFixedHeight(header + rows + bar + 4)
 
     def set_tips(self, tips: Sequence[str]) -> None:
         """A tooltip for each row."""

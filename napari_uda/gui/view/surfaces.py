@@ -27,7 +27,7 @@ from napari_uda.gui.kit.geometry import (
     tag,
 )
 from napari_uda.gui.kit.jobs import Report, Turns, background, running
-from napari_uda.gui.kit.layer_order import bring_back, stand_in
+from napari_uda.gui.kit.layer_order import bring_back, layer_name, stand_in
 from napari_uda.gui.kit.layers import PREDICTED, STRUCTURES, structure_names
 from napari_uda.gui.kit.layout import column, wrapped
 from napari_uda.gui.kit.panel import Following, Panel, listen
@@ -384,7 +384,7 @@ def surface_layer(source: Labels, part: Part) -> Surface:
     own = {key: value for key, value in tag(source).items() if key in ("case", "run", "model")}
     layer = Surface(
         (part.vertices, part.faces, np.ones(len(part.vertices))),
-        name=f"{own.get('case') or source.name} · {part.name} · surface",
+        name=layer_name(str(own.get("case") or source.name), full_name(part.name), "surface"),
         colormap=_plain(source.get_color(part.value)),
         contrast_limits=(0, 1),
         shading="smooth",
