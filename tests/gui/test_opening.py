@@ -284,6 +284,37 @@ def test_cancel_leaves_nothing(
     assert bench.problems == []
 
 
+def three_files(folder: Path) -> list[Path]:
+    files = []
+    for number in range(3):
+        image = replace(ball_case("case", number)[0], name=f"case_{number}")
+        files.append(folder / f"case_{number}.nii.gz")
+        write_volume(files[-1], image)
+    return files
+
+
+def test_cancelled_while_layers_are_added(bench: Bench, tmp_path: Path) -> None:
+    opening = open_paths(bench.owner, bench.viewer, three_files(tmp_path))
+    bench.viewer.layers.events.inserted.connect(lambda _: opening.cancel())
+    (said,) = bench.follow(opening)
+    assert [layer.name for layer in bench.viewer.layers] == ["case_0"]
+    assert said.startswith("Cancelled; the rest was not opened. case_0: ")
+
+
+def test_layers_may_be_removed_while_others_are_added(bench: Bench, tmp_path: Path) -> None:
+    opening = open_paths(bench.owner, bench.viewer, three_files(tmp_path))
+
+    def on_inserted(event: Any) -> None:
+        if event.value.name == "case_1":
+            QTimer.singleShot(0, lambda: bench.viewer.layers.remove("case_0"))
+
+    bench.viewer.layers.events.inserted.connect(on_inserted)
+    (said,) = bench.follow(opening)
+    assert [layer.name for layer in bench.viewer.layers] == ["case_1", "case_2"]
+    assert said.startswith("case_1: ")
+    assert bench.problems == []
+
+
 def test_cancelled_before_it_began(bench: Bench, tmp_path: Path) -> None:
     opening = open_paths(bench.owner, bench.viewer, [tmp_path / "gone.nii"])
     opening.cancel()

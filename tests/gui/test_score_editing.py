@@ -310,6 +310,22 @@ def test_undo_and_redo_are_scored(scored: ScoreDock, qtbot: QtBot) -> None:
     assert_up_to_date(scored)
 
 
+def test_an_undo_after_saving_is_scored_and_can_be_saved(
+    scored: ScoreDock, qtbot: QtBot, tmp_path: Path
+) -> None:
+    clean = rows_of(scored)
+    layer = paint(scored, qtbot)
+    settle(scored, qtbot)
+    scored.editing.save(layer, tmp_path / "edited.nii.gz")
+    settle(scored, qtbot)
+    assert scored.save.isHidden()
+    layer.undo()
+    qtbot.waitUntil(lambda: rows_of(scored) == pytest.approx(clean), timeout=WAIT_MS)
+    settle(scored, qtbot)
+    assert not scored.save.isHidden()  # the file has the stroke
+    assert_up_to_date(scored)
+
+
 def rows_of(dock: ScoreDock) -> list[float]:
     return [float(row["dice"]) for row in dock.results[0].scores.rows]
 

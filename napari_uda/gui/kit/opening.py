@@ -231,14 +231,18 @@ class Opening(Guarded, QObject):
 
     def _show(self, found: list[list[ReadVolume]]) -> Iterator[None]:
         try:
-            yield from show_units(self._viewer, found, self._shows)
+            yield from show_units(self._viewer, found, self._shows, lambda: self._stopped)
         except Exception:
             self._finish("Not everything could be shown.")
             raise
+        if self._stopped and not self._shows.layers:
+            self._on_cancelled()
+            return
         self.opened.emit(self._shows.layers)
+        cancelled = "Cancelled; the rest was not opened." if self._stopped else ""
         first = "" if self._data_folder is None else _first_of(self._data_folder)
         problems = f"Not opened: {'; '.join(self._problems)}." if self._problems else ""
-        self._finish(" ".join(filter(None, (self._shows.sentence(), first, problems))))
+        self._finish(" ".join(filter(None, (cancelled, self._shows.sentence(), first, problems))))
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -340,7 +344,10 @@ class Shows:
 
 
 def show_units(
-    viewer: ViewerModel, units: Sequence[Sequence[ReadVolume]], shows: Shows
+    viewer: ViewerModel,
+    units: Sequence[Sequence[ReadVolume]],
+    shows: Shows,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[None]:
     """Add what was read, one layer at a time, and go there: the first unit is seen.
 
@@ -348,9 +355,12 @@ def show_units(
         viewer: where the layers are added.
         units: volumes that belong together, such as those of a case.
         shows: is told what becomes of them.
+        is_stopped: whether no further unit is wanted.
     """
     earlier = list(viewer.layers)
     for unit in units:
+        if is_stopped():
+            break
         layers = sorted((one.layer() for one in unit), key=opening_order)
         layers = [_open_already(earlier, layer) or layer for layer in layers]
         first = shows.layers[0] if shows.layers else layers[0]
@@ -361,6 +371,7 @@ def show_units(
                 add_layer(viewer, layer)
             shows.layers.append(layer)
             yield
+    shows.layers = [layer for layer in shows.layers if layer in viewer.layers]  # some may be gone
     for case in {tag(one).get("case") for one in shows.layers}:
         if case and find(viewer, role="prediction", case=case) is not None:
             outline_references(viewer, case)

@@ -107,7 +107,7 @@ class EditSession(Guarded, QObject):
         self._known: NDArray[np.uint8] | None = None
         if restored is not None:
             self._journal, self._known = restored
-        self._edited = restored is not None
+        self._edited = self._can_undo = restored is not None
         self._evaluation: Evaluation | None = None
         # the queues
         self._touched = False  # the layer is to be compared with the copy
@@ -309,7 +309,7 @@ class EditSession(Guarded, QObject):
             self._next()
 
     def _on_redrawn(self) -> None:
-        if self._edited and self._known is not None:
+        if self._can_undo and self._known is not None:
             self._later.start()
 
     def _on_data(self) -> None:
@@ -320,7 +320,7 @@ class EditSession(Guarded, QObject):
             self._on_touched()
             return
         self._known = self._evaluation = self._missed = None
-        self._touched, self._prepared = False, False
+        self._touched, self._prepared, self._can_undo = False, False, False
         self._stale, self._structures = [], set()
         self.by_hand.forget()
         self._ask(_Task(self._end_journal))  # of labels that are gone
@@ -432,7 +432,7 @@ class EditSession(Guarded, QObject):
         before = None if self._edited else known.copy()
         labels = frozenset(np.union1d(known[where], values).tolist()) - {0}
         known[where] = values
-        self._edited = True
+        self._edited = self._can_undo = True
         voxels = np.ravel_multi_index(where, known.shape)
         return Stroke(changed_box(where), labels, voxels, values, before)
 
