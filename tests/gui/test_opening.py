@@ -284,6 +284,21 @@ def test_cancel_leaves_nothing(
     assert bench.problems == []
 
 
+def test_images_and_labels_of_two_folders_at_once_show_the_first_case(
+    bench: Bench, data_folder: Path
+) -> None:
+    files = [
+        *sorted((data_folder / "images").iterdir()),
+        *sorted((data_folder / "labels").iterdir()),
+    ]
+    bench.open(*files)
+    seen = [layer for layer in bench.viewer.layers if layer.visible]
+    assert [(tag(layer)["case"], tag(layer)["role"]) for layer in seen] == [
+        ("case_0", "image"),
+        ("case_0", "reference"),
+    ]
+
+
 def three_files(folder: Path) -> list[Path]:
     files = []
     for number in range(3):

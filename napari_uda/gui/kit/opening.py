@@ -364,7 +364,7 @@ def show_units(
         layers = sorted((one.layer() for one in unit), key=opening_order)
         layers = [_open_already(earlier, layer) or layer for layer in layers]
         first = shows.layers[0] if shows.layers else layers[0]
-        seen = belongs(layers[0], first)
+        seen = belongs(layers[0], first) or _lies_on(first, layers[0])
         for layer in layers:
             layer.visible = seen and tag(layer).get("role") not in CHECKING
             if layer not in viewer.layers:
@@ -436,6 +436,11 @@ def belongs(earlier: Layer, new: Layer) -> bool:
         one["affine"], other["affine"], rtol=0, atol=_SAME_MM
     )
     return bool(same_grid and other.get("role") != "image")
+
+
+def _lies_on(first: Layer, new: Layer) -> bool:
+    """Whether structures are of the case that is seen, though they come from another folder, and on its grid."""
+    return tag(first).get("case") == tag(new).get("case") and belongs(first, new)
 
 
 def opening_order(layer: Layer) -> int:
