@@ -37,6 +37,12 @@ _LEAST_CONTRAST = 1.6
 _MOST_LEGEND_COLUMNS = 5
 _BAR_SHARE = 0.15
 """Of the width of a picture, at most: a colour bar beside the panels, with its numbers and name."""
+_BAR_PLACE = (
+    1.03,
+    0.0,
+    0.05,
+    1.0,
+)  # beside its panel: left, bottom, width, height in sides of that
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC")
 
 
@@ -132,17 +138,15 @@ class ColourBar:
 
 @dataclass(frozen=True, eq=False)
 class PanelGrid:
-    """Panels in rows, their legend below, a colour bar beside them.
+    """Panels in the rows that make them largest, and their legend below.
 
     Attributes:
         panels: row by row.
-        columns: so many in a row.
         legend: names and colours.
-        bars: scales of colours.
+        bars: scales of colours, each beside the panel that is called like it, or beside all.
     """
 
     panels: Sequence[Panel]
-    columns: int
     legend: Mapping[str, str] = field(default_factory=dict)
     bars: Sequence[ColourBar] = ()
 
@@ -441,19 +445,22 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
     from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.patches import Patch
 
-    rows = math.ceil(len(grid.panels) / grid.columns)
-    axes = np.atleast_1d(np.asarray(figure.subplots(rows, grid.columns), object)).ravel()
+    columns, room = _arrangement(figure, grid)
+    rows = math.ceil(len(grid.panels) / columns)
+    axes = np.atleast_1d(np.asarray(figure.subplots(rows, columns), object)).ravel()
     for one in axes:
         one.set_axis_off()
-    beside = 1 - _BAR_SHARE * len(grid.bars)
-    room = 72 * figure.get_figwidth() * beside / grid.columns - _POINTS
     for one, panel in zip(axes, grid.panels, strict=False):
         one.imshow(panel.rgb, aspect=panel.aspect, interpolation="nearest")
-        one.set_title(_in_lines(panel.title, room), fontsize=_POINTS)
+        one.set_title(_in_lines(panel.title, room - _POINTS), fontsize=_POINTS)
+    places = {panel.title: one for one, panel in zip(axes, grid.panels, strict=False)}
     for bar in grid.bars:
         scale = ScalarMappable(Normalize(bar.low, bar.high), ListedColormap(bar.colours))
-        drawn = figure.colorbar(scale, ax=list(axes), shrink=0.8, aspect=30)
-        drawn.set_label(bar.label)
+        if bar.label in places:
+            drawn = figure.colorbar(scale, cax=places[bar.label].inset_axes(_BAR_PLACE))
+        else:
+            drawn = figure.colorbar(scale, ax=list(axes), shrink=0.8, aspect=30)
+            drawn.set_label(bar.label)
         drawn.outline.set_visible(False)
     if grid.legend:
         handles = [Patch(color=colour, label=name) for name, colour in grid.legend.items()]
@@ -463,6 +470,23 @@ def _draw_panels(figure: Figure, grid: PanelGrid) -> None:
             ncols=_legend_columns(figure, list(grid.legend)),
             frameon=False,
         )
+
+
+def _arrangement(figure: Figure, grid: PanelGrid) -> tuple[int, float]:
+    """How many panels in a row make them largest, and the room of one from left to right, in points."""
+    count, names = len(grid.panels), list(grid.legend)
+    shapes = [(panel.rgb.shape[0] * panel.aspect, panel.rgb.shape[1]) for panel in grid.panels]
+    tallest = max(height / width for height, width in shapes)
+    lines = math.ceil(len(names) / _legend_columns(figure, names)) if names else 0
+    high = 72 * figure.get_figheight() - 2 * _POINTS * lines
+    wide = 72 * figure.get_figwidth() * (1 - _BAR_SHARE * len(grid.bars))
+
+    def side(columns: int) -> float:
+        below = high / math.ceil(count / columns) - 2 * _POINTS
+        return float(min(wide / columns, below / tallest))
+
+    columns = max(range(1, count + 1), key=side)
+    return columns, wide / columns
 
 
 def on_paper(colour: str) -> str:

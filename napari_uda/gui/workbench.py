@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.panel import Guarded, Panel
 from napari_uda.gui.kit.place import DOCKS as DOCKS
-from napari_uda.gui.kit.place import bring_tab_to_front, in_front, wait_for
+from napari_uda.gui.kit.place import bring_tab_to_front, built, in_front, wait_for
 
 
 def open_workbench(viewer: napari.viewer.Viewer) -> None:
@@ -46,12 +46,14 @@ class _Opening(Guarded, QObject):
         super().__init__(viewer.window.main_menu.window())
         self._viewer = viewer
         self._waiting = list(DOCKS)
-        self._front, self._left = DOCKS[0], in_front(viewer)
+        self._front, self._left, self._built = DOCKS[0], in_front(viewer), built(viewer)
         background(self, "Open the workbench", _load, lambda _: self._on_turn(), quiet=True)
 
     def _on_turn(self) -> None:
         window, name = self._viewer.window, self._waiting.pop(0)
         seen = in_front(self._viewer)
+        for chosen in built(self._viewer) - self._built:  # by the user, and not drawn yet
+            seen = chosen
         if seen != self._left:  # the user chose another one meanwhile
             self._front = seen or self._front
         if name == DOCKS[0]:
@@ -59,7 +61,7 @@ class _Opening(Guarded, QObject):
         else:
             wait_for(self._viewer, name)
         bring_tab_to_front(self._viewer, self._front)  # before the new one is drawn
-        self._left = in_front(self._viewer)
+        self._left, self._built = in_front(self._viewer), built(self._viewer)
         if self._waiting:
             QTimer.singleShot(0, self._on_turn)
         else:

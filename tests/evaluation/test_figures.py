@@ -86,13 +86,12 @@ def test_panels_bars_and_diagonals_are_drawn(tmp_path: Path) -> None:
     shades = np.linspace(0, 1, 16)[:, None] * np.ones(3)
     grid = PanelGrid(
         [Panel("one", red), Panel("two", red, 2.0)],
-        2,
         {"MYO": "#E5383B"},
         [ColourBar("entropy", shades, 0, 1)],
     )
     named = {f"left ventricle cavity {number}": "#E5383B" for number in range(8)}
     long = [Panel("patient 1 · prediction · the model of spring", red)] * 3
-    many = write_figure(tmp_path / "m.png", PanelGrid(long, 3, named))
+    many = write_figure(tmp_path / "m.png", PanelGrid(long, named))
     paper = np.asarray(Image.open(many).convert("RGB"))
     assert (paper[:, :4] == 255).all()  # no name and no title is cut off
     assert (paper[:, -4:] == 255).all()
@@ -106,6 +105,32 @@ def test_panels_bars_and_diagonals_are_drawn(tmp_path: Path) -> None:
         1.0, diagonal=True, note="ECE 0.1",
     )  # fmt: skip
     assert "ECE 0.1" in words(write_figure(tmp_path / "b.svg", bars))
+
+
+@pytest.mark.parametrize(
+    ("width_mm", "height_mm", "across", "side_mm"),
+    [(120, 80, 3, 30), (60, 160, 1, 40), (160, 60, 3, 40)],
+)
+def test_panels_are_as_large_as_the_picture_allows(
+    tmp_path: Path, width_mm: int, height_mm: int, across: int, side_mm: int
+) -> None:
+    from PIL import Image
+
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    grid = PanelGrid(
+        [Panel(title, red) for title in ("one", "two", "entropy")],
+        {"MYO": "#000000"},
+        [ColourBar("entropy", np.linspace(0, 1, 16)[:, None] * np.ones(3), 0, 1)],
+    )
+    file = write_figure(tmp_path / "p.png", grid, width_mm=width_mm, height_mm=height_mm)
+    is_red = (np.asarray(Image.open(file).convert("RGB")) == (255, 0, 0)).all(-1)
+    wide, high = is_red.sum(1).max() / across, is_red.sum(0).max() / (3 // across)
+    assert wide == pytest.approx(
+        high, abs=2
+    )  # with the bar beside it, a panel is as large as others
+    assert wide >= side_mm * is_red.shape[1] / width_mm
+    assert words(write_figure(tmp_path / "p.svg", grid)).count("entropy") == 1  # of panel and bar
 
 
 def test_what_cannot_be_drawn_is_refused_and_nothing_is_written(

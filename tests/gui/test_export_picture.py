@@ -90,7 +90,6 @@ def test_cells_of_the_grid_are_panels_with_a_colour_bar() -> None:
     viewer.canvas.grid.shape = (1, 3)
     grid = drawn(viewer)
     assert [panel.title for panel in grid.panels] == ["mr", "found", "entropy"]
-    assert grid.columns == 3
     (bar,) = grid.bars
     assert (bar.label, bar.low, bar.high) == ("entropy", 0.0, 1.0)
     viewer.layers["found"].contour = 1

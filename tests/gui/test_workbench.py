@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabBar, QWidget
 
+from napari_uda.gui import workbench
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.place import CANVAS_SHARE
 from napari_uda.gui.workbench import DOCKS
@@ -76,6 +77,19 @@ def test_a_dock_that_is_chosen_while_the_bar_opens_stays_in_front(
     let_events_pass()
     assert is_seen(tabs["View (napari_uda)"])
     assert not is_seen(tabs["Data (napari_uda)"])
+
+
+def test_a_dock_that_is_chosen_stays_in_front_though_it_is_not_drawn_yet(
+    viewer: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tabs = viewer.window.dock_widgets
+    monkeypatch.setattr(workbench, "in_front", lambda viewer: "Data")  # still
+    choose(viewer, "Workbench")
+    qtbot.waitUntil(lambda: "Train later (napari_uda)" in tabs)
+    choose(viewer, "View")
+    qtbot.waitUntil(lambda: "Score later (napari_uda)" in tabs and not jobs.running())
+    let_events_pass()
+    assert is_seen(tabs["View (napari_uda)"])
 
 
 def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: QtBot) -> None:

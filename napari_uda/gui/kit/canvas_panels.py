@@ -81,7 +81,6 @@ def canvas_panels(viewer: ViewerModel) -> Callable[[], PanelGrid] | None:
             "A picture of panels is drawn from slices; switch the canvas to 2D, or take napari's screenshot"
         )
     grid = viewer.canvas.grid
-    _, columns = grid.actual_shape(viewer.layers)
     indices = [list(found) for _, found in grid.iter_viewboxes(viewer.layers)]
     if not grid.enabled:
         indices = [list(range(len(viewer.layers)))]
@@ -94,7 +93,7 @@ def canvas_panels(viewer: ViewerModel) -> Callable[[], PanelGrid] | None:
     planes = [[_plane(layer, cell[0], axes, point) for layer in cell] for cell in cells]
     steps = [cell[0].scale[[axis - (len(point) - cell[0].ndim) for axis in axes]] for cell in cells]
     aspects = [float(abs(rows / columns)) for rows, columns in steps]
-    return lambda: _drawn(planes, aspects, columns)
+    return lambda: _drawn(planes, aspects)
 
 
 def _is_drawn(layer: Layer) -> bool:
@@ -150,7 +149,7 @@ def _world(base: Layer, axis: int, ndim: int) -> NDArray[np.float64]:
     return np.asarray(base.translate[own] + base.scale[own] * places, float)
 
 
-def _drawn(cells: Sequence[Sequence[_Plane]], aspects: Sequence[float], columns: int) -> PanelGrid:
+def _drawn(cells: Sequence[Sequence[_Plane]], aspects: Sequence[float]) -> PanelGrid:
     panels = []
     legend: dict[str, str] = {}
     bars: dict[tuple[str, tuple[float, float]], ColourBar] = {}
@@ -168,7 +167,7 @@ def _drawn(cells: Sequence[Sequence[_Plane]], aspects: Sequence[float], columns:
         rgb = np.asarray(np.rint(picture * 255), np.uint8)
         names = [plane.name for plane in planes if not plane.name.startswith(HELPER)]
         panels.append(Panel((names or [planes[-1].name])[-1], rgb, aspect))
-    return PanelGrid(panels, columns, legend, list(bars.values())[:_MOST_BARS])
+    return PanelGrid(panels, legend, list(bars.values())[:_MOST_BARS])
 
 
 def _legend(plane: _Plane) -> dict[str, str]:

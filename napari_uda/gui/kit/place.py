@@ -244,6 +244,11 @@ def in_front(viewer: Viewer) -> str:
     return "" if dock is None else dock.windowTitle()
 
 
+def built(viewer: Viewer) -> set[str]:
+    """Titles of the docks that are more than a tab."""
+    return {title for title in DOCKS if f"{title}{NAME_END}" in viewer.window.dock_widgets}
+
+
 class _Later(Panel):
     """Holds the tab until it is painted."""
 
