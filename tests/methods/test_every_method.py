@@ -142,7 +142,9 @@ def test_a_step_moves_every_player_and_nobody_else(
     assert len(owned) == len(set(owned))
     trainable = {n for n, p in stand.method.named_parameters() if p.requires_grad}
     assert set(owned) == trainable
-    assert ("segmentation" in logs) == learns_from_labels(name)
+    assert ("segmentation" in logs) == learns_from_labels(name), (
+        "a method with a supervised loss says learns_from_corrected and minimises corrected_terms(batch)"
+    )
     for term, value in logs.items():
         assert value.shape == (), term
         assert not value.requires_grad, term
