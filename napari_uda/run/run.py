@@ -601,11 +601,12 @@ def _environment(config: RunConfig) -> dict[str, str]:
     import numpy as np
     import torch
 
-    from napari_uda.core.version import __version__
+    from napari_uda.core.version import __version__, commit
     from napari_uda.methods.registry import METHODS
 
     return {
         "napari_uda": __version__,
+        "commit": commit(),  # "" where it does not run from a clone
         "method_package": METHODS.package(config.method.name),  # "" for a method of napari_uda
         "python": platform.python_version(),
         "torch": torch.__version__,

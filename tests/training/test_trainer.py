@@ -36,6 +36,8 @@ from napari_uda.core.errors import InputError
 from napari_uda.core.files import temporary_path
 from napari_uda.core.leftovers import own_name
 from napari_uda.core.processes import this_machine
+from napari_uda.core.small_files import read_json
+from napari_uda.core.version import commit
 from napari_uda.data import volume
 from napari_uda.data.batches import Unlabelled
 from napari_uda.data.volume import read_volume, write_volume
@@ -46,6 +48,7 @@ from napari_uda.run.status import Beat
 from napari_uda.training.load import load_training_data
 from napari_uda.training.loop import Progress
 
+ROOT = Path(__file__).parents[2]
 Domains = tuple[Path, Path]
 
 
@@ -198,6 +201,9 @@ def test_what_a_run_folder_holds(two_domains: Domains, tmp_path: Path) -> None:
         "previews/000004.npz",
         "previews/slices.json",
     }
+    page = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    assert [f for f in files if re.sub(r"\d{6}", "<step>", f"RUN/{f}") not in page] == []
+    assert read_json(run.path / "environment.json")["commit"] == commit()
     assert [line["step"] for line in metric_lines(run)] == [2, 4, 5]
     assert [p.step for p in seen] == [1, 2, 3, 4, 5]
     assert all(p.total == 5 for p in seen)
