@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from napari_uda.data.same_grid import on_grid_of
 from napari_uda.data.segmentation import read_segmentation
 from napari_uda.data.slice_position import PLANES, patient_axis
 from napari_uda.data.volume import Volume, as_volume
-from napari_uda.evaluation.inputs import PredictionLike
+from napari_uda.evaluation.inputs import PredictionLike, names_beside
 
 _ROWS = 512  # of a table of distances at once
 
@@ -61,7 +62,8 @@ def measure(
     Args:
         labels: a `Prediction`, a volume, or a file of labels.
         image: on the same grid; default that of the prediction, else none.
-        names: label to structure name; default those of the prediction or of the file.
+        names: label to structure name; default those of the prediction or of the file, or of the `<case>.json`
+            that `predict` writes beside it.
 
     Returns:
         One entry for each label that occurs, in the order of their values.
@@ -76,7 +78,9 @@ def measure(
     if isinstance(labels, Volume):
         return measure_structures(labels.with_array(_whole(labels)), grey, names or {})
     found = read_segmentation(labels, grid=grey)
-    return measure_structures(found.labels, grey, names or found.names)
+    return measure_structures(
+        found.labels, grey, names or found.names or names_beside(Path(labels))
+    )
 
 
 def _whole(labels: Volume) -> NDArray[np.generic]:

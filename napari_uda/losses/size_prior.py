@@ -277,11 +277,9 @@ def by_name(given: dict[str, float], names: list[str]) -> list[float]:
     Raises:
         InputError: if one is missing, of something else, or negative.
     """
-    odd = [name for name in given if name not in names] + [n for n in names if n not in given]
-    odd += [name for name, value in given.items() if value < 0]
+    odd = [f"{name} is none of them, so leave it out" for name in given if name not in names]
+    odd += [f"{name} has none yet" for name in names if name not in given]
+    odd += [f"{name} has {value:g}" for name, value in given.items() if value < 0]
     if odd:
-        raise InputError(
-            f"{given} must have one number, 0 or more, for each of {', '.join(names)}; correct "
-            f"{odd[0]}"
-        )
+        raise InputError(f"give one number, 0 or more, for each of {', '.join(names)}; {odd[0]}")
     return [given[name] for name in names]

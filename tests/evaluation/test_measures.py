@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,18 @@ def test_files_and_the_unit_of_their_source(tmp_path: Path) -> None:
     alone = tmp_path / "alone.nii.gz"
     write_volume(alone, Volume(labels - 1000.0, AFFINE))  # looks like a CT, and nothing says so
     assert intensity_unit(read_volume(alone)) == "grey value"
+
+
+def test_what_predict_wrote_is_called_by_its_record(tmp_path: Path) -> None:
+    labels = np.zeros((2, 3, 4), np.uint8)
+    labels[1, 1, 1:3] = 2
+    write_volume(tmp_path / "mr_1_labels.nii.gz", Volume(labels, AFFINE))
+    record = {"structures": [{"value": 2, "name": "LVC", "colour": "#DA5800"}]}
+    (tmp_path / "mr_1.json").write_text(json.dumps(record))
+    (one,) = uda.measure(tmp_path / "mr_1_labels.nii.gz")
+    assert (one.label, one.name, one.voxels) == (2, "LVC", 2)
+    (own,) = uda.measure(tmp_path / "mr_1_labels.nii.gz", names={2: "cavity"})
+    assert own.name == "cavity"
 
 
 def test_outlines_by_hand() -> None:

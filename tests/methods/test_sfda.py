@@ -407,8 +407,13 @@ def test_settings_that_cannot_be_are_refused(method: dict[str, Any], sentence: s
 
 
 def test_sizes_of_other_structures_are_refused(two_domains: Domains, tmp_path: Path) -> None:
-    for given in ({"inner": 4.0}, {"inner": 4.0, "outer": 5.0, "liver": 6.0}):
-        with pytest.raises(InputError, match="one number, 0 or more, for each of inner, outer"):
+    told = {
+        "outer has none yet": {"inner": 4.0},
+        "liver is none of them, so leave it out": {"inner": 4.0, "outer": 5.0, "liver": 6.0},
+        "inner has -4": {"inner": -4.0, "outer": 5.0},
+    }
+    for sentence, given in told.items():
+        with pytest.raises(InputError, match=f"for each of inner, outer; {sentence}$"):
             _stand(two_domains, tmp_path, prior_sizes="pixels", given_sizes=given)
 
 
