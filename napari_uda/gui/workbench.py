@@ -5,7 +5,6 @@ import importlib
 import napari.viewer
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QWidget
 
 from napari_uda.gui.kit.jobs import background
 from napari_uda.gui.kit.panel import Guarded, Panel
@@ -21,8 +20,8 @@ def open_workbench(viewer: napari.viewer.Viewer) -> None:
 class Workbench(Panel):
     """What napari opens for the entry; it opens the docks and leaves, for it shows nothing itself."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
         self.viewer = napari_viewer
         self._opened = False
 

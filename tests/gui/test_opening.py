@@ -16,20 +16,17 @@ from gui_cases import ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDialogButtonBox, QFileDialog, QWidget
 from segmentation_files import write_image, write_rtstruct
 
 from napari_uda.core.progress import tell
-from napari_uda.data.folder import DataFolder
 from napari_uda.data.volume import Volume, write_volume
 from napari_uda.gui.kit import opening as opening_module
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.layers import structure_names
 from napari_uda.gui.kit.opening import Opening, open_paths
 from napari_uda.gui.kit.series_choice import SeriesDialog
 from napari_uda.gui.segment.result_layers import show_structures
-from napari_uda.run.offers import Offer, Part, case_offer
+from napari_uda.run.offers import Offer, Part
 
 SQUARE = [(-6.5, -8.0, 3.0), (-3.5, -8.0, 3.0), (-3.5, -5.0, 3.0), (-6.5, -5.0, 3.0)]
 
@@ -46,7 +43,8 @@ class Bench:
     def open(self, *paths: Path, wait: bool = True) -> tuple[list[Layer], list[str]]:
         """New layers, and the sentence at the end."""
         layers: list[Layer] = []
-        opening = open_paths(self.owner, self.viewer, paths, layers.extend)
+        opening = open_paths(self.owner, self.viewer, paths)
+        opening.opened.connect(layers.extend)
         return layers, self.follow(opening) if wait else []
 
     def follow(self, opening: Opening) -> list[str]:
@@ -169,16 +167,6 @@ def test_a_data_folder_shows_its_first_case(bench: Bench, data_folder: Path) -> 
         f"It is the first case of {data_folder.name}; the tab Cases of the Data dock lists all."
     )
     assert seen(bench.viewer) == ["case_0", "case_0 · reference"]
-    folder = DataFolder.open(data_folder)
-    shown: list[Layer] = []
-    offer = case_offer(folder, folder.cases[1])
-    opening = Opening(bench.owner, bench.viewer, [], [offer])
-    opening.opened.connect(shown.extend)
-    QTimer.singleShot(0, opening.start)
-    bench.follow(opening)
-    assert [tag(layer)["case"] for layer in shown] == ["case_1", "case_1"]
-    assert structure_names(shown[1]) == {1: "MYO", 2: "LVC"}
-    assert seen(bench.viewer) == ["case_1", "case_1 · reference"]
 
 
 def test_contours_open_with_their_image_and_colours(

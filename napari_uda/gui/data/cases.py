@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QLineEdit,
     QTableWidgetItem,
-    QWidget,
 )
 from superqt.utils import signals_blocked
 
@@ -60,8 +59,8 @@ class CasesPanel(Panel):
         found: the list; None before.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self.viewer = viewer
         self.current: CaseFiles | None = None
         self.found: CaseList | None = None

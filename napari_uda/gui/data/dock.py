@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import napari.viewer
-from qtpy.QtWidgets import QTabWidget, QWidget
+from qtpy.QtWidgets import QTabWidget
 
 from napari_uda.gui.data.cases import CasesPanel
 from napari_uda.gui.data.layer_tree import LayerTree
@@ -31,8 +31,8 @@ class DataDock(Dock):
     manual = ("Data", _HELP)
     kept = ("data_tabs",)
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent, napari_viewer)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer)
         self.session = SessionMenu(napari_viewer)
         self.tabs = compact(named(QTabWidget(), "data_tabs"))
         self.cases = CasesPanel(napari_viewer)

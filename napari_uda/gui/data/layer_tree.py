@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QStyleOptionViewItem,
     QTreeWidget,
     QTreeWidgetItem,
-    QWidget,
 )
 
 from napari_uda.gui.kit.canvas import free_in_canvas, make_current
@@ -55,8 +54,8 @@ class LayerTree(Panel):
         empty: what is said when no layer is open.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         free_in_canvas(viewer)
         self._rows: dict[Layer, _Row] = {}

@@ -45,8 +45,8 @@ class ModelsPanel(Panel):
         status: one sentence.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._known: list[_Known] = []
         self._build()
         self._lay_out()

@@ -43,8 +43,8 @@ class SessionMenu(Panel):
         status: the sentence; hidden while there is none.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self.viewer = viewer
         self._turns = Turns(self)
         self.button = button(

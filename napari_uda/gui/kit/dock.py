@@ -9,7 +9,6 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QProgressBar,
-    QWidget,
 )
 
 from napari_uda.core.errors import InputError
@@ -49,8 +48,8 @@ class Dock(Panel):
     kept: tuple[str, ...] = ()
     """Names of the widgets whose choices belong to a session, in the order in which they are made."""
 
-    def __init__(self, parent: QWidget | None = None, viewer: Any = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: Any = None) -> None:
+        super().__init__()
         list_keys()
         FocusFrame(self)
         if viewer is not None:
@@ -113,8 +112,8 @@ class JobDock(Dock):
         status: one sentence: the obstacle, the progress or the outcome.
     """
 
-    def __init__(self, parent: QWidget | None = None, viewer: Any = None) -> None:
-        super().__init__(parent, viewer)
+    def __init__(self, viewer: Any = None) -> None:
+        super().__init__(viewer)
         self._job: Job | None = None
         self._cancelling = False
         self._turns = Turns(self)  # in which layers are added

@@ -31,40 +31,38 @@ _NARROWEST_PX = 84
 _SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-3, 1e7
 
 
-def make_editor(field: FieldInfo, name: str, tooltip: str = "") -> Editor:
+def make_editor(field: FieldInfo, name: str) -> Editor:
     """The editor of a config's field; everything that is no plain type is written as YAML.
 
     Args:
         field: of a pydantic model. A docstring that speaks of a folder lets folders be browsed.
         name: of the editor and its Qt widget.
-        tooltip: of the Qt widget.
     """
     kind, optional = _without_none(field.annotation)
-    options: dict[str, Any] = {"nullable": optional, "tooltip": tooltip}
     origin, parts = get_origin(kind), get_args(kind)
     made: Any
     if origin is Literal:
         choices = (None, *parts) if optional else parts
         shown = [("none" if one is None else str(one), one) for one in choices]
-        made = ComboBox(name=name, choices=shown, nullable=optional, tooltip=tooltip)
+        made = ComboBox(name=name, choices=shown, nullable=optional)
     elif kind is bool and not optional:
-        made = CheckBox(name=name, tooltip=tooltip)
+        made = CheckBox(name=name)
         made.native.setText("")  # magicgui takes the name for an empty text
     elif kind is Path:
         of_folder = "folder" in (field.description or "").lower()
         mode = FileDialogMode.EXISTING_DIRECTORY if of_folder else FileDialogMode.EXISTING_FILE
-        made = PathEdit(mode=mode, name=name, **options)
+        made = PathEdit(mode=mode, name=name, nullable=optional)
     elif origin is tuple and parts and Ellipsis not in parts and not optional:
         with (
             type_registered(int, widget_type=IntegerEdit),
             type_registered(float, widget_type=NumberEdit),
         ):
-            made = create_widget(annotation=kind, name=name, options={"tooltip": tooltip})
+            made = create_widget(annotation=kind, name=name)
     else:
         special = {int: IntegerEdit, float: NumberEdit, str: TextEdit}.get(kind)
         if special is None:
             special = MappingEdit if origin is dict else YamlEdit
-        made = special(name=name, **options)
+        made = special(name=name, nullable=optional)
     _dress(made.native, name)
     return made
 

@@ -6,7 +6,6 @@ from html import escape
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.colours import readable
 from napari_uda.gui.kit.layout import column
@@ -31,8 +30,8 @@ class FitLine(Panel):
         text: the line.
     """
 
-    def __init__(self, name: str = "fit", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, name: str = "fit") -> None:
+        super().__init__()
         self._fit: Fit | None = None
         self._words = ""
         self._opened = False

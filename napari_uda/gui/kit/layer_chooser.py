@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QComboBox
 
 from napari_uda.gui.kit.layer_order import about_layer, is_helper, mark_of
 from napari_uda.gui.kit.panel import Following, delay, listen
@@ -29,7 +29,6 @@ class LayerChooser(QComboBox):
         rank: Callable[[Layer], int],
         *,
         optional: bool = False,
-        parent: QWidget | None = None,
     ) -> None:
         """Build.
 
@@ -38,9 +37,8 @@ class LayerChooser(QComboBox):
             accepts: which layers.
             rank: how well a layer fits.
             optional: whether "none" can be chosen.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._viewer, self._accepts, self._rank = viewer, accepts, rank
         self._optional = optional
         self._chosen_by_user = False

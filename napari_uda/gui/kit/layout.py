@@ -74,12 +74,10 @@ def column(
     return made
 
 
-def form(
-    *rows: tuple[str | QWidget, Part], of: QWidget | None = None, margin: int = 0
-) -> QFormLayout:
+def form(*rows: tuple[str | QWidget, Part], of: QWidget | None = None) -> QFormLayout:
     """Titles with their fields; a long title stands above its field when there is no room beside it."""
     made = QFormLayout() if of is None else QFormLayout(of)
-    made.setContentsMargins(margin, margin, margin, margin)
+    made.setContentsMargins(0, 0, 0, 0)
     made.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     made.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     made.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import napari.viewer
 from napari.layers import Layer
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout
 
 from napari_uda.core.errors import InputError
 from napari_uda.core.files import is_folder
@@ -48,12 +48,11 @@ class ModelDock(JobDock):
     def __init__(
         self,
         viewer: napari.viewer.Viewer,
-        parent: QWidget | None = None,
         *,
         wanted: str = "Run folder of a trained network",
         not_images: Collection[str] = NOT_IMAGES,
     ) -> None:
-        super().__init__(parent, viewer)
+        super().__init__(viewer)
         self._wanted = wanted
         self.models = combo_box(tooltip=wanted, name="models")
         self.browse = button(

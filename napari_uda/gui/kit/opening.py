@@ -30,7 +30,7 @@ from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.jobs import Job, Report, Turns, background
 from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import find, outline_references, preload
-from napari_uda.gui.kit.panel import Guarded, guarded
+from napari_uda.gui.kit.panel import Guarded
 from napari_uda.gui.kit.placement_question import ask_placement
 from napari_uda.gui.kit.series_choice import choose_offers
 from napari_uda.run.offers import NoImageError, Offer, Offers, find_offers, read_offer
@@ -75,7 +75,6 @@ def open_paths(
     owner: QWidget,
     viewer: ViewerModel,
     paths: Iterable[Path],
-    then: Callable[[list[Layer]], object] | None = None,
 ) -> Opening:
     """Open files and folders as `run.offers` understands them; returns at once.
 
@@ -87,14 +86,11 @@ def open_paths(
         owner: the widget that asks; when it is destroyed nothing is opened any more.
         viewer: where the layers are added.
         paths: files and folders.
-        then: takes the new layers, images first.
 
     Returns:
         What goes on, with signals for progress, words and the end, and `cancel`.
     """
     opening = Opening(owner, viewer, list(paths))
-    if then is not None:
-        opening.opened.connect(guarded(then))
     QTimer.singleShot(0, opening.start)  # whoever called has time to listen
     return opening
 
@@ -119,12 +115,10 @@ class Opening(Guarded, QObject):
         owner: QWidget,
         viewer: ViewerModel,
         paths: Sequence[Path],
-        offers: Sequence[Offer] = (),
     ) -> None:
         super().__init__(owner)
         self._owner, self._viewer = owner, viewer
-        self._paths = [Path(path) for path in paths]
-        self._offers = list(offers)
+        self._paths = paths
         self._job: Job | None = None
         self._turns = Turns(self)
         self._stopped = False
@@ -137,15 +131,13 @@ class Opening(Guarded, QObject):
     @property
     def title(self) -> str:
         """What is opened: `Open ct.nii.gz`."""
-        names = [shown(path) for path in self._paths] or [offer.name for offer in self._offers]
-        return f"Open {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        more = f" and {len(self._paths) - 1} more" if len(self._paths) > 1 else ""
+        return f"Open {shown(self._paths[0])}{more}"
 
     def start(self) -> None:
         """Begin; `open_paths` does."""
         if self._stopped:
             self._finish("Cancelled; nothing was opened.")
-        elif self._offers:
-            self._read(self._offers, "auto")
         else:
             # contours are mostly drawn on an image that is open already
             folders = (tag(layer).get("folder") for layer in self._viewer.layers)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from qtpy.QtWidgets import QWidget
-
 from napari_uda.core.files import is_folder, volume_suffix
 from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.layout import column, row
@@ -26,8 +24,8 @@ Folders of DICOM are called so, have a UID for a name, or those that archives wr
 class ReaderQuestion(Panel):
     """Two lines and two buttons that come with the first volume that was opened, and with none after the answer."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.text = label(name="reader_question")
         self.yes = button(
             "Yes",

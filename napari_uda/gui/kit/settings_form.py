@@ -120,7 +120,6 @@ class SettingsForm(Panel):
         *,
         basic: Collection[str] = (),
         hidden: Collection[str] = (),
-        parent: QWidget | None = None,
     ) -> None:
         """Build.
 
@@ -128,9 +127,8 @@ class SettingsForm(Panel):
             config: the values to begin with, also those that `reset` returns to.
             basic: settings that stand first, in this order; names that the config lacks are skipped.
             hidden: settings that somebody else edits; they keep the values given with `set_values`.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._kind = type(config)
         fields = {path: field for path, field, _ in leaves(config)}
         self._values = {path: value for path, _, value in leaves(config)}
@@ -361,8 +359,8 @@ class SettingsPlace(Panel):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.form: SettingsForm | None = None
         self.place = QVBoxLayout()
 

@@ -88,8 +88,8 @@ class ScoreDock(JobDock):
         *("structures", "tabs"),
     )
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent, napari_viewer)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer)
         self.results: list[LayerScores] = []
         self._named_above = False  # in the table
         self._layers: list[Labels] = []

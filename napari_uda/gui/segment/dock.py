@@ -97,8 +97,8 @@ class SegmentDock(ModelDock):
         "outlines",
     )
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(napari_viewer, parent)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer)
         self._side_by_side: SideBySide | None = None
         self._shown: list[Layer] = []
         self._model_problem = ""

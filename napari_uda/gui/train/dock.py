@@ -66,7 +66,7 @@ class TrainDock(Dock):
     manual = ("Train", _HELP)
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__(None, napari_viewer)
+        super().__init__(napari_viewer)
         self.processes: dict[Path, TrainingProcess] = {}
         self._created: set[Path] = set()  # runs of this dock that have not trained yet
         self._discarding: set[Path] = set()

@@ -12,7 +12,7 @@ from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.canvas_panels import panels_button
@@ -78,10 +78,9 @@ class TranslateDock(ModelDock):
 
     manual = ("Translate", _HELP)
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(
             napari_viewer,
-            parent,
             wanted="Run folder of a method that translates images; other runs are left out",
             not_images=(*NOT_IMAGES, "translation"),
         )

@@ -46,8 +46,8 @@ class ViewDock(Dock):
         *("surface_distance", "surfaces"),
     )
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent, napari_viewer)
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer)
         self.words = self.marks.words
         self._cursor: tuple[float, ...] = tuple(napari_viewer.cursor.position)
         self._mouse: tuple[float, ...] | None = None  # None before it moved

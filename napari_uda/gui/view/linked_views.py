@@ -18,7 +18,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QSplitter, QWidget
+from qtpy.QtWidgets import QSplitter
 
 from napari_uda.gui.kit.canvas_words import CanvasWords
 from napari_uda.gui.kit.clicks import is_click
@@ -43,7 +43,6 @@ class LinkedViews(Panel):
         words: CanvasWords,
         sides_of: Callable[[int, int], tuple[Sides | None, bool]],
         title_of: Callable[[int, int], str],
-        parent: QWidget | None = None,
     ) -> None:
         """Build.
 
@@ -53,9 +52,8 @@ class LinkedViews(Panel):
             sides_of: gives, for the axes of the volume that run downwards and across, the letters at
                 the edges and whether the slice is mirrored.
             title_of: what a slice of the volume is called, by its axis and index.
-            parent: owner.
         """
-        super().__init__(parent)
+        super().__init__()
         self._viewer, self._words = viewer, words
         self._sides_of, self._title_of = sides_of, title_of
         self._image: Image | None = None

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QPushButton,
     QTableWidgetItem,
-    QWidget,
 )
 
 from napari_uda.core.csv_text import csv_text
@@ -71,8 +70,8 @@ class MeasurePanel(Panel):
         structures: the table of a labels layer.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._first: np.ndarray | None = None  # end of a ruler, in the layer
         self._layer: Shapes | None = None
@@ -332,10 +331,8 @@ class MeasurePanel(Panel):
 class MeasureTable(Panel):
     """A table with Copy and Save: what is seen is rounded, what is copied and saved is not."""
 
-    def __init__(
-        self, title: str, headers: Sequence[str], name: str, parent: QWidget | None = None
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, title: str, headers: Sequence[str], name: str) -> None:
+        super().__init__()
         self._columns: list[str] = []
         self._cells: list[Sequence[object]] = []
         self.table = text_table(headers, name, wide=(0,))

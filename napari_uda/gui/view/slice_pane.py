@@ -17,7 +17,7 @@ from qtpy.QtGui import (
     QPixmap,
     QWheelEvent,
 )
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_uda.gui.kit.panel import Panel
 from napari_uda.gui.kit.sides import Sides
@@ -46,8 +46,8 @@ class SlicePane(Panel):
     hovered = Signal(float, float)
     scrolled = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._image = QImage()
         self.pixels = np.zeros((0, 0, 3), np.uint8)  # QImage does not own them
         self._spacing = (1.0, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Labels, Layer, Surface
 from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_uda.core.structure_colours import full_name
 from napari_uda.core.words import number_of
@@ -112,8 +112,8 @@ class SurfacePanel(Panel):
         parts: the surfaces that are shown; none while the panel is off.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self.parts: list[Part] = []
         self._source: Labels | None = None

@@ -19,7 +19,6 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.notifications import show_warning
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QWidget
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume
@@ -170,8 +169,8 @@ class TurnedNotice(Panel):
         resample: button that puts copies on one grid in their place.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._viewer = viewer
         self._found: list[Misplaced] = []
         self._told: set[tuple[str, str]] = set()

@@ -45,8 +45,8 @@ class WindowPanel(Panel):
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
         self._image: Image | None = None
         self._contrast = Following(self, self._on_contrast)
         self._dragging = WindowDrag(viewer, lambda: self._image)
