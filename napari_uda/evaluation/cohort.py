@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from napari_uda.core.csv_text import csv_text
 from napari_uda.core.files import atomic_file
+from napari_uda.evaluation.score_words import SHOWN
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.scores import Scores, Summary
-
-COLUMNS = ("dice", "assd_mm", "masd_mm", "hd95_mm", "nsd")
-"""Scores of a cohort, as in scores.csv."""
 
 
 class Cohort:
@@ -50,7 +48,7 @@ def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
     Raises:
         InputError: if the folder cannot be written.
     """
-    numbers = [f"{column}_{part}" for column in COLUMNS for part in ("mean", "sd", "n")]
+    numbers = [f"{column}_{part}" for column in SHOWN for part in ("mean", "sd", "n")]
     columns = ["method", "protocol", "structure", "n_cases", "n_missing", *numbers, "n_penalised"]
     rows: list[list[object]] = []
     for method, scores in methods:
@@ -67,7 +65,7 @@ def write_cohort(path: Path, methods: Iterable[tuple[str, Scores]]) -> None:
 def _numbers(summary: Summary) -> list[float | int | str]:
     """Mean, standard deviation and n of every column; empty where undefined."""
     found: list[float | int | str] = []
-    for column in COLUMNS:
+    for column in SHOWN:
         entry = summary[column]
         if isinstance(entry, dict):
             values = (entry["mean"], entry["sd"])

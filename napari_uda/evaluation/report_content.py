@@ -24,7 +24,9 @@ from napari_uda.evaluation.calibration import (
 from napari_uda.evaluation.charts import Curve
 from napari_uda.evaluation.score_words import (
     DASH,
+    SHOWN,
     STATE_WORDS,
+    ScoreColumn,
     counted,
     mean_cell,
     number,
@@ -33,16 +35,9 @@ from napari_uda.evaluation.score_words import (
 from napari_uda.evaluation.scores import CaseGrid, Row, Scores, package_version
 from napari_uda.evaluation.slice_picture import Picture
 
-_COLUMNS = {
-    "dice": ("Dice", 3),
-    "assd_mm": ("ASSD mm", 2),
-    "masd_mm": ("MASD mm", 2),
-    "hd95_mm": ("HD95 mm", 2),
-    "nsd": ("NSD", 3),
-}
 _VOLUMES = {
-    "volume_prediction_ml": ("Prediction mL", 1),
-    "volume_reference_ml": ("Reference mL", 1),
+    "volume_prediction_ml": ScoreColumn("Prediction mL", 1, ""),
+    "volume_reference_ml": ScoreColumn("Reference mL", 1, ""),
 }
 _MOST_CURVES = 4
 _MOST_NAMED = 5
@@ -313,11 +308,11 @@ def _section(
 def _cohort(result: Result) -> list[Block]:
     if result.scores is None:
         return []
-    head = ["Structure", *(title for title, _ in _COLUMNS.values()), "n", "n missing"]
+    head = ["Structure", *(shown.title for shown in SHOWN.values()), "n", "n missing"]
     rows = []
     for summary in result.scores.summary():
-        cells = [mean_cell(summary, key, digits) for key, (_, digits) in _COLUMNS.items()]
-        counts = [counted(summary, _COLUMNS), str(summary["n_missing"])]
+        cells = [mean_cell(summary, key, shown.digits) for key, shown in SHOWN.items()]
+        counts = [counted(summary, SHOWN), str(summary["n_missing"])]
         rows.append([both_names(str(summary["name"])), *cells, *counts])
     note = f"mean ± standard deviation (ddof {result.scores.protocol.ddof}) over the cases"
     if any("penalised" in row[-2] for row in rows):
@@ -331,11 +326,11 @@ def _cohort(result: Result) -> list[Block]:
 def _cases(result: Result) -> list[Block]:
     if result.scores is None:
         return []
-    columns = {**_COLUMNS, **_VOLUMES}
-    head = ["Case", "Structure", "State", *(title for title, _ in columns.values())]
+    columns = {**SHOWN, **_VOLUMES}
+    head = ["Case", "Structure", "State", *(shown.title for shown in columns.values())]
     rows = [
         [str(row["case"]), full_name(str(row["name"])), STATE_WORDS[str(row["state"])]]
-        + [score_cell(row, key, digits) for key, (_, digits) in columns.items()]
+        + [score_cell(row, key, shown.digits) for key, shown in columns.items()]
         for row in result.scores.rows
     ]
     return [Table(head, rows, words=3)]
@@ -452,7 +447,7 @@ def _definitions(results: Sequence[Result]) -> dict[str, str]:
         rules = scored.protocol
         words = rules.definitions()
         shown["protocol"] = rules.describe()
-        shown |= {title: words[key] for key, (title, _) in _COLUMNS.items()}
+        shown |= {column.title: words[key] for key, column in SHOWN.items()}
         shown["n, n missing"] = (
             "cases, and those among them in which the prediction missed the structure altogether"
         )

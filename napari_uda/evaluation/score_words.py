@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from napari_uda.evaluation.scores import Row, Statistic
 
+
+class ScoreColumn(NamedTuple):
+    """How tables show a score."""
+
+    title: str
+    digits: int
+    about: str
+
+
+SHOWN: Mapping[str, ScoreColumn] = {
+    "dice": ScoreColumn("Dice", 3, "2|A∩B| / (|A|+|B|)"),
+    "assd_mm": ScoreColumn(
+        "ASSD mm", 2, "Average symmetric surface distance, pooled over both surfaces"
+    ),
+    "masd_mm": ScoreColumn("MASD mm", 2, "Mean of the two directed mean surface distances"),
+    "hd95_mm": ScoreColumn("HD95 mm", 2, "95th percentile of the surface distances"),
+    "nsd": ScoreColumn("NSD", 3, "Share of both surfaces within the tolerance"),
+}
+"""The columns of scores.csv that tables, reports and cohorts show, in order."""
 DASH = "–"
 STATE_WORDS = {
     "both": "both",

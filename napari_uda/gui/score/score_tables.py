@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 
 from napari_uda.evaluation.figures import TableText
 from napari_uda.evaluation.score_words import (
+    SHOWN,
     STATE_TIPS,
     STATE_WORDS,
     counted,
@@ -33,18 +34,14 @@ if TYPE_CHECKING:
     from napari_uda.evaluation.scores import Row, Scores
 
 # column of scores.csv, header, decimals, explanation
-_NUMBERS = (
-    ("dice", "Dice", 3, "2|A∩B| / (|A|+|B|)"),
-    ("assd_mm", "ASSD\nmm", 2, "Average symmetric surface distance, pooled over both surfaces"),
-    ("masd_mm", "MASD\nmm", 2, "Mean of the two directed mean surface distances"),
-    ("hd95_mm", "HD95\nmm", 2, "95th percentile of the surface distances"),
-    ("nsd", "NSD", 3, "Share of both surfaces within the tolerance"),
+_NUMBERS = tuple(
+    (key, shown.title.replace(" ", "\n"), shown.digits, shown.about) for key, shown in SHOWN.items()
 )
 _VOLUMES = (
     ("volume_prediction_ml", "Pred.\nmL", 1, "Volume in the prediction"),
     ("volume_reference_ml", "Ref.\nmL", 1, "Volume in the reference"),
 )
-_KEYS = tuple(key for key, *_ in _NUMBERS)
+_KEYS = tuple(SHOWN)
 BY_IMPORTANCE = (0, 1, 2, 3, 5, 6, 4, 7, 8)
 """Columns of the table of a case: what a narrow dock shows first, where a state says more than "both"."""
 _ALL_FOUND = (0, 2, 3, 5, 6, 4, 7, 8, 1)
