@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_uda.evaluation.inputs import Pair, label_map
 from napari_uda.evaluation.overlap import NOWHERE, Box, Labels, label_boxes
 from napari_uda.evaluation.protocols import Protocol
-from napari_uda.evaluation.scores import CaseGrid, Row, Scores
+from napari_uda.evaluation.scores import CaseGrid, Row, Scores, sides
 from napari_uda.evaluation.structures import AXES, Structure, score_slices, score_structure
 
 
@@ -67,7 +67,7 @@ class Evaluation:
         """The tables as they stand."""
         grid = CaseGrid(
             self._pair.case,
-            _three(self.reference.shape),
+            sides(self.reference.shape),
             self._pair.spacing_mm,
             tuple(AXES[axis] for axis in self._axes),
         )
@@ -210,8 +210,3 @@ def _union(box: Box | None, other: Box) -> Box:
 def _box(sides: Sequence[slice]) -> Box:
     z, y, x = sides
     return z, y, x
-
-
-def _three(shape: Sequence[int]) -> tuple[int, int, int]:
-    depth, height, width = shape
-    return depth, height, width

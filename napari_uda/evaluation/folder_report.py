@@ -24,7 +24,7 @@ from napari_uda.evaluation.report import (
 )
 from napari_uda.evaluation.report_content import CaseFacts, Result, case_means
 from napari_uda.evaluation.report_page import check_report_path, write_report_page
-from napari_uda.evaluation.scores import CaseGrid, Scores
+from napari_uda.evaluation.scores import CaseGrid, Scores, sides
 from napari_uda.evaluation.slice_picture import Picture
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _measured(one: _Predicted, seen: SeenCase, placement: Placement) -> CaseFact
         },
         entropy=_mean_entropy(one, grid, placement),
         origin=known.origin,
-        grid=CaseGrid(one.case, _three(seen.prediction.shape), grid.spacing_mm, ()),
+        grid=CaseGrid(one.case, sides(seen.prediction.shape), grid.spacing_mm, ()),
     )
 
 
@@ -383,8 +383,3 @@ def _seed(one: _Predicted) -> object:
     except InputError:
         return None
     return config.get("seed") if isinstance(config, dict) else None
-
-
-def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    depth, height, width = shape
-    return depth, height, width

@@ -80,6 +80,12 @@ class Statistic(TypedDict):
 Summary: TypeAlias = dict[str, Statistic | str | int | None]
 
 
+def sides(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape (z, y, x) of a volume, of which a type checker knows no length."""
+    depth, height, width = shape
+    return depth, height, width
+
+
 @dataclass(frozen=True)
 class CaseGrid:
     """The grid one case was scored on.

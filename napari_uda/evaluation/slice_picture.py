@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_uda.core.colours import rgb as rgb_shares
 from napari_uda.core.structure_colours import structure_colour
 from napari_uda.evaluation.surface import border
 
@@ -75,7 +76,7 @@ def draw_slice(
     rgb = np.repeat(grey[..., None], 3, axis=2)
     for label in np.unique(ours[ours > 0]).tolist():
         mask = ours == label
-        colour = _rgb(structure_colour(names.get(label, ""), label))
+        colour = np.rint(255 * rgb_shares(structure_colour(names.get(label, ""), label)))
         if outlines:
             rgb[_thick_border(mask)] = colour
             continue
@@ -126,7 +127,3 @@ def _square_pixels(
     columns = np.arange(pixels[0]) * shape[1] // pixels[0]
     rows = np.arange(pixels[1]) * shape[0] // pixels[1]
     return rows, columns
-
-
-def _rgb(colour: str) -> NDArray[np.float64]:
-    return np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)], np.float64)

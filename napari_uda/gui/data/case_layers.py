@@ -18,7 +18,7 @@ from napari_uda.data.window import usual_window
 from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.files import LayerData, layer_data, read_layers
 from napari_uda.gui.kit.geometry import METADATA, tag
-from napari_uda.gui.kit.layer_order import add_layer, case_of, is_helper, layer_name
+from napari_uda.gui.kit.layer_order import add_layer, case_of, is_helper, layer_name, set_visible
 from napari_uda.gui.kit.layers import EDITED, PREDICTED
 from napari_uda.inference.cases import CaseFiles
 from napari_uda.run.roles import names_beside
@@ -119,13 +119,13 @@ class CaseLayers:
         was_seen = self._left.pop(self.case, {})
         for layer in list(layers):
             if layer not in shown and layer not in before and _is_of_a_patient(layer):
-                _set_visible(layer, False)
+                set_visible(layer, False)
         leaving = []
         for layer in before:
             if layer in layers and (layer in shown or self._is_needed(layer)):
                 self._own.append(layer)
                 if layer not in shown:
-                    _set_visible(layer, False)
+                    set_visible(layer, False)
             elif layer in layers:
                 leaving.append(layer)
         self._remove(leaving)
@@ -137,9 +137,9 @@ class CaseLayers:
             if layer in layers:
                 role = tag(layer).get("role")
                 if role in PREDICTED:
-                    _set_visible(layer, layer in results)
+                    set_visible(layer, layer in results)
                 else:
-                    _set_visible(layer, was_seen.get(str(layer.unique_id), role in _SEEN))
+                    set_visible(layer, was_seen.get(str(layer.unique_id), role in _SEEN))
                 if role == "reference" and results and str(layer.unique_id) not in was_seen:
                     layer.contour, layer.opacity = 1, 1.0  # so that the errors stay visible
                 yield
@@ -255,11 +255,6 @@ def _results_to_see(
 
 def _is_of_a_patient(layer: Layer) -> bool:
     return isinstance(layer, Image | Labels) and layer.ndim >= 3
-
-
-def _set_visible(layer: Layer, visible: bool) -> None:
-    if layer.visible != visible:
-        layer.visible = visible
 
 
 def _middle(labels: NDArray[Any] | None, shape: tuple[int, ...]) -> tuple[int, int, int]:

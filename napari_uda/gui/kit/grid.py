@@ -14,7 +14,7 @@ from napari_uda.gui.kit.canvas import make_current
 from napari_uda.gui.kit.canvas_words import canvas_words
 from napari_uda.gui.kit.geometry import METADATA, copied_geometry, tag
 from napari_uda.gui.kit.hatching import HATCHED, hatching
-from napari_uda.gui.kit.layer_order import as_helper, remove_with
+from napari_uda.gui.kit.layer_order import as_helper, remove_with, set_visible
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -90,7 +90,7 @@ class Grid:
         _arrange(viewer, [layer for layer in self._shown if layer in viewer.layers])
         for layer in viewer.layers:
             if layer not in self._shown:
-                _set_visible(layer, False)
+                set_visible(layer, False)
         yield
         grid = viewer.canvas.grid
         grid.stride, grid.shape = self._stride, self._shape  # no event builds cells yet
@@ -152,7 +152,7 @@ class Grid:
                     viewer.layers.remove(layer)
             _arrange(viewer, [layer for layer, _ in kept])
             for layer, visible in kept:
-                _set_visible(layer, visible)
+                set_visible(layer, visible)
             make_current(viewer)
         # hidden patients may lie far off, and would make what is seen small
         viewer.reset_view(layers=[layer for layer, visible in kept if visible] or None)
@@ -232,11 +232,6 @@ def _arrange(viewer: ViewerModel, first: Sequence[Layer]) -> None:
     for index, layer in enumerate(first):
         if viewer.layers[index] is not layer:
             viewer.layers.move(viewer.layers.index(layer), index)
-
-
-def _set_visible(layer: Layer, visible: bool) -> None:
-    if layer.visible != visible:
-        layer.visible = visible
 
 
 def _copy(image: Image) -> Layer:

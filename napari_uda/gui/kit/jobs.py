@@ -49,6 +49,17 @@ _COLLECT_MS = 200
 _running: set[Job] = set()  # keeps signal objects alive until their thread has ended
 
 
+def reporting(report: Report, stop: threading.Event) -> Report:
+    """What the engine tells its progress to: it hands that on, and raises `Cancelled` when work is to stop."""
+
+    def listen(done: int, total: int) -> None:
+        report(done, total)
+        if stop.is_set():
+            raise Cancelled
+
+    return listen
+
+
 def background(
     owner: QObject,
     title: str,

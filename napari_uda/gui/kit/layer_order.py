@@ -73,6 +73,12 @@ def uncover(viewer: ViewerModel, layer: Layer) -> None:
             other.visible = False
 
 
+def set_visible(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer; nothing is drawn anew where it is so already."""
+    if layer.visible != visible:
+        layer.visible = visible
+
+
 def stand_in(layer: Layer) -> None:
     """Hide a layer because something else stands in for it in 3-D, until `bring_back`."""
     _stood_in_for.add(layer)

@@ -7,7 +7,7 @@ those who have read volumes themselves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import InputError
 from napari_uda.core.files import shown
 from napari_uda.core.progress import told
 from napari_uda.core.words import number_of
@@ -27,7 +27,7 @@ from napari_uda.data.volume import Placement
 from napari_uda.data.window import Window
 from napari_uda.gui.kit.files import LayerData, shown_data
 from napari_uda.gui.kit.geometry import tag
-from napari_uda.gui.kit.jobs import Job, Report, Turns, background
+from napari_uda.gui.kit.jobs import Job, Report, Turns, background, reporting
 from napari_uda.gui.kit.layer_order import add_layer
 from napari_uda.gui.kit.layers import find, outline_references, preload
 from napari_uda.gui.kit.panel import Guarded
@@ -264,7 +264,7 @@ def _find(
     paths: Sequence[Path], folders: Sequence[Path], report: Report, stop: threading.Event
 ) -> Offers | NoImageError:
     """In the thread."""
-    with told(_listener(report, stop)):
+    with told(reporting(report, stop)):
         try:
             return find_offers(paths, folders)
         except NoImageError as problem:
@@ -277,7 +277,7 @@ def _read_all(
     """In the thread: what could be read, and what is wrong with the rest."""
     units: list[list[ReadVolume]] = []
     problems: list[InputError] = []
-    with told(_listener(report, stop)):
+    with told(reporting(report, stop)):
         preload()
         for offer in offers:
             try:
@@ -289,15 +289,6 @@ def _read_all(
     if problems and not units:
         raise problems[0]
     return units, [str(problem) for problem in problems]
-
-
-def _listener(report: Report, stop: threading.Event) -> Callable[[int, int], None]:
-    def listen(done: int, total: int) -> None:
-        report(done, total)
-        if stop.is_set():
-            raise Cancelled
-
-    return listen
 
 
 # -- what is seen -----------------------------------------------------------------------------------

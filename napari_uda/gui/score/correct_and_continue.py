@@ -9,9 +9,9 @@ from pathlib import Path
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import InputError
 from napari_uda.gui.kit.geometry import labels_volume, layer_volume, tag
-from napari_uda.gui.kit.jobs import Report
+from napari_uda.gui.kit.jobs import Report, reporting
 from napari_uda.gui.kit.layers import EDITED, image_under, structure_names
 from napari_uda.gui.kit.models import is_shipped, known_models
 from napari_uda.gui.kit.preferences import last_folder
@@ -97,9 +97,7 @@ def save_cases(
     if run is not None:
         modality, names = _known_of(run, names)
     for done, case in enumerate(cases):
-        report(done, len(cases))
-        if stop.is_set():
-            raise Cancelled
+        reporting(report, stop)(done, len(cases))
         labels = labels_volume(case.labels)
         add_corrected_case(folder, layer_volume(case.image), labels, names, modality)
     return run

@@ -17,7 +17,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QFileDialog, QSplitter, QTabWidget, QWidget
 
-from napari_uda.core.errors import Cancelled, InputError
+from napari_uda.core.errors import InputError
 from napari_uda.core.words import number_of
 from napari_uda.data.edit_journal import journal_folder, leftovers
 from napari_uda.evaluation.cohort import Cohort
@@ -26,7 +26,7 @@ from napari_uda.gui.kit.dock import AROUND, CANCELLING, JobDock, open_dock
 from napari_uda.gui.kit.export_picture import picture_button
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.hatching import refresh_hatching
-from napari_uda.gui.kit.jobs import Report
+from napari_uda.gui.kit.jobs import Report, reporting
 from napari_uda.gui.kit.keys import bind_keys
 from napari_uda.gui.kit.layers import structure_layers, structure_names
 from napari_uda.gui.kit.layout import LongerSide, Scrolling, column, wrapped
@@ -698,12 +698,9 @@ class ScoreDock(JobDock):
         def work(report: Report, stop: threading.Event) -> Any:
             from napari_uda.evaluation.report import evaluate_folders
 
-            def on_progress(done: int, total: int) -> None:
-                report(done, total)
-                if stop.is_set():
-                    raise Cancelled
-
-            return evaluate_folders(predictions, labels, protocol=protocol, on_progress=on_progress)
+            return evaluate_folders(
+                predictions, labels, protocol=protocol, on_progress=reporting(report, stop)
+            )
 
         self._part = "Case"
         self._start("Score folders", work, lambda scores: self._on_folder(predictions, scores))

@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_uda.core.errors import Cancelled
-from napari_uda.gui.kit.jobs import Report
+from napari_uda.gui.kit.jobs import Report, reporting
 from napari_uda.gui.score.scoring import LayerScores, score_layers
 
 T = TypeVar("T")
@@ -39,9 +39,7 @@ def score_targets(
     """The scores of layers against one reference; imports what they are drawn with."""
     results = []
     for done, target in enumerate(targets):
-        report(done, len(targets))
-        if stop.is_set():
-            raise Cancelled
+        reporting(report, stop)(done, len(targets))
         labels = None if target.labels is None else wait_for(target.labels, report, stop)
         result = score_layers(
             target.layer, reference, target.entropy, protocol, labels, target.matches
