@@ -38,7 +38,7 @@ _UNSEEN = 2
 
 
 def run_demo(
-    out: Path, *, drive: Callable[[Run, str], None], with_viewer: bool, recipe: str = "demo"
+    out: Path, *, drive: Callable[[Run, str], None], with_viewer: bool
 ) -> dict[str, Scores]:
     """Train, predict, score and show; an interrupted demo goes on, a finished one is shown again.
 
@@ -46,7 +46,6 @@ def run_demo(
         out: new folder for everything.
         drive: trains a run and shows its progress: `drive(run, title)`.
         with_viewer: whether napari opens at the end, or a screenshot is saved without a display.
-        recipe: settings of the runs.
 
     Returns:
         Scores on the unseen MR subjects by row.
@@ -72,7 +71,7 @@ def run_demo(
     data = {"source": str(samples / "ct"), "target": str(training)}
     for name, (method, settings, start) in ROWS.items():
         init = {"init": str(out / "runs" / start)} if start else {}
-        config = api.build_config(method, recipe=recipe, data=data, **settings, **init)
+        config = api.build_config(method, recipe="demo", data=data, **settings, **init)
         drive(_run(out / "runs" / name, config), name)
         loaded = LoadedRun.load(out / "runs" / name)
         run = loaded.run

@@ -104,9 +104,9 @@ def check_report_path(path: Path) -> None:
         check_matplotlib("a PDF needs matplotlib; install napari_uda[tables], or write .html")
 
 
-def report_page(title: str, results: Sequence[Result], *, reader: str = "") -> str:
+def report_page(title: str, results: Sequence[Result]) -> str:
     """The HTML page as text, see `write_report_page`."""
-    return _page(title, report_blocks(title, results, reader=reader))
+    return _page(title, report_blocks(title, results))
 
 
 def _page(title: str, blocks: Sequence[Block]) -> str:

@@ -29,6 +29,7 @@ ExecutorName = Literal["local", "slurm", "submitit_local"]
 _STARTS = 3
 """Times a cell is started whose process ends and leaves no reason (memory, preemption, a lost node)."""
 _MOST_JOBS = 10_000
+_LAST_SECONDS = 120.0  # for a job to save and end
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,9 @@ def _together(store: Store, running: list[Cell], finished: int, total: int) -> P
     return Progress(finished, total, titles, "train" if running else "", done, steps)
 
 
-def _wait(job: Job, seconds: float = 120.0) -> None:
+def _wait(job: Job) -> None:
     began = time.monotonic()
-    while not job.done() and time.monotonic() - began < seconds:
+    while not job.done() and time.monotonic() - began < _LAST_SECONDS:
         time.sleep(0.1)
 
 
