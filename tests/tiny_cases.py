@@ -21,6 +21,7 @@ from napari_uda.data.volume import Volume
 from napari_uda.inference.loaded import LoadedRun
 from napari_uda.methods.base import Method
 from napari_uda.methods.registry import METHODS, build_method
+from napari_uda.run import checkpoint
 from napari_uda.run.config import RunConfig
 from napari_uda.run.recipes import build_config
 from napari_uda.run.run import Run
@@ -129,6 +130,11 @@ def metric_lines(run: Run) -> list[dict[str, Any]]:
 def events(run: Run) -> list[str]:
     """Kinds of the run's events in their order."""
     return [json.loads(line)["event"] for line in run.events_file.read_text().splitlines()]
+
+
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    """The last weights that a run has saved."""
+    return checkpoint.load_weights(run.checkpoints / checkpoint.WEIGHTS)
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:

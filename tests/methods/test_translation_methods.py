@@ -17,6 +17,7 @@ from tiny_cases import (
     small_config,
     snapshot,
     trained_method,
+    weights_of,
 )
 from torch import Tensor
 
@@ -33,10 +34,6 @@ def _train(folder: Path, name: str, domains: Domains, **settings: Any) -> Run:
     for _ in iterate(run):
         pass
     return run
-
-
-def _weights(run: Run) -> dict[str, Tensor]:
-    return checkpoint.load_weights(run.checkpoints / checkpoint.WEIGHTS)
 
 
 def _seen(stand: Any) -> list[Tensor]:
@@ -278,7 +275,7 @@ def test_a_run_stopped_in_either_stage_ends_the_same(
     for _ in iterate(Run.open(parts.path)):
         pass
     assert events(parts) == ["started", "stopped", "resumed", "finished"]
-    assert_same_tensors(_weights(whole), _weights(parts))
+    assert_same_tensors(weights_of(whole), weights_of(parts))
     assert metric_lines(whole) == metric_lines(parts)
 
 
@@ -300,7 +297,7 @@ def test_stage_b_takes_the_generators_of_another_run(
     method = {**STAGE_B, "keep_segmentor": keep, "segmentor_optimizer": {"lr": 1e-12}}
     init = str(translator_run.path)
     run = _train(tmp_path / "b", "attent", two_domains, steps=2, init=init, method=method)
-    before, after = _weights(translator_run), _weights(run)
+    before, after = weights_of(translator_run), weights_of(run)
     generators = [name for name in before if "generators." in name]
     assert len(generators) > 20
     assert all(torch.equal(before[name], after[name]) for name in generators)

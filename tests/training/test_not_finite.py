@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_cases import assert_same_tensors, blob_case, events, metric_lines, small_config
+from tiny_cases import (
+    assert_same_tensors,
+    blob_case,
+    events,
+    metric_lines,
+    small_config,
+    weights_of,
+)
 from torch import Tensor
 
 import napari_uda as uda
@@ -29,10 +36,6 @@ Domains = tuple[Path, Path]
 
 def new_run(folder: Path, domains: Domains, **settings: Any) -> Run:
     return Run.create(folder, small_config("source_only", *domains, **settings))
-
-
-def weights(run: Run) -> dict[str, Tensor]:
-    return checkpoint.load_weights(run.checkpoints / checkpoint.WEIGHTS)
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_a_step_that_is_skipped_stays_skipped(
         assert [p.step for p in iterate(run)][-1] == 6
         ended.append(run)
     whole, again = ended
-    assert_same_tensors(weights(whole), weights(again))
+    assert_same_tensors(weights_of(whole), weights_of(again))
     assert metric_lines(whole) == metric_lines(again)
     lines = {line["step"]: set(line) - {"step"} for line in metric_lines(whole)}
     assert lines[4] == set()  # the fourth step learnt nothing
@@ -109,13 +112,13 @@ def test_a_changed_learning_rate_holds_from_the_checkpoint_on(
     while next(iterator).step < 2:
         pass
     iterator.close()  # type: ignore[attr-defined]
-    before = weights(run)
+    before = weights_of(run)
     config = run.config
     optimizer = config.method.segmentor_optimizer.model_copy(update={"lr": 1e-30})
     method = config.method.model_copy(update={"segmentor_optimizer": optimizer})
     run = run.write_config(config.model_copy(update={"method": method}))
     list(iterate(Run.open(run.path)))
-    after = weights(run)
+    after = weights_of(run)
     learnt = [n for n in before if not n.endswith(("_mean", "_var", "_tracked", "bank"))]
     assert learnt
     assert all(torch.allclose(before[n], after[n], rtol=0, atol=1e-20) for n in learnt)
@@ -142,7 +145,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     pair = checkpoint.newest(run.checkpoints)
     assert pair is not None
     assert pair[0] == 2
-    assert checkpoint.first_not_finite(weights(run)) == ""
+    assert checkpoint.first_not_finite(weights_of(run)) == ""
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def spoilt_run(tiny_run: Run, tmp_path: Path) -> Run:
     """A whole run with a NaN in its weights, as another program may have written it."""
     run = Run.create(tmp_path / "spoilt", tiny_run.config)
     run.write_facts(tiny_run.facts)
-    spoilt = weights(tiny_run)
+    spoilt = weights_of(tiny_run)
     name = next(name for name in spoilt if name.startswith("segmentor."))
     spoilt[name].view(-1)[0] = float("nan")
     checkpoint.save_weights(run.checkpoints / checkpoint.WEIGHTS, spoilt, 3)

@@ -27,6 +27,7 @@ from tiny_cases import (
     small_config,
     snapshot,
     trained_method,
+    weights_of,
     without_checksums,
 )
 
@@ -72,16 +73,12 @@ def _new(folder: Path, config: Any) -> Run:
     return Run.create(folder, config)
 
 
-def _weights(run: Run) -> dict[str, torch.Tensor]:
-    return checkpoint.load_weights(run.checkpoints / checkpoint.WEIGHTS)
-
-
 def _state(run: Run) -> dict[str, torch.Tensor]:
     return checkpoint.load_weights(run.checkpoints / checkpoint.STATE)
 
 
 def _assert_same_run(first: Run, second: Run) -> None:
-    assert_same_tensors(_weights(first), _weights(second))
+    assert_same_tensors(weights_of(first), weights_of(second))
     assert_same_tensors(_state(first), _state(second))
     assert metric_lines(first) == metric_lines(second)
 
@@ -645,7 +642,7 @@ def test_scoring_changes_no_weight(two_domains: Domains, tmp_path: Path) -> None
     )
     _train(plain)
     _train(scored)
-    assert_same_tensors(_weights(plain), _weights(scored))
+    assert_same_tensors(weights_of(plain), weights_of(scored))
     assert scored.weights_file() == scored.checkpoints / checkpoint.WEIGHTS
 
 
@@ -717,7 +714,7 @@ def test_a_run_starts_from_the_weights_of_another(
     keep: bool, advent_run: Run, two_domains: Domains, tmp_path: Path
 ) -> None:
     run = _next_run(tmp_path / "run", advent_run, two_domains, keep_discriminators=keep)
-    given, taken = _weights(advent_run), _weights(run)
+    given, taken = weights_of(advent_run), weights_of(run)
     assert_same_tensors(_parameters(given, "segmentor."), _parameters(taken, "segmentor."))
     discriminators = [_parameters(w, "adversary.") for w in (given, taken)]
     assert discriminators[0].keys() == discriminators[1].keys()
@@ -753,10 +750,10 @@ def test_the_amplitude_bank_is_the_new_runs_source(
     advent_run: Run, two_domains: Domains, tmp_path: Path
 ) -> None:
     run = _next_run(tmp_path / "run", advent_run, two_domains, reliability={"bank_size": 5})
-    bank = _weights(run)["amplitude_bank"]
+    bank = weights_of(run)["amplitude_bank"]
     assert bank.shape == (5, 1, 5, 5)
     assert (bank.flatten(1).amax(1) > 0).all()
-    assert (_weights(advent_run)["amplitude_bank"].flatten(1).amax(1) > 0).all()
+    assert (weights_of(advent_run)["amplitude_bank"].flatten(1).amax(1) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -815,12 +812,12 @@ def test_discriminators_that_do_not_fit_start_anew(
     run = _next_run(tmp_path / "run", advent_run, two_domains, adversary={"width": 8})
     config = run.config.model_copy(update={"init": None})
     fresh = snapshot(new_method(config, run.facts))
-    taken = _weights(run)
+    taken = weights_of(run)
     names = [n for n in _parameters(fresh, "adversary.") if "weight" in n or "bias" in n]
     assert names
     for name in names:  # biases of 0 move by 1e-31
         torch.testing.assert_close(taken[name], fresh[name], atol=1e-20, rtol=0)
-    given = _weights(advent_run)
+    given = weights_of(advent_run)
     assert_same_tensors(_parameters(given, "segmentor."), _parameters(taken, "segmentor."))
 
 
@@ -860,12 +857,12 @@ def test_a_resumed_run_refuses_other_volumes(two_domains: Domains, tmp_path: Pat
         file.rename(file.with_name("target_9.nii.gz"))
     with pytest.raises(InputError, match="are not those that it began with"):
         _train(Run.open(run.path))
-    before = _weights(run)
+    before = weights_of(run)
     for folder in ("images", "labels"):
         (target / folder / "target_9.nii.gz").rename(target / folder / "target_1.nii.gz")
     _train(Run.open(run.path))
     assert events(run)[-1] == "finished"
-    assert before.keys() == _weights(run).keys()
+    assert before.keys() == weights_of(run).keys()
 
 
 def test_a_resumed_run_refuses_damaged_checkpoints(two_domains: Domains, tmp_path: Path) -> None:
@@ -928,5 +925,6 @@ def test_a_run_says_what_it_measured_in_plain_json(tiny_run: Run) -> None:
     assert stored["labels"] == LABELS
     assert stored["target"]["validation"] == []
     assert (
-        snapshot(trained_method(tiny_run)).keys() | {"amplitude_bank"} == _weights(tiny_run).keys()
+        snapshot(trained_method(tiny_run)).keys() | {"amplitude_bank"}
+        == weights_of(tiny_run).keys()
     )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_cases import assert_same_tensors, events, metric_lines, small_config
+from tiny_cases import assert_same_tensors, events, metric_lines, small_config, weights_of
 
 from napari_uda.api import iterate
 from napari_uda.core.errors import Cancelled, InputError
@@ -32,10 +32,6 @@ CHOSEN = (SlicePlace("target", "target_1", 2), SlicePlace("source", "source_0", 
 
 def new_run(folder: Path, domains: Domains, method: str = "source_only", **settings: Any) -> Run:
     return Run.create(folder, small_config(method, *domains, **settings))
-
-
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    return checkpoint.load_weights(run.checkpoints / checkpoint.WEIGHTS)
 
 
 def newest_preview(run: RunFolder) -> dict[str, np.ndarray]:
@@ -218,7 +214,7 @@ def test_a_stop_file_saves_and_the_run_resumes_exactly(
     assert run_status(run).state is RunState.STOPPED
     assert not run.stop_file.exists()
     list(iterate(Run.open(run.path)))
-    assert_same_tensors(weights(whole), weights(run))
+    assert_same_tensors(weights_of(whole), weights_of(run))
     assert metric_lines(whole) == metric_lines(run)
     assert events(run) == ["started", "stopped", "resumed", "finished"]
 
@@ -268,7 +264,7 @@ def test_watching_does_not_change_training(
     watched.ask_for_previews(PreviewRequest((SlicePlace(domain, "target_1", 2),), seconds=0))  # type: ignore[arg-type]
     list(iterate(alone))
     list(iterate(watched))
-    assert_same_tensors(weights(alone), weights(watched))
+    assert_same_tensors(weights_of(alone), weights_of(watched))
     assert metric_lines(alone) == metric_lines(watched)
     arrays = newest_preview(watched)
     assert (str(arrays["cases"][0]), int(arrays["slices"][0])) == ("target_1", 2)
