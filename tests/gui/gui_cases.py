@@ -9,10 +9,14 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.utils.key_bindings import coerce_keybinding
+from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_uda.data.volume import Volume
+from napari_uda.gui.kit import jobs
+
+WAIT_MS = 60_000  # on a busy machine
 
 LABELS = {"MYO": 1, "LVC": 2}
 SHAPE = (6, 32, 40)
@@ -48,6 +52,11 @@ def let_events_pass(turns: int = 5) -> None:
         loop = QEventLoop()
         QTimer.singleShot(0, loop.quit)
         loop.exec_() if hasattr(loop, "exec_") else loop.exec()
+
+
+def settle(widget: QWidget, qtbot: QtBot) -> None:
+    """Wait until no thread is at work and nothing waits to start one."""
+    qtbot.waitUntil(lambda: widget.is_settled and not jobs.running(), timeout=WAIT_MS)  # type: ignore[attr-defined]
 
 
 def progress_bars() -> list[QWidget]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gui_cases import add_data, let_events_pass
+from gui_cases import add_data, let_events_pass, settle
 from napari import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -14,7 +14,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.canvas_marks import CanvasMarks
 from napari_uda.gui.kit.files import layer_data
 
@@ -35,7 +34,7 @@ def test_any_dock_brings_legend_line_and_letters_and_the_last_one_takes_them(
 
     def settled() -> CanvasMarks:
         (marks,) = window.findChildren(CanvasMarks)
-        qtbot.waitUntil(lambda: marks.is_settled and not jobs.running(), timeout=WAIT_MS)
+        settle(marks, qtbot)
         return marks
 
     for name in names:
@@ -73,7 +72,7 @@ def test_the_slider_counts_slices_as_their_file_does(
     viewer.dims.set_current_step(0, 1)
     assert shown() == ["1", "4"]  # napari counts from the head
     dock, view = viewer.window.add_plugin_dock_widget("napari_uda", "View")
-    qtbot.waitUntil(lambda: view.is_settled and not jobs.running(), timeout=WAIT_MS)
+    settle(view, qtbot)
     assert shown() == ["3", "4"]
     assert "axial slice 3," in view.words.texts["line"]
     number_line, _ = beside_the_slider()

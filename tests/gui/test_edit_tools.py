@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, add_data, ball_case, let_events_pass
+from gui_cases import LABELS, add_data, ball_case, let_events_pass, settle
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 import napari_uda as uda
 from napari_uda.core.errors import Cancelled, InputError
@@ -28,7 +28,6 @@ from napari_uda.data.label_edits import edit_structure
 from napari_uda.data.volume import read_labels, read_volume
 from napari_uda.evaluation import evaluation
 from napari_uda.evaluation.structures import score_slices
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import MODEL, layer_data
 from napari_uda.gui.kit.geometry import METADATA, layer_volume, placement, tag
 from napari_uda.gui.kit.layers import EDITED, show
@@ -64,10 +63,6 @@ def dock(
     settle(widget, qtbot)
     yield widget
     settle(widget, qtbot)
-
-
-def settle(dock: QWidget, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)  # type: ignore[attr-defined]
 
 
 def use(dock: ScoreDock, qtbot: QtBot, tool: str, structure: str = "LVC", mm: float = 2.0) -> str:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_cases import add_data, ball_case, oblique
+from gui_cases import add_data, ball_case, oblique, settle
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pytestqt.qtbot import QtBot
@@ -18,7 +18,6 @@ from qtpy.QtWidgets import QApplication
 
 from napari_uda.data.folder import write_dataset_json
 from napari_uda.data.volume import read_volume, write_volume
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.layers import find
 from napari_uda.gui.kit.measurements import ROLE
@@ -41,10 +40,6 @@ def panel(viewer: ViewerModel, qtbot: QtBot) -> Iterator[MeasurePanel]:
         widget.deleteLater()
     assert viewer.mouse_drag_callbacks == ViewerModel().mouse_drag_callbacks
     viewer.layers.clear()
-
-
-def settle(panel: MeasurePanel, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: panel.is_settled and not jobs.running())
 
 
 def add(viewer: ViewerModel, affine: np.ndarray | None = None) -> Image:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gui_cases import settle
 from napari import Viewer
 from new_method_cases import NAME, PACKAGE, install_new_method, python
 from pytestqt.qtbot import QtBot
@@ -121,7 +122,7 @@ def test_a_dock_that_is_given_such_a_run_says_what_to_install(
     viewer.window.add_dock_widget(dock)
     dock.add_model(lost)
     qtbot.waitUntil(lambda: sentence(lost) in dock.status.text())
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running())
+    settle(dock, qtbot)
 
 
 @pytest.fixture

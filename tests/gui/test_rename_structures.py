@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import add_data, let_events_pass
+from gui_cases import add_data, let_events_pass, settle
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -80,10 +80,6 @@ def test_new_name_is_shown_coloured_and_written(
     assert structure_names(layers[0])[1] == "MYO"
     assert names_beside(file) == {1: "MYO", 2: "spleen"}
     assert names_beside(read) == {1: "MYO", 2: "spleen"}  # whichever reader gave the layer
-
-
-def settle(dock: ScoreDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
 def drawn(table: ScoreTable) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 import pytest
-from gui_cases import LABELS, add_data, ball_case, press_key
+from gui_cases import LABELS, add_data, ball_case, press_key, settle
 from napari.layers import Layer
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
@@ -28,6 +28,7 @@ from napari_uda.data.volume import Volume, write_volume
 from napari_uda.evaluation.calibration import calibrate_structures
 from napari_uda.evaluation.protocols import PROTOCOLS
 from napari_uda.evaluation.report import evaluate_folders
+from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.choices import choices, choose
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import displayed, layer_volume
@@ -296,7 +297,7 @@ def test_export_writes_the_tables(scored: ScoreDock, tmp_path: Path, qtbot: QtBo
     assert float(rows[0]["dice"]) == scored.results[0].scores.rows[0]["dice"]
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["protocol"] == "recommended"
     assert (tmp_path / "out" / "slices.csv").read_text().startswith("case,axis,slice,position_mm")
-    qtbot.waitUntil(lambda: not _running(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not jobs.running(), timeout=WAIT_MS)
 
 
 def test_a_grid_that_is_a_hundredth_of_a_voxel_off_is_told(
@@ -401,10 +402,6 @@ def press(dock: ScoreDock, qtbot: QtBot, button: QPushButton) -> None:
     """Press, and wait until what it set going has ended."""
     button.click()
     settle(dock, qtbot)
-
-
-def settle(dock: ScoreDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock.is_settled and not _running(), timeout=WAIT_MS)
 
 
 def shown(dock: ScoreDock) -> int:
@@ -722,12 +719,6 @@ def test_everything_fits_a_narrow_dock_and_a_small_screen(
     scored.choices.about.click()
     minimum = scored.minimumSizeHint()
     assert minimum.width() <= size[0]
-
-
-def _running() -> bool:
-    from napari_uda.gui.kit import jobs
-
-    return bool(jobs.running())
 
 
 def test_a_reference_and_an_entropy_map_in_another_order_are_put_in_order() -> None:

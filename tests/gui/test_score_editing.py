@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import LABELS, add_data, ball_case
+from gui_cases import LABELS, add_data, ball_case, settle
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.viewer import Viewer
@@ -27,7 +27,6 @@ from napari_uda.evaluation import evaluation, inputs
 from napari_uda.evaluation.inputs import label_map
 from napari_uda.evaluation.scores import Scores
 from napari_uda.evaluation.structures import score_slices
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import layer_volume, placement, tag
 from napari_uda.gui.kit.layers import show
@@ -69,12 +68,6 @@ def scored(dock: ScoreDock, qtbot: QtBot) -> ScoreDock:
     dock.score.click()
     settle(dock, qtbot)
     return dock
-
-
-def settle(dock: ScoreDock, qtbot: QtBot) -> None:
-    """Wait until no thread is at work and nothing waits to start one."""
-
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
 def end(dock: ScoreDock, qtbot: QtBot) -> None:

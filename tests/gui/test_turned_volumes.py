@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import add_data
+from gui_cases import add_data, settle
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
 
 from napari_uda.core.errors import InputError
 from napari_uda.data.volume import Volume
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data, write_layer
 from napari_uda.gui.kit.geometry import METADATA, tag
 from napari_uda.gui.kit.layers import DISPLAY, find, is_volume
@@ -102,17 +101,14 @@ def test_resampled_for_display(
     straight, labels = volume(0, "case"), volume(30, "case")
     image, tilted = add(viewer, straight), add(viewer, labels, "reference")
 
-    def settle() -> None:
-        qtbot.waitUntil(lambda: dock.is_settled and not jobs.running())
-
-    settle()
+    settle(dock, qtbot)
     assert dock.turned.isVisible()
     assert len(notifications()) == 1
     assert "View offers to resample it for display." in notifications()[0]
     off = np.linalg.norm(mark_at(tilted) - mark_at(image))
     assert off > 5
     dock.turned.resample.click()
-    settle()
+    settle(dock, qtbot)
     copy = find(viewer, role=DISPLAY)
     assert isinstance(copy, Labels)
     assert copy.name == f"{tilted.name} (resampled for display)"
@@ -124,13 +120,13 @@ def test_resampled_for_display(
     with pytest.raises(InputError, match="was resampled to be looked at; save the layer"):
         write_layer(tmp_path / "copy.nii.gz", copy)
     tilted.data = tilted.data.copy()  # other values: the copy would not be true
-    settle()
+    settle(dock, qtbot)
     assert find(viewer, role=DISPLAY) is None
     assert tilted.visible
     dock.turned.resample.click()
-    settle()
+    settle(dock, qtbot)
     viewer.layers.remove(tilted)
-    settle()
+    settle(dock, qtbot)
     assert list(viewer.layers) == [image]
     with qtbot.waitSignal(dock.destroyed):
         dock.deleteLater()
@@ -144,10 +140,10 @@ def test_an_image_is_interpolated_and_stays_no_image_of_the_others(
     add(viewer, fine)
     tilted = add(viewer, volume(30, "case"))
     tilted.contrast_limits = (0, 70)
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running())
+    settle(dock, qtbot)
     (found,) = misplaced(viewer)
     dock.turned.resample.click()
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running())
+    settle(dock, qtbot)
     copy = find(viewer, role=DISPLAY)
     assert isinstance(copy, Image)
     assert copy.data.dtype == np.int16

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gui_cases import add_data, ball_case, let_events_pass
+from gui_cases import add_data, ball_case, let_events_pass, settle
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.viewer import Viewer
@@ -17,7 +17,7 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_uda.data.volume import Volume
 from napari_uda.data.window import Window
-from napari_uda.gui.kit import jobs, preferences
+from napari_uda.gui.kit import preferences
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import tag
 from napari_uda.gui.kit.layers import show
@@ -65,13 +65,6 @@ def dock(
         layer.opacity = 0.5
     viewer.layers.clear()
     assert notifications() == []
-
-
-def settle(dock: ViewDock, qtbot: QtBot) -> None:
-    def is_resting() -> bool:
-        return dock.is_settled and not jobs.running()
-
-    qtbot.waitUntil(is_resting, timeout=WAIT_MS)
 
 
 def orientation(viewer: ViewerModel) -> tuple[str, ...]:

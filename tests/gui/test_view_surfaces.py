@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_cases import add_data, ball_case, oblique
+from gui_cases import add_data, ball_case, oblique, settle
 from napari.components import ViewerModel
 from napari.layers import Labels, Surface
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.canvas_legend import legend_lines
 from napari_uda.gui.kit.colormaps import structure_colormap
 from napari_uda.gui.kit.files import layer_data
@@ -51,10 +50,6 @@ def panel(
     widget.put_back()
     assert widget.words.texts == {}
     assert notifications() == []
-
-
-def settle(panel: SurfacePanel, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: panel.is_settled and not jobs.running(), timeout=WAIT_MS)
 
 
 def labels_layer(viewer: ViewerModel, labels: np.ndarray, role: str, affine: np.ndarray) -> Labels:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gui_cases import add_data, ball_case
+from gui_cases import add_data, ball_case, settle
 from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
 from napari_uda.data.volume import Volume
-from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import layer_data
 from napari_uda.gui.kit.geometry import METADATA
 from napari_uda.gui.kit.grid import SideBySide
@@ -46,10 +45,6 @@ def two(viewer: ViewerModel) -> tuple[Image, Image]:
 @pytest.fixture
 def dock(linked_dock: ViewDock) -> ViewDock:
     return linked_dock
-
-
-def settle(dock: ViewDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: dock.is_settled and not jobs.running())
 
 
 def go_to(viewer: ViewerModel, layer: Image, index: tuple[float, ...]) -> None:
