@@ -269,6 +269,22 @@ def test_opening_picture_is_drawn_as_radiologists_see(flip: int) -> None:
     assert list(seen.legend()) == ["liver"]
 
 
+@pytest.mark.parametrize(
+    ("marked", "expected", "middle"),
+    [((), None, 3), ((0, 1), None, 1), ((0, 1), (4, 5, 6), 4), ((), (0,), 0)],
+)
+def test_the_middle_picture_is_of_the_middle_slice_with_structures(
+    marked: tuple[int, ...], expected: tuple[int, ...] | None, middle: int
+) -> None:
+    labels = np.zeros((7, 6, 6), np.uint8)
+    labels[list(marked), 2:4, 2:4] = 1
+    reference = None if expected is None else np.zeros_like(labels)
+    if reference is not None and expected is not None:
+        reference[list(expected), 2:4, 2:4] = 1
+    caption = SeenCase("a", labels, reference, AFFINE, {1: "liver"}).middle_picture("a").caption
+    assert caption.startswith(f"a, axial slice {middle}, S {4 * middle:.1f} mm; ")
+
+
 def test_median_and_worst_case_open_a_report() -> None:
     means = {"a": 0.9, "b": 0.2, "c": 0.5}
     assert [case for case, _ in typical_cases(means)] == ["c", "b"]
