@@ -97,6 +97,7 @@ def test_a_gap_that_nobody_reaches_gives_no_loss() -> None:
     cosines = prototype_cosines(pixels, prototypes, known | True)
     nearest, accepted = nearest_prototypes(cosines, 0.25)
     top = cosines.detach().sort(dim=1, descending=True).values
+    assert torch.equal(nearest, cosines.argmax(1))
     assert torch.equal(accepted, top[:, 0] - top[:, 1] > 0.25)
     assert 0 < int(accepted.sum()) < accepted.numel()
     values = contrast(cosines, nearest, 1.0, 0.2)
