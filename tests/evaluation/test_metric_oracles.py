@@ -76,7 +76,8 @@ def test_search_of_near_offsets_is_exact(spacing, shift):
 
 
 @pytest.mark.parametrize(
-    "spacing", [(1.0, 1.0, 1.0), (1.5, 0.8, 0.8), (0.8, 0.8, 2.5), (0.7, 2.0, 0.7)]
+    "spacing",
+    [(1.0, 1.0, 1.0), (1.5, 0.8, 0.8), (0.8, 0.8, 2.5), (0.7, 2.0, 0.7), (0.5, 1.2, 1.2)],
 )
 @pytest.mark.parametrize("shift", [(-18, 12, 20), (14, 20, -18)])
 def test_search_of_planes_is_exact(spacing, shift, monkeypatch):
