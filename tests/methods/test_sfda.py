@@ -127,7 +127,7 @@ def test_pixels_and_millilitres_given_by_the_user(two_domains: Domains, tmp_path
 
 
 def test_millilitres_spread_over_the_tagged_slices(two_domains: Domains, tmp_path: Path) -> None:
-    rows = ((0, 1), (1, 1), (1, 1), (0, 1), (0, 1), (0, 0))
+    rows = ((0, 1), (1, 1), (0, 1), (0, 1), (0, 1), (0, 0))  # the inner one in a single slice
     WeakLabels(
         kind="tags",
         axis=0,
@@ -145,7 +145,8 @@ def test_millilitres_spread_over_the_tagged_slices(two_domains: Domains, tmp_pat
     areas = _areas(stand).reshape(3, 6, 2)
     volume_ml = areas.sum(1) * 1.88**2 * 4 / 1000
     np.testing.assert_allclose(volume_ml, np.tile([2.0, 3.0], (3, 1)), rtol=1e-4)
-    assert areas[0, 1, 0] == pytest.approx(1000 / 4 / 1.88**2, rel=1e-4)
+    assert areas[0, 1, 0] == pytest.approx(2000 / 4 / 1.88**2, rel=1e-4)
+    assert areas[0, 1, 1] == pytest.approx(600 / 4 / 1.88**2, rel=1e-4)
     assert (areas[:, 5] == 0).all()
 
 
