@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,10 @@ def test_a_loaded_run_predicts_what_a_run_folder_does(
     loaded = LoadedRun.load(tiny_run.path, "cpu").for_prediction()
     assert (loaded.device, loaded.bf16) == (torch.device("cpu"), False)
     assert not loaded.method.training
+    assert loaded.network is not None
+    assert loaded.predict == loaded.network
+    assert loaded.network != loaded.method.predict
+    assert replace(loaded, network=None).predict == loaded.method.predict
     for case in DataFolder.open(two_domains[1]).cases[:2]:
         again, fresh = predict(loaded, case.image), predict(tiny_run, case.image, device="cpu")
         for role in ("labels", "entropy", "reliability"):
