@@ -16,6 +16,7 @@ from gui_cases import ball_case, let_events_pass
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDialogButtonBox, QFileDialog, QWidget
 from segmentation_files import write_image, write_rtstruct
 
