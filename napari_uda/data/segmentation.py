@@ -25,6 +25,7 @@ from napari_uda.core.files import (
     begins_as_dicom,
     case_name,
     is_file,
+    is_folder,
     shown,
     volume_suffix,
 )
@@ -310,7 +311,7 @@ def kind_of(path: Path) -> Kind:
     Raises:
         OSError: it cannot be read.
     """
-    if path.is_dir():
+    if is_folder(path):
         from napari_uda.data.mask_folder import is_mask_folder
 
         return "masks" if is_mask_folder(path) else ""
