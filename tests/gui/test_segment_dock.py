@@ -657,5 +657,6 @@ def test_another_method_keeps_what_was_changed_where_it_has_it(ready: SegmentDoc
         "sfda",
         steps=7,
         max_volume_change=2.0,
-        settings={"segmentor_optimizer": {"lr": 0.01}},
+        sizes_ml={"MYO": 1.0},  # what tent has no use for comes back
+        settings={"prior_weight": 0.5, "segmentor_optimizer": {"lr": 0.01}},
     )

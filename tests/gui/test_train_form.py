@@ -24,7 +24,7 @@ from napari_uda.data.folder import DataFolder, write_dataset_json
 from napari_uda.data.volume import read_labels, read_volume, write_volume
 from napari_uda.gui.kit import jobs
 from napari_uda.gui.kit.files import read_layers
-from napari_uda.gui.kit.geometry import displayed
+from napari_uda.gui.kit.geometry import METADATA, displayed
 from napari_uda.gui.kit.layers import labels_arguments, structure_names
 from napari_uda.gui.kit.models import remember_model
 from napari_uda.gui.kit.settings_form import SettingGroup
@@ -77,6 +77,7 @@ def on_layers(make_form: Callable[..., TrainForm], tmp_path: Path) -> TrainForm:
         if index == 0:
             array, where = displayed(labels)
             names = {value: name for name, value in LABELS.items()}
+            where["metadata"][METADATA]["names"] = names
             viewer.add_layer(Labels(array, **labels_arguments("labels 0", names), **where))
     form = make_form(viewer)
     form.methods.choose("advent")
