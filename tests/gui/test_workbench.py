@@ -66,10 +66,13 @@ def test_a_dock_behind_a_tab_comes_to_the_front_when_it_is_chosen(
     qtbot.waitUntil(lambda: not jobs.running())
 
 
+@pytest.mark.parametrize("drawn", [True, False])
 def test_a_dock_that_is_chosen_while_the_bar_opens_stays_in_front(
-    viewer: Viewer, qtbot: QtBot
+    viewer: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, drawn: bool
 ) -> None:
     tabs = viewer.window.dock_widgets
+    if not drawn:  # on a busy machine Data is still seen when the next one comes
+        monkeypatch.setattr(workbench, "in_front", lambda viewer: "Data")
     choose(viewer, "Workbench")
     qtbot.waitUntil(lambda: "Train later (napari_uda)" in tabs)
     choose(viewer, "View")
@@ -77,19 +80,6 @@ def test_a_dock_that_is_chosen_while_the_bar_opens_stays_in_front(
     let_events_pass()
     assert is_seen(tabs["View (napari_uda)"])
     assert not is_seen(tabs["Data (napari_uda)"])
-
-
-def test_a_dock_that_is_chosen_stays_in_front_though_it_is_not_drawn_yet(
-    viewer: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tabs = viewer.window.dock_widgets
-    monkeypatch.setattr(workbench, "in_front", lambda viewer: "Data")  # still
-    choose(viewer, "Workbench")
-    qtbot.waitUntil(lambda: "Train later (napari_uda)" in tabs)
-    choose(viewer, "View")
-    qtbot.waitUntil(lambda: "Score later (napari_uda)" in tabs and not jobs.running())
-    let_events_pass()
-    assert is_seen(tabs["View (napari_uda)"])
 
 
 def test_the_workbench_is_a_bar_of_tabs_with_short_names(viewer: Viewer, qtbot: QtBot) -> None:
